@@ -1,0 +1,190 @@
+"""Optimizer updates: one launch walks all parameters of a model, whatever their number.
+
+A table holds the addresses of every parameter, gradient and moment; the elements are numbered
+through from the first parameter to the last, and each thread takes an equal share of them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import carray, prange, types
+from numba.extending import intrinsic
+
+from ..elementwise.cpu import elementwise
+from ..runtime.cpu import jit, threads
+
+GRAIN = 32768  # elements that are worth a second thread
+
+
+@intrinsic
+def _pointer(typing_context, address, like):  # noqa: ARG001
+    """The address as a pointer to elements of `like`'s dtype."""
+    pointer = types.CPointer(like.dtype)
+
+    def codegen(context, builder, signature, arguments):  # noqa: ARG001
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.intp, like), codegen
+
+
+@jit
+def _array(address, size, like):
+    return carray(_pointer(address, like), size)
+
+
+# Each rule updates one stretch of one parameter p with its gradient g and its moments. The numbers
+# come in the parameters' dtype. Weight decay is `shrink`, a factor of p (decoupled), or `couple`,
+# the share of p that is added to g.
+@jit
+def _adam(p, g, m, v, numbers):
+    """m += (1-b1)(g-m);  v = b2 v + (1-b2) g^2;  p -= rate m / (sqrt(v) / root + eps)."""
+    shrink, couple, blend, keep = numbers[0], numbers[1], numbers[2], numbers[3]
+    fresh, rate, root, eps = numbers[4], numbers[5], numbers[6], numbers[7]
+    for i in range(p.size):
+        gradient = g[i] + couple * p[i]
+        mean = m[i] + (gradient - m[i]) * blend
+        square = v[i] * keep + fresh * gradient * gradient
+        m[i] = mean
+        v[i] = square
+        p[i] = p[i] * shrink - rate * mean / (np.sqrt(square) / root + eps)
+
+
+@jit
+def _rmsprop(p, g, v, numbers):
+    """v = a v + (1-a) g^2;  p -= rate g / (sqrt(v) + eps)."""
+    couple, keep, fresh, rate, eps = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    for i in range(p.size):
+        gradient = g[i] + couple * p[i]
+        square = v[i] * keep + fresh * gradient * gradient
+        v[i] = square
+        p[i] -= rate * gradient / (np.sqrt(square) + eps)
+
+
+@jit
+def _sgd(p, g, numbers):
+    """p -= rate g."""
+    couple, rate = numbers[0], numbers[1]
+    for i in range(p.size):
+        p[i] -= rate * (g[i] + couple * p[i])
+
+
+@jit
+def _momentum(p, g, m, numbers):
+    """m = momentum m + g;  p -= rate (ahead g + last m): Nesterov's looks one step ahead."""
+    couple, rate, momentum = numbers[0], numbers[1], numbers[2]
+    ahead, last = numbers[3], numbers[4]
+    for i in range(p.size):
+        gradient = g[i] + couple * p[i]
+        mean = m[i] * momentum + gradient
+        m[i] = mean
+        p[i] -= rate * (ahead * gradient + last * mean)
+
+
+ADAM, RMSPROP, SGD, MOMENTUM = range(4)
+
+
+@jit
+def walk(rule, table, sizes, numbers, begin, end):
+    """Apply a rule to the elements begin..end, counted through all parameters."""
+    at = 0
+    for k in range(sizes.size):
+        size = sizes[k]
+        first = max(begin - at, 0)
+        last = min(end - at, size)
+        at += size
+        if first >= last:
+            continue
+        p = _array(table[0, k], size, numbers)[first:last]
+        g = _array(table[1, k], size, numbers)[first:last]
+        if rule == SGD:
+            _sgd(p, g, numbers)
+            continue
+        m = _array(table[2, k], size, numbers)[first:last]
+        if rule == RMSPROP:
+            _rmsprop(p, g, m, numbers)
+        elif rule == MOMENTUM:
+            _momentum(p, g, m, numbers)
+        else:
+            _adam(p, g, m, _array(table[3, k], size, numbers)[first:last], numbers)
+
+
+@jit(parallel=True)
+def walk_parallel(rule, table, sizes, numbers, total, parts):
+    for part in prange(parts):
+        walk(rule, table, sizes, numbers, total * part // parts, total * (part + 1) // parts)
+
+
+def _launch(rule: int, lists: tuple[list[np.ndarray], ...], numbers: list[float]) -> None:
+    """One launch over parameters, gradients and moments, given as lists of equal length."""
+    # Gradients may be views; they must live until the launch is over.
+    packed = [
+        [x if x.flags.c_contiguous else elementwise("copy", x) for x in arrays] for arrays in lists
+    ]
+    table = np.array([[x.ctypes.data for x in arrays] for arrays in packed], np.int64)
+    sizes = np.array([x.size for x in packed[0]], np.int64)
+    total = int(sizes.sum())
+    typed = np.array(numbers, packed[0][0].dtype)
+    parts = threads() if total >= GRAIN else 1
+    if parts > 1:
+        walk_parallel(rule, table, sizes, typed, total, parts)
+    else:
+        walk(rule, table, sizes, typed, 0, total)
+
+
+def adam(
+    parameters: list[np.ndarray],
+    gradients: list[np.ndarray],
+    means: list[np.ndarray],
+    squares: list[np.ndarray],
+    state: np.ndarray,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """Adam and AdamW; state is [lr, beta1^t, beta2^t]."""
+    state[1] *= beta1
+    state[2] *= beta2
+    lr = float(state[0])
+    shrink, couple = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    rate, root = lr / (1 - float(state[1])), math.sqrt(1 - float(state[2]))
+    numbers = [shrink, couple, 1 - beta1, beta2, 1 - beta2, rate, root, eps]
+    _launch(ADAM, (parameters, gradients, means, squares), numbers)
+
+
+def rmsprop(
+    parameters: list[np.ndarray],
+    gradients: list[np.ndarray],
+    squares: list[np.ndarray],
+    state: np.ndarray,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """RMSprop; state is [lr]."""
+    numbers = [weight_decay, alpha, 1 - alpha, float(state[0]), eps]
+    _launch(RMSPROP, (parameters, gradients, squares), numbers)
+
+
+def sgd(
+    parameters: list[np.ndarray],
+    gradients: list[np.ndarray],
+    means: list[np.ndarray],
+    state: np.ndarray,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    """SGD, with a list of means if there is momentum; state is [lr]."""
+    if not means:
+        _launch(SGD, (parameters, gradients), [weight_decay, float(state[0])])
+        return
+    ahead, last = (1.0, momentum) if nesterov else (0.0, 1.0)
+    numbers = [weight_decay, float(state[0]), momentum, ahead, last]
+    _launch(MOMENTUM, (parameters, gradients, means), numbers)
+
+
+KERNELS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}

@@ -1,0 +1,152 @@
+"""Sum and maximum over axes, in blocks whose bounds depend on the shape alone.
+
+A sum of floats depends on its order. Here the order is fixed by the shape: blocks of BLOCK
+elements (rows) or ROWS rows (columns), each one chain per lane, joined in order. Threads share out
+whole blocks or whole results, so that any number of them gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+from numba import prange
+
+from ..elementwise.cpu import elementwise
+from ..runtime.cpu import empty, jit, threads
+
+LANES = 64  # independent chains: enough for LLVM to fill and to pipeline the vector registers
+BLOCK = 4096  # elements of a row that are reduced by one chain per lane
+ROWS = 256  # rows that are added up before their sum joins the total
+GRAIN = 65536  # elements that are worth a second thread
+
+
+@jit
+def _join(a, b, largest):
+    """max(a, b), NaN if either is, or a + b."""
+    if largest:
+        return b if b > a or b != b else a
+    return a + b
+
+
+@jit
+def _reduce_block(x, lanes, start, largest):
+    """One number from x[0:n]: chain i takes the elements i, i + LANES, ...; then a tree."""
+    lanes[:] = start
+    whole = x.size // LANES * LANES
+    for i in range(0, whole, LANES):
+        chunk = x[i : i + LANES]
+        for lane in range(LANES):
+            lanes[lane] = _join(lanes[lane], chunk[lane], largest)
+    for lane in range(x.size - whole):
+        lanes[lane] = _join(lanes[lane], x[whole + lane], largest)
+    width = LANES // 2
+    while width:
+        for lane in range(width):
+            lanes[lane] = _join(lanes[lane], lanes[lane + width], largest)
+        width //= 2
+    return lanes[0]
+
+
+@jit
+def rows(blocks, x, size, start, largest, begin, end):
+    """blocks[row, k] = block k of row `row` of x (n, size), for the flat positions begin..end."""
+    lanes = np.empty(LANES, x.dtype)
+    per_row = blocks.shape[1]
+    for at in range(begin, end):
+        row = at // per_row
+        k = at - row * per_row
+        first = row * size + k * BLOCK
+        last = min(first + BLOCK, (row + 1) * size)
+        blocks[row, k] = _reduce_block(x[first:last], lanes, start, largest)
+
+
+@jit(parallel=True)
+def rows_parallel(blocks, x, size, start, largest, parts):
+    for part in prange(parts):
+        begin, end = blocks.size * part // parts, blocks.size * (part + 1) // parts
+        rows(blocks, x, size, start, largest, begin, end)
+
+
+@jit
+def _join_row(total, x, largest):
+    for i in range(total.size):
+        total[i] = _join(total[i], x[i], largest)
+
+
+@jit
+def columns(out, x, size, start, largest, begin, end):
+    """out[o, j] = reduction of x[o, :, j], for columns begin..end of every o."""
+    outer, width = out.shape
+    block = np.empty(end - begin, x.dtype)
+    for o in range(outer):
+        total = out[o, begin:end]
+        total[:] = start
+        for first in range(0, size, ROWS):
+            block[:] = start
+            for row in range(first, min(first + ROWS, size)):
+                at = (o * size + row) * width
+                _join_row(block, x[at + begin : at + end], largest)
+            _join_row(total, block, largest)
+
+
+@jit(parallel=True)
+def columns_parallel(out, x, size, start, largest, parts):
+    for part in prange(parts):
+        width = out.shape[1]
+        columns(out, x, size, start, largest, width * part // parts, width * (part + 1) // parts)
+
+
+def _reduce_rows(x: np.ndarray, outer: int, size: int, largest: bool) -> np.ndarray:
+    """(outer, size) -> (outer,), in passes that each leave one number per block."""
+    start = x.dtype.type(-math.inf if largest else 0)
+    while True:
+        blocks = empty((outer, max(1, -(-size // BLOCK))), x.dtype)
+        parts = threads() if outer * size >= GRAIN else 1
+        if parts > 1:
+            rows_parallel(blocks, x.reshape(-1), size, start, largest, parts)
+        else:
+            rows(blocks, x.reshape(-1), size, start, largest, 0, blocks.size)
+        x, size = blocks, blocks.shape[1]
+        if size == 1:
+            return blocks.reshape(outer)
+
+
+def _reduce_columns(x: np.ndarray, outer: int, size: int, width: int, largest: bool) -> np.ndarray:
+    """(outer, size, width) -> (outer, width)."""
+    start = x.dtype.type(-math.inf if largest else 0)
+    out = empty((outer, width), x.dtype)
+    parts = threads() if x.size >= GRAIN and width >= LANES else 1
+    if parts > 1:
+        columns_parallel(out, x.reshape(-1), size, start, largest, parts)
+    else:
+        columns(out, x.reshape(-1), size, start, largest, 0, width)
+    return out
+
+
+def reduce(
+    x: np.ndarray, axis: tuple[int, ...], keepdims: bool, largest: bool = False
+) -> np.ndarray:
+    """The sum, or the largest element, over the axes (sorted, counted from the front)."""
+    kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+    shape = kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axis)
+    if not axis or not x.flags.c_contiguous:
+        x = elementwise("copy", x)
+    sizes = list(x.shape)
+    remaining = list(axis)
+    while remaining:  # one run of adjacent axes at a time, the last one first
+        stop = remaining.pop() + 1
+        first = stop - 1
+        while remaining and remaining[-1] == first - 1:
+            first = remaining.pop()
+        outer, size, width = (math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None)))
+        if width == 1:
+            x = _reduce_rows(x, outer, size, largest)
+        else:
+            x = _reduce_columns(x, outer, size, width, largest)
+        sizes[first:stop] = [1] * (stop - first)
+    return x.reshape(shape)
+
+
+KERNELS = {"sum": reduce, "max": partial(reduce, largest=True)}

@@ -1,0 +1,1 @@
+"""What every kernel of a device shares: compilation, caches, threads, flat views of arrays."""

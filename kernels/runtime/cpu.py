@@ -1,0 +1,214 @@
+"""The numba side of the kernels: compile and cache, count threads, see arrays as flat memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+from ...paths import cache_root
+
+KERNELS_FOLDER = Path(__file__).resolve().parent.parent
+
+# Called with the name of each kernel that is about to be compiled (not found in the cache).
+compile_listener: Callable[[str], None] | None = None
+
+
+# ------------------------------------------------------------------------------- compilation
+@cache
+def source_hash() -> str:
+    """Names the state of all kernel sources: a change in any of them is a new cache folder.
+
+    numba itself looks only at the file of the function that it compiles, and would go on running
+    a stale kernel after a change in a helper of another file.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    for path in sorted(KERNELS_FOLDER.rglob("*.py")):
+        digest.update(str(path.relative_to(KERNELS_FOLDER)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def compiled_folder() -> Path | None:
+    """Where compiled kernels are kept; None where no such folder can be written."""
+    try:
+        folder = cache_root() / "kernels" / source_hash()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return None
+
+
+class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
+    """Tells numba's cache that its files lie in `compiled_folder()` and are never stale there."""
+
+    def __init__(self, function: Any, file: str) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._room = f"{Path(file).parent.name}.{Path(file).stem}"
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> _Locator | None:
+        return cls(function, file) if compiled_folder() else None
+
+    def get_cache_path(self) -> str:
+        return str(compiled_folder())
+
+    def get_source_stamp(self) -> str:
+        return source_hash()
+
+    def get_disambiguator(self) -> str:
+        return f"{self._room}-{self._line}"
+
+
+class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache, silent when the disk is full, and telling who is about to be compiled."""
+
+    _impl_class = _CacheImpl
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        found = super().load_overload(signature, target)
+        if found is None and compile_listener is not None:
+            compile_listener(self._py_func.__name__)
+        return found
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError:
+            pass  # the kernel is compiled and runs; it will be compiled again next time
+
+
+def jit(function: Any = None, **options: Any) -> Any:
+    """`numba.njit` with the GIL released, numpy's division, and a cache that follows the sources.
+
+    Use: `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals (a
+    function that closes over another compiled one is never found in the cache).
+    """
+    if function is None:
+        return lambda function: jit(function, **options)
+    dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
+    if compiled_folder() is not None and options.get("inline") != "always":
+        dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+# ----------------------------------------------------------------------------------- the host
+def vector_bytes() -> int:
+    """Width of the vector registers that kernels are compiled for: 64, 32 or 16 bytes."""
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        features = llvm.get_host_cpu_features().flatten()
+    for name, width in (("+avx512f", 64), ("+avx2", 32)):
+        if name in features.split(","):
+            return width
+    return 16
+
+
+_in_forked_child = False
+_owner: int | None = None  # the one Python thread that may launch under the workqueue layer
+
+
+def _forked() -> None:
+    global _in_forked_child  # noqa: PLW0603
+    _in_forked_child = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+@cache
+def _layer_is_thread_safe() -> bool:
+    for pool in ("tbbpool", "omppool"):
+        try:
+            __import__(f"numba.np.ufunc.{pool}")
+        except ImportError:
+            continue
+        return True
+    return False
+
+
+def threads() -> int:
+    """How many threads a parallel kernel may use here and now. Its result never depends on it.
+
+    One in a forked child, where OpenMP cannot start again, and one in all Python threads but the
+    first that asks where numba has only its `workqueue` layer, which aborts when two launch at
+    once. numba is never given the chance to find out.
+    """
+    global _owner  # noqa: PLW0603
+    if _in_forked_child:
+        return 1
+    if not _layer_is_thread_safe():
+        if _owner is None:
+            _owner = threading.get_ident()
+        if _owner != threading.get_ident():
+            return 1
+    return int(numba.get_num_threads())
+
+
+# ------------------------------------------------------------------------------------- arrays
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Where every kernel's result comes from: C-contiguous, its contents undefined."""
+    return np.empty(shape, dtype)
+
+
+def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
+    """`(memory, offset, strides)`: element (i, j) of `x` is memory[offset + i*strides[0] + ...].
+
+    A kernel that takes these compiles once per dtype, not once per dimension and layout.
+    """
+    if not x.flags.c_contiguous:
+        base = x
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        if base.dtype == x.dtype and base.flags.c_contiguous and base.flags.writeable:
+            offset = x.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+            return base.reshape(-1), offset // x.itemsize, elements(x)
+        x = np.array(x, order="C")  # never so for arrays made by a Device
+    return x.reshape(-1), 0, elements(x)
+
+
+def elements(x: np.ndarray) -> tuple[int, ...]:
+    """Strides in elements."""
+    size = x.itemsize
+    return tuple(stride // size for stride in x.strides)
+
+
+@cache
+def layout(shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """How to walk operands together: row 0 a shape, row i the strides of operand i over it.
+
+    Adjacent axes that every operand walks with one stride are merged, so that contiguous operands
+    of equal shape are one long row.
+    """
+    axes: list[list[int]] = []  # [size, stride of input 1, stride of input 2, ...]
+    for axis, size in enumerate(shape):
+        new = [size, *(s[axis] for s in strides)]
+        if size == 1:
+            continue
+        if axes and all(a == b * size for a, b in zip(axes[-1][1:], new[1:], strict=True)):
+            axes[-1] = [axes[-1][0] * size, *new[1:]]
+        else:
+            axes.append(new)
+    return np.array(axes or [[1] * (1 + len(strides))], np.int64).T.copy()
+
+
+def padded(strides: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Strides over the broadcast shape: 0 on axes that repeat."""
+    own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+    return (0,) * (ndim - len(shape)) + own

@@ -1,0 +1,164 @@
+"""Ops that move elements: views are free, copies and look-ups are walked in memory order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ..elementwise.cpu import elementwise
+from ..runtime.cpu import elements, empty, flat, jit, layout, threads
+
+GRAIN = 65536  # elements that are worth a second thread
+
+
+# --------------------------------------------------------------------------------------- views
+def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A view of contiguous memory, else of a contiguous copy."""
+    return (x if x.flags.c_contiguous else elementwise("copy", x)).reshape(shape)
+
+
+# -------------------------------------------------------------------------------------- copies
+@jit
+def move(y, y_start, x, x_start, merged, begin, end):
+    """y[..] = x[..] for elements begin..end of the merged shape (see `layout`)."""
+    last = merged.shape[1] - 1
+    width = merged[0, last]
+    while begin < end:
+        line = begin // width
+        column = begin - line * width
+        size = min(width - column, end - begin)
+        y_at = y_start + column * merged[1, last]
+        x_at = x_start + column * merged[2, last]
+        for axis in range(last - 1, -1, -1):
+            position = line % merged[0, axis]
+            line //= merged[0, axis]
+            y_at += position * merged[1, axis]
+            x_at += position * merged[2, axis]
+        if merged[1, last] == 1 and merged[2, last] == 1:
+            y[y_at : y_at + size] = x[x_at : x_at + size]
+        else:
+            for i in range(size):
+                y[y_at + i * merged[1, last]] = x[x_at + i * merged[2, last]]
+        begin += size
+
+
+@jit(parallel=True)
+def move_parallel(y, y_start, x, x_start, merged, size, parts):
+    for part in prange(parts):
+        move(y, y_start, x, x_start, merged, size * part // parts, size * (part + 1) // parts)
+
+
+@jit
+def fill(y, value):
+    for i in range(y.size):
+        y[i] = value
+
+
+def _move(y: np.ndarray, x: np.ndarray) -> None:
+    """y[...] = x for a view y of fresh memory."""
+    if not x.size:
+        return
+    y_memory, y_start, y_strides = flat(y)
+    x_memory, x_start, x_strides = flat(x)
+    merged = layout(x.shape, (y_strides, x_strides))
+    parts = threads() if x.size >= GRAIN else 1
+    if parts > 1:
+        move_parallel(y_memory, y_start, x_memory, x_start, merged, x.size, parts)
+    else:
+        move(y_memory, y_start, x_memory, x_start, merged, 0, x.size)
+
+
+def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:
+    """x at `index` of an array full of `value`."""
+    y = empty(shape, x.dtype)
+    if x.size < y.size:
+        fill(y.reshape(-1), x.dtype.type(value))
+    _move(y[index].reshape(x.shape), x)
+    return y
+
+
+def concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
+    """The arrays one after the other along `axis`."""
+    shape = list(xs[0].shape)
+    shape[axis] = sum(x.shape[axis] for x in xs)
+    y = empty(tuple(shape), xs[0].dtype)
+    at = 0
+    for x in xs:
+        _move(y[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)], x)
+        at += x.shape[axis]
+    return y
+
+
+# ------------------------------------------------------------------------------------ by index
+@jit
+def take(y, x, i, start, steps, shape, size):
+    """y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner)."""
+    outer, count, inner = shape
+    for o in range(outer):
+        for j in range(count):
+            at = start + o * steps[0] + j * steps[1]
+            out = (o * count + j) * inner
+            if steps[2] == 0:
+                row = (o * size + i[at]) * inner
+                y[out : out + inner] = x[row : row + inner]
+            else:
+                for c in range(inner):
+                    y[out + c] = x[(o * size + i[at + c * steps[2]]) * inner + c]
+
+
+@jit
+def add_at(y, x, i, start, steps, shape, size):
+    """y[o, i[o, j, c], c] += x[o, j, c], in this order."""
+    outer, count, inner = shape
+    for o in range(outer):
+        for j in range(count):
+            at = start + o * steps[0] + j * steps[1]
+            for c in range(inner):
+                y[(o * size + i[at + c * steps[2]]) * inner + c] += x[(o * count + j) * inner + c]
+
+
+def _by_index(x: np.ndarray, i: np.ndarray, axis: int) -> tuple[Any, ...]:
+    """x contiguous, and the indices as memory, start, three steps and three sizes."""
+    x = x if x.flags.c_contiguous else elementwise("copy", x)
+    groups = (slice(axis), slice(axis, axis + 1), slice(axis + 1, None))
+    sizes = tuple(math.prod(i.shape[group]) for group in groups)
+    merged = [layout(i.shape[group], (elements(i)[group],)) for group in groups]
+    if any(m.shape[1] > 1 for m in merged):  # a view whose axes do not merge
+        return _by_index(x, np.array(i, order="C"), axis)
+    steps = tuple(0 if n == 1 else int(m[1, 0]) for n, m in zip(sizes, merged, strict=True))
+    memory, start, _ = flat(i)
+    return x.reshape(-1), memory, start, steps, sizes
+
+
+def gather(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
+    """y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`."""
+    y = empty(i.shape, x.dtype)
+    if y.size:
+        memory, *indices = _by_index(x, i, axis)
+        take(y.reshape(-1), memory, *indices, x.shape[axis])
+    return y
+
+
+def scatter_add(x: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Zeros of `size` along `axis`, each x added at the place its index says."""
+    y = empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
+    fill(y.reshape(-1), x.dtype.type(0))
+    if x.size:
+        memory, *indices = _by_index(x, i, axis)
+        add_at(y.reshape(-1), memory, *indices, size)
+    return y
+
+
+KERNELS = {
+    "reshape": reshape,
+    "transpose": lambda x, axes: x.transpose(axes),
+    "broadcast_to": lambda x, shape: np.broadcast_to(x, shape),
+    "slice": lambda x, index: np.asarray(x[index]),
+    "embed": embed,
+    "concatenate": concatenate,
+    "gather": gather,
+    "scatter_add": scatter_add,
+}

@@ -1,0 +1,156 @@
+"""What every loader returns: samples, their labels, and what is known of where they came from."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+SPLITS = ("train", "test")
+
+
+class DataError(ValueError):
+    """Data that is there but cannot be used; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images (N, C, H, W) in [-1, 1] or points (N, D), float32, every value finite.
+
+    `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
+    known parameters also carry their centres `modes` (M, D) and their standard deviation `sigma`.
+    Raises DataError where the arrays do not fit together or hold NaN or infinity.
+    """
+
+    name: str
+    values: np.ndarray
+    labels: np.ndarray | None = None
+    classes: int | None = None
+    modes: np.ndarray | None = None
+    sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the way round `frozen`, here only
+        with np.errstate(over="ignore"):  # a float64 too large for float32 is reported below
+            set_field(self, "values", np.ascontiguousarray(self.values, np.float32))
+        _check_values(self.name, self.values)
+        if self.labels is not None:
+            set_field(self, "labels", _checked_labels(self.name, self.labels, len(self)))
+            classes = self.classes
+            if classes is None:
+                set_field(self, "classes", int(self.labels.max(initial=-1)) + 1)
+            elif self.labels.max(initial=-1) >= classes:
+                raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W) or (D,)."""
+        return self.values.shape[1:]
+
+    @property
+    def is_image(self) -> bool:
+        return self.values.ndim == 4
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The samples at `indices` (integers 0 .. N-1, in that order), copied."""
+        chosen = np.asarray(indices)
+        if chosen.size == 0:
+            chosen = chosen.reshape(-1).astype(np.int64)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise ValueError(
+                f"subset takes a row of integers, not {chosen.dtype} of shape {chosen.shape}"
+            )
+        outside = chosen[(chosen < 0) | (chosen >= len(self))]
+        if outside.size:
+            raise ValueError(f"subset index {outside[0]} is not one of 0 .. {len(self) - 1}")
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, values=self.values[chosen], labels=labels)
+
+    def sample(self, size: int, seed: int) -> Dataset:
+        """`size` different samples by `seed`, in their old order; more of them for a larger size.
+
+        Raises ValueError where there are fewer than `size`.
+        """
+        if size > len(self):
+            raise ValueError(f"size {size}: {self.name} has {len(self)} samples")
+        (generator,) = generators(seed, 1)
+        return self.subset(np.sort(generator.permutation(len(self))[:size]))
+
+    def holdout(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """(train, held out): by `seed`, disjoint, together the whole, each in its old order.
+
+        round(fraction * N) samples are held out. Raises ValueError outside 0 <= fraction < 1 and
+        where a fraction above 0 leaves one of the two without a sample.
+        """
+        if not 0 <= fraction < 1:
+            raise ValueError(f"holdout fraction {fraction}: must be at least 0 and below 1")
+        count = round(fraction * len(self))
+        if fraction > 0 and not 0 < count < len(self):
+            raise ValueError(
+                f"holdout fraction {fraction} of {len(self)} samples holds out {count}: "
+                "both parts need at least one"
+            )
+        (generator,) = generators(seed, 1)
+        order = generator.permutation(len(self))
+        return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
+
+
+def generators(seed: int, count: int, split: str = "train") -> list[np.random.Generator]:
+    """`count` independent generators, the same for the same (seed, split) on every machine."""
+    whole = np.random.SeedSequence((seed, SPLITS.index(split)))
+    return [np.random.Generator(np.random.Philox(part)) for part in whole.spawn(count)]
+
+
+def from_bytes(pixels: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1] from uint8: 0 becomes -1 and 255 becomes 1, exactly."""
+    values = pixels.astype(np.float32)
+    values /= np.float32(127.5)
+    values -= np.float32(1)
+    return values
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """`value` as an int; ValueError where it is not a whole number of at least `least`."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]  # TypeError is the question
+    except TypeError:
+        raise ValueError(f"{name} {value!r}: must be a whole number") from None
+    if number < least:
+        raise ValueError(f"{name} {number}: must be at least {least}")
+    return number
+
+
+def _check_values(name: str, values: np.ndarray) -> None:
+    if values.ndim not in (2, 4) or 0 in values.shape[1:]:
+        raise DataError(f"{name}: shape {values.shape} is neither (N, C, H, W) nor (N, D)")
+    broken = ~np.isfinite(values)
+    if broken.any():
+        first = tuple(int(i) for i in np.argwhere(broken)[0])
+        raise DataError(
+            f"{name}: {np.count_nonzero(broken)} of {values.size} values are NaN or infinite "
+            f"in float32, the first at {first}"
+        )
+    low, high = values.min(initial=0), values.max(initial=0)
+    if values.ndim == 4 and not -1 <= low <= high <= 1:
+        raise DataError(f"{name}: images must lie in [-1, 1], these lie in [{low:g}, {high:g}]")
+
+
+def _checked_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        raise DataError(
+            f"{name}: labels are {labels.dtype} of shape {labels.shape}, "
+            f"must be integers of shape ({count},)"
+        )
+    labels = np.ascontiguousarray(labels, np.int64)
+    if labels.min(initial=0) < 0:
+        first = int(np.argmax(labels < 0))
+        raise DataError(f"{name}: label {labels[first]} at {first}, must be at least 0")
+    return labels

@@ -1,0 +1,174 @@
+"""A user's own data: a folder of images, or an .npz archive of arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .dataset import SPLITS, DataError, Dataset, from_bytes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+GREY_MODES = ("1", "L", "LA")
+VALUE_KEYS = ("images", "values", "x")
+LABEL_KEYS = ("labels", "y")
+
+
+def load_file(path: str | os.PathLike[str], split: str, progress: bool = False) -> Dataset:
+    """The folder of images or the .npz at `path`.
+
+    FileNotFoundError where there is neither; DataError where it is something else.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return load_folder(path, split, progress)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no folder of images and no .npz at {path}")
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{path}: neither a folder of images nor an .npz file")
+    return load_npz(path, split)
+
+
+# ----------------------------------------------------------------------------- image folders
+def load_folder(folder: Path, split: str = "train", progress: bool = False) -> Dataset:
+    """Every image below `folder`, in order of path: (N, 1, H, W) if all are grey, else C = 3.
+
+    Where all of them lie in sub-folders, one level deep, the sub-folders are the classes. Where
+    `folder` has folders `train` and `test`, these are the splits; else all of it is `train`.
+    Animations give their first picture, transparency is laid over black, and hidden files are
+    left out. Raises DataError at a file that cannot be read and at sizes that differ.
+    """
+    from tqdm import tqdm
+
+    if all((folder / known).is_dir() for known in SPLITS):
+        folder = folder / split
+    elif split != "train":
+        raise DataError(f"{folder}: has no split {split!r}; hold samples out with .holdout()")
+    paths = _image_paths(folder)
+    images = [_read_image(path) for path in tqdm(paths, folder.name, disable=not progress)]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape[:2] != images[0].shape[:2]:
+            (h, w), (height, width) = images[0].shape[:2], image.shape[:2]
+            raise DataError(
+                f"images must be of one size: {paths[0]} is {w}x{h}, {path} is {width}x{height}"
+            )
+    colours = max(image.shape[2] for image in images)
+    pixels = np.stack([np.broadcast_to(image, (*image.shape[:2], colours)) for image in images])
+    values = from_bytes(pixels.transpose(0, 3, 1, 2))
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    if any(len(parts) != 1 for parts in parents):
+        return Dataset(str(folder), values)
+    classes = sorted(set(parents))
+    labels = np.array([classes.index(parts) for parts in parents])
+    return Dataset(str(folder), values, labels, len(classes))
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    def wanted(path: Path) -> bool:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+
+    # Paths compare part by part, so the images of one sub-folder stand together.
+    paths = sorted(path for path in folder.rglob("*") if wanted(path))
+    if not paths:
+        raise DataError(f"{folder}: no images in it ({' '.join(SUFFIXES)})")
+    return paths
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """uint8 (H, W, 1) where the file is stored as grey, else (H, W, 3)."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return _pixels(image)
+    except Exception as error:  # each of Pillow's decoders has its own
+        raise DataError(f"{path}: not an image that can be read ({error})") from error
+
+
+def _pixels(image: Image) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    if image.mode.startswith("I"):  # 16 bits a pixel, which convert("L") would clip, not scale
+        deep = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise ValueError(f"pixels of {deep.min()} to {deep.max()}")
+        return np.rint(deep / 257).astype(np.uint8)[:, :, None]
+    grey = image.mode in GREY_MODES
+    whole = ImageOps.exif_transpose(image).convert("RGBA")
+    black = Image.new("RGBA", whole.size, (0, 0, 0, 255))
+    pixels = np.asarray(Image.alpha_composite(black, whole))[..., :3]
+    if image.mode == "P":
+        grey = bool((pixels == pixels[..., :1]).all())
+    return pixels[..., :1] if grey else pixels
+
+
+# ----------------------------------------------------------------------------- .npz archives
+def load_npz(path: Path, split: str = "train") -> Dataset:
+    """Arrays `images`, `values`, `x` or `x_train`, or the only one, and `labels`, `y` or `y_train`.
+
+    For the split `test`: `x_test` and `y_test`. Images are uint8, scaled to [-1, 1], or floats
+    that already lie there, (N, H, W), (N, H, W, C) or (N, C, H, W); (N, D) are points, taken as
+    they are. Raises DataError for anything else, and never unpickles.
+    """
+    arrays = _read_npz(path)
+    extra = (f"_{split}",) if split == "test" else ("", f"_{split}")
+    value_keys = [key + end for end in extra for key in VALUE_KEYS]
+    label_keys = [key + end for end in extra for key in LABEL_KEYS]
+    named = [key for key in value_keys if key in arrays]
+    others = [key for key in arrays if key not in label_keys]
+    if not named and split == "train" and len(others) == 1:
+        named = others
+    if not named:
+        raise DataError(
+            f"{path}: none of {', '.join(value_keys)} for the split {split!r} among its arrays, "
+            f"{', '.join(arrays) or 'none'}"
+        )
+    labels = next((arrays[key] for key in label_keys if key in arrays), None)
+    values = arrays[named[0]]
+    if 0 in values.shape:
+        raise DataError(f"{path}: {named[0]} is empty, of shape {values.shape}")
+    if len(values.shape) > 2:
+        values = _as_images(f"{path}: {named[0]}", values)
+    elif values.dtype.kind not in "uif":
+        raise DataError(f"{path}: {named[0]} is {values.dtype}, must be numbers")
+    return Dataset(str(path), values, labels)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is one array, an .npy")
+        with archive:
+            arrays = {key: archive[key] for key in archive.files}
+        if strange := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{strange[0]} in it is not an array")
+        return arrays
+    except Exception as error:  # zip, zlib and numpy each have their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: not an .npz that can be read ({reason})") from error
+
+
+def _as_images(name: str, values: np.ndarray) -> np.ndarray:
+    """float32 (N, C, H, W) in [-1, 1]. Where C could be first or last, it is first."""
+    shape = values.shape
+    if values.ndim == 3:
+        values = values[:, None]
+    elif values.ndim == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3):
+        values = values.transpose(0, 3, 1, 2)
+    if values.ndim != 4 or not 1 <= values.shape[1] <= 4:
+        raise DataError(
+            f"{name} of shape {shape} is not (N, H, W), (N, H, W, C) with 1 or 3 channels, "
+            "(N, C, H, W) with 1 to 4, or (N, D)"
+        )
+    if values.dtype == np.uint8:
+        return from_bytes(values)
+    if values.dtype.kind != "f":
+        raise DataError(f"{name} is {values.dtype}, images must be uint8 or floats in [-1, 1]")
+    return values

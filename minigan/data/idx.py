@@ -1,0 +1,156 @@
+"""MNIST and Fashion-MNIST from the IDX files that they are published as, plain or gzipped."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..paths import cache_root
+from . import download
+from .dataset import DataError, Dataset, from_bytes
+
+STEMS = {"train": "train", "test": "t10k"}
+DIMENSIONS = {"images": 3, "labels": 1}
+Files = dict[str, Path]  # by "images" and "labels"
+
+
+def load_idx(
+    name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool
+) -> Dataset:
+    """The set's images (1, 28, 28) and labels 0 to 9, from the first place that has the files.
+
+    The places: `data_dir` alone where it is given; else the folder MINIGAN_DATA, then the cache,
+    into which what is missing is downloaded. In each, a folder named after the set goes before
+    the place itself. FileNotFoundError where they are nowhere, DataError where they are broken;
+    files that were found are never changed.
+    """
+    files = _find(name, split, data_dir, progress)
+    images = read_idx(files["images"], "images")
+    labels = read_idx(files["labels"], "labels")
+    if images.shape[1:] != (28, 28):
+        raise DataError(f"{files['images']}: images of {images.shape[1:]} pixels, not (28, 28)")
+    if len(images) != len(labels):
+        raise DataError(
+            f"{files['labels']}: {len(labels)} labels for the {len(images)} images of "
+            f"{files['images'].name}"
+        )
+    if labels.max(initial=0) > 9:
+        first = int(np.argmax(labels > 9))
+        raise DataError(f"{files['labels']}: label {labels[first]} at {first}, must be 0 to 9")
+    return Dataset(name, from_bytes(images[:, None]), labels, 10)
+
+
+def read_idx(path: Path, kind: str) -> np.ndarray:
+    """The uint8 array of an IDX file of "images" (3 dimensions) or "labels" (1); see LeCun's page.
+
+    Two zero bytes, the type (8 is uint8), the number of dimensions, each dimension as a
+    big-endian int32, the data. Whether it is gzipped is seen in its bytes, not in its name:
+    browsers unpack what they download and keep the name.
+    """
+    content = _content(path)
+    if content[:3] != b"\0\0\x08" or len(content) < 4:
+        raise DataError(f"{path}: not an IDX file of bytes, it begins with {content[:4]!r}")
+    dimensions = content[3]
+    if dimensions != DIMENSIONS[kind]:
+        held = {3: "images", 1: "labels"}.get(dimensions, "something else")
+        raise DataError(
+            f"{path}: should hold {kind} (idx{DIMENSIONS[kind]}), holds {held} (idx{dimensions})"
+        )
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise DataError(f"{path}: truncated in its header, {len(content)} bytes")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
+    expected, found = math.prod(shape), len(content) - start
+    if found != expected:
+        what = "truncated" if found < expected else "has trailing bytes"
+        raise DataError(f"{path}: {what}, {found} bytes of data where {shape} takes {expected}")
+    if expected == 0:
+        raise DataError(f"{path}: empty, of shape {shape}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: broken gzip file ({error})") from error
+
+
+# ------------------------------------------------------------------------------------ finding
+def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool) -> Files:
+    variable = os.environ.get("MINIGAN_DATA")
+    if data_dir is not None:
+        return _found_in(data_dir, "data_dir", name, split)
+    if variable:
+        with contextlib.suppress(_NotHere):
+            return _found_in(variable, "MINIGAN_DATA", name, split)
+    cache = cache_root() / "data"
+    files = _look_in(cache, name, split)
+    missing = [kind for kind in DIMENSIONS if kind not in files]
+    published = {kind: _names(split, kind)[0] for kind in missing}
+    if missing:
+        download.fetch(name, list(published.values()), cache / name, progress)
+    return files | {kind: cache / name / file for kind, file in published.items()}
+
+
+class _NotHere(FileNotFoundError):
+    """A place has neither of the two files, so that the next may have them."""
+
+
+def _found_in(place: str | os.PathLike[str], who: str, name: str, split: str) -> Files:
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{name}: {who} is {folder}, which is not a folder")
+    files = _look_in(folder, name, split)
+    missing = [file for kind in DIMENSIONS if kind not in files for file in _names(split, kind)]
+    if missing:
+        raise (FileNotFoundError if files else _NotHere)(
+            f"{name} ({split}): neither {folder} ({who}) nor its folder {name} has any of "
+            f"{', '.join(missing)}"
+        )
+    return files
+
+
+def _names(split: str, kind: str) -> list[str]:
+    """The spellings in use: as published, unpacked, and as some archives unpack it."""
+    stem, idx = STEMS[split], f"idx{DIMENSIONS[kind]}-ubyte"
+    plain = [f"{stem}-{kind}-{idx}", f"{stem}-{kind}.{idx}"]
+    return [f"{file}{suffix}" for file in plain for suffix in (".gz", "")]
+
+
+def _look_in(place: Path, name: str, split: str) -> Files:
+    """Both files from the set's own folder in `place` or `place` itself; else what there is."""
+    partial: Files = {}
+    for folder in (place / name, place):
+        files: Files = {}
+        for kind in DIMENSIONS:
+            there = [folder / file for file in _names(split, kind) if (folder / file).is_file()]
+            if there:
+                files[kind] = there[0]
+        if folder == place:
+            for path in files.values():
+                _refuse_another_set(path, name)
+        if len(files) == 2:
+            return files
+        partial = partial or files
+    return partial
+
+
+def _refuse_another_set(path: Path, name: str) -> None:
+    """The sets' files are named alike: Fashion-MNIST must not come out of a folder with MNIST."""
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    for other, source in download.SOURCES.items():
+        if other != name and digest in source.md5.values():
+            raise DataError(
+                f"{path}: belongs to {other}, not to {name}; keep each set in a folder of its name"
+            )

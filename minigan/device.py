@@ -1,0 +1,105 @@
+"""A device holds arrays and runs ops on them. Nothing above it names numba or cupy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .op import Op, Update
+
+
+class Device:
+    """Where tensors live. This class is the `reference` device: numpy, and the ops' own meaning.
+
+    Another device overrides what differs; `run` and `update` are all that an op or update needs.
+    """
+
+    name = "reference"
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A new array of undefined contents."""
+        return np.empty(shape, dtype)
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        """A new, C-contiguous array of this device with these values."""
+        return np.array(array, order="C")
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        """A copy of the values as a numpy array."""
+        return np.array(array, order="C")
+
+    def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        """The new array op(*arrays, **attributes); numbers stand for themselves."""
+        with np.errstate(all="ignore"):
+            return np.asarray(op.meaning(*arrays, **attributes))
+
+    def update(self, update: Update, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
+        """Change arrays in place."""
+        with np.errstate(all="ignore"):
+            update.meaning(*arrays, **attributes)
+
+    def __repr__(self) -> str:
+        return f"Device({self.name!r})"
+
+
+def _cpu() -> Device:
+    from .cpu import CpuDevice
+
+    return CpuDevice()
+
+
+# How each device is made, on first use: importing minigan does not import numba.
+_makers: dict[str, Callable[[], Device]] = {"reference": Device, "cpu": _cpu}
+_devices: dict[str, Device] = {}
+_lock = threading.Lock()
+
+
+def device_names() -> list[str]:
+    """The names that `get_device` accepts."""
+    return list(_makers)
+
+
+def get_device(device: str | Device) -> Device:
+    """The device of that name (one object per name)."""
+    if isinstance(device, Device):
+        return device
+    with _lock:
+        if device not in _devices:
+            if device not in _makers:
+                near = get_close_matches(str(device), _makers, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                names = ", ".join(_makers)
+                raise ValueError(f"unknown device {device!r}{hint} (accepted: {names})")
+            _devices[device] = _makers[device]()
+        return _devices[device]
+
+
+class _Current(threading.local):
+    name: str | Device = "cpu"
+
+
+_current = _Current()
+
+
+def current_device() -> Device:
+    """Where `mg.tensor` and the random numbers put new tensors: `cpu` unless told otherwise."""
+    return get_device(_current.name)
+
+
+class use_device:  # noqa: N801  (reads as a statement and as a context manager)
+    """Make a device the current one of this Python thread: a call, or a `with` block."""
+
+    def __init__(self, device: str | Device) -> None:
+        target = get_device(device)
+        self._before, _current.name = _current.name, target
+
+    def __enter__(self) -> Device:
+        return current_device()
+
+    def __exit__(self, *error: object) -> None:
+        _current.name = self._before

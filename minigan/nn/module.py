@@ -1,0 +1,125 @@
+"""What layers have in common: parameters found by name, state dicts, train and eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+
+from ..device import Device, get_device
+from ..optim import load_tensors
+from ..tensor import Tensor, check_dtype
+
+
+class Module:
+    """A function of tensors with parameters.
+
+    Assign tensors and modules as attributes; `forward` says what to compute. A tensor that
+    requires gradients is a parameter, any other is a buffer. Names are PyTorch's: "0.weight".
+    """
+
+    training: bool = True
+
+    def forward(self, x: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.forward(*inputs)
+
+    # ------------------------------------------------------------------------------- contents
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that are attributes, in the order in which they were first assigned."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def _tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers by name, a module's own before its children's."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child._tensors(f"{prefix}{name}.")
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, x) for name, x in self._tensors() if x.requires_grad)
+
+    def parameters(self) -> list[Tensor]:
+        return [x for _, x in self.named_parameters()]
+
+    # ---------------------------------------------------------------------------------- state
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers as numpy arrays, by name."""
+        return {name: x.numpy() for name, x in self._tensors()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy values in, in place: tensors stay the same objects and their versions rise.
+
+        Raises:
+            ValueError: missing or unknown names, or another shape or dtype; nothing has changed.
+        """
+        load_tensors(dict(self._tensors()), state, type(self).__name__)
+
+    def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
+        """Move and convert all parameters and buffers in place; optimizers are made afterwards."""
+        for _, x in self._tensors():
+            target = x.device if device is None else get_device(device)
+            floating = dtype is not None and x.dtype.kind == "f"
+            values = x.numpy().astype(check_dtype(dtype)) if floating else x.numpy()
+            x.array, x.device = target.from_numpy(values), target
+            x.version_cell[0] += 1
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode in which dropout drops."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set the mode in which a trained net is used."""
+        return self.train(False)
+
+    # ---------------------------------------------------------------------------------- looks
+    def extra(self) -> str:
+        """What stands between the parentheses of the repr of a module without children."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
+        inner = "\n" + "\n".join(lines) + "\n" if lines else self.extra()
+        return f"{type(self).__name__}({inner})"
+
+
+class Sequential(Module):
+    """Modules applied one after the other; its children are numbered from 0."""
+
+    def __init__(self, *modules: Module) -> None:
+        for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(
+                    f"Sequential: layer {i} is {type(module).__name__}; write nn.Tanh() rather than"
+                    " a function, or wrap it in a Module"
+                )
+            setattr(self, str(i), module)
+
+    def forward(self, x: Any) -> Any:
+        for _, module in self.children():
+            x = module(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __getitem__(self, i: int) -> Module:
+        return [module for _, module in self.children()][i]
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.children())

@@ -1,0 +1,93 @@
+"""Matrix products: `matmul`, batched, and `dense`, a layer's product with its bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..op import Op
+from ..tensor import Tensor
+from .reduce import sum
+from .samples import uniform
+from .shape import reshape, transpose
+
+
+def _swap(x: Tensor) -> Tensor:
+    """The last two axes exchanged; a view, which the kernels read as it is."""
+    return transpose(x, *range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+
+
+def _check_matmul(a: Any, b: Any) -> None:
+    for i, x in enumerate((a, b)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"matmul: argument {i} is {type(x).__name__}, not a tensor")
+    fits = a.ndim >= 2 and b.ndim >= 2 and a.shape[-1] == b.shape[-2]
+    if fits:
+        try:
+            np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            return
+        except ValueError:
+            pass
+    raise ValueError(
+        f"matmul: shapes {a.shape} and {b.shape} do not fit: (..., m, k) and (..., k, n) are needed"
+    )
+
+
+_matmul = Op(
+    "matmul",
+    np.matmul,
+    (lambda g, y, a, b: _matmul(g, _swap(b)), lambda g, y, a, b: _matmul(_swap(a), g)),
+    [
+        (uniform(3, 4), uniform(4, 5)),
+        (uniform(2, 3, 4), uniform(2, 4, 5)),
+        (uniform(2, 1, 3, 4), uniform(5, 4, 2)),
+    ],
+    broadcasts=True,
+    check=_check_matmul,
+)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """(..., m, k) @ (..., k, n) -> (..., m, n); leading axes broadcast. Vectors as in numpy."""
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim):
+        return _matmul(a, b)  # raises, and says why
+    y = _matmul(
+        reshape(a, 1, -1) if a.ndim == 1 else a,
+        reshape(b, -1, 1) if b.ndim == 1 else b,
+    )
+    shape = y.shape[:-1] if b.ndim == 1 else y.shape
+    if a.ndim == 1:
+        shape = shape[: len(y.shape) - 2] + shape[len(y.shape) - 1 :]
+    return reshape(y, shape) if 1 in (a.ndim, b.ndim) else y
+
+
+def _check_dense(x: Tensor, w: Tensor, b: Tensor) -> None:
+    if w.ndim != 2 or b.shape != w.shape[1:] or x.shape[-1:] != w.shape[:1]:
+        raise ValueError(
+            f"dense: input {x.shape}, weight {w.shape} and bias {b.shape} do not fit:"
+            " (..., in), (in, out) and (out,) are needed"
+        )
+
+
+_dense = Op(
+    "dense",
+    lambda x, w, b: np.matmul(x, w) + b,
+    (
+        lambda g, y, x, w, b: _matmul(g, _swap(w)),
+        lambda g, y, x, w, b: _matmul(_swap(x), g),
+        lambda g, y, x, w, b: sum(g, axis=0),
+    ),
+    [(uniform(3, 4), uniform(4, 5), uniform(5))],
+)
+
+
+def dense(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    """x @ w + b: x (..., in), w (in, out), b (out,) or None."""
+    if b is None:
+        return matmul(x, w)
+    _check_dense(x, w, b)
+    if x.ndim == 2:
+        return _dense(x, w, b)
+    y = _dense(reshape(x, -1, x.shape[-1]), w, b)
+    return reshape(y, *x.shape[:-1], w.shape[1])
