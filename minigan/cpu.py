@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import kernels
 from .device import Device
+from .kernels.runtime import cpu as runtime
 from .op import Op, Update
 
 # Their numpy meaning is BLAS: they have a kernel or they fail.
@@ -17,19 +19,27 @@ NEVER_NUMPY = {"matmul", "dense"}
 
 
 class CpuDevice(Device):
-    """Ops run their kernel; those on integers, and those without one, their numpy meaning."""
+    """Ops run their kernel; those without one for these dtypes run their numpy meaning."""
 
     name = "cpu"
 
     def __init__(self) -> None:
         self.kernels: dict[str, Any] = {}
+        self.floats_only: set[str] = set()
         for room in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
             if room.ispkg and not room.name.endswith(".runtime"):
-                self.kernels.update(importlib.import_module(room.name + ".cpu").KERNELS)
+                module = importlib.import_module(room.name + ".cpu")
+                self.kernels.update(module.KERNELS)
+                if getattr(module, "FLOATS_ONLY", False):
+                    self.floats_only.update(module.KERNELS)
+
+    def on_compile(self, listener: Callable[[str], None] | None) -> None:
+        """Call `listener(kernel name)` whenever a kernel is about to be compiled."""
+        runtime.compile_listener = listener
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
         kernel = self.kernels.get(op.name)
-        if kernel is not None and (op.view or _floating(arrays, attributes)):
+        if kernel is not None and (op.name not in self.floats_only or _floating(arrays, attributes)):
             return kernel(*arrays, **attributes)
         if op.name in NEVER_NUMPY:
             raise NotImplementedError(f"the cpu device has no kernel for op {op.name!r}")

@@ -62,7 +62,7 @@ def test_alpha_palette_and_deep_pixels(tmp_path):
     save(tmp_path / "la" / "a.png", rgba, "LA")
     assert load(tmp_path / "la").values.shape == (1, 1, 1, 2)
     assert load(tmp_path / "la").values[0, 0, 0, 1] == -1
-    save(tmp_path / "grey" / "a.gif", np.arange(4, dtype=np.uint8).reshape(2, 2), "P")
+    save(tmp_path / "grey" / "a.png", np.arange(4, dtype=np.uint8).reshape(2, 2), "P")
     assert load(tmp_path / "grey").sample_shape == (1, 2, 2)
     save(tmp_path / "deep" / "a.png", np.array([[0, 32896, 65535]], np.uint16))
     deep = load(tmp_path / "deep").values
@@ -102,6 +102,7 @@ IMAGES = (np.arange(2 * 4 * 5) * 6).astype(np.uint8).reshape(2, 4, 5)
         (IMAGES[..., None], (2, 1, 4, 5)),
         (np.stack([IMAGES] * 3, -1), (2, 3, 4, 5)),
         (np.stack([IMAGES] * 2, 1), (2, 2, 4, 5)),
+        (np.stack([IMAGES[..., :3]] * 3, 1), (2, 3, 4, 3)),
         (IMAGES[:, None] / 234.0, (2, 1, 4, 5)),
         (IMAGES.reshape(2, -1).astype(np.float16), (2, 20)),
         (np.array([[1, 70_000]]), (1, 2)),
@@ -114,7 +115,9 @@ def test_npz_shapes(tmp_path, array, shape, key):
     assert data.values.shape == shape
     assert data.labels.tolist() == list(range(len(array)))
     if array.dtype == np.uint8:
-        np.testing.assert_allclose(data.values[:, 0], IMAGES / 127.5 - 1, atol=1e-7)
+        np.testing.assert_allclose(
+            data.values[:, 0], IMAGES[..., : shape[3]] / 127.5 - 1, atol=1e-7
+        )
     else:
         np.testing.assert_array_equal(data.values.ravel(), array.astype(np.float32).ravel())
 

@@ -117,9 +117,11 @@ def test_size_draws_without_replacement(tmp_path):
         (LABEL_FILE, LABEL_FILE, r"images.*should hold images \(idx3\), holds labels"),
         (IMAGE_FILE, IMAGE_FILE, r"labels.*should hold labels \(idx1\), holds images"),
         (IMAGE_FILE, idx(DIGITS[:-1]), "labels.*11 labels for the 12 images"),
+        (IMAGE_FILE, idx(np.append(DIGITS, 0)), "labels.*13 labels for the 12 images"),
         (IMAGE_FILE, idx(DIGITS + 1), "labels.*label 10 at 9"),
         (PACKED[:-9], LABEL_FILE, "images.*broken gzip"),
         (PACKED[:50] + b"\xff" * 50 + PACKED[100:], LABEL_FILE, "images.*broken gzip"),
+        (PACKED[:10] + b"\xff" + PACKED[11:], LABEL_FILE, "images.*broken gzip"),
         (PACKED[:-8] + b"\0" * 8, LABEL_FILE, "images.*broken gzip"),
     ],
 )

@@ -185,6 +185,7 @@ def cast(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return elementwise("copy", x, dtype=np.dtype(dtype))
 
 
+FLOATS_ONLY = True  # integers and bools run their numpy meaning
 KERNELS: dict[str, Callable[..., np.ndarray]] = {
     **{name: partial(elementwise, name) for name in EXPRESSIONS if name != "copy"},
     "cast": cast,

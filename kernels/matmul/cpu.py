@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 from numba import prange
 
-from minigan.kernels.matmul.micro import (
+from ..runtime.cpu import empty, jit, threads
+from .micro import (
     ROWS,
     VECTOR_BYTES,
     VECTORS,
@@ -18,11 +16,10 @@ from minigan.kernels.matmul.micro import (
     transpose_block,
     transposed_tile,
 )
-from minigan.kernels.runtime.cpu import empty, jit, threads
 
 # One row of A in a K-block: ROWS of them stay in the first-level cache.
 BLOCK_BYTES = 2048
-# A second thread pays from about this many multiply-adds on.
+# A second thread pays from about this much work on (`_multiply` counts it).
 PARALLEL_WORK = 400_000
 
 
@@ -172,9 +169,7 @@ def _task(t, a, b, bias, c, starts, shape, across, down):
 
 
 @jit(parallel=True)
-def _product(
-    a, a_row, a_step, b, b_step, b_column, bias, bias_step, c, starts, m, k, n, workers
-):
+def _product(a, a_row, a_step, b, b_step, b_column, bias, bias_step, c, starts, m, k, n, workers):
     """C = A @ B + bias for each pair of matrices in `starts`; returns the number of tasks."""
     wide, tall = -(-n * c.itemsize // VECTOR_BYTES), -(-m // ROWS)
     across = min(workers, max(1, wide // 2))
@@ -198,52 +193,110 @@ _ONE_PRODUCT = np.zeros((1, 2), np.int64)
 
 
 class _Window:
-    """The first element of an array, writable as far as numba is told (else it compiles anew)."""
+    """Shows numba the first element of a read-only array as writable: one signature fewer."""
 
     def __init__(self, x: np.ndarray) -> None:
-        start = x.__array_interface__["data"][0]
         self.__array_interface__ = {
-            "data": (start, False),
+            "data": (x.__array_interface__["data"][0], False),
             "shape": (1,),
             "typestr": x.dtype.str,
             "version": 3,
         }
 
 
-def _starts(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
-    """Where each matrix of the batch begins, in bytes from the first."""
-    starts = np.zeros((), np.int64)
-    for size, stride in zip(batch, np.broadcast_to(x, batch + x.shape[-2:]).strides, strict=False):
-        starts = starts[..., None] + np.arange(size) * stride
-    return starts.reshape(-1)
+def _wrong_dtypes(op: str, *arrays: np.ndarray) -> TypeError:
+    given = ", ".join(str(x.dtype) for x in arrays)
+    return TypeError(f"{op}: takes arrays of one dtype, float32 or float64, not {given}")
 
 
-def _multiply(op, a, b, bias=None) :
-    none = _NO_BIAS.get(a.dtype)
-    if none is None or b.dtype != a.dtype:
-        raise TypeError(op)
-    if a.ndim != 2 or b.ndim != 2:
-        return _batched(a, b)
-    return _launch(empty, a, b, none)
+def _wrong_shapes(op: str, *arrays: np.ndarray) -> ValueError:
+    given = ", ".join(str(x.shape) for x in arrays)
+    accepted = {
+        "matmul": "(..., m, k) and (..., k, n) with leading axes that broadcast",
+        "dense": "(n, k), (k, m) and (m,)",
+    }
+    return ValueError(f"{op}: takes shapes {accepted[op]}, not {given}")
 
-def _launch(a, b, none, starts=_ONE_PRODUCT):
+
+def _multiply(
+    a: np.ndarray, b: np.ndarray, bias: np.ndarray, starts: np.ndarray = _ONE_PRODUCT
+) -> np.ndarray:
+    """The products of the matrices at a + starts[:, 0] and b + starts[:, 1], stacked by rows."""
     m, k = a.shape
-    rows, n = b.shape
-    if k != rows: raise ValueError
-    c = empty((m * len(starts), n), a.dtype)
-    if not (m and n and k):
-        c[...] = 0
+    n = b.shape[1]
+    c = empty((len(starts) * m, n), a.dtype)
+    if not (c.size and k):
+        c[...] = bias if bias.size else 0
         return c
     a_row, a_step = a.strides
     b_step, b_column = b.strides
     x = a[0, :1] if a.flags.writeable else np.asarray(_Window(a))
     y = b[0, :1] if b.flags.writeable else np.asarray(_Window(b))
-    workers = threads() if m * k * n > PARALLEL_WORK else 1
-    if n == 1:
-        _product(y, b_column, b_step, x, a_step, a_row, none, 0, c, starts, 1, k, m, workers)
-    else:
-        _product(x, a_row, a_step, y, b_step, b_column, none, 0, c, starts, m, k, n, workers)
+    z, z_step = bias, 0
+    if bias.size:
+        z = bias[:1] if bias.flags.writeable else np.asarray(_Window(bias))
+        z_step = bias.strides[0] if n > 1 else 0
+    if n == 1:  # one column: the transposed product, one row, has its sums side by side
+        x, a_row, a_step, y, b_step, b_column = y, b_column, b_step, x, a_step, a_row
+        m, n = n, m
+    work = len(starts) * k * (m * n + 8 * (m + n))
+    workers = threads() if work > PARALLEL_WORK else 1
+    _product(x, a_row, a_step, y, b_step, b_column, z, z_step, c, starts, m, k, n, workers)
     return c
 
-def matmul(a, b):
-    return _launch(a, b, _NO_BIAS[a.dtype])
+
+def _starts(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+    """Where each matrix of the batch begins, in bytes from the first."""
+    strides = np.broadcast_to(x, batch + x.shape[-2:]).strides
+    starts = np.zeros((), np.int64)
+    for size, stride in zip(batch, strides, strict=False):
+        starts = starts[..., None] + np.arange(size) * stride
+    return starts.reshape(-1)
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """C = A @ B, as `numpy.matmul` for (..., m, k) and (..., k, n): leading axes broadcast.
+
+    float32 or float64, any strides; neither operand is copied. Each element of C is a sum of
+    K-blocks in order, each one chain of fused multiply-adds in order, where the length of a block
+    follows from k and the dtype: so bits depend on the values alone, not on threads, strides or
+    the other rows and columns. Raises TypeError or ValueError where dtypes or shapes do not fit.
+    """
+    none = _NO_BIAS.get(a.dtype)
+    if none is None or b.dtype != a.dtype:
+        raise _wrong_dtypes("matmul", a, b)
+    if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:
+        return _multiply(a, b, none)
+    return _batched(a, b, none)
+
+
+def _batched(a: np.ndarray, b: np.ndarray, none: np.ndarray) -> np.ndarray:
+    try:
+        if a.shape[-1] != b.shape[-2]:
+            raise ValueError
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except (ValueError, IndexError):
+        raise _wrong_shapes("matmul", a, b) from None
+    shape = (*batch, a.shape[-2], b.shape[-1])
+    if 0 in batch:
+        return empty(shape, a.dtype)
+    pair = [_starts(a, batch), _starts(b, batch)]
+    if b.shape[-1] == 1:  # `_multiply` will exchange the operands
+        pair.reverse()
+    first_a, first_b = (x[(0,) * (x.ndim - 2)] for x in (a, b))
+    return _multiply(first_a, first_b, none, np.stack(pair, axis=1)).reshape(shape)
+
+
+def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """y = x @ w + b for (n, k), (k, m) and (m,): the bits of `matmul`, then one addition.
+
+    float32 or float64, any strides. Raises TypeError or ValueError as `matmul` does.
+    """
+    if x.dtype not in _NO_BIAS or not x.dtype == w.dtype == b.dtype:
+        raise _wrong_dtypes("dense", x, w, b)
+    if (x.ndim, w.ndim) != (2, 2) or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
+        raise _wrong_shapes("dense", x, w, b)
+    return _multiply(x, w, b)
+
+
+KERNELS = {"matmul": matmul, "dense": dense}

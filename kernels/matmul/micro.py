@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minigan.kernels.runtime.cpu import vector_bytes
+from ..runtime.cpu import vector_bytes
 
 VECTOR_BYTES = vector_bytes()
 _REGISTERS = 32 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 16

@@ -149,4 +149,5 @@ def reduce(
     return x.reshape(shape)
 
 
+FLOATS_ONLY = True  # integers and bools run their numpy meaning
 KERNELS = {"sum": reduce, "max": partial(reduce, largest=True)}

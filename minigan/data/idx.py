@@ -88,10 +88,9 @@ def _content(path: Path) -> bytes:
 
 # ------------------------------------------------------------------------------------ finding
 def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool) -> Files:
-    variable = os.environ.get("MINIGAN_DATA")
     if data_dir is not None:
         return _found_in(data_dir, "data_dir", name, split)
-    if variable:
+    if variable := os.environ.get("MINIGAN_DATA"):
         with contextlib.suppress(_NotHere):
             return _found_in(variable, "MINIGAN_DATA", name, split)
     cache = cache_root() / "data"

@@ -1,0 +1,212 @@
+"""The game: a discriminator and a generator that take turns (Goodfellow et al. 2014, algorithm 1).
+
+The Trainer holds all that a training state is. It writes no file; `run.py` does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from . import ops, optim, random
+from .autograd import grad
+from .config import Config
+from .data import Dataset, load
+from .device import get_device, use_device
+from .losses import LOSSES
+from .models import MODELS
+from .optim import load_tensors
+from .tensor import Tensor, no_grad, tensor
+
+
+class DivergedError(RuntimeError):
+    """A loss became NaN or infinite; the message names the step."""
+
+
+class Batches:
+    """Endless batches of a table: each epoch every row once, in an order of the stream "data".
+
+    What an epoch leaves over begins the next batch, so that all batches have one size.
+    """
+
+    def __init__(self, table: Tensor, batch: int) -> None:
+        self.table, self.batch = table, batch
+        self.order = self._epoch()  # the rows still to come
+
+    def _epoch(self) -> Tensor:
+        return random.permutation(self.table.shape[0], device=self.table.device, stream="data")
+
+    def next(self) -> Tensor:
+        """(batch, width), new memory."""
+        while len(self.order) < self.batch:
+            self.order = ops.concatenate([self.order, self._epoch()])
+        rows, self.order = self.order[: self.batch], self.order[self.batch :]
+        return ops.gather(self.table, ops.reshape(rows, self.batch, 1), axis=0)
+
+
+class Trainer:
+    """A GAN in training: data, two nets, two optimizers, a loss, and random streams.
+
+    `config` comes back with what it left open filled in (model, latent_size). The default random
+    generator is seeded with the config's seed; all state is in `state()`.
+
+    Raises:
+        ValueError: options that do not fit the data.
+    """
+
+    def __init__(self, config: Config, data: Dataset | None = None, progress: bool = False) -> None:
+        if data is None:
+            data = load(
+                config.data,
+                split=config.split,
+                data_dir=config.data_dir,
+                size=config.size,
+                seed=config.seed,
+                progress=progress,
+            )
+        self.data, self.held_out = data.holdout(config.holdout, config.seed)
+        model = config.model or ("mlp" if data.is_image else "toy")
+        latent_size = config.latent_size or MODELS[model].latent_size
+        self.config = config = config.replace(model=model, latent_size=latent_size)
+        if len(self.data) < config.batch:
+            raise ValueError(
+                f"batch = {config.batch}, but {data.name} has only {len(self.data)} training"
+                " samples; a smaller batch is needed"
+            )
+        self.device = get_device(config.device)
+        self.step_count = 0
+        random.manual_seed(config.seed)
+        with use_device(self.device):
+            self.generator, self.discriminator = MODELS[model].build(
+                data.sample_shape, latent_size
+            )
+            self.loss = LOSSES[config.loss](smooth=config.smooth)
+            betas = (config.beta1, 0.999)
+            self.optimizer_g = optim.Adam(self.generator.parameters(), config.lr_g, betas)
+            self.optimizer_d = optim.Adam(self.discriminator.parameters(), config.lr_d, betas)
+            table = self.data.values.reshape(len(self.data), -1)
+            self.batches = Batches(tensor(table), config.batch)
+            self.fixed_latent = self._latent(64 if data.is_image else 1024, "samples")
+
+    # ------------------------------------------------------------------------------- training
+    def _latent(self, n: int, stream: str) -> Tensor:
+        shape = (n, self.config.latent_size or 0)
+        if self.config.latent == "uniform":
+            return random.uniform(shape, -1.0, 1.0, device=self.device, stream=stream)
+        draw = {"normal": random.normal, "laplace": random.laplace}[self.config.latent]
+        return draw(shape, device=self.device, stream=stream)
+
+    def step(self, norms: bool = False) -> dict[str, float]:
+        """One turn each: `n_critic` updates of D, `n_generator` of G; the last ones' numbers.
+
+        Returns loss_d and loss_g; the shares of real samples that D called real and of fakes that
+        it called fake, d_real and d_fake; with `norms` the gradients' L2 norms too.
+
+        Raises:
+            DivergedError: a loss is NaN or infinite.
+        """
+        with use_device(self.device):
+            row: dict[str, float] = {}
+            for _ in range(self.config.n_critic):
+                fake = self.generator(self._latent(self.config.batch, "latent"))
+                row.update(self._step_discriminator(fake, norms))
+            for turn in range(self.config.n_generator):
+                if turn:  # the first turn takes the fakes that D has just seen
+                    fake = self.generator(self._latent(self.config.batch, "latent"))
+                row.update(self._step_generator(fake, norms))
+        self.step_count += 1
+        for name in ("loss_d", "loss_g"):
+            if not math.isfinite(row[name]):
+                raise DivergedError(f"{name} became {row[name]} at step {self.step_count}")
+        return row
+
+    def _step_discriminator(self, fake: Tensor, norms: bool) -> dict[str, float]:
+        """Real and fake batch pass in one; the fakes are constants here."""
+        n = self.config.batch
+        real = ops.reshape(self.batches.next(), n, *self.data.sample_shape)
+        logits = self.discriminator(ops.concatenate([real, fake.detach()]))
+        loss = self.loss.discriminator(logits[:n], logits[n:])
+        gradients = grad(loss, self.discriminator.parameters())
+        self.optimizer_d.step(gradients)
+        says_real = logits.numpy()[:, 0] > self.loss.threshold
+        row = {
+            "loss_d": float(loss),
+            "d_real": float(says_real[:n].mean()),
+            "d_fake": float(1 - says_real[n:].mean()),
+        }
+        return {**row, "grad_norm_d": _norm(gradients)} if norms else row
+
+    def _step_generator(self, fake: Tensor, norms: bool) -> dict[str, float]:
+        loss = self.loss.generator(self.discriminator(fake))
+        gradients = grad(loss, self.generator.parameters())
+        self.optimizer_g.step(gradients)
+        row = {"loss_g": float(loss)}
+        return {**row, "grad_norm_g": _norm(gradients)} if norms else row
+
+    # -------------------------------------------------------------------------------- samples
+    def generate(self, latent: Tensor) -> np.ndarray:
+        """What the generator makes of a latent (n, latent_size), as a numpy array."""
+        self.generator.eval()
+        with no_grad():
+            samples = self.generator(latent).numpy()
+        self.generator.train()
+        return samples
+
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """n samples whose latents depend on `seed` alone; training goes on as if none was drawn."""
+        before = random.default_generator().state()
+        random.manual_seed(seed)
+        try:
+            return self.generate(self._latent(n, "samples"))
+        finally:
+            random.default_generator().set_state(before)
+
+    # ---------------------------------------------------------------------------------- state
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "optimizer_g": self.optimizer_g,
+            "optimizer_d": self.optimizer_d,
+        }
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that the future depends on: tensors by name, and what JSON can hold."""
+        tensors = {
+            f"{part}.{name}": x
+            for part, held in self._parts().items()
+            for name, x in held.state_dict().items()
+        }
+        tensors["fixed_latent"] = self.fixed_latent.numpy()
+        tensors["batches.order"] = self.batches.order.numpy()
+        generator = random.default_generator().state()
+        info = {"config": self.config.as_dict(), "step": self.step_count, "random": generator}
+        return tensors, json.loads(json.dumps(info))
+
+    def load_state(self, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:
+        """Go on from what `state` gave, to the same bits.
+
+        Raises:
+            ValueError: the state is of other nets or other data.
+        """
+        tensors = dict(tensors)
+        order = tensors.pop("batches.order")
+        if order.size and not 0 <= order.min() <= order.max() < len(self.data):
+            raise ValueError(f"the checkpoint is of other data than these {len(self.data)} samples")
+        load_tensors({"fixed_latent": self.fixed_latent}, {"fixed_latent": tensors.pop("fixed_latent")}, "checkpoint")
+        for part, held in self._parts().items():
+            dot = part + "."
+            own = {k.removeprefix(dot): x for k, x in tensors.items() if k.startswith(dot)}
+            held.load_state_dict(own)
+        self.batches.order = tensor(order, device=self.device)
+        self.step_count = int(info["step"])
+        random.default_generator().set_state(info["random"])
+
+
+def _norm(gradients: Any) -> float:
+    """The L2 norm of all gradients taken as one vector."""
+    with no_grad():
+        return math.sqrt(sum(float(ops.sum(ops.multiply(g, g))) for g in gradients))
