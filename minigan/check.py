@@ -6,14 +6,18 @@ must equal <vjp(g), v>, from `grad`. (A cotangent of ones would let a wrong perm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .autograd import grad
 from .device import Device, get_device
 from .tensor import Tensor, tensor
+
+if TYPE_CHECKING:
+    from .op import Op
 
 Function = Callable[..., Tensor]
 
@@ -86,9 +90,7 @@ def _compare(
         exact = sum(float((gx.numpy() * v).sum()) for gx, (_, v) in pairs if gx is not None)
 
     def at(step: float) -> float:
-        moved = [
-            a if v is None else a + step * v for a, v in zip(arrays, vs, strict=True)
-        ]
+        moved = [a if v is None else a + step * v for a, v in zip(arrays, vs, strict=True)]
         return float((f(*_tensors(moved, device)).numpy() * g).sum())
 
     return exact, (at(eps) - at(-eps)) / (2 * eps)
@@ -115,3 +117,48 @@ def _derivative(
         return total
 
     return derivative, [*arrays, rng.standard_normal(y.shape)]
+
+
+@dataclass(frozen=True)
+class OpCheck:
+    """What `check_op` found: how many samples, the largest error of each order, what failed."""
+
+    samples: int
+    errors: tuple[float, ...]
+    failure: str
+
+
+def op_samples(op: Op, seed: int = 0) -> Iterator[tuple[Function, list[np.ndarray], bool]]:
+    """(f, arrays, smooth) per sample of an op: f(*tensors of the arrays) is the op's result.
+
+    Numbers and attributes of the sample are bound in f; `smooth` is False where the sample lies on
+    a kink, and there is no derivative to check.
+    """
+    rng = np.random.default_rng(seed)
+    for sample in op.samples:
+        attributes = sample[-1] if isinstance(sample[-1], dict) else {}
+        inputs = sample[: len(sample) - bool(attributes)]
+        makers = [x for x in inputs if callable(x)]
+
+        def f(*xs: Tensor, inputs: Any = inputs, attributes: Any = attributes) -> Tensor:
+            given = iter(xs)
+            return op(*(next(given) if callable(x) else x for x in inputs), **attributes)
+
+        yield f, [make(rng) for make in makers], all(make.smooth for make in makers)
+
+
+def check_op(op: Op, device: str | Device = "cpu", order: int = 2) -> OpCheck:
+    """Check an op's gradients on all of its samples."""
+    worst = [0.0] * order
+    count = 0
+    for f, arrays, smooth in op_samples(op):
+        y = f(*_tensors(arrays, get_device(device)))
+        if not smooth or y.dtype.kind != "f":
+            continue
+        try:
+            errors = check_gradients(f, arrays, order=order, device=device, name=op.name)
+        except GradientError as error:
+            return OpCheck(count, tuple(worst), f"   FAIL: {error}")
+        worst = [max(pair) for pair in zip(worst, errors, strict=True)]
+        count += 1
+    return OpCheck(count, tuple(worst) if count else (), "")

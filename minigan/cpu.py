@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
+from minigan import kernels
+
 from .device import Device
 from .kernels.runtime import cpu as runtime
 from .op import Op, Update
@@ -39,7 +40,9 @@ class CpuDevice(Device):
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
         kernel = self.kernels.get(op.name)
-        if kernel is not None and (op.name not in self.floats_only or _floating(arrays, attributes)):
+        if kernel is not None and (
+            op.name not in self.floats_only or _floating(arrays, attributes)
+        ):
             return kernel(*arrays, **attributes)
         if op.name in NEVER_NUMPY:
             raise NotImplementedError(f"the cpu device has no kernel for op {op.name!r}")
@@ -51,6 +54,12 @@ class CpuDevice(Device):
             super().update(update, arrays, attributes)
         else:
             kernel(*arrays, **attributes)
+
+    def where(self, name: str) -> str:
+        """What an op or update of that name runs on, in words."""
+        if name not in self.kernels:
+            return "numpy"
+        return "numba; integers numpy" if name in self.floats_only else "numba"
 
 
 def _floating(arrays: tuple[Any, ...], attributes: dict[str, Any]) -> bool:

@@ -43,6 +43,9 @@ class Device:
         with np.errstate(all="ignore"):
             update.meaning(*arrays, **attributes)
 
+    def on_compile(self, listener: Callable[[str], None] | None) -> None:
+        """Call `listener(name)` whenever a kernel is about to be compiled; here none ever is."""
+
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
 
@@ -91,7 +94,7 @@ def current_device() -> Device:
     return get_device(_current.name)
 
 
-class use_device:  # noqa: N801  (reads as a statement and as a context manager)
+class use_device:
     """Make a device the current one of this Python thread: a call, or a `with` block."""
 
     def __init__(self, device: str | Device) -> None:

@@ -34,7 +34,7 @@ def _sgd(
         if means:
             means[k][...] = means[k] * T(momentum) + step
             step = step + T(momentum) * means[k] if nesterov else means[k]
-        p -= T(state[0]) * step
+        p[...] = p - T(state[0]) * step
 
 
 def _rmsprop(
@@ -50,7 +50,7 @@ def _rmsprop(
         T = p.dtype.type
         step = g + T(weight_decay) * p
         v[...] = v * T(alpha) + T(1 - alpha) * step * step
-        p -= T(state[0]) * step / (np.sqrt(v) + T(eps))
+        p[...] = p - T(state[0]) * step / (np.sqrt(v) + T(eps))
 
 
 def _adam(
@@ -216,7 +216,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015, algorithm 1). GANs like betas=(0.5, 0.999) (Radford et al. 2016)."""
+    """Adam (Kingma and Ba 2015). GANs like betas=(0.5, 0.999) (Radford et al. 2016)."""
 
     moments = ("mean", "square")
     powers = 2
@@ -266,7 +266,10 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
     Raises:
         ValueError: names are missing or unknown, or a shape or dtype differs.
     """
-    missing, unknown = sorted(targets.keys() - values.keys()), sorted(values.keys() - targets.keys())
+    missing, unknown = (
+        sorted(targets.keys() - values.keys()),
+        sorted(values.keys() - targets.keys()),
+    )
     if missing or unknown:
         raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
     for key, target in targets.items():

@@ -139,7 +139,8 @@ class Generator:
     def state(self) -> dict[str, Any]:
         """The seed and each used stream's position (next block), for JSON and `set_state`."""
         positions = self._positions | {name: s.read() for name, s in self._streams.items()}
-        return {"seed": self._seed, "streams": dict(sorted(positions.items()))}
+        used = {name: position for name, position in sorted(positions.items()) if position}
+        return {"seed": self._seed, "streams": used}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from where `state()` was taken. Captured steps follow."""

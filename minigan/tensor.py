@@ -122,7 +122,9 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The one value of a tensor of size 1, as a Python number."""
         if self.size != 1:
-            raise ValueError(f"item() needs a tensor of one element; this one has shape {self.shape}")
+            raise ValueError(
+                f"item() needs a tensor of one element; this one has shape {self.shape}"
+            )
         return self.numpy().item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

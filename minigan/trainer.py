@@ -5,7 +5,6 @@ The Trainer holds all that a training state is. It writes no file; `run.py` does
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -78,11 +77,10 @@ class Trainer:
             )
         self.device = get_device(config.device)
         self.step_count = 0
+        self.metrics_lines = 0  # how many lines of metrics belong to this state
         random.manual_seed(config.seed)
         with use_device(self.device):
-            self.generator, self.discriminator = MODELS[model].build(
-                data.sample_shape, latent_size
-            )
+            self.generator, self.discriminator = MODELS[model].build(data.sample_shape, latent_size)
             self.loss = LOSSES[config.loss](smooth=config.smooth)
             betas = (config.beta1, 0.999)
             self.optimizer_g = optim.Adam(self.generator.parameters(), config.lr_g, betas)
@@ -183,8 +181,13 @@ class Trainer:
         tensors["fixed_latent"] = self.fixed_latent.numpy()
         tensors["batches.order"] = self.batches.order.numpy()
         generator = random.default_generator().state()
-        info = {"config": self.config.as_dict(), "step": self.step_count, "random": generator}
-        return tensors, json.loads(json.dumps(info))
+        info = {
+            "config": self.config.as_dict(),
+            "step": self.step_count,
+            "random": generator,
+            "metrics_lines": self.metrics_lines,
+        }
+        return tensors, info
 
     def load_state(self, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:
         """Go on from what `state` gave, to the same bits.
@@ -196,13 +199,15 @@ class Trainer:
         order = tensors.pop("batches.order")
         if order.size and not 0 <= order.min() <= order.max() < len(self.data):
             raise ValueError(f"the checkpoint is of other data than these {len(self.data)} samples")
-        load_tensors({"fixed_latent": self.fixed_latent}, {"fixed_latent": tensors.pop("fixed_latent")}, "checkpoint")
+        fixed = {"fixed_latent": tensors.pop("fixed_latent")}
+        load_tensors({"fixed_latent": self.fixed_latent}, fixed, "checkpoint")
         for part, held in self._parts().items():
             dot = part + "."
             own = {k.removeprefix(dot): x for k, x in tensors.items() if k.startswith(dot)}
             held.load_state_dict(own)
         self.batches.order = tensor(order, device=self.device)
         self.step_count = int(info["step"])
+        self.metrics_lines = int(info["metrics_lines"])
         random.default_generator().set_state(info["random"])
 
 

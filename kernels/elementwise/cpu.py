@@ -94,7 +94,7 @@ def kernel_source(name: str, dtype: str) -> str:
     # The first two are what LLVM vectorises.
     reads = {"1": "{0}_row[i]", "0": "{0}_row[0]", "n": "{0}_memory[{0}_at + i * {0}_step]"}
     cases = ["1" * len(inputs), *(["10", "01"] if len(inputs) == 2 else []), "n" * len(inputs)]
-    loops = []
+    loops: list[str] = []
     for case in cases:
         pairs = list(zip(inputs, case, strict=True))
         test = " and ".join(f"{x}_step == {s}" for x, s in pairs)
@@ -135,14 +135,14 @@ def kernel_source(name: str, dtype: str) -> str:
 
 
 @cache
-def _compiled(name: str, dtype: str) -> tuple[Callable[..., None], Callable[..., None]]:
+def _compiled(name: str, dtype: np.dtype) -> tuple[Callable[..., None], Callable[..., None]]:
     """The serial and the parallel kernel; numba compiles each when it is first called."""
-    source = kernel_source(name, dtype)
-    file = f"<minigan {name} {dtype}>"
+    source = kernel_source(name, dtype.name)
+    file = f"<minigan {name} {dtype.name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for tracebacks
-    space = dict(NAMES, T=getattr(numba, dtype))
-    exec(compile(source, file, "exec"), space)  # noqa: S102
-    function = f"{name}_{dtype}"
+    space = dict(NAMES, T=getattr(numba, dtype.name))
+    exec(compile(source, file, "exec"), space)
+    function = f"{name}_{dtype.name}"
     space[function] = jit(space[function])
     return space[function], jit(space[f"{function}_parallel"], parallel=True)
 
@@ -171,7 +171,7 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
         strides.append(steps if x.shape == shape else padded(steps, x.shape, len(shape)))
     merged = layout(shape, tuple(strides))
     numbers = [dtype.type(attributes[a]) for a in _parse(name)[1]] if attributes else []
-    serial, parallel = _compiled(name, dtype.name)
+    serial, parallel = _compiled(name, dtype)
     parts = threads() if out.size >= DEAR.get(name, GRAIN) else 1
     if parts > 1:
         parallel(out.reshape(-1), *operands, merged, *numbers, parts)

@@ -80,9 +80,10 @@ def tanh(x):
 
 @overload(exp, inline="never")
 def _exp(x):
-    return (lambda x: exp_float32(x)) if x == types.float32 else (lambda x: math.exp(x))
+    # numba takes the signature from a function of its own, hence the lambdas.
+    return (lambda x: exp_float32(x)) if x == types.float32 else (lambda x: math.exp(x))  # noqa: PLW0108
 
 
 @overload(tanh, inline="never")
 def _tanh(x):
-    return (lambda x: tanh_float32(x)) if x == types.float32 else (lambda x: math.tanh(x))
+    return (lambda x: tanh_float32(x)) if x == types.float32 else (lambda x: math.tanh(x))  # noqa: PLW0108

@@ -10,11 +10,12 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..runtime.cpu import vector_bytes
+
+intrinsic: Any = extending.intrinsic  # its own type also asks for the typing context in calls
 
 VECTOR_BYTES = vector_bytes()
 _REGISTERS = 32 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 16

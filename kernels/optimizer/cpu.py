@@ -19,11 +19,11 @@ GRAIN = 32768  # elements that are worth a second thread
 
 
 @intrinsic
-def _pointer(typing_context, address, like):  # noqa: ARG001
+def _pointer(typing_context, address, like):
     """The address as a pointer to elements of `like`'s dtype."""
     pointer = types.CPointer(like.dtype)
 
-    def codegen(context, builder, signature, arguments):  # noqa: ARG001
+    def codegen(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], context.get_value_type(pointer))
 
     return pointer(types.intp, like), codegen

@@ -140,7 +140,9 @@ def reduce(
         first = stop - 1
         while remaining and remaining[-1] == first - 1:
             first = remaining.pop()
-        outer, size, width = (math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None)))
+        outer, size, width = (
+            math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None))
+        )
         if width == 1:
             x = _reduce_rows(x, outer, size, largest)
         else:

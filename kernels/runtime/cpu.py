@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -50,7 +51,7 @@ def compiled_folder() -> Path | None:
         return None
 
 
-class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
+class _Locator(_CacheLocator):
     """Tells numba's cache that its files lie in `compiled_folder()` and are never stale there."""
 
     def __init__(self, function: Any, file: str) -> None:
@@ -71,11 +72,11 @@ class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
         return f"{self._room}-{self._line}"
 
 
-class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_Locator]
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012  (numba's declaration)
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """numba's cache, silent when the disk is full, and telling who is about to be compiled."""
 
     _impl_class = _CacheImpl
@@ -87,10 +88,9 @@ class _Cache(FunctionCache):  # type: ignore[misc]
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        try:
+        # On a failure the kernel runs all the same, and is compiled again in the next process.
+        with contextlib.suppress(OSError):
             super().save_overload(signature, data)
-        except OSError:
-            pass  # the kernel is compiled and runs; it will be compiled again next time
 
 
 def jit(function: Any = None, **options: Any) -> Any:
@@ -110,7 +110,7 @@ def jit(function: Any = None, **options: Any) -> Any:
 # ----------------------------------------------------------------------------------- the host
 def vector_bytes() -> int:
     """Width of the vector registers that kernels are compiled for: 64, 32 or 16 bytes."""
-    features = numba.config.CPU_FEATURES
+    features = getattr(numba.config, "CPU_FEATURES", None)  # the user's choice of target
     if features is None:
         features = llvm.get_host_cpu_features().flatten()
     for name, width in (("+avx512f", 64), ("+avx2", 32)):

@@ -31,7 +31,5 @@ def sliced_wasserstein(
     directions = Generator(seed).normal((x.shape[1], projections), stream="directions").numpy()
     directions /= np.sqrt((directions * directions).sum(axis=0))
     with no_grad():
-        along = [
-            np.sort(ops.matmul(tensor(a), tensor(directions)).numpy(), axis=0) for a in (x, y)
-        ]
+        along = [np.sort(ops.matmul(tensor(a), tensor(directions)).numpy(), axis=0) for a in (x, y)]
     return float(np.abs(along[0] - along[1]).mean(dtype=np.float64))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,11 @@ from ..op import Op
 from ..tensor import Tensor
 from .samples import away_from_zero, booleans, constant, spread, uniform
 
-_elementwise = partial(Op, broadcasts=True)
+
+def _elementwise(name: str, meaning: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
+    return Op(name, meaning, vjps, samples, dtypes=dtypes, broadcasts=True)
+
+
 _PAIR = [
     (uniform(3, 4), uniform(3, 4)),
     (uniform(3, 1), uniform(1, 4)),
@@ -21,9 +24,7 @@ _PAIR = [
 ]
 
 # ------------------------------------------------------------------------------- arithmetic
-add = _elementwise(
-    "add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), _PAIR, dtypes="x"
-)
+add = _elementwise("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), _PAIR, dtypes="x")
 subtract = _elementwise(
     "subtract",
     np.subtract,
@@ -31,14 +32,14 @@ subtract = _elementwise(
     _PAIR,
     dtypes="x",
 )
-multiply = _elementwise(
+multiply: Op = _elementwise(
     "multiply",
     np.multiply,
     (lambda g, y, a, b: multiply(g, b), lambda g, y, a, b: multiply(g, a)),
     _PAIR,
     dtypes="x",
 )
-divide = _elementwise(
+divide: Op = _elementwise(
     "divide",
     np.divide,
     (lambda g, y, a, b: divide(g, b), lambda g, y, a, b: negative(divide(multiply(g, y), b))),
@@ -49,7 +50,7 @@ divide = _elementwise(
         (0.5, away_from_zero(4)),
     ],
 )
-negative = _elementwise(
+negative: Op = _elementwise(
     "negative", np.negative, (lambda g, y, x: negative(g),), [(uniform(3, 4),)], dtypes="x"
 )
 
@@ -64,7 +65,12 @@ def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
 _power = _elementwise(
     "power",
     np.power,
-    (_power_vjp, lambda g, y, x, p: multiply(g, multiply(y, log(x) if isinstance(x, Tensor) else float(np.log(x))))),
+    (
+        _power_vjp,
+        lambda g, y, x, p: multiply(
+            g, multiply(y, log(x) if isinstance(x, Tensor) else float(np.log(x)))
+        ),
+    ),
     [
         (uniform(3, 4, low=0.3), uniform(3, 4)),
         (uniform(3, 1, low=0.3), uniform(1, 4)),
@@ -85,7 +91,7 @@ def power(x: Any, p: Any) -> Tensor:
 
 # ---------------------------------------------------------------------- functions of one input
 exp = _elementwise("exp", np.exp, (lambda g, y, x: multiply(g, y),), [(uniform(3, 4),)])
-log = _elementwise("log", np.log, (lambda g, y, x: divide(g, x),), [(uniform(3, 4, low=0.3),)])
+log: Op = _elementwise("log", np.log, (lambda g, y, x: divide(g, x),), [(uniform(3, 4, low=0.3),)])
 sqrt = _elementwise(
     "sqrt", np.sqrt, (lambda g, y, x: divide(g, multiply(y, 2.0)),), [(uniform(3, 4, low=0.3),)]
 )
@@ -97,10 +103,10 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
-sigmoid = _elementwise(
+sigmoid: Op = _elementwise(
     "sigmoid", _sigmoid, (lambda g, y, x: sigmoid_grad(g, y),), [(uniform(3, 4),)]
 )
-sigmoid_grad = _elementwise(
+sigmoid_grad: Op = _elementwise(
     "sigmoid_grad",
     lambda g, y: g * y * (1 - y),
     (
@@ -110,7 +116,7 @@ sigmoid_grad = _elementwise(
     [(uniform(3, 4), uniform(3, 4, low=0, high=1))],
 )
 tanh = _elementwise("tanh", np.tanh, (lambda g, y, x: tanh_grad(g, y),), [(uniform(3, 4),)])
-tanh_grad = _elementwise(
+tanh_grad: Op = _elementwise(
     "tanh_grad",
     lambda g, y: g * (1 - y * y),
     (
@@ -135,7 +141,7 @@ relu = _elementwise(
     (lambda g, y, x: relu_grad(g, x),),
     [(away_from_zero(3, 4),)],
 )
-relu_grad = _elementwise(
+relu_grad: Op = _elementwise(
     "relu_grad",
     lambda g, x: np.where(x <= 0, g.dtype.type(0), g),
     (lambda gg, y, g, x: relu_grad(gg, x), None),
@@ -147,7 +153,7 @@ _leaky_relu = _elementwise(
     (lambda g, y, x, slope: leaky_relu_grad(g, x, slope=slope),),
     [(away_from_zero(3, 4), {"slope": 0.2})],
 )
-leaky_relu_grad = _elementwise(
+leaky_relu_grad: Op = _elementwise(
     "leaky_relu_grad",
     lambda g, x, slope: np.where(x > 0, g, g * g.dtype.type(slope)),
     (lambda gg, y, g, x, slope: leaky_relu_grad(gg, x, slope=slope), None),
@@ -163,8 +169,11 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
 abs = _elementwise(
     "abs", np.abs, (lambda g, y, x: multiply(g, sign(x)),), [(away_from_zero(3, 4),)], dtypes="x"
 )
-sign = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="x")
-_DISTINCT = [(uniform(3, 4), uniform(3, 4, low=2, high=3)), (uniform(3, 1, low=2.1, high=3), uniform(1, 4))]
+sign: Op = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="x")
+_DISTINCT = [
+    (uniform(3, 4), uniform(3, 4, low=2, high=3)),
+    (uniform(3, 1, low=2.1, high=3), uniform(1, 4)),
+]
 maximum = _elementwise(
     "maximum",
     np.maximum,
@@ -183,19 +192,24 @@ minimum = _elementwise(
     ),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
-preference = _elementwise(
+preference: Op = _elementwise(
     "preference",  # 1 where a > b, 1/2 where they tie, 0 elsewhere: who the maximum belongs to
-    lambda a, b: ((np.greater(a, b) * 1.0 + np.greater_equal(a, b)) / 2).astype(np.result_type(a, b)),
+    lambda a, b: ((np.greater(a, b) * 1.0 + np.greater_equal(a, b)) / 2).astype(
+        np.result_type(a, b)
+    ),
     (None, None),
     [*_DISTINCT, (constant([0, 1, 2]), constant([1, 1, 1]))],
 )
 _clip = _elementwise(
     "clip",
-    lambda x, low, high: np.clip(x, low, high),
+    lambda x, low, high: np.clip(x, low, high),  # noqa: PLW0108  (it names the attributes)
     (lambda g, y, x, low, high: clip_grad(g, x, low=low, high=high),),
-    [(away_from_zero(3, 4), {"low": -0.1, "high": 0.1}), (spread(12), {"low": -0.475, "high": 0.375})],
+    [
+        (away_from_zero(3, 4), {"low": -0.1, "high": 0.1}),
+        (spread(12), {"low": -0.475, "high": 0.375}),
+    ],
 )
-clip_grad = _elementwise(
+clip_grad: Op = _elementwise(
     "clip_grad",
     lambda g, x, low, high: np.where((x >= low) & (x <= high), g, g.dtype.type(0)),
     (lambda gg, y, g, x, low, high: clip_grad(gg, x, low=low, high=high), None),
@@ -211,7 +225,7 @@ def clip(x: Tensor, low: float, high: float) -> Tensor:
 
 
 # ------------------------------------------------------------------------- choice and comparison
-where = _elementwise(
+where: Op = _elementwise(
     "where",
     np.where,
     (None, lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g)),
@@ -239,7 +253,7 @@ not_equal = _comparison("not_equal", np.not_equal)
 
 
 # --------------------------------------------------------------------------------------- dtypes
-cast = Op(
+cast: Op = Op(
     "cast",
     lambda x, dtype: x.astype(dtype),
     (lambda g, y, x, dtype: cast(g, dtype=x.dtype),),

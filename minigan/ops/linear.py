@@ -34,7 +34,7 @@ def _check_matmul(a: Any, b: Any) -> None:
     )
 
 
-_matmul = Op(
+_matmul: Op = Op(
     "matmul",
     np.matmul,
     (lambda g, y, a, b: _matmul(g, _swap(b)), lambda g, y, a, b: _matmul(_swap(a), g)),

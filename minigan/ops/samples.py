@@ -32,7 +32,9 @@ def uniform(*shape: int, low: float = -2.0, high: float = 2.0) -> Maker:
 
 def away_from_zero(*shape: int) -> Maker:
     """Either sign, magnitude in [0.2, 2): for functions with a kink at 0."""
-    return Maker(shape, lambda rng, shape: rng.choice([-1.0, 1.0], shape) * rng.uniform(0.2, 2, shape))
+    return Maker(
+        shape, lambda rng, shape: rng.choice([-1.0, 1.0], shape) * rng.uniform(0.2, 2, shape)
+    )
 
 
 def spread(*shape: int) -> Maker:

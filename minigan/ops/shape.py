@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 # -------------------------------------------------------------------------- views of the input
-_reshape = Op(
+_reshape: Op = Op(
     "reshape",
     lambda x, shape: x.reshape(shape),
     (lambda g, y, x, shape: _reshape(g, shape=x.shape),),
@@ -39,7 +39,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     return _reshape(x, shape=tuple(int(n) for n in sizes))
 
 
-_transpose = Op(
+_transpose: Op = Op(
     "transpose",
     lambda x, axes: x.transpose(axes),
     (lambda g, y, x, axes: _transpose(g, axes=tuple(int(i) for i in np.argsort(axes))),),
@@ -136,12 +136,19 @@ def _embed(x: np.ndarray, shape: Shape, index: tuple[Any, ...], value: float) ->
     return y
 
 
-embed = Op(
+embed: Op = Op(
     "embed",  # the adjoint of slice, and padding: x at `index` of an array full of `value`
     _embed,
     (lambda g, y, x, shape, index, value: _slice(g, index=index),),
     [
-        (uniform(2, 3), {"shape": (4, 5), "index": (builtins.slice(1, 3), builtins.slice(None, None, 2)), "value": 0.0}),
+        (
+            uniform(2, 3),
+            {
+                "shape": (4, 5),
+                "index": (builtins.slice(1, 3), builtins.slice(None, None, 2)),
+                "value": 0.0,
+            },
+        ),
         (uniform(2), {"shape": (4,), "index": (builtins.slice(1, 3),), "value": 1.5}),
     ],
     dtypes="x",
@@ -153,7 +160,8 @@ def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Ten
     bad = [w for pair in widths for w in pair if w < 0]
     if len(widths) != x.ndim or bad:
         raise ValueError(
-            f"pad: widths {list(widths)} do not fit shape {x.shape}: one pair of sizes >= 0 per axis"
+            f"pad: widths {list(widths)} do not fit shape {x.shape}:"
+            " one pair of sizes >= 0 per axis"
         )
     shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths, strict=True))
     index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, widths, strict=True))
@@ -196,7 +204,7 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 def _scatter_add(g: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarray:
     shape = (*g.shape[:axis], size, *g.shape[axis + 1 :])
     y = np.zeros(shape, g.dtype)
-    where = list(np.indices(g.shape, sparse=True))
+    where: list[np.ndarray] = list(np.indices(g.shape, sparse=True))
     where[axis] = np.broadcast_to(i, g.shape)
     np.add.at(y, tuple(where), g)
     return y
@@ -204,14 +212,14 @@ def _scatter_add(g: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarr
 
 def _check_indices(name: str, i: Tensor, size: int) -> None:
     values = i.array if isinstance(i.array, np.ndarray) else i.numpy()
-    if values.size and not (0 <= values.min() and values.max() < size):
+    if values.size and not (values.min() >= 0 and values.max() < size):
         bad = values.max() if values.max() >= size else values.min()
         raise IndexError(f"{name}: index {bad} is outside an axis of size {size}")
 
 
 _gather = Op(
     "gather",
-    lambda x, i, axis: np.take_along_axis(x, i, axis),
+    np.take_along_axis,
     (lambda g, y, x, i, axis: _scatter(g, i, axis=axis, size=x.shape[axis]), None),
     [
         (uniform(4, 3), indices(6, 3, below=4), {"axis": 0}),
@@ -219,7 +227,7 @@ _gather = Op(
     ],
     dtypes="xi",
 )
-_scatter = Op(
+_scatter: Op = Op(
     "scatter_add",
     _scatter_add,
     (lambda g, y, x, i, axis, size: _gather(g, i, axis=axis), None),

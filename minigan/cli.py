@@ -1,0 +1,297 @@
+"""The command line: minigan train | sample | evaluate | check | bench | info | presets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+# What a user's input can raise: told in one line, with exit status 2.
+USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
+
+# option, type, help. The defaults are Config's, a preset's, or a resumed run's.
+TRAIN_OPTIONS: tuple[tuple[str, Any, str], ...] = (
+    ("data", str, "glyphs (built in), ring, grid, swiss-roll, mnist, fashion-mnist, a folder of "
+                  "images, or an .npz file [glyphs]"),
+    ("split", str, "train or test [train]"),
+    ("data-dir", str, "where to look for MNIST's files, and nowhere else"),
+    ("size", int, "how many samples to make or to draw [all]"),
+    ("holdout", float, "share of the data set aside for `minigan evaluate` [0.1]"),
+    ("model", str, "mlp, mlp-dropout, mlp-wide or toy [mlp for images, toy for points]"),
+    ("loss", str, "nonsaturating, minimax or leastsquares [nonsaturating]"),
+    ("smooth", float, "target for real samples, one-sided label smoothing [1.0]"),
+    ("latent", str, "normal, uniform or laplace [normal]"),
+    ("latent-size", int, "numbers per latent [100, for points 2]"),
+    ("steps", int, "training steps [12000]"),
+    ("batch", int, "samples per batch [64]"),
+    ("lr", float, "learning rate of both players [0.0002]"),
+    ("lr-g", float, "learning rate of the generator"),
+    ("lr-d", float, "learning rate of the discriminator"),
+    ("beta1", float, "Adam's first beta [0.5]"),
+    ("n-critic", int, "discriminator updates per step [1]"),
+    ("n-generator", int, "generator updates per step [1]"),
+    ("device", str, "cpu or reference [cpu]"),
+    ("seed", int, "of data, weights and noise [0]"),
+    ("log-every", int, "steps between lines of metrics [50]"),
+    ("sample-every", int, "steps between sample pictures [1000]"),
+    ("checkpoint-every", int, "steps between checkpoints [1000]"),
+)  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="minigan",
+        description="Train a GAN on hand-written kernels, and look inside.",
+        epilog="Start with `minigan train`: it draws digits in a minute or two and says where.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    train = _command(commands, "train", run_train, "train a GAN and leave a folder of pictures")
+    for option, kind, text in TRAIN_OPTIONS:
+        train.add_argument(f"--{option}", type=kind, help=text, default=argparse.SUPPRESS,
+                           metavar=kind.__name__.upper().replace("STR", "NAME"))  # fmt: skip
+    train.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
+    train.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
+    train.add_argument("--resume", metavar="DIR",
+                       help="go on with a run, to the same bits; --steps may extend it")  # fmt: skip
+
+    sample = _command(commands, "sample", run_sample, "draw new samples from a trained run")
+    sample.add_argument("run", metavar="RUN", help="a run's folder")
+    sample.add_argument("--n", type=int, default=64, metavar="INT", help="how many [64]")
+    sample.add_argument("--seed", type=int, default=0, metavar="INT", help="of the latents [0]")
+    sample.add_argument("--out", metavar="FILE",
+                        help="a .png picture or an .npz array [RUN/sample_seed_SEED.png]")  # fmt: skip
+
+    evaluate = _command(commands, "evaluate", run_evaluate, "measure a run against held-out data")
+    evaluate.add_argument("run", metavar="RUN", help="a run's folder")
+    evaluate.add_argument("--projections", type=int, default=256, metavar="INT",
+                          help="directions of the sliced Wasserstein distance [256]")  # fmt: skip
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+
+    check = _command(commands, "check", run_check, "check every op's gradients")
+    check.add_argument("--device", default="cpu", metavar="NAME", help="cpu or reference [cpu]")
+    check.add_argument("--order", type=int, default=2, metavar="INT", help="highest order [2]")
+    check.add_argument("--op", metavar="NAME", help="only this op")
+
+    bench = _command(commands, "bench", run_bench, "time kernels and steps beside their peers")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both]")
+    bench.add_argument("--repeats", type=int, default=9, metavar="INT", help="rounds [9]")
+    bench.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
+    bench.add_argument("--json", metavar="FILE", help="write machine and samples here")
+
+    _command(commands, "info", run_info, "show versions, processor, devices, and what runs where")
+    _command(commands, "presets", run_presets, "list the presets of `minigan train`")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[..., int], text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run_command=run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser()
+    names = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+    if words and not words[0].startswith("-") and words[0] not in names:
+        near = get_close_matches(words[0], names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        parser.error(f"unknown command {words[0]!r}{hint} (accepted: {', '.join(names)})")
+    options = parser.parse_args(words)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return options.run_command(options)
+    except KeyboardInterrupt:
+        print("\nminigan: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `minigan info | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except USER_ERRORS as error:
+        if os.environ.get("MINIGAN_TRACEBACK"):
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"minigan {options.command}: error: {text}", file=sys.stderr)
+        return 2
+
+
+# -------------------------------------------------------------------------------------- commands
+def run_train(options: argparse.Namespace) -> int:
+    from .config import PRESETS, Config
+    from .models import choose
+    from .run import Run, load_trainer, locked, new_folder, read_config
+    from .trainer import Trainer
+
+    given = {k: v for k, v in vars(options).items() if k not in _NOT_CONFIG}
+    rate = given.pop("lr", None)
+    if rate is not None:
+        given = {"lr_g": rate, "lr_d": rate, **given}
+    progress = sys.stderr.isatty() or not os.environ.get("CI")
+    if options.resume is not None:
+        folder = Path(options.resume)
+        before = read_config(folder).as_dict()
+        changed = [k for k, v in given.items() if k != "steps" and before[k] != v]
+        if changed or options.out or options.preset:
+            listed = ", ".join(f"{k} = {before[k]!r} (not {given[k]!r})" for k in changed)
+            raise ValueError(
+                f"--resume {folder} goes on with that run's own options"
+                + (f": {listed}" if listed else "; --out and --preset do not go with it")
+            )
+        with locked(folder):
+            announce_kernels(before["device"])
+            trainer = load_trainer(folder, given.get("steps"), progress)
+            return _train(Run(folder, trainer), progress)
+    preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
+    config = Config(**{**preset, **given})
+    announce_kernels(config.device)
+    trainer = Trainer(config, progress=progress)
+    folder = new_folder(options.out, trainer.config)
+    with locked(folder):
+        return _train(Run(folder, trainer), progress)
+
+
+_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume"}
+
+
+def _train(run: Any, progress: bool) -> int:
+    stopped = run.train(progress)
+    if stopped:
+        print(f"stopped by {stopped} and saved; go on with: minigan train --resume {run.folder}")
+        return 130
+    print(f"samples:  {run.samples_path()}")
+    print(f"losses:   {run.folder / 'losses.png'}")
+    print(f"measure:  minigan evaluate {run.folder}")
+    return 0
+
+
+def run_sample(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from .paths import atomic_write
+    from .run import draw, load_trainer
+
+    if options.n < 1:
+        raise ValueError(f"--n {options.n} is not a positive number of samples")
+    folder = Path(options.run)
+    path = Path(options.out) if options.out else folder / f"sample_seed_{options.seed}.png"
+    if path.suffix not in (".png", ".npz"):
+        raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
+    trainer = load_trainer(folder)
+    samples = trainer.sample(options.n, options.seed)
+    if path.suffix == ".npz":
+        atomic_write(path, lambda file: np.savez_compressed(file, samples=samples))
+    else:
+        draw(samples, trainer.data.values, path, f"seed {options.seed}")
+    print(path)
+    return 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    from .evaluate import evaluate
+    from .run import load_trainer
+
+    trainer = load_trainer(Path(options.run))
+    found = evaluate(trainer, options.projections)
+    if options.json:
+        print(json.dumps({name: vars(value) for name, value in found.items()}))
+        return 0
+    n = len(trainer.held_out)
+    print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
+    labels = {
+        "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
+        "sliced_wasserstein_floor": "its floor, training to held-out",
+        "modes": f"modes covered, of {0 if trainer.data.modes is None else len(trainer.data.modes)}",
+        "high_quality": "share within 3 sigma (a real draw: 0.9889)",
+        "reverse_kl": "reverse KL of the modes (nats)",
+    }
+    for name, value in found.items():
+        print(f"  {labels[name]:<44} {value}")
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    from .check import check_op
+    from .models import choose
+    from .op import Op
+
+    if options.order < 1:
+        raise ValueError(f"--order {options.order} is not a positive integer")
+    ops = [choose("op", options.op, Op.registry)] if options.op else list(Op.registry.values())
+    announce_kernels(options.device)
+    orders = range(1, options.order + 1)
+    columns = "".join(f"{f'order {k}':>12}" for k in orders)
+    print(f"{'op':<18}{'samples':>8}{columns}   error as a share of the tolerance, device"
+          f" {options.device}")  # fmt: skip
+    failed = 0
+    for op in ops:
+        result = check_op(op, options.device, options.order)
+        errors = "".join(f"{e:>12.1e}" for e in result.errors) or f"{'constant':>12}"
+        print(f"{op.name:<18}{result.samples:>8}{errors}{result.failure}", flush=True)
+        failed += bool(result.failure)
+    print(f"{len(ops) - failed} ops pass, {failed} fail")
+    return 1 if failed else 0
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    from .bench import run
+
+    announce_kernels("cpu")
+    run(
+        options.names or ["matmul", "step"],
+        repeats=options.repeats,
+        threads=options.threads,
+        output=sys.stdout,
+        json_path=options.json,
+    )
+    return 0
+
+
+def run_info(options: argparse.Namespace) -> int:
+    from .info import describe
+
+    print(describe())
+    return 0
+
+
+def run_presets(options: argparse.Namespace) -> int:
+    from .config import PRESETS
+
+    for name, preset in PRESETS.items():
+        print(f"{name:<14} {preset.about}")
+    return 0
+
+
+def announce_kernels(device: str) -> None:
+    """Say on stderr what is being compiled: the first use on a machine takes a while."""
+    from .device import get_device
+
+    target = get_device(device)
+    told: list[str] = []
+    terminal = sys.stderr.isatty()
+
+    def listener(name: str) -> None:
+        if not told:
+            print("compiling kernels for this machine, once:", end=" ", file=sys.stderr)
+        if name not in told:
+            print(name, end=" " if terminal else "\n", file=sys.stderr, flush=True)
+            told.append(name)
+
+    target.on_compile(listener)

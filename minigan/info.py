@@ -1,0 +1,58 @@
+"""What `minigan info` shows: versions, the processor, and which op runs on what."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from .device import device_names, get_device
+from .op import Op, Update
+from .paths import cache_root
+
+
+def describe() -> str:
+    """Several lines of text."""
+    from .cpu import CpuDevice
+    from .kernels.runtime import cpu as runtime
+
+    def installed(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            return f"{package} (not installed)"
+
+    device = get_device("cpu")
+    assert isinstance(device, CpuDevice)
+    compiled = runtime.compiled_folder()
+    bits = 8 * runtime.vector_bytes()
+    packages = ", ".join(map(installed, ("numpy", "numba", "matplotlib", "safetensors")))
+    lines = [
+        f"{installed('minigan')} on Python {sys.version.split()[0]}, {packages}",
+        f"processor      {processor()}",
+        f"kernels        {bits}-bit vectors, {runtime.threads()} threads",
+        f"kernel cache   {compiled or 'none can be written; kernels are compiled in each process'}",
+        f"data cache     {cache_root() / 'data'}",
+        f"devices        {', '.join(device_names())}",
+        "",
+        f"{'op or update':<22}{'reference':<12}cpu",
+    ]
+    for name in [*Op.registry, *Update.registry]:
+        lines.append(f"{name:<22}{'numpy':<12}{device.where(name)}")
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The processor's name and how many cores this process may use."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = (
+                next(line for line in file if line.startswith("model name")).split(":")[1].strip()
+            )
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name} ({platform.machine()}), {cores} cores"
