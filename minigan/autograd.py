@@ -10,6 +10,8 @@ import numpy as np
 from . import ops
 from .tensor import Tensor, recording
 
+Edges = list[tuple[int, Tensor]]
+
 
 def grad(
     output: Tensor,
@@ -39,11 +41,11 @@ def grad(
     order = _topological(output)
     wanted = {id(x) for x in inputs}
     leads = set(wanted)  # tensors on a path from an input to the output
-    for t in order:
-        if any(id(x) in leads for x in _edges(t)):
+    for t, edges in order:
+        if any(id(x) in leads for _, x in edges):
             leads.add(id(t))
     if not allow_unused:
-        present = {id(t) for t in order}
+        present = {id(t) for t, _ in order}
         for i, x in enumerate(inputs):
             if id(x) not in present:
                 raise ValueError(
@@ -53,13 +55,14 @@ def grad(
                 )
     cotangents: dict[int, Tensor] = {id(output): g}
     with recording(create_graph):
-        for t in reversed(order):
+        for t, edges in reversed(order):
             # An inner cotangent is dropped as soon as it has been passed on.
             g_t = cotangents.get(id(t)) if id(t) in wanted else cotangents.pop(id(t), None)
-            if g_t is None or t.op is None or not any(id(x) in leads for x in _edges(t)):
+            asked = [(i, x) for i, x in edges if id(x) in leads]
+            if g_t is None or not asked:
                 continue
             _check_fresh(t)
-            for x, gx in _input_cotangents(t, g_t, leads, create_graph):
+            for x, gx in _input_cotangents(t, g_t, asked, create_graph):
                 before = cotangents.get(id(x))
                 cotangents[id(x)] = gx if before is None else ops.add(before, gx)
     return tuple(cotangents.get(id(x)) for x in inputs)
@@ -97,30 +100,31 @@ def _start(output: Tensor, inputs: list[Tensor], grad_output: Tensor | None) -> 
     return grad_output
 
 
-def _edges(t: Tensor) -> list[Tensor]:
-    """The inputs of `t` that a gradient flows to."""
+def _edges(t: Tensor) -> Edges:
+    """The inputs of `t` that a gradient flows to, with their numbers."""
     if t.op is None:
         return []
     return [
-        x
+        (i, x)
         for i, x in enumerate(t.inputs)
         if isinstance(x, Tensor) and x.requires_grad and t.op.vjp(i) is not None
     ]
 
 
-def _topological(output: Tensor) -> list[Tensor]:
+def _topological(output: Tensor) -> list[tuple[Tensor, Edges]]:
     """All tensors that `output` depends on, inputs first; iterative, so depth has no limit."""
-    order: list[Tensor] = []
+    order: list[tuple[Tensor, Edges]] = []
     seen: set[int] = set()
-    stack = [(output, False)]
+    stack: list[tuple[Tensor, Edges | None]] = [(output, None)]
     while stack:
-        t, expanded = stack.pop()
-        if expanded:
-            order.append(t)
+        t, edges = stack.pop()
+        if edges is not None:
+            order.append((t, edges))
         elif id(t) not in seen:
             seen.add(id(t))
-            stack.append((t, True))
-            stack.extend((x, False) for x in _edges(t))
+            edges = _edges(t)
+            stack.append((t, edges))
+            stack.extend((x, None) for _, x in edges)
     return order
 
 
@@ -144,18 +148,15 @@ def _check_fresh(t: Tensor) -> None:
 
 
 def _input_cotangents(
-    t: Tensor, g: Tensor, leads: set[int], create_graph: bool
+    t: Tensor, g: Tensor, asked: Edges, create_graph: bool
 ) -> list[tuple[Tensor, Tensor]]:
-    """Run the VJPs of the inputs of `t` that lead somewhere, and check what they return."""
+    """Run the VJPs of the inputs that are asked for, and check what they return."""
     op: Any = t.op
     if op.prepare is not None:
         g = op.prepare(g, t, *t.inputs, **t.attributes)
     results = []
-    for i, x in enumerate(t.inputs):
-        vjp = op.vjp(i)
-        if not isinstance(x, Tensor) or vjp is None or id(x) not in leads or not x.requires_grad:
-            continue
-        gx = vjp(g, t, *t.inputs, **t.attributes)
+    for i, x in asked:
+        gx = op.vjp(i)(g, t, *t.inputs, **t.attributes)
         if op.broadcasts and isinstance(gx, Tensor) and gx.shape != x.shape:
             gx = ops.sum_to(gx, x.shape)
         if not isinstance(gx, Tensor):
@@ -166,6 +167,7 @@ def _input_cotangents(
                 f" but the input is {x.dtype}{x.shape} on {x.device.name!r}"
             )
         if create_graph and t.orders - 1 < gx.orders:
+            gx = ops.reshape(gx, gx.shape)  # a new tensor: the VJP may have given back g itself
             gx.orders = t.orders - 1
         results.append((x, gx))
     return results

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
+
+from .terminal import announce_kernels, forget_output, mend_streams
 
 # What a user's input can raise: told in one line, with exit status 2.
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
@@ -106,38 +110,50 @@ def _command(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
+    mend_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
     names = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
     if words and not words[0].startswith("-") and words[0] not in names:
-        near = get_close_matches(words[0], names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        parser.error(f"unknown command {words[0]!r}{hint} (accepted: {', '.join(names)})")
-    options = parser.parse_args(words)
+        parser.error(_unknown("command", words[0], names))
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        of = names.get(options.command, parser)
+        of.error(_unknown("option", unknown[0].split("=")[0], of._option_string_actions))
     if options.command is None:
         parser.print_help()
         return 0
     try:
-        return options.run_command(options)
+        status = options.run_command(options)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("\nminigan: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `minigan info | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         return 0
     except USER_ERRORS as error:
         if os.environ.get("MINIGAN_TRACEBACK"):
             raise
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"minigan {options.command}: error: {text}", file=sys.stderr)
+        forget_output()
         return 2
+
+
+def _unknown(what: str, word: str, accepted: Iterable[str]) -> str:
+    listed = [name for name in accepted if name != "-h"]
+    near = get_close_matches(word, listed, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {word!r}{hint} (accepted: {', '.join(listed)})"
 
 
 # -------------------------------------------------------------------------------------- commands
 def run_train(options: argparse.Namespace) -> int:
     from .config import PRESETS, Config
     from .models import choose
-    from .run import Run, load_trainer, locked, new_folder, read_config
+    from .run import Run, check_free, locked, new_folder, read_config, resume
     from .trainer import Trainer
 
     given = {k: v for k, v in vars(options).items() if k not in _NOT_CONFIG}
@@ -157,10 +173,14 @@ def run_train(options: argparse.Namespace) -> int:
             )
         with locked(folder):
             announce_kernels(before["device"])
-            trainer = load_trainer(folder, given.get("steps"), progress)
-            return _train(Run(folder, trainer), progress)
+            run = resume(folder, given.get("steps"), progress)
+            if run.trainer.step_count == run.config.steps:
+                print(f"this run is at its last step, {run.config.steps}; --steps can extend it")
+            return _train(run, progress)
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **given})
+    if options.out is not None:
+        check_free(Path(options.out))
     announce_kernels(config.device)
     trainer = Trainer(config, progress=progress)
     folder = new_folder(options.out, trainer.config)
@@ -173,12 +193,13 @@ _NOT_CONFIG = {"command", "run_command", "preset", "out", "resume"}
 
 def _train(run: Any, progress: bool) -> int:
     stopped = run.train(progress)
+    folder = shlex.quote(str(run.folder))
     if stopped:
-        print(f"stopped by {stopped} and saved; go on with: minigan train --resume {run.folder}")
+        print(f"stopped by {stopped} and saved; go on with: minigan train --resume {folder}")
         return 130
     print(f"samples:  {run.samples_path()}")
     print(f"losses:   {run.folder / 'losses.png'}")
-    print(f"measure:  minigan evaluate {run.folder}")
+    print(f"measure:  minigan evaluate {folder}")
     return 0
 
 
@@ -194,6 +215,8 @@ def run_sample(options: argparse.Namespace) -> int:
     path = Path(options.out) if options.out else folder / f"sample_seed_{options.seed}.png"
     if path.suffix not in (".png", ".npz"):
         raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {path.parent}")
     trainer = load_trainer(folder)
     samples = trainer.sample(options.n, options.seed)
     if path.suffix == ".npz":
@@ -211,7 +234,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     trainer = load_trainer(Path(options.run))
     found = evaluate(trainer, options.projections)
     if options.json:
-        print(json.dumps({name: vars(value) for name, value in found.items()}))
+        print(json.dumps({name: _finite(vars(value)) for name, value in found.items()}))
         return 0
     n = len(trainer.held_out)
     print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
@@ -225,6 +248,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
     for name, value in found.items():
         print(f"  {labels[name]:<44} {value}")
     return 0
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN and no infinity: null stands for them."""
+    return {name: x if math.isfinite(x) else None for name, x in numbers.items()}
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -277,21 +305,3 @@ def run_presets(options: argparse.Namespace) -> int:
     for name, preset in PRESETS.items():
         print(f"{name:<14} {preset.about}")
     return 0
-
-
-def announce_kernels(device: str) -> None:
-    """Say on stderr what is being compiled: the first use on a machine takes a while."""
-    from .device import get_device
-
-    target = get_device(device)
-    told: list[str] = []
-    terminal = sys.stderr.isatty()
-
-    def listener(name: str) -> None:
-        if not told:
-            print("compiling kernels for this machine, once:", end=" ", file=sys.stderr)
-        if name not in told:
-            print(name, end=" " if terminal else "\n", file=sys.stderr, flush=True)
-            told.append(name)
-
-    target.on_compile(listener)

@@ -15,6 +15,7 @@ from .tensor import Tensor, is_recording
 # inputs share.
 KINDS = {"f": "a float32 or float64 tensor", "x": "a tensor", "b": "a bool tensor"}
 KINDS["i"] = "an integer tensor"
+NUMBERS = (int, float, np.integer, np.floating)
 
 
 class Op:
@@ -74,7 +75,7 @@ class Op:
             self.check(*inputs, **attributes)
         elif self.broadcasts:
             check_broadcast(self.name, inputs)
-        arrays = tuple(x.array if isinstance(x, Tensor) else x for x in inputs)
+        arrays = tuple(x.array if isinstance(x, Tensor) else _plain(x) for x in inputs)
         y = Tensor(device.run(self, arrays, attributes), device)
         if self.view:
             y.version_cell = inputs[0].version_cell
@@ -91,7 +92,7 @@ class Op:
         shared: Any = None  # the dtype that the inputs of kind f and x agree on
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
-                if not isinstance(x, (int, float)):
+                if not isinstance(x, NUMBERS):
                     raise TypeError(
                         f"{self.name}: argument {i} is {type(x).__name__}; tensors and numbers are"
                         " accepted (mg.tensor(values) makes a tensor)"
@@ -120,7 +121,9 @@ class Op:
                 )
         if first is None:
             raise TypeError(f"{self.name}: no argument is a tensor (mg.tensor(values) makes one)")
-        if shared is not None and shared.kind != "f" and any(isinstance(x, float) for x in inputs):
+        if shared is not None and shared.kind != "f" and any(
+            isinstance(x, (float, np.floating)) for x in inputs
+        ):
             raise TypeError(
                 f"{self.name}: a {shared} tensor does not mix with a float; convert it with .to()"
             )
@@ -168,6 +171,11 @@ class Update:
             argument = arguments[i]
             for x in [argument] if isinstance(argument, Tensor) else argument:
                 x.version_cell[0] += 1
+
+
+def _plain(x: Any) -> Any:
+    """A numpy number as a Python one, which does not change the dtype of the arrays it meets."""
+    return x.item() if isinstance(x, np.generic) else x
 
 
 def check_broadcast(name: str, inputs: tuple[Any, ...]) -> None:

@@ -145,6 +145,8 @@ class Optimizer:
         for i, (g, p) in enumerate(zip(gradients, self.parameters, strict=True)):
             if g is None:
                 raise ValueError(f"{name}: there is no gradient for parameter {i} ({p.shape})")
+            if not isinstance(g, Tensor):
+                raise TypeError(f"{name}: gradient {i} is {type(g).__name__}, not a tensor")
             if (g.shape, g.dtype) != (p.shape, p.dtype):
                 raise ValueError(
                     f"{name}: gradient {i} is {g.dtype}{g.shape}, its parameter {p.dtype}{p.shape}"

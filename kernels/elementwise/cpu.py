@@ -72,9 +72,12 @@ NAMES = {
     **{name: getattr(functions, name) for name in ("exp", "tanh", "at_least")},
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
-# Elements below which a second thread costs more than it saves; fewer where each calls libm.
-GRAIN = 32768
-DEAR = dict.fromkeys(("log", "power", "softplus", "cross_entropy"), 4096)
+# Elements below which a second thread costs more than it saves; fewer where each is dear.
+GRAIN = 65536
+DEAR = {
+    **dict.fromkeys(("exp", "tanh", "sigmoid"), 32768),
+    **dict.fromkeys(("log", "power", "softplus", "cross_entropy"), 4096),
+}
 
 
 def _parse(name: str) -> tuple[list[str], list[str], str]:

@@ -272,10 +272,10 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _batched(a: np.ndarray, b: np.ndarray, none: np.ndarray) -> np.ndarray:
     try:
-        if a.shape[-1] != b.shape[-2]:
+        if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-2]:
             raise ValueError
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except (ValueError, IndexError):
+    except ValueError:
         raise _wrong_shapes("matmul", a, b) from None
     shape = (*batch, a.shape[-2], b.shape[-1])
     if 0 in batch:

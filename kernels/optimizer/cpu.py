@@ -131,6 +131,10 @@ def _launch(rule: int, lists: tuple[list[np.ndarray], ...], numbers: list[float]
         walk_parallel(rule, table, sizes, typed, total, parts)
     else:
         walk(rule, table, sizes, typed, 0, total)
+    for arrays, copies in zip((lists[0], *lists[2:]), (packed[0], *packed[2:]), strict=True):
+        for x, copy in zip(arrays, copies, strict=True):
+            if copy is not x:
+                x[...] = copy
 
 
 def adam(

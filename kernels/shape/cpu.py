@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import elements, empty, flat, jit, layout, threads
+from ..runtime.cpu import empty, flat, jit, layout, threads
 
 GRAIN = 65536  # elements that are worth a second thread
 
@@ -18,6 +18,11 @@ GRAIN = 65536  # elements that are worth a second thread
 def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A view of contiguous memory, else of a contiguous copy."""
     return (x if x.flags.c_contiguous else elementwise("copy", x)).reshape(shape)
+
+
+def _view(x: np.ndarray, index: tuple[Any, ...]) -> np.ndarray:
+    """x[index], a view of one element too, which numpy would copy into a number."""
+    return x[index if ... in index else (*index, ...)]
 
 
 # -------------------------------------------------------------------------------------- copies
@@ -76,7 +81,7 @@ def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np
     y = empty(shape, x.dtype)
     if x.size < y.size:
         fill(y.reshape(-1), x.dtype.type(value))
-    _move(y[index].reshape(x.shape), x)
+    _move(_view(y, index), x)
     return y
 
 
@@ -125,11 +130,11 @@ def _by_index(x: np.ndarray, i: np.ndarray, axis: int) -> tuple[Any, ...]:
     x = x if x.flags.c_contiguous else elementwise("copy", x)
     groups = (slice(axis), slice(axis, axis + 1), slice(axis + 1, None))
     sizes = tuple(math.prod(i.shape[group]) for group in groups)
-    merged = [layout(i.shape[group], (elements(i)[group],)) for group in groups]
+    memory, start, strides = flat(i)
+    merged = [layout(i.shape[group], (strides[group],)) for group in groups]
     if any(m.shape[1] > 1 for m in merged):  # a view whose axes do not merge
         return _by_index(x, np.array(i, order="C"), axis)
     steps = tuple(0 if n == 1 else int(m[1, 0]) for n, m in zip(sizes, merged, strict=True))
-    memory, start, _ = flat(i)
     return x.reshape(-1), memory, start, steps, sizes
 
 
@@ -156,7 +161,7 @@ KERNELS = {
     "reshape": reshape,
     "transpose": lambda x, axes: x.transpose(axes),
     "broadcast_to": np.broadcast_to,
-    "slice": lambda x, index: np.asarray(x[index]),
+    "slice": _view,
     "embed": embed,
     "concatenate": concatenate,
     "gather": gather,

@@ -58,19 +58,22 @@ negative: Op = _elementwise(
 def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
     """p x^(p-1), without the 0 * inf that x = 0 would give at p = 0."""
     if isinstance(p, Tensor):
-        return multiply(g, multiply(p, _power(x, subtract(p, 1.0))))
+        slope = multiply(p, _power(x, subtract(p, 1.0)))
+        return multiply(g, where(equal(p, 0.0), 0.0, slope))
     return multiply(g, 0.0) if p == 0 else multiply(multiply(g, float(p)), power(x, p - 1))
+
+
+def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
+    """x^p log(x), without the 0 * -inf that x = 0 would give."""
+    with np.errstate(all="ignore"):
+        log_x = log(x) if isinstance(x, Tensor) else float(np.log(x))
+    return multiply(g, where(equal(y, 0.0), 0.0, multiply(y, log_x)))
 
 
 _power = _elementwise(
     "power",
     np.power,
-    (
-        _power_vjp,
-        lambda g, y, x, p: multiply(
-            g, multiply(y, log(x) if isinstance(x, Tensor) else float(np.log(x)))
-        ),
-    ),
+    (_power_vjp, _exponent_vjp),
     [
         (uniform(3, 4, low=0.3), uniform(3, 4)),
         (uniform(3, 1, low=0.3), uniform(1, 4)),

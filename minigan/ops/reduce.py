@@ -19,7 +19,7 @@ def _axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes to reduce, sorted, counted from the front."""
     if axis is None:
         return tuple(range(len(shape)))
-    listed = (axis,) if isinstance(axis, int) else tuple(axis)
+    listed = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
     found = tuple(sorted(check_axis(name, i, shape) for i in listed))
     if len(set(found)) < len(found):
         raise ValueError(f"{name}: axis {axis} names an axis of shape {shape} twice")

@@ -29,7 +29,7 @@ _reshape: Op = Op(
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """The same elements in C order in another shape; one size may be -1. A view where it can be."""
-    sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    sizes = tuple(shape[0]) if len(shape) == 1 and np.iterable(shape[0]) else shape
     known = math.prod(n for n in sizes if n != -1)
     missing = sizes.count(-1)
     if missing == 1 and known and x.size % known == 0:
@@ -51,7 +51,7 @@ _transpose: Op = Op(
 
 def transpose(x: Tensor, *axes: Any) -> Tensor:
     """Axes in another order, reversed if none is given; a view."""
-    order = tuple(axes[0]) if len(axes) == 1 and not isinstance(axes[0], int) else axes
+    order = tuple(axes[0]) if len(axes) == 1 and np.iterable(axes[0]) else axes
     order = order or tuple(reversed(range(x.ndim)))
     found = tuple(i + x.ndim if i < 0 else i for i in order)
     if sorted(found) != list(range(x.ndim)):
@@ -99,6 +99,7 @@ _slice = Op(
         (uniform(4, 5), {"index": (builtins.slice(1, 3), builtins.slice(None, None, 2))}),
         (uniform(4, 5), {"index": (2, builtins.slice(None, None, -1))}),
         (uniform(4), {"index": (None, 1)}),
+        (uniform(4, 5), {"index": (2, 3)}),
     ],
     dtypes="x",
     view=True,
@@ -150,6 +151,7 @@ embed: Op = Op(
             },
         ),
         (uniform(2), {"shape": (4,), "index": (builtins.slice(1, 3),), "value": 1.5}),
+        (uniform(), {"shape": (4, 5), "index": (2, 3), "value": 0.0}),
     ],
     dtypes="x",
 )
@@ -210,7 +212,10 @@ def _scatter_add(g: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarr
     return y
 
 
-def _check_indices(name: str, i: Tensor, size: int) -> None:
+def _check_indices(name: str, i: Any, size: int) -> None:
+    if not isinstance(i, Tensor) or i.dtype.kind != "i":
+        given = i.dtype if isinstance(i, Tensor) else type(i).__name__
+        raise TypeError(f"{name}: the indices are {given}, not an integer tensor")
     values = i.array if isinstance(i.array, np.ndarray) else i.numpy()
     if values.size and not (values.min() >= 0 and values.max() < size):
         bad = values.max() if values.max() >= size else values.min()

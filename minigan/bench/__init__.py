@@ -1,0 +1,113 @@
+"""`minigan bench`: minigan's kernels and training steps, timed beside their peers.
+
+No number here is a verdict by itself: the contenders run in turns, in one process, on the same
+number of threads, and what counts is their ratio, with its spread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..device import use_device
+from ..models import choose
+from ..paths import atomic_write
+from ..random import default_generator
+from . import matmul, steps
+from .machine import describe, header, thread_count
+from .peers import blas, load_pytorch
+from .plan import Plan
+from .timing import Group, measure
+
+BENCHMARKS = {"matmul": "the GAN's products beside BLAS", "step": "a training step beside PyTorch"}
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    repeats: int = 9,
+    threads: int | None = None,
+    output: TextIO | None = None,
+    json_path: str | os.PathLike[str] | None = None,
+    plan: Plan | None = None,
+) -> dict[str, Any]:
+    """Measure, print a table for each benchmark, and return machine, plan and all samples.
+
+    Args:
+        names: of "matmul" and "step"; none means both.
+        repeats: how many rounds.
+        threads: for minigan and every peer; None: as many as minigan uses by itself.
+        output: where the tables go; None: standard output.
+        json_path: a file for what is returned, as JSON.
+        plan: what to measure.
+
+    Raises:
+        ValueError: an unknown name; repeats or threads out of range; no folder to write JSON to.
+    """
+    chosen = list(dict.fromkeys(names)) or list(BENCHMARKS)
+    for name in chosen:
+        choose("benchmark", name, BENCHMARKS)
+    if repeats < 1:
+        raise ValueError(f"repeats = {repeats} is not a positive number of rounds")
+    if json_path is not None and not Path(json_path).absolute().parent.is_dir():
+        raise ValueError(f"{json_path}: there is no folder of that name to write to")
+    plan, output = plan or Plan(), output or sys.stdout
+    with thread_count(threads) as count, use_device("cpu"), _same_random_numbers():
+        machine = describe(count)
+        print(header(machine), file=output, flush=True)
+        result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
+        for name in chosen:
+            peer, pytorch = blas.name(), load_pytorch()
+            if name == "matmul":
+                result[name] = _measure(name, matmul.groups(plan, peer), repeats, plan)
+                text = matmul.report(result[name], peer)
+            else:
+                result[name] = _measure(name, steps.groups(plan, pytorch), repeats, plan)
+                text = steps.report(result[name])
+            print(f"\n{text}", file=output, flush=True)
+    result = json.loads(json.dumps(result))  # tuples as lists: what is returned is what is written
+    if json_path is not None:
+        text = json.dumps(result, indent=1) + "\n"
+        atomic_write(json_path, lambda file: file.write(text.encode()))
+    return result
+
+
+def _measure(name: str, groups: list[Group], repeats: int, plan: Plan) -> list[dict[str, Any]]:
+    """Every group's cases with their samples; a bar on stderr if it takes longer than 2 s."""
+    from tqdm import tqdm
+
+    for group in groups:  # what has to be compiled is, and is announced, before there is a bar
+        for call in chain(*group.calls.values()):
+            call()
+    bar = tqdm(
+        total=repeats * sum(len(group.calls) for group in groups),
+        desc=name,
+        unit="turn",
+        delay=2,
+        leave=False,
+        dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+    )
+    with bar:
+        return [
+            case
+            for group in groups
+            for case in measure(group, repeats, plan.rest_seconds, bar.update)
+        ]
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Afterwards, minigan's random numbers go on as if none had been drawn within."""
+    before = default_generator().state()
+    try:
+        yield
+    finally:
+        default_generator().set_state(before)

@@ -1,0 +1,122 @@
+"""`minigan bench matmul`: the GAN's matrix products, beside the BLAS that numpy calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..device import get_device
+from ..op import Op
+from .plan import Plan
+from .table import cells, number, render
+from .timing import Call, Group, Spread, geometric_mean, ratio
+
+# Each factor as it lies in memory (N) or transposed (T).
+FORMS = {"NN": "forward", "NT": "input gradient", "TN": "weight gradient"}
+SQUARE = "square"
+
+
+def groups(plan: Plan, peer: str) -> list[Group]:
+    """One group per batch size, and one large square product, which shows what the machine can do.
+
+    minigan's product makes a new array, as every op does; numpy's writes into one that it is given.
+    """
+    found = []
+    for batch in plan.batches:
+        cases, pairs = [], []
+        for layer, form, a, b in _layers(plan, batch):
+            cases.append({"batch": batch, "layer": layer, **_describe(form, a, b)})
+            pairs.append((a, b))
+        found.append(_group(cases, pairs, peer, plan))
+    a, b = _normal(plan.square, plan.square), _normal(plan.square, plan.square)
+    square = {"batch": plan.square, "layer": SQUARE, **_describe("NN", a, b)}
+    found.append(_group([square], [(a, b)], peer, plan))
+    return found
+
+
+def _layers(plan: Plan, batch: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(layer, form, left factor, right factor): x @ w, g @ w.T and x.T @ g, as the engine does."""
+    for player, widths in (("G", plan.generator), ("D", plan.discriminator)):
+        for size, width in pairwise(widths):
+            x, w, g = _normal(batch, size), _normal(size, width), _normal(batch, width)
+            for form, a, b in (("NN", x, w), ("NT", g, w.T), ("TN", x.T, g)):
+                yield f"{player} {size}-{width}", form, a, b
+
+
+def _describe(form: str, a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    return {"form": form, "m": a.shape[0], "k": a.shape[1], "n": b.shape[1]}
+
+
+def _group(
+    cases: list[dict[str, Any]], pairs: list[tuple[np.ndarray, np.ndarray]], peer: str, plan: Plan
+) -> Group:
+    device, op = get_device("cpu"), Op.registry["matmul"]
+    own: list[Call] = [partial(device.run, op, pair, {}) for pair in pairs]
+    other: list[Call] = []
+    for a, b in pairs:
+        out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+        other.append(partial(np.matmul, a, b, out=out))
+    return Group(cases, {"minigan": own, peer: other}, plan.matmul_seconds)
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).standard_normal(shape, np.float32)
+
+
+# ------------------------------------------------------------------------------------------ report
+def gflops(case: Mapping[str, Any], contender: str) -> Spread:
+    """10^9 additions and multiplications per second."""
+    work = 2e-9 * case["m"] * case["k"] * case["n"]
+    return Spread.of(work / np.array(case["seconds"][contender]))
+
+
+def report(cases: Sequence[Mapping[str, Any]], peer: str) -> str:
+    """A table per batch size and the ratios' means, from what `measure` gave."""
+    layers = [case for case in cases if case["layer"] != SQUARE]
+    rounds = len(cases[0]["seconds"]["minigan"])
+    blocks = [
+        f"matmul: the products of the MLP GAN's layers, (m, k) by (k, n), float32, GFLOP/s\n"
+        f"{', '.join(f'{form} {what}' for form, what in FORMS.items())}\n"
+        f"median and quartiles of {rounds} rounds; ratio = minigan / {peer}, higher is better"
+    ]
+    heads = ["layer", "", "m", "k", "n", "minigan", "25..75 %", peer, "25..75 %"]
+    for batch in dict.fromkeys(case["batch"] for case in layers):
+        chosen = [case for case in layers if case["batch"] == batch]
+        rows = [_row(case, peer) for case in chosen]
+        table = render([*heads, "ratio", "25..75 %"], rows, left=2)
+        blocks.append(f"batch {batch}\n{table}\n{_summary(chosen, peer)}")
+    if len(blocks) > 2:
+        blocks.append(f"all batch sizes\n{_summary(layers, peer)}")
+    for case in cases:
+        if case["layer"] == SQUARE:
+            blocks.append(_peak(case, layers, peer))
+    return "\n\n".join(blocks)
+
+
+def _row(case: Mapping[str, Any], peer: str) -> list[str]:
+    sizes = [str(case[letter]) for letter in "mkn"]
+    speeds = [*cells(gflops(case, "minigan")), *cells(gflops(case, peer))]
+    return [case["layer"], case["form"], *sizes, *speeds, *cells(ratio(case, peer))]
+
+
+def _summary(cases: Sequence[Mapping[str, Any]], peer: str) -> str:
+    ratios = [ratio(case, peer).median for case in cases]
+    least = cases[int(np.argmin(ratios))]
+    return (
+        f"ratio: geometric mean {number(geometric_mean(ratios))}, minimum {number(min(ratios))}"
+        f" ({least['layer']} {least['form']}, batch {least['batch']})"
+    )
+
+
+def _peak(case: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], peer: str) -> str:
+    edge = case["m"]
+    lines = [f"peak, GFLOP/s: {edge} x {edge} x {edge} product, and the fastest of the above"]
+    for name in ("minigan", peer):
+        best = max(gflops(layer, name).median for layer in layers)
+        lines.append(f"  {name:<10} {number(gflops(case, name).median):>5} {number(best):>7}")
+    lines.append(f"  {'ratio':<10} {number(ratio(case, peer).median):>5}")
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""Columns of text that line up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .timing import Spread
+
+
+def render(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A table: the first `left` columns flush left, the others flush right, two blanks between.
+
+    Raises:
+        ValueError: a row has another number of cells than the heads.
+    """
+    for row in rows:
+        if len(row) != len(heads):
+            raise ValueError(f"table: a row has {len(row)} cells, the heads {len(heads)}")
+    lines = [heads, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def number(x: float) -> str:
+    """Three significant digits, never an exponent: 0.0123, 1.23, 12.3, 123, 1234."""
+    if x == 0 or not math.isfinite(x):
+        return f"{x:.0f}"
+    magnitude = math.floor(math.log10(abs(float(f"{x:.2e}"))))
+    return f"{x:.{max(0, 2 - magnitude)}f}"
+
+
+def cells(spread: Spread) -> list[str]:
+    """Two cells: the median, and the quartiles."""
+    return [number(spread.median), f"{number(spread.low)}..{number(spread.high)}"]

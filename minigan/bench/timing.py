@@ -1,0 +1,111 @@
+"""How contenders are timed side by side on a machine that is never quite still."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+Call = Callable[[], object]
+PIECES = 10  # of a case's time in a turn
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that every contender runs in one turn.
+
+    Args:
+        cases: what each case is, for tables and JSON.
+        calls: by contender, one function per case.
+        seconds: how long a contender runs each case in one turn.
+    """
+
+    cases: Sequence[dict[str, Any]]
+    calls: Mapping[str, Sequence[Call]]
+    seconds: float
+
+
+def measure(
+    group: Group, repeats: int, rest: float, tick: Callable[[], object]
+) -> list[dict[str, Any]]:
+    """The group's cases, each with "seconds": one call's, by contender, a list over the rounds.
+
+    In a round the contenders take turns, A B C A B C, so that a machine that slows down slows all
+    of them. Before each turn the process sleeps for `rest` seconds, because the threads of a
+    library wait for its next call by spinning, on the cores that the next contender needs:
+    OpenBLAS's for 2^26 clock ticks (20 to 30 ms), GNU OpenMP's for a few milliseconds. `tick` is
+    called after each turn.
+    """
+    chunks = {}
+    for name, calls in group.calls.items():
+        time.sleep(rest)
+        chunks[name] = [_chunk(call, group.seconds / PIECES) for call in calls]
+    found: list[dict[str, Any]] = [
+        {**case, "seconds": {name: [] for name in group.calls}} for case in group.cases
+    ]
+    for _ in range(repeats):
+        for name, calls in group.calls.items():
+            time.sleep(rest)
+            for case, call, chunk in zip(found, calls, chunks[name], strict=True):
+                case["seconds"][name].append(_sample(call, chunk, group.seconds))
+            tick()
+    return found
+
+
+def _run(call: Call, count: int) -> float:
+    """Seconds per call of that many calls."""
+    start = time.perf_counter()
+    for _ in repeat(None, count):
+        call()
+    return (time.perf_counter() - start) / count
+
+
+def _chunk(call: Call, seconds: float) -> int:
+    """A number of calls, a power of two, that takes at least so long."""
+    count = 1
+    while min(_run(call, count) for _ in range(3)) * count < seconds:
+        count *= 2
+    return count
+
+
+def _sample(call: Call, chunk: int, seconds: float) -> float:
+    """Seconds per call: the median of the pieces of `chunk` calls that go into `seconds`.
+
+    Two pieces before them are not counted: they bring operands into the caches and wake threads.
+    A median, because now and then the system gives a core to somebody else for milliseconds.
+    """
+    _run(call, 2 * chunk)
+    start, pieces = time.perf_counter(), [_run(call, chunk)]
+    while time.perf_counter() - start < seconds:
+        pieces.append(_run(call, chunk))
+    return float(np.median(pieces))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of some samples."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, samples: Any) -> Spread:
+        low, median, high = np.quantile(samples, (0.25, 0.5, 0.75))
+        return cls(float(median), float(low), float(high))
+
+
+def ratio(case: Mapping[str, Any], peer: str, own: str = "minigan") -> Spread:
+    """Peer's time / own time, round by round: above 1, `own` is the faster."""
+    seconds = case["seconds"]
+    return Spread.of(np.array(seconds[peer]) / np.array(seconds[own]))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """exp(mean(log x)): the mean that is 1 when a gain and a loss of one factor meet."""
+    return math.exp(sum(map(math.log, values)) / len(values))

@@ -1,0 +1,71 @@
+"""What is told while work goes on, and how the streams that it is told on are kept usable."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .device import get_device
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from .config import Config
+
+EVERY = 3.0  # seconds between two lines on compilation
+
+
+def training_bar(config: Config, step: int, show: bool) -> tqdm:
+    """One live line on stderr, with the time left; into a file, every ten seconds."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=config.steps,
+        initial=step,
+        desc=f"{Path(config.data).name} {config.model}",
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        disable=not show,
+    )
+
+
+def announce_kernels(device: str) -> None:
+    """Say what is being compiled, in whole lines: the first use on a machine takes a while."""
+    started = time.monotonic()
+    told = -EVERY
+
+    def listener(name: str) -> None:
+        from tqdm import tqdm
+
+        nonlocal told
+        now = time.monotonic() - started
+        if now - told >= EVERY:
+            what = "compiling kernels for this machine, once:" if told < 0 else "compiling"
+            tqdm.write(f"{what} {name}", file=sys.stderr)  # above the live line, if there is one
+            told = now
+
+    get_device(device).on_compile(listener)
+
+
+def mend_streams() -> None:
+    """Paths of any bytes can be printed; closed streams (`>&-`) swallow what they are given."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def forget_output() -> None:
+    """Let go what stdout still holds, if it cannot be written: nobody reads, or the disk is full.
+
+    Python would try again at exit, and complain.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

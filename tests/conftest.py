@@ -1,0 +1,55 @@
+"""What all tests share: hypothesis profiles, two numba threads, one seed, ops that go away again."""
+
+import os
+from collections.abc import Callable, Iterator
+
+# Parallel kernels are tested with two threads, on a machine of one core too.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
+
+import numpy as np
+import pytest
+from helpers import rooms
+from hypothesis import settings
+
+import minigan as mg
+from minigan.op import Op
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=10)
+settings.register_profile("nightly", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    mg.manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def make_op() -> Iterator[Callable[..., Op]]:
+    """Op(..), forgotten after the test."""
+    before = dict(Op.registry)
+    yield Op
+    for name in Op.registry.keys() - before.keys():
+        del Op.registry[name]
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Kernels get memory full of bytes 0xFF (NaN, -1, no bool) for results; its shapes are listed."""
+    shapes: list[tuple[int, ...]] = []
+
+    def empty(shape: tuple[int, ...], dtype: object) -> np.ndarray:
+        shapes.append(shape)
+        y = np.empty(shape, dtype)
+        y.reshape(-1).view(np.uint8)[...] = 0xFF
+        return y
+
+    for room in rooms():
+        if hasattr(room, "empty"):
+            monkeypatch.setattr(room, "empty", empty)
+    return shapes

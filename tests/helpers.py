@@ -1,0 +1,118 @@
+"""What several tests of the engine need: ops by kind, arrays in any layout, and spies."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import minigan.kernels.elementwise.cpu as elementwise
+import numpy as np
+import pytest
+
+from minigan import kernels
+from minigan.op import Op
+
+ALL_OPS = pytest.mark.parametrize("name", sorted(Op.registry))
+DEVICES = pytest.mark.parametrize("device", ["reference", "cpu"])
+FLOATS = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def rooms() -> list[ModuleType]:
+    """The `cpu` module of every kernel room."""
+    found = pkgutil.iter_modules(kernels.__path__, kernels.__name__ + ".")
+    return [
+        importlib.import_module(room.name + ".cpu")
+        for room in found
+        if room.ispkg and not room.name.endswith(".runtime")
+    ]
+
+
+def samples(op: Op) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """(makers and numbers, attributes) of each sample."""
+    for sample in op.samples:
+        attributes = sample[-1] if isinstance(sample[-1], dict) else {}
+        yield sample[: len(sample) - bool(attributes)], attributes
+
+
+def draw(inputs: tuple[Any, ...], rng: np.random.Generator, dtype: Any = None) -> list[Any]:
+    """Makers' arrays, floating ones in `dtype`; numbers as they are."""
+    drawn = [np.asarray(x(rng)) if callable(x) else x for x in inputs]
+    if dtype is None:
+        return drawn
+    return [x.astype(dtype) if _floating(x) else x for x in drawn]
+
+
+def _floating(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def broadcasting_sample(op: Op) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The first sample of an elementwise op that holds no numbers; None for other ops."""
+    if not op.broadcasts or op.check is not None:
+        return None
+    return next(
+        (s for s in samples(op) if all(callable(x) and x.smooth for x in s[0])), None
+    )
+
+
+ELEMENTWISE = [name for name, op in sorted(Op.registry.items()) if broadcasting_sample(op)]
+
+
+# ------------------------------------------------------------------------- layouts of memory
+def _strided(x: np.ndarray) -> np.ndarray:
+    """Every second element of the last axis of a larger array, but for the first."""
+    base = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
+    base[..., 1::2] = x
+    return base[..., 1::2]
+
+
+# Each gives an array of the same values that is a view of fresh memory.
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "contiguous": lambda x: np.array(x, order="C"),
+    "transposed": lambda x: np.array(x.T, order="C").T,
+    "reversed": lambda x: np.flip(np.array(np.flip(x), order="C")) if x.ndim else x,
+    "strided": lambda x: _strided(x) if x.ndim else x,
+}
+
+
+# ------------------------------------------------------------------------------------- spies
+def spy_parallel(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the parallel kernels that run from here on."""
+    calls: list[str] = []
+
+    def spied(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            calls.append(name)
+            return kernel(*arguments)
+
+        return run
+
+    for room in rooms():
+        for name, value in vars(room).copy().items():
+            if getattr(value, "targetoptions", {}).get("parallel"):
+                monkeypatch.setattr(room, name, spied(name, value))
+    compiled = elementwise._compiled
+
+    def both(name: str, dtype: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        serial, parallel = compiled(name, dtype)
+        return serial, spied(f"{name}_{dtype}_parallel", parallel)
+
+    monkeypatch.setattr(elementwise, "_compiled", both)
+    return calls
+
+
+# -------------------------------------------------------------------------------- comparisons
+def assert_close(given: Any, wanted: Any, bound: float, what: str = "") -> None:
+    """max |given - wanted| <= bound; a NaN or inf in either fails unless in the same place."""
+    given, wanted = np.asarray(given), np.asarray(wanted)
+    assert given.shape == wanted.shape, f"{what}: shape {given.shape}, not {wanted.shape}"
+    if wanted.dtype.kind != "f":
+        assert np.array_equal(given, wanted), f"{what}: {given} is not {wanted}"
+        return
+    finite = np.isfinite(wanted)
+    assert np.array_equal(given[~finite], wanted[~finite].astype(given.dtype), equal_nan=True), what
+    error = np.abs(given[finite].astype(np.float64) - wanted[finite]).max(initial=0.0)
+    assert error <= bound, f"{what}: error {error:.3g} is above {bound:.3g}"

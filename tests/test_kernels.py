@@ -1,0 +1,384 @@
+"""The `cpu` device's kernels against what their ops mean: values, layouts, special values, bits."""
+
+import math
+from typing import Any
+
+import minigan.kernels.elementwise.cpu as elementwise
+import numba
+import numpy as np
+import pytest
+from helpers import (
+    ELEMENTWISE,
+    FLOATS,
+    LAYOUTS,
+    assert_close,
+    broadcasting_sample,
+    draw,
+    rooms,
+    samples,
+    spy_parallel,
+)
+
+from minigan.device import get_device
+from minigan.op import Op, Update
+
+CPU, REFERENCE = get_device("cpu"), get_device("reference")
+# Random numbers have tests of their own; views compute nothing.
+WITH_KERNEL = sorted(
+    name
+    for name, op in Op.registry.items()
+    if name in CPU.kernels and not name.startswith("random_")  # type: ignore[attr-defined]
+)
+KERNELS = pytest.mark.parametrize("name", WITH_KERNEL)
+
+# Operands large enough for the parallel path, where an op has one; sizes are odd on purpose.
+WIDE = (307, 229)
+LARGE: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
+    "sum": ((WIDE,), {"axis": (1,), "keepdims": False}),
+    "max": ((WIDE,), {"axis": (0,), "keepdims": False}),
+    "cast": ((WIDE,), {"dtype": np.dtype("float64")}),
+    "embed": ((WIDE,), {"shape": (311, 230), "index": (slice(3, 310), slice(1, 230)), "value": 0.5}),
+    "concatenate": (((3, 229), WIDE), {"axis": 0}),
+    "matmul": (((101, 67), (67, 83)), {}),
+    "dense": (((101, 67), (67, 83), (83,)), {}),
+}
+SERIAL_ONLY = {"reshape", "transpose", "broadcast_to", "slice", "gather", "scatter_add"}
+
+
+def test_every_kernel_is_known_by_an_op_or_update() -> None:
+    assert CPU.kernels.keys() <= Op.registry.keys() | Update.registry.keys()  # type: ignore[attr-defined]
+
+
+def _large(name: str, dtype: str) -> tuple[list[np.ndarray], dict[str, Any]]:
+    rng = np.random.default_rng(1)
+    if name in LARGE:
+        shapes, attributes = LARGE[name]
+        return [rng.uniform(-2, 2, shape).astype(dtype) for shape in shapes], attributes
+    sample = broadcasting_sample(Op.registry[name])
+    assert sample is not None, f"no operands large enough for the parallel kernel of {name!r}"
+    makers, attributes = sample
+    shapes = (WIDE, WIDE[1:], ())[: len(makers)]
+    return draw(tuple(m.at(s) for m, s in zip(makers, shapes, strict=True)), rng, dtype), attributes
+
+
+def _check(name: str, arrays: list[Any], attributes: dict[str, Any], what: str) -> None:
+    """The kernel's result against the float64 meaning of the same numbers; inputs are unchanged."""
+    before = [np.array(a) for a in arrays]
+    exact = [_exact(a) for a in arrays]
+    wanted = REFERENCE.run(Op.registry[name], tuple(exact), attributes)
+    y = CPU.run(Op.registry[name], tuple(arrays), attributes)
+    for a, b in zip(arrays, before, strict=True):
+        assert np.asarray(a).tobytes() == b.tobytes(), f"{what}: an input was changed"
+    floats = [a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    dtype = floats[0] if floats else np.dtype("float64")
+    if wanted.dtype.kind == "f":
+        assert y.dtype == attributes.get("dtype", dtype)
+    if y.dtype == bool:
+        assert y.view(np.uint8).max(initial=0) <= 1, f"{what}: an element was never written"
+    assert_close(y, wanted, _bound(name, exact, wanted, attributes, dtype), what)
+
+
+def _exact(x: Any) -> Any:
+    """The same numbers in float64, as new memory."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        return x.astype(np.float64)
+    return x
+
+
+def _bound(
+    name: str, inputs: list[Any], wanted: np.ndarray, attributes: dict[str, Any], dtype: np.dtype
+) -> float:
+    """Roundings times their size, in max-norm: unit roundoff is half of eps."""
+    roundoff = float(np.finfo(dtype).eps) / 2
+    largest = np.abs(wanted).max(initial=0.0) if wanted.dtype.kind == "f" else 0.0
+    if name in ("matmul", "dense"):  # a chain of k multiply-adds (Higham 2002, section 3.1)
+        a, b, *bias = (np.abs(x) for x in inputs)
+        size = np.matmul(a, b).max(initial=0.0) + sum(x.max(initial=0.0) for x in bias)
+        return (inputs[0].shape[-1] + 1) * roundoff * size
+    if name == "sum":  # blocks of about sqrt(n) terms, and chains of as many blocks
+        x, axis = inputs[0], attributes["axis"]
+        count = math.prod(x.shape[i] for i in axis)
+        return (2 * math.sqrt(count) + 8) * roundoff * np.abs(x).sum(axis).max(initial=0.0)
+    if name == "scatter_add":
+        return inputs[0].size * roundoff * largest
+    if name in SERIAL_ONLY or name in ("embed", "concatenate", "max", "cast"):
+        return 0.0
+    return 8 * roundoff * largest
+
+
+# ------------------------------------------------------------------------------------- values
+@KERNELS
+@FLOATS
+def test_samples_in_every_layout(
+    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+) -> None:
+    for inputs, attributes in samples(Op.registry[name]):
+        arrays = draw(inputs, rng, dtype)
+        for layout, view in LAYOUTS.items():
+            views = [view(a) if isinstance(a, np.ndarray) else a for a in arrays]
+            _check(name, views, attributes, f"{name}, {layout}")
+    assert poisoned or name in SERIAL_ONLY
+
+
+SHAPES = {
+    1: [[()], [(1,)], [(67,)], [(13, 17)], [(0, 3)], [(2, 3, 5, 7)], [(4, 1, 3)]],
+    2: [
+        [(), ()],
+        [(67,), (67,)],
+        [(13, 17), (17,)],
+        [(13, 1), (1, 17)],
+        [(), (5, 3)],
+        [(0, 3), (1, 3)],
+        [(2, 1, 5, 1), (3, 1, 7)],
+    ],
+    3: [[(5,), (), (5,)], [(13, 1), (17,), (2, 1, 1)], [(0,), (1,), (0,)]],
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@FLOATS
+def test_elementwise_shapes_in_every_layout(
+    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+) -> None:
+    sample = broadcasting_sample(Op.registry[name])
+    assert sample is not None
+    makers, attributes = sample
+    for shapes in SHAPES[len(makers)]:
+        at = tuple(make.at(shape) for make, shape in zip(makers, shapes, strict=True))
+        arrays = draw(at, rng, dtype)
+        for layout, view in LAYOUTS.items():
+            _check(name, [view(a) for a in arrays], attributes, f"{name} {shapes} {layout}")
+        # A view with a stride of 0, beside one that is walked backwards.
+        whole = np.broadcast_shapes(*shapes)
+        views = [np.broadcast_to(arrays[0], whole), *(LAYOUTS["reversed"](a) for a in arrays[1:])]
+        _check(name, views, attributes, f"{name} {shapes} stride 0")
+    assert poisoned
+
+
+@pytest.mark.parametrize("name", ["sum", "max"])
+@FLOATS
+def test_reductions_over_any_axes_in_every_layout(
+    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+) -> None:
+    sizes = [(1,), (2, 3, 5), (67, 3), (3, 67), (5, 1, 7), (9001,), (3, 4099), (4099, 3), (2, 521, 66)]
+    for shape in sizes:
+        x = rng.standard_normal(shape).astype(dtype)
+        for layout, view in LAYOUTS.items():
+            for mask in range(2 ** len(shape)):
+                axis = tuple(i for i in range(len(shape)) if mask >> i & 1)
+                attributes = {"axis": axis, "keepdims": bool(mask % 3)}
+                _check(name, [view(x)], attributes, f"{name} {shape} {axis} {layout}")
+    empty = np.zeros((0, 3), dtype)
+    assert np.array_equal(CPU.run(Op.registry["sum"], (empty,), {"axis": (0,), "keepdims": False}),
+                          np.zeros(3))
+    assert poisoned
+
+
+@pytest.mark.parametrize("name", ["matmul", "dense"])
+@FLOATS
+def test_products_in_every_layout(
+    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+) -> None:
+    for m, k, n in [(1, 1, 1), (3, 5, 7), (17, 13, 1), (1, 600, 31), (65, 33, 49), (0, 3, 2), (2, 0, 3)]:
+        a, b = (rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n)))
+        bias = [rng.standard_normal(n).astype(dtype)] if name == "dense" else []
+        for first, left in LAYOUTS.items():
+            for second, right in LAYOUTS.items():
+                views = [left(a), right(b), *map(right, bias)]
+                _check(name, views, {}, f"{name} {m} {k} {n} {first} {second}")
+        repeated = [np.broadcast_to(a[:1], (m, k)) if m else a, b, *bias]
+        _check(name, repeated, {}, f"{name} {m} {k} {n} stride 0")
+    assert poisoned
+
+
+@FLOATS
+def test_gather_and_scatter_add_with_indices_in_every_layout(
+    dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+) -> None:
+    x = rng.standard_normal((5, 4, 6)).astype(dtype)
+    for axis in range(3):
+        shape = tuple(7 if i == axis else n for i, n in enumerate(x.shape))
+        i = rng.integers(0, x.shape[axis], shape)
+        one = i[tuple(slice(None) if a == axis else slice(0, 1) for a in range(3))]
+        given = rng.standard_normal(shape).astype(dtype)
+        # The last one is what numpy gives for a sum of transposed indices: not C-contiguous.
+        indices = [view(i) for view in LAYOUTS.values()]
+        indices += [np.broadcast_to(one, shape), np.asfortranarray(i)]
+        for indices_ in indices:
+            _check("gather", [LAYOUTS["transposed"](x), indices_], {"axis": axis}, f"gather {axis}")
+            attributes = {"axis": axis, "size": x.shape[axis]}
+            _check("scatter_add", [given, indices_], attributes, f"scatter_add {axis}")
+    assert poisoned
+
+
+@FLOATS
+def test_casts_to_and_from_every_dtype(dtype: str) -> None:
+    x = np.array([-2.7, -0.0, 0.5, 2.7, 300.0], dtype)
+    for other in ("float32", "float64", "int64", "bool"):
+        attributes = {"dtype": np.dtype(other)}
+        y = CPU.run(Op.registry["cast"], (x,), attributes)
+        assert y.dtype == other
+        assert np.array_equal(y, x.astype(other))
+        back = CPU.run(Op.registry["cast"], (y,), {"dtype": np.dtype(dtype)})
+        assert np.array_equal(back, y.astype(dtype))
+
+
+# --------------------------------------------------------------------- NaN, infinity, extremes
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@FLOATS
+def test_special_values(name: str, dtype: str) -> None:
+    """NaN and +-inf stand where the op's meaning in this dtype has them, in vectors and tails."""
+    op = Op.registry[name]
+    sample = broadcasting_sample(op)
+    assert sample is not None
+    makers, attributes = sample
+    kinds = [make(np.random.default_rng(0)).dtype.kind for make in makers]
+    floats = _specials(dtype)
+    axes = [floats if kind == "f" else np.array([True, False]) for kind in kinds]
+    grids = tuple(np.array(g, order="C") for g in np.meshgrid(*axes, indexing="ij"))
+    wanted = REFERENCE.run(op, grids, attributes)
+    y = CPU.run(op, grids, attributes)
+    assert y.dtype == wanted.dtype
+    if y.dtype.kind == "b":
+        assert np.array_equal(y, wanted)
+        return
+    for mask in (np.isnan, np.isposinf, np.isneginf):
+        wrong = np.flatnonzero(mask(y) != mask(wanted))
+        shown = [(*(float(g.flat[i]) for g in grids), float(y.flat[i])) for i in wrong[:5]]
+        assert not wrong.size, f"{name}: {mask.__name__} differs at (inputs.., result) {shown}"
+
+
+def _specials(dtype: str) -> np.ndarray:
+    info = np.finfo(dtype)
+    positive = [0.0, info.smallest_subnormal, info.tiny, 0.3, 1.0, 1.7, 3.0, 50.0, 120.0, 1e4]
+    positive += [np.sqrt(info.max) * 2, info.max, np.inf]
+    return np.array([*positive, *(-x for x in positive), np.nan], dtype)
+
+
+@pytest.mark.parametrize("name", ["sum", "max"])
+@FLOATS
+def test_reductions_pass_nan_and_infinity_on(name: str, dtype: str) -> None:
+    for size in (3, 64, 67, 4100):
+        for bad in (np.nan, np.inf, -np.inf):
+            for at in {0, 1, size // 2, size - 1}:
+                x = np.zeros((size, 3), dtype)
+                x[at, 1] = bad
+                for view in (x, np.array(x.T, order="C")):
+                    axis = (0 if view is x else 1,)
+                    attributes = {"axis": axis, "keepdims": False}
+                    y = CPU.run(Op.registry[name], (view,), attributes)
+                    wanted = REFERENCE.run(Op.registry[name], (view,), attributes)
+                    assert np.array_equal(y, wanted, equal_nan=True), (size, bad, at)
+
+
+@FLOATS
+def test_products_pass_nan_and_infinity_on(dtype: str) -> None:
+    for bad in (np.nan, np.inf):
+        a, b = np.ones((9, 70), dtype), np.ones((70, 21), dtype)
+        a[4, 69] = bad
+        b[3, 20] = bad
+        wanted = REFERENCE.run(Op.registry["matmul"], (a, b), {})
+        assert np.array_equal(CPU.run(Op.registry["matmul"], (a, b), {}), wanted, equal_nan=True)
+
+
+# ------------------------------------------------------------------------ float32 polynomials
+def _every_nth_float32(low: float, high: float, n: int) -> np.ndarray:
+    """Positive float32 numbers from low to high, evenly in their bits."""
+    first, last = np.array([low, high], np.float32).view(np.int32)
+    return np.arange(first, last, n, dtype=np.int32).view(np.float32)
+
+
+def _ulps(y: np.ndarray, exact: np.ndarray) -> float:
+    return float((np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max())
+
+
+def _run(name: str, x: np.ndarray) -> np.ndarray:
+    return CPU.run(Op.registry[name], (x,), {})
+
+
+def test_exp_of_float32_is_within_3_ulps() -> None:
+    up = _every_nth_float32(1e-45, 88.722, 2003)
+    down = -_every_nth_float32(1e-45, 103.97, 2003)  # down to the smallest denormal number
+    for x in (up, down, np.array([0.0, -0.0, 88.722835, -87.4, -103.9], np.float32)):
+        assert _ulps(_run("exp", x), np.exp(x.astype(np.float64))) <= 3
+    ends = np.array([-np.inf, -1e38, -106, -104.5, 88.8, 1e38, np.inf], np.float32)
+    assert _run("exp", ends).tolist() == [0, 0, 0, 0, np.inf, np.inf, np.inf]
+
+
+def test_tanh_of_float32_is_within_3_ulps() -> None:
+    x = _every_nth_float32(1e-45, 20, 2003)
+    for signed in (x, -x):
+        assert _ulps(_run("tanh", signed), np.tanh(signed.astype(np.float64))) <= 3
+    ends = np.array([-np.inf, -1e38, -12, 12, 1e38, np.inf], np.float32)
+    assert _run("tanh", ends).tolist() == [-1, -1, -1, 1, 1, 1]
+    assert np.signbit(_run("tanh", np.array([-0.0, 0.0], np.float32))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("exp", -104, -86), ("exp", 87, 90), ("tanh", 8, 11)])
+def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, high: float) -> None:
+    """Up to the rounding of one value, there is no step at the ends of the polynomial's range."""
+    y = _run(name, np.linspace(low, high, 100_001, dtype=np.float32))
+    with np.errstate(invalid="ignore"):
+        fall = np.diff(y) < -2 * np.spacing(y[:-1])
+    assert not fall.any()
+    assert y.max() == y[-1]
+    assert y.min() == y[0]
+
+
+# ----------------------------------------------------------------------- threads and their bits
+def _with_threads(count: int, name: str, arrays: list[np.ndarray], attributes: dict) -> np.ndarray:
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    try:
+        return CPU.run(Op.registry[name], tuple(arrays), attributes)
+    finally:
+        numba.set_num_threads(before)
+
+
+# In float64 the kernels are the same source again: one of each family will do.
+PARALLEL = [(name, "float32") for name in WITH_KERNEL if name not in SERIAL_ONLY]
+PARALLEL += [(name, "float64") for name in ("multiply", *LARGE)]
+
+
+@pytest.mark.parametrize(("name", "dtype"), PARALLEL)
+def test_parallel_kernel_runs_and_has_the_serial_ones_bits(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch, poisoned: list[tuple[int, ...]]
+) -> None:
+    arrays, attributes = _large(name, dtype)
+    one = _with_threads(1, name, arrays, attributes)
+    calls = spy_parallel(monkeypatch)
+    two = _with_threads(2, name, arrays, attributes)
+    assert calls, f"{name}: no parallel kernel ran for {[a.shape for a in arrays]}"
+    assert (one.dtype, one.tobytes()) == (two.dtype, two.tobytes())
+    _check(name, arrays, attributes, f"{name}, parallel")
+    if name in ("sum", "max", "matmul"):  # the other axis: rows against columns
+        views = [np.array(a.T, order="C").T for a in arrays]
+        _check(name, views, attributes, f"{name}, parallel, transposed")
+    assert poisoned
+
+
+@pytest.mark.parametrize("axis", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("name", ["sum", "max"])
+def test_reductions_have_one_result_for_any_threads(name: str, axis: tuple[int, ...]) -> None:
+    for shape in [(307, 229), (70_001, 1), (3, 40_009), (2, 70_001), (40_009, 3)]:
+        x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+        attributes = {"axis": axis, "keepdims": False}
+        one, two = (_with_threads(n, name, [x], attributes) for n in (1, 2))
+        assert one.tobytes() == two.tobytes(), (shape, axis)
+
+
+def test_threads_are_few_where_work_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = spy_parallel(monkeypatch)
+    x = np.ones(100, np.float32)
+    CPU.run(Op.registry["add"], (x, x), {})
+    CPU.run(Op.registry["sum"], (x,), {"axis": (0,), "keepdims": False})
+    assert calls == []
+
+
+def test_the_poison_reaches_every_room(poisoned: list[tuple[int, ...]]) -> None:
+    """Rooms whose kernels make arrays take them from `empty`, which the tests can poison."""
+    for room in rooms():
+        if hasattr(room, "empty"):
+            poisoned.clear()
+            assert np.isnan(room.empty((3,), np.dtype("float32"))).all()
+    assert elementwise.empty((2,), np.dtype("int64")).tolist() == [-1, -1]

@@ -1,0 +1,65 @@
+"""What is installed is the whole of minigan, and nothing but it: rooms, notes, no framework."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minigan
+from minigan import kernels
+
+PACKAGE = Path(minigan.__file__).parent
+INSTALLED_KERNELS = Path(kernels.__file__).parent
+CHECKOUT = Path(__file__).parent.parent
+
+
+def test_every_kernel_file_of_the_checkout_is_installed():
+    def files(folder):
+        found = (p.relative_to(folder) for p in folder.rglob("*") if p.suffix in (".py", ".md"))
+        return sorted(map(str, found))
+
+    assert files(CHECKOUT / "kernels") == files(INSTALLED_KERNELS)
+
+
+def test_every_module_of_the_checkout_is_installed():
+    for path in (CHECKOUT / "minigan").rglob("*"):
+        if path.suffix == ".py" or path.name == "py.typed":
+            assert (PACKAGE / path.relative_to(CHECKOUT / "minigan")).is_file(), path
+
+
+def test_every_room_has_kernels_and_a_readme():
+    for room in INSTALLED_KERNELS.iterdir():
+        if room.is_dir() and room.name not in ("runtime", "__pycache__"):
+            assert (room / "cpu.py").is_file()
+            assert (room / "README.md").is_file()
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_no_framework_is_imported_outside_the_peers():
+    frameworks = {"torch", "jax", "tensorflow", "keras", "scipy"}
+    for folder in (PACKAGE, INSTALLED_KERNELS):
+        for path in folder.rglob("*.py"):
+            if "peers" not in path.parts:
+                assert not frameworks & set(_imports(path)), path
+
+
+def test_nothing_above_the_device_names_numba():
+    for path in PACKAGE.rglob("*.py"):
+        inside = path.relative_to(PACKAGE).parts
+        if inside[0] not in ("kernels", "cpu.py", "bench", "info.py"):
+            assert "numba" not in set(_imports(path)), path
+
+
+@pytest.mark.parametrize("slow", ["numba", "matplotlib", "torch", "tqdm"])
+def test_importing_minigan_imports_nothing_slow(slow):
+    code = f"import minigan, sys; assert {slow!r} not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

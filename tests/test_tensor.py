@@ -1,0 +1,194 @@
+"""Tensors: making them, leaving them, their operators and their looks."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import DEVICES
+
+import minigan as mg
+from minigan.device import current_device, get_device
+
+
+# ------------------------------------------------------------------------------------- making
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (1, "int64"),
+        (1.5, "float32"),
+        ([1, 2.5], "float32"),
+        ([True], "bool"),
+        ([], "float32"),
+        (np.float64(2), "float64"),
+        (np.ones(2, "float32"), "float32"),
+        (np.ones(2, "float16"), "float32"),
+        (np.ones(2, "uint8"), "int64"),
+        (np.ones(2, "int32"), "int64"),
+    ],
+)
+def test_dtype_of_values(values: Any, dtype: str) -> None:
+    x = mg.tensor(values)
+    assert x.dtype == dtype
+    assert np.array_equal(x.numpy(), np.asarray(values))
+    assert x.device is get_device("cpu")
+
+
+def test_values_that_make_no_tensor() -> None:
+    for bad in ("text", [None], 1j, np.array(["a"])):
+        with pytest.raises(TypeError, match="not numbers"):
+            mg.tensor(bad)
+    with pytest.raises(ValueError, match="form no array"):
+        mg.tensor([[1], [1, 2]])
+    for dtype in ("float16", "int32", "no such", object):
+        with pytest.raises(TypeError, match="accepted: float32, float64, int64, bool"):
+            mg.tensor([1.0], dtype=dtype)
+
+
+@DEVICES
+def test_values_are_copied_in_and_out(device: str) -> None:
+    a = np.ones(2)
+    x = mg.tensor(a, device=device)
+    a[0] = 5
+    out = x.numpy()
+    out[1] = 7
+    np.asarray(x)[1] = 9
+    assert x.numpy().tolist() == [1, 1]
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(x, copy=False)
+
+
+def test_a_tensor_from_a_tensor_is_new() -> None:
+    x = mg.tensor([1.0], requires_grad=True)
+    y = mg.tensor(x * 2, dtype="float64", device="reference")
+    assert (y.device.name, y.dtype, y.requires_grad) == ("reference", np.float64, False)
+
+
+# -------------------------------------------------------------------------------- to and from
+def test_moving_and_converting() -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    assert x.to("cpu") is x
+    assert x.to("float32") is x
+    for y in (x.to("reference"), x.to(device="reference"), x.to(get_device("reference"))):
+        assert (y.device.name, y.requires_grad, y.op) == ("reference", True, None)
+    for y in (x.to("float64"), x.to(dtype=np.float64)):
+        assert y.dtype == np.float64
+        (gx,) = mg.grad((y * y).sum(), [x])
+        assert (gx.dtype, gx.numpy().tolist()) == (np.float32, [2, 4])
+    assert x.to("int64").dtype == np.int64
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        x.to("gpu")
+
+
+def test_values_as_python_numbers() -> None:
+    x = mg.tensor([[2.5]])
+    assert (x.item(), float(x), int(x), bool(x)) == (2.5, 2.5, 2, True)
+    assert [10, 20, 30][mg.tensor(1)] == 20
+    with pytest.raises(ValueError, match=r"item\(\) needs a tensor of one element.*\(2,\)"):
+        mg.tensor([1, 2]).item()
+    with pytest.raises(ValueError, match="one element"):
+        bool(mg.tensor([1, 2]) > 0)
+    with pytest.raises(TypeError, match="only an integer tensor"):
+        operator.index(mg.tensor(1.0))
+    with pytest.raises(TypeError, match="has no length"):
+        len(mg.tensor(1.0))
+    assert len(mg.tensor([[1, 2]])) == 1
+
+
+def test_dlpack_shares_memory() -> None:
+    x = mg.tensor([1.0, 2.0])
+    assert np.from_dlpack(x).tolist() == [1, 2]
+
+
+def test_detach_keeps_memory_and_version() -> None:
+    x = mg.tensor([1.0], requires_grad=True)
+    y = (x * 2).detach()
+    assert (y.requires_grad, y.op, y.numpy().tolist()) == (False, None, [2])
+    z = x.detach()
+    mg.optim.SGD([x], lr=1.0).step([mg.tensor([0.5])])
+    assert (z.numpy().tolist(), z.version) == ([0.5], 1)
+
+
+# ---------------------------------------------------------------------------------- operators
+@DEVICES
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x + 2, lambda x: 2 + x, lambda x: x - 2, lambda x: 2 - x, lambda x: x * 3,
+        lambda x: 3 * x, lambda x: x / 4, lambda x: 4 / x, lambda x: x**2, lambda x: x**1,
+        lambda x: x**3, lambda x: x**-1.5, lambda x: 2**x, lambda x: -x, abs,
+        lambda x: x > 1, lambda x: x >= 1, lambda x: x < 1, lambda x: x <= 1, lambda x: 1 < x,
+        lambda x: x @ x.T, lambda x: x.T, lambda x: x[0], lambda x: x[..., 1], lambda x: x[:, ::-1],
+        lambda x: x[-1, 0], lambda x: x[None, 1:], lambda x: x.reshape(-1), lambda x: x.reshape(3, 2),
+        lambda x: x.reshape((1, -1)), lambda x: x.transpose(1, 0), lambda x: x.sum(),
+        lambda x: x.sum(axis=0), lambda x: x.sum(axis=-1, keepdims=True), lambda x: x.mean(),
+        lambda x: x.mean(axis=(0, 1)), lambda x: x.max(), lambda x: x.max(axis=1),
+        lambda x: x.sum(axis=np.int64(0)), lambda x: x.reshape(np.int64(6)),
+    ],
+)  # fmt: skip
+def test_operators_and_methods_are_numpys(f: Callable[[Any], Any], device: str) -> None:
+    a = np.arange(1.0, 7.0).reshape(2, 3)
+    wanted = np.asarray(f(a))
+    y = f(mg.tensor(a, device=device))
+    assert (y.shape, y.dtype, y.ndim, y.size) == (wanted.shape, wanted.dtype, wanted.ndim, wanted.size)
+    assert np.allclose(y.numpy(), wanted, rtol=1e-15)
+
+
+@DEVICES
+def test_gather_takes_rows_and_scatter_add_puts_them_back(device: str) -> None:
+    table = mg.tensor(np.arange(6.0).reshape(3, 2), device=device)
+    i = mg.tensor([[2], [0], [2]], device=device)
+    assert mg.ops.gather(table, i).numpy().tolist() == [[4, 5], [0, 1], [4, 5]]
+    ones = mg.tensor(np.ones((3, 2)), device=device)
+    assert mg.ops.scatter_add(ones, i, 4).numpy().tolist() == [[1, 1], [0, 0], [2, 2], [0, 0]]
+
+
+@DEVICES
+def test_log_softmax_does_not_overflow(device: str) -> None:
+    x = mg.tensor([[1000.0, 0.0], [-(2.0**100), 2.0**100]], device=device)
+    assert mg.ops.log_softmax(x).numpy().tolist() == [[0, -1000], [-(2.0**101), 0]]
+    a = np.random.default_rng(0).standard_normal((3, 5))
+    f = lambda x: mg.ops.log_softmax(x, axis=0)  # noqa: E731
+    mg.check.check_gradients(f, [a], device=device)
+    wanted = a - np.log(np.exp(a).sum(0))
+    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), wanted)
+
+
+@DEVICES
+def test_pad_and_concatenate_join_integers_too(device: str) -> None:
+    x = mg.tensor([[1, 2]], device=device)
+    assert mg.ops.pad(x, [(1, 0), (0, 2)], value=7).numpy().tolist() == [[7] * 4, [1, 2, 7, 7]]
+    assert mg.ops.concatenate([x, x], axis=-1).numpy().tolist() == [[1, 2, 1, 2]]
+
+
+@DEVICES
+def test_vectors_multiply_as_numpys(device: str) -> None:
+    rng = np.random.default_rng(0)
+    v, m, t = rng.standard_normal(3), rng.standard_normal((3, 3)), rng.standard_normal((2, 3, 3))
+    for a, b in [(v, v), (v, m), (m, v), (t, v), (v, t), (t, m)]:
+        y = mg.tensor(a, device=device) @ mg.tensor(b, device=device)
+        assert y.shape == (a @ b).shape
+        assert np.allclose(y.numpy(), a @ b)
+
+
+# -------------------------------------------------------------------------------------- looks
+def test_repr() -> None:
+    x = mg.tensor([1.0, 2.5], requires_grad=True)
+    assert repr(x) == "tensor([1. , 2.5], dtype=float32, device='cpu', requires_grad=True)"
+    assert repr(x * 2) == "tensor([2., 5.], dtype=float32, device='cpu', op=multiply)"
+    assert len(repr(mg.tensor(np.zeros((100, 100))))) < 2000
+
+
+# ------------------------------------------------------------------------------------ devices
+def test_the_current_device() -> None:
+    assert current_device().name == "cpu"
+    with mg.use_device("reference") as device:
+        assert device is current_device() is mg.tensor(1).device
+        with mg.use_device("cpu"):
+            assert mg.random.normal(2).device.name == "cpu"
+        assert current_device().name == "reference"
+    assert current_device().name == "cpu"
+    with pytest.raises(ValueError, match="unknown device 'refrence'; did you mean 'reference'"):
+        mg.use_device("refrence")
+    assert repr(get_device("cpu")) == "Device('cpu')"
