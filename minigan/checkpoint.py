@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file, the same bytes for the same state, whole or absent.
 
-Its one metadata entry is JSON: `info`, and the SHA-256 of info and tensors, so that a flipped bit is
-found and not trained on.
+Its one metadata entry is JSON: `info`, and the SHA-256 of info and tensors, so that a flipped bit
+is found and not trained on.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def _digest(arrays: Mapping[str, np.ndarray], info: Any) -> str:
     digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
     for name, x in sorted(arrays.items()):
         digest.update(f"{name} {x.dtype.name} {x.shape}".encode())
-        digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False))
+        digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()

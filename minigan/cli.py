@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .models import choose
 from .terminal import announce_kernels, forget_output, mend_streams
 
 # What a user's input can raise: told in one line, with exit status 2.
@@ -69,14 +68,14 @@ def build_parser() -> Parser:
     train.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
     train.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
     train.add_argument("--resume", metavar="DIR",
-                       help="go on with a run, to the same bits; --steps may extend it")  # fmt: skip
+                       help="go on with a run, same bits; --steps may extend it")  # fmt: skip
 
     sample = _command(commands, "sample", run_sample, "draw new samples from a trained run")
     sample.add_argument("run", metavar="RUN", help="a run's folder")
     sample.add_argument("--n", type=int, default=64, metavar="INT", help="how many [64]")
     sample.add_argument("--seed", type=int, default=0, metavar="INT", help="of the latents [0]")
     sample.add_argument("--out", metavar="FILE",
-                        help="a .png picture or an .npz array [RUN/sample_seed_SEED.png]")  # fmt: skip
+                        help="a .png or .npz [RUN/sample_seed_SEED.png]")  # fmt: skip
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure a run against held-out data")
     evaluate.add_argument("run", metavar="RUN", help="a run's folder")
@@ -115,11 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     names = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
     if words and not words[0].startswith("-") and words[0] not in names:
-        parser.error(_unknown("command", words[0], names))
+        _reject(parser, "command", words[0], names)
     options, unknown = parser.parse_known_args(words)
     if unknown:
         of = names.get(options.command, parser)
-        of.error(_unknown("option", unknown[0].split("=")[0], of._option_string_actions))
+        _reject(of, "option", unknown[0].split("=")[0], of._option_string_actions)
     if options.command is None:
         parser.print_help()
         return 0
@@ -142,18 +141,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _unknown(what: str, word: str, accepted: Iterable[str]) -> str:
-    listed = [name for name in accepted if name != "-h"]
-    near = get_close_matches(word, listed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {word!r}{hint} (accepted: {', '.join(listed)})"
+def _reject(parser: argparse.ArgumentParser, what: str, word: str, accepted: Iterable[str]) -> None:
+    """Exit 2 with the nearest accepted names."""
+    try:
+        choose(what, word, dict.fromkeys(name for name in accepted if name != "-h"))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 # -------------------------------------------------------------------------------------- commands
 def run_train(options: argparse.Namespace) -> int:
     from .config import PRESETS, Config
-    from .models import choose
-    from .run import Run, check_free, locked, new_folder, read_config, resume
+    from .folder import check_free, locked, new_folder, read_config
+    from .run import Run, resume
     from .trainer import Trainer
 
     given = {k: v for k, v in vars(options).items() if k not in _NOT_CONFIG}
@@ -234,14 +234,14 @@ def run_evaluate(options: argparse.Namespace) -> int:
     trainer = load_trainer(Path(options.run))
     found = evaluate(trainer, options.projections)
     if options.json:
-        print(json.dumps({name: _finite(vars(value)) for name, value in found.items()}))
+        print(json.dumps({name: value.as_dict() for name, value in found.items()}))
         return 0
-    n = len(trainer.held_out)
+    data, n = trainer.data, len(trainer.held_out)
     print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
     labels = {
         "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
         "sliced_wasserstein_floor": "its floor, training to held-out",
-        "modes": f"modes covered, of {0 if trainer.data.modes is None else len(trainer.data.modes)}",
+        "modes": f"modes covered, of {0 if data.modes is None else len(data.modes)}",
         "high_quality": "share within 3 sigma (a real draw: 0.9889)",
         "reverse_kl": "reverse KL of the modes (nats)",
     }
@@ -250,14 +250,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN and no infinity: null stands for them."""
-    return {name: x if math.isfinite(x) else None for name, x in numbers.items()}
-
-
 def run_check(options: argparse.Namespace) -> int:
     from .check import check_op
-    from .models import choose
     from .op import Op
 
     if options.order < 1:

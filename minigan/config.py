@@ -44,6 +44,10 @@ class Config:
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, str) or not isinstance(self.data_dir, str | None):
+            raise ValueError(
+                f"data = {self.data!r}, data_dir = {self.data_dir!r}: strings are needed"
+            )
         if self.model is not None:
             choose("model", self.model, MODELS)
         choose("loss", self.loss, LOSSES)
@@ -53,8 +57,11 @@ class Config:
         for name in [*counts, "checkpoint_every", "latent_size", "size"]:
             value = getattr(self, name)
             optional = name in ("latent_size", "size")
-            if not (optional and value is None) and (not isinstance(value, int) or value < 1):
+            if not (optional and value is None) and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} = {value!r} is not a positive integer")
+        for name in ("lr_g", "lr_d", "beta1", "smooth", "holdout"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name} = {getattr(self, name)!r} is not a number")
         for name in ("lr_g", "lr_d"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not a positive number")
@@ -64,7 +71,7 @@ class Config:
             raise ValueError(f"smooth = {self.smooth!r} is not in (0.5, 1]")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout = {self.holdout!r} is not in [0, 1)")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+        if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed = {self.seed!r} is not an integer in [0, 2^64)")
 
     def as_dict(self) -> dict[str, Any]:

@@ -22,8 +22,14 @@ class Estimate:
 
     @classmethod
     def of(cls, values: list[float]) -> Estimate:
-        spread = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return cls(float(np.mean(values)), float(spread))
+        spread = math.nan  # of one value, or where one is infinite
+        if len(values) > 1 and all(map(math.isfinite, values)):
+            spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        return cls(float(np.mean(values)), spread)
+
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON, which has no NaN and no infinity: null stands for them."""
+        return {name: x if math.isfinite(x) else None for name, x in vars(self).items()}
 
     def __str__(self) -> str:
         return f"{self.mean:.4f}" + ("" if math.isnan(self.error) else f" +- {self.error:.4f}")

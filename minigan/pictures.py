@@ -19,7 +19,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 
 
 def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
-    """A PNG of images (n, C, H, W) in [-1, 1], C = 1 or 3, at least 56 pixels each."""
+    """A PNG of images (n, C, H, W) in [-1, 1], C = 1 to 4, at least 56 pixels each."""
     n, channels, height, width = images.shape
     rows = -(-n // columns)
     scale = max(1, -(-56 // height))
@@ -35,13 +35,22 @@ def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
 
 
 def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
-    """A PNG of real and generated points (n, 2), drawn to the real ones' scale."""
+    """A PNG of real and generated points (n, d), drawn to the real ones' scale.
+
+    Of more than two dimensions the first two are shown; one is shown as a histogram.
+    """
     figure, axes = _figure(5, 5)
-    axes.scatter(*real.T, s=3, c=GREY, label="data", linewidths=0)
-    axes.scatter(*fake.T, s=3, c=BLUE, label="generated", linewidths=0, alpha=0.6)
-    reach = 1.3 * np.abs(real).max()
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="x", ylabel="y", title=title)
-    axes.set_aspect("equal")
+    reach = 1.3 * float(np.abs(real).max()) or 1.0
+    if real.shape[1] == 1:
+        bins = np.linspace(-reach, reach, 61)
+        axes.hist(real[:, 0], bins, color=GREY, label="data")
+        axes.hist(fake[:, 0], bins, color=BLUE, label="generated", alpha=0.6)
+        axes.set(xlabel="x", ylabel="points", title=title)
+    else:
+        axes.scatter(*real[:, :2].T, s=3, c=GREY, label="data", linewidths=0)
+        axes.scatter(*fake[:, :2].T, s=3, c=BLUE, label="generated", linewidths=0, alpha=0.6)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="x", ylabel="y", title=title)
+        axes.set_aspect("equal")
     axes.legend(loc="upper right", markerscale=4, frameon=False)
     _write(figure, path)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,93 +18,64 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from . import checkpoint, pictures
 from .checkpoint import CheckpointError
 from .config import Config
+from .folder import CHECKPOINT, CONFIG, LOSSES, METRICS, RunError, read_config
 from .paths import atomic_write
+from .terminal import training_bar
 from .trainer import DivergedError, Trainer
 
-CHECKPOINT, CONFIG, METRICS, LOSSES = (
-    "checkpoint.safetensors",
-    "config.json",
-    "metrics.jsonl",
-    "losses.png",
-)
+# Options that a checkpoint does not depend on.
+MAY_DIFFER = {"steps", "data_dir", "device", "sample_every", "checkpoint_every"}
 
 
-class RunError(ValueError):
-    """A run folder that cannot be used; the message names it and says what to do."""
-
-
-# ------------------------------------------------------------------------------------- folders
-def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
-    """An empty folder to run in: `out`, or the next of runs/001-glyphs-mlp, runs/002-..."""
-    if out is None:
-        runs = Path("runs")
-        runs.mkdir(parents=True, exist_ok=True)
-        taken = [int(p.name[:3]) for p in runs.iterdir() if p.name[:3].isdigit()]
-        what = Path(config.data).stem
-        folder = runs / f"{max(taken, default=0) + 1:03d}-{what}-{config.model}"
-    else:
-        folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file, not a folder to train in")
-    if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
-        raise RunError(
-            f"the folder {folder} is in use; give another --out, or --resume {folder} to go on"
-        )
-    try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}") from None
-    return folder
-
-
-def read_config(folder: Path) -> Config:
-    """The config of a run; RunError where the folder holds none that can be read."""
-    path = folder / CONFIG
-    try:
-        return Config(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
-    except (OSError, TypeError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one process trains in a folder. The lock goes when the process does."""
-    try:
-        import fcntl
-    except ImportError:  # not on this system: nothing guards the folder
-        yield
-        return
-    try:
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"another process is training in {folder}") from None
-        yield
-
-
+# ------------------------------------------------------------------------------- stored runs
 def load_trainer(folder: Path, steps: int | None = None, progress: bool = False) -> Trainer:
-    """The trainer of a run, as its checkpoint left it; `steps` replaces the number to reach."""
+    """The trainer of a run, as its checkpoint left it; `steps` replaces the number to reach.
+
+    Raises:
+        RunError, CheckpointError: the folder holds no run, or not a whole one.
+    """
     config = read_config(folder)
     tensors, info = checkpoint.load(folder / CHECKPOINT)
     if steps is not None:
         config = config.replace(steps=steps)
     trainer = Trainer(config, progress=progress)
     try:
+        _check_same(trainer.config, info["config"])
         trainer.load_state(tensors, info)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CHECKPOINT} does not fit this run: {error}") from None
     return trainer
+
+
+def _check_same(config: Config, saved: dict[str, Any]) -> None:
+    """ValueError where the options that shape the future differ from those of the checkpoint."""
+    for name, value in config.as_dict().items():
+        if name not in MAY_DIFFER and value != saved[name]:
+            raise ValueError(f"it was written with {name} = {saved[name]!r}, not {value!r}")
+
+
+def resume(folder: Path, steps: int | None = None, progress: bool = False) -> Run:
+    """A run that goes on where it stood; one that was killed at the very start begins.
+
+    Raises:
+        RunError, CheckpointError: the folder holds no run, or not a whole one, or one that is
+            already beyond `steps`.
+    """
+    config = read_config(folder)
+    if (folder / CHECKPOINT).exists() or (folder / METRICS).exists():
+        trainer = load_trainer(folder, steps, progress)
+    else:  # metrics are opened after the first checkpoint: there was no step yet
+        config = config if steps is None else config.replace(steps=steps)
+        trainer = Trainer(config, progress=progress)
+    if trainer.step_count > trainer.config.steps:
+        raise RunError(
+            f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"
+        )
+    return Run(folder, trainer)
 
 
 # ------------------------------------------------------------------------------------ training
@@ -115,6 +85,9 @@ class Run:
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         self.folder, self.trainer, self.config = folder, trainer, trainer.config
         self.path = folder / METRICS
+        for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, "samples/step_*"):
+            for half in folder.glob(f"{name}.*.tmp"):  # a process was killed as it wrote
+                half.unlink(missing_ok=True)
         self.rows = self._cut_metrics(trainer.metrics_lines)
 
     def _cut_metrics(self, lines: int) -> list[dict[str, Any]]:
@@ -123,11 +96,19 @@ class Run:
             if lines:
                 raise RunError(f"{self.path} is gone; it had {lines} lines at the checkpoint")
             return []
-        kept = self.path.read_bytes().splitlines(keepends=True)[:lines]
-        if len(kept) < lines:
-            raise RunError(f"{self.path} has {len(kept)} lines; the checkpoint knows of {lines}")
+        found = self.path.read_bytes().splitlines(keepends=True)
+        if len(found) < lines:
+            raise RunError(f"{self.path} has {len(found)} lines; the checkpoint knows of {lines}")
+        finished = self.trainer.step_count == self.config.steps
+        kept = found[: lines + finished]  # a finished run also keeps the line of its last step
+        try:
+            rows = [json.loads(line) for line in kept]
+            for row in rows:
+                row["step"], row["loss_d"], row["loss_g"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{self.path} cannot be read: {error}") from None
         atomic_write(self.path, lambda file: file.write(b"".join(kept)))
-        return [json.loads(line) for line in kept]
+        return rows
 
     def write_config(self) -> None:
         text = json.dumps(self.config.as_dict(), indent=2) + "\n"
@@ -137,31 +118,35 @@ class Run:
         """Train to `config.steps`; the name of the signal that stopped it early, or None.
 
         Raises:
-            DivergedError: a loss became NaN or infinite; the last checkpoint stays as it was.
+            DivergedError: a loss or a weight became NaN or infinite.
+            RunError: a file cannot be written.
+        In both cases the last checkpoint stays as it was.
         """
+        try:
+            self.write_config()
+            if self.trainer.step_count == 0:
+                self.draw_samples()
+                self.save()  # so that a run can be resumed whenever it is killed
+            stopped = self._train(progress)
+            if self.rows:
+                levels = self.trainer.loss.levels
+                pictures.loss_curves(self.rows, levels, self.folder / LOSSES)
+            return stopped
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {self._last_good()}") from None
+        except OSError as error:
+            reason = f"cannot write to {self.folder}: {error.strerror or error}"
+            raise RunError(f"{reason}; {self._last_good()}") from None
+
+    def _train(self, progress: bool) -> str | None:
         trainer, config = self.trainer, self.config
-        self.write_config()
-        if trainer.step_count == 0:
-            self.draw_samples()
-            self.save()  # so that a run can be resumed whenever it is killed
-        bar = tqdm(
-            total=config.steps,
-            initial=trainer.step_count,
-            desc=f"{config.data} {config.model}",
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-            disable=not progress,
-        )
+        bar = training_bar(config, trainer.step_count, progress)
         clock, since = time.perf_counter(), trainer.step_count
         with bar, _stop_requests() as requests, self.path.open("a") as metrics:
             while trainer.step_count < config.steps and not requests:
                 last = trainer.step_count + 1 == config.steps
-                logged = last or trainer.step_count % config.log_every == 0
-                try:
-                    row = trainer.step(norms=logged)
-                except DivergedError as error:
-                    raise DivergedError(f"{error}; {self._last_good()}") from None
+                logged = last or self._is_regular(trainer.step_count + 1)
+                row = trainer.step(norms=logged)
                 bar.update()
                 if logged:
                     now = time.perf_counter()
@@ -176,12 +161,17 @@ class Run:
                 if last or trainer.step_count % config.sample_every == 0:
                     self.draw_samples()
                 if last or trainer.step_count % config.checkpoint_every == 0:
+                    os.fsync(metrics.fileno())  # the checkpoint counts its lines
                     self.save()
-        if requests:
+            if trainer.step_count == config.steps:
+                return None
+            os.fsync(metrics.fileno())
             self.save()
-        if self.rows:
-            pictures.loss_curves(self.rows, trainer.loss.levels, self.folder / LOSSES)
-        return requests[0] if requests else None
+            return requests[0]
+
+    def _is_regular(self, step: int) -> bool:
+        """Whether a step has a line of metrics however long the run becomes."""
+        return (step - 1) % self.config.log_every == 0
 
     def _log(self, file: Any, row: dict[str, float], speed: float) -> None:
         """One flat line of metrics. The speed is the only number that a rerun will not repeat."""
@@ -199,9 +189,16 @@ class Run:
         return f"{path} is still the last good state"
 
     def save(self) -> None:
-        """The checkpoint, with the number of metrics lines that belong to it."""
-        self.trainer.metrics_lines = len(self.rows)
+        """The checkpoint, with the number of metrics lines that a longer run would have too.
+
+        Raises:
+            DivergedError: what would be saved is not finite; the last checkpoint stays.
+        """
+        self.trainer.metrics_lines = sum(self._is_regular(row["step"]) for row in self.rows)
         tensors, info = self.trainer.state()
+        for name, x in tensors.items():
+            if not np.isfinite(x).all():
+                raise DivergedError(f"{name} is not finite at step {self.trainer.step_count}")
         checkpoint.save(self.folder / CHECKPOINT, tensors, info)
 
     def samples_path(self) -> Path:
@@ -211,6 +208,8 @@ class Run:
         """The picture of what the generator makes of the fixed latents."""
         self.samples_path().parent.mkdir(exist_ok=True)
         fakes = self.trainer.generate(self.trainer.fixed_latent)
+        if not np.isfinite(fakes).all():
+            raise DivergedError(f"the samples are not finite at step {self.trainer.step_count}")
         title = f"step {self.trainer.step_count}"
         draw(fakes, self.trainer.data.values, self.samples_path(), title)
 
@@ -238,7 +237,8 @@ def _stop_requests() -> Iterator[list[str]]:
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, note)
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # `nohup` and its like
+                previous[number] = signal.signal(number, note)
     except ValueError:  # not the main thread: whoever started it decides
         yield requests
         return

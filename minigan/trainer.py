@@ -197,6 +197,10 @@ class Trainer:
         """
         tensors = dict(tensors)
         order = tensors.pop("batches.order")
+        if order.dtype != np.int64 or order.ndim != 1:
+            raise ValueError(
+                f"batches.order is {order.dtype} of shape {order.shape}, not a row of int64"
+            )
         if order.size and not 0 <= order.min() <= order.max() < len(self.data):
             raise ValueError(f"the checkpoint is of other data than these {len(self.data)} samples")
         fixed = {"fixed_latent": tensors.pop("fixed_latent")}

@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, two numba threads, one seed, ops that go away again."""
+"""What all tests share: hypothesis profiles, numba's threads, one seed, ops that go away again."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 # Parallel kernels are tested with two threads, on a machine of one core too.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
+import numba
 import numpy as np
 import pytest
 from helpers import rooms
@@ -20,8 +21,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _same_start() -> None:
+    """One seed, and one thread but where a test asks for more: workers share the cores."""
     mg.manual_seed(0)
+    numba.set_num_threads(1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import minigan.kernels.elementwise.cpu as elementwise
+import numba
 import numpy as np
 import pytest
 
@@ -78,7 +80,18 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-# ------------------------------------------------------------------------------------- spies
+# ------------------------------------------------------------------------- threads and spies
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within: parallel kernels may use so many."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
 def spy_parallel(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the parallel kernels that run from here on."""
     calls: list[str] = []

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import minigan.kernels.elementwise.cpu as elementwise
-import numba
 import numpy as np
 import pytest
 from helpers import (
@@ -17,6 +16,7 @@ from helpers import (
     rooms,
     samples,
     spy_parallel,
+    threads,
 )
 
 from minigan.device import get_device
@@ -32,13 +32,17 @@ WITH_KERNEL = sorted(
 KERNELS = pytest.mark.parametrize("name", WITH_KERNEL)
 
 # Operands large enough for the parallel path, where an op has one; sizes are odd on purpose.
-WIDE = (307, 229)
+GRAIN = max(getattr(room, "GRAIN", 0) for room in rooms())
+WIDE = (307, GRAIN // 307 + 17 | 1)
 LARGE: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
     "sum": ((WIDE,), {"axis": (1,), "keepdims": False}),
     "max": ((WIDE,), {"axis": (0,), "keepdims": False}),
     "cast": ((WIDE,), {"dtype": np.dtype("float64")}),
-    "embed": ((WIDE,), {"shape": (311, 230), "index": (slice(3, 310), slice(1, 230)), "value": 0.5}),
-    "concatenate": (((3, 229), WIDE), {"axis": 0}),
+    "embed": (
+        (WIDE,),
+        {"shape": (311, WIDE[1] + 1), "index": (slice(3, 310), slice(1, None)), "value": 0.5},
+    ),
+    "concatenate": (((3, WIDE[1]), WIDE), {"axis": 0}),
     "matmul": (((101, 67), (67, 83)), {}),
     "dense": (((101, 67), (67, 83), (83,)), {}),
 }
@@ -327,12 +331,8 @@ def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, hi
 
 # ----------------------------------------------------------------------- threads and their bits
 def _with_threads(count: int, name: str, arrays: list[np.ndarray], attributes: dict) -> np.ndarray:
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
-    try:
+    with threads(count):
         return CPU.run(Op.registry[name], tuple(arrays), attributes)
-    finally:
-        numba.set_num_threads(before)
 
 
 # In float64 the kernels are the same source again: one of each family will do.
@@ -350,17 +350,18 @@ def test_parallel_kernel_runs_and_has_the_serial_ones_bits(
     two = _with_threads(2, name, arrays, attributes)
     assert calls, f"{name}: no parallel kernel ran for {[a.shape for a in arrays]}"
     assert (one.dtype, one.tobytes()) == (two.dtype, two.tobytes())
-    _check(name, arrays, attributes, f"{name}, parallel")
-    if name in ("sum", "max", "matmul"):  # the other axis: rows against columns
-        views = [np.array(a.T, order="C").T for a in arrays]
-        _check(name, views, attributes, f"{name}, parallel, transposed")
+    with threads(2):
+        _check(name, arrays, attributes, f"{name}, parallel")
+        if name in ("sum", "max", "matmul"):  # the other axis: rows against columns
+            views = [np.array(a.T, order="C").T for a in arrays]
+            _check(name, views, attributes, f"{name}, parallel, transposed")
     assert poisoned
 
 
 @pytest.mark.parametrize("axis", [(0,), (1,), (0, 1)])
 @pytest.mark.parametrize("name", ["sum", "max"])
 def test_reductions_have_one_result_for_any_threads(name: str, axis: tuple[int, ...]) -> None:
-    for shape in [(307, 229), (70_001, 1), (3, 40_009), (2, 70_001), (40_009, 3)]:
+    for shape in [WIDE, (GRAIN + 1, 1), (3, GRAIN), (2, GRAIN + 1), (GRAIN, 3)]:
         x = np.random.default_rng(0).standard_normal(shape).astype("float32")
         attributes = {"axis": axis, "keepdims": False}
         one, two = (_with_threads(n, name, [x], attributes) for n in (1, 2))
@@ -370,8 +371,9 @@ def test_reductions_have_one_result_for_any_threads(name: str, axis: tuple[int, 
 def test_threads_are_few_where_work_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = spy_parallel(monkeypatch)
     x = np.ones(100, np.float32)
-    CPU.run(Op.registry["add"], (x, x), {})
-    CPU.run(Op.registry["sum"], (x,), {"axis": (0,), "keepdims": False})
+    with threads(2):
+        CPU.run(Op.registry["add"], (x, x), {})
+        CPU.run(Op.registry["sum"], (x,), {"axis": (0,), "keepdims": False})
     assert calls == []
 
 

@@ -68,7 +68,7 @@ NAMES = {
     "__name__": __name__,
     "numba": numba,
     "prange": numba.prange,
-    **{name: getattr(math, name) for name in ("log", "log1p", "sqrt")},
+    **{name: getattr(math, name) for name in ("cos", "log", "log1p", "sin", "sqrt")},
     **{name: getattr(functions, name) for name in ("exp", "tanh", "at_least")},
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}

@@ -144,8 +144,7 @@ def _block(like, a, b, bias, c, c_row, shape, depth):
 def _task(t, a, b, bias, c, starts, shape, across, down):
     """Task t of len(starts) * across * down: the block (x, y) of one product.
 
-    The length of a K-block follows from k and the dtype alone, so that nothing else (threads,
-    tile, strides, m or n) has a say in the bits.
+    `depth`, a K-block's length, follows from k and dtype alone: nothing else may touch the bits.
     """
     m, k, n = shape
     size = c.itemsize
@@ -257,10 +256,9 @@ def _starts(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """C = A @ B, as `numpy.matmul` for (..., m, k) and (..., k, n): leading axes broadcast.
 
-    float32 or float64, any strides; neither operand is copied. Each element of C is a sum of
-    K-blocks in order, each one chain of fused multiply-adds in order, where the length of a block
-    follows from k and the dtype: so bits depend on the values alone, not on threads, strides or
-    the other rows and columns. Raises TypeError or ValueError where dtypes or shapes do not fit.
+    float32 or float64, any strides; neither operand is copied. Each element is a sum of K-blocks
+    in order, each block one chain of fused multiply-adds: its bits do not depend on threads,
+    strides or other rows and columns. TypeError or ValueError where dtypes or shapes do not fit.
     """
     none = _NO_BIAS.get(a.dtype)
     if none is None or b.dtype != a.dtype:

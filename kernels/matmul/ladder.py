@@ -30,17 +30,12 @@ def _naive(a, b, c):
 
 
 @jit
-def _add_multiple(y, a, x):
-    for j in range(len(y)):
-        y[j] += a * x[j]
-
-
-@jit
 def _row_order(a, b, c):
     c[:] = 0
     for i in range(c.shape[0]):
         for p in range(a.shape[1]):
-            _add_multiple(c[i], a[i, p], b[p])
+            for j in range(c.shape[1]):
+                c[i, j] += a[i, p] * b[p, j]
 
 
 @jit
@@ -51,8 +46,11 @@ def _blocked(a, b, c):
         for j0 in range(0, n, COLUMN_BLOCK):
             j1 = min(n, j0 + COLUMN_BLOCK)
             for i in range(m):
+                row = c[i, j0:j1]
                 for p in range(p0, min(k, p0 + DEPTH_BLOCK)):
-                    _add_multiple(c[i, j0:j1], a[i, p], b[p, j0:j1])
+                    x, other = a[i, p], b[p, j0:j1]
+                    for j in range(j1 - j0):
+                        row[j] += x * other[j]
 
 
 @jit
@@ -76,7 +74,9 @@ def _register_tile(a, b, c):
         row = c[i, columns if i < rows else 0 :]
         row[:] = 0
         for p in range(k):
-            _add_multiple(row, a[i, p], b[p, n - len(row) :])
+            x, other = a[i, p], b[p, n - len(row) :]
+            for j in range(len(row)):
+                row[j] += x * other[j]
 
 
 def _rung(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

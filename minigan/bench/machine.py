@@ -69,7 +69,8 @@ def thread_count(threads: int | None) -> Iterator[int]:
     """
     import numba
 
-    most = numba.config.NUMBA_NUM_THREADS
+    config: Any = numba.config  # filled at run time
+    most = config.NUMBA_NUM_THREADS
     if threads is None:
         threads = numba.get_num_threads()
     if not 1 <= threads <= most:

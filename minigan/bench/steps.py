@@ -45,7 +45,7 @@ def minigan_step(generator: nn.Sequential, discriminator: nn.Sequential, data: n
     it does is line for line what `peers.pytorch.pytorch_step` does.
     """
     n, real = len(data), tensor(data)
-    latent_size = generator[0].weight.shape[0]
+    latent_size = generator.parameters()[0].shape[0]
     loss = NonSaturating()
     optimizer_g = Adam(generator.parameters(), LEARNING_RATE, BETAS)
     optimizer_d = Adam(discriminator.parameters(), LEARNING_RATE, BETAS)

@@ -22,7 +22,16 @@ class MixtureQuality:
 
 
 def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> MixtureQuality:
-    """Quality of samples (n, d) of a uniform mixture of Gaussians N(modes[i], sigma^2 I)."""
+    """Quality of samples (n, d) of a uniform mixture of Gaussians N(modes[i], sigma^2 I).
+
+    Raises:
+        ValueError: there is no sample, or samples and modes differ in dimension.
+    """
+    if samples.ndim != 2 or not len(samples) or samples.shape[1:] != modes.shape[1:]:
+        raise ValueError(
+            f"mixture_quality: samples of shape {samples.shape} and modes of shape {modes.shape};"
+            " (n, d) with n > 0 and (modes, d) are needed"
+        )
     squared = ((samples[:, None, :] - modes[None, :, :]) ** 2).sum(axis=2)
     nearest = squared.argmin(axis=1)
     good = squared[np.arange(len(samples)), nearest] < (3 * sigma) ** 2

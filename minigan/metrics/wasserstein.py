@@ -21,7 +21,11 @@ def sliced_wasserstein(
     Args:
         x, y: (n, ...) arrays of equal shape; all axes but the first are flattened.
         projections: the number of directions, uniform on the sphere, drawn by `seed`.
+    Raises:
+        ValueError: the shapes differ, or there is no sample or no direction.
     """
+    if projections < 1:
+        raise ValueError(f"sliced_wasserstein: projections = {projections} is not positive")
     if x.shape != y.shape or not len(x):
         raise ValueError(
             f"sliced_wasserstein: samples of shapes {x.shape} and {y.shape}; equal shapes with at"

@@ -49,7 +49,12 @@ class Module:
             yield from child._tensors(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, x) for name, x in self._tensors() if x.requires_grad)
+        """Parameters by name; one that is found under several names, by its first."""
+        seen: set[int] = set()
+        for name, x in self._tensors():
+            if x.requires_grad and id(x) not in seen:
+                seen.add(id(x))
+                yield name, x
 
     def parameters(self) -> list[Tensor]:
         return [x for _, x in self.named_parameters()]

@@ -1,0 +1,127 @@
+"""Runs of the `minigan` command, in this process and in real ones, and what they leave behind."""
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from minigan.cli import main
+
+# A GAN of a few milliseconds a step.
+RING = ["--data", "ring", "--size", "600", "--log-every", "7", "--sample-every", "1000"]
+# The processes of these tests share the machine, and two threads each would wait for each other.
+ENVIRONMENT = {**os.environ, "NUMBA_NUM_THREADS": "1", "CI": "1", "PYTHONUNBUFFERED": ""}
+
+
+class Result:
+    """Exit status, stdout, and stderr without the lines on what is being compiled."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out = status, out
+        self.errors = [x for x in err.splitlines() if not x.startswith("compiling ")]
+
+    def __repr__(self):
+        return f"Result({self.status}, {self.out!r}, {self.errors})"
+
+
+def cli(capsys, *words):
+    """One command in this process."""
+    capsys.readouterr()
+    try:
+        status = main([str(word) for word in words])
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    return Result(status, captured.out, captured.err)
+
+
+def _fresh_signals():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the test runner itself may ignore them
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def small_files():
+    """In the child: no file may grow beyond 50,000 bytes, as on a disk that is nearly full."""
+    _fresh_signals()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+
+def start(*words, cwd=None, before=_fresh_signals, **environment):
+    """A real process, started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "minigan", *map(os.fspath, words)],
+        cwd=cwd,
+        env={**ENVIRONMENT, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=before,  # noqa: PLW1509
+    )
+
+
+def finish(process, timeout=300):
+    out, err = process.communicate(timeout=timeout)
+    return Result(process.returncode, os.fsdecode(out), os.fsdecode(err))
+
+
+def run(*words, **options):
+    """A real process, from its start to its end."""
+    return finish(start(*words, **options))
+
+
+def wait_for(condition, process, seconds=300):
+    """Until the condition holds; fails if the process ends before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def lines_of(folder):
+    """How many lines of metrics there are so far."""
+    path = Path(folder) / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def metrics(folder):
+    """The lines of metrics, without the one number that no rerun repeats."""
+    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").open()]
+    for row in rows:
+        del row["steps_per_second"]
+    return rows
+
+
+def assert_same_run(a, b):
+    """Equal to the bit: checkpoint, metrics, and the pictures that both drew."""
+    assert metrics(a) == metrics(b)
+    assert sha256(a / "checkpoint.safetensors") == sha256(b / "checkpoint.safetensors")
+    pictures = {p.name for p in (a / "samples").iterdir()} & {
+        p.name for p in (b / "samples").iterdir()
+    }
+    assert len(pictures) >= 2
+    for name in pictures:
+        assert sha256(a / "samples" / name) == sha256(b / "samples" / name)
+
+
+def assert_whole(folder):
+    """Nothing half-written lies about."""
+    assert not list(folder.rglob("*.tmp"))
+
+
+def files(folder):
+    """{relative path: hash} of every file below a folder but the lock."""
+    return {
+        str(p.relative_to(folder)): sha256(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != ".lock"
+    }

@@ -1,0 +1,237 @@
+"""The `cpu` device as a whole: nothing falls back, and it runs where processes and disks misbehave."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import minigan.kernels.runtime.cpu as runtime
+import numpy as np
+import pytest
+from helpers import rooms
+
+import minigan as mg
+from minigan import nn, optim
+from minigan.device import get_device
+from minigan.op import Op, Update
+
+PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "inner", "vdot", "outer", "multi_dot"}
+
+
+def _gan_step(dropout: float, loss: str) -> list[float]:
+    """Two training steps of an MLP GAN, by hand; the losses."""
+    layers = [nn.Dense(6, 16), nn.LeakyReLU(0.2), nn.Dense(16, 20), nn.Tanh(), nn.Reshape(1, 4, 5)]
+    g = nn.Sequential(*layers)
+    drop = [nn.Dropout(dropout)] if dropout else []
+    d = nn.Sequential(nn.Flatten(), nn.Dense(20, 16), nn.LeakyReLU(0.2), *drop, nn.Dense(16, 1))
+    gan = mg.losses.LOSSES[loss]()
+    adam_g, adam_d = (optim.Adam(net.parameters(), betas=(0.5, 0.999)) for net in (g, d))
+    losses = []
+    for _ in range(2):
+        real = mg.random.uniform((8, 1, 4, 5), -1.0, 1.0, stream="data")
+        with mg.no_grad():
+            fake = g(mg.random.normal((8, 6)))
+        loss_d = gan.discriminator(d(real), d(fake))
+        adam_d.step(mg.grad(loss_d, d.parameters()))
+        loss_g = gan.generator(d(g(mg.random.normal((8, 6)))))
+        adam_g.step(mg.grad(loss_g, g.parameters()))
+        losses += [loss_d.item(), loss_g.item()]
+    return losses
+
+
+# -------------------------------------------------------------------------------- no falling back
+@pytest.mark.parametrize("loss", list(mg.losses.LOSSES))
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_training_step_runs_on_kernels_alone(
+    dropout: float, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No op's or update's numpy meaning, and none of numpy's (BLAS) products."""
+
+    def forbidden(name: str) -> Any:
+        def run(*_: Any, **__: Any) -> None:
+            raise AssertionError(f"{name} ran in numpy")
+
+        return run
+
+    for launch in (*Op.registry.values(), *Update.registry.values()):
+        monkeypatch.setattr(launch, "meaning", forbidden(launch.name))
+    for name in PRODUCTS:
+        if hasattr(np, name):
+            monkeypatch.setattr(np, name, forbidden(f"numpy.{name}"))
+    assert np.isfinite(_gan_step(dropout, loss)).all()
+
+
+def test_the_spy_above_sees_a_meaning() -> None:
+    with pytest.MonkeyPatch.context() as patch, mg.use_device("reference"):
+        patch.setattr(Op.registry["dense"], "meaning", None)
+        with pytest.raises(TypeError, match="not callable"):
+            _gan_step(0.0, "nonsaturating")
+
+
+def test_training_steps_agree_with_the_reference_device() -> None:
+    """To float32's rounding, from the same seed."""
+    results = []
+    for device in ("cpu", "reference"):
+        mg.manual_seed(5)
+        with mg.use_device(device):
+            results.append(_gan_step(0.3, "nonsaturating"))
+    assert np.allclose(results[0], results[1], rtol=1e-5)
+
+
+def test_kernels_hold_no_product_of_numpys_or_numbas() -> None:
+    """`a @ b` and numpy.dot inside compiled code are BLAS as well."""
+    read = 0
+    for path in Path(runtime.KERNELS_FOLDER).rglob("*.py"):
+        if path.name.startswith("ladder"):
+            continue  # rungs that teach may be compared with numpy's
+        read += 1
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+            named = isinstance(node, ast.Attribute) and node.attr in PRODUCTS
+            assert not product, f"{path.parent.name}/{path.name}: `@` in line {node.lineno}"
+            assert not named, f"{path.parent.name}/{path.name}: {node.attr} in line {node.lineno}"
+    assert read > len(rooms())
+
+
+def test_products_never_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu: Any = get_device("cpu")
+    monkeypatch.setattr(cpu, "kernels", {})
+    x = mg.tensor(np.ones((2, 2)))
+    assert (x + x).numpy().tolist() == [[2, 2], [2, 2]]  # elementwise ops may
+    for call in (lambda: x @ x, lambda: mg.ops.dense(x, x, x[0])):
+        with pytest.raises(NotImplementedError, match="cpu device has no kernel for op"):
+            call()
+
+
+# --------------------------------------------------------------------------- in processes
+def _python(script: str, timeout: int = 120, **environment: str) -> str:
+    """What a script prints, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+# Ops whose parallel kernels run, and one result of all of them as hexadecimal digits.
+WORK = """
+    import hashlib
+    import numpy as np
+    import minigan as mg
+    import minigan.kernels.elementwise.cpu as elementwise
+
+    size = elementwise.GRAIN + 1
+    a = mg.tensor(np.arange(size, dtype="float32"))
+    m = mg.tensor(np.arange(128 * 128, dtype="float32").reshape(128, 128) % 7)
+
+    def work():
+        digest = hashlib.sha256()
+        w = mg.tensor(np.ones(size, "float32"), requires_grad=True)
+        for x in (a + a, (a + a).sum(axis=0), m @ m):
+            digest.update(x.numpy().tobytes())
+        mg.optim.SGD([w], lr=0.1).step([a])
+        digest.update(w.numpy().tobytes())
+        return digest.hexdigest()
+"""
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    """Kernels are compiled, run and forgotten."""
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    script = """
+        import minigan as mg
+        print((-mg.tensor([1.0, 2.0])).numpy().tolist())
+    """
+    assert _python(script, MINIGAN_CACHE=str(file / "cache")) == "[-1.0, -2.0]\n"
+    assert file.read_text() == "no folder"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes_the_same_bits() -> None:
+    """numba's OpenMP threads do not survive a fork; there one thread does all the work."""
+    fork = """
+    import os, select, sys
+    import minigan.kernels.runtime.cpu as runtime
+
+    before = work()
+    assert runtime.threads() == 2
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, work().encode())
+        os._exit(0)
+    ready, _, _ = select.select([read], [], [], 60)
+    if not ready:
+        os.kill(child, 9)
+    after = os.read(read, 100).decode() if ready else "no answer within 60 s"
+    os.waitpid(child, 0)
+    print(after == before == work() or after)
+    """
+    assert _python(WORK + fork) == "True\n"
+
+
+def test_two_python_threads_where_numba_has_only_its_workqueue() -> None:
+    """Numba's own answer to that is to abort the process."""
+    threads = """
+    import threading
+    results = []
+
+    def many():
+        results.append({work() for _ in range(30)})
+
+    workers = [threading.Thread(target=many) for _ in range(2)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+    print(len(results), len(set.union(*results)))
+    """
+    assert _python(WORK + threads, NUMBA_THREADING_LAYER="workqueue") == "2 1\n"
+
+
+def test_two_python_threads_at_once() -> None:
+    threads = """
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+    work()
+    with ThreadPoolExecutor(2) as pool:
+        print(len({f.result() for f in [pool.submit(work) for _ in range(40)]}))
+    """
+    assert _python(WORK + threads) == "1\n"
+
+
+def test_compiled_kernels_are_found_by_the_next_process(tmp_path: Path) -> None:
+    """Of every room, in a copy of the cache: nothing is compiled and no file added or changed."""
+    script = """
+    from minigan.device import get_device
+    compiled = []
+    get_device("cpu").on_compile(compiled.append)
+    work()
+    mg.ops.concatenate([a, a])
+    mg.random.permutation(5)
+    print(len(compiled))
+    """
+
+    def files() -> dict[str, int]:
+        return {str(p): p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+
+    _python(WORK + script)
+    compiled = runtime.compiled_folder()
+    if compiled is None:
+        pytest.skip("there is no cache that can be written")
+    shutil.copytree(compiled, tmp_path / "kernels" / compiled.name)
+    written = files()
+    assert any("matmul" in name for name in written)
+    assert _python(WORK + script, MINIGAN_CACHE=str(tmp_path)) == "0\n"
+    assert files() == written
+
+
+def test_importing_minigan_does_not_import_numba() -> None:
+    assert _python("import sys, minigan; print('numba' in sys.modules)") == "False\n"

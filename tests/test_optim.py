@@ -1,0 +1,273 @@
+"""Optimizers against plain numpy in float64, launch by launch; what they hold and what they refuse."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import minigan.kernels.optimizer.cpu as room
+import numpy as np
+import pytest
+from helpers import DEVICES, assert_close, spy_parallel, threads
+
+import minigan as mg
+from minigan import optim
+from minigan.device import get_device
+
+SHAPES = [(3, 4), (4,), (), (1, 5), (0, 2), (2, 3, 2)]
+
+
+# --------------------------------------------------------------------- the rules, one at a time
+def sgd(p: Any, gs: Any, lr: float, momentum: float = 0, nesterov: Any = 0, weight_decay: Any = 0):
+    m = 0.0
+    for g in gs:
+        g = g + weight_decay * p
+        m = momentum * m + g
+        p = p - lr * (g + momentum * m if nesterov else m)
+    return p
+
+
+def rmsprop(p: Any, gs: Any, lr: float, alpha: float = 0.99, eps: float = 1e-8, weight_decay: Any = 0):
+    v = 0.0
+    for g in gs:
+        g = g + weight_decay * p
+        v = alpha * v + (1 - alpha) * g**2
+        p = p - lr * g / (np.sqrt(v) + eps)
+    return p
+
+
+def adam(
+    p: Any, gs: Any, lr: float, betas: Any = (0.9, 0.999), eps: float = 1e-8, weight_decay: Any = 0
+):
+    m = v = 0.0
+    for t, g in enumerate(gs, 1):
+        g = g + weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p
+
+
+def adamw(
+    p: Any, gs: Any, lr: float, betas: Any = (0.9, 0.999), eps: float = 1e-8, weight_decay: Any = 0.01
+):
+    for t in range(len(gs)):  # decay does not enter the moments: add what it takes from p
+        p = p * (1 - lr * weight_decay)
+        p = p + adam(0.0, gs[: t + 1], lr, betas, eps) - adam(0.0, gs[:t], lr, betas, eps)
+    return p
+
+
+RULES: list[tuple[type[optim.Optimizer], Callable[..., Any], dict[str, Any]]] = [
+    (optim.SGD, sgd, {"lr": 0.1}),
+    (optim.SGD, sgd, {"lr": 0.1, "weight_decay": 0.3}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.3}),
+    (optim.RMSprop, rmsprop, {"lr": 0.1}),
+    (optim.RMSprop, rmsprop, {"lr": 0.1, "alpha": 0.5, "eps": 0.01, "weight_decay": 0.3}),
+    (optim.Adam, adam, {"lr": 0.1}),
+    (optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.01, "weight_decay": 0.3}),
+    (optim.Adam, adam, {"lr": 0.1, "betas": (0.0, 0.999)}),
+    (optim.AdamW, adamw, {"lr": 0.1}),
+    (optim.AdamW, adamw, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.01, "weight_decay": 0.3}),
+]
+EACH = pytest.mark.parametrize("kind", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])
+
+
+def _parameters(device: str, dtype: str = "float64") -> list[mg.Tensor]:
+    rng = np.random.default_rng(0)
+    return [
+        mg.tensor(rng.standard_normal(s), dtype, device, requires_grad=True) for s in SHAPES
+    ]
+
+
+def _gradients(device: str, steps: int, dtype: str = "float64") -> list[list[mg.Tensor]]:
+    rng = np.random.default_rng(1)
+    return [
+        [mg.tensor(rng.standard_normal(s), dtype, device) for s in SHAPES] for _ in range(steps)
+    ]
+
+
+@pytest.mark.parametrize(("kind", "rule", "options"), RULES)
+@pytest.mark.parametrize(
+    ("device", "dtype", "bound"),
+    [("reference", "float64", 1e-12), ("cpu", "float64", 1e-12), ("cpu", "float32", 2e-5)],
+)
+def test_ten_steps(
+    kind: Any, rule: Any, options: dict[str, Any], device: str, dtype: str, bound: float
+) -> None:
+    parameters, gradients = _parameters(device, dtype), _gradients(device, 10, dtype)
+    starts = [p.numpy().astype(np.float64) for p in parameters]
+    optimizer = kind(parameters, **options)
+    for step in gradients:
+        optimizer.step(step)
+    for i, (p, start) in enumerate(zip(parameters, starts, strict=True)):
+        wanted = rule(start, [step[i].numpy().astype(np.float64) for step in gradients], **options)
+        assert_close(p.numpy(), wanted, bound, f"parameter {i}")
+        assert p.version == 10
+
+
+@DEVICES
+def test_parameters_and_gradients_that_are_views(device: str) -> None:
+    """A parameter that is no contiguous memory is changed too, and not a copy of it."""
+    w = mg.tensor(np.ones((2, 3)), device=device).T.detach()
+    w.requires_grad = True
+    scale = mg.tensor(np.arange(6.0).reshape(2, 3), device=device)
+    for kind in (optim.SGD, optim.RMSprop, optim.Adam):
+        before = w.numpy()
+        kind([w], lr=0.5).step([scale.T])
+        moved = before - w.numpy()
+        assert (moved.ravel()[1:] > 0).all()
+        assert moved[0, 0] == 0
+    optim.SGD([w], lr=0.5).step(mg.grad(w.sum(), [w]))  # a gradient with strides of 0
+
+
+# ------------------------------------------------------------------------------------- launches
+@pytest.mark.parametrize(("kind", "_rule", "options"), RULES)
+def test_a_step_is_one_launch(
+    kind: Any, _rule: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters, (gradients,) = _parameters("cpu"), _gradients("cpu", 1)
+    optimizer = kind(parameters, **options)
+    updates, walks = [], []
+    update, walk = type(get_device("cpu")).update, room.walk
+
+    def count_update(self: Any, update_: Any, *arguments: Any) -> None:
+        updates.append(update_.name)
+        update(self, update_, *arguments)
+
+    def count_walk(*arguments: Any) -> None:
+        walks.append(arguments[0])
+        walk(*arguments)
+
+    monkeypatch.setattr(type(get_device("cpu")), "update", count_update)
+    monkeypatch.setattr(room, "walk", count_walk)
+    optimizer.step(gradients)
+    assert len(updates) == len(walks) == 1
+
+
+@pytest.mark.parametrize(("kind", "_rule", "options"), RULES)
+def test_threads_do_not_change_the_bits(
+    kind: Any, _rule: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model whose spans for two threads end within a parameter."""
+    shapes = [(97, room.GRAIN // 97), (101,), (1,)]
+    results = []
+    calls = spy_parallel(monkeypatch)
+    for count in (1, 2):
+        rng = np.random.default_rng(0)
+        ps = [mg.tensor(rng.standard_normal(s), "float32", requires_grad=True) for s in shapes]
+        optimizer = kind(ps, **options)
+        with threads(count):
+            for _ in range(2):
+                optimizer.step([mg.tensor(rng.standard_normal(s), "float32") for s in shapes])
+        assert len(calls) == (0 if count == 1 else 2)
+        results.append([x.tobytes() for x in optimizer.state_dict().values()])
+        results[-1] += [p.numpy().tobytes() for p in ps]
+    assert results[0] == results[1]
+
+
+# ---------------------------------------------------------------------------- numbers and state
+@EACH
+@DEVICES
+def test_the_learning_rate_can_be_set(kind: Any, device: str) -> None:
+    w = mg.tensor([1.0], device=device, requires_grad=True)
+    optimizer = kind([w], lr=0.25)
+    assert optimizer.lr == 0.25
+    optimizer.lr = 0.0
+    optimizer.step([mg.tensor([3.0], device=device)])
+    assert (optimizer.lr, w.item()) == (0.0, 1.0)
+    optimizer.lr = 0.5
+    optimizer.step([mg.tensor([3.0], device=device)])
+    assert w.item() < 0.9
+
+
+@EACH
+@DEVICES
+def test_a_state_dict_goes_on(kind: Any, device: str) -> None:
+    gradients = _gradients(device, 4)
+    straight, resumed = _parameters(device), _parameters(device)
+    optimizer = kind(straight, lr=0.1)
+    first = kind(resumed, lr=0.1)
+    for step in gradients[:2]:
+        optimizer.step(step)
+        first.step(step)
+    second = kind(resumed, lr=7.0)
+    second.load_state_dict(first.state_dict())
+    for step in gradients[2:]:
+        optimizer.step(step)
+        second.step(step)
+    for p, q in zip(straight, resumed, strict=True):
+        assert p.numpy().tobytes() == q.numpy().tobytes()
+    assert second.lr == 0.1
+
+
+def test_a_state_that_does_not_fit_changes_nothing() -> None:
+    optimizer = optim.Adam(_parameters("cpu"), lr=0.1)
+    optimizer.step(_gradients("cpu", 1)[0])
+    before = optimizer.state_dict()
+    assert list(before) == [f"{m}.{i}" for m in ("mean", "square") for i in range(6)] + ["state"]
+    for change in ({"mean.0": np.ones(3)}, {"more": np.ones(1)}, {"state": np.ones(3, "f")}):
+        with pytest.raises(ValueError, match="Adam: "):
+            optimizer.load_state_dict({k: x + 1 for k, x in before.items()} | change)
+    for key, x in optimizer.state_dict().items():
+        assert np.array_equal(x, before[key])
+
+
+# -------------------------------------------------------------------------------------- refusals
+@EACH
+@pytest.mark.parametrize("lr", [-0.1, math.nan, math.inf])
+def test_learning_rates_that_are_none(kind: Any, lr: float) -> None:
+    w = mg.tensor([1.0], requires_grad=True)
+    with pytest.raises(ValueError, match=f"{kind.__name__}: lr = "):
+        kind([w], lr=lr)
+    optimizer = kind([w])
+    with pytest.raises(ValueError, match="lr = "):
+        optimizer.lr = lr
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda w: optim.SGD([w], momentum=-1), "SGD: momentum = -1"),
+        (lambda w: optim.SGD([w], nesterov=True), "SGD: nesterov needs a momentum"),
+        (lambda w: optim.SGD([w], weight_decay=-1), "SGD: weight_decay"),
+        (lambda w: optim.RMSprop([w], alpha=-1), "RMSprop: alpha"),
+        (lambda w: optim.RMSprop([w], eps=math.nan), "RMSprop: eps"),
+        (lambda w: optim.Adam([w], betas=(0.5, 1.0)), "Adam: betas"),
+        (lambda w: optim.Adam([w], betas=(0.5,)), "Adam: betas"),
+        (lambda w: optim.AdamW([w], weight_decay=-1), "AdamW: weight_decay"),
+        (lambda w: optim.Adam([]), "Adam: there are no parameters"),
+        (lambda w: optim.Adam([w.detach()]), "Adam: a parameter of shape .* is no leaf"),
+        (lambda w: optim.Adam([w * 2]), "Adam: a parameter of shape .* is no leaf"),
+        (lambda w: optim.Adam([w, mg.tensor(w, "float64", requires_grad=True)]), "differ in dtype"),
+        (lambda w: optim.Adam([w, w.to("reference")]), "differ in dtype or device"),
+    ],
+)
+def test_arguments_that_do_not_fit(make: Callable[[mg.Tensor], Any], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        make(mg.tensor([1.0], requires_grad=True))
+
+
+def test_what_is_no_tensor() -> None:
+    with pytest.raises(TypeError, match="Adam: a parameter is ndarray"):
+        optim.Adam([np.ones(1)])  # type: ignore[list-item]
+    w = mg.tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="Adam: gradient 0 is ndarray"):
+        optim.Adam([w]).step([np.ones(1, "f")])  # type: ignore[list-item]
+
+
+@EACH
+def test_gradients_that_do_not_fit_change_nothing(kind: Any) -> None:
+    v, w = (mg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    optimizer = kind([v, w], lr=0.1)
+    good = mg.tensor([1.0, 1.0])
+    for gradients, error in [
+        ([good], "1 gradients for 2 parameters"),
+        ([good, None], r"there is no gradient for parameter 1 \(\(2,\)\)"),
+        ([good, mg.tensor([1.0])], r"gradient 1 is float32\(1,\), its parameter float32\(2,\)"),
+        ([good, good.to("float64")], r"gradient 1 is float64"),
+        ([good, good.to("reference")], "tensors lie on 'cpu' and on 'reference'"),
+    ]:
+        with pytest.raises(ValueError, match=error):
+            optimizer.step(gradients)
+    assert v.numpy().tolist() == w.numpy().tolist() == [1, 2]
+    assert v.version == w.version == 0

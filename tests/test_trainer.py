@@ -1,0 +1,278 @@
+"""The game itself: batches, turns, learning, and what does not depend on what."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigan as mg
+from minigan import Config, Trainer, random
+from minigan.data import DataError, Dataset
+from minigan.metrics import mixture_quality, sliced_wasserstein
+from minigan.trainer import Batches, DivergedError
+
+RING = Config(data="ring", size=400, batch=32, steps=10)
+
+
+def weights(trainer):
+    return {
+        f"{which}.{name}": x
+        for which in ("generator", "discriminator")
+        for name, x in getattr(trainer, which).state_dict().items()
+    }
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def trained(steps=5, **options):
+    trainer = Trainer(RING.replace(**options))
+    rows = [trainer.step(norms=True) for _ in range(steps)]
+    return trainer, rows
+
+
+# ---------------------------------------------------------------------------------------- batches
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 99))
+def test_each_epoch_yields_each_row_once_whatever_the_batch(n, batch, seed):
+    mg.manual_seed(seed)
+    batches = Batches(mg.tensor(np.arange(2 * n).reshape(n, 2)), batch)
+    epochs = -(-3 * batch // n)
+    drawn = np.concatenate([batches.next().numpy() for _ in range(-(-epochs * n // batch))])
+    assert np.array_equal(drawn[:, 1], drawn[:, 0] + 1)
+    for k in range(epochs):
+        epoch = drawn[k * n : (k + 1) * n, 0]
+        assert sorted(epoch) == list(range(0, 2 * n, 2))
+
+
+def test_epochs_are_shuffled_and_differ():
+    batches = Batches(mg.tensor(np.arange(100).reshape(100, 1)), 100)
+    first, second = batches.next().numpy(), batches.next().numpy()
+    assert not np.array_equal(first, np.sort(first, axis=0))
+    assert not np.array_equal(first, second)
+
+
+def test_a_batch_is_new_memory():
+    table = mg.tensor(np.zeros((4, 2), np.float32))
+    batches = Batches(table, 2)
+    assert not np.shares_memory(batches.next().array, table.array)
+
+
+# ------------------------------------------------------------------------------------------ turns
+def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_round():
+    trainer = Trainer(RING)
+    before = weights(trainer)
+    with mg.use_device(trainer.device):
+        fake = trainer.generator(trainer._latent(32, "latent"))
+        trainer._step_discriminator(fake, False)
+        between = weights(trainer)
+        trainer._step_generator(fake, False)
+    after = weights(trainer)
+    for name in before:
+        first, second = (0, 1) if name.startswith("discriminator") else (1, 0)
+        assert np.array_equal(before[name], between[name]) == bool(first)
+        assert np.array_equal(between[name], after[name]) == bool(second)
+
+
+@pytest.mark.parametrize(("n_critic", "n_generator"), [(1, 1), (3, 1), (1, 2), (2, 3)])
+def test_turns_are_counted(n_critic, n_generator):
+    trainer, _ = trained(4, n_critic=n_critic, n_generator=n_generator)
+    state = trainer.state()[1]
+    # Each critic turn draws fakes, each generator turn but the first too: 2 numbers each.
+    blocks = 4 * (n_critic + n_generator - 1) * 32 * 2 // 4
+    assert state["random"]["streams"]["latent"] == blocks
+    taken = 4 * n_critic * 32
+    assert len(trainer.batches.order) == -taken % 360
+    powers = [o.state_dict()["state"] for o in (trainer.optimizer_d, trainer.optimizer_g)]
+    for values, turns in zip(powers, (4 * n_critic, 4 * n_generator), strict=True):
+        assert np.isclose(values, 0.5**turns, rtol=1e-12).any()  # Adam's power of beta1
+
+
+def test_a_row_holds_what_the_design_lists():
+    _, rows = trained(3)
+    for row in rows:
+        assert set(row) == {"loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g"}
+        assert 0 <= row["d_real"] <= 1
+        assert 0 <= row["d_fake"] <= 1
+        assert row["grad_norm_d"] > 0
+        assert row["grad_norm_g"] > 0
+
+
+def test_accuracies_are_of_the_logits_before_the_update():
+    trainer = Trainer(RING)
+    last = trainer.discriminator.state_dict()
+    shifted = {k: v * 0 + (5 if k.endswith("bias") else 0) for k, v in last.items()}
+    trainer.discriminator.load_state_dict(shifted)
+    row = trainer.step()
+    assert (row["d_real"], row["d_fake"]) == (1.0, 0.0)
+    assert row["loss_d"] == pytest.approx(math.log1p(math.exp(-5)) + math.log1p(math.exp(5)))
+
+
+def test_smoothing_changes_only_the_real_half_of_the_loss():
+    _, plain = trained(1)
+    _, smooth = trained(1, smooth=0.9)
+    assert plain[0]["loss_d"] != smooth[0]["loss_d"]
+    # The discriminator begins near p = 1/2, where either target costs log 2.
+    assert smooth[0]["loss_d"] == pytest.approx(plain[0]["loss_d"], abs=0.02)
+
+
+@pytest.mark.parametrize("latent", ["normal", "uniform", "laplace"])
+def test_latents_are_what_they_are_called(latent):
+    trainer = Trainer(RING.replace(latent=latent))
+    z = trainer._latent(20_000, "latent").numpy().ravel()
+    variance = {"normal": 1, "uniform": 1 / 3, "laplace": 2}[latent]
+    assert abs(z.mean()) < 4 * math.sqrt(variance / z.size)
+    assert z.var() == pytest.approx(variance, rel=0.05)
+    assert (np.abs(z).max() <= 1) == (latent == "uniform")
+
+
+# ------------------------------------------------------------------------------------------- bits
+def test_same_seed_same_bits_and_another_seed_others():
+    assert same(weights(trained()[0]), weights(trained()[0]))
+    assert not same(weights(trained()[0]), weights(trained(seed=1)[0]))
+
+
+@pytest.mark.parametrize("model", ["mlp", "mlp-dropout"])
+def test_any_number_of_threads_gives_the_same_bits(model):
+    options = {"data": "glyphs", "size": 150, "batch": 64, "model": model}
+    before = numba.get_num_threads()
+    assert before >= 2
+    try:
+        several, rows = trained(2, **options)
+        numba.set_num_threads(1)
+        one, rows_of_one = trained(2, **options)
+    finally:
+        numba.set_num_threads(before)
+    assert rows == rows_of_one
+    assert same(weights(several), weights(one))
+
+
+def test_drawing_samples_never_changes_training():
+    quiet, _ = trained(6)
+    noisy = Trainer(RING)
+    for k in range(6):
+        noisy.sample(10 + k, seed=k)
+        noisy.generate(noisy.fixed_latent)
+        noisy.step(norms=bool(k % 2))
+    assert same(weights(quiet), weights(noisy))
+
+
+def test_samples_depend_on_their_seed_alone():
+    trainer, _ = trained(3)
+    first = trainer.sample(7, seed=5)
+    assert first.shape == (7, 2)
+    assert np.array_equal(first, trainer.sample(7, seed=5))
+    assert not np.array_equal(first, trainer.sample(7, seed=6))
+    other, _ = trained(3)
+    random.normal((5,))
+    assert np.array_equal(first, other.sample(7, seed=5))
+
+
+def test_a_state_goes_on_in_another_trainer_to_the_same_bits():
+    straight, rows = trained(9, data="glyphs", size=90, model="mlp-dropout", batch=20)
+    half, _ = trained(4, data="glyphs", size=90, model="mlp-dropout", batch=20)
+    tensors, info = half.state()
+    half.step()  # what is saved is a copy
+    other = Trainer(half.config)
+    other.load_state(tensors, info)
+    assert [other.step(norms=True) for _ in range(5)] == rows[4:]
+    assert same(weights(straight), weights(other))
+    assert same(straight.state()[0], other.state()[0])
+    assert straight.state()[1] == other.state()[1]
+
+
+def test_the_state_of_other_nets_or_data_is_refused():
+    tensors, info = Trainer(RING).state()
+    with pytest.raises(ValueError, match="fixed_latent is float32"):
+        Trainer(RING.replace(latent_size=3)).load_state(tensors, info)
+    with pytest.raises(ValueError, match="of other data than these 90"):
+        Trainer(RING.replace(size=100)).load_state(tensors, info)
+    with pytest.raises(ValueError, match="missing"):
+        fewer = {k: v for k, v in tensors.items() if k != "generator.0.weight"}
+        Trainer(RING).load_state(fewer, info)
+    with pytest.raises(ValueError, match="row of int64"):
+        Trainer(RING).load_state(tensors | {"batches.order": np.zeros(3)}, info)
+
+
+def test_reference_and_cpu_play_the_same_game():
+    _, reference = trained(3, device="reference")
+    _, cpu = trained(3)
+    for a, b in zip(reference, cpu, strict=True):
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-5)
+
+
+# --------------------------------------------------------------------------------------- bad input
+def test_a_loss_that_is_not_finite_is_named_with_its_step():
+    trainer = Trainer(RING.replace(lr_g=1e30, lr_d=1e30))
+    with pytest.raises(DivergedError, match=r"loss_[dg] became (nan|-?inf) at step [2-9]$"):
+        for _ in range(9):
+            trainer.step()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_data_must_be_finite(value):
+    points = np.zeros((100, 2))
+    points[77, 1] = value
+    with pytest.raises(DataError, match=r"1 of 200 values .* first at \(77, 1\)"):
+        Trainer(RING, Dataset("points", points))
+
+
+def test_options_must_fit_the_data():
+    points = Dataset("points", np.zeros((40, 2)))
+    with pytest.raises(ValueError, match="batch = 64, but points has only 36 training samples"):
+        Trainer(RING.replace(batch=64), points)
+    with pytest.raises(ValueError, match="holds out 0"):
+        Trainer(RING.replace(holdout=0.001), points)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps = 0 is not a positive integer"),
+        ({"steps": True}, "steps = True is not"),
+        ({"batch": -3}, "batch = -3 is not"),
+        ({"batch": 2.0}, "batch = 2.0 is not"),
+        ({"latent_size": 0}, "latent_size = 0 is not"),
+        ({"size": -1}, "size = -1 is not"),
+        ({"log_every": 0}, "log_every = 0 is not"),
+        ({"lr_g": 0.0}, "lr_g = 0.0 is not a positive number"),
+        ({"lr_d": math.nan}, "lr_d = nan is not"),
+        ({"lr_d": math.inf}, "lr_d = inf is not"),
+        ({"lr_g": "fast"}, "lr_g = 'fast' is not a number"),
+        ({"beta1": 1.0}, r"beta1 = 1.0 is not in \[0, 1\)"),
+        ({"smooth": 0.5}, r"smooth = 0.5 is not in \(0.5, 1\]"),
+        ({"holdout": 1.0}, "holdout = 1.0 is not"),
+        ({"seed": -1}, "seed = -1 is not"),
+        ({"seed": 2**64}, "is not an integer in"),
+        ({"seed": 1.5}, "seed = 1.5 is not"),
+        ({"data": 3}, "data = 3"),
+        ({"model": "mpl"}, "unknown model 'mpl'; did you mean 'mlp'"),
+        ({"loss": "leastsquare"}, "did you mean 'leastsquares'"),
+        ({"latent": "gauss"}, "unknown latent 'gauss' .*accepted: normal, uniform, laplace"),
+        ({"device": "gpu"}, "unknown device 'gpu'.*accepted: .*cpu"),
+    ],
+)
+def test_options_out_of_range_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        RING.replace(**options)
+
+
+# --------------------------------------------------------------------------------------- learning
+def test_a_ring_gan_covers_the_ring():
+    """Seeds 0 to 3: all 8 modes, share 0.75-0.80, distance 0.09-0.11 from 0.58-0.61."""
+    trainer = Trainer(
+        Config(data="ring", size=10_000, batch=128, lr_g=5e-4, lr_d=1e-3, latent="uniform")
+    )
+    held_out = trainer.held_out.values
+    before = sliced_wasserstein(trainer.sample(1000), held_out)
+    for _ in range(500):
+        trainer.step()
+    # Ten times the data's own sigma: after a second of training the points lie near the ring.
+    found = mixture_quality(trainer.sample(2500), trainer.data.modes, 10 * trainer.data.sigma)
+    assert found.modes == 8
+    assert found.high_quality > 0.6
+    assert found.reverse_kl < 0.2
+    assert sliced_wasserstein(trainer.sample(1000), held_out) < before / 3
