@@ -121,8 +121,10 @@ class Op:
                 )
         if first is None:
             raise TypeError(f"{self.name}: no argument is a tensor (mg.tensor(values) makes one)")
-        if shared is not None and shared.kind != "f" and any(
-            isinstance(x, (float, np.floating)) for x in inputs
+        if (
+            shared is not None
+            and shared.kind != "f"
+            and any(isinstance(x, (float, np.floating)) for x in inputs)
         ):
             raise TypeError(
                 f"{self.name}: a {shared} tensor does not mix with a float; convert it with .to()"

@@ -43,7 +43,7 @@ def make_op() -> Iterator[Callable[..., Op]]:
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Kernels get memory full of bytes 0xFF (NaN, -1, no bool) for results; its shapes are listed."""
+    """Kernels get results' memory full of bytes 0xFF (NaN, -1, no bool); its shapes are listed."""
     shapes: list[tuple[int, ...]] = []
 
     def empty(shape: tuple[int, ...], dtype: object) -> np.ndarray:

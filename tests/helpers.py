@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-import minigan.kernels.elementwise.cpu as elementwise
 import numba
 import numpy as np
 import pytest
 
+import minigan as mg
+import minigan.kernels.elementwise.cpu as elementwise
 from minigan import kernels
 from minigan.op import Op
 
@@ -55,12 +56,18 @@ def broadcasting_sample(op: Op) -> tuple[tuple[Any, ...], dict[str, Any]] | None
     """The first sample of an elementwise op that holds no numbers; None for other ops."""
     if not op.broadcasts or op.check is not None:
         return None
-    return next(
-        (s for s in samples(op) if all(callable(x) and x.smooth for x in s[0])), None
-    )
+    return next((s for s in samples(op) if all(callable(x) and x.smooth for x in s[0])), None)
 
 
 ELEMENTWISE = [name for name, op in sorted(Op.registry.items()) if broadcasting_sample(op)]
+
+
+def leaf(*values: float, device: str = "reference", dtype: str = "float64") -> mg.Tensor:
+    return mg.tensor(list(values), dtype=dtype, device=device, requires_grad=True)
+
+
+def values(*tensors: mg.Tensor | None) -> list[list[float]]:
+    return [x.numpy().tolist() for x in tensors if x is not None]
 
 
 # ------------------------------------------------------------------------- layouts of memory

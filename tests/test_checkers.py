@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import minigan.kernels.elementwise.cpu as elementwise
-import minigan.kernels.shape.cpu as shape_room
 import numpy as np
 import pytest
-from helpers import assert_close, spy_parallel, threads
+from helpers import assert_close, rooms, spy_parallel, threads
 
 import minigan as mg
+import minigan.kernels.elementwise.cpu as elementwise
+import minigan.kernels.shape.cpu as shape_room
 from minigan import ops
 from minigan.check import GradientError, check_gradients, check_op
 from minigan.device import get_device
@@ -150,6 +150,15 @@ def test_an_element_that_is_never_written(
     assert poisoned
 
 
+def test_the_poison_reaches_every_room(poisoned: list[tuple[int, ...]]) -> None:
+    """Rooms whose kernels make arrays take them from `empty`, which the tests can poison."""
+    for room in rooms():
+        if hasattr(room, "empty"):
+            poisoned.clear()
+            assert np.isnan(room.empty((3,), np.dtype("float32"))).all()
+    assert elementwise.empty((2,), np.dtype("int64")).tolist() == [-1, -1]
+
+
 def test_the_comparator_fails_for_nan_and_infinity() -> None:
     good = np.array([1.0, 2.0, 3.0])
     for bad in (np.nan, np.inf, -np.inf):
@@ -198,6 +207,6 @@ def test_a_generator_trained_on_a_stale_discriminator() -> None:
     gan = mg.losses.NonSaturating()
     loss_g = gan.generator(d(fake))
     step(mg.grad(gan.discriminator(d(real), d(fake)), d.parameters()))
-    with pytest.raises(ValueError, match="input 1 of op 'dense' .*the graph is stale"):
+    with pytest.raises(ValueError, match=r"input 1 of op 'dense' .*the graph is stale"):
         mg.grad(loss_g, g.parameters())
     mg.grad(gan.generator(d(fake)), g.parameters())

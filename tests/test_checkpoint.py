@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_the_old_file(path):
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        preexec_fn=small_files,  # noqa: PLW1509
+        preexec_fn=small_files,
     )
     assert (done.returncode, done.stderr) == (1, "File too large\n")
     assert mg.load(path)[1] == INFO

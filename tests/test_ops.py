@@ -115,8 +115,10 @@ def test_devices_agree_on_shape_and_dtype(name: str) -> None:
             drawn = draw(inputs, np.random.default_rng(0), dtype)
             results = []
             for device in ("reference", "cpu"):
-                xs = [mg.tensor(a, device=device) if callable(m) else a
-                      for a, m in zip(drawn, inputs, strict=True)]
+                xs = [
+                    mg.tensor(a, device=device) if callable(m) else a
+                    for a, m in zip(drawn, inputs, strict=True)
+                ]
                 results.append(op(*xs, **attributes))
             a, b = results
             assert (a.shape, a.dtype) == (b.shape, b.dtype)

@@ -1,15 +1,15 @@
-"""Optimizers against plain numpy in float64, launch by launch; what they hold and what they refuse."""
+"""Optimizers against plain numpy in float64; their launches, their state, what they refuse."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-import minigan.kernels.optimizer.cpu as room
 import numpy as np
 import pytest
 from helpers import DEVICES, assert_close, spy_parallel, threads
 
 import minigan as mg
+import minigan.kernels.optimizer.cpu as room
 from minigan import optim
 from minigan.device import get_device
 
@@ -20,18 +20,20 @@ SHAPES = [(3, 4), (4,), (), (1, 5), (0, 2), (2, 3, 2)]
 def sgd(p: Any, gs: Any, lr: float, momentum: float = 0, nesterov: Any = 0, weight_decay: Any = 0):
     m = 0.0
     for g in gs:
-        g = g + weight_decay * p
-        m = momentum * m + g
-        p = p - lr * (g + momentum * m if nesterov else m)
+        step = g + weight_decay * p
+        m = momentum * m + step
+        p = p - lr * (step + momentum * m if nesterov else m)
     return p
 
 
-def rmsprop(p: Any, gs: Any, lr: float, alpha: float = 0.99, eps: float = 1e-8, weight_decay: Any = 0):
+def rmsprop(
+    p: Any, gs: Any, lr: float, alpha: float = 0.99, eps: float = 1e-8, weight_decay: Any = 0
+):
     v = 0.0
     for g in gs:
-        g = g + weight_decay * p
-        v = alpha * v + (1 - alpha) * g**2
-        p = p - lr * g / (np.sqrt(v) + eps)
+        step = g + weight_decay * p
+        v = alpha * v + (1 - alpha) * step**2
+        p = p - lr * step / (np.sqrt(v) + eps)
     return p
 
 
@@ -40,15 +42,20 @@ def adam(
 ):
     m = v = 0.0
     for t, g in enumerate(gs, 1):
-        g = g + weight_decay * p
-        m = betas[0] * m + (1 - betas[0]) * g
-        v = betas[1] * v + (1 - betas[1]) * g**2
+        step = g + weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * step
+        v = betas[1] * v + (1 - betas[1]) * step**2
         p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
     return p
 
 
 def adamw(
-    p: Any, gs: Any, lr: float, betas: Any = (0.9, 0.999), eps: float = 1e-8, weight_decay: Any = 0.01
+    p: Any,
+    gs: Any,
+    lr: float,
+    betas: Any = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: Any = 0.01,
 ):
     for t in range(len(gs)):  # decay does not enter the moments: add what it takes from p
         p = p * (1 - lr * weight_decay)
@@ -74,9 +81,7 @@ EACH = pytest.mark.parametrize("kind", [optim.SGD, optim.RMSprop, optim.Adam, op
 
 def _parameters(device: str, dtype: str = "float64") -> list[mg.Tensor]:
     rng = np.random.default_rng(0)
-    return [
-        mg.tensor(rng.standard_normal(s), dtype, device, requires_grad=True) for s in SHAPES
-    ]
+    return [mg.tensor(rng.standard_normal(s), dtype, device, requires_grad=True) for s in SHAPES]
 
 
 def _gradients(device: str, steps: int, dtype: str = "float64") -> list[list[mg.Tensor]]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,10 @@ def _ours(f: Callable[..., Any], arrays: list[np.ndarray], device: str) -> list[
     second: Any = [None] * len(xs)
     if total.requires_grad:
         second = mg.grad(total, xs, allow_unused=True)
-    return [y.numpy(), *_filled([None if g is None else g.numpy() for g in (*first, *second)], arrays)]
+    return [
+        y.numpy(),
+        *_filled([None if g is None else g.numpy() for g in (*first, *second)], arrays),
+    ]
 
 
 def _theirs(f: Callable[..., Any], arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -63,7 +67,7 @@ KINKS: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[list[float]]
     "minimum": (ops.minimum, torch.minimum, [T, T[::-1]]),
     "maximum of itself": (lambda x: ops.maximum(x, x), lambda x: torch.maximum(x, x), [T]),
     "clip": (lambda x: ops.clip(x, -0.5, 1.0), lambda x: torch.clip(x, -0.5, 1.0), [T]),
-    "max of all": (lambda x: x.max(), torch.amax, [T[:6] + [2.0, 2.0]]),
+    "max of all": (lambda x: x.max(), torch.amax, [[*T[:6], 2.0, 2.0]]),
     "max of one axis": (
         lambda x: x.reshape(2, 4).max(axis=1),
         lambda x: torch.amax(x.reshape(2, 4), 1),
@@ -128,7 +132,8 @@ def test_binary_cross_entropy(device: str, target: float) -> None:
     pairs = zip(
         _ours(lambda x: mg.losses.binary_cross_entropy_with_logits(x, target), [x], device),
         _theirs(
-            lambda x: functional.binary_cross_entropy_with_logits(x, torch.full_like(x, target)), [x]
+            lambda x: functional.binary_cross_entropy_with_logits(x, torch.full_like(x, target)),
+            [x],
         ),
         strict=True,
     )
@@ -176,7 +181,7 @@ def _nets(sizes: list[int], end: list[Any], device: str) -> tuple[nn.Sequential,
     ours: list[nn.Module] = []
     theirs: list[Any] = []
     options = {"dtype": "float64", "device": device}
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         ours.append(nn.Dense(a, b, **options))
         theirs.append(torch.nn.Linear(a, b, dtype=torch.float64))
         with torch.no_grad():
@@ -231,9 +236,7 @@ FULL = ([100, 256, 512, 784], [784, 512, 256, 1], 16)
 SMALL = ([5, 16, 33, 21], [21, 33, 16, 1], 7)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "device"), [(SMALL, "reference"), (SMALL, "cpu"), (FULL, "cpu")]
-)
+@pytest.mark.parametrize(("sizes", "device"), [(SMALL, "reference"), (SMALL, "cpu"), (FULL, "cpu")])
 def test_twenty_training_steps_are_pytorchs(sizes: Any, device: str) -> None:
     """Losses and weights of a GAN of two perceptrons, to 1e-9 of the largest."""
     widths_g, widths_d, batch = sizes

@@ -17,6 +17,15 @@ from minigan.trainer import Batches, DivergedError
 RING = Config(data="ring", size=400, batch=32, steps=10)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Nets this small gain nothing from a second one, and it would wait for a core to be free."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
 def weights(trainer):
     return {
         f"{which}.{name}": x
@@ -138,14 +147,10 @@ def test_same_seed_same_bits_and_another_seed_others():
 @pytest.mark.parametrize("model", ["mlp", "mlp-dropout"])
 def test_any_number_of_threads_gives_the_same_bits(model):
     options = {"data": "glyphs", "size": 150, "batch": 64, "model": model}
-    before = numba.get_num_threads()
-    assert before >= 2
-    try:
-        several, rows = trained(2, **options)
-        numba.set_num_threads(1)
-        one, rows_of_one = trained(2, **options)
-    finally:
-        numba.set_num_threads(before)
+    one, rows_of_one = trained(2, **options)
+    assert numba.config.NUMBA_NUM_THREADS >= 2
+    numba.set_num_threads(2)
+    several, rows = trained(2, **options)
     assert rows == rows_of_one
     assert same(weights(several), weights(one))
 
@@ -190,8 +195,8 @@ def test_the_state_of_other_nets_or_data_is_refused():
         Trainer(RING.replace(latent_size=3)).load_state(tensors, info)
     with pytest.raises(ValueError, match="of other data than these 90"):
         Trainer(RING.replace(size=100)).load_state(tensors, info)
+    fewer = {k: v for k, v in tensors.items() if k != "generator.0.weight"}
     with pytest.raises(ValueError, match="missing"):
-        fewer = {k: v for k, v in tensors.items() if k != "generator.0.weight"}
         Trainer(RING).load_state(fewer, info)
     with pytest.raises(ValueError, match="row of int64"):
         Trainer(RING).load_state(tensors | {"batches.order": np.zeros(3)}, info)
@@ -207,9 +212,8 @@ def test_reference_and_cpu_play_the_same_game():
 # --------------------------------------------------------------------------------------- bad input
 def test_a_loss_that_is_not_finite_is_named_with_its_step():
     trainer = Trainer(RING.replace(lr_g=1e30, lr_d=1e30))
-    with pytest.raises(DivergedError, match=r"loss_[dg] became (nan|-?inf) at step [2-9]$"):
-        for _ in range(9):
-            trainer.step()
+    with pytest.raises(DivergedError, match=r"loss_[dg] became (nan|-?inf) at step 1$"):
+        trainer.step()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
@@ -276,3 +280,21 @@ def test_a_ring_gan_covers_the_ring():
     assert found.high_quality > 0.6
     assert found.reverse_kl < 0.2
     assert sliced_wasserstein(trainer.sample(1000), held_out) < before / 3
+
+
+def test_a_glyph_gan_comes_nearer_than_the_mean_image():
+    """Seeds 0 and 1: distance 0.24 and 0.22 from 0.72; the mean image is at 0.40."""
+    trainer = Trainer(
+        Config(data="glyphs", size=2000, holdout=0.2, batch=32, loss="leastsquares")
+        .replace(lr_g=1e-3, lr_d=1e-3)
+    )  # fmt: skip
+    held_out = trainer.held_out.values
+    before = sliced_wasserstein(trainer.sample(400), held_out)
+    mean = np.broadcast_to(trainer.data.values.mean(axis=0), held_out.shape)
+    for _ in range(400):
+        trainer.step()
+    samples = trainer.sample(400)
+    assert sliced_wasserstein(samples, held_out) < min(
+        0.45 * before, 0.8 * sliced_wasserstein(mean, held_out)
+    )
+    assert samples.std(axis=0).mean() > 0.12  # they differ: 0.22-0.24; the real ones' is 0.35

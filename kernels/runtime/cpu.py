@@ -12,6 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+# OpenMP's threads wait for work, and for each other, in a loop that looks again and again. Where
+# another process holds a core, a long wait of that kind costs milliseconds per launch; a short one
+# before going to sleep costs nothing where they are free. libgomp reads this when it is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 import llvmlite.binding as llvm
 import numba
 import numpy as np

@@ -1,0 +1,116 @@
+"""Kernels at the ends of the number line: NaN, infinity, denormal and huge numbers, and the
+float32 polynomials over their whole range.
+"""
+
+import numpy as np
+import pytest
+from helpers import ELEMENTWISE, FLOATS, broadcasting_sample
+
+from minigan.device import get_device
+from minigan.op import Op
+
+CPU, REFERENCE = get_device("cpu"), get_device("reference")
+
+
+# --------------------------------------------------------------------- NaN, infinity, extremes
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@FLOATS
+def test_special_values(name: str, dtype: str) -> None:
+    """NaN and +-inf stand where the op's meaning in this dtype has them, in vectors and tails."""
+    op = Op.registry[name]
+    sample = broadcasting_sample(op)
+    assert sample is not None
+    makers, attributes = sample
+    kinds = [make(np.random.default_rng(0)).dtype.kind for make in makers]
+    floats = _specials(dtype)
+    axes = [floats if kind == "f" else np.array([True, False]) for kind in kinds]
+    grids = tuple(np.array(g, order="C") for g in np.meshgrid(*axes, indexing="ij"))
+    wanted = REFERENCE.run(op, grids, attributes)
+    y = CPU.run(op, grids, attributes)
+    assert y.dtype == wanted.dtype
+    if y.dtype.kind == "b":
+        assert np.array_equal(y, wanted)
+        return
+    for mask in (np.isnan, np.isposinf, np.isneginf):
+        wrong = np.flatnonzero(mask(y) != mask(wanted))
+        shown = [(*(float(g.flat[i]) for g in grids), float(y.flat[i])) for i in wrong[:5]]
+        assert not wrong.size, f"{name}: {mask.__name__} differs at (inputs.., result) {shown}"
+
+
+def _specials(dtype: str) -> np.ndarray:
+    info = np.finfo(dtype)
+    positive = [0.0, info.smallest_subnormal, info.tiny, 0.3, 1.0, 1.7, 3.0, 50.0, 120.0, 1e4]
+    positive += [np.sqrt(info.max) * 2, info.max, np.inf]
+    return np.array([*positive, *(-x for x in positive), np.nan], dtype)
+
+
+@pytest.mark.parametrize("name", ["sum", "max"])
+@FLOATS
+def test_reductions_pass_nan_and_infinity_on(name: str, dtype: str) -> None:
+    for size in (3, 64, 67, 4100):
+        for bad in (np.nan, np.inf, -np.inf):
+            for at in {0, 1, size // 2, size - 1}:
+                x = np.zeros((size, 3), dtype)
+                x[at, 1] = bad
+                for view in (x, np.array(x.T, order="C")):
+                    axis = (0 if view is x else 1,)
+                    attributes = {"axis": axis, "keepdims": False}
+                    y = CPU.run(Op.registry[name], (view,), attributes)
+                    wanted = REFERENCE.run(Op.registry[name], (view,), attributes)
+                    assert np.array_equal(y, wanted, equal_nan=True), (size, bad, at)
+
+
+@FLOATS
+def test_products_pass_nan_and_infinity_on(dtype: str) -> None:
+    for bad in (np.nan, np.inf):
+        a, b = np.ones((9, 70), dtype), np.ones((70, 21), dtype)
+        a[4, 69] = bad
+        b[3, 20] = bad
+        wanted = REFERENCE.run(Op.registry["matmul"], (a, b), {})
+        assert np.array_equal(CPU.run(Op.registry["matmul"], (a, b), {}), wanted, equal_nan=True)
+
+
+# ------------------------------------------------------------------------ float32 polynomials
+def _every_nth_float32(low: float, high: float, n: int) -> np.ndarray:
+    """Positive float32 numbers from low to high, evenly in their bits."""
+    first, last = np.array([low, high], np.float32).view(np.int32)
+    return np.arange(first, last, n, dtype=np.int32).view(np.float32)
+
+
+def _ulps(y: np.ndarray, exact: np.ndarray) -> float:
+    return float((np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max())
+
+
+def _run(name: str, x: np.ndarray) -> np.ndarray:
+    return CPU.run(Op.registry[name], (x,), {})
+
+
+def test_exp_of_float32_is_within_3_ulps() -> None:
+    up = _every_nth_float32(1e-45, 88.722, 2003)
+    down = -_every_nth_float32(1e-45, 103.97, 2003)  # down to the smallest denormal number
+    for x in (up, down, np.array([0.0, -0.0, 88.722835, -87.4, -103.9], np.float32)):
+        assert _ulps(_run("exp", x), np.exp(x.astype(np.float64))) <= 3
+    ends = np.array([-np.inf, -1e38, -106, -104.5, 88.8, 1e38, np.inf], np.float32)
+    assert _run("exp", ends).tolist() == [0, 0, 0, 0, np.inf, np.inf, np.inf]
+
+
+def test_tanh_of_float32_is_within_3_ulps() -> None:
+    x = _every_nth_float32(1e-45, 20, 2003)
+    for signed in (x, -x):
+        assert _ulps(_run("tanh", signed), np.tanh(signed.astype(np.float64))) <= 3
+    ends = np.array([-np.inf, -1e38, -12, 12, 1e38, np.inf], np.float32)
+    assert _run("tanh", ends).tolist() == [-1, -1, -1, 1, 1, 1]
+    assert np.signbit(_run("tanh", np.array([-0.0, 0.0], np.float32))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("exp", -104, -86), ("exp", 87, 90), ("tanh", 8, 11)]
+)
+def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, high: float) -> None:
+    """Up to the rounding of one value, there is no step at the ends of the polynomial's range."""
+    y = _run(name, np.linspace(low, high, 100_001, dtype=np.float32))
+    with np.errstate(invalid="ignore"):
+        fall = np.diff(y) < -2 * np.spacing(y[:-1])
+    assert not fall.any()
+    assert y.max() == y[-1]
+    assert y.min() == y[0]
