@@ -1,6 +1,7 @@
 """Runs of the `minigan` command, in this process and in real ones, and what they leave behind."""
 
 import hashlib
+import io
 import json
 import os
 import resource
@@ -8,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 from minigan.cli import main
 
@@ -29,15 +32,22 @@ class Result:
         return f"Result({self.status}, {self.out!r}, {self.errors})"
 
 
-def cli(capsys, *words):
-    """One command in this process."""
-    capsys.readouterr()
-    try:
-        status = main([str(word) for word in words])
-    except SystemExit as stop:
-        status = stop.code
-    captured = capsys.readouterr()
-    return Result(status, captured.out, captured.err)
+def cli(*words):
+    """One command in this process, without a line of progress."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.dict(os.environ, CI="1"), redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as stop:
+            status = stop.code
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def train(folder, *words):
+    """A run that must succeed without a word on stderr."""
+    result = cli("train", *words, "--out", folder)
+    assert (result.status, result.errors) == (0, []), result
+    return result
 
 
 def _fresh_signals():

@@ -70,6 +70,18 @@ def test_products_pass_nan_and_infinity_on(dtype: str) -> None:
         assert np.array_equal(CPU.run(Op.registry["matmul"], (a, b), {}), wanted, equal_nan=True)
 
 
+@FLOATS
+def test_casts_to_and_from_every_dtype(dtype: str) -> None:
+    x = np.array([-2.7, -0.0, 0.5, 2.7, 300.0], dtype)
+    for other in ("float32", "float64", "int64", "bool"):
+        attributes = {"dtype": np.dtype(other)}
+        y = CPU.run(Op.registry["cast"], (x,), attributes)
+        assert y.dtype == other
+        assert np.array_equal(y, x.astype(other))
+        back = CPU.run(Op.registry["cast"], (y,), {"dtype": np.dtype(dtype)})
+        assert np.array_equal(back, y.astype(dtype))
+
+
 # ------------------------------------------------------------------------ float32 polynomials
 def _every_nth_float32(low: float, high: float, n: int) -> np.ndarray:
     """Positive float32 numbers from low to high, evenly in their bits."""

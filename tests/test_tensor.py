@@ -121,9 +121,10 @@ def test_detach_keeps_memory_and_version() -> None:
         lambda x: x > 1, lambda x: x >= 1, lambda x: x < 1, lambda x: x <= 1,
         lambda x: x @ x.T, lambda x: x.T, lambda x: x[0], lambda x: x[..., 1], lambda x: x[:, ::-1],
         lambda x: x[-1, 0], lambda x: x[None, 1:], lambda x: x.reshape(-1),
-        lambda x: x.reshape(3, 2), lambda x: x.reshape((1, -1)), lambda x: x.transpose(1, 0), lambda x: x.sum(),
-        lambda x: x.sum(axis=0), lambda x: x.sum(axis=-1, keepdims=True), lambda x: x.mean(),
-        lambda x: x.mean(axis=(0, 1)), lambda x: x.max(), lambda x: x.max(axis=1),
+        lambda x: x.reshape(3, 2), lambda x: x.reshape((1, -1)), lambda x: x.transpose(1, 0),
+        lambda x: x.sum(), lambda x: x.sum(axis=0), lambda x: x.sum(axis=-1, keepdims=True),
+        lambda x: x.mean(), lambda x: x.mean(axis=(0, 1)), lambda x: x.max(),
+        lambda x: x.max(axis=1),
         lambda x: x.sum(axis=np.int64(0)), lambda x: x.reshape(np.int64(6)),
     ],
 )  # fmt: skip

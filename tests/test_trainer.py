@@ -17,15 +17,6 @@ from minigan.trainer import Batches, DivergedError
 RING = Config(data="ring", size=400, batch=32, steps=10)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Nets this small gain nothing from a second one, and it would wait for a core to be free."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
-
-
 def weights(trainer):
     return {
         f"{which}.{name}": x

@@ -14,7 +14,7 @@ class Plan:
         generator, discriminator: widths of their layers, from input to output.
         square: edge of the one large square product.
         matmul_seconds, step_seconds: how long a contender runs each case in one of its turns.
-        rest_seconds: how long all are silent between two turns (see `timing.measure`).
+        rest_seconds: how long to sleep at a time between two turns, until all threads sleep.
     """
 
     batches: tuple[int, ...] = (64, 128, 512)
@@ -23,4 +23,4 @@ class Plan:
     square: int = 1024
     matmul_seconds: float = 0.01
     step_seconds: float = 0.1
-    rest_seconds: float = 0.05
+    rest_seconds: float = 0.02

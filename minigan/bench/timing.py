@@ -36,25 +36,38 @@ def measure(
     """The group's cases, each with "seconds": one call's, by contender, a list over the rounds.
 
     In a round the contenders take turns, A B C A B C, so that a machine that slows down slows all
-    of them. Before each turn the process sleeps for `rest` seconds, because the threads of a
-    library wait for its next call by spinning, on the cores that the next contender needs:
-    OpenBLAS's for 2^26 clock ticks (20 to 30 ms), GNU OpenMP's for a few milliseconds. `tick` is
-    called after each turn.
+    of them, and before each turn all come to rest. `tick` is called after each turn.
     """
     chunks = {}
     for name, calls in group.calls.items():
-        time.sleep(rest)
+        _settle(rest)
         chunks[name] = [_chunk(call, group.seconds / PIECES) for call in calls]
     found: list[dict[str, Any]] = [
         {**case, "seconds": {name: [] for name in group.calls}} for case in group.cases
     ]
     for _ in range(repeats):
         for name, calls in group.calls.items():
-            time.sleep(rest)
+            _settle(rest)
             for case, call, chunk in zip(found, calls, chunks[name], strict=True):
                 case["seconds"][name].append(_sample(call, chunk, group.seconds))
             tick()
     return found
+
+
+def _settle(rest: float) -> None:
+    """Sleep, `rest` seconds at a time, until two times in a row the process has used no processor.
+
+    A library's threads wait for its next call by spinning, on the cores that the next contender
+    needs: OpenBLAS's for 2^26 clock ticks (20 to 30 ms), GNU OpenMP's for 5 to 10 ms, and both
+    for longer where the cores are shared with other processes.
+    """
+    quiet = 0
+    for _ in range(50):
+        before = time.process_time()
+        time.sleep(rest)
+        quiet = quiet + 1 if time.process_time() - before <= 0.05 * rest else 0
+        if quiet == 2:
+            return
 
 
 def _run(call: Call, count: int) -> float:
