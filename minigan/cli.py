@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .models import choose
-from .terminal import announce_kernels, forget_output, mend_streams
+from .terminal import announce_kernels, usable_streams
 
 # What a user's input can raise: told in one line, with exit status 2.
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
@@ -107,9 +107,9 @@ def _command(
     return parser
 
 
+@usable_streams()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    mend_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
     names = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
@@ -130,14 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nminigan: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `minigan info | head`
-        forget_output()
         return 0
     except USER_ERRORS as error:
         if os.environ.get("MINIGAN_TRACEBACK"):
             raise
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"minigan {options.command}: error: {text}", file=sys.stderr)
-        forget_output()
         return 2
 
 

@@ -6,6 +6,8 @@ import io
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,20 +54,21 @@ def announce_kernels(device: str) -> None:
     get_device(device).on_compile(listener)
 
 
-def mend_streams() -> None:
-    """Paths of any bytes can be printed; closed streams (`>&-`) swallow what they are given."""
+@contextmanager
+def usable_streams() -> Iterator[None]:
+    """Paths of any bytes can be printed; closed streams (`>&-`) swallow what they are given.
+
+    What stdout still holds at the end and cannot be written (nobody reads, or the disk is full) is
+    let go: Python would try again as it exits, and complain.
+    """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
-
-
-def forget_output() -> None:
-    """Let go what stdout still holds, if it cannot be written: nobody reads, or the disk is full.
-
-    Python would try again at exit, and complain.
-    """
     try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

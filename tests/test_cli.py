@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_every_preset_trains_the_nets_it_is_named_after(tmp_path, name):
     *nets, batch = NETS[name]
     for net, widths in zip((trainer.generator, trainer.discriminator), nets, strict=True):
         shapes = [x.shape for x in net.state_dict().values() if x.ndim == 2]
-        assert shapes == list(zip(widths, widths[1:], strict=False))
+        assert shapes == list(pairwise(widths))
         assert (name == "keras-mlp" and net is trainer.discriminator) == ("Dropout" in repr(net))
     config = trainer.config
     assert (config.batch, config.lr_g, config.lr_d, config.beta1) == (batch, 2e-4, 2e-4, 0.5)

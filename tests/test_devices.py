@@ -187,7 +187,7 @@ def test_two_python_threads_where_numba_has_only_its_workqueue() -> None:
     results = []
 
     def many():
-        results.append({work() for _ in range(30)})
+        results.append({work() for _ in range(10)})
 
     workers = [threading.Thread(target=many) for _ in range(2)]
     for worker in workers: worker.start()
@@ -203,7 +203,7 @@ def test_two_python_threads_at_once() -> None:
     from concurrent.futures import ThreadPoolExecutor
     work()
     with ThreadPoolExecutor(2) as pool:
-        print(len({f.result() for f in [pool.submit(work) for _ in range(40)]}))
+        print(len({f.result() for f in [pool.submit(work) for _ in range(8)]}))
     """
     assert _python(WORK + threads) == "1\n"
 

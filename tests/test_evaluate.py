@@ -92,7 +92,7 @@ def test_the_command_prints_each_number_beside_its_floor(run):
 
 def test_the_command_prints_json_that_any_reader_takes(run):
     result = cli("evaluate", run, "--json", "--projections", 16)
-    found = json.loads(result.out, parse_constant=lambda name: pytest.fail(name))
+    found = json.loads(result.out, parse_constant=pytest.fail)
     names = ["sliced_wasserstein", "sliced_wasserstein_floor", "modes", "high_quality"]
     assert list(found) == [*names, "reverse_kl"]
     for value in found.values():

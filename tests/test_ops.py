@@ -120,7 +120,11 @@ def test_devices_agree_on_shape_and_dtype(name: str) -> None:
                     mg.tensor(a, device=device) if callable(m) else a
                     for a, m in zip(drawn, inputs, strict=True)
                 ]
-                results.append(op(*xs, **attributes))
+                y = op(*xs, **attributes)
+                for x in xs:  # else a later update of x would change y, and nobody would know
+                    shared = isinstance(x, mg.Tensor) and np.may_share_memory(x.array, y.array)
+                    assert op.view or not shared, f"{name} gave back its input's memory"
+                results.append(y)
             a, b = results
             assert (a.shape, a.dtype) == (b.shape, b.dtype)
             if op.dtypes[0] in "fx" and a.dtype.kind == "f" and "dtype" not in attributes:
@@ -132,9 +136,9 @@ def test_devices_agree_on_shape_and_dtype(name: str) -> None:
 def test_numpy_numbers_are_numbers(device: str, number: Any) -> None:
     """They stand for their value and leave the tensor's dtype as it is."""
     x = mg.tensor([1.0, 2.0], device=device, requires_grad=True)
-    for y in (x * number, number * x, mg.ops.maximum(x, number)):
+    for y in (x * number, number * x, mg.ops.divide(x, 1 / number)):
         assert y.dtype == np.float32
-        assert np.allclose(y.numpy(), mg.ops.multiply(x, float(number)).numpy()) or y is not None
+        assert np.allclose(y.numpy(), [number, 2 * number], rtol=1e-6)
     (gx,) = mg.grad((x * number).sum(), [x])
     assert gx.dtype == np.float32
 
@@ -167,6 +171,7 @@ def _unreached(run: Callable[[], object], functions: list[Any]) -> list[str]:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it when the tracing starts
     sys.settrace(trace)
     try:
         run()

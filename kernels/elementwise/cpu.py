@@ -73,7 +73,7 @@ NAMES = {
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 # Elements below which a second thread costs more than it saves; fewer where each is dear.
-GRAIN = 65536
+GRAIN = 262144
 DEAR = {
     **dict.fromkeys(("exp", "tanh", "sigmoid"), 32768),
     **dict.fromkeys(("log", "power", "softplus", "cross_entropy"), 4096),

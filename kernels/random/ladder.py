@@ -103,7 +103,7 @@ def measure(count: int = 100_000, rounds: int = 21) -> None:
     """Print nanoseconds per number: medians of rounds in which all take turns."""
     position, seed = np.array([0]), np.array([0])
     numpy = np.random.Generator(np.random.Philox(0))
-    peers = {"uniform": numpy.random, "normal": numpy.standard_normal}
+    peers: dict[str, Any] = {"uniform": numpy.random, "normal": numpy.standard_normal}
     for distribution, rungs in LADDER.items():
         draws = {name: partial(rung, count, position, seed, 0) for name, rung in rungs.items()}
         draws["numpy's Philox"] = partial(peers[distribution], count, dtype=np.float32)

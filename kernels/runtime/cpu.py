@@ -177,15 +177,19 @@ def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
 
     A kernel that takes these compiles once per dtype, not once per dimension and layout.
     """
-    if not x.flags.c_contiguous:
+    if not (x.flags.c_contiguous and x.flags.writeable):  # numba compiles read-only ones anew
         base = x
         while isinstance(base.base, np.ndarray):
             base = base.base
         if base.dtype == x.dtype and base.flags.c_contiguous and base.flags.writeable:
-            offset = x.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+            offset = _address(x) - _address(base)
             return base.reshape(-1), offset // x.itemsize, elements(x)
         x = np.array(x, order="C")  # never so for arrays made by a Device
     return x.reshape(-1), 0, elements(x)
+
+
+def _address(x: np.ndarray) -> int:
+    return x.__array_interface__["data"][0]
 
 
 def elements(x: np.ndarray) -> tuple[int, ...]:
