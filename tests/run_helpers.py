@@ -17,6 +17,7 @@ from minigan.cli import main
 
 # A GAN of a few milliseconds a step.
 RING = ["--data", "ring", "--size", "600", "--log-every", "7", "--sample-every", "1000"]
+GLYPHS = ["--data", "glyphs", "--size", 80, "--batch", 16, "--log-every", 2]
 # The processes of these tests share the machine, and two threads each would wait for each other.
 ENVIRONMENT = {**os.environ, "NUMBA_NUM_THREADS": "1", "CI": "1", "PYTHONUNBUFFERED": ""}
 
@@ -48,6 +49,19 @@ def train(folder, *words):
     result = cli("train", *words, "--out", folder)
     assert (result.status, result.errors) == (0, []), result
     return result
+
+
+def refused(*words):
+    """The one line on stderr of a command that fails, in this process."""
+    return complaint_of(cli(*words), words[0])
+
+
+def complaint_of(result, command):
+    assert result.status == 2, result
+    assert result.out == ""
+    assert len(result.errors) == 1, result.errors
+    assert result.errors[0].startswith(f"minigan {command}: error: ")
+    return result.errors[0]
 
 
 def _fresh_signals():
