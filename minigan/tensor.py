@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .device import Device, current_device, get_device
+from .device import Device, current_device, device_names, get_device
 
 if TYPE_CHECKING:
     from .op import Op
@@ -164,7 +164,7 @@ class Tensor:
 
         `x.to("cpu")`, `x.to(device="cpu")`, `x.to("float64")`, `x.to(dtype=np.float64)`.
         """
-        if device is not None and dtype is None and not _names_device(device):
+        if dtype is None and not isinstance(device, Device) and device not in device_names():
             device, dtype = None, device
         y = self
         if device is not None and get_device(device) is not self.device:
@@ -253,14 +253,14 @@ def check_dtype(dtype: Any) -> np.dtype:
     return found
 
 
-def _names_device(x: Any) -> bool:
-    if isinstance(x, Device):
-        return True
-    try:
-        check_dtype(x)
-    except TypeError:
-        return True
-    return False
+def require_tensors(name: str, *values: Any) -> None:
+    """TypeError, with the op's name, unless all values are tensors."""
+    for i, x in enumerate(values):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"{name}: argument {i} is {type(x).__name__}, not a tensor"
+                " (mg.tensor(values) makes one)"
+            )
 
 
 from . import ops  # noqa: E402  (the shorthands above; ops themselves are made of tensors)

@@ -20,7 +20,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.np.ufunc import parallel
 
 from ...paths import cache_root
 
@@ -88,14 +89,29 @@ class _Cache(FunctionCache):
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         found = super().load_overload(signature, target)
-        if found is None and compile_listener is not None:
-            compile_listener(self._py_func.__name__)
+        if found is None:
+            _tell(self._py_func)
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
         # On a failure the kernel runs all the same, and is compiled again in the next process.
         with contextlib.suppress(OSError):
             super().save_overload(signature, data)
+
+
+class _NoCache(NullCache):
+    """For where no folder can be written: every kernel is about to be compiled."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def load_overload(self, signature: Any, target: Any) -> None:
+        _tell(self._function)
+
+
+def _tell(function: Any) -> None:
+    if compile_listener is not None:
+        compile_listener(function.__name__)
 
 
 def jit(function: Any = None, **options: Any) -> Any:
@@ -107,8 +123,8 @@ def jit(function: Any = None, **options: Any) -> Any:
     if function is None:
         return lambda function: jit(function, **options)
     dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
-    if compiled_folder() is not None and options.get("inline") != "always":
-        dispatcher._cache = _Cache(function)
+    if options.get("inline") != "always":  # those are part of what they are inlined in
+        dispatcher._cache = (_Cache if compiled_folder() else _NoCache)(function)
     return dispatcher
 
 
@@ -125,7 +141,7 @@ def vector_bytes() -> int:
 
 
 _in_forked_child = False
-_owner: int | None = None  # the one Python thread that may launch under the workqueue layer
+_owner: dict[str, int] = {}  # the one Python thread that may launch under the workqueue layer
 
 
 def _forked() -> None:
@@ -139,13 +155,9 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def _layer_is_thread_safe() -> bool:
-    for pool in ("tbbpool", "omppool"):
-        try:
-            __import__(f"numba.np.ufunc.{pool}")
-        except ImportError:
-            continue
-        return True
-    return False
+    """Starts numba's threads, which settles the layer: tbb, omp, or else workqueue."""
+    parallel._launch_threads()
+    return numba.threading_layer() != "workqueue"
 
 
 def threads() -> int:
@@ -155,13 +167,11 @@ def threads() -> int:
     first that asks where numba has only its `workqueue` layer, which aborts when two launch at
     once. numba is never given the chance to find out.
     """
-    global _owner  # noqa: PLW0603
     if _in_forked_child:
         return 1
     if not _layer_is_thread_safe():
-        if _owner is None:
-            _owner = threading.get_ident()
-        if _owner != threading.get_ident():
+        own = threading.get_ident()
+        if _owner.setdefault("launches", own) != own:
             return 1
     return int(numba.get_num_threads())
 

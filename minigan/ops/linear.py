@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, require_tensors
 from .reduce import sum
 from .samples import uniform
 from .shape import reshape, transpose
@@ -19,9 +19,7 @@ def _swap(x: Tensor) -> Tensor:
 
 
 def _check_matmul(a: Any, b: Any) -> None:
-    for i, x in enumerate((a, b)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"matmul: argument {i} is {type(x).__name__}, not a tensor")
+    require_tensors("matmul", a, b)
     fits = a.ndim >= 2 and b.ndim >= 2 and a.shape[-1] == b.shape[-2]
     if fits:
         try:
@@ -86,6 +84,7 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """x @ w + b: x (..., in), w (in, out), b (out,) or None."""
     if b is None:
         return matmul(x, w)
+    require_tensors("dense", x, w, b)
     _check_dense(x, w, b)
     if x.ndim == 2:
         return _dense(x, w, b)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..op import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, require_tensors
 from . import elementwise as ew
 from .samples import spread, uniform
 from .shape import broadcast_to, check_axis, reshape
@@ -73,11 +73,13 @@ _max = Op(
 
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum over some axes, all of them if none is named."""
+    require_tensors("sum", x)
     return _sum(x, axis=_axes("sum", axis, x.shape), keepdims=bool(keepdims))
 
 
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The largest element over some axes; NaN if one is NaN. Ties share the gradient."""
+    require_tensors("max", x)
     axes = _axes("max", axis, x.shape)
     if 0 in (x.shape[i] for i in axes):
         raise ValueError(f"max: shape {x.shape} has no element along axis {axis}")
@@ -86,6 +88,7 @@ def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The mean over some axes, all of them if none is named."""
+    require_tensors("mean", x)
     axes = _axes("mean", axis, x.shape)
     count = math.prod(x.shape[i] for i in axes)
     return ew.divide(_sum(x, axis=axes, keepdims=bool(keepdims)), float(count))
@@ -96,5 +99,6 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
 
     The shift cancels exactly, in the value and in every derivative, so it is held constant.
     """
+    require_tensors("log_softmax", x)
     shifted = ew.subtract(x, max(x, axis=axis, keepdims=True).detach())
     return ew.subtract(shifted, ew.log(sum(ew.exp(shifted), axis=axis, keepdims=True)))

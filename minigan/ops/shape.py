@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, require_tensors
 from .samples import indices, uniform
 
 Shape = tuple[int, ...]
@@ -29,6 +29,7 @@ _reshape: Op = Op(
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """The same elements in C order in another shape; one size may be -1. A view where it can be."""
+    require_tensors("reshape", x)
     sizes = tuple(shape[0]) if len(shape) == 1 and np.iterable(shape[0]) else shape
     known = math.prod(n for n in sizes if n != -1)
     missing = sizes.count(-1)
@@ -51,6 +52,7 @@ _transpose: Op = Op(
 
 def transpose(x: Tensor, *axes: Any) -> Tensor:
     """Axes in another order, reversed if none is given; a view."""
+    require_tensors("transpose", x)
     order = tuple(axes[0]) if len(axes) == 1 and np.iterable(axes[0]) else axes
     order = order or tuple(reversed(range(x.ndim)))
     found = tuple(i + x.ndim if i < 0 else i for i in order)
@@ -71,6 +73,7 @@ _broadcast_to = Op(
 
 def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x repeated along new axes and axes of size 1; a view."""
+    require_tensors("broadcast_to", x)
     try:
         fits = np.broadcast_shapes(x.shape, tuple(shape)) == tuple(shape)
     except ValueError:
@@ -108,6 +111,7 @@ _slice = Op(
 
 def slice(x: Tensor, index: Any) -> Tensor:
     """Basic indexing: integers, slices, None and `...`; a view. For index arrays see `gather`."""
+    require_tensors("slice", x)
     parts = index if isinstance(index, tuple) else (index,)
     for part in parts:
         basic = part is None or part is ... or isinstance(part, (builtins.slice, int, np.integer))
@@ -159,6 +163,7 @@ embed: Op = Op(
 
 def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """x with `widths[axis] = (before, after)` elements of `value` around it on each axis."""
+    require_tensors("pad", x)
     bad = [w for pair in widths for w in pair if w < 0]
     if len(widths) != x.ndim or bad:
         raise ValueError(
@@ -192,6 +197,7 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """The tensors one after the other along `axis`; all other sizes are equal."""
     if not tensors:
         raise ValueError("concatenate: there is no tensor to join")
+    require_tensors("concatenate", *tensors)
     shapes = [x.shape for x in tensors]
     ndim = len(shapes[0])
     where = check_axis("concatenate", axis, shapes[0])
@@ -246,6 +252,7 @@ def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
 
     With `i` of shape (n, 1) and x of shape (rows, d) this takes n rows of a table.
     """
+    require_tensors("gather", x, i)
     where = check_axis("gather", axis, x.shape)
     if i.ndim != x.ndim:
         raise ValueError(f"gather: indices of shape {i.shape} need the {x.ndim} axes of {x.shape}")
@@ -256,6 +263,7 @@ def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
 
 def scatter_add(x: Tensor, i: Tensor, size: int, axis: int = 0) -> Tensor:
     """The adjoint of `gather`: zeros of `size` along `axis`, each x added at the place i says."""
+    require_tensors("scatter_add", x, i)
     where = check_axis("scatter_add", axis, x.shape)
     _check_indices("scatter_add", i, size)
     return _scatter(x, broadcast_to(i, x.shape), axis=where, size=size)
