@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .device import Device, current_device, device_names, get_device
+from .device import Device, current_device, get_device
 
 if TYPE_CHECKING:
     from .op import Op
@@ -164,7 +164,7 @@ class Tensor:
 
         `x.to("cpu")`, `x.to(device="cpu")`, `x.to("float64")`, `x.to(dtype=np.float64)`.
         """
-        if dtype is None and not isinstance(device, Device) and device not in device_names():
+        if dtype is None and device is not None and _is_dtype(device):
             device, dtype = None, device
         y = self
         if device is not None and get_device(device) is not self.device:
@@ -251,6 +251,17 @@ def check_dtype(dtype: Any) -> np.dtype:
     if found is None or found not in DTYPES:  # numpy finds None equal to float64
         raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}")
     return found
+
+
+def _is_dtype(x: Any) -> bool:
+    """True for what `to(x)` takes as a dtype: any that numpy knows, for a clear refusal."""
+    if isinstance(x, Device):
+        return False
+    try:
+        np.dtype(x)
+    except TypeError:
+        return False
+    return True
 
 
 def require_tensors(name: str, *values: Any) -> None:

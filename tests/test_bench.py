@@ -95,6 +95,20 @@ def test_steps_run_on_the_cpu_device_whatever_the_current_one(monkeypatch, witho
     assert set(devices) == {"cpu"}
 
 
+def test_pytorch_is_loaded_before_numba_starts_threads_and_only_for_steps(monkeypatch):
+    order, count_threads = [], bench.thread_count
+
+    def spied(*arguments):
+        order.append("threads")
+        return count_threads(*arguments)
+
+    monkeypatch.setattr(bench, "thread_count", spied)
+    monkeypatch.setattr(bench, "load_pytorch", lambda: order.append("pytorch"))
+    run(["step"])
+    run(["matmul"])
+    assert order == ["pytorch", "threads", "threads"]
+
+
 def test_a_run_leaves_threads_device_and_random_numbers_as_they_were(without_torch):
     before = mg.random.default_generator().state(), numba.get_num_threads(), _blas_threads()
     with mg.use_device("reference") as device:
@@ -118,7 +132,7 @@ def _blas_threads():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_all_contenders_get_the_same_number_of_threads(threads):
     pytorch = load_pytorch()
-    with machine.thread_count(threads) as count:
+    with machine.thread_count(threads, pytorch) as count:
         assert count == numba.get_num_threads() == threads
         assert _blas_threads() in (threads, None)
         if pytorch is not None:

@@ -40,6 +40,9 @@ def run(
 ) -> dict[str, Any]:
     """Measure, print a table for each benchmark, and return machine, plan and all samples.
 
+    To be called in a fresh process, as `minigan bench` is: once minigan has computed something,
+    a PyTorch that is loaded later no longer runs at its own speed (see the code).
+
     Args:
         names: of "matmul" and "step"; none means both.
         repeats: how many rounds.
@@ -59,13 +62,16 @@ def run(
     if json_path is not None and not Path(json_path).absolute().parent.is_dir():
         raise ValueError(f"{json_path}: there is no folder of that name to write to")
     plan, output = plan or Plan(), output or sys.stdout
-    with thread_count(threads) as count, use_device("cpu"), _same_random_numbers():
+    # Before numba starts its threads: PyTorch would find numba's OpenMP library loaded and use that
+    # in place of the one it ships, which makes its default Adam several times slower.
+    pytorch = load_pytorch() if "step" in chosen else None
+    with thread_count(threads, pytorch) as count, use_device("cpu"), _same_random_numbers():
         machine = describe(count)
         print(header(machine), file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
         for name in chosen:
-            peer, pytorch = blas.name(), load_pytorch()
             if name == "matmul":
+                peer = blas.name()
                 result[name] = _measure(name, matmul.groups(plan, peer), repeats, plan)
                 text = matmul.report(result[name], peer)
             else:

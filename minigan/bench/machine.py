@@ -7,10 +7,11 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import Any
 
 from ..info import processor
-from .peers import blas, load_pytorch
+from .peers import blas
 
 PACKAGES = ("numpy", "numba", "torch")
 BUSY = 0.5  # a load average that says that others are at work
@@ -61,8 +62,10 @@ def header(machine: dict[str, Any]) -> str:
 
 
 @contextmanager
-def thread_count(threads: int | None) -> Iterator[int]:
+def thread_count(threads: int | None, pytorch: ModuleType | None = None) -> Iterator[int]:
     """Within: minigan, numpy's BLAS and PyTorch use that many threads; None: minigan's number.
+
+    `pytorch` is what `load_pytorch` gave.
 
     Raises:
         ValueError: not between 1 and the number of threads that numba has started.
@@ -80,7 +83,6 @@ def thread_count(threads: int | None) -> Iterator[int]:
     pools = [(numba.get_num_threads, numba.set_num_threads)]
     if blas.openblas("set_num_threads") is not None:
         pools.append((blas.openblas("get_num_threads"), blas.openblas("set_num_threads")))
-    pytorch = load_pytorch()
     if pytorch is not None:
         pools.append((pytorch.torch.get_num_threads, pytorch.torch.set_num_threads))
     before = [get() for get, _ in pools]
