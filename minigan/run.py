@@ -80,15 +80,22 @@ def resume(folder: Path, steps: int | None = None, progress: bool = False) -> Ru
 
 # ------------------------------------------------------------------------------------ training
 class Run:
-    """A trainer at work in a folder."""
+    """A trainer at work in a folder.
+
+    Raises:
+        RunError: the folder's metrics are not those of the trainer's state, or it cannot be written.
+    """
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         self.folder, self.trainer, self.config = folder, trainer, trainer.config
         self.path = folder / METRICS
-        for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, "samples/step_*"):
-            for half in folder.glob(f"{name}.*.tmp"):  # a process was killed as it wrote
-                half.unlink(missing_ok=True)
-        self.rows = self._cut_metrics(trainer.metrics_lines)
+        try:
+            for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, "samples/step_*"):
+                for half in folder.glob(f"{name}.*.tmp"):  # a process was killed as it wrote
+                    half.unlink(missing_ok=True)
+            self.rows = self._cut_metrics(trainer.metrics_lines)
+        except OSError as error:
+            raise RunError(f"cannot write to {folder}: {error.strerror}") from None
 
     def _cut_metrics(self, lines: int) -> list[dict[str, Any]]:
         """Keep the lines that the checkpoint knows of; later ones will be written again."""
@@ -154,8 +161,8 @@ class Run:
                     clock, since = now, trainer.step_count
                     self._log(metrics, row, speed)
                     bar.set_postfix_str(
-                        f"D {row['loss_d']:.3f}  G {row['loss_g']:.3f}  D is right on"
-                        f" {row['d_real']:.0%} real {row['d_fake']:.0%} fake",
+                        f"D {row['loss_d']:.3f} G {row['loss_g']:.3f}, D right:"
+                        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}",
                         refresh=False,
                     )
                 if last or trainer.step_count % config.sample_every == 0:

@@ -22,14 +22,14 @@ EVERY = 3.0  # seconds between two lines on compilation
 
 
 def training_bar(config: Config, step: int, show: bool) -> tqdm:
-    """One live line on stderr, with the time left; into a file, every ten seconds."""
+    """One live line on stderr, whole in 80 columns; into a file, every ten seconds."""
     from tqdm import tqdm
 
     return tqdm(
         total=config.steps,
         initial=step,
-        desc=f"{Path(config.data).name} {config.model}",
-        unit="step",
+        desc=Path(config.data).name,
+        bar_format="{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
         dynamic_ncols=True,
         mininterval=0.2 if sys.stderr.isatty() else 10,
         disable=not show,

@@ -163,15 +163,19 @@ def test_the_header_says_what_is_missing_and_what_is_busy():
 
 # ----------------------------------------------------------------------------------------- timing
 class Clock:
-    """Time that passes only in calls and in sleep."""
+    """Time that passes only in calls and in sleep, where threads may go on spinning for a while."""
 
-    def __init__(self, monkeypatch):
-        self.now, self.log = 0.0, []
+    def __init__(self, monkeypatch, spinning=0.0):
+        self.now, self.used, self.spinning, self.log = 0.0, 0.0, spinning, []
         monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(timing.time, "process_time", lambda: self.used)
         monkeypatch.setattr(timing.time, "sleep", self.sleep)
 
     def sleep(self, seconds):
         self.now += seconds
+        spun = min(seconds, self.spinning)
+        self.used += spun
+        self.spinning -= spun
         self.log.append("rest")
 
     def call(self, name, *durations):
@@ -190,12 +194,20 @@ def test_contenders_take_turns_with_a_rest_before_each(monkeypatch):
     clock, ticks = Clock(monkeypatch), []
     calls = {"A": [clock.call("A", 0.25)], "B": [clock.call("B", 0.5)]}
     found = measure(Group([{"case": 1}], calls, 10.0), 3, 0.125, lambda: ticks.append(clock.now))
-    assert clock.log == ["rest", "A", "rest", "B"] * 4  # the first time to count calls
+    turns = ["rest", "rest", "A", "rest", "rest", "B"]
+    assert clock.log == turns * 4  # the first time to count calls
     assert len(ticks) == 6
     assert found == [{"case": 1, "seconds": {"A": [0.25] * 3, "B": [0.5] * 3}}]
     assert ratio(found[0], "B", own="A") == Spread(2.0, 2.0, 2.0)
     # A turn of 10 s: 4 (8) calls of 0.25 s are a piece of 1 s; two pieces are not counted.
-    assert np.diff(ticks)[0] == 0.125 + 2 + 10
+    assert np.diff(ticks)[0] == 2 * 0.125 + 2 + 10
+
+
+@pytest.mark.parametrize(("spinning", "rests"), [(0, 2), (0.125, 3), (0.5, 6), (1e9, 50)])
+def test_a_rest_lasts_until_two_sleeps_in_a_row_use_no_processor(monkeypatch, spinning, rests):
+    clock = Clock(monkeypatch, spinning)
+    timing._settle(0.125)
+    assert clock.log == ["rest"] * rests
 
 
 def test_a_sample_forgets_the_one_call_that_was_held_up(monkeypatch):
