@@ -83,7 +83,7 @@ class Run:
     """A trainer at work in a folder.
 
     Raises:
-        RunError: the folder's metrics are not those of the trainer's state, or it cannot be written.
+        RunError: the metrics are not those of the trainer's state, or a file cannot be written.
     """
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
