@@ -44,6 +44,7 @@ class GANLoss:
     """
 
     threshold: ClassVar[float] = 0.0  # a logit above it says "real"
+    unit: ClassVar[str] = "nats"
 
     def __init__(self, smooth: float = 1.0) -> None:
         if not 0.5 < smooth <= 1:
@@ -99,6 +100,7 @@ class LeastSquares(GANLoss):
     """D: ((r - 1)^2 + f^2) / 2; G: (f - 1)^2 / 2 (Mao et al. 2017, equation 9)."""
 
     threshold = 0.5
+    unit = "squared logits"
 
     @property
     def levels(self) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .losses import GANLoss
 from .paths import atomic_write
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -55,7 +56,7 @@ def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
     _write(figure, path)
 
 
-def loss_curves(rows: Sequence[dict[str, Any]], levels: tuple[float, float], path: Path) -> None:
+def loss_curves(rows: Sequence[dict[str, Any]], loss: GANLoss, path: Path) -> None:
     """A PNG of both losses against the step, each with its level at equilibrium as a dashed line.
 
     Thin lines are single batches, thick ones their running mean.
@@ -63,8 +64,8 @@ def loss_curves(rows: Sequence[dict[str, Any]], levels: tuple[float, float], pat
     figure, axes = _figure(7, 4)
     steps = np.array([row["step"] for row in rows])
     for key, level, colour, who in (
-        ("loss_d", levels[0], BLUE, "discriminator"),
-        ("loss_g", levels[1], ORANGE, "generator"),
+        ("loss_d", loss.levels[0], BLUE, "discriminator"),
+        ("loss_g", loss.levels[1], ORANGE, "generator"),
     ):
         values = np.array([row[key] for row in rows])
         width = max(1, len(values) // 40)
@@ -72,7 +73,7 @@ def loss_curves(rows: Sequence[dict[str, Any]], levels: tuple[float, float], pat
         axes.plot(steps, values, color=colour, lw=0.5, alpha=0.35)
         axes.plot(steps, mean, color=colour, lw=1.8, label=f"{who} loss")
         axes.axhline(level, color=colour, lw=1, ls="--", label=f"its equilibrium, {level:.3f}")
-    axes.set(xlabel="step", ylabel="loss (nats or squared logits, per sample)")
+    axes.set(xlabel="step", ylabel=f"loss per sample ({loss.unit})")
     axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     axes.legend(ncols=2, frameon=False, fontsize=9)
     _write(figure, path)

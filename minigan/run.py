@@ -136,8 +136,7 @@ class Run:
                 self.save()  # so that a run can be resumed whenever it is killed
             stopped = self._train(progress)
             if self.rows:
-                levels = self.trainer.loss.levels
-                pictures.loss_curves(self.rows, levels, self.folder / LOSSES)
+                pictures.loss_curves(self.rows, self.trainer.loss, self.folder / LOSSES)
             return stopped
         except DivergedError as error:
             raise DivergedError(f"{error}; {self._last_good()}") from None

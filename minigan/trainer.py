@@ -50,7 +50,8 @@ class Trainer:
     """A GAN in training: data, two nets, two optimizers, a loss, and random streams.
 
     `config` comes back with what it left open filled in (model, latent_size). The default random
-    generator is seeded with the config's seed; all state is in `state()`.
+    generator is seeded with the config's seed, and a step draws from it: train one after the other
+    in a process, not in turns. All state is in `state()`.
 
     Raises:
         ValueError: options that do not fit the data.
