@@ -75,7 +75,7 @@ def loss_curves(rows: Sequence[dict[str, Any]], loss: GANLoss, path: Path) -> No
         axes.axhline(level, color=colour, lw=1, ls="--", label=f"its equilibrium, {level:.3f}")
     axes.set(xlabel="step", ylabel=f"loss per sample ({loss.unit})")
     axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    axes.legend(ncols=2, frameon=False, fontsize=9)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     _write(figure, path)
 
 
