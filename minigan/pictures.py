@@ -1,11 +1,12 @@
-"""The pictures a run leaves: grids of images, scatters of points, the losses' curves.
+"""Pictures: the house style, and what a run leaves: image grids, scatters, the losses' curves.
 
 Matplotlib is imported when a curve is drawn; it takes longer than a few training steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,39 @@ from PIL import Image
 from .losses import GANLoss
 from .paths import atomic_write
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+# Okabe and Ito's colours, told apart by colour-blind readers too; grey is for what stands behind.
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, GREY = "#56B4E9", "#999999"
+
+# Type large enough to be read when the picture is shown at half its size.
+STYLE = {
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "lines.linewidth": 2,
+    "savefig.dpi": 120,
+}
+
+
+@contextmanager
+def figure(path: Path, width: float, height: float) -> Iterator[Any]:
+    """An empty matplotlib Figure of that many inches, in the house style: within, draw on it.
+
+    At the end of the block it is a PNG at `path`. It belongs to no window system.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
+        atomic_write(path, lambda file: drawn.savefig(file, format="png"))
 
 
 def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
@@ -40,28 +72,34 @@ def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
 
     Of more than two dimensions the first two are shown; one is shown as a histogram.
     """
-    figure, axes = _figure(5, 5)
     reach = 1.3 * float(np.abs(real).max()) or 1.0
-    if real.shape[1] == 1:
-        bins = np.linspace(-reach, reach, 61)
-        axes.hist(real[:, 0], bins, color=GREY, label="data")
-        axes.hist(fake[:, 0], bins, color=BLUE, label="generated", alpha=0.6)
-        axes.set(xlabel="x", ylabel="points", title=title)
-    else:
-        axes.scatter(*real[:, :2].T, s=3, c=GREY, label="data", linewidths=0)
-        axes.scatter(*fake[:, :2].T, s=3, c=BLUE, label="generated", linewidths=0, alpha=0.6)
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="x", ylabel="y", title=title)
-        axes.set_aspect("equal")
-    axes.legend(loc="upper right", markerscale=4, frameon=False)
-    _write(figure, path)
+    with figure(path, 5, 5) as drawn:
+        axes = drawn.add_subplot()
+        if real.shape[1] == 1:
+            bins = np.linspace(-reach, reach, 61)
+            axes.hist(real[:, 0], bins, color=GREY, label="data")
+            axes.hist(fake[:, 0], bins, color=BLUE, label="generated", alpha=0.6)
+            axes.set(xlabel="x", ylabel="points", title=title)
+        else:
+            axes.scatter(*real[:, :2].T, s=3, c=GREY, label="data", lw=0)
+            axes.scatter(*fake[:, :2].T, s=3, c=BLUE, label="generated", lw=0, alpha=0.6)
+            limits = (-reach, reach)
+            axes.set(xlim=limits, ylim=limits, xlabel="x", ylabel="y", title=title, aspect="equal")
+        axes.legend(loc="upper right", markerscale=4)
 
 
 def loss_curves(rows: Sequence[dict[str, Any]], loss: GANLoss, path: Path) -> None:
-    """A PNG of both losses against the step, each with its level at equilibrium as a dashed line.
+    """A PNG of both losses against the step (see `draw_losses`)."""
+    with figure(path, 7, 4) as drawn:
+        draw_losses(drawn.add_subplot(), rows, loss)
+        drawn.legend(loc="outside upper center", ncols=2)
+
+
+def draw_losses(axes: Any, rows: Sequence[dict[str, Any]], loss: GANLoss) -> None:
+    """Both losses against the step, each with its level at equilibrium as a dashed line.
 
     Thin lines are single batches, thick ones their running mean.
     """
-    figure, axes = _figure(7, 4)
     steps = np.array([row["step"] for row in rows])
     for key, level, colour, who in (
         ("loss_d", loss.levels[0], BLUE, "discriminator"),
@@ -71,25 +109,7 @@ def loss_curves(rows: Sequence[dict[str, Any]], loss: GANLoss, path: Path) -> No
         width = max(1, len(values) // 40)
         mean = np.convolve(np.pad(values, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
         axes.plot(steps, values, color=colour, lw=0.5, alpha=0.35)
-        axes.plot(steps, mean, color=colour, lw=1.8, label=f"{who} loss")
+        axes.plot(steps, mean, color=colour, label=f"{who} loss")
         axes.axhline(level, color=colour, lw=1, ls="--", label=f"its equilibrium, {level:.3f}")
     axes.set(xlabel="step", ylabel=f"loss per sample ({loss.unit})")
     axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
-    _write(figure, path)
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure that belongs to no window system."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _write(figure: Any, path: Path) -> None:
-    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -1,0 +1,285 @@
+# %% [markdown]
+# # 01 A gradient by finite differences
+#
+# 教程里的每一个梯度都来自框架，没有一个被检验过。这一课教你怎样检验梯度，以及检验本身怎样骗人。
+#
+# The five tutorials take every gradient from a framework, and check none; one of them (001,
+# section 4.2) prints a gradient by hand that lacks a factor and a sign. This lesson shows how to
+# check a gradient with nothing but the function itself, how accurate that can be, and two ways in
+# which a check deceives. Everything else in this project leans on it.
+
+# %%
+import numpy as np
+
+import minigan as mg
+from frame import Lesson, error_of
+from minigan import ops
+from minigan.check import check_gradients, check_op
+from minigan.pictures import BLUE, GREY, ORANGE, PINK
+
+lesson = Lesson("01_finite_differences", "A gradient by finite differences")
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## Two differences
+#
+# The discriminator's loss on a fake of logit x is softplus(x) = log(1 + exp(x)), and its derivative
+# is sigmoid(x). Suppose we did not know that. By Taylor's theorem,
+#
+#     forward:  (f(x + h) - f(x)) / h         = f'(x) + h/2 f''(x) + ...
+#     central:  (f(x + h) - f(x - h)) / (2h)  = f'(x) + h^2/6 f'''(x) + ...
+#
+# so a smaller h is better, and central differences gain two digits for each digit of h.
+
+
+# %%
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def forward(f, x, h):
+    return (f(x + h) - f(x)) / h
+
+
+def central(f, x, h):
+    return (f(x + h) - f(x - h)) / (2 * h)
+
+
+def error_curve(difference, x, steps):
+    """Median over the points x of |difference - derivative|, for each step."""
+    exact = sigmoid(x.astype(np.float64))
+    return np.array(
+        [np.median(abs(difference(softplus, x, x.dtype.type(h)) - exact)) for h in steps]
+    )
+
+
+points = rng.uniform(1, 2, 1001)
+steps = 2.0 ** -np.arange(3, 45)
+errors = {f.__name__: error_curve(f, points, steps) for f in (forward, central)}
+
+# %% [markdown]
+# But f is computed with rounding: each value is off by about u |f|, where u = 2^-53 is half the
+# spacing of float64 around 1. Divided by h, that grows as h shrinks. So the error is a V with two
+# straight arms on log-log paper, of slopes +2 (or +1) and -1. The sum h^2/6 |f'''| + u |f| / h is
+# smallest at
+#
+#     h* = (3 u |f| / |f'''|)^(1/3)
+
+
+# %%
+def slope(errors, largest, smallest):
+    """d log(error) / d log(h) over the steps from `largest` down to `smallest`."""
+    part = (steps <= largest) & (steps >= smallest)
+    return np.polyfit(np.log(steps[part]), np.log(errors[part]), 1)[0]
+
+
+lesson.expect(
+    "central differences, large h: slope of the error",
+    slope(errors["central"], 1e-1, 1e-3),
+    at_least=1.9,
+    at_most=2.1,
+)
+lesson.expect(
+    "forward differences, large h: slope",
+    slope(errors["forward"], 1e-1, 1e-5),
+    at_least=0.9,
+    at_most=1.1,
+)
+lesson.expect(
+    "both, small h: slope",
+    slope(errors["central"] + errors["forward"], 1e-9, 1e-13),
+    at_least=-1.1,
+    at_most=-0.9,
+)
+
+D = sigmoid(points)
+third = D * (1 - D) * (1 - 2 * D)
+u = 2.0**-53
+best_in_theory = np.median((3 * u * softplus(points) / abs(third)) ** (1 / 3))
+best = steps[errors["central"].argmin()]
+lesson.expect("best h / h*", best / best_in_theory, at_least=1 / 3, at_most=3)
+
+# %% [markdown]
+# ## The first deception: float32
+#
+# Training runs in float32, where u = 2^-24: the left arm of its V stands 2^29 times higher. Check a
+# float32 gradient at h = 1e-6, a usual step for float64, and the noise is larger than most bugs: a
+# derivative that is wrong by 0.4 % (say, 255 where 256 belongs) cannot be seen. People then loosen
+# the tolerance until the check passes, and it passes everything. So: **check in float64**. The code
+# is the same for both, only the dtype differs.
+
+# %%
+BUG = 0.004
+for dtype, bounds in (("float64", {"at_most": BUG / 1e4}), ("float32", {"at_least": BUG})):
+    noise = error_curve(central, points.astype(dtype), [1e-6])[0] / np.median(D)
+    lesson.expect(f"relative error in {dtype} at h = 1e-6 (the bug: {BUG})", noise, **bounds)
+errors["float32"] = error_curve(central, points.astype(np.float32), steps)
+
+# %% [markdown]
+# ## Many inputs, many outputs
+#
+# A net has a matrix of derivatives, the Jacobian J. Central differences give it column by column.
+# For two small layers, y = tanh(x A) B, the chain rule gives it too:
+#
+#     J = B' diag(1 - tanh(x A)^2) A'        (' transposes)
+
+
+# %%
+def jacobian(f, x, h=1e-6):
+    """J[i, j] = d f_i / d x_j, two evaluations of f for each input."""
+    columns = [(f(x + h * e) - f(x - h * e)) / (2 * h) for e in np.eye(len(x))]
+    return np.stack(columns, axis=1)
+
+
+x, A, B = rng.normal(size=5), rng.normal(size=(5, 4)), rng.normal(size=(4, 3))
+J = jacobian(lambda x: np.tanh(x @ A) @ B, x)
+by_hand = B.T @ np.diag(1 - np.tanh(x @ A) ** 2) @ A.T
+lesson.expect("two-layer net: |differences - chain rule|", abs(J - by_hand).max(), at_most=1e-8)
+
+# %% [markdown]
+# minigan's `grad` walks backwards: from a cotangent g, one number per output, it finds g J, the
+# vector-Jacobian product (VJP), without ever building J. With g = (0, 1, 0) it is J's second row.
+
+# %%
+with mg.use_device("reference"):
+    t = mg.tensor(x, requires_grad=True)
+    y = ops.tanh(t @ mg.tensor(A)) @ mg.tensor(B)
+    rows = [mg.grad(y, [t], grad_output=mg.tensor(g))[0].numpy() for g in np.eye(3)]
+lesson.expect("the same: |differences - mg.grad|", abs(J - rows).max(), at_most=1e-8)
+
+# %% [markdown]
+# ## One random direction, one random cotangent
+#
+# The tutorials' generator has 535,000 weights and 784 outputs: its Jacobian costs a million forward
+# passes. There is a cheaper test. For any direction v and cotangent g, both sides of
+#
+#     < g, J v >  =  < g J, v >
+#
+# are one number: the left needs two evaluations of f, the right one VJP. If the VJP is wrong, then
+# for random g and v the two differ (with probability one). `mismatch` is the whole checker.
+
+
+# %%
+def mismatch(f, vjp, x, g, v, h=1e-6):
+    """|<g, Jv> - <vjp(g), v>| over the larger of the two."""
+    numeric = ((f(x + h * v) - f(x - h * v)) / (2 * h) * g).sum()
+    exact = (vjp(g) * v).sum()
+    return abs(numeric - exact) / max(abs(numeric), abs(exact))
+
+
+# %% [markdown]
+# ## The second deception: a cotangent of ones
+#
+# Most checkers that one finds differentiate `f(x).sum()`. That is the cotangent g = 1, 1, 1, ...,
+# and it looks the same from all sides. Here is a transposition of three axes, whose VJP is the
+# inverse transposition, and the bug that everybody writes once: the same permutation again. (With
+# two axes it would be right: that is why it survives.)
+
+
+# %%
+def rotate(x):
+    return x.transpose(1, 2, 0)
+
+
+def right_vjp(g):
+    return g.transpose(2, 0, 1)
+
+
+def wrong_vjp(g):
+    return g.transpose(1, 2, 0)
+
+
+cube = rng.normal(size=(4, 4, 4))
+draws = [[rng.normal(size=cube.shape) for _ in "gv"] for _ in range(60)]
+ones = np.ones_like(cube)
+fooled = [mismatch(rotate, wrong_vjp, cube, ones, v) for _, v in draws]
+caught = [mismatch(rotate, wrong_vjp, cube, g, v) for g, v in draws]
+sound = [mismatch(rotate, right_vjp, cube, g, v) for g, v in draws]
+lesson.expect("wrong VJP, cotangent of ones: largest mismatch", max(fooled), at_most=1e-6)
+lesson.expect("wrong VJP, random cotangents: smallest mismatch", min(caught), at_least=1e-3)
+lesson.expect("right VJP, random cotangents: largest mismatch", max(sound), at_most=1e-6)
+
+# %% [markdown]
+# ## The library's checker is this one
+#
+# `mg.check.check_gradients` draws g and v, takes central differences in float64 at h = 1e-6, and
+# asks for |difference| <= 1e-8 + 1e-6 max(...). With our g and v it finds our number (at h = 0.01,
+# where the error is no longer rounding). An op with the wrong VJP is refused. (`Op` is what lesson
+# 02 is about.)
+
+
+# %%
+def net(t):
+    return ops.tanh(t @ mg.tensor(A, device="reference"))
+
+
+def net_vjp(g):
+    return (g * (1 - np.tanh(x @ A) ** 2)) @ A.T
+
+
+theirs = check_gradients(net, [x], order=1, seed=7, eps=0.01, rtol=1, atol=0)[0]
+draw = np.random.default_rng(7)
+g, v = draw.standard_normal(4), draw.standard_normal(5)
+ours = mismatch(lambda x: np.tanh(x @ A), net_vjp, x, g, v, h=0.01)
+lesson.expect("the library's mismatch / ours", theirs / ours, at_least=0.999999, at_most=1.000001)
+
+mg.Op.registry.pop("rotate", None)  # so that this cell can be run twice
+rotate_op = mg.Op("rotate", rotate, vjps=(lambda g, y, x: ops.transpose(g, 1, 2, 0),))
+refused = error_of(lambda: check_gradients(rotate_op, [cube]))
+lesson.expect("the wrong VJP as an op", refused, says="GradientError: f, order 1")
+del mg.Op.registry["rotate"]
+
+# %% [markdown]
+# And now all ops of the library, on all their samples: their gradients, and the gradients of those
+# (a WGAN-GP penalty needs them). The errors are in units of what is allowed, so 1 is the bar.
+
+# %%
+checked = [check_op(op, "reference", order=2) for op in mg.Op.registry.values()]
+worst = max(error for found in checked for error in found.errors)
+failures = [found.failure for found in checked if found.failure]
+print(f"  {len(checked)} ops, {sum(found.samples for found in checked)} samples")
+lesson.expect("all ops, order 1 and 2: worst error / allowed", worst, at_most=1)
+lesson.expect("ops that fail", len(failures), equal=0)
+
+# %% Figure
+with lesson.figure(11, 4.6) as figure:
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    curves = (("forward", ORANGE, "float64, forward"), ("central", BLUE, "float64, central"))
+    for name, colour, label in (*curves, ("float32", PINK, "float32, central")):
+        left.loglog(steps, errors[name], "o-", color=colour, ms=3, lw=1, label=label)
+    theory = steps**2 / 6 * np.median(abs(third)) + u * np.median(softplus(points)) / steps
+    left.loglog(steps, theory, color=GREY, zorder=0, label="theory: $h^2|f'''|/6 + u|f|/h$")
+    left.axvline(best_in_theory, color=GREY, lw=1, ls="--", zorder=0)
+    left.text(best_in_theory * 1.3, 1, f"$h^*$ = {best_in_theory:.0e}", color="#555555")
+    left.set(xlabel="step h", ylabel="median |error| of f'", ylim=(1e-15, 10))
+    left.set_title("Too large a step, and too small a one")
+    left.legend(loc="lower left", fontsize=10)
+
+    ones_only = [(ones, v) for _, v in draws]
+    kinds = ((right_vjp, draws, BLUE, "right VJP"), (wrong_vjp, draws, ORANGE, "wrong VJP"))
+    for vjp, pairs, colour, label in (*kinds, (wrong_vjp, ones_only, PINK, "wrong VJP, g = ones")):
+        numeric = [(rotate(v) * g).sum() for g, v in pairs]
+        exact = [(vjp(g) * v).sum() for g, v in pairs]
+        right.plot(numeric, exact, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
+    right.set(xlabel="< g, J v >, how f changes along v", ylabel="< VJP(g), v >")
+    right.set_title("Ones do not see a permutation")
+    right.legend(loc="lower right", fontsize=10)
+    right.set(ylim=(-35, 22))
+
+lesson.finish()
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Add the five-point formula (-f(x+2h) + 8 f(x+h) - 8 f(x-h) + f(x-2h)) / (12 h). What are the
+#    slopes of its V, and how many times smaller is its smallest error than that of central
+#    differences?
+# 2. A VJP of softmax that forgets its second term returns g y instead of (g - <g, y>) y. Does a
+#    cotangent of ones find it? Does a random one? Why is the first answer not what the story above
+#    would make you expect?
+# 3. For complex-analytic f, Im f(x + ih) / h has no subtraction and so no left arm. How small an h
+#    can you take, and what error do you get for softplus at h = 1e-100?

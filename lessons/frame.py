@@ -1,0 +1,163 @@
+"""What all lessons share: an expected value beside a measured one, figures, and two options.
+
+    lesson = Lesson("01_finite_differences", "A gradient by finite differences")
+    lesson.expect("slope of the error", slope, at_least=1.9, at_most=2.1)
+    with lesson.figure(8, 4) as figure: ...
+    lesson.finish()
+
+A lesson is a script of percent cells, so it runs in a notebook too; there, pictures are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from minigan import pictures
+from minigan.paths import atomic_write
+from minigan.terminal import announce_kernels
+
+IN_NOTEBOOK = "ipykernel" in sys.modules
+
+
+class Lesson:
+    """Prints what a lesson expects beside what it measures, and keeps both.
+
+    `fast` is True where the reader asked for `--fast`: the same story with less work.
+    """
+
+    def __init__(self, name: str, title: str) -> None:
+        parser = argparse.ArgumentParser(prog=f"{name}.py", description=title)
+        parser.add_argument("--fast", action="store_true", help="less work: at most ten seconds")
+        parser.add_argument(
+            "--out",
+            type=Path,
+            default=Path("runs", "lessons"),
+            metavar="FOLDER",
+            help="where the figure and the numbers (a .json) go; default: %(default)s",
+        )
+        options = parser.parse_args([] if IN_NOTEBOOK else None)
+        self.name, self.title, self.fast, self.out = name, title, options.fast, options.out
+        self.results: list[dict[str, Any]] = []
+        self.started = time.monotonic()
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--out {self.out}: {error.strerror}")
+        announce_kernels("cpu")
+        print(f"{name[:2]} {title}\n")
+
+    # ------------------------------------------------------------------------------ numbers
+    def expect(
+        self,
+        what: str,
+        measured: Any,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        equal: Any = None,
+        says: str | None = None,
+    ) -> None:
+        """Print `what`, what was expected and what was measured, with PASS or FAIL; NaN fails.
+
+        Args:
+            at_least, at_most: bounds of a number, one or both.
+            equal: a value to be equal to.
+            says: words that a text holds.
+        """
+        if says is not None:
+            print(f"  > {measured}")
+            passed, found, expected = says in measured, "as above", f"says {says!r}"
+        elif equal is not None:
+            passed, found, expected = bool(measured == equal), _text(measured), _text(equal)
+        else:
+            low = -np.inf if at_least is None else at_least
+            high = np.inf if at_most is None else at_most
+            passed, found = bool(low <= measured <= high), _text(measured)
+            expected = _range(at_least, at_most)
+        if not self.results:
+            print(f"  {'':4}  {'measured':>12}  {'expected':<18}")
+        print(f"  {'PASS' if passed else 'FAIL'}  {found:>12}  {expected:<18}  {what}")
+        result = {"what": what, "expected": expected, "measured": _text(measured)}
+        self.results.append({**result, "passed": passed})
+
+    def finish(self) -> None:
+        """Write the numbers beside the figure and say how it went; exit with 1 on a FAIL."""
+        record = {"lesson": self.title, "fast": self.fast, "results": self.results}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        path = self.out / f"{self.name}.json"
+        atomic_write(path, lambda file: file.write(text.encode()))
+        failed = [r["what"] for r in self.results if not r["passed"]]
+        passed, seconds = len(self.results) - len(failed), time.monotonic() - self.started
+        print(f"numbers: {path}")
+        print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} seconds")
+        if failed:
+            sys.exit("FAILED: " + "; ".join(failed))
+
+    # ------------------------------------------------------------------------------- looks
+    @contextmanager
+    def figure(self, width: float, height: float) -> Iterator[Any]:
+        """An empty matplotlib Figure, width x height inches, in the house style, to draw on."""
+        path = self.out / f"{self.name}.png"
+        with pictures.figure(path, width, height) as figure:
+            yield figure
+        self._show("figure", path)
+
+    def film(self, frames: list[np.ndarray], seconds: float) -> None:
+        """An endless GIF of RGB frames (height, width, 3), uint8; the last one stays a while."""
+        path = self.out / f"{self.name}.gif"
+        first, *rest = [Image.fromarray(frame).quantize(32) for frame in frames]
+        each = int(1000 * seconds / len(frames))
+        times = [each] * len(rest) + [1500]
+        options = {"append_images": rest, "save_all": True, "duration": times, "loop": 0}
+        atomic_write(path, lambda file: first.save(file, format="GIF", **options))
+        self._show("film", path)
+
+    def _show(self, what: str, path: Path) -> None:
+        print(f"{what}: {path}")
+        if IN_NOTEBOOK:
+            from IPython.display import Image as Picture
+            from IPython.display import display
+
+            display(Picture(filename=str(path)))
+
+    def progress(self, steps: Iterable[Any], what: str) -> Iterable[Any]:
+        """`steps`, with a live line on stderr if they take longer than a second."""
+        return tqdm(
+            steps,
+            desc=what,
+            bar_format="{desc} {n_fmt}/{total_fmt} {bar} {remaining} left",
+            dynamic_ncols=True,
+            leave=False,
+            delay=1,
+            mininterval=0.2 if sys.stderr.isatty() else 10,
+        )
+
+
+def error_of(function: Any) -> str:
+    """What `function()` complains of: the exception's name and text, or "no error"."""
+    try:
+        function()
+    except (ValueError, TypeError, AssertionError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _range(at_least: float | None, at_most: float | None) -> str:
+    if at_least is None:
+        return f"at most {at_most:.3g}"
+    return f"at least {at_least:.3g}" if at_most is None else f"{at_least:.3g} to {at_most:.3g}"
