@@ -1,0 +1,145 @@
+"""Every lesson: it runs, its numbers hold, its picture is there, and it is built as a lesson is."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from lesson_helpers import LESSONS, NAMES, assert_fails, cells, fast_run, run_cells, source
+from PIL import Image
+
+ALL = pytest.mark.parametrize("name", NAMES)
+CORE = 150  # lines of code, without the figure's
+
+LESSON = """# %%
+from frame import Lesson
+
+lesson = Lesson("99_made_up", "A lesson that was made up")
+
+# %%
+lesson.expect("two and two", 2 + 2, equal=4)
+lesson.expect("a number", 0.5, at_least=0.4, at_most=0.6)
+
+# %%
+lesson.finish()
+"""
+
+
+@ALL
+def test_it_runs_and_all_is_as_expected(name):
+    run = fast_run(name)
+    assert run["fast"]
+    assert run["results"]
+    assert all(result["passed"] for result in run["results"])
+    assert run["output"].count("PASS") == len(run["results"])
+    assert "FAIL" not in run["output"]
+    assert "Warning" not in run["errors"]
+
+
+@ALL
+def test_every_expectation_has_words_of_its_own(name):
+    whats = [result["what"] for result in fast_run(name)["results"]]
+    assert len(set(whats)) == len(whats)
+
+
+@ALL
+def test_its_picture_shows_something(name):
+    picture = Image.open(io.BytesIO(fast_run(name)["files"][f"{name}.png"])).convert("RGB")
+    assert min(picture.size) >= 400
+    assert picture.width <= 1600
+    assert np.asarray(picture).std() > 10
+
+
+@ALL
+def test_it_is_built_as_a_lesson_is(name):
+    kinds, bodies = zip(*cells(source(name)), strict=True)
+    assert bodies[0].lstrip().startswith(f"# # {name[:2]} ")
+    assert re.search(r"[\u4e00-\u9fff]", bodies[0]), "a line of Chinese in the opening"
+    assert kinds[-1] == "[markdown]"
+    assert re.findall(r"^# (\d)\. ", bodies[-1], re.M) == ["1", "2", "3"]
+    assert kinds.count("Figure") == 1
+    for kind, body in zip(kinds, bodies, strict=True):
+        if kind == "[markdown]":
+            assert all(line.startswith("#") for line in body.strip().splitlines())
+    code = [body for kind, body in zip(kinds, bodies, strict=True) if kind == ""]
+    lines = [line for line in "\n".join(code).splitlines() if line.strip(" #")]
+    assert len(lines) <= CORE, len(lines)
+
+
+@ALL
+def test_the_gallery_shows_it(name):
+    gallery = (LESSONS / "README.md").read_text()
+    assert f"({name}.py)" in gallery
+    assert f"figures/{name}.png" in gallery
+
+
+def test_the_gallery_links_to_what_exists():
+    gallery = (LESSONS / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#:]+)\)", gallery) + re.findall(r'(?:src|href)="([^"]+)"', gallery)
+    assert links
+    for link in links:
+        assert (LESSONS / link).is_file(), link
+
+
+# ---------------------------------------------------------------------------------- the frame
+def _script(tmp_path, text, *options):
+    path = tmp_path / "99_made_up.py"
+    path.write_text(f"# %%\nimport sys\nsys.path[:0] = [{str(LESSONS)!r}]\n{text}")
+    command = [sys.executable, str(path), "--out", str(tmp_path / "out"), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_failure_is_told_and_is_the_exit_status(tmp_path):
+    good = _script(tmp_path, LESSON)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert "2 of 2 as expected" in good.stdout
+    bad = _script(tmp_path, LESSON.replace("2 + 2", "2 + 3"))
+    assert bad.returncode == 1
+    assert "FAILED: two and two" in bad.stderr
+    assert "1 of 2 as expected" in bad.stdout
+    numbers = json.loads((tmp_path / "out" / "99_made_up.json").read_text())
+    assert [result["passed"] for result in numbers["results"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("measured", "bounds", "passes"),
+    [
+        (float("nan"), {"at_most": 1}, False),
+        (float("nan"), {"at_least": 1}, False),
+        (1.0, {"at_most": 1}, True),
+        (1.01, {"at_most": 1}, False),
+        (0.99, {"at_least": 1}, False),
+        (2, {"at_least": 1, "at_most": 3}, True),
+        (4, {"at_least": 1, "at_most": 3}, False),
+        ("ab", {"equal": "ab"}, True),
+        (True, {"equal": False}, False),
+        (0, {"equal": 0}, True),
+        (1, {"equal": 0}, False),
+        ("a stale graph", {"says": "stale"}, True),
+        ("no error", {"says": "stale"}, False),
+    ],
+)
+def test_what_passes(tmp_path, measured, bounds, passes):
+    lesson = run_cells(LESSON, "99_made_up", tmp_path, until="two and two")["lesson"]
+    lesson.expect("measured", measured, **bounds)
+    assert lesson.results[-1]["passed"] is passes
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "out").write_text("a file is in the way")
+    done = _script(tmp_path, LESSON)
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plant_that_changes_nothing_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr("lesson_helpers.source", lambda name: LESSON)
+    assert_fails("99_made_up", "two and two", "2 + 2", "2 + 3", tmp_path)
+    with pytest.raises(AssertionError, match="passes with"):
+        assert_fails("99_made_up", "two and two", "2 + 2", "3 + 1", tmp_path)
+    with pytest.raises(AssertionError, match="stands 0 times"):
+        assert_fails("99_made_up", "two and two", "2 + 4", "3 + 1", tmp_path)
