@@ -1,0 +1,371 @@
+# %% [markdown]
+# # 02 Autograd, grown to the library's own
+#
+# 教程 001 的第二次反向传播会报错，教程 000 的生成器永远得不到梯度。这一课亲手造自动微分，看清原因。
+#
+# In tutorial 001 the second `backward()` crashes; the remedy that everybody finds,
+# `retain_graph=True`, makes it run and trains another game. In tutorial 000 the generator never
+# gets a gradient at all. Neither can be understood while `backward()` is magic. So we build it:
+# first for numbers, then for arrays, then so that gradients have gradients. In the end it is
+# minigan's own, and both mistakes are errors that say what to do.
+
+# %%
+from types import SimpleNamespace
+
+import numpy as np
+
+import minigan as mg
+from frame import Lesson, error_of
+from minigan import nn
+from minigan.pictures import BLUE, GREY, ORANGE
+
+lesson = Lesson("02_autograd", "Autograd, grown to the library's own")
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## Numbers that remember
+#
+# Each number keeps what it was made of, and the derivative with respect to each part. The chain
+# rule then says: walk backwards, and hand every part its share of the derivative. One thing
+# matters, the order. A number that is used twice must have collected both shares before it passes
+# them on. So we list the numbers such that parts come before what is made of them (a topological
+# order), and walk that list from its end.
+
+
+# %%
+class Number:
+    def __init__(self, value, parts=()):
+        self.value, self.parts, self.derivative = value, parts, 0.0
+
+    def __add__(self, other):
+        return Number(self.value + other.value, [(self, 1.0), (other, 1.0)])
+
+    def __mul__(self, other):
+        return Number(self.value * other.value, [(self, other.value), (other, self.value)])
+
+
+def topological(t, parts):
+    """All that t is made of, parts first; parts(t) gives pairs, a part and its derivative."""
+    order, seen = [], set()
+
+    def visit(t):
+        if id(t) not in seen:
+            seen.add(id(t))
+            for part, _ in parts(t):
+                visit(part)
+            order.append(t)
+
+    visit(t)
+    return order
+
+
+def backward(y):
+    y.derivative = 1.0
+    for t in reversed(topological(y, lambda t: t.parts)):
+        for part, slope in t.parts:
+            part.derivative += slope * t.derivative
+
+
+x = Number(3.0)
+square = x * x
+backward(square * square + square)  # x^4 + x^2, and `square` is used three times
+lesson.expect("d(x^4 + x^2)/dx at x = 3, 4 x^3 + 2 x", x.derivative, equal=114.0)
+
+# %% [markdown]
+# ## Arrays, and the adjoint of broadcasting
+#
+# For arrays the "derivative with respect to a part" would be a Jacobian. Nobody builds it: an op
+# knows its vector-Jacobian product (VJP), the function g -> g J of lesson 01. Most VJPs are one
+# line. The one that is forgotten is that of broadcasting. When a bias (3,) is added to a batch (4,
+# 3), it is read four times, so its cotangent is the *sum* of four. Broadcasting and summing are
+# each other's adjoint: < broadcast(b), g > = < b, sum(g) > for all b and g.
+
+
+# %%
+def sum_to_shape(g, shape):
+    """What reverses broadcasting from `shape`: sums over the axes that it added or stretched."""
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    stretched = [i for i, n in enumerate(shape) if n == 1]
+    return g.sum(axis=tuple(stretched), keepdims=True)
+
+
+gaps = []
+for shape in ((3,), (4, 1), (1, 1), ()):
+    b, g = rng.normal(size=shape), rng.normal(size=(4, 3))
+    gaps.append(abs(np.vdot(np.broadcast_to(b, (4, 3)), g) - np.vdot(b, sum_to_shape(g, shape))))
+lesson.expect("broadcasting: |<broadcast(b), g> - <b, sum(g)>|", max(gaps), at_most=1e-14)
+
+# %% [markdown]
+# ## The engine
+#
+# Now the whole engine. A `Tensor` is an array and how it was made; an `Op` is a numpy function and
+# one VJP per input. The decision that counts: **a VJP is written in ops, not in arrays.** Then a
+# gradient is a Tensor with a history like any other, and can be differentiated again.
+#
+# There is no `.grad` to fill and to clear. `grad(output, inputs)` returns what it was asked for,
+# and walks only tensors that lead from the inputs to the output.
+
+
+# %%
+class Tensor:
+    def __init__(self, array, op=None, inputs=()):
+        self.array, self.op, self.inputs = np.asarray(array, float), op, inputs
+
+
+class Op:
+    def __init__(self, meaning, *vjps):
+        self.meaning, self.vjps = meaning, vjps
+
+    def __call__(self, *inputs):
+        return Tensor(self.meaning(*[x.array for x in inputs]), self, inputs)
+
+
+def parts(t):
+    """(input, VJP) for the inputs of t that a gradient flows to."""
+    pairs = zip(t.inputs, t.op.vjps, strict=True) if t.op else ()
+    return [(x, vjp) for x, vjp in pairs if vjp and isinstance(x, Tensor | mg.Tensor)]
+
+
+def leading(output, inputs):
+    """The ids of all tensors on a path from one of the inputs to the output."""
+    found = {id(x) for x in inputs}
+    for t in topological(output, parts):
+        if any(id(x) in found for x, _ in parts(t)):
+            found.add(id(t))
+    return found
+
+
+def grad(output, inputs):
+    path = leading(output, inputs)
+    cotangents = {id(output): Tensor(np.ones_like(output.array))}
+    for t in reversed(topological(output, parts)):
+        for x, vjp in parts(t):
+            if id(x) in path:
+                gx = vjp(cotangents[id(t)], t, *t.inputs)
+                before = cotangents.get(id(x))
+                cotangents[id(x)] = gx if before is None else add(before, gx)
+    return [cotangents[id(x)] for x in inputs]
+
+
+# %% [markdown]
+# Ten ops, each one line: its meaning, then its VJPs, called with the cotangent g, the result y and
+# the inputs. Look at the first two: each is the other's VJP. (`like` only gives its shape, so it
+# has no gradient.)
+
+# %%
+spread = Op(
+    lambda x, like: np.broadcast_to(x, like.shape), lambda g, y, x, like: sum_to(g, x), None
+)
+sum_to = Op(lambda x, like: sum_to_shape(x, like.shape), lambda g, y, x, like: spread(g, x), None)
+add = Op(np.add, lambda g, y, a, b: sum_to(g, a), lambda g, y, a, b: sum_to(g, b))
+negative = Op(np.negative, lambda g, y, x: negative(g))
+multiply = Op(
+    np.multiply,
+    lambda g, y, a, b: sum_to(multiply(g, b), a),
+    lambda g, y, a, b: sum_to(multiply(g, a), b),
+)
+turn = Op(np.transpose, lambda g, y, x: turn(g))
+matmul = Op(np.matmul, lambda g, y, a, b: matmul(g, turn(b)), lambda g, y, a, b: matmul(turn(a), g))
+one = Tensor(1.0)
+tanh = Op(np.tanh, lambda g, y, x: multiply(g, add(one, negative(multiply(y, y)))))
+sigmoid = Op(
+    lambda x: 1 / (1 + np.exp(-x)),
+    lambda g, y, x: multiply(g, multiply(y, add(one, negative(y)))),
+)
+softplus = Op(lambda x: np.logaddexp(0, x), lambda g, y, x: multiply(g, sigmoid(x)))
+
+# %% [markdown]
+# A small GAN's generator loss, -log D(G(z)) summed over the batch, written so that any engine with
+# these ops can run it. Lesson 01's check, a random direction v, at order 1: `grad` against
+# differences of the loss. At order 2: the gradient of < grad(loss), v > against differences of
+# `grad`. No line of the engine knows of second derivatives; they come for free.
+
+
+# %%
+def generator_loss(ops, z, A, a, B, b):
+    fake = ops.tanh(ops.add(ops.matmul(z, A), a))
+    logits = ops.add(ops.matmul(ops.tanh(fake), B), b)
+    return ops.sum(ops.softplus(ops.negative(logits)))
+
+
+ours = SimpleNamespace(add=add, negative=negative, matmul=matmul, tanh=tanh, softplus=softplus)
+ours.sum = lambda x: sum_to(x, Tensor(0.0))
+arrays = [rng.normal(size=shape) for shape in ((4, 2), (2, 3), (3,), (3, 1), (1,))]
+v = [rng.normal(size=a.shape) for a in arrays]
+
+
+def directional(arrays):
+    """The loss, and < its gradient, v > as a tensor, with the inputs it was made from."""
+    inputs = [Tensor(a) for a in arrays]
+    loss = generator_loss(ours, *inputs)
+    gs = grad(loss, inputs)
+    total = Tensor(0.0)
+    for g, w in zip(gs, v, strict=True):
+        total = add(total, ours.sum(multiply(g, Tensor(w))))
+    return loss, total, inputs
+
+
+def central(which, h=1e-5):
+    """The derivative of directional(...)[which] along v, by differences."""
+    moved = [[a + s * h * w for a, w in zip(arrays, v, strict=True)] for s in (1, -1)]
+    up, down = (directional(arrays)[which].array for arrays in moved)
+    return (up - down) / (2 * h)
+
+
+loss, slope, inputs = directional(arrays)
+curvature = sum((g.array * w).sum() for g, w in zip(grad(slope, inputs), v, strict=True))
+lesson.expect("order 1: |differences / grad - 1|", abs(central(0) / slope.array - 1), at_most=1e-6)
+lesson.expect("order 2: |differences / grad^2 - 1|", abs(central(1) / curvature - 1), at_most=1e-6)
+
+# %% [markdown]
+# ## The library's is the same thing
+#
+# minigan's `Op`, `Tensor` and `grad` are these, with more ops, devices, and better manners: it
+# checks shapes and dtypes, drops cotangents early, and walks without recursion. It computes the
+# same numbers; and since its tensors too have `inputs`, our own `leading` can walk its graphs.
+
+# %%
+with mg.use_device("reference"):
+    theirs = [mg.tensor(a, requires_grad=True) for a in arrays]
+    gradients = mg.grad(generator_loss(mg.ops, *theirs), theirs)
+gaps = [abs(g.array - h.numpy()).max() for g, h in zip(grad(loss, inputs), gradients, strict=True)]
+lesson.expect("largest difference to mg.grad", max(gaps), at_most=1e-15)
+
+# %% [markdown]
+# ## Tutorial 000: a generator that never trains
+#
+# The Keras tutorial makes its fakes *before* it opens the gradient tape (section 5.2). Nothing
+# leads from the generator's weights to the loss: the tape has None for each of them, and the
+# optimizer nothing to apply. Here the same program (fakes made where nothing is recorded) is
+# refused by name: a parameter that the loss does not depend on is nearly always a mistake.
+
+# %%
+mg.manual_seed(0)
+G = nn.Sequential(nn.Dense(2, 3), nn.Tanh(), nn.Dense(3, 2))
+D = nn.Sequential(nn.Dense(2, 3), nn.LeakyReLU(0.2), nn.Dense(3, 1))
+optimizer_d = mg.optim.Adam(D.parameters(), 1e-3)
+game = mg.losses.NonSaturating()
+z, real = mg.random.normal((4, 2)), mg.random.normal((4, 2), stream="data")
+
+with mg.no_grad():
+    fake = G(z)
+never = error_of(lambda: mg.grad(game.generator(D(fake)), G.parameters()))
+lesson.expect("fakes made outside", never, says="the output does not depend on input 0")
+
+# %% [markdown]
+# ## Tutorial 001: a stale graph
+#
+# The PyTorch tutorial computes both losses from one forward pass and calls `backward()` on both.
+# The first call frees the graph, the second crashes. With `retain_graph=True` it runs, and is
+# worse: both losses pour their gradients into the weights of *both* nets, because `backward()`
+# fills every `.grad` it can reach. Here nothing is filled that was not asked for. What remains of
+# the mistake is to step one player and then to differentiate through the weights that it no longer
+# has. A tensor counts the changes to its memory (its `version`), so this is noticed.
+
+# %%
+fake = G(z)
+loss_d = game.discriminator(D(real), D(fake.detach()))
+loss_g = game.generator(D(fake))
+optimizer_d.step(mg.grad(loss_d, D.parameters()))
+stale = error_of(lambda: mg.grad(loss_g, G.parameters()))
+lesson.expect("both losses from one pass", stale, says="the graph is stale")
+
+# %% [markdown]
+# The remedy is what the message says: ask the *new* discriminator.
+
+# %%
+loss_g = game.generator(D(fake))
+lesson.expect("D asked again", error_of(lambda: mg.grad(loss_g, G.parameters())), says="no error")
+
+# %% [markdown]
+# ## What grad walks
+#
+# The figure is drawn from the two losses' own graphs. Orange is the walk of `grad(loss_d,
+# D.parameters())`; it ends at the detached fakes. Blue is the walk of `grad(loss_g,
+# G.parameters())`; it passes through D, and leaves D's weights alone. Nothing has to be frozen.
+
+# %%
+loss_d = game.discriminator(D(real), D(fake.detach()))
+owner = {id(p): who for who, net in (("G", G), ("D", D)) for p in net.parameters()}
+
+
+def walk_ends(loss, net):
+    """Whose parameters grad(loss, net.parameters()) arrives at, and how many."""
+    path = leading(loss, net.parameters())
+    leaves = [owner[id(t)] for t in topological(loss, parts) if not t.op and id(t) in path]
+    return ", ".join(f"{leaves.count(who)} of {who}" for who in sorted(set(leaves)))
+
+
+lesson.expect("parameters that the orange walk arrives at", walk_ends(loss_d, D), equal="4 of D")
+lesson.expect("parameters that the blue walk arrives at", walk_ends(loss_g, G), equal="4 of G")
+
+
+# %% Figure
+def chain(t):
+    """From t back to the data or the noise, always by the first input; then turned round."""
+    found = [t]
+    while t.op:
+        t = t.inputs[0]
+        found.append(t)
+    return found[::-1]
+
+
+LANES = {"real": 2.3, "detached": 0.8, "fake": -0.8}
+place, label = {}, {}
+ends = (("real", loss_d.inputs[0], 3), ("detached", loss_d.inputs[1], 3), ("fake", loss_g, 0))
+for lane, end, start in ends:
+    for i, t in enumerate(chain(end)):
+        place[id(t)], label[id(t)] = (start + i, LANES[lane]), t.op.name if t.op else lane
+label[id(z)], label[id(loss_d)], label[id(loss_g)] = "z", "loss_d = add", "loss_g = divide"
+place[id(loss_d)], place[id(loss_g)] = (11.2, 1.55), (10.4, LANES["fake"])
+for net, first, y in ((G, 1, -1.7), (D, 4, 1.55)):
+    for i, (name, p) in enumerate(net.named_parameters()):
+        place[id(p)] = (first + i // 2 * 2 + (i % 2 - 0.5) * 0.5, y)
+        label[id(p)] = f"{'Wb'[i % 2]}$_{name[0]}$"
+
+with lesson.figure(13, 5.2) as figure:
+    axes = figure.add_subplot()
+
+    def edge(start, end, colour, walked, bend=0.0):
+        look = {"color": colour if walked else GREY, "lw": 2.2 if walked else 1}
+        look |= {"arrowstyle": "-", "connectionstyle": f"arc3,rad={bend}"}
+        axes.annotate("", end, start, arrowprops=look, zorder=2 if walked else 1)
+
+    for loss, net, colour in ((loss_d, D, ORANGE), (loss_g, G, BLUE)):
+        path = leading(loss, net.parameters())
+        for t in topological(loss, parts):
+            for x, _ in parts(t):
+                start, end = place[id(t)], place[id(x)]
+                far = id(x) in owner and abs(start[1] - end[1]) > 2
+                edge(start, end, colour, id(t) in path and id(x) in path, -0.3 * far)
+    edge((3, LANES["fake"]), (3, LANES["detached"]), GREY, False)
+    axes.text(2.9, 0, "detach()", color="#555555", fontsize=11, ha="right")
+    axes.axvspan(3.45, 6.5, color="#f3f3f3", lw=0, zorder=0)
+    axes.axvspan(0.5, 3.4, ymax=0.33, color="#f3f3f3", lw=0, zorder=0)
+    axes.text(5, 2.62, "discriminator", ha="center")
+    axes.text(2, -0.42, "generator", ha="center", va="top")
+    for key, (x, y) in place.items():
+        colour = {"G": BLUE, "D": ORANGE}.get(owner.get(key), "black")
+        box = {"boxstyle": "square" if key in owner else "round", "fc": "white", "ec": colour}
+        axes.text(x, y, label[key], ha="center", va="center", fontsize=11, bbox=box, zorder=3)
+    axes.text(-0.4, 2.3, "grad(loss_d, D.parameters())", color=ORANGE)
+    axes.text(-0.4, 1.95, "grad(loss_g, G.parameters())", color=BLUE)
+    axes.text(-0.4, 1.6, "computed, not walked", color="#777777")
+    axes.set(xlim=(-0.5, 12.2), ylim=(-2.1, 2.8))
+    axes.set_title("One step of a small GAN, and what each player's gradient walks")
+    axes.set_axis_off()
+
+lesson.finish()
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Add `relu` to the ten ops. Its VJP needs the op "1 where x > 0", which has no gradient. What
+#    is the second derivative of sum(relu(x)^2) at x = (-1, 2), by `grad` of `grad`?
+# 2. In `backward`, replace the topological order by "first come, first served": a queue, in which
+#    each number passes on what it has when its turn comes, once. What is the derivative of
+#    `square + square * square` then? And of `square * square + square`? For which expressions is it
+#    right however they are written?
+# 3. With `retain_graph=True`, tutorial 001's discriminator is trained on -log D(x) - log(1 - D(y))
+#    - log D(y), x real and y fake. For densities p and q, which D is best at a point? What does it
+#    say where p = q, and what where p = 0?

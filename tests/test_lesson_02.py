@@ -1,0 +1,113 @@
+"""Lesson 02: a planted change for each of its expectations, and the answers to its exercises."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from lesson_helpers import assert_fails, fast_run, run_cells, source
+
+NAME = "02_autograd"
+# For each expectation: source text that stands there once, and what to put in its place.
+PLANTS = {
+    "d(x^4 + x^2)/dx at x = 3, 4 x^3 + 2 x": (
+        "part.derivative += slope",
+        "part.derivative = slope",
+    ),
+    "broadcasting: |<broadcast(b), g> - <b, sum(g)>|": (
+        "g = g.sum(axis=tuple(range(",
+        "g = g.mean(axis=tuple(range(",
+    ),
+    "order 1: |differences / grad - 1|": (
+        "add(one, negative(multiply(y, y)))",
+        "add(one, multiply(y, y))",
+    ),
+    "order 2: |differences / grad^2 - 1|": (  # right at order 1: an array without a history
+        "add(one, negative(multiply(y, y)))",
+        "Tensor(1 - y.array**2)",
+    ),
+    "largest difference to mg.grad": (
+        "sum_to(x, Tensor(0.0))",
+        "sum_to(multiply(x, Tensor(1 + 1e-12)), Tensor(0.0))",
+    ),
+    "fakes made outside": ("with mg.no_grad():\n    fake", "if True:\n    fake"),
+    "both losses from one pass": (
+        "optimizer_d.step(mg.grad(loss_d, D.parameters()))",
+        "mg.grad(loss_d, D.parameters())",
+    ),
+    "D asked again": (
+        'loss_g = game.generator(D(fake))\nlesson.expect("D',
+        'lesson.expect("D',
+    ),
+    "parameters that the orange walk arrives at": (
+        "loss_d = game.discriminator(D(real), D(fake.detach()))\nowner",
+        "loss_d = game.discriminator(D(real).detach(), D(fake).detach())\nowner",
+    ),
+    "parameters that the blue walk arrives at": (
+        'D(fake))\nlesson.expect("D',
+        'D(fake.detach()))\nlesson.expect("D',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLANTS)
+def test_a_planted_change_turns_it_to_fail(what, tmp_path):
+    assert_fails(NAME, what, *PLANTS[what], tmp_path)
+
+
+def test_every_expectation_has_its_plant():
+    assert [result["what"] for result in fast_run(NAME)["results"]] == list(PLANTS)
+
+
+# ---------------------------------------------------------------------------------- exercises
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """What the lesson defines."""
+    out = tmp_path_factory.mktemp("lesson")
+    return run_cells(source(NAME), NAME, out, until="order 1: |differences / grad - 1|")
+
+
+def test_exercise_1_relu_differentiated_twice(lesson):
+    Op, Tensor, multiply, grad = (lesson[k] for k in ("Op", "Tensor", "multiply", "grad"))
+    step = Op(lambda x: (x > 0) * 1.0, None)
+    relu = Op(lambda x: np.maximum(x, 0), lambda g, y, x: multiply(g, step(x)))
+    x = Tensor([-1.0, 2.0])
+    total = lesson["ours"].sum
+    (first,) = grad(total(multiply(relu(x), relu(x))), [x])
+    (second,) = grad(total(first), [x])
+    assert first.array.tolist() == [0, 4]
+    assert second.array.tolist() == [0, 2]
+
+
+def test_exercise_2_first_come_first_served_is_wrong_where_a_number_is_used_twice(lesson):
+    Number = lesson["Number"]
+
+    def first_come(y):
+        y.derivative, queue, served = 1.0, deque([y]), set()
+        while queue:
+            t = queue.popleft()
+            if id(t) not in served:
+                served.add(id(t))
+                for part, slope in t.parts:
+                    part.derivative += slope * t.derivative
+                    queue.append(part)
+
+    def derivative(expression):
+        x = Number(3.0)
+        first_come(expression(x * x))
+        return x.derivative
+
+    def x_of(expression, x):
+        first_come(expression(x))
+        return x.derivative
+
+    assert derivative(lambda square: square + square * square) == 6
+    assert derivative(lambda square: square * square + square) == 114
+    assert x_of(lambda x: (x + Number(2.0)) * Number(5.0) + Number(1.0), Number(3.0)) == 5  # a tree
+
+
+def test_exercise_3_what_retain_graph_trains():
+    D = np.linspace(1e-4, 1 - 1e-4, 99_999)
+    for p, q in ((1, 1), (0, 1), (3, 1), (1, 0.5)):
+        loss = -p * np.log(D) - q * np.log(1 - D) - q * np.log(D)
+        assert D[loss.argmin()] == pytest.approx((p + q) / (p + 2 * q), abs=1e-4)
+    # 2/3 where p = q; and 1/2, as if it knew nothing, where there are fakes only
