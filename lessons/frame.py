@@ -12,19 +12,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
 from minigan import pictures
-from minigan.paths import atomic_write
+from minigan.data import Dataset, load
+from minigan.paths import atomic_write, cache_root
 from minigan.terminal import announce_kernels
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
@@ -113,14 +118,20 @@ class Lesson:
             yield figure
         self._show("figure", path)
 
-    def film(self, frames: list[np.ndarray], seconds: float) -> None:
-        """An endless GIF of RGB frames (height, width, 3), uint8; the last one stays a while."""
+    def film(self, moments: list[Any], draw: Callable[[Any, Any], None], seconds: float) -> None:
+        """An endless GIF with a frame per moment, drawn by draw(axes, moment)."""
+        frames = []
+        with rc_context(pictures.STYLE):
+            for moment in moments:
+                figure = Figure(figsize=(4, 4.2), dpi=90, layout="constrained")
+                canvas = FigureCanvasAgg(figure)
+                draw(figure.add_subplot(), moment)
+                canvas.draw()
+                frames.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]).quantize(48))
+        times = [int(1000 * seconds / len(frames))] * (len(frames) - 1) + [1500]
+        look = {"append_images": frames[1:], "save_all": True, "duration": times, "loop": 0}
         path = self.out / f"{self.name}.gif"
-        first, *rest = [Image.fromarray(frame).quantize(32) for frame in frames]
-        each = int(1000 * seconds / len(frames))
-        times = [each] * len(rest) + [1500]
-        options = {"append_images": rest, "save_all": True, "duration": times, "loop": 0}
-        atomic_write(path, lambda file: first.save(file, format="GIF", **options))
+        atomic_write(path, lambda file: frames[0].save(file, format="GIF", **look))
         self._show("film", path)
 
     def _show(self, what: str, path: Path) -> None:
@@ -151,6 +162,25 @@ def error_of(function: Any) -> str:
     except (ValueError, TypeError, AssertionError) as error:
         return f"{type(error).__name__}: {error}"
     return "no error"
+
+
+def digits(size: int) -> Dataset:
+    """Handwritten digits (n, 1, 28, 28), at most `size`, and a line that says which.
+
+    MNIST where it is on this machine (in the folder MINIGAN_DATA, or downloaded by `minigan train
+    --data mnist`), else the digits that minigan draws. Nothing is downloaded.
+    """
+    given = os.environ.get("MINIGAN_DATA")
+    data = None
+    for place in ([Path(given)] if given else []) + [cache_root() / "data"]:
+        for split in ("train", "test"):
+            with suppress(FileNotFoundError):
+                data = data or load("mnist", split=split, data_dir=place)
+    data = data or load("glyphs", size=size)
+    data = data if len(data) <= size else data.sample(size, seed=0)
+    kind = "MNIST" if data.name == "mnist" else "MNIST is not on this machine; minigan's own digits"
+    print(f"  {kind}, {len(data)} images")
+    return data
 
 
 def _text(value: Any) -> str:

@@ -53,18 +53,23 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
 
 def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
     """A PNG of images (n, C, H, W) in [-1, 1], C = 1 to 4, at least 56 pixels each."""
+    scale = max(1, -(-56 // images.shape[2]))
+    picture = Image.fromarray(tile(images, columns))
+    size = (picture.width * scale, picture.height * scale)
+    enlarged = picture.resize(size, Image.Resampling.NEAREST)
+    atomic_write(path, lambda file: enlarged.save(file, format="PNG"))
+
+
+def tile(images: np.ndarray, columns: int = 8) -> np.ndarray:
+    """Images (n, C, H, W) in [-1, 1] on one sheet of bytes, (height, width), or with C > 1 last."""
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    scale = max(1, -(-56 // height))
     levels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), 48, np.uint8)
     for i, image in enumerate(levels.transpose(0, 2, 3, 1)):
         top, left = i // columns * (height + 1) + 1, i % columns * (width + 1) + 1
         sheet[top : top + height, left : left + width] = image
-    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
-    size = (picture.width * scale, picture.height * scale)
-    enlarged = picture.resize(size, Image.Resampling.NEAREST)
-    atomic_write(path, lambda file: enlarged.save(file, format="PNG"))
+    return sheet[..., 0] if channels == 1 else sheet
 
 
 def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:

@@ -1,0 +1,104 @@
+"""Lesson 06: a planted change for each of its expectations, and the answers to its exercises."""
+
+import math
+
+import numpy as np
+import pytest
+from lesson_helpers import assert_fails, fast_run, run_cells, source
+
+import minigan as mg
+
+NAME = "06_first_gan"
+# For each expectation: source text that stands there once, and what to put in its place.
+PLANTS = {
+    "D's loss, from probabilities and from logits: gap": (
+        "ops.log(1 - ops.sigmoid(f))",
+        "ops.log(ops.sigmoid(f))",
+    ),
+    "a fake of logit 40 by its probability": (
+        "1 - ops.sigmoid(mg.tensor([40.0]))",
+        "1 - ops.sigmoid(mg.tensor([14.0]))",
+    ),
+    "the same by its logit": ("softplus(mg.tensor([40.0]))", "softplus(mg.tensor([-40.0]))"),
+    "KL at the start, the best of five seeds (nats)": (  # a generator that starts at the answer
+        "{name: 0.1 * x for",
+        '{name: {"weight": A, "bias": MEAN}[name] for',
+    ),
+    "KL at the last step, the worst of five seeds": (
+        "0.015 * left, 0.04 * left",
+        "0.015 * left, 0.0004 * left",
+    ),
+    "D's loss, last 100 steps: distance to 1.386, worst seed": (  # the tutorials' double sigmoid
+        "loss_d = game.discriminator(D(real_batch(BATCH)), D(fake.detach()))",
+        "pair = D(real_batch(BATCH)), D(fake.detach())\n"
+        "        loss_d = game.discriminator(*map(ops.sigmoid, pair))",
+    ),
+    "KL of the frozen generator": ('row["kl"] / 0.25', 'row["kl"] / 25'),
+    "correlation of D's logit with log p/q": (
+        "loss = game.discriminator(D(real_batch(BATCH)), D(fake))",
+        "loss = game.discriminator(D(fake), D(real_batch(BATCH)))",
+    ),
+    "three steps, ours and the Trainer's: gap of the weights": (
+        "game.generator(t.discriminator(fake))",
+        "mg.losses.Minimax().generator(t.discriminator(fake))",
+    ),
+    "distance of generated digits": (
+        '{"step": i + 1, **trainer.step()}',
+        '{"step": i + 1}',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLANTS)
+def test_a_planted_change_turns_it_to_fail(what, tmp_path):
+    assert_fails(NAME, what, *PLANTS[what], tmp_path)
+
+
+def test_every_expectation_has_its_plant():
+    assert [result["what"] for result in fast_run(NAME)["results"]] == list(PLANTS)
+
+
+def test_its_film_moves():
+    assert fast_run(NAME)["files"][f"{NAME}.gif"].startswith(b"GIF89a")
+
+
+# ---------------------------------------------------------------------------------- exercises
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """What the lesson has defined when the trained discriminator has been judged."""
+    out = tmp_path_factory.mktemp("lesson")
+    return run_cells(source(NAME), NAME, out, until="correlation of D's logit with log p/q")
+
+
+def test_exercise_1_a_constant_rate_does_not_settle(lesson):
+    constant, falling = (
+        max(row["kl"] for row in rows[-100:])
+        for rows in (lesson["play"](0, decay=False), lesson["runs"][0])
+    )
+    print(constant, falling)
+    assert constant > 3 * falling
+
+
+def test_exercise_2_the_saturating_loss_hardly_moves(lesson):
+    rows = lesson["play"](0, game=mg.losses.Minimax())
+    print(rows[0]["kl"], rows[-1]["kl"])
+    assert rows[-1]["kl"] > 10 * lesson["runs"][0][-1]["kl"]
+    s = mg.tensor([-8.0], dtype="float64", requires_grad=True)
+    (slope,) = mg.grad(mg.losses.Minimax().generator(s), [s])
+    assert float(slope) == pytest.approx(-1 / (1 + math.exp(8)))  # -0.0003: D is sure, G is deaf
+
+
+def test_exercise_3_the_best_loss_tells_the_divergence(lesson):
+    truth, logit = lesson["truth"], lesson["logit"].astype(np.float64)
+
+    def loss(logit):
+        return np.logaddexp(0, -logit[:1000]).mean() + np.logaddexp(0, logit[1000:]).mean()
+
+    def log_twice_share(t):  # log(2 p / (p + q)) where t = log p/q
+        return math.log(2) - np.logaddexp(0, -t)
+
+    js = (log_twice_share(truth[:1000]).mean() + log_twice_share(-truth[1000:]).mean()) / 2
+    print(js, loss(logit))
+    assert loss(truth) == pytest.approx(2 * math.log(2) - 2 * js)
+    assert 0.01 < js < 0.2
+    assert loss(logit) == pytest.approx(loss(truth), abs=0.02)
