@@ -53,7 +53,7 @@ class Lesson:
         )
         options = parser.parse_args([] if IN_NOTEBOOK else None)
         self.name, self.title, self.fast, self.out = name, title, options.fast, options.out
-        self.results: list[dict[str, Any]] = []
+        self.results: dict[str, dict[str, Any]] = {}
         self.started = time.monotonic()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -93,16 +93,16 @@ class Lesson:
         if not self.results:
             print(f"  {'':4}  {'measured':>12}  {'expected':<18}")
         print(f"  {'PASS' if passed else 'FAIL'}  {found:>12}  {expected:<18}  {what}")
-        result = {"what": what, "expected": expected, "measured": _text(measured)}
-        self.results.append({**result, "passed": passed})
+        result = {"expected": expected, "measured": _text(measured), "passed": passed}
+        self.results[what] = {"what": what, **result}  # a cell may run twice
 
     def finish(self) -> None:
         """Write the numbers beside the figure and say how it went; exit with 1 on a FAIL."""
-        record = {"lesson": self.title, "fast": self.fast, "results": self.results}
+        record = {"lesson": self.title, "fast": self.fast, "results": list(self.results.values())}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         path = self.out / f"{self.name}.json"
         atomic_write(path, lambda file: file.write(text.encode()))
-        failed = [r["what"] for r in self.results if not r["passed"]]
+        failed = [what for what, found in self.results.items() if not found["passed"]]
         passed, seconds = len(self.results) - len(failed), time.monotonic() - self.started
         print(f"numbers: {path}")
         print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} seconds")
@@ -127,7 +127,8 @@ class Lesson:
                 canvas = FigureCanvasAgg(figure)
                 draw(figure.add_subplot(), moment)
                 canvas.draw()
-                frames.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]).quantize(48))
+                frame = Image.fromarray(np.array(canvas.buffer_rgba())[..., :3])
+                frames.append(frame.quantize(64, Image.Quantize.MAXCOVERAGE))
         times = [int(1000 * seconds / len(frames))] * (len(frames) - 1) + [1500]
         look = {"append_images": frames[1:], "save_all": True, "duration": times, "loop": 0}
         path = self.out / f"{self.name}.gif"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .models import choose
+from .names import choose
 from .terminal import announce_kernels, usable_streams
 
 # What a user's input can raise: told in one line, with exit status 2.

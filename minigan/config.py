@@ -8,7 +8,8 @@ from typing import Any
 
 from .device import device_names
 from .losses import LOSSES
-from .models import MODELS, choose
+from .models import MODELS
+from .names import choose
 
 LATENTS = ("normal", "uniform", "laplace")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .names import choose
 
 if TYPE_CHECKING:
     from .op import Op, Update
@@ -73,12 +74,7 @@ def get_device(device: str | Device) -> Device:
         return device
     with _lock:
         if device not in _devices:
-            if device not in _makers:
-                near = get_close_matches(str(device), _makers, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                names = ", ".join(_makers)
-                raise ValueError(f"unknown device {device!r}{hint} (accepted: {names})")
-            _devices[device] = _makers[device]()
+            _devices[device] = choose("device", device, _makers)()
         return _devices[device]
 
 

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
 
 from . import nn
-
-
-def choose(what: str, name: Any, accepted: Any) -> Any:
-    """accepted[name]; ValueError that names the nearest accepted names if there is none."""
-    if name in accepted:
-        return accepted[name]
-    near = get_close_matches(str(name), accepted, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown {what} {name!r}{hint} (accepted: {', '.join(accepted)})")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def run_cells(text: str, name: str, out: Path, until: str | None = None) -> dict
             if not kind.startswith("[markdown]"):
                 code = compile("\n" * (line - 1) + body, str(path), "exec")
                 exec(code, namespace)
-                if until in [result["what"] for result in namespace["lesson"].results]:
+                if until in namespace["lesson"].results:
                     break
             line += body.count("\n")
     return namespace
@@ -72,6 +72,5 @@ def assert_fails(name: str, what: str, old: str, new: str, out: Path) -> None:
     """With `new` in place of `old` in its source, the lesson's expectation `what` fails."""
     text = source(name)
     assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
-    results = run_cells(text.replace(old, new), name, out, until=what)["lesson"].results
-    (found,) = [result for result in results if result["what"] == what]
+    found = run_cells(text.replace(old, new), name, out, until=what)["lesson"].results[what]
     assert not found["passed"], f"{found} passes with {new!r} in place of {old!r}"

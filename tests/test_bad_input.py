@@ -51,8 +51,11 @@ def test_words_that_are_no_commands_and_no_options(words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data", "glyhps"], "the nearest names are glyphs"),
-        (["--data", "rings"], "the nearest names are ring"),
+        (
+            ["--data", "glyhps"],
+            "unknown data 'glyhps'; did you mean 'glyphs'? (accepted: glyphs, ring",
+        ),
+        (["--data", "rings"], "unknown data 'rings'; did you mean 'ring'?"),
         (["--data", "no/such/folder"], "no folder of images and no .npz at no/such/folder"),
         (["--data", "none.npz"], "no .npz at none.npz"),
         (["--split", "valid"], "split 'valid': must be one of train, test"),

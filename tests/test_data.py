@@ -225,7 +225,7 @@ def test_glyphs_without_a_place_to_keep_them(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------- load
 @pytest.mark.parametrize("given", ["mnst", "Glyphs", "", "rign"])
 def test_unknown_names(given):
-    with pytest.raises(ValueError, match="nearest names") as error:
+    with pytest.raises(ValueError, match="unknown data") as error:
         load(given)
     assert all(name in str(error.value) for name in NAMES)
     assert repr(given) in str(error.value)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..device import use_device
-from ..models import choose
+from ..names import choose
 from ..paths import atomic_write
 from ..random import default_generator
 from . import matmul, steps

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
+from ..names import choose
 from .dataset import SPLITS, DataError, Dataset, whole_number
 from .download import SOURCES
 from .files import load_file
@@ -52,19 +52,15 @@ def load(
     name = name_or_path if isinstance(name_or_path, str) else ""  # a Path is never a name
     if data_dir is not None and name not in SOURCES:
         raise ValueError(f"data_dir is for {' and '.join(SOURCES)} only, not for {name_or_path!r}")
+    if not _is_path(name_or_path):
+        choose("data", name, dict.fromkeys(NAMES), "a folder of images or an .npz file")
     if name in GENERATED:
         make, usual = GENERATED[name]
         return make(usual if size is None else size, seed, split, progress)
     if name in SOURCES:
         dataset = load_idx(name, split, data_dir, progress)
-    elif _is_path(name_or_path):
-        dataset = load_file(name_or_path, split, progress)
     else:
-        near = difflib.get_close_matches(name.lower(), NAMES) or ["none"]
-        raise ValueError(
-            f"data {name!r}: the nearest names are {', '.join(near)}; accepted are "
-            f"{', '.join(NAMES)}, or the path of a folder of images or of an .npz file"
-        )
+        dataset = load_file(name_or_path, split, progress)
     return dataset if size is None else dataset.sample(size, seed)
 
 
