@@ -199,9 +199,9 @@ ones = np.ones_like(cube)
 fooled = [mismatch(rotate, wrong_vjp, cube, ones, v) for _, v in draws]
 caught = [mismatch(rotate, wrong_vjp, cube, g, v) for g, v in draws]
 sound = [mismatch(rotate, right_vjp, cube, g, v) for g, v in draws]
-lesson.expect("wrong VJP, cotangent of ones: largest mismatch", max(fooled), at_most=1e-6)
-lesson.expect("wrong VJP, random cotangents: smallest mismatch", min(caught), at_least=1e-3)
-lesson.expect("right VJP, random cotangents: largest mismatch", max(sound), at_most=1e-6)
+lesson.expect("wrong VJP, cotangent of ones: largest mismatch", np.max(fooled), at_most=1e-6)
+lesson.expect("wrong VJP, random cotangents: smallest mismatch", np.min(caught), at_least=1e-3)
+lesson.expect("right VJP, random cotangents: largest mismatch", np.max(sound), at_most=1e-6)
 
 # %% [markdown]
 # ## The library's checker is this one
