@@ -21,7 +21,7 @@ BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, GREY = "#56B4E9", "#999999"
 
 # Type large enough to be read when the picture is shown at half its size.
-STYLE = {
+STYLE: Any = {
     "font.size": 12,
     "axes.titlesize": 13,
     "axes.titlelocation": "left",

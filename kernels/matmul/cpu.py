@@ -6,16 +6,8 @@ import numpy as np
 from numba import prange
 
 from ..runtime.cpu import empty, jit, threads
-from .micro import (
-    ROWS,
-    VECTOR_BYTES,
-    VECTORS,
-    address,
-    pointer,
-    tile,
-    transpose_block,
-    transposed_tile,
-)
+from ..runtime.simd import VECTOR_BYTES, address, pointer
+from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 
 # One row of A in a K-block: ROWS of them stay in the first-level cache.
 BLOCK_BYTES = 2048

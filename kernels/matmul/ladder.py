@@ -13,8 +13,9 @@ import numba
 import numpy as np
 
 from ..runtime.cpu import empty, jit
+from ..runtime.simd import VECTOR_BYTES, address
 from . import cpu
-from .micro import ROWS, VECTOR_BYTES, VECTORS, address, tile
+from .micro import ROWS, VECTORS, tile
 
 DEPTH_BLOCK, COLUMN_BLOCK = 64, 512
 
