@@ -5,11 +5,15 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
 from lesson_helpers import LESSONS, NAMES, assert_fails, cells, fast_run, run_cells, source
 from PIL import Image
+
+# Each lesson's file of answers has a table of changes, PLANTS: one for each of its expectations.
+PLANTS = {name: import_module(f"test_lesson_{name[:2]}").PLANTS for name in NAMES}
 
 ALL = pytest.mark.parametrize("name", NAMES)
 CORE = 150  # lines of code, without imports and the figure's
@@ -37,6 +41,18 @@ def test_it_runs_and_all_is_as_expected(name):
     assert run["output"].count("PASS") == len(run["results"]), "each has words of its own"
     assert "FAIL" not in run["output"]
     assert "Warning" not in run["errors"]
+
+
+@ALL
+def test_every_expectation_has_its_planted_change(name):
+    assert [result["what"] for result in fast_run(name)["results"]] == list(PLANTS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [(name, what) for name in NAMES for what in PLANTS[name]]
+)
+def test_a_planted_change_turns_it_to_fail(name, what, tmp_path):
+    assert_fails(name, what, *PLANTS[name][what], tmp_path)
 
 
 @ALL
