@@ -39,7 +39,7 @@ PLANTS = {
         "loss = game.discriminator(D(real_batch(BATCH)), D(fake))",
         "loss = game.discriminator(D(fake), D(real_batch(BATCH)))",
     ),
-    "three steps, ours and the Trainer's: gap of the weights": (
+    "three steps, ours and the Trainer's: gap of the losses": (
         "game.generator(t.discriminator(fake))",
         "mg.losses.Minimax().generator(t.discriminator(fake))",
     ),
