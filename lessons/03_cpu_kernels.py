@@ -173,9 +173,9 @@ for what, pair in {"the layer": (x, w), "an odd shape": (draw(37, 301), draw(301
     lesson.expect(f"{what}, all rungs: largest error / its bound", worst, at_most=1)
 *plain, tiled = (run(rung, x, w) for rung in RUNGS.values())
 plain += [ladder.RUNGS[name](x, w) for name in ("naive", "row order", "blocked")]
-lesson.expect("unfused rungs, ours and the library's: results", results(*plain), equal=1)
+lesson.expect("unfused rungs, ours and the library's: different results", results(*plain), equal=1)
 library = mg.ops.matmul(mg.tensor(x), mg.tensor(w)).numpy(), ladder.one_thread(x, w)
-lesson.expect("the tile, mg.ops.matmul: results", results(tiled, *library), equal=1)
+lesson.expect("the tile, mg.ops.matmul: different results", results(tiled, *library), equal=1)
 
 # %% [markdown]
 # ## How fast could it be?
@@ -253,10 +253,10 @@ WAYS = {  # by how often y is written or read
 }
 for layer in ((x, w, b), (draw(64, 100), draw(100, 256), draw(256))):
     found = [way(*layer) for way in WAYS.values()]
-    what = f"{len(layer[1])} to {len(layer[2])}, in three passes, two and one: results"
+    what = f"{len(layer[1])} to {len(layer[2])}, in three passes, two and one: different results"
     lesson.expect(what, results(*found), equal=1)
     for n, s in seconds(1, {n: partial(way, *layer) for n, way in WAYS.items()}).items():
-        print(f"  y moved {n} times, {n * found[0].nbytes / 1000:5.0f} KB: {1e6 * s:6.1f} us")
+        print(f"  y moved {n}x, {n * found[0].nbytes / 1000:5.0f} KB: {1e6 * s:6.1f} us")
 
 # %% [markdown]
 # In the large layer each element of y costs 512 multiply-adds, and some passes more hardly show.
@@ -283,7 +283,7 @@ def shared(add_up, pieces, workers):
 
 values = np.random.default_rng(1).standard_normal(1_000_003, np.float32)
 chunked = [chain(shared(chain, np.array_split(values, n), n)) for n in (1, 2, 3, 4)]
-lesson.expect("chunks, by 1 to 4 threads: sums", results(*chunked), equal=4)
+lesson.expect("chunks, by 1 to 4 threads: different sums", results(*chunked), equal=4)
 
 # %% [markdown]
 # The cure is to cut into blocks of a fixed size: who adds up which block, and when, is then all
@@ -310,11 +310,11 @@ def in_blocks(x, workers=1):
 
 
 ours = [in_blocks(values, n) for n in (1, 2, 3, 4)]
-lesson.expect("blocks, by 1 to 4 threads: sums", results(*ours), equal=1)
+lesson.expect("blocks, by 1 to 4 threads: different sums", results(*ours), equal=1)
 library = [mg.ops.sum(mg.tensor(values)).numpy()]
 with thread_count(1):
     library.append(mg.ops.sum(mg.tensor(values)).numpy())
-lesson.expect("blocks, mg.ops.sum: sums", results(*ours, *library), equal=1)
+lesson.expect("blocks, mg.ops.sum: different sums", results(*ours, *library), equal=1)
 
 # %% [markdown]
 # Blocks are more accurate besides. In one chain an element goes through up to n additions, in

@@ -22,16 +22,25 @@ PLANTS = {
         "for row in range(0, len(c), 4):",
         "for row in range(0, len(c) - 3, 4):",
     ),
-    "unfused rungs, ours and the library's: results": ("total = c.dtype.type(0)", "total = 0.0"),
-    "the tile, mg.ops.matmul: results": ("into, 4 * n, 0)", "into, 4 * n, 1)"),
-    "512 to 784, in three passes, two and one: results": ("row[q] + bias[q]", "row[q]"),
-    "100 to 256, in three passes, two and one: results": ("z * np.float32(0.2)", "z * 0.2"),
-    "chunks, by 1 to 4 threads: sums": ("np.array_split(values, n)", "np.array_split(values, 4)"),
-    "blocks, by 1 to 4 threads: sums": (
+    "unfused rungs, ours and the library's: different results": (
+        "total = c.dtype.type(0)",
+        "total = 0.0",
+    ),
+    "the tile, mg.ops.matmul: different results": ("into, 4 * n, 0)", "into, 4 * n, 1)"),
+    "512 to 784, in three passes, two and one: different results": ("row[q] + bias[q]", "row[q]"),
+    "100 to 256, in three passes, two and one: different results": (
+        "z * np.float32(0.2)",
+        "z * 0.2",
+    ),
+    "chunks, by 1 to 4 threads: different sums": (
+        "np.array_split(values, n)",
+        "np.array_split(values, 4)",
+    ),
+    "blocks, by 1 to 4 threads: different sums": (
         "range(BLOCK, len(x), BLOCK)",
         "range(BLOCK * workers, len(x), BLOCK * workers)",
     ),
-    "blocks, mg.ops.sum: sums": ("BLOCK, LANES = 4096, 64", "BLOCK, LANES = 4096, 32"),
+    "blocks, mg.ops.sum: different sums": ("BLOCK, LANES = 4096, 64", "BLOCK, LANES = 4096, 32"),
     "blocks, two rounds: error / its bound of 140 u": (
         "np.pad(x, (0, -len(x) % LANES))",
         "x[: len(x) // LANES * LANES]",
