@@ -197,7 +197,7 @@ def seconds(count, calls):
     """Seconds per call of each, the median of interleaved turns, with so many threads."""
     group = Group([{}], {name: [call] for name, call in calls.items()}, 0.02)
     with thread_count(count):
-        (case,) = measure(group, 2 if lesson.fast else 9, rest=0.005, tick=lambda: None)
+        (case,) = measure(group, 2 if lesson.fast else 9, rest=0.02, tick=lambda: None)
     return {name: np.median(times) for name, times in case["seconds"].items()}
 
 
