@@ -154,7 +154,7 @@ lesson.expect("two layers: |differences - mg.grad|", abs(J - rows).max(), at_mos
 # %% [markdown]
 # ## One random direction, one random cotangent
 #
-# The tutorials' generator has 535,000 weights and 784 outputs: its Jacobian costs a million forward
+# The tutorials' generator has 560,000 weights and 784 outputs: its Jacobian costs a million forward
 # passes. There is a cheaper test. For any direction v and cotangent g, both sides of
 #
 #     < g, J v >  =  < g J, v >

@@ -1,13 +1,14 @@
 # %% [markdown]
 # # 06 The first GAN: a Gaussian, then digits
 #
-# 教程只打印“应当下降”的损失，又用同一次前向传播更新两个网络。这里两人轮流走，损失停在 1.386。
+# 教程 001 打印两个损失和一个名不副实的“准确率”，看不出学到了什么。这里两人轮流走，每一步都有精确的距离。
 #
-# The tutorials never show whether their GAN has learned anything: they print losses that should go
-# down (000, 001), or an "accuracy" that should not go up (001, section 5.2). They feed images in
-# [0, 1] to a generator that ends in tanh (000, 001), and a sigmoid to a loss that wants logits
-# (000, 004). Here is the game played properly: first on a plane, where every quantity has an exact
-# value to be compared with, then on digits.
+# None of the tutorials shows whether its GAN has learned anything: 000 prints nothing, 001 two
+# losses and an "accuracy" that is the share of batches that fool the discriminator (section 5.2).
+# Both show the discriminator real images in [0, 1] and fakes in [-1, 1], so that the sign of one
+# pixel tells them apart; 000 and 004 feed a sigmoid to a loss that wants logits. Here is the game
+# played properly: first on a plane, where every quantity has an exact value to be compared with,
+# then on digits.
 
 # %%
 import math
