@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 01 A gradient by finite differences
 #
-# 教程里的每一个梯度都来自框架，没有一个被检验过。这一课教你怎样检验梯度，以及检验本身怎样骗人。
+# 教程的梯度都来自框架，没有一个被检验过；001 手写的那个是错的。这一课教怎样检验，以及检验怎样骗人。
 #
-# The five tutorials take every gradient from a framework, and check none; one of them (001,
-# section 4.2) prints a gradient by hand that lacks a factor and a sign. This lesson shows how to
-# check a gradient with nothing but the function itself, how accurate that can be, and two ways in
-# which a check deceives. Everything else in this project leans on it.
+# The five tutorials never check a gradient. Their code takes all of them from a framework, and the
+# one that 001 derives by hand (section 4.2) lacks a factor and has the wrong sign. This lesson
+# shows how to check a gradient with nothing but the function itself, how accurate that can be, and
+# two ways in which a check deceives. Everything else in this project leans on it.
 
 # %%
 import numpy as np
@@ -62,12 +62,14 @@ steps = 2.0 ** -np.arange(3, 45)
 errors = {f.__name__: error_curve(f, points, steps) for f in (forward, central)}
 
 # %% [markdown]
-# But f is computed with rounding: each value is off by about u |f|, where u = 2^-53 is half the
-# spacing of float64 around 1. Divided by h, that grows as h shrinks. So the error is a V with two
-# straight arms on log-log paper, of slopes +2 (or +1) and -1. The sum h^2/6 |f'''| + u |f| / h is
-# smallest at
+# But f is computed with rounding: each value is off by at most about u |f|, where u = 2^-53 is half
+# the spacing of float64 above 1. Divided by h, that grows as h shrinks. So the error is a V with
+# two straight arms on log-log paper, of slopes +2 (or +1) and -1. The sum h^2/6 |f'''| + u |f| / h
+# is smallest at
 #
 #     h* = (3 u |f| / |f'''|)^(1/3)
+#
+# (The measured left arm lies lower than this: most rounding errors are smaller than the largest.)
 
 
 # %%
@@ -107,10 +109,11 @@ lesson.expect("best h / h*", best / best_in_theory, at_least=1 / 3, at_most=3)
 # ## The first deception: float32
 #
 # Training runs in float32, where u = 2^-24: the left arm of its V stands 2^29 times higher. Check a
-# float32 gradient at h = 1e-6, a usual step for float64, and the noise is larger than most bugs: a
-# derivative that is wrong by 0.4 % (say, 255 where 256 belongs) cannot be seen. People then loosen
-# the tolerance until the check passes, and it passes everything. So: **check in float64**. The code
-# is the same for both, only the dtype differs.
+# float32 gradient at h = 1e-6, a usual step for float64, and the noise is 5 %: a derivative that is
+# wrong by 0.4 % (say, 255 where 256 belongs) cannot be seen. (Some of the noise is x + h, which is
+# rounded as well; where h is below half the spacing of x, x + h is x: the flat part in the figure.)
+# People then loosen the tolerance until the check passes, and it passes everything. So: **check in
+# float64**. The code is the same for both, only the dtype differs.
 
 # %%
 BUG = 0.004
@@ -154,8 +157,9 @@ lesson.expect("two layers: |differences - mg.grad|", abs(J - rows).max(), at_mos
 # %% [markdown]
 # ## One random direction, one random cotangent
 #
-# The tutorials' generator has 560,000 weights and 784 outputs: its Jacobian costs a million forward
-# passes. There is a cheaper test. For any direction v and cotangent g, both sides of
+# Tutorial 000's generator has 560,000 parameters and 784 outputs: its Jacobian by central
+# differences costs a million forward passes. There is a cheaper test. For any direction v and
+# cotangent g, both sides of
 #
 #     < g, J v >  =  < g J, v >
 #
@@ -174,7 +178,7 @@ def mismatch(f, vjp, x, g, v, h=1e-6):
 # %% [markdown]
 # ## The second deception: a cotangent of ones
 #
-# Most checkers that one finds differentiate `f(x).sum()`. That is the cotangent g = 1, 1, 1, ...,
+# Many a home-made check differentiates `f(x).sum()`. That is the cotangent g = 1, 1, 1, ...,
 # and it looks the same from all sides. Here is a transposition of three axes, whose VJP is the
 # inverse transposition, and the bug that everybody writes once: the same permutation again. (With
 # two axes it would be right: that is why it survives.)
@@ -252,7 +256,7 @@ with lesson.figure(11, 4.6) as figure:
     for name, colour, label in (*curves, ("float32", PINK, "float32, central")):
         left.loglog(steps, errors[name], "o-", color=colour, ms=3, lw=1, label=label)
     theory = steps**2 / 6 * np.median(abs(third)) + u * np.median(softplus(points)) / steps
-    left.loglog(steps, theory, color=GREY, zorder=0, label="theory: $h^2|f'''|/6 + u|f|/h$")
+    left.loglog(steps, theory, color=GREY, zorder=0, label="at most: $h^2|f'''|/6 + u|f|/h$")
     left.axvline(best_in_theory, color=GREY, lw=1, ls="--", zorder=0)
     left.text(best_in_theory * 1.3, 1, f"$h^*$ = {best_in_theory:.0e}", color="#555555")
     left.set(xlabel="step h", ylabel="median |error| of f'", ylim=(1e-15, 10))
@@ -278,8 +282,8 @@ lesson.finish()
 # 1. Add the five-point formula (-f(x+2h) + 8 f(x+h) - 8 f(x-h) + f(x-2h)) / (12 h). What are the
 #    slopes of its V, and how many times smaller is its smallest error than that of central
 #    differences?
-# 2. A VJP of softmax that forgets its second term returns g y instead of (g - <g, y>) y. Does a
-#    cotangent of ones find it? Does a random one? Why is the first answer not what the story above
-#    would make you expect?
+# 2. A VJP of softmax that forgets its second term returns g y instead of (g - <g, y>) y, where < >
+#    sums over the softmax's axis. Does a cotangent of ones find it? Does a random one? Why is the
+#    first answer not what the story above would make you expect?
 # 3. For complex-analytic f, Im f(x + ih) / h has no subtraction and so no left arm. How small an h
 #    can you take, and what error do you get for softplus at h = 1e-100?

@@ -7,7 +7,8 @@
 # `retain_graph=True`, makes it run and trains another game. In tutorial 000 the generator never
 # gets a gradient at all. Neither can be understood while `backward()` is magic. So we build it:
 # first for numbers, then for arrays, then so that gradients have gradients. In the end it is
-# minigan's own, and both mistakes are errors that say what to do.
+# minigan's own, where the one mistake cannot be written, and the other is an error that says what
+# to do.
 
 # %%
 from types import SimpleNamespace
@@ -148,7 +149,7 @@ def grad(output, inputs):
 
 
 # %% [markdown]
-# Ten ops, each one line: its meaning, then its VJPs, called with the cotangent g, the result y and
+# Ten ops, each a meaning and its VJPs, called with the cotangent g, the result y and
 # the inputs. Look at the first two: each is the other's VJP. (`like` only gives its shape, so it
 # has no gradient.)
 
@@ -215,7 +216,9 @@ def central(which, h=1e-5):
 loss, slope, inputs = directional(arrays)
 curvature = sum((g.array * w).sum() for g, w in zip(grad(slope, inputs), v, strict=True))
 lesson.expect("order 1: |differences / grad - 1|", abs(central(0) / slope.array - 1), at_most=1e-6)
-lesson.expect("order 2: |differences / grad^2 - 1|", abs(central(1) / curvature - 1), at_most=1e-6)
+lesson.expect(
+    "order 2: |differences / grad of grad - 1|", abs(central(1) / curvature - 1), at_most=1e-6
+)
 
 # %% [markdown]
 # ## The library's is the same thing
@@ -232,12 +235,13 @@ gaps = [abs(g.array - h.numpy()).max() for g, h in zip(grad(loss, inputs), gradi
 lesson.expect("largest difference to mg.grad", np.max(gaps), at_most=1e-15)
 
 # %% [markdown]
-# ## Tutorial 000: a generator that never trains
+# ## Tutorial 000: a generator that cannot train
 #
 # The Keras tutorial makes its fakes *before* it opens the gradient tape (section 5.2). Nothing
-# leads from the generator's weights to the loss: the tape has None for each of them, and the
-# optimizer nothing to apply. Here the same program (fakes made where nothing is recorded) is
-# refused by name: a parameter that the loss does not depend on is nearly always a mistake.
+# leads from the generator's weights to the loss: the tape has None for each of them, and
+# `apply_gradients` stops with "No gradients provided", which does not say why. Here the same
+# program (fakes made where nothing is recorded) is refused by name: a parameter that the loss does
+# not depend on is nearly always a mistake.
 
 # %%
 mg.manual_seed(0)
@@ -253,14 +257,15 @@ never = error_of(lambda: mg.grad(game.generator(D(fake)), G.parameters()))
 lesson.expect("fakes made outside", never, says="the output does not depend on input 0")
 
 # %% [markdown]
-# ## Tutorial 001: a stale graph
+# ## Tutorial 001: `backward()` twice, and a stale graph
 #
 # The PyTorch tutorial computes both losses from one forward pass and calls `backward()` on both.
 # The first call frees the graph, the second crashes. With `retain_graph=True` it runs, and is
 # worse: both losses pour their gradients into the weights of *both* nets, because `backward()`
-# fills every `.grad` it can reach. Here nothing is filled that was not asked for. What remains of
-# the mistake is to step one player and then to differentiate through the weights that it no longer
-# has. A tensor counts the changes to its memory (its `version`), so this is noticed.
+# fills every `.grad` it can reach. Here nothing is filled that was not asked for: 001's program
+# would run, as simultaneous gradient descent. One mistake remains possible: to step one player, and
+# then to differentiate through the weights that it no longer has. A tensor counts the changes to
+# its memory (its `version`), so this is noticed.
 
 # %%
 fake = G(z)
@@ -362,10 +367,10 @@ lesson.finish()
 #
 # 1. Add `relu` to the ten ops. Its VJP needs the op "1 where x > 0", which has no gradient. What
 #    is the second derivative of sum(relu(x)^2) at x = (-1, 2), by `grad` of `grad`?
-# 2. In `backward`, replace the topological order by "first come, first served": a queue, in which
-#    each number passes on what it has when its turn comes, once. What is the derivative of
-#    `square + square * square` then? And of `square * square + square`? For which expressions is it
-#    right however they are written?
+# 2. In `backward`, replace the topological order by a queue, which each number joins once, when it
+#    is first met, and leaves after passing on what it has by then. What is the derivative of
+#    `square + square * square` now? And of `square * square + square`? Check that on a tree, where
+#    every number is used once, it is right.
 # 3. With `retain_graph=True`, tutorial 001's discriminator is trained on -log D(x) - log(1 - D(y))
 #    - log D(y), x real and y fake. For densities p and q, which D is best at a point? What does it
 #    say where p = q, and what where p = 0?

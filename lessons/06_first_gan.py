@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 06 The first GAN: a Gaussian, then digits
 #
-# 教程 001 打印两个损失和一个名不副实的“准确率”，看不出学到了什么。这里两人轮流走，每一步都有精确的距离。
+# 教程 001 只打印损失和一个名不副实的“准确率”，又用同一次前向传播更新两个网络。这里两人轮流走。
 #
-# None of the tutorials shows whether its GAN has learned anything: 000 prints nothing, 001 two
-# losses and an "accuracy" that is the share of batches that fool the discriminator (section 5.2).
-# Both show the discriminator real images in [0, 1] and fakes in [-1, 1], so that the sign of one
-# pixel tells them apart; 000 and 004 feed a sigmoid to a loss that wants logits. Here is the game
-# played properly: first on a plane, where every quantity has an exact value to be compared with,
+# None of the tutorials measures what its GAN has learned: 000 prints nothing, 001 prints two losses
+# and an "accuracy" that is the share of batches that fool the discriminator (section 5.2). Both
+# show the discriminator real images in [0, 1] and fakes in [-1, 1], so that the sign of one pixel
+# tells them apart; 000 and 004 feed a sigmoid to a loss that wants logits. Here is the game played
+# properly: first on a plane, where the divergence and the best discriminator are known exactly,
 # then on digits.
 
 # %%
@@ -81,8 +81,9 @@ lesson.expect("the same by its logit", float(ops.softplus(mg.tensor([40.0]))), e
 #
 # One step: the discriminator moves, on a fresh real batch and on fakes that are constants to it.
 # Then the generator moves, against the discriminator *that has just moved*. Nothing is shared but
-# the fakes. Learning rates fall to zero: with constant rates two players circle their equilibrium
-# and never settle in it (exercise 1). The generator starts as hardly more than a point.
+# the fakes. Learning rates fall to zero: with constant rates the noise of the batches, and the
+# players' chasing each other, keep them away from the equilibrium (exercise 1). The generator
+# starts as hardly more than a point.
 
 # %%
 STEPS, BATCH = 600, 256
@@ -127,7 +128,8 @@ lesson.expect("KL at the last step, the worst of five seeds", np.max(ends), at_m
 #
 # And the losses? The discriminator's does *not* go to zero. When nothing can be told apart, the
 # best answer is D = 1/2 everywhere, which costs 2 log 2 = 1.386. That is where a good game ends; a
-# discriminator's loss near zero says that the generator is losing.
+# discriminator's loss near zero says that the generator is losing. (A discriminator that has
+# learned nothing costs 1.386 too. So the loss alone proves nothing; the KL does.)
 
 # %%
 settled = [np.mean([row["loss_d"] for row in run[-100:]]) for run in runs]
@@ -137,7 +139,8 @@ lesson.expect("D's loss, last 100 steps: distance to 1.386, worst seed", away, a
 # %% [markdown]
 # ## What the discriminator knows
 #
-# Freeze the generator half way, and let a new discriminator train against it. The best one there is
+# Take the generator from the step where its KL was nearest to 0.25, freeze it, and let a new
+# discriminator train against it. The best one there is
 # has D = p / (p + q), that is, its logit is log p(x) - log q(x) (Goodfellow et al. 2014,
 # proposition 1). Both densities are known here, so we can look whether it finds that.
 
@@ -165,7 +168,7 @@ logit, x = D(points).numpy()[:, 0], points.numpy().astype(np.float64)
 truth = log_density(x, MEAN, COVARIANCE) - log_density(x, *gaussian(G))
 correlation = np.corrcoef(logit, truth)[0, 1]
 lesson.expect("correlation of D's logit with log p/q", correlation, at_least=0.95)
-print(f"  mean |logit - log p/q| is {abs(logit - truth).mean():.3f} nats")
+lesson.expect("mean |logit - log p/q| (nats)", abs(logit - truth).mean(), at_most=0.15)
 
 # %% [markdown]
 # ## Digits
@@ -264,8 +267,9 @@ lesson.finish()
 #
 # 1. Call `play(0, decay=False)`. How large does the KL get in its last 100 steps, and how large in
 #    those of `play(0)`?
-# 2. Call `play(0, game=mg.losses.Minimax())`, the loss that the tutorials print. Its derivative at
-#    a fake of logit -8 is 3000 times smaller than that of ours: compute both. Yet the KL at the end
-#    is as good. What does Adam do with a gradient that is 3000 times too small?
+# 2. Call `play(0, game=mg.losses.Minimax())`, the generator's loss in the formulas of 000 and 001.
+#    At a fake of logit -8 its derivative is 3000 times smaller than that of ours: compute both. The
+#    KL at the end is as good. Do fakes have such logits in this game? And if *every* gradient were
+#    3000 times smaller, what would Adam make of it?
 # 3. The best discriminator's loss is 2 log 2 - 2 JS(p, q). Estimate the Jensen-Shannon divergence
 #    for the frozen generator from `truth`, and compare with the loss that the trained D reached.

@@ -22,7 +22,7 @@ PLANTS = {
         "add(one, negative(multiply(y, y)))",
         "add(one, multiply(y, y))",
     ),
-    "order 2: |differences / grad^2 - 1|": (  # right at order 1: an array without a history
+    "order 2: |differences / grad of grad - 1|": (  # right at order 1: an array without a history
         "add(one, negative(multiply(y, y)))",
         "Tensor(1 - y.array**2)",
     ),
@@ -74,13 +74,13 @@ def test_exercise_2_first_come_first_served_is_wrong_where_a_number_is_used_twic
     Number = lesson["Number"]
 
     def first_come(y):
-        y.derivative, queue, served = 1.0, deque([y]), set()
+        y.derivative, queue, met = 1.0, deque([y]), {id(y)}
         while queue:
             t = queue.popleft()
-            if id(t) not in served:
-                served.add(id(t))
-                for part, slope in t.parts:
-                    part.derivative += slope * t.derivative
+            for part, slope in t.parts:
+                part.derivative += slope * t.derivative
+                if id(part) not in met:
+                    met.add(id(part))
                     queue.append(part)
 
     def derivative(expression):

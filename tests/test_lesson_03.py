@@ -41,11 +41,11 @@ PLANTS = {
         "range(BLOCK * workers, len(x), BLOCK * workers)",
     ),
     "blocks, mg.ops.sum: different sums": ("BLOCK, LANES = 4096, 64", "BLOCK, LANES = 4096, 32"),
-    "blocks, two rounds: error / its bound of 140 u": (
+    "blocks: relative error (units of u)": (
         "np.pad(x, (0, -len(x) % LANES))",
         "x[: len(x) // LANES * LANES]",
     ),
-    "one chain: error / that of blocks": (
+    "one chain: relative error (units of u)": (
         "return np.cumsum(x)[-1]",
         "return np.cumsum(x, dtype=np.float64)[-1]",
     ),

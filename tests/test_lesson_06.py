@@ -39,6 +39,10 @@ PLANTS = {
         "loss = game.discriminator(D(real_batch(BATCH)), D(fake))",
         "loss = game.discriminator(D(fake), D(real_batch(BATCH)))",
     ),
+    "mean |logit - log p/q| (nats)": (
+        "D(points).numpy()[:, 0], points",
+        "2 * D(points).numpy()[:, 0], points",
+    ),
     "three steps, ours and the Trainer's: gap of the losses": (
         "game.generator(t.discriminator(fake))",
         "mg.losses.Minimax().generator(t.discriminator(fake))",
@@ -73,6 +77,7 @@ def test_exercise_1_a_constant_rate_does_not_settle(lesson):
 def test_exercise_2_adam_lifts_the_saturating_loss(lesson):
     rows = lesson["play"](0, game=mg.losses.Minimax())
     assert rows[-1]["kl"] < 0.05
+    assert max(row["loss_g"] for row in lesson["runs"][0][1:]) < 4  # the mean logit is above -4
     s = mg.tensor([-8.0], dtype="float64", requires_grad=True)
     slopes = [
         mg.grad(game().generator(s), [s])[0]
