@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 02 Autograd, grown to the library's own
 #
-# 教程 001 的第二次反向传播会报错，教程 000 的生成器永远得不到梯度。这一课亲手造自动微分，看清原因。
+# 教程 001 补全变量之后，第二次反向传播会报错；000 的生成器永远得不到梯度。这里亲手实现自动微分。
 #
-# In tutorial 001 the second `backward()` crashes; the remedy that everybody finds,
-# `retain_graph=True`, makes it run and trains another game. In tutorial 000 the generator never
-# gets a gradient at all. Neither can be understood while `backward()` is magic. So we build it:
-# first for numbers, then for arrays, then so that gradients have gradients. In the end it is
-# minigan's own, where the one mistake cannot be written, and the other is an error that says what
-# to do.
+# Once the undefined names and the image size of tutorial 001 are mended, its second `backward()`
+# crashes; the remedy that everybody finds, `retain_graph=True`, makes it run and trains another
+# game. In tutorial 000 the generator never gets a gradient at all. Neither can be understood while
+# `backward()` is magic. So we build it: first for numbers, then for arrays, then so that gradients
+# have gradients. In the end it is minigan's own. There 001's mistake cannot happen by accident, and
+# 000's is an error that says what to do.
 
 # %%
 from types import SimpleNamespace
@@ -237,11 +237,11 @@ lesson.expect("largest difference to mg.grad", np.max(gaps), at_most=1e-15)
 # %% [markdown]
 # ## Tutorial 000: a generator that cannot train
 #
-# The Keras tutorial makes its fakes *before* it opens the gradient tape (section 5.2). Nothing
-# leads from the generator's weights to the loss: the tape has None for each of them, and
-# `apply_gradients` stops with "No gradients provided", which does not say why. Here the same
-# program (fakes made where nothing is recorded) is refused by name: a parameter that the loss does
-# not depend on is nearly always a mistake.
+# The Keras tutorial (its two undefined names given) makes its fakes *before* it opens the gradient
+# tape (section 5.2). Nothing leads from the generator's weights to the loss: the tape has None for
+# each of them, and `apply_gradients` stops with "No gradients provided", which does not say why.
+# Here the same program (fakes made where nothing is recorded) is refused by name: a parameter that
+# the loss does not depend on is nearly always a mistake.
 
 # %%
 mg.manual_seed(0)
@@ -263,9 +263,9 @@ lesson.expect("fakes made outside", never, says="the output does not depend on i
 # The first call frees the graph, the second crashes. With `retain_graph=True` it runs, and is
 # worse: both losses pour their gradients into the weights of *both* nets, because `backward()`
 # fills every `.grad` it can reach. Here nothing is filled that was not asked for: 001's program
-# would run, as simultaneous gradient descent. One mistake remains possible: to step one player, and
-# then to differentiate through the weights that it no longer has. A tensor counts the changes to
-# its memory (its `version`), so this is noticed.
+# would run, as simultaneous updates. One mistake remains possible: to step one player, and then to
+# differentiate through the weights that it no longer has. A tensor counts the changes to its memory
+# (its `version`), so this is noticed. (PyTorch counts too: "modified by an inplace operation".)
 
 # %%
 fake = G(z)
@@ -273,7 +273,7 @@ loss_d = game.discriminator(D(real), D(fake.detach()))
 loss_g = game.generator(D(fake))
 optimizer_d.step(mg.grad(loss_d, D.parameters()))
 stale = error_of(lambda: mg.grad(loss_g, G.parameters()))
-lesson.expect("both losses from one pass", stale, says="the graph is stale")
+lesson.expect("G's gradient through weights that D has left", stale, says="the graph is stale")
 
 # %% [markdown]
 # The remedy is what the message says: ask the *new* discriminator.
@@ -287,22 +287,22 @@ lesson.expect("D asked again", error_of(lambda: mg.grad(loss_g, G.parameters()))
 #
 # The figure is drawn from the two losses' own graphs. Orange is the walk of `grad(loss_d,
 # D.parameters())`; it ends at the detached fakes. Blue is the walk of `grad(loss_g,
-# G.parameters())`; it passes through D, and leaves D's weights alone. Nothing has to be frozen.
+# G.parameters())`; it passes through D, and leaves D's weights alone, though the graph holds them
+# too: `backward()` would fill all eight. Nothing has to be frozen.
 
 # %%
 loss_d = game.discriminator(D(real), D(fake.detach()))
 owner = {id(p): who for who, net in (("G", G), ("D", D)) for p in net.parameters()}
 
 
-def walk_ends(loss, net):
-    """Whose parameters grad(loss, net.parameters()) arrives at, and how many."""
-    path = leading(loss, net.parameters())
-    leaves = [owner[id(t)] for t in topological(loss, parts) if not t.op and id(t) in path]
-    return ", ".join(f"{leaves.count(who)} of {who}" for who in sorted(set(leaves)))
+def parameters_in(loss):
+    """Whose parameters the loss's graph holds, and how many."""
+    found = [owner[id(t)] for t in topological(loss, parts) if id(t) in owner]
+    return ", ".join(f"{found.count(who)} of {who}" for who in sorted(set(found)))
 
 
-lesson.expect("parameters that the orange walk arrives at", walk_ends(loss_d, D), equal="4 of D")
-lesson.expect("parameters that the blue walk arrives at", walk_ends(loss_g, G), equal="4 of G")
+lesson.expect("parameters in loss_d's graph", parameters_in(loss_d), equal="4 of D")
+lesson.expect("parameters in loss_g's graph", parameters_in(loss_g), equal="4 of D, 4 of G")
 
 
 # %% Figure

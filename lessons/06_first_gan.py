@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 06 The first GAN: a Gaussian, then digits
 #
-# 教程 001 只打印损失和一个名不副实的“准确率”，又用同一次前向传播更新两个网络。这里两人轮流走。
+# 教程 001 只打印损失和名不副实的“准确率”，又用同一次前向传播更新两个网络。这里两个网络轮流更新。
 #
 # None of the tutorials measures what its GAN has learned: 000 prints nothing, 001 prints two losses
 # and an "accuracy" that is the share of batches that fool the discriminator (section 5.2). Both
 # show the discriminator real images in [0, 1] and fakes in [-1, 1], so that the sign of one pixel
-# tells them apart; 000 and 004 feed a sigmoid to a loss that wants logits. Here is the game played
-# properly: first on a plane, where the divergence and the best discriminator are known exactly,
-# then on digits.
+# tells them apart; 004 feeds a sigmoid to a loss that wants logits (so does 000, where Keras
+# notices and takes the logits). Here is the game played properly: first on a plane, where the
+# divergence and the best discriminator are known exactly, then on digits.
 
 # %%
 import math
@@ -175,9 +175,9 @@ lesson.expect("mean |logit - log p/q| (nats)", abs(logit - truth).mean(), at_mos
 #
 # The same game with the tutorials' nets on images in [-1, 1], which is what tanh makes. There is no
 # exact KL any more. We measure the sliced Wasserstein distance to held-out digits, and beside it
-# its floor: the distance of *real* digits to them. `mg.Trainer` plays our game; only, it shows real
-# and fake batch to the discriminator in one pass. From one seed, three steps of ours and three of
-# the Trainer's have the same losses, but for rounding.
+# its floor: the distance of *real* digits to them. `mg.Trainer` plays the same game, except that it
+# shows the real and the fake batch to the discriminator in one pass. From one seed, three steps of
+# ours and three of the Trainer's have the same losses, but for rounding.
 
 # %%
 data = digits(1000 if lesson.fast else 20_000)
@@ -211,7 +211,7 @@ now, floor = evaluate(trainer).values()
 print(f"  distance to held-out digits: {start} at the start, {now} now;")
 print(f"  of real digits: {floor} (draws of one run; the README has five runs)")
 last = np.mean([row["loss_d"] for row in rows[-100:]])
-print(f"  D's loss, last 100 steps: {last:.2f}; at 1.39 it could not tell real from fake")
+print(f"  D's loss, last 100 steps: {last:.2f} (1.39 at equilibrium)")
 bar = start.mean * 2 / 3 if lesson.fast else 5 * floor.mean
 lesson.expect("distance of generated digits", now.mean, at_most=bar)
 
@@ -269,7 +269,7 @@ lesson.finish()
 #    those of `play(0)`?
 # 2. Call `play(0, game=mg.losses.Minimax())`, the generator's loss in the formulas of 000 and 001.
 #    At a fake of logit -8 its derivative is 3000 times smaller than that of ours: compute both. The
-#    KL at the end is as good. Do fakes have such logits in this game? And if *every* gradient were
+#    KL at the end is as good. Do fakes get such logits in either game? And if *every* gradient were
 #    3000 times smaller, what would Adam make of it?
 # 3. The best discriminator's loss is 2 log 2 - 2 JS(p, q). Estimate the Jensen-Shannon divergence
 #    for the frozen generator from `truth`, and compare with the loss that the trained D reached.

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +44,9 @@ class Lesson:
 
     def __init__(self, name: str, title: str) -> None:
         parser = argparse.ArgumentParser(prog=f"{name}.py", description=title)
-        parser.add_argument("--fast", action="store_true", help="less work: at most ten seconds")
+        parser.add_argument(
+            "--fast", action="store_true", help="less work: ten seconds, once kernels are compiled"
+        )
         parser.add_argument(
             "--out",
             type=Path,
@@ -57,6 +60,8 @@ class Lesson:
         self.started = time.monotonic()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.out):
+                pass  # it can be written to
         except OSError as error:
             parser.error(f"--out {self.out}: {error.strerror}")
         announce_kernels("cpu")
@@ -80,6 +85,8 @@ class Lesson:
             equal: a value to be equal to.
             says: words that a text holds.
         """
+        if what in self.results and not IN_NOTEBOOK:
+            raise ValueError(f"two expectations are called {what!r}")
         if says is not None:
             print(f"  > {measured}")
             passed, found, expected = says in measured, "as above", f"says {says!r}"

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from lesson_helpers import run_cells, source
 
+import minigan as mg
+from minigan import autograd
+
 NAME = "02_autograd"
 # For each expectation: source text that stands there once, and what to put in its place
 # (test_lessons.py does).
@@ -31,7 +34,7 @@ PLANTS = {
         "sum_to(multiply(x, Tensor(1 + 1e-12)), Tensor(0.0))",
     ),
     "fakes made outside": ("with mg.no_grad():\n    fake", "if True:\n    fake"),
-    "both losses from one pass": (
+    "G's gradient through weights that D has left": (
         "optimizer_d.step(mg.grad(loss_d, D.parameters()))",
         "mg.grad(loss_d, D.parameters())",
     ),
@@ -39,15 +42,30 @@ PLANTS = {
         'loss_g = game.generator(D(fake))\nlesson.expect("D',
         'lesson.expect("D',
     ),
-    "parameters that the orange walk arrives at": (
+    "parameters in loss_d's graph": (
         "loss_d = game.discriminator(D(real), D(fake.detach()))\nowner",
-        "loss_d = game.discriminator(D(real).detach(), D(fake).detach())\nowner",
+        "loss_d = game.discriminator(D(real), D(fake))\nowner",
     ),
-    "parameters that the blue walk arrives at": (
+    "parameters in loss_g's graph": (
         'D(fake))\nlesson.expect("D',
         'D(fake.detach()))\nlesson.expect("D',
     ),
 }
+
+
+def test_grad_asks_for_the_parameters_that_it_was_given_and_no_others(monkeypatch):
+    """What the figure's blue walk says, of `mg.grad` itself."""
+    G, D = mg.nn.Dense(2, 2), mg.nn.Sequential(mg.nn.Dense(2, 3), mg.nn.Tanh(), mg.nn.Dense(3, 1))
+    loss = mg.losses.NonSaturating().generator(D(G(mg.random.normal((4, 2)))))
+    leaves, run = set(), autograd._input_cotangents
+
+    def spy(t, g, asked, create_graph):
+        leaves.update(id(x) for _, x in asked if x.op is None)
+        return run(t, g, asked, create_graph)
+
+    monkeypatch.setattr(autograd, "_input_cotangents", spy)
+    mg.grad(loss, G.parameters())
+    assert leaves == {id(p) for p in G.parameters()}
 
 
 # ---------------------------------------------------------------------------------- exercises
