@@ -18,7 +18,7 @@ from .paths import atomic_write
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; grey is for what stands behind.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-SKY, GREY = "#56B4E9", "#999999"
+GREY = "#999999"
 
 # Type large enough to be read when the picture is shown at half its size.
 STYLE: Any = {
