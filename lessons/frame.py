@@ -31,7 +31,7 @@ from tqdm import tqdm
 from minigan import pictures
 from minigan.data import Dataset, load
 from minigan.paths import atomic_write, cache_root
-from minigan.terminal import announce_kernels
+from minigan.terminal import announce_kernels, bar_look
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
 
@@ -152,15 +152,7 @@ class Lesson:
 
     def progress(self, steps: Iterable[Any], what: str) -> Iterable[Any]:
         """`steps`, with a live line on stderr if they take longer than a second."""
-        return tqdm(
-            steps,
-            desc=what,
-            bar_format="{desc} {n_fmt}/{total_fmt} {bar} {remaining} left",
-            dynamic_ncols=True,
-            leave=False,
-            delay=1,
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-        )
+        return tqdm(steps, desc=what, leave=False, delay=1, **bar_look())
 
 
 def error_of(function: Any) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .device import get_device
 
@@ -29,11 +29,18 @@ def training_bar(config: Config, step: int, show: bool) -> tqdm:
         total=config.steps,
         initial=step,
         desc=Path(config.data).name,
-        bar_format="{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 10,
         disable=not show,
+        **bar_look(),
     )
+
+
+def bar_look() -> dict[str, Any]:
+    """How every live line of training looks, in tqdm's words."""
+    return {
+        "bar_format": "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
+        "dynamic_ncols": True,
+        "mininterval": 0.2 if sys.stderr.isatty() else 10,
+    }
 
 
 def announce_kernels(device: str) -> None:
