@@ -139,6 +139,12 @@ def test_what_passes(tmp_path, measured, bounds, passes):
     assert lesson.results["measured"]["passed"] is passes
 
 
+def test_two_expectations_cannot_share_their_words(tmp_path):
+    lesson = run_cells(LESSON, "99_made_up", tmp_path, until="two and two")["lesson"]
+    with pytest.raises(ValueError, match="two expectations are called 'two and two'"):
+        lesson.expect("two and two", 5, equal=4)
+
+
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "out").write_text("a file is in the way")
     done = _script(tmp_path, LESSON)
