@@ -57,8 +57,25 @@ def _cpu() -> Device:
     return CpuDevice()
 
 
+def _cuda() -> Device:
+    from .cuda import gpu
+
+    return gpu()
+
+
+def _cuda_emulator() -> Device:
+    from .cuda import emulator
+
+    return emulator()
+
+
 # How each device is made, on first use: importing minigan does not import numba.
-_makers: dict[str, Callable[[], Device]] = {"reference": Device, "cpu": _cpu}
+_makers: dict[str, Callable[[], Device]] = {
+    "reference": Device,
+    "cpu": _cpu,
+    "cuda": _cuda,
+    "cuda-emulator": _cuda_emulator,
+}
 _devices: dict[str, Device] = {}
 _lock = threading.Lock()
 

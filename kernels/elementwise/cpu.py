@@ -22,7 +22,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..runtime.cpu import empty, flat, jit, layout, padded, threads
+from ..runtime.cpu import empty, flat, jit, layout, threads
+from ..runtime.strides import padded
 from . import functions
 
 # name: "inputs ; attributes -> expression". T(c) is the constant c in the kernel's dtype.

@@ -24,6 +24,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from numba.np.ufunc import parallel
 
 from ...paths import cache_root
+from .strides import elements, merge
 
 KERNELS_FOLDER = Path(__file__).resolve().parent.parent
 
@@ -202,32 +203,7 @@ def _address(x: np.ndarray) -> int:
     return x.__array_interface__["data"][0]
 
 
-def elements(x: np.ndarray) -> tuple[int, ...]:
-    """Strides in elements."""
-    size = x.itemsize
-    return tuple(stride // size for stride in x.strides)
-
-
 @cache
 def layout(shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """How to walk operands together: row 0 a shape, row i the strides of operand i over it.
-
-    Adjacent axes that every operand walks with one stride are merged, so that contiguous operands
-    of equal shape are one long row.
-    """
-    axes: list[list[int]] = []  # [size, stride of input 1, stride of input 2, ...]
-    for axis, size in enumerate(shape):
-        new = [size, *(s[axis] for s in strides)]
-        if size == 1:
-            continue
-        if axes and all(a == b * size for a, b in zip(axes[-1][1:], new[1:], strict=True)):
-            axes[-1] = [axes[-1][0] * size, *new[1:]]
-        else:
-            axes.append(new)
-    return np.array(axes or [[1] * (1 + len(strides))], np.int64).T.copy()
-
-
-def padded(strides: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Strides over the broadcast shape: 0 on axes that repeat."""
-    own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
-    return (0,) * (ndim - len(shape)) + own
+    """`merge` for numba: row 0 is a shape, row i the strides of operand i over it."""
+    return np.array(merge(shape, strides), np.int64).T.copy()

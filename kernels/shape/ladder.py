@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..elementwise.ladder import medians
-from ..runtime.cpu import elements, empty, flat, jit, layout
+from ..runtime.cpu import empty, flat, jit, layout
+from ..runtime.strides import elements
 from . import cpu
 
 Rung = Callable[[np.ndarray, Any], np.ndarray]

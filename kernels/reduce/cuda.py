@@ -1,0 +1,82 @@
+"""Sum and maximum over axes on a GPU: passes over one run of axes at a time."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..elementwise.cuda import cast
+from ..runtime.launcher import MAX_GRID, Launcher, blocks
+from ..shape.cuda import contiguous
+
+SOURCE = Path(__file__).with_name("cuda.cu")
+# As in cuda.cu.
+THREADS, CHUNK, BAND = 256, 4096, 256
+SHORT = 256  # elements of a row that a single warp reduces
+BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
+
+
+def reduce(gpu: Launcher, x: Any, axis: tuple[int, ...], keepdims: bool, kind: str) -> Any:
+    """The sum, or the largest element, over the axes (sorted, counted from the front)."""
+    if x.dtype == BOOL:  # numpy counts True's, and keeps the dtype of a maximum
+        y = reduce(gpu, cast(gpu, x, INT64), axis, keepdims, kind)
+        return y if kind == "sum" else cast(gpu, y, BOOL)
+    kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+    shape = kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axis)
+    if not axis or not x.flags.c_contiguous:
+        x = contiguous(gpu, x)
+    sizes = list(x.shape)
+    remaining = list(axis)
+    while remaining:  # one run of adjacent axes at a time, the last one first
+        stop = remaining.pop() + 1
+        first = stop - 1
+        while remaining and remaining[-1] == first - 1:
+            first = remaining.pop()
+        outer, size, width = (
+            math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None))
+        )
+        x = _reduce_rows(gpu, x, outer, size, kind) if width == 1 else _reduce_columns(
+            gpu, x, outer, size, width, kind
+        )
+        sizes[first:stop] = [1] * (stop - first)
+    return x.reshape(shape)
+
+
+def _reduce_rows(gpu: Launcher, x: Any, outer: int, size: int, kind: str) -> Any:
+    """(outer, size) -> (outer,), in passes that each leave one number per chunk."""
+    while True:
+        chunks = max(1, blocks(size, CHUNK))
+        y = gpu.empty((outer, chunks), x.dtype)
+        if size <= SHORT:
+            grid: tuple[int, ...] = (blocks(outer, THREADS // 32),)
+            kernel = f"{kind}_short_rows"
+        else:
+            grid = (chunks, min(outer, MAX_GRID[1]), blocks(outer, MAX_GRID[1]))
+            kernel = f"{kind}_rows"
+        gpu.launch(SOURCE, kernel, x.dtype, grid, (THREADS,), (x, y, outer, size))
+        x, size = y, chunks
+        if size == 1:
+            return x
+
+
+def _reduce_columns(gpu: Launcher, x: Any, outer: int, size: int, width: int, kind: str) -> Any:
+    """(outer, size, width) -> (outer, width), in passes that each leave one row per band."""
+    while True:
+        bands = max(1, blocks(size, BAND))
+        if bands > MAX_GRID[1]:
+            raise ValueError(f"{kind}: an axis of {size} elements; at most {MAX_GRID[1] * BAND}")
+        y = gpu.empty((outer, bands, width), x.dtype)
+        grid = (blocks(width, 32), bands, min(outer, MAX_GRID[2]))
+        gpu.launch(
+            SOURCE, f"{kind}_columns", x.dtype, grid, (THREADS,), (x, y, outer, size, width)
+        )
+        x, size = y, bands
+        if size == 1:
+            return x
+
+
+KERNELS = {"sum": partial(reduce, kind="sum"), "max": partial(reduce, kind="max")}

@@ -1,0 +1,443 @@
+// The emulator's checked arrays. Each access asks, for its one element:
+//
+//   bounds       does it lie in the array that the host gave, or in the shared array declared?
+//   written      has anything ever written what is read here?
+//   races        did another thread touch it since the last barrier that orders the two? Threads of
+//                different blocks are never ordered; those of a block by __syncthreads(), those of
+//                a warp also by __syncwarp(). Two reads, and two atomic operations, do not race
+//
+// and for each access of a warp (the same instruction, for the same time, in its 32 lanes) counts
+// the sectors of memory or the passes through shared memory that a GPU would need.
+//
+// The first mistake ends the launch with a message that names block, thread, array and element.
+#pragma once
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+template <class T, int N> struct Pack;
+
+namespace emulator {
+static const char* const* parameters;  // the names of the running kernel's parameters
+
+// -------------------------------------------------------------------------------------- races
+// Who touched an element last. A thread is numbered through all blocks of this process.
+struct Touch {
+    std::int64_t thread = -1;
+    unsigned epoch = 0, warp_epoch = 0;
+    bool atomic = false;
+};
+struct Shadow {
+    Touch write, read[2];  // two readers suffice: one of them is not who writes
+};
+
+inline Touch touch_now(bool atomic) {
+    const int thread = current->thread;
+    return {block_serial * MAX_THREADS + thread, epoch, warp_epoch[thread / 32], atomic};
+}
+
+inline bool races(const Touch& before, const Touch& now) {
+    if (before.thread < 0 || before.thread == now.thread || (before.atomic && now.atomic))
+        return false;
+    if (before.thread / MAX_THREADS != now.thread / MAX_THREADS) return true;
+    if (before.epoch != now.epoch) return false;
+    return before.thread / 32 != now.thread / 32 || before.warp_epoch == now.warp_epoch;
+}
+
+// The touch that races with this one, and note this one.
+inline const Touch* note_read(Shadow& shadow, bool atomic) {
+    const Touch now = touch_now(atomic);
+    if (races(shadow.write, now)) return &shadow.write;
+    if (shadow.read[0].thread != now.thread) shadow.read[1] = shadow.read[0];
+    shadow.read[0] = now;
+    return nullptr;
+}
+inline const Touch* note_write(Shadow& shadow, bool atomic) {
+    const Touch now = touch_now(atomic);
+    if (races(shadow.write, now)) return &shadow.write;
+    for (const Touch& read : shadow.read)
+        if (races(read, now)) return &read;
+    shadow.write = now;
+    return nullptr;
+}
+
+// ------------------------------------------------------------------------------------ counting
+struct Access {
+    std::uint64_t address[32];
+    unsigned mask = 0, bytes = 0;
+    bool shared = false;
+};
+struct Site {
+    unsigned times[32] = {};
+    std::vector<Access> accesses;
+};
+static std::unordered_map<std::uint64_t, Site> sites;  // by instruction and warp, of this block
+static bool counting = true;
+
+// One lane's access. The instruction is known by where its call returns to.
+inline void count(const void* instruction, const void* address, unsigned bytes, bool shared) {
+    if (!counting) return;
+    const int thread = current->thread, lane = thread & 31;
+    Site& site = sites[reinterpret_cast<std::uint64_t>(instruction) * 32 + thread / 32];
+    const unsigned time = site.times[lane]++;
+    if (site.accesses.size() <= time) site.accesses.resize(time + 1);
+    Access& access = site.accesses[time];
+    access.address[lane] = reinterpret_cast<std::uint64_t>(address);
+    access.mask |= 1u << lane;
+    access.bytes = bytes;
+    access.shared = shared;
+}
+
+inline void add_up(const Access& access) {
+    const unsigned unit = access.shared ? 4 : 32;
+    std::uint64_t units[256], addresses[32];
+    int count = 0, lanes = 0;
+    for (int lane = 0; lane < 32; ++lane) {
+        if (!(access.mask >> lane & 1)) continue;
+        addresses[lanes++] = access.address[lane];
+        const std::uint64_t last = (access.address[lane] + access.bytes - 1) / unit;
+        for (std::uint64_t u = access.address[lane] / unit; u <= last && count < 256; ++u)
+            units[count++] = u;
+    }
+    std::sort(units, units + count);
+    count = static_cast<int>(std::unique(units, units + count) - units);
+    std::sort(addresses, addresses + lanes);
+    const auto different = std::unique(addresses, addresses + lanes) - addresses;
+    const std::int64_t bytes = different * access.bytes;
+    if (access.shared) {
+        int banks[32] = {}, most = 0;
+        for (int i = 0; i < count; ++i) most = std::max(most, ++banks[units[i] % 32]);
+        counts.shared_accesses += 1;
+        counts.passes += most;
+        counts.ideal_passes += (bytes + 127) / 128;
+    } else {
+        counts.accesses += 1;
+        counts.sectors += count;
+        counts.ideal_sectors += (bytes + 31) / 32;
+    }
+}
+
+// ----------------------------------------------------------------------------- arrays of the host
+// The part of an array that a launch may touch; the shadow of the memory it lies in.
+struct Array {
+    const Region* region = nullptr;
+    const char* name = "";
+    std::vector<Shadow>* shadow = nullptr;
+};
+static std::vector<Array> arrays;
+static std::unordered_map<std::uint64_t, std::vector<Shadow>> shadows;  // by base address
+static void* fault;  // the instruction that made the first mistake
+
+__attribute__((noinline, cold)) inline void fail(const void* site, const std::string& what) {
+    char who[100];
+    describe_thread(who, sizeof who, current->thread);
+    std::snprintf(message, sizeof message, "%s %s", who, what.c_str());
+    fault = const_cast<void*>(site);
+    stop();
+}
+
+inline std::string name_thread(const Touch& touch) {
+    if (touch.thread / MAX_THREADS != block_serial) return "a thread of another block";
+    char who[100];
+    const unsigned t = static_cast<unsigned>(touch.thread % MAX_THREADS);
+    std::snprintf(who, sizeof who, "thread (%u, %u, %u)", t % blockDim.x,
+                  t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y));
+    return who;
+}
+
+inline std::string element(const char* name, std::int64_t i) {
+    return std::string(name) + "[" + std::to_string(i) + "]";
+}
+
+inline void check_race(const void* site, const Touch* other, const Shadow& shadow, const char* does,
+                       const std::string& what) {
+    if (!other) return;
+    fail(site, std::string(does) + " " + what + ", which " + name_thread(*other) +
+                   (other == &shadow.write ? " writes" : " reads") + " with no barrier between: a race");
+}
+
+struct Memory {  // what the host owns
+    const Array* array;
+
+    void access(const void* site, const char* origin, const char* at, unsigned bytes, bool write,
+                bool atomic) const {
+        const auto address = reinterpret_cast<std::uint64_t>(at);
+        const std::int64_t place = (at - origin) / static_cast<std::int64_t>(bytes);
+        const char* does = write ? "writes" : "reads";
+        if (!array) fail(site, std::string(does) + " through an array that is not there (null)");
+        const Region& r = *array->region;
+        if (bytes != r.itemsize)
+            fail(site, std::string(does) + " " + array->name + " as elements of " +
+                           std::to_string(bytes) + " bytes; they have " + std::to_string(r.itemsize));
+        if (address < r.first || address + bytes > r.end) {
+            const std::int64_t size = bytes;
+            const std::int64_t low = (static_cast<std::int64_t>(r.first) -
+                                      reinterpret_cast<std::int64_t>(origin)) / size;
+            const std::int64_t high = (static_cast<std::int64_t>(r.end) -
+                                       reinterpret_cast<std::int64_t>(origin)) / size - 1;
+            fail(site, std::string(does) + " " + element(array->name, place) +
+                           ", outside its elements " + std::to_string(low) + " to " +
+                           std::to_string(high));
+        }
+        const std::uint64_t i = (address - r.base) / r.itemsize;
+        Shadow& shadow = (*array->shadow)[i];
+        if (!write && !r.written[i])
+            fail(site, "reads " + element(array->name, place) + ", which nothing has written before");
+        check_race(site, write ? note_write(shadow, atomic) : note_read(shadow, atomic), shadow, does,
+                   element(array->name, place));
+        if (write) r.written[i] = 1;
+    }
+    static constexpr bool shared = false;
+};
+
+// ------------------------------------------------------------------------------- shared arrays
+struct SharedArray {
+    const char* name;
+    const char* first;
+    std::uint64_t bytes;
+    std::int64_t block;
+    std::vector<Shadow> shadow;
+    std::vector<unsigned char> written;
+
+    void begin(std::uint64_t count) {  // each block finds it empty
+        if (block == block_serial) return;
+        block = block_serial;
+        shadow.assign(count, Shadow());
+        written.assign(count, 0);
+    }
+};
+
+struct SharedMemory {
+    SharedArray* array;
+
+    void access(const void* site, const char*, const char* at, unsigned bytes, bool write,
+                bool atomic) const {
+        SharedArray& a = *array;
+        const char* does = write ? "writes" : "reads";
+        const std::int64_t place = (at - a.first) / static_cast<std::int64_t>(bytes);
+        const std::int64_t count = static_cast<std::int64_t>(a.bytes / bytes);
+        if (at < a.first || place >= count)
+            fail(site, std::string(does) + " " + element(a.name, place) + ", outside its elements 0 to " +
+                           std::to_string(count - 1));
+        Shadow& shadow = a.shadow[place];
+        if (!write && !a.written[place])
+            fail(site, "reads " + element(a.name, place) + ", which nothing has written before");
+        check_race(site, write ? note_write(shadow, atomic) : note_read(shadow, atomic), shadow, does,
+                   element(a.name, place));
+        if (write) a.written[place] = 1;
+    }
+    static constexpr bool shared = true;
+};
+
+// ------------------------------------------------------------------------------------ pointers
+#define SITE __builtin_return_address(0)
+
+template <class T, class M> struct Pointer;
+
+template <class T, class M>
+__attribute__((noinline)) T read(const Pointer<T, M>& x, const T* at) {
+    x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(at), sizeof(T), false, false);
+    count(SITE, at, sizeof(T), M::shared);
+    return *at;
+}
+template <class T, class M>
+__attribute__((noinline)) void write(const Pointer<T, M>& x, T* at, T value) {
+    x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(at), sizeof(T), true, false);
+    count(SITE, at, sizeof(T), M::shared);
+    *at = value;
+}
+
+// An element that knows when it is read and written.
+template <class T, class M> struct Element {
+    Pointer<T, M> x;
+    T* at;
+
+    __forceinline__ operator T() const { return read(x, at); }
+    __forceinline__ T operator=(T value) const {
+        write(x, at, value);
+        return value;
+    }
+    __forceinline__ T operator=(const Element& other) const { return *this = static_cast<T>(other); }
+    template <class V> __forceinline__ T operator+=(V v) const { return *this = static_cast<T>(T(*this) + v); }
+    template <class V> __forceinline__ T operator-=(V v) const { return *this = static_cast<T>(T(*this) - v); }
+    template <class V> __forceinline__ T operator*=(V v) const { return *this = static_cast<T>(T(*this) * v); }
+    Pointer<T, M> operator&() const { return {x.origin, at, x.memory}; }
+};
+
+template <class T, class M> struct Pointer {
+    T* origin;  // indices in messages count from here
+    T* at;
+    M memory;
+
+    const char* bytes() const { return reinterpret_cast<const char*>(origin); }
+    __forceinline__ Element<T, M> operator[](std::int64_t i) const { return {*this, at + i}; }
+    __forceinline__ Element<T, M> operator*() const { return {*this, at}; }
+    Pointer operator+(std::int64_t i) const { return {origin, at + i, memory}; }
+    explicit operator bool() const { return at != nullptr; }
+};
+
+// An array that is read alone: assigning to an element of it does not compile.
+template <class T> struct Input {
+    Pointer<T, Memory> x;
+
+    __forceinline__ T operator[](std::int64_t i) const { return read(x, x.at + i); }
+    __forceinline__ T operator*() const { return read(x, x.at); }
+    Input operator+(std::int64_t i) const { return {x + i}; }
+    explicit operator bool() const { return x.at != nullptr; }
+};
+
+template <class T> using Output = Pointer<T, Memory>;
+
+// Several neighbours at once: each is checked, and they count as one access.
+template <int N, class T, class M>
+__attribute__((noinline)) Pack<T, N> load_pack(const Pointer<T, M>& x, const T* first) {
+    if (reinterpret_cast<std::uint64_t>(first) % alignof(Pack<T, N>))
+        fail(SITE, "loads a Pack whose address is no multiple of " + std::to_string(alignof(Pack<T, N>)));
+    Pack<T, N> values;
+    for (int k = 0; k < N; ++k) {
+        x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(first + k), sizeof(T), false,
+                        false);
+        values.at[k] = first[k];
+    }
+    count(SITE, first, sizeof values, M::shared);
+    return values;
+}
+template <int N, class T, class M>
+__attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first, const Pack<T, N>& values) {
+    if (reinterpret_cast<std::uint64_t>(first) % alignof(Pack<T, N>))
+        fail(SITE, "stores a Pack whose address is no multiple of " + std::to_string(alignof(Pack<T, N>)));
+    for (int k = 0; k < N; ++k) {
+        x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(first + k), sizeof(T), true,
+                        false);
+        first[k] = values.at[k];
+    }
+    count(SITE, first, sizeof values, M::shared);
+}
+
+// --------------------------------------------------------------------------- launch and blocks
+inline void begin_launch(const Launch& launch) {
+    arrays.clear();
+    shadows.clear();
+    fault = nullptr;
+    for (std::uint64_t i = 0; i < launch.regions; ++i) {
+        const Region& region = launch.region[i];
+        std::vector<Shadow>& shadow = shadows[region.base];
+        shadow.resize(region.bytes / region.itemsize);
+    }
+    for (std::uint64_t i = 0; i < launch.regions; ++i) {
+        const Region& region = launch.region[i];
+        const char* name = region.argument < 0 ? "an array of a table" : parameters[region.argument];
+        arrays.push_back({&region, name, &shadows[region.base]});
+    }
+}
+inline void begin_block() {}
+inline void end_block() {
+    for (const auto& [key, site] : sites)
+        for (const Access& access : site.accesses) add_up(access);
+    sites.clear();
+}
+inline void end_launch() { sites.clear(); }
+
+template <class P> struct Unpack {
+    static P from(void* value, int) { return *static_cast<P*>(value); }
+};
+template <class T> struct Unpack<Output<T>> {
+    static Output<T> from(void* value, int argument) {
+        T* at = *static_cast<T**>(value);
+        for (const Array& array : arrays)
+            if (array.region->argument == argument) return {at, at, {&array}};
+        return {at, at, {nullptr}};
+    }
+};
+template <class T> struct Unpack<Input<T>> {
+    static Input<T> from(void* value, int argument) { return {Unpack<Output<T>>::from(value, argument)}; }
+};
+template <class P> P unpack(void* value, int argument) { return Unpack<P>::from(value, argument); }
+
+template <class P> constexpr bool is_pointer = std::is_pointer_v<P>;
+template <class T> constexpr bool is_pointer<Input<T>> = true;
+template <class T, class M> constexpr bool is_pointer<Pointer<T, M>> = true;
+
+template <class P> struct AtAddress;
+template <class T> struct AtAddress<Output<T>> {
+    static Output<T> make(std::uint64_t address) {
+        T* at = reinterpret_cast<T*>(address);
+        for (const Array& array : arrays)
+            if (array.region->first <= address && address < array.region->end)
+                return {at, at, {&array}};
+        return {at, at, {nullptr}};
+    }
+};
+template <class T> struct AtAddress<Input<T>> {
+    static Input<T> make(std::uint64_t address) { return {AtAddress<Output<T>>::make(address)}; }
+};
+
+template <class T> Pointer<T, SharedMemory> shared_array(SharedArray& array, T* first,
+                                                         std::uint64_t bytes, const char* name) {
+    array.name = name;
+    array.first = reinterpret_cast<const char*>(first);
+    array.bytes = bytes;
+    array.begin(bytes / sizeof(T));
+    return {first, first, {&array}};
+}
+}  // namespace emulator
+
+template <class T> using In = emulator::Input<T>;
+template <class T> using Out = emulator::Output<T>;
+template <class T> using InOut = emulator::Output<T>;
+template <class T> using Shared = emulator::Pointer<T, emulator::SharedMemory>;
+
+#define SHARED(T, name, count)                                     \
+    alignas(128) static T name##_memory[count];                    \
+    static emulator::SharedArray name##_shadow{"", 0, 0, -1, {}, {}}; \
+    const auto name = emulator::shared_array<T>(name##_shadow, name##_memory, sizeof name##_memory, #name)
+#define DYNAMIC_SHARED(T, name)                                                            \
+    static emulator::SharedArray name##_shadow{"", 0, 0, -1, {}, {}};                      \
+    const auto name = emulator::shared_array<T>(                                           \
+        name##_shadow, reinterpret_cast<T*>(emulator::dynamic_shared), emulator::dynamic_bytes, #name)
+
+template <class P> P array_at(unsigned long long address) {
+    return emulator::AtAddress<P>::make(address);
+}
+template <int N, class T> __forceinline__ Pack<T, N> load(const In<T>& x, long long i) {
+    return emulator::load_pack<N>(x.x, x.x.at + i * N);
+}
+template <int N, class T, class M>
+__forceinline__ Pack<T, N> load(const emulator::Pointer<T, M>& x, long long i) {
+    return emulator::load_pack<N>(x, x.at + i * N);
+}
+template <int N, class T, class M>
+__forceinline__ void store(const emulator::Pointer<T, M>& y, long long i, const Pack<T, N>& values) {
+    emulator::store_pack<N>(y, y.at + i * N, values);
+}
+
+// An atomic operation reads and writes; it races with ordinary accesses alone.
+#define ATOMIC(name, result)                                                                      \
+    template <class T, class M, class V>                                                          \
+    __attribute__((noinline)) T name(const emulator::Pointer<T, M>& x, V v) {                     \
+        const char* at = reinterpret_cast<const char*>(x.at);                                     \
+        x.memory.access(SITE, x.bytes(), at, sizeof(T), false, true);                             \
+        x.memory.access(SITE, x.bytes(), at, sizeof(T), true, true);                              \
+        const T old = *x.at, value = static_cast<T>(v);                                           \
+        *x.at = result;                                                                           \
+        return old;                                                                               \
+    }
+ATOMIC(atomicAdd, old + value)
+ATOMIC(atomicSub, old - value)
+ATOMIC(atomicMin, old < value ? old : value)
+ATOMIC(atomicMax, old > value ? old : value)
+ATOMIC(atomicExch, value)
+ATOMIC(atomicAnd, old & value)
+ATOMIC(atomicOr, old | value)
+ATOMIC(atomicXor, old ^ value)
+#undef ATOMIC
+template <class T, class M>
+__attribute__((noinline)) T atomicCAS(const emulator::Pointer<T, M>& x, T compare, T value) {
+    const char* at = reinterpret_cast<const char*>(x.at);
+    x.memory.access(SITE, x.bytes(), at, sizeof(T), false, true);
+    x.memory.access(SITE, x.bytes(), at, sizeof(T), true, true);
+    const T old = *x.at;
+    if (old == compare) *x.at = value;
+    return old;
+}

@@ -1,0 +1,340 @@
+"""The emulator: `.cu` files compiled by g++ against `emulator.h`, and run on the CPU.
+
+    Emulator()                one core, without checks: fast enough to train a small GAN
+    Emulator(checked=True)    finds accesses out of bounds, reads of what nothing wrote, races, and
+                              barriers that not all threads reach; counts memory transactions
+
+`MINIGAN_EMULATOR=checked` makes the `cuda-emulator` device a checked one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import threading
+import weakref
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from ...paths import atomic_write, cache_root
+from .launcher import HEADERS, KernelError, Launcher, Size, describe, digest, options, source_text
+
+FLAGS = ("-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DEMULATOR")
+FLAGS += ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+BUILDS = {
+    "fast": ("-O3", "-march=native"),
+    "checked": ("-O1", "-g", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
+}
+SHARED_BYTES = 227 * 1024  # that a block can have, on the largest GPUs
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the warps of all checked launches did; a sector is 32 bytes of memory.
+
+    `passes` are those through shared memory, of 32 banks of 4 bytes: ideally one per 128 bytes.
+    """
+
+    accesses: int = 0
+    sectors: int = 0
+    ideal_sectors: int = 0
+    shared_accesses: int = 0
+    passes: int = 0
+    ideal_passes: int = 0
+    barriers: int = 0
+
+    def __sub__(self, other: Counts) -> Counts:
+        pairs = zip(self.__dict__.values(), other.__dict__.values(), strict=True)
+        return Counts(*(a - b for a, b in pairs))
+
+
+class _Region(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
+        ("written", ctypes.c_void_p),
+        ("argument", ctypes.c_int64),
+    )
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = (
+        ("grid", ctypes.c_uint32 * 3),
+        ("block", ctypes.c_uint32 * 3),
+        ("shared", ctypes.c_uint64),
+        ("regions", ctypes.c_uint64),
+        ("region", ctypes.POINTER(_Region)),
+    )
+
+
+class _Counts(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_int64) for name in Counts.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    run: Any
+    sizes: tuple[int, ...]  # in bytes, of each parameter; 0 for an array
+    names: tuple[str, ...]
+
+
+class Emulator(Launcher):
+    """Runs CUDA kernels on numpy arrays, one launch at a time."""
+
+    name = "emulator"
+
+    def __init__(self, checked: bool = False) -> None:
+        self.checked = checked
+        self._modules: dict[tuple[Path, np.dtype], tuple[Any, dict[str, _Kernel]]] = {}
+        self._written: dict[int, np.ndarray] = {}  # by base address, a byte per element
+        self._lock = threading.RLock()
+
+    # ------------------------------------------------------------------------------- memory
+    def empty(self, shape: Size, dtype: Any) -> np.ndarray:
+        array = np.empty(shape, dtype)
+        self._own(array, 0)
+        return array
+
+    def from_numpy(self, array: np.ndarray) -> np.ndarray:
+        copy = np.array(array, order="C")
+        self._own(copy, 1)
+        return copy
+
+    def to_numpy(self, array: np.ndarray) -> np.ndarray:
+        return np.array(array, order="C")
+
+    def address(self, array: np.ndarray) -> int:
+        return _address(array)
+
+    def broadcast_to(self, array: np.ndarray, shape: Size) -> np.ndarray:
+        return np.broadcast_to(array, shape)
+
+    def _own(self, array: np.ndarray, written: int) -> None:
+        """Remember, for the checks, which elements of this memory something has written."""
+        if self.checked:
+            address = self.address(array)
+            self._written[address] = np.full(array.size, written, np.uint8)
+            weakref.finalize(array, self._written.pop, address, None)
+
+    # ----------------------------------------------------------------------------- launches
+    def _launch(
+        self,
+        source: Path,
+        kernel: str,
+        dtype: np.dtype,
+        grid: Size,
+        block: Size,
+        arguments: list[Any],
+        shared: int,
+    ) -> None:
+        with self._lock:
+            library, kernels = self._module(source, dtype)
+            entry = kernels.get(kernel)
+            if entry is None:
+                known = ", ".join(kernels)
+                raise KernelError(f"{source.name} has no kernel {kernel!r}; it has {known}")
+            if shared > SHARED_BYTES:
+                raise KernelError(
+                    f"{kernel} ({source.name}): {shared} bytes of shared memory; a block can have"
+                    f" at most {SHARED_BYTES}"
+                )
+            values = self._values(source, kernel, entry, arguments, dtype)
+            pointers = (ctypes.c_void_p * len(values))(*map(_address, values))
+            regions = self._regions(arguments) if self.checked else []
+            table = (_Region * len(regions))(*regions)
+            launch = _Launch(grid, block, shared, len(regions), table)
+            if entry.run(ctypes.byref(launch), pointers):
+                message = library.emulator_message().decode()
+                line = self._line(library) if self.checked else ""
+                raise KernelError(
+                    f"{kernel} ({source.name}{line}): {message}"
+                    f" [grid {grid}, block {block}; {describe(arguments)}]"
+                )
+
+    def _values(
+        self, source: Path, kernel: str, entry: _Kernel, arguments: list[Any], dtype: np.dtype
+    ) -> list[np.ndarray]:
+        if len(arguments) != len(entry.sizes):
+            raise KernelError(
+                f"{kernel} ({source.name}) takes {len(entry.sizes)} arguments"
+                f" ({', '.join(entry.names)}), not {len(arguments)}"
+            )
+        values: list[np.ndarray] = []
+        for x, size, name in zip(arguments, entry.sizes, entry.names, strict=True):
+            is_array = x is None or isinstance(x, np.ndarray)
+            if is_array:
+                values.append(np.array(0 if x is None else self.address(x), np.uint64))
+            else:
+                values.append(self.value(x, dtype))
+            given = 0 if is_array else values[-1].nbytes
+            if given != size:
+                words = ("an array", f"a value of {given} bytes"), ("an array", f"{size} bytes")
+                raise KernelError(
+                    f"{kernel} ({source.name}): argument {name!r} is given {words[0][given > 0]},"
+                    f" and declared as {words[1][size > 0]}"
+                )
+        return values
+
+    def _regions(self, arguments: list[Any]) -> list[_Region]:
+        """What the launch may touch: its array arguments, and the arrays of its tables."""
+        found = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
+        for x in arguments:
+            found += [(array, -1) for array in getattr(x, "arrays", ())]
+        regions = []
+        for x, argument in found:
+            base = x
+            while isinstance(base.base, np.ndarray):
+                base = base.base
+            address = self.address(base)
+            written = self._written.get(address)
+            if written is None or written.size != base.size:
+                self._own(base, 1)  # made elsewhere, by numpy
+                written = self._written[address]
+            first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
+            size = base.dtype.itemsize
+            regions.append(
+                _Region(first, end, address, base.nbytes, size, written.ctypes.data, argument)
+            )
+        return regions
+
+    @property
+    def counts(self) -> Counts:
+        """Of all launches of a checked emulator in this process; take differences."""
+        total = np.zeros(len(Counts.__dataclass_fields__), np.int64)
+        for library, _ in self._modules.values():
+            found = library.emulator_counts().contents
+            total += [getattr(found, name) for name in Counts.__dataclass_fields__]
+        return Counts(*map(int, total))
+
+    # -------------------------------------------------------------------------- compilation
+    def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
+        found = self._modules.get((source, dtype))
+        if found is None:
+            found = self._modules[source, dtype] = self._load(source, dtype)
+        return found
+
+    def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
+        build = BUILDS["checked" if self.checked else "fast"]
+        flags = [*FLAGS, *build, *options(dtype)]
+        texts = [path.read_text() for path in sorted(HEADERS.glob("*.h"))]
+        compiler = find_compiler()
+        name = digest(compiler_version(), host(), *flags, *texts, source.read_text())
+        path = emulator_folder() / f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
+        if not path.is_file():
+            self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+            compile_library(compiler, source, flags, path)
+        library = ctypes.CDLL(str(path))
+        library.emulator_message.restype = ctypes.c_char_p
+        library.emulator_counts.restype = ctypes.POINTER(_Counts)
+        library.emulator_kernels.restype = ctypes.c_char_p
+        kernels: dict[str, _Kernel] = {}
+        for line in library.emulator_kernels().decode().splitlines():
+            kernel, *names = line.split(" ")
+            sizes = (ctypes.c_int * (len(names) + 1))()
+            count = library[f"emulator_sizes_{kernel}"](sizes)
+            kernels[kernel] = _Kernel(
+                library[f"emulator_run_{kernel}"], tuple(sizes[:count]), tuple(names)
+            )
+        return library, kernels
+
+    def _line(self, library: Any) -> str:
+        """":12", the line of the source where the checked build found a mistake, where it can tell."""
+        tool = shutil.which("addr2line")
+        offset = library.emulator_fault_offset
+        offset.restype = ctypes.c_uint64
+        where = offset()
+        if not (tool and where):
+            return ""
+        done = subprocess.run(
+            [tool, "-i", "-e", library._name, hex(where - 1)], capture_output=True, text=True, check=False
+        )
+        lines = re.findall(r"\.cu:(\d+)", done.stdout)
+        return f":{lines[-1]}" if lines else ""
+
+
+def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -> None:
+    """Compile a `.cu` file and what calls its kernels into the shared library at `path`."""
+    names = [re.sub(r"-DCHECKED", "", flag) for flag in flags] + ["-DNAMES_ONLY", "-E", "-P"]
+    with TemporaryDirectory() as folder:
+        text = source_text(source)
+        file = Path(folder, "kernel.cpp")
+        file.write_text(text)
+        include = f"-I{HEADERS}"
+        read = _run([compiler, *filter(None, names), include, str(file)], source)
+        found = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", read)
+        file.write_text(text + _callers(found))
+        library = Path(folder, "kernel.so")
+        _run([compiler, *flags, include, str(file), "-o", str(library)], source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda out: out.write(library.read_bytes()))
+
+
+def _callers(kernels: list[tuple[str, str]]) -> str:
+    """C++ that calls each kernel with arguments given by address, and lists what there is."""
+    lines = ['\n#line 1 "callers"', 'extern "C" {', "#define SHOWN __attribute__((visibility(\"default\")))"]
+    table = []
+    for kernel, parameters in kernels:
+        names = [re.split(r"[\s*&]+", p.strip())[-1] for p in parameters.split(",") if p.strip()]
+        quoted = ", ".join([*(f'"{n}"' for n in names), "nullptr"])
+        table.append(" ".join([kernel, *names]))
+        lines += [
+            f"static const char* const names_{kernel}[] = {{{quoted}}};",
+            f"SHOWN int emulator_run_{kernel}(const emulator::Launch* launch, void** arguments) {{",
+            f"    emulator::parameters = names_{kernel};",
+            f"    return emulator::Entry<{kernel}>::run(*launch, arguments);",
+            "}",
+            f"SHOWN int emulator_sizes_{kernel}(int* sizes) {{",
+            f"    return emulator::Entry<{kernel}>::sizes(sizes);",
+            "}",
+        ]
+    listed = "\\n".join(table)
+    return "\n".join([*lines, f'SHOWN const char* emulator_kernels() {{ return "{listed}"; }}', "}\n"])
+
+
+def _run(command: list[str], source: Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        raise KernelError(f"{source}: {command[0]} cannot compile it: {first.strip()}")
+    return done.stdout
+
+
+@cache
+def find_compiler() -> str:
+    """The path of a C++ compiler; KernelError, which says what to do, if there is none."""
+    wanted = os.environ.get("CXX")
+    for name in [wanted] if wanted else ["g++", "clang++"]:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise KernelError(
+        f"the cuda-emulator device needs a C++ compiler, and {wanted or 'g++'} is not found:"
+        " install g++, or name another one in the variable CXX"
+    )
+
+
+@cache
+def compiler_version() -> str:
+    return _run([find_compiler(), "--version"], Path("the compiler")).splitlines()[0]
+
+
+def host() -> str:
+    """The processor that -march=native compiles for."""
+    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+
+
+def emulator_folder() -> Path:
+    """Where compiled libraries are kept."""
+    return cache_root() / "emulator"
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])

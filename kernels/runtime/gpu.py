@@ -1,0 +1,116 @@
+"""A real GPU through cupy, which gives memory, streams, compilation and launches, no arithmetic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...paths import cache_root
+from .launcher import KernelError, Launcher, Size, describe, options, source_text
+
+FLAGS = ("--std=c++17", "--fmad=false")
+INSTALL = "pip install 'minigan[cuda12]' or 'minigan[cuda13]', whichever CUDA the driver is for"
+
+
+class Gpu(Launcher):
+    """Runs CUDA kernels on cupy arrays, on the current device and stream of cupy.
+
+    KernelError, in one line that says what to do, where there is no cupy or no GPU.
+    """
+
+    name = "gpu"
+
+    def __init__(self, cupy: Any = None) -> None:
+        self.cupy = cupy or _import_cupy()
+        try:
+            count = self.cupy.cuda.runtime.getDeviceCount()
+        except Exception as error:
+            raise KernelError(f"the cuda device: no driver answers ({error}); {INSTALL}") from error
+        if not count:
+            raise KernelError("the cuda device: the driver sees no GPU; use device cuda-emulator")
+        self._modules: dict[tuple[Path, np.dtype], dict[str, Any]] = {}
+
+    def empty(self, shape: Size, dtype: Any) -> Any:
+        return self._allocate(lambda: self.cupy.empty(shape, dtype), shape, dtype)
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        copy = np.array(array, order="C")
+        return self._allocate(lambda: self.cupy.asarray(copy), copy.shape, copy.dtype)
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        return self.cupy.asnumpy(array)
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    def broadcast_to(self, array: Any, shape: Size) -> Any:
+        return self.cupy.broadcast_to(array, shape)
+
+    def _allocate(self, make: Any, shape: Size, dtype: Any) -> Any:
+        try:
+            return make()
+        except self.cupy.cuda.memory.OutOfMemoryError:
+            free, total = self.cupy.cuda.runtime.memGetInfo()
+            raise KernelError(
+                f"the GPU has no room for {np.dtype(dtype)}{tuple(shape)},"
+                f" {np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object)):,} bytes:"
+                f" {free:,} of {total:,} are free; a smaller batch or model is needed"
+            ) from None
+
+    def _launch(
+        self,
+        source: Path,
+        kernel: str,
+        dtype: np.dtype,
+        grid: Size,
+        block: Size,
+        arguments: list[Any],
+        shared: int,
+    ) -> None:
+        function = self._function(source, kernel, dtype)
+        values = []
+        for x in arguments:
+            if isinstance(x, self.cupy.ndarray):
+                values.append(x)
+            elif x is None:
+                values.append(np.uint64(0))
+            else:
+                value = self.value(x, dtype)
+                values.append(value if value.ndim else value[()])
+        try:
+            if shared > 48 * 1024:
+                function.max_dynamic_shared_size_bytes = shared
+            function(grid, block, tuple(values), shared_mem=shared)
+        except Exception as error:
+            raise KernelError(
+                f"{kernel} ({source.name}): the launch failed: {error}"
+                f" [grid {grid}, block {block}, {shared} bytes shared; {describe(arguments)}]"
+            ) from error
+
+    def _function(self, source: Path, kernel: str, dtype: np.dtype) -> Any:
+        functions = self._modules.setdefault((source, dtype), {})
+        if kernel not in functions:
+            os.environ.setdefault("CUPY_CACHE_DIR", str(cache_root() / "cupy"))
+            self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+            module = self.cupy.RawModule(
+                code=source_text(source), options=(*FLAGS, *options(dtype)), backend="nvrtc"
+            )
+            try:
+                functions[kernel] = module.get_function(kernel)
+            except Exception as error:
+                lines = [line for line in str(error).splitlines() if "error" in line]
+                raise KernelError(
+                    f"{source}: kernel {kernel!r} does not compile: {(lines or [error])[0]}"
+                ) from error
+        return functions[kernel]
+
+
+def _import_cupy() -> Any:
+    try:
+        import cupy
+    except ImportError as error:
+        raise KernelError(f"the cuda device needs cupy ({error}): {INSTALL}") from None
+    return cupy

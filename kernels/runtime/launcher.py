@@ -1,0 +1,194 @@
+"""How CUDA kernels are launched, whoever runs them: a GPU (`gpu.py`) or the emulator (`emulator.py`).
+
+A kernel is an entry of a `.cu` file, compiled for one dtype, which the file calls REAL. Its host
+code, in each room's `cuda.py`, is the same for both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .strides import Size, merge
+
+HEADERS = Path(__file__).resolve().parent
+# What REAL is for each dtype, in CUDA C++.
+REALS = {"float32": "float", "float64": "double", "int64": "long long", "bool": "bool"}
+MAX_THREADS = 1024  # of a block, on every GPU
+MAX_GRID = (2**31 - 1, 65535, 65535)
+MAX_AXES = 10  # that a Walk can hold, as in kernel.h
+
+
+
+class KernelError(RuntimeError):
+    """A kernel could not be compiled or launched, or made a mistake that the emulator found."""
+
+
+class Launcher:
+    """Memory of one kind, and launches on it.
+
+    Args to a kernel: arrays of that memory (or None) for pointers, ints for `long long`, floats for
+    REAL, numpy numbers for their own type, and ctypes structures by value.
+    """
+
+    name: ClassVar[str]
+    compile_listener: Callable[[str], None] | None = None
+
+    # ------------------------------------------------------------------------------- memory
+    def empty(self, shape: Size, dtype: Any) -> Any:
+        """A new C-contiguous array of undefined contents."""
+        raise NotImplementedError
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        """A new C-contiguous array with these values."""
+        raise NotImplementedError
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        """A copy of the values."""
+        raise NotImplementedError
+
+    def address(self, array: Any) -> int:
+        """Where the array's first element lies."""
+        raise NotImplementedError
+
+    def broadcast_to(self, array: Any, shape: Size) -> Any:
+        """A view that repeats elements."""
+        raise NotImplementedError
+
+    # ----------------------------------------------------------------------------- launches
+    def launch(
+        self,
+        source: Path,
+        kernel: str,
+        dtype: np.dtype,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[Any],
+        shared: int = 0,
+    ) -> None:
+        """Run `kernel` of the file `source`, compiled for `dtype`, on grid x block threads.
+
+        `shared` is the size of its dynamic shared memory in bytes. A grid without a block is no
+        launch. KernelError where it cannot be compiled or launched.
+        """
+        grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
+        if 0 in grid:
+            return
+        if math.prod(block) > MAX_THREADS or any(
+            n > most for n, most in zip(grid, MAX_GRID, strict=True)
+        ):
+            raise KernelError(
+                f"{kernel} ({source.name}): a grid of {grid} blocks of {block} threads; at most"
+                f" {MAX_GRID} blocks of {MAX_THREADS} threads are possible"
+            )
+        self._launch(source, kernel, np.dtype(dtype), grid, block, list(arguments), shared)
+
+    def _launch(
+        self,
+        source: Path,
+        kernel: str,
+        dtype: np.dtype,
+        grid: Size,
+        block: Size,
+        arguments: list[Any],
+        shared: int,
+    ) -> None:
+        raise NotImplementedError
+
+    def value(self, x: Any, dtype: np.dtype) -> np.ndarray:
+        """An argument that is no array, as the bytes that travel to the kernel."""
+        if isinstance(x, ctypes.Structure):
+            return np.frombuffer(x, np.uint8)
+        if isinstance(x, np.generic):
+            return np.asarray(x)
+        if isinstance(x, (bool, int)):
+            return np.array(x, np.int64)
+        if isinstance(x, float):
+            return np.array(x, dtype)
+        raise TypeError(f"a kernel cannot take a {type(x).__name__}")
+
+    def tell(self, kernel: str) -> None:
+        """A kernel is about to be compiled."""
+        if self.compile_listener is not None:
+            self.compile_listener(kernel)
+
+
+@cache
+def source_text(path: Path) -> str:
+    """The file behind what all kernels share, as one text for NVRTC. Errors name the file's lines."""
+    header = (HEADERS / "kernel.h").read_text()
+    return f'#line 1 "kernel.h"\n{header}\n#line 1 "{path.name}"\n{path.read_text()}'
+
+
+def options(dtype: np.dtype) -> tuple[str, ...]:
+    """What both compilers are told. Contraction is off: a multiply-add is fused where fma says so."""
+    return (f"-DREAL={REALS[dtype.name]}", f"-DREAL_IS_{dtype.name.upper()}")
+
+
+def digest(*parts: str) -> str:
+    """A short name for all of this."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+def describe(arguments: Sequence[Any]) -> str:
+    """The arguments of a launch in words, for messages."""
+    words = []
+    for x in arguments:
+        if x is None:
+            words.append("null")
+        elif hasattr(x, "shape") and not isinstance(x, np.generic):
+            words.append(f"{x.dtype}{tuple(x.shape)}")
+        else:
+            words.append(type(x).__name__ if isinstance(x, ctypes.Structure) else str(x))
+    return ", ".join(words)
+
+
+# --------------------------------------------------------------------------------------- walks
+@cache
+def walk_type(arrays: int) -> type[ctypes.Structure]:
+    """`Walk<arrays>` of kernel.h."""
+    row = ctypes.c_int64 * MAX_AXES
+
+    class Walk(ctypes.Structure):
+        _fields_ = (
+            ("size", ctypes.c_int64),
+            ("axes", ctypes.c_int32),
+            ("packed", ctypes.c_int32),
+            ("sizes", row),
+            ("strides", row * arrays),
+        )
+
+    return Walk
+
+
+def walk(shape: Size, strides: tuple[Size, ...], packed: bool = False) -> ctypes.Structure:
+    """How to walk arrays of these strides (in elements) over `shape`; see kernel.h.
+
+    ValueError where more than MAX_AXES axes are left after merging.
+    """
+    axes = merge(shape, strides)
+    if len(axes) > MAX_AXES:
+        raise ValueError(
+            f"shape {shape}: {len(axes)} axes that cannot be walked as fewer; a CUDA kernel takes"
+            f" {MAX_AXES}"
+        )
+    found = walk_type(len(strides))()
+    found.size, found.axes = math.prod(shape), len(axes)
+    found.packed = packed and len(axes) == 1 and set(axes[0][1:]) <= {0, 1}
+    for axis, (size, *steps) in enumerate(axes):
+        found.sizes[axis] = size
+        for array, step in enumerate(steps):
+            found.strides[array][axis] = step
+    return found
+
+
+def blocks(count: int, threads: int) -> int:
+    """How many blocks of so many threads it takes for `count` of them."""
+    return -(-count // threads)

@@ -1,0 +1,39 @@
+"""Arrays as flat memory: strides in elements, and axes that may be walked as one."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+Size = tuple[int, ...]
+
+
+def elements(x: Any) -> Size:
+    """Strides in elements."""
+    size = x.dtype.itemsize
+    return tuple(stride // size for stride in x.strides)
+
+
+def padded(strides: Size, shape: Size, ndim: int) -> Size:
+    """Strides over the broadcast shape: 0 on axes that repeat."""
+    own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+    return (0,) * (ndim - len(shape)) + own
+
+
+@cache
+def merge(shape: Size, strides: tuple[Size, ...]) -> tuple[Size, ...]:
+    """(size, stride of operand 1, stride of operand 2, ..) per axis, to walk them together.
+
+    Adjacent axes that every operand walks with one stride are merged, so that contiguous operands
+    of equal shape are one long row.
+    """
+    axes: list[Size] = []
+    for axis, size in enumerate(shape):
+        steps = tuple(s[axis] for s in strides)
+        if size == 1:
+            continue
+        if axes and all(a == b * size for a, b in zip(axes[-1][1:], steps, strict=True)):
+            axes[-1] = (axes[-1][0] * size, *steps)
+        else:
+            axes.append((size, *steps))
+    return tuple(axes) or ((1,) * (1 + len(strides)),)

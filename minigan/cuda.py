@@ -1,0 +1,77 @@
+"""The `cuda` device and its twin without a GPU, `cuda-emulator`: the same kernels, launched twice."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigan import kernels
+
+from .device import Device
+from .kernels.runtime.launcher import Launcher
+from .op import Op, Update
+
+
+class CudaDevice(Device):
+    """Ops run the CUDA kernels of every room, through a launcher; nothing falls back to numpy."""
+
+    def __init__(self, name: str, launcher: Launcher) -> None:
+        self.name, self.launcher = name, launcher
+        self.kernels: dict[str, Callable[..., Any]] = {}
+        for room in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
+            if room.ispkg and not room.name.endswith(".runtime"):
+                self.kernels.update(importlib.import_module(room.name + ".cuda").KERNELS)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.launcher.empty(shape, np.dtype(dtype))
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        return self.launcher.from_numpy(array)
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        return self.launcher.to_numpy(array)
+
+    def on_compile(self, listener: Callable[[str], None] | None) -> None:
+        """Call `listener(file)` whenever a source file is about to be compiled."""
+        self.launcher.compile_listener = listener
+
+    def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        return self._kernel(op.name)(self.launcher, *arrays, **attributes)
+
+    def update(self, update: Update, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
+        self._kernel(update.name)(self.launcher, *arrays, **attributes)
+
+    def _kernel(self, name: str) -> Callable[..., Any]:
+        try:
+            return self.kernels[name]
+        except KeyError:
+            raise NotImplementedError(
+                f"the {self.name} device has no kernel for {name!r}; `minigan info` lists what it"
+                " has, and .to('cpu') takes a tensor to where its meaning runs"
+            ) from None
+
+    def where(self, name: str) -> str:
+        """What an op or update of that name runs on, in words."""
+        return "CUDA" if name in self.kernels else "-"
+
+
+def emulator() -> CudaDevice:
+    """The `cuda-emulator` device; with MINIGAN_EMULATOR=checked one that finds mistakes."""
+    from .kernels.runtime.emulator import BUILDS, Emulator
+    from .names import choose
+
+    build = os.environ.get("MINIGAN_EMULATOR", "fast")
+    choose("MINIGAN_EMULATOR", build, BUILDS)
+    return CudaDevice("cuda-emulator", Emulator(checked=build == "checked"))
+
+
+def gpu() -> CudaDevice:
+    """The `cuda` device; KernelError, which says what to do, where there is none."""
+    from .kernels.runtime.gpu import Gpu
+
+    return CudaDevice("cuda", Gpu())
