@@ -40,6 +40,9 @@ class CudaDevice(Device):
         """Call `listener(file)` whenever a source file is about to be compiled."""
         self.launcher.compile_listener = listener
 
+    def synchronize(self) -> None:
+        self.launcher.synchronize()
+
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         return self._kernel(op.name)(self.launcher, *arrays, **attributes)
 

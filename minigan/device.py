@@ -47,6 +47,9 @@ class Device:
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(name)` whenever a kernel is about to be compiled; here none ever is."""
 
+    def synchronize(self) -> None:
+        """Return when everything started before is done; here it is done already."""
+
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
 

@@ -117,6 +117,10 @@ class Emulator(Launcher):
     def broadcast_to(self, array: np.ndarray, shape: Size) -> np.ndarray:
         return np.broadcast_to(array, shape)
 
+    def describe(self) -> dict[str, str]:
+        build = "checked" if self.checked else "fast"
+        return {"runs on": f"one core, {build} build", "compiler": compiler_version()}
+
     def _own(self, array: np.ndarray, written: int) -> None:
         """Remember, for the checks, which elements of this memory something has written."""
         if self.checked:

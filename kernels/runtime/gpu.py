@@ -49,6 +49,21 @@ class Gpu(Launcher):
     def broadcast_to(self, array: Any, shape: Size) -> Any:
         return self.cupy.broadcast_to(array, shape)
 
+    def synchronize(self) -> None:
+        self.cupy.cuda.get_current_stream().synchronize()
+
+    def describe(self) -> dict[str, str]:
+        runtime = self.cupy.cuda.runtime
+        found = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
+        major, minor = divmod(runtime.driverGetVersion() // 10, 100)
+        return {
+            "gpu": found["name"].decode(),
+            "memory": f"{found['totalGlobalMem'] / 2**30:.0f} GiB",
+            "capability": f"{found['major']}.{found['minor']}",
+            "driver": f"for CUDA {major}.{minor}",
+            "cupy": self.cupy.__version__,
+        }
+
     def _allocate(self, make: Any, shape: Size, dtype: Any) -> Any:
         try:
             return make()

@@ -62,6 +62,14 @@ class Launcher:
         """A view that repeats elements."""
         raise NotImplementedError
 
+    # ------------------------------------------------------------------------------- itself
+    def synchronize(self) -> None:
+        """Return when everything launched before is done."""
+
+    def describe(self) -> dict[str, str]:
+        """What runs the kernels, in words: "gpu", "compiler" and such."""
+        raise NotImplementedError
+
     # ----------------------------------------------------------------------------- launches
     def launch(
         self,
