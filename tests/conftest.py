@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 # Parallel kernels are tested with two threads, on a machine of one core too.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
@@ -9,10 +10,13 @@ os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 import numba
 import numpy as np
 import pytest
+from emulator_helpers import NO_GPU, has_gpu
 from helpers import rooms
 from hypothesis import settings
 
 import minigan as mg
+from minigan.device import get_device
+from minigan.kernels.runtime.launcher import Launcher
 from minigan.op import Op
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=10)
@@ -55,4 +59,26 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     for room in rooms():
         if hasattr(room, "empty"):
             monkeypatch.setattr(room, "empty", empty)
+    for name in ["cuda-emulator", *["cuda"] * has_gpu()]:
+        _poison(get_device(name).launcher, monkeypatch, shapes)  # type: ignore[attr-defined]
     return shapes
+
+
+def _poison(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, shapes: list[tuple[int, ...]]
+) -> None:
+    def empty(shape: tuple[int, ...], dtype: object) -> object:
+        shapes.append(shape)
+        y = np.empty(shape, dtype)  # type: ignore[call-overload]
+        y.reshape(-1).view(np.uint8)[...] = 0xFF
+        return launcher.from_numpy(y)
+
+    monkeypatch.setattr(launcher, "empty", empty)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests a machine without a GPU left out."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(NO_GPU in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{count} tests need a GPU and were skipped: there is none")

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
+from emulator_helpers import EMULATOR, GPU
 
 import minigan as mg
 import minigan.kernels.elementwise.cpu as elementwise
 from minigan import kernels
+from minigan.device import get_device
 from minigan.op import Op
 
 ALL_OPS = pytest.mark.parametrize("name", sorted(Op.registry))
-DEVICES = pytest.mark.parametrize("device", ["reference", "cpu"])
+DEVICES = pytest.mark.parametrize("device", ["reference", "cpu", EMULATOR, GPU])
+# Those with kernels of their own, beside the meaning.
+KERNEL_DEVICES = pytest.mark.parametrize("device", ["cpu", EMULATOR, GPU])
 FLOATS = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -85,6 +89,27 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "reversed": lambda x: np.flip(np.array(np.flip(x), order="C")) if x.ndim else x,
     "strided": lambda x: _strided(x) if x.ndim else x,
 }
+
+
+def run(device: str, op: Op, arrays: Iterable[Any], attributes: dict[str, Any]) -> np.ndarray:
+    """op(*arrays) on a device, of arrays that lie there as they lie in numpy's memory."""
+    target = get_device(device)
+    return target.to_numpy(target.run(op, tuple(place(device, x) for x in arrays), attributes))
+
+
+def place(device: str, x: Any) -> Any:
+    """x, a numpy array with any strides, or a number, in a GPU's memory with the same strides."""
+    if device != "cuda" or not isinstance(x, np.ndarray):
+        return x
+    base = x
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    base = base if base.flags.c_contiguous else np.array(x)
+    view = x if base.size and np.may_share_memory(x, base) else base
+    cupy = get_device("cuda").launcher.cupy  # type: ignore[attr-defined]
+    there = get_device("cuda").from_numpy(base)
+    offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    return cupy.ndarray(view.shape, view.dtype, there.data + offset, view.strides)
 
 
 # ------------------------------------------------------------------------- threads and spies

@@ -4,7 +4,7 @@ float32 polynomials over their whole range.
 
 import numpy as np
 import pytest
-from helpers import ELEMENTWISE, FLOATS, broadcasting_sample
+from helpers import ELEMENTWISE, FLOATS, KERNEL_DEVICES, broadcasting_sample, run
 
 from minigan.device import get_device
 from minigan.op import Op
@@ -14,8 +14,9 @@ CPU, REFERENCE = get_device("cpu"), get_device("reference")
 
 # --------------------------------------------------------------------- NaN, infinity, extremes
 @pytest.mark.parametrize("name", ELEMENTWISE)
+@KERNEL_DEVICES
 @FLOATS
-def test_special_values(name: str, dtype: str) -> None:
+def test_special_values(device: str, name: str, dtype: str) -> None:
     """NaN and +-inf stand where the op's meaning in this dtype has them, in vectors and tails."""
     op = Op.registry[name]
     sample = broadcasting_sample(op)
@@ -26,7 +27,7 @@ def test_special_values(name: str, dtype: str) -> None:
     axes = [floats if kind == "f" else np.array([True, False]) for kind in kinds]
     grids = tuple(np.array(g, order="C") for g in np.meshgrid(*axes, indexing="ij"))
     wanted = REFERENCE.run(op, grids, attributes)
-    y = CPU.run(op, grids, attributes)
+    y = run(device, op, grids, attributes)
     assert y.dtype == wanted.dtype
     if y.dtype.kind == "b":
         assert np.array_equal(y, wanted)
@@ -45,8 +46,9 @@ def _specials(dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["sum", "max"])
+@KERNEL_DEVICES
 @FLOATS
-def test_reductions_pass_nan_and_infinity_on(name: str, dtype: str) -> None:
+def test_reductions_pass_nan_and_infinity_on(device: str, name: str, dtype: str) -> None:
     for size in (3, 64, 67, 4100):
         for bad in (np.nan, np.inf, -np.inf):
             for at in {0, 1, size // 2, size - 1}:
@@ -55,30 +57,34 @@ def test_reductions_pass_nan_and_infinity_on(name: str, dtype: str) -> None:
                 for view in (x, np.array(x.T, order="C")):
                     axis = (0 if view is x else 1,)
                     attributes = {"axis": axis, "keepdims": False}
-                    y = CPU.run(Op.registry[name], (view,), attributes)
+                    y = run(device, Op.registry[name], (view,), attributes)
                     wanted = REFERENCE.run(Op.registry[name], (view,), attributes)
                     assert np.array_equal(y, wanted, equal_nan=True), (size, bad, at)
 
 
+@KERNEL_DEVICES
 @FLOATS
-def test_products_pass_nan_and_infinity_on(dtype: str) -> None:
+def test_products_pass_nan_and_infinity_on(device: str, dtype: str) -> None:
     for bad in (np.nan, np.inf):
         a, b = np.ones((9, 70), dtype), np.ones((70, 21), dtype)
         a[4, 69] = bad
         b[3, 20] = bad
         wanted = REFERENCE.run(Op.registry["matmul"], (a, b), {})
-        assert np.array_equal(CPU.run(Op.registry["matmul"], (a, b), {}), wanted, equal_nan=True)
+        assert np.array_equal(
+            run(device, Op.registry["matmul"], (a, b), {}), wanted, equal_nan=True
+        )
 
 
+@KERNEL_DEVICES
 @FLOATS
-def test_casts_to_and_from_every_dtype(dtype: str) -> None:
+def test_casts_to_and_from_every_dtype(device: str, dtype: str) -> None:
     x = np.array([-2.7, -0.0, 0.5, 2.7, 300.0], dtype)
     for other in ("float32", "float64", "int64", "bool"):
         attributes = {"dtype": np.dtype(other)}
-        y = CPU.run(Op.registry["cast"], (x,), attributes)
+        y = run(device, Op.registry["cast"], (x,), attributes)
         assert y.dtype == other
         assert np.array_equal(y, x.astype(other))
-        back = CPU.run(Op.registry["cast"], (y,), {"dtype": np.dtype(dtype)})
+        back = run(device, Op.registry["cast"], (y,), {"dtype": np.dtype(dtype)})
         assert np.array_equal(back, y.astype(dtype))
 
 

@@ -1,4 +1,4 @@
-"""The `cpu` device's kernels against what their ops mean: values, layouts, special values, bits."""
+"""The kernels of every device against what their ops mean: values, layouts, bits."""
 
 import math
 import os
@@ -9,11 +9,13 @@ import pytest
 from helpers import (
     ELEMENTWISE,
     FLOATS,
+    KERNEL_DEVICES,
     LAYOUTS,
     assert_close,
     broadcasting_sample,
     draw,
     rooms,
+    run,
     samples,
     spy_parallel,
     threads,
@@ -65,12 +67,14 @@ def _large(name: str, dtype: str) -> tuple[list[np.ndarray], dict[str, Any]]:
     return draw(tuple(m.at(s) for m, s in zip(makers, shapes, strict=True)), rng, dtype), attributes
 
 
-def _check(name: str, arrays: list[Any], attributes: dict[str, Any], what: str) -> None:
+def _check(
+    device: str, name: str, arrays: list[Any], attributes: dict[str, Any], what: str
+) -> None:
     """The kernel's result against the float64 meaning of the same numbers; inputs are unchanged."""
     before = [np.array(a) for a in arrays]
     exact = [_exact(a) for a in arrays]
     wanted = REFERENCE.run(Op.registry[name], tuple(exact), attributes)
-    y = CPU.run(Op.registry[name], tuple(arrays), attributes)
+    y = run(device, Op.registry[name], arrays, attributes)
     for a, b in zip(arrays, before, strict=True):
         assert np.asarray(a).tobytes() == b.tobytes(), f"{what}: an input was changed"
     dtypes = [a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
@@ -111,15 +115,16 @@ def _bound(
 
 # ------------------------------------------------------------------------------------- values
 @KERNELS
+@KERNEL_DEVICES
 @FLOATS
 def test_samples_in_every_layout(
-    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+    device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     for inputs, attributes in samples(Op.registry[name]):
         arrays = draw(inputs, rng, dtype)
         for layout, view in LAYOUTS.items():
             views = [view(a) if isinstance(a, np.ndarray) else a for a in arrays]
-            _check(name, views, attributes, f"{name}, {layout}")
+            _check(device, name, views, attributes, f"{name}, {layout}")
     assert poisoned or name in SERIAL_ONLY
 
 
@@ -139,9 +144,10 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
+@KERNEL_DEVICES
 @FLOATS
 def test_elementwise_shapes_in_every_layout(
-    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+    device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     sample = broadcasting_sample(Op.registry[name])
     assert sample is not None
@@ -150,17 +156,18 @@ def test_elementwise_shapes_in_every_layout(
         at = tuple(make.at(shape) for make, shape in zip(makers, shapes, strict=True))
         arrays = draw(at, rng, dtype)
         for layout, view in LAYOUTS.items():
-            _check(name, [view(a) for a in arrays], attributes, f"{name} {shapes} {layout}")
+            _check(device, name, [view(a) for a in arrays], attributes, f"{name} {shapes} {layout}")
         whole = (2, *np.broadcast_shapes(*shapes))  # strides of 0, and one walked backwards
         views = [np.broadcast_to(arrays[0], whole), *(LAYOUTS["reversed"](a) for a in arrays[1:])]
-        _check(name, views, attributes, f"{name} {shapes} stride 0")
+        _check(device, name, views, attributes, f"{name} {shapes} stride 0")
     assert poisoned
 
 
 @pytest.mark.parametrize("name", ["sum", "max"])
+@KERNEL_DEVICES
 @FLOATS
 def test_reductions_over_any_axes_in_every_layout(
-    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+    device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     sizes = [
         (1,),
@@ -179,18 +186,19 @@ def test_reductions_over_any_axes_in_every_layout(
             for mask in range(2 ** len(shape)):
                 axis = tuple(i for i in range(len(shape)) if mask >> i & 1)
                 attributes = {"axis": axis, "keepdims": bool(mask % 3)}
-                _check(name, [view(x)], attributes, f"{name} {shape} {axis} {layout}")
+                _check(device, name, [view(x)], attributes, f"{name} {shape} {axis} {layout}")
     empty = np.zeros((0, 3), dtype)
     assert np.array_equal(
-        CPU.run(Op.registry["sum"], (empty,), {"axis": (0,), "keepdims": False}), np.zeros(3)
+        run(device, Op.registry["sum"], (empty,), {"axis": (0,), "keepdims": False}), np.zeros(3)
     )
     assert poisoned
 
 
 @pytest.mark.parametrize("name", ["matmul", "dense"])
+@KERNEL_DEVICES
 @FLOATS
 def test_products_in_every_layout(
-    name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+    device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     for m, k, n in [
         (1, 1, 1),
@@ -206,15 +214,16 @@ def test_products_in_every_layout(
         for first, left in LAYOUTS.items():
             for second, right in LAYOUTS.items():
                 views = [left(a), right(b), *map(right, bias)]
-                _check(name, views, {}, f"{name} {m} {k} {n} {first} {second}")
+                _check(device, name, views, {}, f"{name} {m} {k} {n} {first} {second}")
         repeated = [np.broadcast_to(a[:1], (m, k)) if m else a, b, *bias]
-        _check(name, repeated, {}, f"{name} {m} {k} {n} stride 0")
+        _check(device, name, repeated, {}, f"{name} {m} {k} {n} stride 0")
     assert poisoned
 
 
+@KERNEL_DEVICES
 @FLOATS
 def test_gather_and_scatter_add_with_indices_in_every_layout(
-    dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
+    device: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     x = rng.standard_normal((5, 4, 6)).astype(dtype)
     for axis in range(3):
@@ -226,9 +235,15 @@ def test_gather_and_scatter_add_with_indices_in_every_layout(
         indices = [view(i) for view in LAYOUTS.values()]
         indices += [np.broadcast_to(one, shape), np.asfortranarray(i)]
         for indices_ in indices:
-            _check("gather", [LAYOUTS["transposed"](x), indices_], {"axis": axis}, f"gather {axis}")
+            _check(
+                device,
+                "gather",
+                [LAYOUTS["transposed"](x), indices_],
+                {"axis": axis},
+                f"gather {axis}",
+            )
             attributes = {"axis": axis, "size": x.shape[axis]}
-            _check("scatter_add", [given, indices_], attributes, f"scatter_add {axis}")
+            _check(device, "scatter_add", [given, indices_], attributes, f"scatter_add {axis}")
     assert poisoned
 
 
@@ -260,24 +275,25 @@ def test_parallel_kernel_runs_and_has_the_serial_ones_bits(
     assert calls, f"{name}: no parallel kernel ran for {[a.shape for a in arrays]}"
     assert (one.dtype, one.tobytes()) == (two.dtype, two.tobytes())
     with threads(2):
-        _check(name, arrays, attributes, f"{name}, parallel")
+        _check("cpu", name, arrays, attributes, f"{name}, parallel")
         if name in ("sum", "max", "matmul"):  # the other axis: rows against columns
             views = [np.array(a.T, order="C").T for a in arrays]
-            _check(name, views, attributes, f"{name}, parallel, transposed")
+            _check("cpu", name, views, attributes, f"{name}, parallel, transposed")
     assert poisoned
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
+@KERNEL_DEVICES
 @FLOATS
-def test_an_elements_bits_do_not_depend_on_its_place(name: str, dtype: str) -> None:
+def test_an_elements_bits_do_not_depend_on_its_place(device: str, name: str, dtype: str) -> None:
     """In a vector, in the tail behind the last one, or where a thread's span begins."""
     sample = broadcasting_sample(Op.registry[name])
     assert sample is not None
     makers, attributes = sample
     arrays = draw(tuple(m.at((1003,)) for m in makers), np.random.default_rng(0), dtype)
-    y = CPU.run(Op.registry[name], tuple(arrays), attributes)
+    y = run(device, Op.registry[name], arrays, attributes)
     for begin, end in [(1, 1003), (0, 1001), (517, 524), (3, 4)]:
-        part = CPU.run(Op.registry[name], tuple(a[begin:end] for a in arrays), attributes)
+        part = run(device, Op.registry[name], [a[begin:end] for a in arrays], attributes)
         assert part.tobytes() == y[begin:end].tobytes(), (begin, end)
 
 

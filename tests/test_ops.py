@@ -12,13 +12,25 @@ from typing import Any
 import hypothesis.extra.numpy as arrays_of
 import numpy as np
 import pytest
-from helpers import ALL_OPS, DEVICES, ELEMENTWISE, assert_close, broadcasting_sample, draw, samples
+from emulator_helpers import COMPILER, has_gpu
+from helpers import (
+    ALL_OPS,
+    DEVICES,
+    ELEMENTWISE,
+    KERNEL_DEVICES,
+    assert_close,
+    broadcasting_sample,
+    draw,
+    samples,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
 from minigan.check import check_gradients, op_samples
 from minigan.op import Op
+
+HERE = ["reference", "cpu", *["cuda-emulator"] * COMPILER, *["cuda"] * has_gpu()]
 
 
 # --------------------------------------------------------------------------------- the registry
@@ -91,44 +103,52 @@ def test_gradients_of_matmul_where_batches_broadcast(data: st.DataObject) -> Non
     batch_a, batch_b = data.draw(shapes).input_shapes
     rng = np.random.default_rng(0)
     pair = [rng.standard_normal((*batch_a, m, k)), rng.standard_normal((*batch_b, k, n))]
-    device = data.draw(st.sampled_from(["reference", "cpu"]))
+    device = data.draw(st.sampled_from(HERE))
     check_gradients(mg.ops.matmul, pair, device=device, name="matmul")
 
 
 # --------------------------------------------------------------------------------------- values
 @pytest.mark.parametrize("name", ELEMENTWISE)
+@KERNEL_DEVICES
 @given(data=st.data())
-def test_cpu_values_where_shapes_broadcast(name: str, data: st.DataObject) -> None:
+def test_values_where_shapes_broadcast(device: str, name: str, data: st.DataObject) -> None:
     op = Op.registry[name]
     drawn, attributes = _at_drawn_shapes(op, data)
     wanted = op(*(mg.tensor(a, device="reference") for a in drawn), **attributes).numpy()
-    y = op(*(mg.tensor(a, device="cpu") for a in drawn), **attributes).numpy()
+    y = op(*(mg.tensor(a, device=device) for a in drawn), **attributes).numpy()
     assert y.dtype == wanted.dtype
     assert_close(y, wanted, 8 * np.finfo(np.float64).eps * np.abs(wanted).max(initial=0), name)
 
 
 @ALL_OPS
-def test_devices_agree_on_shape_and_dtype(name: str) -> None:
+@KERNEL_DEVICES
+def test_devices_agree_on_shape_and_dtype(device: str, name: str) -> None:
     """Of every sample, its floats in either dtype; numbers mixed in do not change the dtype."""
     op = Op.registry[name]
     for inputs, attributes in samples(op):
         for dtype in ("float32", "float64"):
             drawn = draw(inputs, np.random.default_rng(0), dtype)
             results = []
-            for device in ("reference", "cpu"):
+            for where in ("reference", device):
                 xs = [
-                    mg.tensor(a, device=device) if callable(m) else a
+                    mg.tensor(a, device=where) if callable(m) else a
                     for a, m in zip(drawn, inputs, strict=True)
                 ]
                 y = op(*xs, **attributes)
                 for x in xs:  # else a later update of x would change y, and nobody would know
-                    shared = isinstance(x, mg.Tensor) and np.may_share_memory(x.array, y.array)
+                    shared = isinstance(x, mg.Tensor) and _share_memory(x, y)
                     assert op.view or not shared, f"{name} gave back its input's memory"
                 results.append(y)
             a, b = results
             assert (a.shape, a.dtype) == (b.shape, b.dtype)
             if op.dtypes[0] in "fx" and a.dtype.kind == "f" and "dtype" not in attributes:
                 assert a.dtype == dtype
+
+
+def _share_memory(x: mg.Tensor, y: mg.Tensor) -> bool:
+    if isinstance(x.array, np.ndarray):
+        return np.may_share_memory(x.array, y.array)
+    return x.array.data.mem is y.array.data.mem  # cupy's, of a GPU
 
 
 @DEVICES

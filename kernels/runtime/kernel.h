@@ -22,8 +22,14 @@ template <class T> using Shared = T*;
     T* name = reinterpret_cast<T*>(dynamic_shared)
 #endif
 
-#ifndef REAL
-#define REAL float
+#if defined(REAL_IS_FLOAT64)
+using REAL = double;
+#elif defined(REAL_IS_INT64)
+using REAL = long long;
+#elif defined(REAL_IS_BOOL)
+using REAL = bool;
+#else
+using REAL = float;
 #endif
 
 template <class T, int N> struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {

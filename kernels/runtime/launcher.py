@@ -19,8 +19,6 @@ import numpy as np
 from .strides import Size, merge
 
 HEADERS = Path(__file__).resolve().parent
-# What REAL is for each dtype, in CUDA C++.
-REALS = {"float32": "float", "float64": "double", "int64": "long long", "bool": "bool"}
 MAX_THREADS = 1024  # of a block, on every GPU
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_AXES = 10  # that a Walk can hold, as in kernel.h
@@ -137,7 +135,7 @@ def source_text(path: Path) -> str:
 
 def options(dtype: np.dtype) -> tuple[str, ...]:
     """What both compilers are told. Contraction is off: a multiply-add is fused where fma says so."""
-    return (f"-DREAL={REALS[dtype.name]}", f"-DREAL_IS_{dtype.name.upper()}")
+    return (f"-DREAL_IS_{dtype.name.upper()}",)
 
 
 def digest(*parts: str) -> str:
