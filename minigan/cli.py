@@ -38,7 +38,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("beta1", float, "Adam's first beta [0.5]"),
     ("n-critic", int, "discriminator updates per step [1]"),
     ("n-generator", int, "generator updates per step [1]"),
-    ("device", str, "cpu or reference [cpu]"),
+    ("device", str, "reference, cpu, cuda or cuda-emulator [cpu]"),
     ("seed", int, "of data, weights and noise [0]"),
     ("log-every", int, "steps between lines of metrics [50]"),
     ("sample-every", int, "steps between sample pictures [1000]"),
@@ -84,7 +84,7 @@ def build_parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
     check = _command(commands, "check", run_check, "check every op's gradients")
-    check.add_argument("--device", default="cpu", metavar="NAME", help="cpu or reference [cpu]")
+    check.add_argument("--device", default="cpu", metavar="NAME", help="reference, cpu, cuda or cuda-emulator [cpu]")
     check.add_argument("--order", type=int, default=2, metavar="INT", help="highest order [2]")
     check.add_argument("--op", metavar="NAME", help="only this op")
 

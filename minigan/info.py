@@ -6,7 +6,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from .device import device_names, get_device
+from .device import get_device
 from .op import Op, Update
 from .paths import cache_root
 
@@ -14,7 +14,9 @@ from .paths import cache_root
 def describe() -> str:
     """Several lines of text."""
     from .cpu import CpuDevice
+    from .cuda import CudaDevice
     from .kernels.runtime import cpu as runtime
+    from .kernels.runtime.emulator import emulator_folder
 
     def installed(package: str) -> str:
         try:
@@ -22,24 +24,40 @@ def describe() -> str:
         except PackageNotFoundError:
             return f"{package} (not installed)"
 
-    device = get_device("cpu")
-    assert isinstance(device, CpuDevice)
+    cpu, emulator = get_device("cpu"), get_device("cuda-emulator")
+    assert isinstance(cpu, CpuDevice)
+    assert isinstance(emulator, CudaDevice)
     compiled = runtime.compiled_folder()
     bits = 8 * runtime.vector_bytes()
     packages = ", ".join(map(installed, ("numpy", "numba", "matplotlib", "safetensors")))
     lines = [
         f"{installed('minigan')} on Python {sys.version.split()[0]}, {packages}",
         f"processor      {processor()}",
-        f"kernels        {bits}-bit vectors, {runtime.threads()} threads",
         f"kernel cache   {compiled or 'none can be written; kernels are compiled in each process'}",
         f"data cache     {cache_root() / 'data'}",
-        f"devices        {', '.join(device_names())}",
         "",
-        f"{'op or update':<22}{'reference':<12}cpu",
+        "device         runs on",
+        "reference      numpy",
+        f"cpu            numba, {bits}-bit vectors, {runtime.threads()} threads",
+        f"cuda           {_launcher('cuda')}",
+        f"cuda-emulator  {_launcher('cuda-emulator')}; cache {emulator_folder()}",
+        "",
+        f"{'op or update':<22}{'reference':<12}{'cpu':<24}cuda, cuda-emulator",
     ]
     for name in [*Op.registry, *Update.registry]:
-        lines.append(f"{name:<22}{'numpy':<12}{device.where(name)}")
+        lines.append(f"{name:<22}{'numpy':<12}{cpu.where(name):<24}{emulator.where(name)}")
     return "\n".join(lines)
+
+
+def _launcher(name: str) -> str:
+    """What runs a CUDA device's kernels here, or why none does."""
+    from .kernels.runtime.launcher import KernelError
+
+    try:
+        found = get_device(name).launcher.describe()  # type: ignore[attr-defined]
+    except KernelError as error:
+        return f"not here: {error}"
+    return ", ".join(f"{what} {words}" for what, words in found.items())
 
 
 def processor() -> str:

@@ -13,11 +13,12 @@ from minigan import kernels
 PACKAGE = Path(minigan.__file__).parent
 INSTALLED_KERNELS = Path(kernels.__file__).parent
 CHECKOUT = Path(__file__).parent.parent
+SOURCES = (".py", ".md", ".cu", ".h")
 
 
 def test_every_kernel_file_of_the_checkout_is_installed():
     def files(folder):
-        found = (p.relative_to(folder) for p in folder.rglob("*") if p.suffix in (".py", ".md"))
+        found = (p.relative_to(folder) for p in folder.rglob("*") if p.suffix in SOURCES)
         return sorted(map(str, found))
 
     assert files(CHECKOUT / "kernels") == files(INSTALLED_KERNELS)
@@ -32,8 +33,8 @@ def test_every_module_of_the_checkout_is_installed():
 def test_every_room_has_kernels_and_a_readme():
     for room in INSTALLED_KERNELS.iterdir():
         if room.is_dir() and room.name not in ("runtime", "__pycache__"):
-            assert (room / "cpu.py").is_file()
-            assert (room / "README.md").is_file()
+            for file in ("cpu.py", "cuda.cu", "cuda.py", "README.md"):
+                assert (room / file).is_file(), f"{room.name} has no {file}"
 
 
 def _imports(path):
@@ -52,11 +53,11 @@ def test_no_framework_is_imported_outside_the_peers():
                 assert not frameworks & set(_imports(path)), path
 
 
-def test_nothing_above_the_device_names_numba():
+def test_nothing_above_the_device_names_numba_or_cupy():
     for path in PACKAGE.rglob("*.py"):
         inside = path.relative_to(PACKAGE).parts
-        if inside[0] not in ("kernels", "cpu.py", "bench", "info.py"):
-            assert "numba" not in set(_imports(path)), path
+        if inside[0] not in ("kernels", "cpu.py", "cuda.py", "bench", "info.py"):
+            assert not {"numba", "cupy"} & set(_imports(path)), path
 
 
 @pytest.mark.parametrize("slow", ["numba", "matplotlib", "torch", "tqdm"])

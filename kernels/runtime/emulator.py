@@ -26,7 +26,17 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from ...paths import atomic_write, cache_root
-from .launcher import HEADERS, KernelError, Launcher, Size, describe, digest, options, source_text
+from .launcher import (
+    HEADERS,
+    KernelError,
+    Launcher,
+    Size,
+    describe,
+    digest,
+    options,
+    source_text,
+    state_of,
+)
 
 FLAGS = ("-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DEMULATOR")
 FLAGS += ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
@@ -93,7 +103,7 @@ class Emulator(Launcher):
 
     def __init__(self, checked: bool = False) -> None:
         self.checked = checked
-        self._modules: dict[tuple[Path, np.dtype], tuple[Any, dict[str, _Kernel]]] = {}
+        self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by file, state, dtype
         self._written: dict[int, np.ndarray] = {}  # by base address, a byte per element
         self._lock = threading.RLock()
 
@@ -220,9 +230,10 @@ class Emulator(Launcher):
 
     # -------------------------------------------------------------------------- compilation
     def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
-        found = self._modules.get((source, dtype))
+        state = (state_of(source), dtype)
+        found = self._modules.get(state)
         if found is None:
-            found = self._modules[source, dtype] = self._load(source, dtype)
+            found = self._modules[state] = self._load(source, dtype)
         return found
 
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
@@ -231,10 +242,15 @@ class Emulator(Launcher):
         texts = [path.read_text() for path in sorted(HEADERS.glob("*.h"))]
         compiler = find_compiler()
         name = digest(compiler_version(), host(), *flags, *texts, source.read_text())
-        path = emulator_folder() / f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
+        file = f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
+        path = emulator_folder() / file
         if not path.is_file():
             self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
-            compile_library(compiler, source, flags, path)
+            try:
+                compile_library(compiler, source, flags, path)
+            except OSError:  # the cache cannot be written: for this process alone
+                path = Path(_own_folder().name, file)
+                compile_library(compiler, source, flags, path)
         library = ctypes.CDLL(str(path))
         library.emulator_message.restype = ctypes.c_char_p
         library.emulator_counts.restype = ctypes.POINTER(_Counts)
@@ -338,6 +354,11 @@ def host() -> str:
 def emulator_folder() -> Path:
     """Where compiled libraries are kept."""
     return cache_root() / "emulator"
+
+
+@cache
+def _own_folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="minigan-")
 
 
 def _address(array: np.ndarray) -> int:

@@ -9,10 +9,21 @@ from typing import Any
 import numpy as np
 
 from ...paths import cache_root
-from .launcher import KernelError, Launcher, Size, describe, options, source_text
+from .launcher import (
+    GPU_FLAGS,
+    KernelError,
+    Launcher,
+    Size,
+    describe,
+    options,
+    source_text,
+    state_of,
+)
 
-FLAGS = ("--std=c++17", "--fmad=false")
-INSTALL = "pip install 'minigan[cuda12]' or 'minigan[cuda13]', whichever CUDA the driver is for"
+INSTALL = (
+    "pip install 'minigan[cuda12]' or 'minigan[cuda13]', whichever CUDA the driver is for"
+    " (nvidia-smi says), or use the device cuda-emulator, which needs no GPU"
+)
 
 
 class Gpu(Launcher):
@@ -28,10 +39,16 @@ class Gpu(Launcher):
         try:
             count = self.cupy.cuda.runtime.getDeviceCount()
         except Exception as error:
-            raise KernelError(f"the cuda device: no driver answers ({error}); {INSTALL}") from error
+            raise KernelError(
+                f"the cuda device: no NVIDIA driver that fits cupy {self.cupy.__version__} answers"
+                f" ({error}); {INSTALL}"
+            ) from error
         if not count:
-            raise KernelError("the cuda device: the driver sees no GPU; use device cuda-emulator")
-        self._modules: dict[tuple[Path, np.dtype], dict[str, Any]] = {}
+            raise KernelError(
+                "the cuda device: the driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?);"
+                " the device cuda-emulator needs none"
+            )
+        self._modules: dict[Any, dict[str, Any]] = {}  # kernels, by file, its state, and dtype
 
     def empty(self, shape: Size, dtype: Any) -> Any:
         return self._allocate(lambda: self.cupy.empty(shape, dtype), shape, dtype)
@@ -106,12 +123,12 @@ class Gpu(Launcher):
             ) from error
 
     def _function(self, source: Path, kernel: str, dtype: np.dtype) -> Any:
-        functions = self._modules.setdefault((source, dtype), {})
+        functions = self._modules.setdefault((state_of(source), dtype), {})
         if kernel not in functions:
             os.environ.setdefault("CUPY_CACHE_DIR", str(cache_root() / "cupy"))
             self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
             module = self.cupy.RawModule(
-                code=source_text(source), options=(*FLAGS, *options(dtype)), backend="nvrtc"
+                code=source_text(source), options=(*GPU_FLAGS, *options(dtype)), backend="nvrtc"
             )
             try:
                 functions[kernel] = module.get_function(kernel)

@@ -19,6 +19,8 @@ import numpy as np
 from .strides import Size, merge
 
 HEADERS = Path(__file__).resolve().parent
+# What NVRTC is told. Contraction is off: a multiply-add is fused where `fma` says so.
+GPU_FLAGS = ("--std=c++17", "--fmad=false")
 MAX_THREADS = 1024  # of a block, on every GPU
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_AXES = 10  # that a Walk can hold, as in kernel.h
@@ -126,7 +128,14 @@ class Launcher:
             self.compile_listener(kernel)
 
 
-@cache
+def state_of(source: Path) -> tuple[Path, int]:
+    """Names the file as it is now: who edits a kernel runs the new one at the next launch."""
+    try:
+        return source, source.stat().st_mtime_ns
+    except OSError as error:
+        raise KernelError(f"{source}: {error.strerror}") from None
+
+
 def source_text(path: Path) -> str:
     """The file behind what all kernels share, as one text for NVRTC. Errors name the file's lines."""
     header = (HEADERS / "kernel.h").read_text()
@@ -134,7 +143,7 @@ def source_text(path: Path) -> str:
 
 
 def options(dtype: np.dtype) -> tuple[str, ...]:
-    """What both compilers are told. Contraction is off: a multiply-add is fused where fma says so."""
+    """How both compilers are told what REAL is."""
     return (f"-DREAL_IS_{dtype.name.upper()}",)
 
 

@@ -1,0 +1,205 @@
+// Kernels that are right, each beside some that are not: what the checked emulator must tell apart.
+// In all of them a block has 64 threads or more, unless a test says otherwise.
+
+constexpr unsigned ALL = 0xffffffffu;
+
+// y = x, the whole block through shared memory, turned around.
+extern "C" __global__ void turn(In<REAL> x, Out<REAL> y, long long n) {
+    SHARED(REAL, tile, 64);
+    const long long i = global_thread();
+    tile[threadIdx.x] = i < n ? x[i] : REAL(0);
+    __syncthreads();
+    if (i < n) y[i] = tile[63 - threadIdx.x];
+}
+
+// ------------------------------------------------------------------------------------- bounds
+extern "C" __global__ void reads_beyond(In<REAL> x, Out<REAL> y, long long n) {
+    const long long i = global_thread();
+    if (i <= n) {
+        const REAL value = x[i];
+        if (i < n) y[i] = value;
+    }
+}
+extern "C" __global__ void writes_beyond(Out<REAL> y, long long n) {
+    const long long i = global_thread();
+    if (i <= n) y[i] = 1;
+}
+extern "C" __global__ void writes_before(Out<REAL> y) { y[static_cast<int>(threadIdx.x) - 1] = 1; }
+extern "C" __global__ void beyond_shared(Out<REAL> y) {
+    SHARED(REAL, tile, 63);
+    tile[threadIdx.x] = 1;
+    y[threadIdx.x] = 1;
+}
+extern "C" __global__ void beyond_dynamic(Out<REAL> y) {
+    DYNAMIC_SHARED(REAL, tile);
+    tile[threadIdx.x] = 1;
+    y[threadIdx.x] = tile[threadIdx.x];
+}
+extern "C" __global__ void packs_beyond(In<REAL> x, Out<REAL> y) {
+    store<4>(y, threadIdx.x, load<4>(x, threadIdx.x));
+}
+extern "C" __global__ void through_null(In<REAL> x, Out<REAL> y) { y[threadIdx.x] = x[threadIdx.x]; }
+
+struct Addresses {
+    unsigned long long at[2];
+};
+extern "C" __global__ void by_address(Addresses table, long long n) {
+    const auto x = array_at<In<REAL>>(table.at[0]);
+    const auto y = array_at<InOut<REAL>>(table.at[1]);
+    if (threadIdx.x < n) y[threadIdx.x] += x[threadIdx.x];
+}
+
+// ----------------------------------------------------------------------------- never written
+extern "C" __global__ void half(Out<REAL> y, long long n) {
+    const long long i = global_thread();
+    if (i < n && i % 2 == 0) y[i] = 1;
+}
+extern "C" __global__ void half_shared(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    if (threadIdx.x % 2 == 0) tile[threadIdx.x] = 1;
+    __syncthreads();
+    y[threadIdx.x] = tile[threadIdx.x];
+}
+extern "C" __global__ void copy(In<REAL> x, Out<REAL> y, long long n) {
+    const long long i = global_thread();
+    if (i < n) y[i] = x[i];
+}
+
+// -------------------------------------------------------------------------------------- races
+// Each thread reads what its left neighbour wrote; thread 0 comes first, so there is something.
+extern "C" __global__ void no_barrier(In<REAL> x, Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = x[threadIdx.x];
+    y[threadIdx.x] = tile[threadIdx.x ? threadIdx.x - 1 : 0];
+}
+// The barrier before the next round is missing: a fast thread overwrites what a slow one still reads.
+extern "C" __global__ void no_second_barrier(In<REAL> x, Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    REAL total = 0;
+    for (int round = 0; round < 2; ++round) {
+        tile[threadIdx.x] = x[threadIdx.x] + round;
+        __syncthreads();
+        total += tile[63 - threadIdx.x];
+    }
+    y[threadIdx.x] = total;
+}
+extern "C" __global__ void two_writers(Out<REAL> y) { y[threadIdx.x / 2] = threadIdx.x; }
+extern "C" __global__ void two_blocks(Out<REAL> y) { y[threadIdx.x] = 1; }
+extern "C" __global__ void counts(In<REAL> x, InOut<long long> y) { y[x[global_thread()] > 0] += 1; }
+extern "C" __global__ void counts_atomically(In<REAL> x, InOut<long long> y) {
+    atomicAdd(&y[x[global_thread()] > 0], 1);
+}
+extern "C" __global__ void reads_an_atomic(InOut<long long> y, Out<REAL> z) {
+    atomicAdd(&y[0], 1);
+    z[threadIdx.x] = y[0];
+}
+// Within a warp __syncwarp() suffices; between warps it does not.
+extern "C" __global__ void within_a_warp(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = threadIdx.x;
+    __syncwarp();
+    y[threadIdx.x] = tile[threadIdx.x ^ 31];
+}
+extern "C" __global__ void between_warps(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = threadIdx.x;
+    __syncwarp();
+    y[threadIdx.x] = threadIdx.x < 32 ? REAL(0) : static_cast<REAL>(tile[threadIdx.x - 32]);
+}
+
+// ------------------------------------------------------------------------------------ barriers
+extern "C" __global__ void some_leave(Out<REAL> y) {
+    if (threadIdx.x >= 40) return;
+    __syncthreads();
+    y[threadIdx.x] = 1;
+}
+extern "C" __global__ void two_barriers(Out<REAL> y) {
+    if (threadIdx.x % 2)
+        __syncthreads();
+    else
+        __syncthreads();
+    y[threadIdx.x] = 1;
+}
+extern "C" __global__ void one_skips(Out<REAL> y) {
+    if (threadIdx.x != 17) __syncthreads();
+    y[threadIdx.x] = 1;
+}
+extern "C" __global__ void half_a_warp(Out<REAL> y) {
+    REAL value = threadIdx.x;
+    if (threadIdx.x < 16) value += __shfl_xor_sync(ALL, value, 1);
+    y[threadIdx.x] = value;
+}
+extern "C" __global__ void not_in_the_mask(Out<REAL> y) {
+    y[threadIdx.x] = __shfl_sync(0xffffu, REAL(threadIdx.x), 0);
+}
+
+// -------------------------------------------------------------------------- what CUDA can do
+// Each thread's answers, 12 apiece.
+extern "C" __global__ void shuffles(Out<REAL> y) {
+    const int t = threadIdx.x;
+    const Out<REAL> own = y + 12LL * global_thread();
+    own[0] = __shfl_sync(ALL, REAL(t), 5);
+    own[1] = __shfl_up_sync(ALL, REAL(t), 3);
+    own[2] = __shfl_down_sync(ALL, REAL(t), 3);
+    own[3] = __shfl_xor_sync(ALL, REAL(t), 6);
+    own[4] = __shfl_sync(ALL, REAL(t), 5, 8);
+    own[5] = __shfl_up_sync(ALL, REAL(t), 3, 8);
+    own[6] = __shfl_down_sync(ALL, REAL(t), 3, 8);
+    own[7] = __shfl_xor_sync(ALL, REAL(t), 9, 8);
+    own[8] = __popc(__ballot_sync(ALL, t % 3 == 0));
+    own[9] = __any_sync(ALL, t == 40);
+    own[10] = __all_sync(ALL, t < 32);
+    // The two halves of a warp, each with a mask of its own.
+    const bool low = t % 32 < 16;
+    own[11] = __shfl_down_sync(low ? 0x0000ffffu : 0xffff0000u, REAL(t), 1);
+}
+
+struct Numbers {
+    float a;
+    double b;
+    int4 c;
+};
+extern "C" __global__ void __launch_bounds__(256) places(Out<long long> y, Numbers numbers, int small, REAL r) {
+    const long long block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * static_cast<long long>(blockIdx.z));
+    const long long thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const float4 v = make_float4(numbers.a, 1, 2, 3);
+    const long long sum = static_cast<long long>(v.x + numbers.b + numbers.c.w + small + r);
+    y[block * blockDim.x * blockDim.y * blockDim.z + thread] = 1000 * block + thread + 1000000 * sum;
+}
+
+extern "C" __global__ void atomics(InOut<long long> y) {
+    const long long t = threadIdx.x;
+    atomicAdd(&y[0], t);
+    atomicSub(&y[1], t);
+    atomicMin(&y[2], t - 7);
+    atomicMax(&y[3], t);
+    atomicOr(&y[4], 1LL << t % 8);
+    atomicAnd(&y[5], ~(1LL << t % 8));
+    atomicXor(&y[6], t);
+    atomicExch(&y[7], 5LL);
+    for (long long seen = 0, old; (old = atomicCAS(&y[8], seen, seen + 2)) != seen;) seen = old;
+}
+
+// Every thread calls a function that calls itself, with a barrier at the bottom.
+__device__ REAL deep(int levels) {
+    if (levels == 0) {
+        __syncthreads();
+        return REAL(0);
+    }
+    const REAL own = REAL(levels) * threadIdx.x;
+    return deep(levels - 1) + own;
+}
+extern "C" __global__ void recursion(Out<REAL> y) { y[threadIdx.x] = deep(20); }
+
+// ----------------------------------------------------------------------------- transactions
+extern "C" __global__ void strided(In<REAL> x, Out<REAL> y, long long step) {
+    y[threadIdx.x] = x[threadIdx.x * step];
+}
+extern "C" __global__ void wide(In<REAL> x, Out<REAL> y) {
+    store<4>(y, threadIdx.x, load<4>(x, threadIdx.x));
+}
+extern "C" __global__ void banks(Out<REAL> y, long long step) {
+    SHARED(REAL, tile, 32 * 33);
+    tile[threadIdx.x * step] = 1;
+    y[threadIdx.x] = tile[threadIdx.x * step];
+}

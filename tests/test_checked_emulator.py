@@ -1,0 +1,250 @@
+"""The emulator's checked build: it finds each kind of planted mistake, and counts."""
+
+import ctypes
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulator_helpers import needs_compiler
+
+from minigan.kernels.runtime.emulator import Counts, Emulator
+from minigan.kernels.runtime.launcher import KernelError
+
+SOURCE = Path(__file__).with_name("planted.cu")
+FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
+CHECKED = Emulator(checked=True)
+pytestmark = needs_compiler
+DTYPES = pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+
+
+def run(gpu, kernel, arguments, grid=(1,), block=(64,), dtype=FLOAT32, shared=0):
+    gpu.launch(SOURCE, kernel, dtype, grid, block, arguments, shared)
+
+
+def ones(gpu, *shape, dtype=FLOAT32):
+    return gpu.from_numpy(np.ones(shape, dtype))
+
+
+# ------------------------------------------------------------------------------ planted mistakes
+# kernel: sizes of its arrays (None: null), other arguments, blocks, and what is found. LINE stands
+# for the line of its first barrier.
+MISTAKES = {
+    "reads_beyond": (
+        (100, 100),
+        (100,),
+        2,
+        "(36, 0, 0) reads x[100], outside its elements 0 to 99",
+    ),
+    "writes_beyond": ((100,), (100,), 2, "(36, 0, 0) writes y[100], outside its elements 0 to 99"),
+    "writes_before": ((64,), (), 1, "(0, 0, 0) writes y[-1], outside its elements 0 to 63"),
+    "beyond_shared": ((64,), (), 1, "(63, 0, 0) writes tile[63], outside its elements 0 to 62"),
+    "packs_beyond": ((254, 256), (), 1, "(63, 0, 0) reads x[254], outside its elements 0 to 253"),
+    "through_null": (
+        (None, 64),
+        (),
+        1,
+        "(0, 0, 0) reads through an array that is not there (null)",
+    ),
+    "half_shared": ((64,), (), 1, "(63, 0, 0) reads tile[63], which nothing has written before"),
+    "no_barrier": (
+        (64, 64),
+        (),
+        1,
+        "(1, 0, 0) reads tile[0], which thread (0, 0, 0) writes with no barrier between: a race",
+    ),
+    "no_second_barrier": (
+        (64, 64),
+        (),
+        1,
+        "(0, 0, 0) reads tile[63], which thread (63, 0, 0) writes",
+    ),
+    "two_writers": ((64,), (), 1, "(1, 0, 0) writes y[0], which thread (0, 0, 0) writes with no"),
+    "two_blocks": ((64,), (), 2, "(0, 0, 0) writes y[0], which a thread of another block writes"),
+    "between_warps": ((64,), (), 1, "(63, 0, 0) reads tile[31], which thread (31, 0, 0) writes"),
+    "some_leave": (
+        (64,),
+        (),
+        1,
+        "of line LINE, which block (0, 0, 0), thread (40, 0, 0) never reaches",
+    ),
+    "one_skips": (
+        (64,),
+        (),
+        1,
+        "of line LINE, which block (0, 0, 0), thread (17, 0, 0) never reaches",
+    ),
+    "two_barriers": ((64,), (), 1, "(0, 0, 0) at that of line"),
+    "half_a_warp": (
+        (32,),
+        (),
+        1,
+        "waits in a warp for mask 0xffffffff, but block (0, 0, 0), thread",
+    ),
+    "not_in_the_mask": ((64,), (), 1, "(16, 0, 0) is not in the mask 0x0000ffff it waits with"),
+}
+
+
+def _line(kernel, words):
+    """The first line with these words from where the kernel begins."""
+    lines = SOURCE.read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if re.search(rf"\b{kernel}\(", line))
+    return next(i for i in range(first, len(lines)) if words in lines[i]) + 1
+
+
+def _block(kernel):
+    return (32,) if kernel == "half_a_warp" else (64,)
+
+
+@pytest.mark.parametrize("kernel", MISTAKES)
+def test_a_planted_mistake_is_found(kernel):
+    """With its kernel, block, thread and element."""
+    shapes, rest, blocks, found = MISTAKES[kernel]
+    arrays = [None if n is None else ones(CHECKED, n) for n in shapes]
+    with pytest.raises(KernelError) as caught:
+        run(CHECKED, kernel, [*arrays, *rest], (blocks,), _block(kernel))
+    message = str(caught.value)
+    assert message.startswith(f"{kernel} (planted.cu"), message
+    assert f"block ({blocks - 1}, 0, 0), thread (" in message
+    assert f"[grid {(blocks, 1, 1)}, block {(*_block(kernel), 1, 1)};" in message
+    if "LINE" in found:
+        found = found.replace("LINE", str(_line(kernel, "__syncthreads()")))
+    assert found in message, message
+
+
+@pytest.mark.parametrize("kernel", ["turn", "within_a_warp", "counts_atomically"])
+@DTYPES
+def test_what_is_right_passes(kernel, dtype):
+    x = CHECKED.from_numpy(np.arange(100).astype(dtype) - 50)
+    arguments = {
+        "turn": (x, CHECKED.empty((100,), dtype), 100),
+        "within_a_warp": (CHECKED.empty((64,), dtype),),
+        "counts_atomically": (x[:64], ones(CHECKED, 2, dtype=np.int64)),
+    }
+    run(CHECKED, kernel, arguments[kernel], (2,) if kernel == "turn" else (1,), dtype=dtype)
+
+
+def test_after_a_mistake_the_next_launch_is_as_new():
+    y = CHECKED.empty((64,), FLOAT32)
+    for kernel in ("some_leave", "half_a_warp", "no_barrier"):
+        block = (32,) if kernel == "half_a_warp" else (64,)
+        with pytest.raises(KernelError):
+            run(
+                CHECKED,
+                kernel,
+                [y] if kernel != "no_barrier" else [ones(CHECKED, 64), y],
+                (1,),
+                block,
+            )
+        x = CHECKED.from_numpy(np.arange(64, dtype="f"))
+        run(CHECKED, "turn", [x, y, 64])
+        assert np.array_equal(y, x[::-1])
+
+
+def test_the_line_of_a_mistake_is_named():
+    with pytest.raises(
+        KernelError, match=rf"planted\.cu:{_line('no_barrier', 'threadIdx.x - 1')}\)"
+    ):
+        run(CHECKED, "no_barrier", [ones(CHECKED, 64), ones(CHECKED, 64)])
+
+
+def test_dynamic_shared_memory_is_as_large_as_the_launch_says():
+    y = CHECKED.empty((64,), FLOAT32)
+    run(CHECKED, "beyond_dynamic", [y], shared=256)
+    with pytest.raises(KernelError, match=r"thread \(62, 0, 0\) writes tile\[62\], outside its"):
+        run(CHECKED, "beyond_dynamic", [y], shared=248)
+    with pytest.raises(
+        KernelError, match="300000 bytes of shared memory; a block can have at most"
+    ):
+        run(CHECKED, "beyond_dynamic", [y], shared=300_000)
+
+
+def test_memory_that_nothing_wrote_is_known_from_launch_to_launch():
+    y, z = CHECKED.empty((8,), FLOAT32), CHECKED.empty((8,), FLOAT32)
+    run(CHECKED, "half", [y, 8])
+    with pytest.raises(KernelError, match=r"reads x\[1\], which nothing has written before"):
+        run(CHECKED, "copy", [y, z, 8])
+    run(CHECKED, "copy", [y[::2], z[::2], 1])
+    z = CHECKED.empty((8,), FLOAT32)  # perhaps where y or z was: it is unwritten again
+    del y
+    with pytest.raises(KernelError, match=r"reads x\[0\], which nothing has written"):
+        run(CHECKED, "copy", [z, ones(CHECKED, 8), 8])
+
+
+def test_a_view_is_all_that_a_launch_may_touch():
+    """Memory beside it belongs to the same array, and reading it is a mistake all the same."""
+    x, y = ones(CHECKED, 10), ones(CHECKED, 10)
+    with pytest.raises(KernelError, match=r"reads x\[5\], outside its elements 0 to 4"):
+        run(CHECKED, "copy", [x[:5], y, 6])
+    with pytest.raises(KernelError, match=r"writes y\[1\], outside its elements -4 to 0"):
+        run(CHECKED, "writes_beyond", [y[:5][::-1], 3])
+
+
+def test_arrays_of_a_table_are_checked():
+    class Addresses(ctypes.Structure):
+        _fields_ = (("at", ctypes.c_uint64 * 2),)
+
+    x, y = ones(CHECKED, 8), ones(CHECKED, 8)
+    table = Addresses((CHECKED.address(x), CHECKED.address(y)))
+    table.arrays = [x, y]
+    run(CHECKED, "by_address", [table, 8])
+    assert y.tolist() == [2] * 8
+    with pytest.raises(KernelError, match=r"reads an array of a table\[8\], outside"):
+        run(CHECKED, "by_address", [table, 9])
+    table.arrays = [x]
+    with pytest.raises(KernelError, match="through an array that is not there"):
+        run(CHECKED, "by_address", [table, 8])
+
+
+def test_an_atomic_operation_races_with_an_ordinary_one():
+    y = CHECKED.from_numpy(np.zeros(2, np.int64))
+    with pytest.raises(KernelError, match="a race"):
+        run(CHECKED, "counts", [ones(CHECKED, 64), y])
+    with pytest.raises(KernelError, match="a race"):
+        run(CHECKED, "reads_an_atomic", [y, ones(CHECKED, 64)])
+
+
+def test_an_array_of_another_dtype_is_a_mistake():
+    with pytest.raises(KernelError, match="reads x as elements of 4 bytes; they have 8"):
+        run(CHECKED, "copy", [ones(CHECKED, 8, dtype=FLOAT64), ones(CHECKED, 8), 8])
+
+
+# ------------------------------------------------------------------------------------- counting
+@pytest.mark.parametrize(("step", "sectors"), [(1, 4), (2, 8), (8, 32), (0, 1)])
+def test_sectors_of_a_warps_access(step, sectors):
+    """32 floats: four sectors of 32 bytes where they are neighbours, 32 where all lie apart."""
+    x, y = (_aligned(CHECKED, 256) for _ in range(2))
+    before = CHECKED.counts
+    run(CHECKED, "strided", [x, y, step], block=(32,))
+    found = CHECKED.counts - before
+    assert (found.accesses, found.sectors) == (2, sectors + 4)
+    assert found.ideal_sectors == 4 + (4 if step else 1)
+
+
+def test_a_wide_access_is_one():
+    x, y = (_aligned(CHECKED, 128) for _ in range(2))
+    before = CHECKED.counts
+    run(CHECKED, "wide", [x, y], block=(32,))
+    found = CHECKED.counts - before
+    assert (found.accesses, found.sectors, found.ideal_sectors) == (2, 32, 32)
+
+
+@pytest.mark.parametrize(("step", "passes"), [(1, 1), (2, 2), (32, 32), (33, 1)])
+def test_passes_through_the_banks_of_shared_memory(step, passes):
+    before = CHECKED.counts
+    run(CHECKED, "banks", [ones(CHECKED, 32), step], block=(32,))
+    found = CHECKED.counts - before
+    assert (found.shared_accesses, found.passes, found.ideal_passes) == (2, 2 * passes, 2)
+
+
+def test_barriers_are_counted():
+    before = CHECKED.counts
+    run(CHECKED, "turn", [ones(CHECKED, 100), ones(CHECKED, 100), 100], (2,))
+    assert (CHECKED.counts - before).barriers == 2
+    assert Counts(barriers=5) - Counts(barriers=3) == Counts(barriers=2)
+
+
+def _aligned(gpu, size):
+    """Floats whose address is a multiple of 32 bytes, as a GPU's memory begins."""
+    base = ones(gpu, size + 8)
+    return base[-gpu.address(base) // 4 % 8 :][:size]

@@ -1,0 +1,49 @@
+"""Every `.cu` file compiles for real GPUs, without a warning, on a machine that has none."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan import kernels
+from minigan.kernels.runtime.launcher import KernelError
+from minigan.kernels.runtime.nvrtc import CAPABILITIES, compile_for
+
+SOURCES = sorted(Path(kernels.__file__).parent.rglob("*.cu"))
+# Rooms that serve more than floats.
+MORE = {"elementwise": ("int64", "bool"), "shape": ("int64", "bool"), "reduce": ("int64",)}
+CASES = [
+    pytest.param(source, dtype, id=f"{source.parent.name}.{source.stem}-{dtype}")
+    for source in SOURCES
+    for dtype in ("float32", "float64", *MORE.get(source.parent.name, ()))
+]
+CI = os.environ.get("CI") or os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+NOT_NOW = pytest.mark.skipif(not CI, reason="other compute capabilities are compiled for in CI")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _packages():
+    if not CI:
+        pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+
+
+@pytest.mark.parametrize(
+    "capability", [pytest.param(c, marks=[NOT_NOW] * (c != "9.0")) for c in CAPABILITIES]
+)
+@pytest.mark.parametrize(("source", "dtype"), CASES)
+def test_it_compiles_without_a_warning(source, dtype, capability):
+    assert compile_for(source, np.dtype(dtype), capability) == ""
+
+
+def test_there_is_something_to_compile():
+    assert {source.parent.name for source in SOURCES} >= {*MORE, "matmul", "optimizer", "random"}
+
+
+def test_a_warning_and_an_error_are_seen(tmp_path):
+    source = tmp_path / "wrong.cu"
+    source.write_text('extern "C" __global__ void f(Out<REAL> y) { int unused; y[0] = 1; }\n')
+    assert "wrong.cu(1): warning" in compile_for(source, np.dtype("float32"), "9.0")
+    source.write_text('extern "C" __global__ void f(In<REAL> x) { x[0] = 1; }\n')
+    with pytest.raises(KernelError, match=r"wrong\.cu\(1\): error: .*modifiable"):
+        compile_for(source, np.dtype("float32"), "9.0")
