@@ -84,7 +84,12 @@ def build_parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
     check = _command(commands, "check", run_check, "check every op's gradients")
-    check.add_argument("--device", default="cpu", metavar="NAME", help="reference, cpu, cuda or cuda-emulator [cpu]")
+    check.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="reference, cpu, cuda or cuda-emulator [cpu]",
+    )
     check.add_argument("--order", type=int, default=2, metavar="INT", help="highest order [2]")
     check.add_argument("--op", metavar="NAME", help="only this op")
 

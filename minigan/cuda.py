@@ -1,4 +1,4 @@
-"""The `cuda` device and its twin without a GPU, `cuda-emulator`: the same kernels, launched twice."""
+"""The `cuda` device, and `cuda-emulator`, its twin for machines without a GPU: the same kernels."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class CudaDevice(Device):
 
 def emulator() -> CudaDevice:
     """The `cuda-emulator` device; with MINIGAN_EMULATOR=checked one that finds mistakes."""
-    from .kernels.runtime.emulator import BUILDS, Emulator
+    from .kernels.runtime.compiler import BUILDS
+    from .kernels.runtime.emulator import Emulator
     from .names import choose
 
     build = os.environ.get("MINIGAN_EMULATOR", "fast")

@@ -16,7 +16,7 @@ def describe() -> str:
     from .cpu import CpuDevice
     from .cuda import CudaDevice
     from .kernels.runtime import cpu as runtime
-    from .kernels.runtime.emulator import emulator_folder
+    from .kernels.runtime.compiler import emulator_folder
 
     def installed(package: str) -> str:
         try:

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from minigan.kernels.runtime.emulator import find_compiler
+from minigan.kernels.runtime.compiler import find_compiler
 from minigan.kernels.runtime.launcher import KernelError
 
 

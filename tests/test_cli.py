@@ -74,7 +74,11 @@ def test_info_shows_versions_the_machine_and_what_runs_where():
     assert (result.status, result.errors) == (0, [])
     assert f"Python {sys.version.split()[0]}, numpy {np.__version__}" in result.out
     assert re.search(r"^processor +\S.*\d+ cores$", result.out, re.MULTILINE)
-    for line in (r"cpu +numba, \d+-bit vectors, \d+ threads", "cuda +(gpu|not here: )", "cuda-emulator +"):
+    for line in (
+        r"cpu +numba, \d+-bit vectors, \d+ threads",
+        "cuda +(gpu|not here: )",
+        "cuda-emulator +",
+    ):
         assert re.search(f"^{line}", result.out, re.MULTILINE)
     for name in [*Op.registry, *Update.registry]:
         assert re.search(rf"^{name} +numpy +(numba|numpy).* CUDA$", result.out, re.MULTILINE)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
 
-from minigan.kernels.runtime import emulator as module
+from minigan.kernels.runtime import compiler, emulator
 from minigan.kernels.runtime.emulator import Emulator
 from minigan.kernels.runtime.launcher import KernelError
 
@@ -241,11 +241,12 @@ def test_the_switch_by_ucontext_does_the_same(tmp_path, monkeypatch):
     """The fallback for processors without a switch of our own, run on this one."""
     headers = tmp_path / "headers"
     headers.mkdir()
-    for path in module.HEADERS.glob("*.h"):
+    for path in compiler.HEADERS.glob("*.h"):
         text = path.read_text().replace("defined(__x86_64__) || defined(__aarch64__)", "0")
         (headers / path.name).write_text(text)
-    assert "#if 0" in (headers / "emulator.h").read_text()
-    monkeypatch.setattr(module, "HEADERS", headers)
+    assert "#if 0" in (headers / "fibers.h").read_text()
+    for module in (emulator, compiler):
+        monkeypatch.setattr(module, "HEADERS", headers)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
     for gpu in (Emulator(), Emulator(checked=True)):
         test_shuffles_and_votes(gpu, FLOAT32)

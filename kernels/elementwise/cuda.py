@@ -76,7 +76,7 @@ def _map(
     arguments: list[Any] = [y]
     strides, aligned = [elements(y)], True
     for k in range(INPUTS):
-        x = inputs[k] if k < len(inputs) else 0
+        x: Any = inputs[k] if k < len(inputs) else 0
         # The first input of `where` alone is of a dtype of its own.
         kind = BOOL if kernel == "where" and k == 0 else dtype
         if not hasattr(x, "dtype"):
@@ -97,7 +97,9 @@ def _map(
 
 KERNELS: dict[str, Callable[..., Any]] = {
     **{
-        name: partial(lambda gpu, *inputs, op, **given: elementwise(gpu, op, *inputs, **given), op=name)
+        name: partial(
+            lambda gpu, *inputs, op, **given: elementwise(gpu, op, *inputs, **given), op=name
+        )
         for name in ATTRIBUTES
     },
     "cast": cast,

@@ -17,8 +17,8 @@ SOURCE = Path(__file__).with_name("cuda.cu")
 # (kernel, edge of its square tile, threads), the largest first.
 TILES = (("product_128", 128, 256), ("product_64", 64, 256), ("product_32", 32, 64))
 DEEP = 16  # a slice's depth, BK in cuda.cu
-# Blocks that fill a large GPU; and the least depth of a split that is worth its own block. Constants:
-# if they followed the GPU at hand, so would the bits of the result.
+# Blocks that fill a large GPU, and the least depth of a split that is worth a block of its own.
+# They are constants: if they followed the GPU at hand, so would the bits of the result.
 BUSY, LEAST_DEPTH, MOST_SPLITS = 264, 64, 32
 JOIN_THREADS = 256
 
@@ -47,10 +47,9 @@ class Product(ctypes.Structure):
 def plan(m: int, k: int, n: int, matrices: int, dtype: np.dtype) -> tuple[str, int, int, int]:
     """(kernel, tile edge, threads, depth of a split) for a product of this shape."""
     tiles = TILES if dtype.itemsize == 4 else TILES[1:]
-    for kernel, edge, threads in tiles:
-        count = blocks(m, edge) * blocks(n, edge) * matrices
-        if count >= BUSY // 2:
-            break
+    counts = [blocks(m, edge) * blocks(n, edge) * matrices for _, edge, _ in tiles]
+    chosen = next((i for i, count in enumerate(counts) if count >= BUSY // 2), len(tiles) - 1)
+    (kernel, edge, threads), count = tiles[chosen], counts[chosen]
     splits = max(1, min(blocks(BUSY, count), k // LEAST_DEPTH, MOST_SPLITS))
     depth = blocks(blocks(k, splits), DEEP) * DEEP
     return kernel, edge, threads, depth
@@ -70,16 +69,17 @@ def _operand(gpu: Launcher, x: Any, row: int, step: int, rows: int, starts_fit: 
 
 def _multiply(gpu: Launcher, a: Any, b: Any, bias: Any, batch: tuple[int, ...]) -> Any:
     """(*batch, m, n): the products of the last two axes of a and b; leading axes broadcast."""
-    m, k, n = *a.shape[-2:], b.shape[-1]
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     dtype, matrices = a.dtype, math.prod(batch)
+    join_grid = (blocks(math.prod(batch) * m * n, JOIN_THREADS),)
     c = gpu.empty((*batch, m, n), dtype)
     if not c.size:
         return c
     if bias is not None and not bias.flags.c_contiguous:
         bias = contiguous(gpu, bias)
     if not k:
-        grid = (blocks(c.size, JOIN_THREADS),)
-        gpu.launch(SOURCE, "no_product", dtype, grid, (JOIN_THREADS,), (c, bias, c.size, n))
+        arguments = [c, bias, c.size, n]
+        gpu.launch(SOURCE, "no_product", dtype, join_grid, (JOIN_THREADS,), arguments)
         return c
     leads = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
     (a_row, a_step), (b_step, b_column) = elements(a)[-2:], elements(b)[-2:]
@@ -96,12 +96,11 @@ def _multiply(gpu: Launcher, a: Any, b: Any, bias: Any, batch: tuple[int, ...]) 
     for first in range(0, matrices, MAX_GRID[2]):
         product.first_matrix = first
         grid = (tiles, splits, min(matrices - first, MAX_GRID[2]))
-        arguments = (a, b, out, bias if splits == 1 else None, product)
+        arguments = [a, b, out, bias if splits == 1 else None, product]
         gpu.launch(SOURCE, kernel, dtype, grid, (threads,), arguments)
     if splits > 1:
-        grid = (blocks(c.size, JOIN_THREADS),)
-        arguments = (c, out, bias, splits, c.size, n)
-        gpu.launch(SOURCE, "join_splits", dtype, grid, (JOIN_THREADS,), arguments)
+        arguments = [c, out, bias, splits, c.size, n]
+        gpu.launch(SOURCE, "join_splits", dtype, join_grid, (JOIN_THREADS,), arguments)
     return c
 
 

@@ -39,8 +39,10 @@ def reduce(gpu: Launcher, x: Any, axis: tuple[int, ...], keepdims: bool, kind: s
         outer, size, width = (
             math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None))
         )
-        x = _reduce_rows(gpu, x, outer, size, kind) if width == 1 else _reduce_columns(
-            gpu, x, outer, size, width, kind
+        x = (
+            _reduce_rows(gpu, x, outer, size, kind)
+            if width == 1
+            else _reduce_columns(gpu, x, outer, size, width, kind)
         )
         sizes[first:stop] = [1] * (stop - first)
     return x.reshape(shape)
@@ -71,9 +73,7 @@ def _reduce_columns(gpu: Launcher, x: Any, outer: int, size: int, width: int, ki
             raise ValueError(f"{kind}: an axis of {size} elements; at most {MAX_GRID[1] * BAND}")
         y = gpu.empty((outer, bands, width), x.dtype)
         grid = (blocks(width, 32), bands, min(outer, MAX_GRID[2]))
-        gpu.launch(
-            SOURCE, f"{kind}_columns", x.dtype, grid, (THREADS,), (x, y, outer, size, width)
-        )
+        gpu.launch(SOURCE, f"{kind}_columns", x.dtype, grid, (THREADS,), (x, y, outer, size, width))
         x, size = y, bands
         if size == 1:
             return x

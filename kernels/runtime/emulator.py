@@ -10,22 +10,27 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import shutil
 import subprocess
 import threading
 import weakref
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
-from ...paths import atomic_write, cache_root
+from .compiler import (
+    BUILDS,
+    FLAGS,
+    compile_library,
+    compiler_version,
+    emulator_folder,
+    find_compiler,
+    host,
+    own_folder,
+)
 from .launcher import (
     HEADERS,
     KernelError,
@@ -34,16 +39,10 @@ from .launcher import (
     describe,
     digest,
     options,
-    source_text,
+    pointers,
     state_of,
 )
 
-FLAGS = ("-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DEMULATOR")
-FLAGS += ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-BUILDS = {
-    "fast": ("-O3", "-march=native"),
-    "checked": ("-O1", "-g", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
-}
 SHARED_BYTES = 227 * 1024  # that a block can have, on the largest GPUs
 
 
@@ -161,11 +160,10 @@ class Emulator(Launcher):
                     f" at most {SHARED_BYTES}"
                 )
             values = self._values(source, kernel, entry, arguments, dtype)
-            pointers = (ctypes.c_void_p * len(values))(*map(_address, values))
             regions = self._regions(arguments) if self.checked else []
             table = (_Region * len(regions))(*regions)
             launch = _Launch(grid, block, shared, len(regions), table)
-            if entry.run(ctypes.byref(launch), pointers):
+            if entry.run(ctypes.byref(launch), pointers(values)):
                 message = library.emulator_message().decode()
                 line = self._line(library) if self.checked else ""
                 raise KernelError(
@@ -181,14 +179,9 @@ class Emulator(Launcher):
                 f"{kernel} ({source.name}) takes {len(entry.sizes)} arguments"
                 f" ({', '.join(entry.names)}), not {len(arguments)}"
             )
-        values: list[np.ndarray] = []
-        for x, size, name in zip(arguments, entry.sizes, entry.names, strict=True):
-            is_array = x is None or isinstance(x, np.ndarray)
-            if is_array:
-                values.append(np.array(0 if x is None else self.address(x), np.uint64))
-            else:
-                values.append(self.value(x, dtype))
-            given = 0 if is_array else values[-1].nbytes
+        values = [self.value(x, dtype) for x in arguments]
+        for x, value, size, name in zip(arguments, values, entry.sizes, entry.names, strict=True):
+            given = 0 if x is None or isinstance(x, np.ndarray) else value.nbytes
             if given != size:
                 words = ("an array", f"a value of {given} bytes"), ("an array", f"{size} bytes")
                 raise KernelError(
@@ -249,7 +242,7 @@ class Emulator(Launcher):
             try:
                 compile_library(compiler, source, flags, path)
             except OSError:  # the cache cannot be written: for this process alone
-                path = Path(_own_folder().name, file)
+                path = Path(own_folder().name, file)
                 compile_library(compiler, source, flags, path)
         library = ctypes.CDLL(str(path))
         library.emulator_message.restype = ctypes.c_char_p
@@ -266,7 +259,7 @@ class Emulator(Launcher):
         return library, kernels
 
     def _line(self, library: Any) -> str:
-        """":12", the line of the source where the checked build found a mistake, where it can tell."""
+        """:12, the line of the source where the checked build found a mistake; "" if unknown."""
         tool = shutil.which("addr2line")
         offset = library.emulator_fault_offset
         offset.restype = ctypes.c_uint64
@@ -274,91 +267,13 @@ class Emulator(Launcher):
         if not (tool and where):
             return ""
         done = subprocess.run(
-            [tool, "-i", "-e", library._name, hex(where - 1)], capture_output=True, text=True, check=False
+            [tool, "-i", "-e", library._name, hex(where - 1)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         lines = re.findall(r"\.cu:(\d+)", done.stdout)
         return f":{lines[-1]}" if lines else ""
-
-
-def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -> None:
-    """Compile a `.cu` file and what calls its kernels into the shared library at `path`."""
-    names = [re.sub(r"-DCHECKED", "", flag) for flag in flags] + ["-DNAMES_ONLY", "-E", "-P"]
-    with TemporaryDirectory() as folder:
-        text = source_text(source)
-        file = Path(folder, "kernel.cpp")
-        file.write_text(text)
-        include = f"-I{HEADERS}"
-        read = _run([compiler, *filter(None, names), include, str(file)], source)
-        found = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", read)
-        file.write_text(text + _callers(found))
-        library = Path(folder, "kernel.so")
-        _run([compiler, *flags, include, str(file), "-o", str(library)], source)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, lambda out: out.write(library.read_bytes()))
-
-
-def _callers(kernels: list[tuple[str, str]]) -> str:
-    """C++ that calls each kernel with arguments given by address, and lists what there is."""
-    lines = ['\n#line 1 "callers"', 'extern "C" {', "#define SHOWN __attribute__((visibility(\"default\")))"]
-    table = []
-    for kernel, parameters in kernels:
-        names = [re.split(r"[\s*&]+", p.strip())[-1] for p in parameters.split(",") if p.strip()]
-        quoted = ", ".join([*(f'"{n}"' for n in names), "nullptr"])
-        table.append(" ".join([kernel, *names]))
-        lines += [
-            f"static const char* const names_{kernel}[] = {{{quoted}}};",
-            f"SHOWN int emulator_run_{kernel}(const emulator::Launch* launch, void** arguments) {{",
-            f"    emulator::parameters = names_{kernel};",
-            f"    return emulator::Entry<{kernel}>::run(*launch, arguments);",
-            "}",
-            f"SHOWN int emulator_sizes_{kernel}(int* sizes) {{",
-            f"    return emulator::Entry<{kernel}>::sizes(sizes);",
-            "}",
-        ]
-    listed = "\\n".join(table)
-    return "\n".join([*lines, f'SHOWN const char* emulator_kernels() {{ return "{listed}"; }}', "}\n"])
-
-
-def _run(command: list[str], source: Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-        raise KernelError(f"{source}: {command[0]} cannot compile it: {first.strip()}")
-    return done.stdout
-
-
-@cache
-def find_compiler() -> str:
-    """The path of a C++ compiler; KernelError, which says what to do, if there is none."""
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["g++", "clang++"]:
-        path = shutil.which(name)
-        if path:
-            return path
-    raise KernelError(
-        f"the cuda-emulator device needs a C++ compiler, and {wanted or 'g++'} is not found:"
-        " install g++, or name another one in the variable CXX"
-    )
-
-
-@cache
-def compiler_version() -> str:
-    return _run([find_compiler(), "--version"], Path("the compiler")).splitlines()[0]
-
-
-def host() -> str:
-    """The processor that -march=native compiles for."""
-    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-
-
-def emulator_folder() -> Path:
-    """Where compiled libraries are kept."""
-    return cache_root() / "emulator"
-
-
-@cache
-def _own_folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="minigan-")
 
 
 def _address(array: np.ndarray) -> int:

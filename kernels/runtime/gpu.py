@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .launcher import (
     Size,
     describe,
     options,
+    pointers,
     source_text,
     state_of,
 )
@@ -24,6 +26,9 @@ INSTALL = (
     "pip install 'minigan[cuda12]' or 'minigan[cuda13]', whichever CUDA the driver is for"
     " (nvidia-smi says), or use the device cuda-emulator, which needs no GPU"
 )
+
+
+PLAIN_SHARED = 48 * 1024  # bytes of shared memory; who wants more must ask
 
 
 class Gpu(Launcher):
@@ -36,6 +41,7 @@ class Gpu(Launcher):
 
     def __init__(self, cupy: Any = None) -> None:
         self.cupy = cupy or _import_cupy()
+        self.array_type = self.cupy.ndarray
         try:
             count = self.cupy.cuda.runtime.getDeviceCount()
         except Exception as error:
@@ -103,19 +109,15 @@ class Gpu(Launcher):
         shared: int,
     ) -> None:
         function = self._function(source, kernel, dtype)
-        values = []
-        for x in arguments:
-            if isinstance(x, self.cupy.ndarray):
-                values.append(x)
-            elif x is None:
-                values.append(np.uint64(0))
-            else:
-                value = self.value(x, dtype)
-                values.append(value if value.ndim else value[()])
+        values = [self.value(x, dtype) for x in arguments]
+        table, stream = pointers(values), self.cupy.cuda.get_current_stream().ptr
         try:
-            if shared > 48 * 1024:
+            if shared > PLAIN_SHARED:
                 function.max_dynamic_shared_size_bytes = shared
-            function(grid, block, tuple(values), shared_mem=shared)
+            # Not `function(..)`: this call takes arguments by address, as the emulator's does.
+            self.cupy.cuda.driver.launchKernel(
+                function.kernel.ptr, *grid, *block, shared, stream, ctypes.addressof(table), 0
+            )
         except Exception as error:
             raise KernelError(
                 f"{kernel} ({source.name}): the launch failed: {error}"
@@ -133,9 +135,10 @@ class Gpu(Launcher):
             try:
                 functions[kernel] = module.get_function(kernel)
             except Exception as error:
-                lines = [line for line in str(error).splitlines() if "error" in line]
+                said = str(error)
+                first = next((line for line in said.splitlines() if "error" in line), said)
                 raise KernelError(
-                    f"{source}: kernel {kernel!r} does not compile: {(lines or [error])[0]}"
+                    f"{source}: kernel {kernel!r} does not compile: {first}"
                 ) from error
         return functions[kernel]
 

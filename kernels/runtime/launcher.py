@@ -1,4 +1,4 @@
-"""How CUDA kernels are launched, whoever runs them: a GPU (`gpu.py`) or the emulator (`emulator.py`).
+"""How CUDA kernels are launched, whoever runs them: a GPU (`gpu.py`) or the emulator.
 
 A kernel is an entry of a `.cu` file, compiled for one dtype, which the file calls REAL. Its host
 code, in each room's `cuda.py`, is the same for both.
@@ -26,7 +26,6 @@ MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_AXES = 10  # that a Walk can hold, as in kernel.h
 
 
-
 class KernelError(RuntimeError):
     """A kernel could not be compiled or launched, or made a mistake that the emulator found."""
 
@@ -39,6 +38,7 @@ class Launcher:
     """
 
     name: ClassVar[str]
+    array_type: type = np.ndarray
     compile_listener: Callable[[str], None] | None = None
 
     # ------------------------------------------------------------------------------- memory
@@ -111,9 +111,13 @@ class Launcher:
         raise NotImplementedError
 
     def value(self, x: Any, dtype: np.dtype) -> np.ndarray:
-        """An argument that is no array, as the bytes that travel to the kernel."""
+        """An argument as the bytes that travel to the kernel: an array's are its address."""
+        if x is None:
+            return np.array(0, np.uint64)
+        if isinstance(x, self.array_type):
+            return np.array(self.address(x), np.uint64)
         if isinstance(x, ctypes.Structure):
-            return np.frombuffer(x, np.uint8)
+            return np.frombuffer(memoryview(x), np.uint8)
         if isinstance(x, np.generic):
             return np.asarray(x)
         if isinstance(x, (bool, int)):
@@ -128,6 +132,11 @@ class Launcher:
             self.compile_listener(kernel)
 
 
+def pointers(values: Sequence[np.ndarray]) -> Any:
+    """Where each of the values lies: how a launch takes its arguments, on a GPU as here."""
+    return (ctypes.c_void_p * len(values))(*(x.__array_interface__["data"][0] for x in values))
+
+
 def state_of(source: Path) -> tuple[Path, int]:
     """Names the file as it is now: who edits a kernel runs the new one at the next launch."""
     try:
@@ -137,7 +146,7 @@ def state_of(source: Path) -> tuple[Path, int]:
 
 
 def source_text(path: Path) -> str:
-    """The file behind what all kernels share, as one text for NVRTC. Errors name the file's lines."""
+    """The file behind what all kernels share, as one text. Errors name the file's own lines."""
     header = (HEADERS / "kernel.h").read_text()
     return f'#line 1 "kernel.h"\n{header}\n#line 1 "{path.name}"\n{path.read_text()}'
 

@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..elementwise.cuda import copy as plain_copy
 from ..runtime.launcher import MAX_GRID, Launcher, blocks, walk
 from ..runtime.strides import elements, merge
@@ -63,9 +61,7 @@ def _move(gpu: Launcher, y: Any, x: Any) -> None:
 
 def _fill(gpu: Launcher, y: Any, value: float) -> None:
     number = y.dtype.type(value)
-    gpu.launch(
-        SOURCE, "fill", y.dtype, (blocks(y.size, THREADS),), (THREADS,), (y, y.size, number)
-    )
+    gpu.launch(SOURCE, "fill", y.dtype, (blocks(y.size, THREADS),), (THREADS,), (y, y.size, number))
 
 
 def embed(gpu: Launcher, x: Any, shape: tuple[int, ...], index: Any, value: float) -> Any:

@@ -1,0 +1,284 @@
+"""The CUDA devices as a whole: training, random bits, parallel and coalesced launches."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulator_helpers import CUDA_DEVICES, needs_compiler
+from helpers import FLOATS, run
+
+import minigan as mg
+from minigan.config import PRESETS, Config
+from minigan.cuda import CudaDevice
+from minigan.device import get_device
+from minigan.kernels.optimizer import cuda as optimizer
+from minigan.kernels.runtime.emulator import Emulator
+from minigan.op import Op, Update
+from minigan.trainer import Trainer
+
+
+# ------------------------------------------------------------------------------------- training
+def _rows(turns, **options):
+    trainer = Trainer(Config(holdout=0.5, **options))
+    return [trainer.step() for _ in range(turns)], trainer
+
+
+@CUDA_DEVICES
+def test_training_is_the_cpus(device):
+    """The same noise to the bit, the losses to 1e-5."""
+    options = {"data": "ring", "size": 4000, "seed": 5}
+    noise, rows = [], []
+    for name in (device, "cpu"):
+        found, trainer = _rows(20, **options, device=name)
+        noise.append(trainer._latent(64, "latent").numpy().tobytes())  # the next step's
+        rows.append(found)
+    assert noise[0] == noise[1]
+    for a, b in zip(*rows, strict=True):
+        for name in ("loss_d", "loss_g"):
+            assert a[name] == pytest.approx(b[name], rel=1e-5)
+
+
+@CUDA_DEVICES
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains(device, preset):
+    options = {"size": 300, "batch": 16, **PRESETS[preset].options}
+    options["batch"] = 16
+    found, _ = _rows(2, **options, device=device)
+    wanted, _ = _rows(2, **options, device="cpu")
+    for a, b in zip(found, wanted, strict=True):
+        for name in ("loss_d", "loss_g"):
+            assert a[name] == pytest.approx(b[name], rel=1e-4)
+
+
+@CUDA_DEVICES
+def test_a_run_goes_on_from_its_checkpoint_to_the_same_bits(device, tmp_path):
+    options = {"data": "ring", "size": 1000, "batch": 32, "device": device}
+    straight, _ = _rows(4, **options)
+    _, first = _rows(2, **options)
+    tensors, info = first.state()
+    second = Trainer(Config(holdout=0.5, **options))
+    second.load_state(tensors, info)
+    assert [second.step() for _ in range(2)] == straight[2:]
+
+
+@CUDA_DEVICES
+def test_everything_that_runs_on_cpu_runs_there(device):
+    names = {*Op.registry, *Update.registry}
+    assert set(get_device(device).kernels) == names
+    assert all(get_device(device).where(name) == "CUDA" for name in names)
+
+
+@needs_compiler
+def test_nothing_falls_back(make_op):
+    op = make_op("without_a_kernel", np.negative, (None,), [])
+    x = mg.tensor([1.0], device="cuda-emulator")
+    with pytest.raises(
+        NotImplementedError, match="cuda-emulator device has no kernel for 'without"
+    ):
+        op(x)
+
+
+# ------------------------------------------------------------------------------- random numbers
+DRAWS = {
+    "random_uniform": {"low": -0.3, "high": 2.7},
+    "random_normal": {},
+    "random_laplace": {},
+    "random_bernoulli": {"p": 0.37},
+}
+
+
+@CUDA_DEVICES
+@pytest.mark.parametrize("name", DRAWS)
+@FLOATS
+def test_random_numbers_have_the_bits_of_their_meaning(device, name, dtype):
+    counter = (np.array([2**32 - 3]), np.array([-5]))  # the block number carries into word 1
+    for size in (0, 1, 2, 3, 4, 5, 511, 513, 10007):
+        attributes = {"stream": -7, "shape": (size,), "dtype": np.dtype(dtype), **DRAWS[name]}
+        wanted = Op.registry[name].meaning(*counter, **attributes)
+        found = run(device, Op.registry[name], counter, attributes)
+        assert (found.dtype, found.tobytes()) == (wanted.dtype, wanted.tobytes())
+
+
+@CUDA_DEVICES
+def test_permutations_are_their_meaning(device):
+    op, counter = Op.registry["random_permutation"], (np.array([9]), np.array([3]))
+    for n in (0, 1, 2, 5, 513):
+        wanted = op.meaning(*counter, stream=-2, n=n)
+        assert np.array_equal(run(device, op, counter, {"stream": -2, "n": n}), wanted)
+
+
+# ------------------------------------------------------------------------------------- adjoints
+def _adjoints():
+    """(op, its shapes, attributes, the adjoint of input 0 as (op, attributes))."""
+    half = (slice(1, 8), slice(None, None, 2))
+    back = {"shape": (9, 10), "index": half, "value": 0.0}
+    yield "slice", ((9, 10),), {"index": half}, "embed", back
+    yield "transpose", ((5, 6, 7),), {"axes": (2, 0, 1)}, "transpose", {"axes": (1, 2, 0)}
+    yield "reshape", ((6, 35),), {"shape": (14, 15)}, "reshape", {"shape": (6, 35)}
+
+
+@CUDA_DEVICES
+@FLOATS
+def test_linear_kernels_and_their_adjoints(device, dtype, rng):
+    """<A x, y> == <x, A^T y>, to rounding."""
+    draw = lambda *shape: rng.standard_normal(shape).astype(dtype)  # noqa: E731
+    bound = 64 * float(np.finfo(dtype).eps)
+    for name, (shape,), attributes, back, back_attributes in _adjoints():
+        x = draw(*shape)
+        ax = run(device, Op.registry[name], [x], attributes)
+        y = draw(*ax.shape)
+        aty = run(device, Op.registry[back], [y], back_attributes)
+        assert np.vdot(ax, y) == pytest.approx(np.vdot(x, aty), abs=bound * x.size), name
+    x, y, i = draw(6, 5), draw(9, 5), rng.integers(0, 6, (9, 5))
+    taken = run(device, Op.registry["gather"], [x, i], {"axis": 0})
+    given = run(device, Op.registry["scatter_add"], [y, i], {"axis": 0, "size": 6})
+    assert np.vdot(taken, y) == pytest.approx(np.vdot(x, given), abs=bound * y.size)
+    a, x, y = draw(37, 65), draw(65, 19), draw(37, 19)
+    ax = run(device, Op.registry["matmul"], [a, x], {})
+    aty = run(device, Op.registry["matmul"], [a.T, y], {})
+    assert np.vdot(ax, y) == pytest.approx(np.vdot(x, aty), abs=bound * a.size * 19)
+    total = run(device, Op.registry["sum"], [a], {"axis": (0,), "keepdims": False})
+    y = draw(65)
+    spread = run(device, Op.registry["broadcast_to"], [y], {"shape": a.shape})
+    assert np.vdot(total, y) == pytest.approx(np.vdot(a, spread), abs=bound * a.size)
+
+
+# ----------------------------------------------------------------------- parallel and coalesced
+class Recorder(Emulator):
+    """Notes launches instead of running them."""
+
+    def __init__(self):
+        super().__init__()
+        self.launches = []
+
+    def _launch(self, source, kernel, dtype, grid, block, arguments, shared):
+        self.launches.append((kernel, math.prod(grid), math.prod(block)))
+
+
+def _calls(edge, dtype):
+    """(name, arrays, attributes): each kernel at edge x edge."""
+    square = lambda: np.empty((edge, edge), dtype)  # noqa: E731
+    mask, indices = np.zeros((edge, edge), bool), np.zeros((edge, edge), np.int64)
+    counter = (np.zeros(1, np.int64), np.zeros(1, np.int64))
+    draw = {"stream": 1, "shape": (edge, edge), "dtype": np.dtype(dtype)}
+    reduction = {"keepdims": False}
+    inside = {"shape": (edge, edge), "index": (slice(0, edge // 2),), "value": 0.0}
+    return [
+        ("leaky_relu", [square()], {"slope": 0.2}),
+        ("add", [square(), square()], {}),
+        ("multiply", [square(), square()[0]], {}),
+        ("where", [mask, square(), 0.0], {}),
+        ("greater", [square(), square()], {}),
+        ("cast", [square()], {"dtype": np.dtype("float64")}),
+        *(("sum", [square()], {"axis": axis, **reduction}) for axis in [(0,), (1,), (0, 1)]),
+        ("max", [square()], {"axis": (0,), **reduction}),
+        ("reshape", [square().T], {"shape": (edge * edge,)}),
+        ("embed", [square()[: edge // 2]], inside),
+        ("concatenate", [square()[: edge // 2], square()[edge // 2 :]], {"axis": 0}),
+        ("gather", [square(), indices], {"axis": 0}),
+        ("scatter_add", [square(), indices], {"axis": 0, "size": edge}),
+        ("matmul", [square(), square()], {}),
+        ("matmul", [square(), square().T], {}),
+        ("matmul", [square().T, square()], {}),
+        ("dense", [square(), square(), square()[0]], {}),
+        *((name, counter, {**draw, **more}) for name, more in DRAWS.items()),
+    ]
+
+
+# The last pass of a reduction joins what is left, which is little.
+LAST_PASSES = {("sum", 1), ("max", 1)}
+
+
+@FLOATS
+def test_every_kernel_is_parallel(dtype):
+    """At 4096 x 4096: at least 264 blocks of 128 threads: two for each core of an H200."""
+    recorder = Recorder()
+    device = CudaDevice("recorder", recorder)
+    for name, arrays, attributes in _calls(4096, dtype):
+        before = len(recorder.launches)
+        device.run(Op.registry[name], tuple(arrays), attributes)
+        assert len(recorder.launches) > before, name
+        for i, (kernel, blocks, threads) in enumerate(recorder.launches[before:]):
+            if (name, min(i, 1)) not in LAST_PASSES:
+                assert blocks >= 264, (name, kernel, blocks)
+                assert threads >= 128, (name, kernel, threads)
+
+
+def _adam(gpu, edge, dtype):
+    lists = [[gpu.from_numpy(np.full((edge, edge), 0.5, dtype)) for _ in "ab"] for _ in range(4)]
+    state = gpu.from_numpy(np.array([1e-3, 1.0, 1.0]))
+    optimizer.adam(gpu, *lists, state, 0.9, 0.999, 1e-8, 0.0, False)
+    return lists
+
+
+@FLOATS
+def test_an_optimizer_step_is_one_launch_over_all_parameters(dtype):
+    recorder = Recorder()
+    _adam(recorder, 4096, dtype)
+    (numbers, update) = recorder.launches
+    assert numbers == ("adam_numbers", 1, 1)
+    assert update == ("adam", 2 * 4096**2 * np.dtype(dtype).itemsize // 16 // 256, 256)
+
+
+def test_more_parameters_than_a_table_holds_take_more_launches():
+    recorder, count = Recorder(), 2 * optimizer.CAPACITY + 1
+    lists = [[np.ones(3, "f") for _ in range(count)] for _ in range(2)]
+    optimizer.sgd(recorder, *lists, [], np.array([0.1]), 0.0, False, 0.0)
+    assert [kernel for kernel, *_ in recorder.launches] == ["sgd_numbers", *["sgd"] * 3]
+    gpu = Emulator()
+    optimizer.sgd(gpu, *lists, [], np.array([0.25]), 0.0, False, 0.0)
+    assert all(p.tolist() == [0.75] * 3 for p in lists[0])
+
+
+@needs_compiler
+@FLOATS
+def test_memory_is_read_and_written_in_whole_sectors(dtype):
+    """Each kernel moves at most twice the sectors of 32 bytes that its elements fill."""
+    gpu = Emulator(checked=True)
+    device = CudaDevice("checked", gpu)
+    for name, arrays, attributes in _calls(128, dtype):
+        given = [_filled(x) for x in arrays]
+        before = gpu.counts
+        device.run(Op.registry[name], tuple(given), attributes)
+        found = gpu.counts - before
+        assert found.accesses > 0, name
+        assert found.sectors <= 2 * found.ideal_sectors, (name, found)
+    before = gpu.counts
+    _adam(gpu, 64, dtype)
+    found = gpu.counts - before
+    assert found.sectors <= 2 * found.ideal_sectors
+
+
+def _filled(x):
+    """Written memory, laid out alike."""
+    if not isinstance(x, np.ndarray):
+        return x
+    if not x.flags.c_contiguous:
+        return _filled(x.T).T
+    y = np.zeros(x.shape, x.dtype)
+    return y
+
+
+@needs_compiler
+def test_training_makes_no_mistake():
+    """Two steps, dropout and all, on the checked emulator."""
+    device = CudaDevice("cuda-emulator", Emulator(checked=True))
+    mg.manual_seed(1)
+    with mg.use_device(device):
+        net = mg.nn.Sequential(
+            mg.nn.Dense(70, 33), mg.nn.LeakyReLU(0.2), mg.nn.Dropout(0.3), mg.nn.Dense(33, 1)
+        )
+        adam = mg.optim.Adam(net.parameters())
+        loss = mg.losses.NonSaturating()
+        for _ in range(2):
+            logits = net(mg.random.normal((17, 70)))
+            adam.step(mg.grad(loss.discriminator(logits[:9], logits[9:]), net.parameters()))
+    assert np.isfinite(logits.numpy()).all()
+
+
+def test_the_sources_have_no_float_atomics():
+    """Sums whose order differs from run to run would be sums whose bits do."""
+    kernels = Path(mg.kernels.__file__).parent
+    for path in kernels.rglob("*.cu"):
+        assert "atomic" not in path.read_text(), path

@@ -1,0 +1,153 @@
+"""What only a GPU can run, on a stand-in of cupy: every line of `gpu.py`, and training steps."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cupy_standin
+import numpy as np
+import pytest
+from emulator_helpers import needs_compiler
+
+import minigan as mg
+from minigan import nn, optim
+from minigan.cuda import CudaDevice
+from minigan.kernels.runtime.gpu import Gpu
+from minigan.kernels.runtime.launcher import KernelError
+
+SOURCE = Path(__file__).with_name("planted.cu")
+FLOAT32 = np.dtype("float32")
+pytestmark = needs_compiler
+
+
+@pytest.fixture
+def gpu():
+    return Gpu(cupy_standin)
+
+
+def _losses(device):
+    mg.manual_seed(3)
+    with mg.use_device(device):
+        g = nn.Sequential(nn.Dense(5, 16), nn.LeakyReLU(0.2), nn.Dense(16, 7), nn.Tanh())
+        d = nn.Sequential(nn.Dense(7, 16), nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Dense(16, 1))
+        adam_g, adam_d = (optim.Adam(net.parameters()) for net in (g, d))
+        loss, found = mg.losses.NonSaturating(), []
+        for _ in range(2):
+            real, fake = mg.random.uniform((9, 7), stream="data"), g(mg.random.normal((9, 5)))
+            loss_d = loss.discriminator(d(real), d(fake.detach()))
+            adam_d.step(mg.grad(loss_d, d.parameters()))
+            loss_g = loss.generator(d(fake))
+            adam_g.step(mg.grad(loss_g, g.parameters()))
+            found += [loss_d.item(), loss_g.item()]
+    return found
+
+
+def test_a_training_step_is_the_emulators(gpu):
+    """The same kernels with the same launches, so the same bits."""
+    assert _losses(CudaDevice("cuda", gpu)) == _losses("cuda-emulator")
+
+
+def test_memory_goes_there_and_back(gpu):
+    x = np.arange(12.0).reshape(3, 4)
+    there = gpu.from_numpy(x.T)
+    assert isinstance(there, cupy_standin.ndarray)
+    assert there.flags.c_contiguous
+    for view, wanted in ((there, x.T), (there.T, x), (there[::2, 1:], x.T[::2, 1:])):
+        back = gpu.to_numpy(view)
+        assert type(back) is np.ndarray
+        assert back.flags.c_contiguous
+        assert np.array_equal(back, wanted)
+    assert gpu.broadcast_to(there[:1], (5, 3)).shape == (5, 3)
+    assert gpu.address(there[1:]) == gpu.address(there) + 3 * 8
+
+
+def test_what_does_not_fit_into_memory_is_told_with_what_is_free(gpu):
+    wanted = (
+        r"no room for float32\(70000, 70000\), 19,600,000,000 bytes: 536,870,912 of 1,073,741,8"
+    )
+    with pytest.raises(KernelError, match=wanted):
+        gpu.empty((70000, 70000), FLOAT32)
+
+
+def test_it_says_what_it_is_and_can_be_waited_for(gpu):
+    assert gpu.describe() == {
+        "gpu": "A stand-in",
+        "memory": "1 GiB",
+        "capability": "9.0",
+        "driver": "for CUDA 13.2",
+        "cupy": cupy_standin.__version__,
+    }
+    before = len(cupy_standin.waits)
+    CudaDevice("cuda", gpu).synchronize()
+    assert len(cupy_standin.waits) == before + 1
+
+
+def test_compiled_once_per_dtype_and_told(gpu, monkeypatch):
+    monkeypatch.delenv("CUPY_CACHE_DIR", raising=False)
+    told = []
+    gpu.compile_listener = told.append
+    for dtype in ("float32", "float64", "float32"):
+        y = gpu.empty((64,), np.dtype(dtype))
+        gpu.launch(SOURCE, "two_blocks", np.dtype(dtype), (1,), (64,), [y])
+        assert y.tolist() == [1] * 64
+    assert told == ["tests/planted.cu (float32)", "tests/planted.cu (float64)"]
+
+
+def test_dynamic_shared_memory_beyond_48_kib_is_asked_for(gpu):
+    y = gpu.empty((64,), FLOAT32)
+    for shared in (256, 100 * 1024):
+        gpu.launch(SOURCE, "beyond_dynamic", FLOAT32, (1,), (64,), [y], shared)
+        assert y.tolist() == [1] * 64
+
+
+def test_a_launch_that_fails_is_told_with_its_arguments(gpu, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")
+
+    monkeypatch.setattr(cupy_standin.cuda.driver, "launchKernel", refuse)
+    wanted = (
+        r"copy \(planted.cu\): the launch failed: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES \[grid \(1, 1,"
+        r" 1\), block \(64, 1, 1\), 0 bytes shared; float32\(64,\), null, 64\]"
+    )
+    with pytest.raises(KernelError, match=wanted):
+        gpu.launch(SOURCE, "copy", FLOAT32, (1,), (64,), [gpu.empty((64,), "f"), None, 64])
+
+
+def test_a_file_with_an_error_is_told_in_one_line(gpu, tmp_path):
+    source = tmp_path / "wrong.cu"
+    source.write_text('extern "C" __global__ void f(Out<REAL> y) { y[0] = undeclared; }\n')
+    with pytest.raises(
+        KernelError, match=r"wrong\.cu: kernel 'f' does not compile: .*undeclared"
+    ) as e:
+        gpu.launch(source, "f", FLOAT32, (1,), (1,), [gpu.empty((1,), "f")])
+    assert "\n" not in str(e.value)
+    with pytest.raises(KernelError, match=r"kernel 'nothing' does not compile: .*not found"):
+        gpu.launch(SOURCE, "nothing", FLOAT32, (1,), (1,), [])
+
+
+# ------------------------------------------------------------------------------- no GPU to be had
+def test_without_cupy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(KernelError, match=r"needs cupy .*: pip install 'minigan\[cuda12\]' or"):
+        Gpu()
+
+
+def _cupy(count):
+    cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count))
+    return SimpleNamespace(ndarray=None, cuda=cuda, __version__="14")
+
+
+def test_cupy_for_another_cuda_or_without_a_driver_says_so():
+    def fail():
+        raise RuntimeError("cudaErrorInsufficientDriver")
+
+    wanted = (
+        r"no NVIDIA driver that fits cupy 14 answers \(cudaErrorInsufficientDriver\); pip install"
+    )
+    with pytest.raises(KernelError, match=wanted):
+        Gpu(_cupy(fail))
+
+
+def test_a_driver_without_a_gpu_says_so():
+    with pytest.raises(KernelError, match=r"sees no GPU .*cuda-emulator needs none"):
+        Gpu(_cupy(lambda: 0))
