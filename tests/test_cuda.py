@@ -79,6 +79,39 @@ def test_nothing_falls_back(make_op):
         op(x)
 
 
+INTEGERS_AND_BOOLS = [
+    *(lambda m, i: m + m, lambda m, i: m * m, lambda m, i: m + 1, lambda m, i: 2 * m),
+    *(lambda m, i: i * i - 2, lambda m, i: -i, lambda m, i: abs(i), lambda m, i: mg.ops.sign(i)),
+    *(lambda m, i: i > 0, lambda m, i: mg.ops.equal(m, True), lambda m, i: mg.ops.not_equal(i, 3)),
+    *(lambda m, i: mg.ops.where(m, 1.0, 0.0), lambda m, i: mg.ops.where(m, i, 0)),
+    *(lambda m, i: mg.ops.where(m, m, 0), lambda m, i: m.sum(), lambda m, i: i.sum(axis=0)),
+    *(lambda m, i: i.max(), lambda m, i: m.max(axis=1), lambda m, i: i.to("float32")),
+    *(lambda m, i: m.to("float64"), lambda m, i: i.reshape(3, 2).T.reshape(6)),
+    *(lambda m, i: mg.ops.concatenate([i, i]), lambda m, i: mg.ops.pad(m, [(1, 1), (0, 2)])),
+]
+
+
+@CUDA_DEVICES
+@pytest.mark.parametrize("f", INTEGERS_AND_BOOLS, ids=range(len(INTEGERS_AND_BOOLS)))
+def test_integers_and_bools_are_the_reference_devices(device, f):
+    results = []
+    for name in (device, "reference"):
+        m = mg.tensor([[True, False, True], [False, False, True]], device=name)
+        i = mg.tensor([[3, -4, 2**53 + 1], [0, 7, -9]], device=name)
+        results.append(f(m, i).numpy())
+    found, wanted = results
+    assert found.dtype == wanted.dtype
+    assert np.array_equal(found, wanted)
+
+
+@CUDA_DEVICES
+def test_what_numpy_refuses_of_bools_is_refused(device):
+    m = mg.tensor([True, False], device=device)
+    for f in (lambda: -m, lambda: m - m, lambda: mg.ops.sign(m)):
+        with pytest.raises(TypeError, match="bool tensors have none; convert one with"):
+            f()
+
+
 # ------------------------------------------------------------------------------- random numbers
 DRAWS = {
     "random_uniform": {"low": -0.3, "high": 2.7},

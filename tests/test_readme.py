@@ -5,7 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from emulator_helpers import needs_compiler
+
+from minigan.kernels.elementwise import cuda as room
+from minigan.kernels.runtime.emulator import Emulator
+from minigan.kernels.runtime.launcher import walk
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
@@ -72,3 +78,20 @@ assert abs(elementwise.sin(x).numpy() - np.sin([0.5, 1.0])).max() < 1e-7
 assert mg.get_device("cpu").where("sin") != "numpy"
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+@needs_compiler
+def test_the_new_ops_cuda_kernel_works_as_the_readme_says(tmp_path):
+    """Its line, behind those that are there."""
+    (line,) = re.findall(r"```cuda\n(FUNCTION.*)\n```", TEXT)
+    source = tmp_path / "elementwise" / "cuda.cu"
+    source.parent.mkdir()
+    lines = room.SOURCE.read_text().rstrip().splitlines()
+    source.write_text("\n".join([*lines[:-1], line, lines[-1], ""]))
+    gpu, x = Emulator(checked=True), np.linspace(-3, 3, 77)
+    y = gpu.empty(x.shape, x.dtype)
+    path = walk(x.shape, ((1,), (1,), (0,), (0,)))
+    zero = np.float64(0)
+    numbers = [zero, None, zero, None, zero, zero, zero, path]
+    gpu.launch(source, "sin_", x.dtype, (1,), (256,), [y, gpu.from_numpy(x), *numbers])
+    assert np.allclose(y, np.sin(x), rtol=1e-15)

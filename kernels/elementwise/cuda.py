@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,33 @@ SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS = 256  # of a block
 INPUTS = 3  # that each kernel takes, absent ones as null
 
-# op: its attributes, in the order p, q. What a C library calls by the same name ends in _ there.
-FLOATS_AND_MORE = ("add", "subtract", "multiply", "negative", "abs", "sign", "where")
-COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
-FLOATS = (
-    *("divide", "power", "exp", "log", "sqrt", "sigmoid", "sigmoid_grad", "tanh", "tanh_grad"),
-    *("softplus", "relu", "relu_grad", "leaky_relu", "leaky_relu_grad", "maximum", "minimum"),
-    *("preference", "clip", "clip_grad", "cross_entropy"),
-)
+# Each line of cuda.cu that begins so makes an op's kernel. What C calls by an op's name already has
+# an underscore behind it there.
+_LINES = re.findall(r"^(FUNCTION|COMPARISON|MAP)\((\w+),", SOURCE.read_text(), re.MULTILINE)
+KERNEL_OF = {kernel.rstrip("_"): kernel for _, kernel in _LINES if not kernel.startswith("cast_")}
+COMPARISONS = {kernel for kind, kernel in _LINES if kind == "COMPARISON"}
+# What p and q are in an op's line.
 ATTRIBUTES = {
-    **dict.fromkeys((*FLOATS_AND_MORE, *COMPARISONS, *FLOATS), ()),
     **dict.fromkeys(("leaky_relu", "leaky_relu_grad"), ("slope",)),
     **dict.fromkeys(("clip", "clip_grad"), ("low", "high")),
 }
-C_NAMES = ("abs", "exp", "log", "sqrt", "tanh")
 BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
 
 
 def elementwise(gpu: Launcher, name: str, *inputs: Any, **attributes: Any) -> Any:
     """Run the kernel of op `name` on arrays, which broadcast, and numbers."""
-    arrays = [x for x in inputs[name == "where" :] if hasattr(x, "dtype")]
-    dtype = arrays[0].dtype if arrays else inputs[0].dtype
-    if dtype == BOOL and (name in ("subtract", "negative", "sign") or _has_integer(inputs)):
-        if not _has_integer(inputs):
-            raise TypeError(f"{name}: bool tensors have no {name}; convert one with .to('int64')")
-        inputs = tuple(cast(gpu, x, INT64) if hasattr(x, "dtype") else x for x in inputs)
-        dtype = INT64
-    kernel = f"{name}_" if name in C_NAMES else name
-    numbers = [float(attributes[a]) for a in ATTRIBUTES[name]]
-    return _map(gpu, kernel, dtype, BOOL if name in COMPARISONS else dtype, inputs, numbers)
-
-
-def _has_integer(inputs: tuple[Any, ...]) -> bool:
-    return any(isinstance(x, int) and not isinstance(x, bool) for x in inputs)
+    mask, values = ((), inputs) if name != "where" else (inputs[:1], inputs[1:])
+    arrays = [x for x in values if hasattr(x, "dtype")]
+    dtype = arrays[0].dtype if arrays else np.result_type(*values)
+    if dtype == BOOL:
+        if any(isinstance(x, int) and not isinstance(x, bool) for x in values):
+            values = tuple(cast(gpu, x, INT64) if hasattr(x, "dtype") else x for x in values)
+            dtype = INT64
+        elif name in ("subtract", "negative", "sign"):
+            raise TypeError(f"{name}: bool tensors have none; convert one with .to('int64')")
+    out_dtype = BOOL if name in COMPARISONS else dtype
+    numbers = [float(attributes[a]) for a in ATTRIBUTES.get(name, ())]
+    return _map(gpu, KERNEL_OF[name], dtype, out_dtype, (*mask, *values), numbers)
 
 
 def copy(gpu: Launcher, x: Any) -> Any:
@@ -95,12 +89,8 @@ def _map(
     return y
 
 
-KERNELS: dict[str, Callable[..., Any]] = {
-    **{
-        name: partial(
-            lambda gpu, *inputs, op, **given: elementwise(gpu, op, *inputs, **given), op=name
-        )
-        for name in ATTRIBUTES
-    },
-    "cast": cast,
-}
+def _kernel(name: str) -> Callable[..., Any]:
+    return lambda gpu, *inputs, **attributes: elementwise(gpu, name, *inputs, **attributes)
+
+
+KERNELS = {**{name: _kernel(name) for name in KERNEL_OF if name != "copy"}, "cast": cast}
