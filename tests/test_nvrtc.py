@@ -32,8 +32,21 @@ def _packages():
     "capability", [pytest.param(c, marks=[NOT_NOW] * (c != "9.0")) for c in CAPABILITIES]
 )
 @pytest.mark.parametrize(("source", "dtype"), CASES)
-def test_it_compiles_without_a_warning(source, dtype, capability):
-    assert compile_for(source, np.dtype(dtype), capability) == ""
+def test_it_compiles_without_a_warning_and_into_registers(source, dtype, capability):
+    """An array indexed by what the compiler cannot know lies in memory, hundreds of cycles away."""
+    compiled = compile_for(source, np.dtype(dtype), capability)
+    assert compiled.complaints == ""
+    assert {kernel: n for kernel, n in compiled.local_bytes.items() if n} == {}
+    assert 0 < max(compiled.registers.values()) <= 255
+
+
+def test_an_array_in_local_memory_is_seen(tmp_path):
+    source = tmp_path / "local.cu"
+    source.write_text(
+        'extern "C" __global__ void f(In<long long> x, Out<REAL> y) {\n'
+        "    REAL own[64] = {};\n    for (int i = 0; i < 99; ++i) own[x[i]] += 1;\n    y[0] = own[7];\n}\n"
+    )
+    assert compile_for(source, np.dtype("float32"), "9.0").local_bytes["f"] >= 64 * 4
 
 
 def test_there_is_something_to_compile():
@@ -43,7 +56,9 @@ def test_there_is_something_to_compile():
 def test_a_warning_and_an_error_are_seen(tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text('extern "C" __global__ void f(Out<REAL> y) { int unused; y[0] = 1; }\n')
-    assert "wrong.cu(1): warning" in compile_for(source, np.dtype("float32"), "9.0")
+    complaints = compile_for(source, np.dtype("float32"), "9.0").complaints
+    assert complaints.startswith("wrong.cu(1): warning")
+    assert "ptxas" not in complaints
     source.write_text('extern "C" __global__ void f(In<REAL> x) { x[0] = 1; }\n')
     with pytest.raises(KernelError, match=r"wrong\.cu\(1\): error: .*modifiable"):
         compile_for(source, np.dtype("float32"), "9.0")

@@ -18,77 +18,77 @@ constexpr int GROUP = 4;  // neighbouring elements that a thread reads from shar
 constexpr int LANES = 16 / sizeof(REAL);
 
 // How one operand lies: X[i, p] = x[i * row + p * step], for i < rows. A is X as it is; for B, i
-// counts columns, so that both are read by the same code.
+// counts columns, so that both are read by the same code. `along_k` says which neighbours the threads
+// of a warp take, those in p or those in i; `wide`, that they take them 16 bytes at a time.
 struct Operand {
     long long row, step, rows;
-    int path;  // 1: neighbours in p, 16 bytes at a time; 2: neighbours in i; 0: element by element
+    int along_k, wide;
 };
 
-// A slice of an operand: WIDTH rows, BK deep, on its way to shared memory as tile[p][i].
+// A slice of an operand: WIDTH rows, BK deep, on its way to shared memory as tile[p][i]. A thread
+// takes elements (or packs of them) at equal distances, whose places follow from the first one's.
 template <int WIDTH, int BK, int THREADS> struct Slice {
     static constexpr int STRIDE = WIDTH + GROUP;  // in other banks than the row before
     static constexpr int MINE = WIDTH * BK / THREADS, PACKS = MINE / LANES;
-    static_assert(MINE % LANES == 0, "each thread moves whole packs");
+    static_assert(MINE % LANES == 0 && THREADS % WIDTH == 0 && THREADS % BK == 0,
+                  "each thread takes whole packs, at equal distances along one axis");
     REAL values[MINE];
+    int i, d, i_jump, d_jump;  // the first element's place in the slice, and the way to the next
+    long long at, jump;        // the same in memory
 
-    // Elements [first, first + WIDTH) x [p, p + BK); zeros outside `rows` and `last`.
-    __device__ __forceinline__ void fetch(const In<REAL>& x, const Operand& o, long long first, long long p,
-                          long long last) {
-        const int t = threadIdx.x;
-        if (o.path == 1) {
-            for (int j = 0; j < PACKS; ++j) {
-                const int at = (t + j * THREADS) * LANES, deep = at % BK;
-                const long long i = first + at / BK;
-                fetch_pack(x, j, i * o.row + p + deep, i < o.rows, last - p - deep);
-            }
-        } else if (o.path == 2) {
-            for (int j = 0; j < PACKS; ++j) {
-                const int at = (t + j * THREADS) * LANES, deep = at / WIDTH;
-                const long long i = first + at % WIDTH;
-                fetch_pack(x, j, i + (p + deep) * o.step, p + deep < last, o.rows - i);
-            }
-        } else {
-            // Neighbouring threads along whichever axis lies denser.
-            const bool along_k = o.step < o.row;
-            for (int j = 0; j < MINE; ++j) {
-                const int at = t + j * THREADS;
-                const long long i = first + (along_k ? at / BK : at % WIDTH);
-                const long long q = p + (along_k ? at % BK : at / WIDTH);
-                values[j] = i < o.rows && q < last ? static_cast<REAL>(x[i * o.row + q * o.step]) : REAL(0);
-            }
-        }
+    __device__ __forceinline__ Slice(const Operand& o, long long first, long long p) {
+        const int size = o.wide ? LANES : 1, t = threadIdx.x * size;
+        i = o.along_k ? t / BK : t % WIDTH;
+        d = o.along_k ? t % BK : t / WIDTH;
+        i_jump = o.along_k ? THREADS * size / BK : 0;
+        d_jump = o.along_k ? 0 : THREADS * size / WIDTH;
+        at = (first + i) * o.row + (p + d) * o.step;
+        jump = i_jump * o.row + d_jump * o.step;
     }
 
-    // LANES elements from `at` on, of which `room` are there.
-    __device__ __forceinline__ void fetch_pack(const In<REAL>& x, int j, long long at, bool any, long long room) {
-        if (any && room >= LANES) {
-            const Pack<REAL, LANES> pack = load<LANES>(x, at / LANES);
-            for (int l = 0; l < LANES; ++l) values[j * LANES + l] = pack.at[l];
+    // The next slice, of which `high` rows and `deep` steps are there; zeros beyond. Then on by BK.
+    __device__ __forceinline__ void fetch(const In<REAL>& x, const Operand& o, int high, int deep) {
+        if (o.wide) {
+#pragma unroll
+            for (int j = 0; j < PACKS; ++j) {
+                const int row = i + j * i_jump, step = d + j * d_jump;
+                const int room = row >= high || step >= deep ? 0 : o.along_k ? deep - step : high - row;
+                const In<REAL> from = x + (at + j * jump);
+                Pack<REAL, LANES> pack = {};
+                if (room >= LANES) {
+                    pack = load<LANES>(from, 0);
+                } else {
+#pragma unroll
+                    for (int l = 0; l < LANES; ++l)
+                        if (l < room) pack.at[l] = from[l];
+                }
+#pragma unroll
+                for (int l = 0; l < LANES; ++l) values[j * LANES + l] = pack.at[l];
+            }
         } else {
-            for (int l = 0; l < LANES; ++l)
-                values[j * LANES + l] = any && l < room ? static_cast<REAL>(x[at + l]) : REAL(0);
+#pragma unroll
+            for (int j = 0; j < MINE; ++j) {
+                const bool there = i + j * i_jump < high && d + j * d_jump < deep;
+                values[j] = there ? static_cast<REAL>(x[at + j * jump]) : REAL(0);
+            }
         }
+        at += BK * o.step;
     }
 
     __device__ __forceinline__ void put(const Shared<REAL>& tile, const Operand& o) const {
-        const int t = threadIdx.x;
-        if (o.path == 1) {
+        if (o.wide && !o.along_k) {
+#pragma unroll
             for (int j = 0; j < PACKS; ++j) {
-                const int at = (t + j * THREADS) * LANES;
-                for (int l = 0; l < LANES; ++l) tile[(at % BK + l) * STRIDE + at / BK] = values[j * LANES + l];
-            }
-        } else if (o.path == 2) {
-            for (int j = 0; j < PACKS; ++j) {
-                const int at = (t + j * THREADS) * LANES;
                 Pack<REAL, LANES> pack;
+#pragma unroll
                 for (int l = 0; l < LANES; ++l) pack.at[l] = values[j * LANES + l];
-                store<LANES>(tile, (at / WIDTH * STRIDE + at % WIDTH) / LANES, pack);
+                store<LANES>(tile, ((d + j * d_jump) * STRIDE + i) / LANES, pack);
             }
         } else {
-            const bool along_k = o.step < o.row;
+#pragma unroll
             for (int j = 0; j < MINE; ++j) {
-                const int at = t + j * THREADS;
-                tile[(along_k ? at % BK : at / WIDTH) * STRIDE + (along_k ? at / BK : at % WIDTH)] = values[j];
+                const int taken = o.wide ? j / LANES : j, l = o.wide ? j % LANES : 0;
+                tile[(d + taken * d_jump + l) * STRIDE + i + taken * i_jump] = values[j];
             }
         }
     }
@@ -128,34 +128,44 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
     constexpr int SPREAD_M = BM / (TM / GROUP), SPREAD_N = BN / (TN / GROUP);
 
     REAL sums[TM][TN];
-    for (int i = 0; i < TM; ++i)
-        for (int j = 0; j < TN; ++j) sums[i][j] = REAL(0);
+#pragma unroll
+    for (int i = 0; i < TM * TN; ++i) sums[i / TN][i % TN] = REAL(0);
 
-    SliceA slice_a;
-    SliceB slice_b;
-    slice_a.fetch(a, s.a, row, begin, end);
-    slice_b.fetch(b, s.b, column, begin, end);
+    const int high = static_cast<int>(min(static_cast<long long>(BM), s.m - row));
+    const int wide_here = static_cast<int>(min(static_cast<long long>(BN), s.n - column));
+    SliceA slice_a(s.a, row, begin);
+    SliceB slice_b(s.b, column, begin);
+    int left = static_cast<int>(end - begin);  // of this split's depth
+    slice_a.fetch(a, s.a, high, left);
+    slice_b.fetch(b, s.b, wide_here, left);
     int buffer = 0;
-    for (long long p = begin; p < end; p += BK) {
+    for (; left > 0; left -= BK) {
         const Shared<REAL> tile_a = tiles_a + buffer * SIZE_A, tile_b = tiles_b + buffer * SIZE_B;
         slice_a.put(tile_a, s.a);
         slice_b.put(tile_b, s.b);
         __syncthreads();  // also: nobody reads this buffer's slice before last any more
-        if (p + BK < end) {
-            slice_a.fetch(a, s.a, row, p + BK, end);
-            slice_b.fetch(b, s.b, column, p + BK, end);
+        if (left > BK) {
+            slice_a.fetch(a, s.a, high, left - BK);
+            slice_b.fetch(b, s.b, wide_here, left - BK);
         }
+#pragma unroll
         for (int q = 0; q < BK; ++q) {
             REAL x[TM], y[TN];
+#pragma unroll
             for (int g = 0; g < TM / GROUP; ++g) {
                 const auto group = load<GROUP>(tile_a, (q * SliceA::STRIDE + g * SPREAD_M) / GROUP + ty);
+#pragma unroll
                 for (int i = 0; i < GROUP; ++i) x[g * GROUP + i] = group.at[i];
             }
+#pragma unroll
             for (int g = 0; g < TN / GROUP; ++g) {
                 const auto group = load<GROUP>(tile_b, (q * SliceB::STRIDE + g * SPREAD_N) / GROUP + tx);
+#pragma unroll
                 for (int j = 0; j < GROUP; ++j) y[g * GROUP + j] = group.at[j];
             }
+#pragma unroll
             for (int i = 0; i < TM; ++i)
+#pragma unroll
                 for (int j = 0; j < TN; ++j) sums[i][j] = fma(x[i], y[j], sums[i][j]);
         }
         buffer ^= 1;
@@ -163,33 +173,42 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
 
     // C is (splits, matrices, m, n); with one split this is the result.
     const long long start = (blockIdx.y * s.batch.size + matrix) * s.m * s.n;
+#pragma unroll
     for (int i = 0; i < TM; ++i) {
         const long long r = row + i / GROUP * SPREAD_M + ty * GROUP + i % GROUP;
-        if (r >= s.m) continue;
+#pragma unroll
         for (int g = 0; g < TN / GROUP; ++g) {
             const long long q = column + g * SPREAD_N + tx * GROUP, at = start + r * s.n + q;
             Pack<REAL, GROUP> out;
+#pragma unroll
             for (int j = 0; j < GROUP; ++j) {
                 out.at[j] = sums[i][g * GROUP + j];
                 if (bias && q + j < s.n) out.at[j] = out.at[j] + bias[q + j];
             }
-            if (q + GROUP <= s.n && s.n % GROUP == 0)
+            if (r < s.m && q + GROUP <= s.n && s.n % GROUP == 0) {
                 store<GROUP>(c, at / GROUP, out);
-            else
-                for (int j = 0; j < GROUP && q + j < s.n; ++j) c[at + j] = out.at[j];
+            } else {
+#pragma unroll
+                for (int j = 0; j < GROUP; ++j)
+                    if (r < s.m && q + j < s.n) c[at + j] = out.at[j];
+            }
         }
     }
 }
 
-#define PRODUCT(name, BM, BN, BK, TM, TN)                                                          \
-    extern "C" __global__ void __launch_bounds__((BM / TM) * (BN / TN))                            \
-        name(In<REAL> a, In<REAL> b, Out<REAL> c, In<REAL> bias, Product product) {                \
-        multiply<BM, BN, BK, TM, TN>(a, b, c, bias, product);                                      \
+// BLOCKS at least share a multiprocessor, which bounds the registers of a thread: 128 in float.
+#define PRODUCT(name, BM, BN, BK, TM, TN, BLOCKS)                                   \
+    extern "C" __global__ void __launch_bounds__((BM / TM) * (BN / TN), BLOCKS)     \
+        name(In<REAL> a, In<REAL> b, Out<REAL> c, In<REAL> bias, Product product) { \
+        multiply<BM, BN, BK, TM, TN>(a, b, c, bias, product);                       \
     }
-PRODUCT(product_32, 32, 32, 16, 4, 4)
-PRODUCT(product_64, 64, 64, 16, 4, 4)
-#ifdef REAL_IS_FLOAT32
-PRODUCT(product_128, 128, 128, 16, 8, 8)
+#ifdef REAL_IS_FLOAT64
+PRODUCT(product_32, 32, 32, 16, 4, 4, 4)
+PRODUCT(product_64, 64, 64, 16, 4, 4, 1)
+#else
+PRODUCT(product_32, 32, 32, 16, 4, 4, 8)
+PRODUCT(product_64, 64, 64, 16, 4, 4, 2)
+PRODUCT(product_128, 128, 128, 8, 8, 8, 2)
 #endif
 
 // y[i] = partial[0, i] + partial[1, i] + ... (+ bias), in this order; a thread per element.

@@ -28,7 +28,7 @@ class Operand(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("row", "step", "rows")),
-        ("path", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("along_k", "wide")),
     )
 
 
@@ -56,15 +56,12 @@ def plan(m: int, k: int, n: int, matrices: int, dtype: np.dtype) -> tuple[str, i
 
 
 def _operand(gpu: Launcher, x: Any, row: int, step: int, rows: int, starts_fit: bool) -> Operand:
-    """Which way of reading fits: neighbours in k, along the rows, or one by one."""
+    """Along which axis its elements are read, and whether 16 bytes at a time."""
     lanes = 16 // x.dtype.itemsize
-    path = 0
-    if starts_fit and gpu.address(x) % 16 == 0:
-        if step == 1 and (row % lanes == 0 or rows == 1):
-            path = 1
-        elif row == 1 and step % lanes == 0:
-            path = 2
-    return Operand(row, step, rows, path)
+    along_k = step == 1 if 1 in (row, step) else step < row
+    dense, other = (step, row) if along_k else (row, step)
+    wide = dense == 1 and other % lanes == 0 and starts_fit and gpu.address(x) % 16 == 0
+    return Operand(row, step, rows, along_k, wide)
 
 
 def _multiply(gpu: Launcher, a: Any, b: Any, bias: Any, batch: tuple[int, ...]) -> Any:

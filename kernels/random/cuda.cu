@@ -67,22 +67,26 @@ __device__ void cosine_sine(double turns, double& cosine, double& sine) {
 }
 
 // ------------------------------------------------------------------------------ the draws
-// Thread i makes block position + i and hands its words to `make`, which fills the numbers' pack.
-template <class F>
+// Thread i makes block position + i, of COUNT numbers, and hands its words to `make`, which fills a pack.
+template <int COUNT, class F>
 __device__ void draw(const Out<REAL>& y, const In<long long>& position, const In<long long>& seed,
-                     unsigned long long stream, long long size, int numbers, F make) {
+                     unsigned long long stream, long long size, F make) {
     const long long block = global_thread();
-    if (block * numbers >= size) return;
+    if (block * COUNT >= size) return;
     const Words words = philox(static_cast<unsigned long long>(position[0] + block), stream,
                                static_cast<unsigned long long>(seed[0]));
     Pack<REAL, NUMBERS> pack;
-    for (int first = 0; first < numbers; first += NUMBERS) {
+#pragma unroll
+    for (int first = 0; first < COUNT; first += NUMBERS) {
         make(words, first, pack);
-        const long long at = block * numbers + first;
-        if (at + NUMBERS <= size)
+        const long long at = block * COUNT + first;
+        if (at + NUMBERS <= size) {
             store<NUMBERS>(y, at / NUMBERS, pack);
-        else
-            for (int i = 0; at + i < size; ++i) y[at + i] = pack.at[i];
+        } else {
+#pragma unroll
+            for (int i = 0; i < NUMBERS; ++i)
+                if (at + i < size) y[at + i] = pack.at[i];
+        }
     }
 }
 
@@ -92,7 +96,8 @@ extern "C" __global__ void __launch_bounds__(128)
             REAL low, REAL high, REAL span, REAL top) {
     const int drop = sizeof(REAL) == 4 ? 8 : 11;
     const REAL unit = static_cast<REAL>(sizeof(REAL) == 4 ? 0x1p-24 : 0x1p-53);
-    draw(y, position, seed, stream, size, NUMBERS, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+    draw<NUMBERS>(y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+#pragma unroll
         for (int i = 0; i < NUMBERS; ++i) {
             const REAL x = low + span * (static_cast<REAL>(words.wide(i) >> drop) * unit);
             pack.at[i] = x < high ? x : top;
@@ -105,7 +110,8 @@ extern "C" __global__ void __launch_bounds__(128)
     normal(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size) {
     const int drop = sizeof(REAL) == 4 ? 0 : 11;
     const double unit = sizeof(REAL) == 4 ? 0x1p-32 : 0x1p-53;
-    draw(y, position, seed, stream, size, NUMBERS, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+    draw<NUMBERS>(y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+#pragma unroll
         for (int i = 0; i < NUMBERS; i += 2) {
             const double u = (static_cast<double>(words.wide(i) >> drop) + 1.0) * unit;
             const double radius = sqrt(2.0 * negative_log(u));
@@ -122,7 +128,8 @@ extern "C" __global__ void __launch_bounds__(128)
     laplace(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size) {
     const int drop = sizeof(REAL) == 4 ? 1 : 11;
     const double unit = sizeof(REAL) == 4 ? 0x1p-31 : 0x1p-53;
-    draw(y, position, seed, stream, size, NUMBERS, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+    draw<NUMBERS>(y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+#pragma unroll
         for (int i = 0; i < NUMBERS; ++i) {
             const unsigned long long word = words.wide(i);
             const double x = negative_log((static_cast<double>(word >> drop) + 1.0) * unit);
@@ -135,7 +142,8 @@ extern "C" __global__ void __launch_bounds__(128)
 extern "C" __global__ void __launch_bounds__(128)
     bernoulli(Out<REAL> y, In<long long> position, In<long long> seed, long long stream,
               long long size, long long below) {
-    draw(y, position, seed, stream, size, 4, [=](const Words& words, int first, Pack<REAL, NUMBERS>& pack) {
+    draw<4>(y, position, seed, stream, size, [=](const Words& words, int first, Pack<REAL, NUMBERS>& pack) {
+#pragma unroll
         for (int i = 0; i < NUMBERS; ++i)
             pack.at[i] = static_cast<long long>(words.at[first + i]) < below ? REAL(1) : REAL(0);
     });

@@ -1,5 +1,6 @@
 // CUDA's words and vector types for g++, and the four variables that tell a thread who it is.
 #pragma once
+#include <algorithm>
 #include <cmath>
 
 // A first reading of the source, for its kernels' names and parameters, keeps this word as it is.
@@ -16,8 +17,8 @@
 #define __ldg(address) (*(address))
 
 using std::abs, std::ceil, std::cos, std::exp, std::expm1, std::fabs, std::floor, std::fma;
-using std::fmax, std::fmin, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::pow;
-using std::rint, std::sin, std::sqrt, std::tanh;
+using std::fmax, std::fmin, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::max;
+using std::min, std::pow, std::rint, std::sin, std::sqrt, std::tanh;
 
 // ------------------------------------------------------------------------------ vector types
 #define VECTOR_TYPES(T, name)                                                             \

@@ -5,6 +5,8 @@ Needs the packages cuda-bindings and nvidia-cuda-nvrtc, which come with `pip ins
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,20 @@ from .launcher import GPU_FLAGS, KernelError, options, source_text
 CAPABILITIES = ("7.5", "8.0", "9.0", "10.0", "12.0")
 
 
-def compile_for(source: Path, dtype: np.dtype, capability: str) -> str:
-    """What NVRTC says of `source` compiled for that compute capability: "" if it has no complaint.
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler complains of ("" if nothing), and what each kernel takes per thread.
+
+    `local_bytes` are arrays that found no place in registers, and registers that were spilled.
+    """
+
+    complaints: str
+    registers: dict[str, int]
+    local_bytes: dict[str, int]
+
+
+def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
+    """`source` compiled for that compute capability.
 
     ImportError where the packages are missing; KernelError where the file does not compile.
     """
@@ -30,7 +44,8 @@ def compile_for(source: Path, dtype: np.dtype, capability: str) -> str:
         return results[0] if results else None
 
     target = f"--gpu-architecture=sm_{capability.replace('.', '')}"
-    flags = [flag.encode() for flag in (*GPU_FLAGS, target, *options(dtype))]
+    told = (*GPU_FLAGS, target, "--ptxas-options=-v", *options(dtype))
+    flags = [flag.encode() for flag in told]
     text, name = source_text(source).encode(), source.name.encode()
     program = call(nvrtc.nvrtcCreateProgram, text, name, 0, [], [])
     try:
@@ -40,6 +55,20 @@ def compile_for(source: Path, dtype: np.dtype, capability: str) -> str:
         said = log.decode().strip("\0 \n")
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             raise KernelError(f"{source} for {capability}, {dtype}: {status.name}\n{said}")
-        return said
+        return _read(said)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
+
+
+def _read(log: str) -> Compiled:
+    notes = r"^ptxas (info +:|        \.).*\n?"
+    kernels = re.findall(r"Compiling entry function '(\w+)'", log)
+    registers = map(int, re.findall(r"Used (\d+) registers", log))
+    # Functions that were not inlined are listed too.
+    properties = r"Function properties for (\w+)\n\D*(\d+) bytes stack frame, (\d+) bytes spill"
+    local = {name: max(int(a), int(b)) for name, a, b in re.findall(properties, log)}
+    return Compiled(
+        complaints=re.sub(notes, "", log, flags=re.MULTILINE).strip(),
+        registers=dict(zip(kernels, registers, strict=True)),
+        local_bytes={kernel: local[kernel] for kernel in kernels},
+    )
