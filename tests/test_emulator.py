@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,21 @@ def test_writing_to_an_input_does_not_compile(tmp_path):
     for gpu in (FAST, CHECKED):
         with pytest.raises(KernelError, match="cannot compile"):
             gpu.launch(source, "f", FLOAT32, (1,), (1,), [ones(gpu, 1)])
+
+
+def test_python_threads_with_emulators_of_their_own():
+    """They share the compiled library, and take turns."""
+
+    def turn(i):
+        gpu = Emulator()
+        x, y = gpu.from_numpy(np.arange(64 * i, 64 * i + 64, dtype="f")), gpu.empty((64,), FLOAT32)
+        for _ in range(200):
+            run(gpu, "turn", [x, y, 64])
+            assert np.array_equal(y, x[::-1])
+        return i
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(turn, range(8))) == list(range(8))
 
 
 def test_an_edited_file_is_compiled_again_in_the_same_process(tmp_path):

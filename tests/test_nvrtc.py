@@ -44,7 +44,10 @@ def test_an_array_in_local_memory_is_seen(tmp_path):
     source = tmp_path / "local.cu"
     source.write_text(
         'extern "C" __global__ void f(In<long long> x, Out<REAL> y) {\n'
-        "    REAL own[64] = {};\n    for (int i = 0; i < 99; ++i) own[x[i]] += 1;\n    y[0] = own[7];\n}\n"
+        "    REAL own[64] = {};\n"
+        "    for (int i = 0; i < 99; ++i) own[x[i]] += 1;\n"
+        "    y[0] = own[7];\n"
+        "}\n"
     )
     assert compile_for(source, np.dtype("float32"), "9.0").local_bytes["f"] >= 64 * 4
 

@@ -95,6 +95,10 @@ class _Kernel:
     names: tuple[str, ...]
 
 
+# A library holds the state of one launch, and every emulator of a process shares the libraries.
+_RUNNING = threading.RLock()
+
+
 class Emulator(Launcher):
     """Runs CUDA kernels on numpy arrays, one launch at a time."""
 
@@ -104,7 +108,6 @@ class Emulator(Launcher):
         self.checked = checked
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by file, state, dtype
         self._written: dict[int, np.ndarray] = {}  # by base address, a byte per element
-        self._lock = threading.RLock()
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> np.ndarray:
@@ -148,7 +151,7 @@ class Emulator(Launcher):
         arguments: list[Any],
         shared: int,
     ) -> None:
-        with self._lock:
+        with _RUNNING:
             library, kernels = self._module(source, dtype)
             entry = kernels.get(kernel)
             if entry is None:
