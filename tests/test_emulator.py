@@ -160,10 +160,11 @@ def test_python_threads_with_emulators_of_their_own():
 
     def turn(i):
         gpu = Emulator()
-        x, y = gpu.from_numpy(np.arange(64 * i, 64 * i + 64, dtype="f")), gpu.empty((64,), FLOAT32)
-        for _ in range(200):
-            run(gpu, "turn", [x, y, 64])
-            assert np.array_equal(y, x[::-1])
+        x = gpu.from_numpy(np.arange(64_000, dtype="f").reshape(1000, 64) + i)
+        for _ in range(20):
+            y = gpu.empty(x.shape, FLOAT32)
+            run(gpu, "turn", [x, y, x.size], (1000,))
+            assert np.array_equal(y, x[:, ::-1])
         return i
 
     with ThreadPoolExecutor(4) as pool:
