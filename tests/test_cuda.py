@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulator_helpers import CUDA_DEVICES, needs_compiler
-from helpers import FLOATS, run
+from helpers import FLOATS, LAYOUTS, run
 
 import minigan as mg
 from minigan.config import PRESETS, Config
 from minigan.cuda import CudaDevice
 from minigan.device import get_device
 from minigan.kernels.optimizer import cuda as optimizer
+from minigan.kernels.reduce import cuda as reduce
 from minigan.kernels.runtime.emulator import Emulator
 from minigan.op import Op, Update
 from minigan.trainer import Trainer
@@ -308,6 +309,66 @@ def test_training_makes_no_mistake():
             logits = net(mg.random.normal((17, 70)))
             adam.step(mg.grad(loss.discriminator(logits[:9], logits[9:]), net.parameters()))
     assert np.isfinite(logits.numpy()).all()
+
+
+CHECKED = CudaDevice("cuda-emulator", Emulator(checked=True))
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(1, 3, 2), (5, 17, 7), (33, 40, 65), (70, 200, 36)], ids=str)
+@FLOATS
+def test_products_of_any_layout_make_no_mistake(shape, dtype, rng):
+    """They read no element outside, and none through an address that is not a wide load's."""
+    m, k, n = shape
+    a, b, bias = (rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n), (n,)))
+    for left in LAYOUTS.values():
+        for right in LAYOUTS.values():
+            arrays = (left(a), right(b), right(bias))
+            y = CHECKED.run(Op.registry["dense"], arrays, {})
+            assert np.allclose(y, a @ b + bias, rtol=1e-4, atol=1e-4)
+    pairs = np.ones((3, m, k), dtype), np.ones((2, 1, k, n), dtype)
+    assert (CHECKED.run(Op.registry["matmul"], pairs, {}) == k).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["sum", "max"])
+def test_a_block_that_walks_on_waits_for_its_threads(kind, rng, monkeypatch):
+    """Where the outer axis is longer than a grid: joined in shared memory again and again."""
+    monkeypatch.setattr(reduce, "MOST_OUTER", 2)
+    x = rng.standard_normal((5, 20, 40))
+    y = CHECKED.run(Op.registry[kind], (x,), {"axis": (1,), "keepdims": False})
+    assert np.allclose(y, getattr(x, kind)(1), rtol=1e-12)
+
+
+@needs_compiler
+@FLOATS
+def test_optimizers_take_memory_at_any_address(dtype, rng):
+    """Parameters, gradients and moments that begin in the midst of 16 bytes, and odd sizes."""
+    state = [1e-3, 0.9, 0.99]
+    for offset in (0, 1, 3):
+        lists = [
+            [rng.random(size + offset).astype(dtype)[offset:] for size in (1, 5, 2003, 64)]
+            for _ in range(4)
+        ]
+        there = [[x.copy() for x in xs] for xs in lists]
+        there = [[np.concatenate([x[:offset], x])[offset:] for x in xs] for xs in there]
+        options = (0.5, 0.999, 1e-8, 0.01, False)
+        Update.registry["adam"].meaning(*lists, np.array(state), *options)
+        optimizer.adam(CHECKED.launcher, *there, np.array(state), *options)
+        for xs, ys in zip(lists, there, strict=True):
+            for x, y in zip(xs, ys, strict=True):
+                assert np.allclose(x, y, rtol=8 * np.finfo(dtype).eps, atol=0)
+
+
+@needs_compiler
+def test_uniform_numbers_stay_below_high():
+    """What rounding takes to `high` is put just below it, as the meaning has it."""
+    op, counter = Op.registry["random_uniform"], (np.array([5]), np.array([6]))
+    given = {"stream": 1, "shape": (1000,), "dtype": np.dtype("float32"), "low": 1.0}
+    given["high"] = 1.0 + 2.0**-22
+    wanted = op.meaning(*counter, **given)
+    assert (wanted == np.nextafter(np.float32(given["high"]), np.float32(0))).sum() > 300
+    assert np.array_equal(run("cuda-emulator", op, counter, given), wanted)
 
 
 def test_the_sources_have_no_float_atomics():

@@ -45,6 +45,23 @@ def _specials(dtype: str) -> np.ndarray:
     return np.array([*positive, *(-x for x in positive), np.nan], dtype)
 
 
+@pytest.mark.parametrize("name", ["abs", "sign", "relu_grad", "leaky_relu_grad", "clip_grad"])
+@KERNEL_DEVICES
+@FLOATS
+def test_kinks_are_their_meanings(device: str, name: str, dtype: str) -> None:
+    """At the point itself, on either side of it, and at both zeros."""
+    sample = broadcasting_sample(Op.registry[name])
+    assert sample is not None
+    attributes = sample[1]
+    bounds = [attributes[bound] for bound in ("low", "high") if bound in attributes]
+    points, one = np.array([0.0, -0.0, *bounds], dtype), np.ones((), dtype)[()]
+    x = np.concatenate([points, np.nextafter(points, one), np.nextafter(points, -one)])
+    inputs = [x] if len(sample[0]) == 1 else [np.full_like(x, 3), x]
+    exact = {k: float(one * one.dtype.type(v)) for k, v in attributes.items()}
+    wanted = REFERENCE.run(Op.registry[name], tuple(inputs), exact)
+    assert np.array_equal(run(device, Op.registry[name], inputs, exact), wanted)
+
+
 @pytest.mark.parametrize("name", ["sum", "max"])
 @KERNEL_DEVICES
 @FLOATS

@@ -64,8 +64,18 @@ def _operand(gpu: Launcher, x: Any, row: int, step: int, rows: int, starts_fit: 
     return Operand(row, step, rows, along_k, wide)
 
 
-def _multiply(gpu: Launcher, a: Any, b: Any, bias: Any, batch: tuple[int, ...]) -> Any:
-    """(*batch, m, n): the products of the last two axes of a and b; leading axes broadcast."""
+def multiply(
+    gpu: Launcher,
+    a: Any,
+    b: Any,
+    bias: Any = None,
+    batch: tuple[int, ...] = (),
+    chosen: tuple[str, int, int, int] | None = None,
+) -> Any:
+    """(*batch, m, n): the products of the last two axes of a and b; leading axes broadcast.
+
+    `chosen` stands in for what `plan` would say.
+    """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     dtype, matrices = a.dtype, math.prod(batch)
     join_grid = (blocks(math.prod(batch) * m * n, JOIN_THREADS),)
@@ -82,7 +92,7 @@ def _multiply(gpu: Launcher, a: Any, b: Any, bias: Any, batch: tuple[int, ...]) 
     (a_row, a_step), (b_step, b_column) = elements(a)[-2:], elements(b)[-2:]
     lanes = 16 // dtype.itemsize
     fits = [all(stride % lanes == 0 for stride in lead) for lead in leads]
-    kernel, edge, threads, depth = plan(m, k, n, matrices, dtype)
+    kernel, edge, threads, depth = chosen or plan(m, k, n, matrices, dtype)
     splits = blocks(k, depth)
     product = Product(m, n, k, depth)
     product.a = _operand(gpu, a, a_row, a_step, m, fits[0])
@@ -103,12 +113,12 @@ def _multiply(gpu: Launcher, a: Any, b: Any, bias: Any, batch: tuple[int, ...]) 
 
 def matmul(gpu: Launcher, a: Any, b: Any) -> Any:
     """C = A @ B, as `numpy.matmul` for (..., m, k) and (..., k, n): leading axes broadcast."""
-    return _multiply(gpu, a, b, None, np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+    return multiply(gpu, a, b, None, np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
 
 
 def dense(gpu: Launcher, x: Any, w: Any, b: Any) -> Any:
     """y = x @ w + b for (n, k), (k, m) and (m,)."""
-    return _multiply(gpu, x, w, b, ())
+    return multiply(gpu, x, w, b)
 
 
 KERNELS = {"matmul": matmul, "dense": dense}

@@ -17,6 +17,7 @@ SOURCE = Path(__file__).with_name("cuda.cu")
 # As in cuda.cu.
 THREADS, CHUNK, BAND = 256, 4096, 256
 SHORT = 256  # elements of a row that a single warp reduces
+MOST_OUTER = MAX_GRID[2]  # blocks along `outer` in a launch; a block walks on from there
 BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
 
 
@@ -72,7 +73,7 @@ def _reduce_columns(gpu: Launcher, x: Any, outer: int, size: int, width: int, ki
         if bands > MAX_GRID[1]:
             raise ValueError(f"{kind}: an axis of {size} elements; at most {MAX_GRID[1] * BAND}")
         y = gpu.empty((outer, bands, width), x.dtype)
-        grid = (blocks(width, 32), bands, min(outer, MAX_GRID[2]))
+        grid = (blocks(width, 32), bands, min(outer, MOST_OUTER))
         gpu.launch(SOURCE, f"{kind}_columns", x.dtype, grid, (THREADS,), (x, y, outer, size, width))
         x, size = y, bands
         if size == 1:

@@ -177,6 +177,7 @@ inline int run(const Launch& launch, void (*kernel)()) {
     dynamic_bytes = launch.shared;
     body = kernel;
     message[0] = 0;
+    counts = {};
     for (unsigned z = 0; z < gridDim.z; ++z)
         for (unsigned y = 0; y < gridDim.y; ++y)
             for (unsigned x = 0; x < gridDim.x; ++x) {

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 import re
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ SHARED_BYTES = 227 * 1024  # that a block can have, on the largest GPUs
 
 @dataclass(frozen=True)
 class Counts:
-    """What the warps of all checked launches did; a sector is 32 bytes of memory.
+    """What the warps of a checked emulator's launches did; a sector is 32 bytes of memory.
 
     `passes` are those through shared memory, of 32 banks of 4 bytes: ideally one per 128 bytes.
     """
@@ -61,9 +62,11 @@ class Counts:
     ideal_passes: int = 0
     barriers: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*map(operator.add, self.__dict__.values(), other.__dict__.values()))
+
     def __sub__(self, other: Counts) -> Counts:
-        pairs = zip(self.__dict__.values(), other.__dict__.values(), strict=True)
-        return Counts(*(a - b for a, b in pairs))
+        return Counts(*map(operator.sub, self.__dict__.values(), other.__dict__.values()))
 
 
 class _Region(ctypes.Structure):
@@ -100,12 +103,13 @@ _RUNNING = threading.RLock()
 
 
 class Emulator(Launcher):
-    """Runs CUDA kernels on numpy arrays, one launch at a time."""
+    """Runs CUDA kernels on numpy arrays, one launch at a time; a checked one adds up `counts`."""
 
     name = "emulator"
 
     def __init__(self, checked: bool = False) -> None:
         self.checked = checked
+        self.counts = Counts()  # of the launches so far; take differences
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by file, state, dtype
         self._written: dict[int, np.ndarray] = {}  # by base address, a byte per element
 
@@ -166,7 +170,13 @@ class Emulator(Launcher):
             regions = self._regions(arguments) if self.checked else []
             table = (_Region * len(regions))(*regions)
             launch = _Launch(grid, block, shared, len(regions), table)
-            if entry.run(ctypes.byref(launch), pointers(values)):
+            failed = entry.run(ctypes.byref(launch), pointers(values))
+            if self.checked:
+                found = library.emulator_counts().contents
+                self.counts += Counts(
+                    *(getattr(found, name) for name in Counts.__dataclass_fields__)
+                )
+            if failed:
                 message = library.emulator_message().decode()
                 line = self._line(library) if self.checked else ""
                 raise KernelError(
@@ -214,15 +224,6 @@ class Emulator(Launcher):
                 _Region(first, end, address, base.nbytes, size, written.ctypes.data, argument)
             )
         return regions
-
-    @property
-    def counts(self) -> Counts:
-        """Of all launches of a checked emulator in this process; take differences."""
-        total = np.zeros(len(Counts.__dataclass_fields__), np.int64)
-        for library, _ in self._modules.values():
-            found = library.emulator_counts().contents
-            total += [getattr(found, name) for name in Counts.__dataclass_fields__]
-        return Counts(*map(int, total))
 
     # -------------------------------------------------------------------------- compilation
     def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
