@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emulator_helpers import needs_compiler, needs_gpu
 from helpers import DEVICES, assert_close, spy_parallel, threads
 
 import minigan as mg
@@ -94,7 +95,14 @@ def _gradients(device: str, steps: int, dtype: str = "float64") -> list[list[mg.
 @pytest.mark.parametrize(("kind", "rule", "options"), RULES)
 @pytest.mark.parametrize(
     ("device", "dtype", "bound"),
-    [("reference", "float64", 1e-12), ("cpu", "float64", 1e-12), ("cpu", "float32", 2e-5)],
+    [
+        ("reference", "float64", 1e-12),
+        ("cpu", "float64", 1e-12),
+        ("cpu", "float32", 2e-5),
+        pytest.param("cuda-emulator", "float64", 1e-12, marks=needs_compiler),
+        pytest.param("cuda-emulator", "float32", 2e-5, marks=needs_compiler),
+        pytest.param("cuda", "float64", 1e-12, marks=needs_gpu),
+    ],
 )
 def test_ten_steps(
     kind: Any, rule: Any, options: dict[str, Any], device: str, dtype: str, bound: float
