@@ -331,8 +331,17 @@ def test_products_of_any_layout_make_no_mistake(shape, dtype, rng):
 
 
 @needs_compiler
+def test_matrices_that_begin_at_any_address_make_no_mistake():
+    """Rows that could be read 16 bytes at a time, but for where the second matrix begins."""
+    a = np.ones((3, 165), "f")[:, :160].reshape(3, 4, 40)
+    assert a.strides == (660, 160, 4)
+    b = np.ones((40, 8), "f")
+    assert (CHECKED.run(Op.registry["matmul"], (a, b), {}) == 40).all()
+
+
+@needs_compiler
 @pytest.mark.parametrize("kind", ["sum", "max"])
-def test_a_block_that_walks_on_waits_for_its_threads(kind, rng, monkeypatch):
+def test_a_block_that_walks_on_makes_no_mistake(kind, rng, monkeypatch):
     """Where the outer axis is longer than a grid: joined in shared memory again and again."""
     monkeypatch.setattr(reduce, "MOST_OUTER", 2)
     x = rng.standard_normal((5, 20, 40))

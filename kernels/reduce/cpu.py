@@ -15,6 +15,7 @@ from numba import prange
 
 from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, jit, threads
+from ..runtime.strides import runs
 
 LANES = 64  # independent chains: enough for LLVM to fill and to pipeline the vector registers
 BLOCK = 4096  # elements of a row that are reduced by one chain per lane
@@ -133,21 +134,11 @@ def reduce(
     shape = kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axis)
     if not axis or not x.flags.c_contiguous:
         x = elementwise("copy", x)
-    sizes = list(x.shape)
-    remaining = list(axis)
-    while remaining:  # one run of adjacent axes at a time, the last one first
-        stop = remaining.pop() + 1
-        first = stop - 1
-        while remaining and remaining[-1] == first - 1:
-            first = remaining.pop()
-        outer, size, width = (
-            math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None))
-        )
+    for outer, size, width in runs(x.shape, axis):
         if width == 1:
             x = _reduce_rows(x, outer, size, largest)
         else:
             x = _reduce_columns(x, outer, size, width, largest)
-        sizes[first:stop] = [1] * (stop - first)
     return x.reshape(shape)
 
 

@@ -84,8 +84,8 @@ __device__ void columns(const In<REAL>& x, const Out<REAL>& y, long long outer, 
             if (warp < far) joined[threadIdx.x] = F::join(joined[threadIdx.x], joined[threadIdx.x + 32 * far]);
             __syncthreads();
         }
+        // Its own place: the next round may begin without a barrier.
         if (warp == 0 && column < width) y[(o * gridDim.y + blockIdx.y) * width + column] = joined[lane];
-        __syncthreads();
     }
 }
 

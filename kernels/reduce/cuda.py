@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..elementwise.cuda import cast
 from ..runtime.launcher import MAX_GRID, Launcher, blocks
+from ..runtime.strides import runs
 from ..shape.cuda import contiguous
 
 SOURCE = Path(__file__).with_name("cuda.cu")
@@ -30,22 +30,11 @@ def reduce(gpu: Launcher, x: Any, axis: tuple[int, ...], keepdims: bool, kind: s
     shape = kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axis)
     if not axis or not x.flags.c_contiguous:
         x = contiguous(gpu, x)
-    sizes = list(x.shape)
-    remaining = list(axis)
-    while remaining:  # one run of adjacent axes at a time, the last one first
-        stop = remaining.pop() + 1
-        first = stop - 1
-        while remaining and remaining[-1] == first - 1:
-            first = remaining.pop()
-        outer, size, width = (
-            math.prod(sizes[s]) for s in (slice(first), slice(first, stop), slice(stop, None))
-        )
-        x = (
-            _reduce_rows(gpu, x, outer, size, kind)
-            if width == 1
-            else _reduce_columns(gpu, x, outer, size, width, kind)
-        )
-        sizes[first:stop] = [1] * (stop - first)
+    for outer, size, width in runs(x.shape, axis):
+        if width == 1:
+            x = _reduce_rows(gpu, x, outer, size, kind)
+        else:
+            x = _reduce_columns(gpu, x, outer, size, width, kind)
     return x.reshape(shape)
 
 

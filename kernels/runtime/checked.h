@@ -325,14 +325,7 @@ __forceinline__ void store(const emulator::Pointer<T, M>& y, long long i, const 
         *x.at = result;                                                                           \
         return old;                                                                               \
     }
-ATOMIC(atomicAdd, old + value)
-ATOMIC(atomicSub, old - value)
-ATOMIC(atomicMin, old < value ? old : value)
-ATOMIC(atomicMax, old > value ? old : value)
-ATOMIC(atomicExch, value)
-ATOMIC(atomicAnd, old & value)
-ATOMIC(atomicOr, old | value)
-ATOMIC(atomicXor, old ^ value)
+ATOMIC_OPERATIONS(ATOMIC)
 #undef ATOMIC
 template <class T, class M>
 __attribute__((noinline)) T atomicCAS(const emulator::Pointer<T, M>& x, T compare, T value) {

@@ -71,10 +71,6 @@ inline double __longlong_as_double(long long bits) {
 #ifdef CHECKED
 #include "checked.h"
 #else
-template <class T> using In = const T* __restrict__;
-template <class T> using Out = T* __restrict__;
-template <class T> using InOut = T*;
-template <class T> using Shared = T*;
 #define SHARED(T, name, count) alignas(128) static T name[count]
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(emulator::dynamic_shared)
 
@@ -95,14 +91,7 @@ template <class P> constexpr bool is_pointer = std::is_pointer_v<P>;
         *x = result;                                               \
         return old;                                                \
     }
-ATOMIC(atomicAdd, old + value)
-ATOMIC(atomicSub, old - value)
-ATOMIC(atomicMin, old < value ? old : value)
-ATOMIC(atomicMax, old > value ? old : value)
-ATOMIC(atomicExch, value)
-ATOMIC(atomicAnd, old & value)
-ATOMIC(atomicOr, old | value)
-ATOMIC(atomicXor, old ^ value)
+ATOMIC_OPERATIONS(ATOMIC)
 #undef ATOMIC
 template <class T> inline T atomicCAS(T* x, T compare, T value) {
     const T old = *x;

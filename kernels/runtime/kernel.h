@@ -11,11 +11,14 @@
 // The emulator's checked build replaces the first four by types that notice every access.
 #ifdef EMULATOR
 #include "emulator.h"
-#else
+#endif
+#ifndef CHECKED
 template <class T> using In = const T* __restrict__;
 template <class T> using Out = T* __restrict__;
 template <class T> using InOut = T*;
 template <class T> using Shared = T*;
+#endif
+#ifndef EMULATOR
 #define SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define DYNAMIC_SHARED(T, name)                                      \
     extern __shared__ __align__(16) unsigned char dynamic_shared[]; \

@@ -40,3 +40,14 @@ struct dim3 {
 static uint3 threadIdx, blockIdx;
 static dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
+
+// name, and what it leaves behind of `old` and `value`
+#define ATOMIC_OPERATIONS(F) \
+    F(atomicAdd, old + value) \
+    F(atomicSub, old - value) \
+    F(atomicMin, old < value ? old : value) \
+    F(atomicMax, old > value ? old : value) \
+    F(atomicExch, value) \
+    F(atomicAnd, old & value) \
+    F(atomicOr, old | value) \
+    F(atomicXor, old ^ value)

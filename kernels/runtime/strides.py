@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -37,3 +39,20 @@ def merge(shape: Size, strides: tuple[Size, ...]) -> tuple[Size, ...]:
         else:
             axes.append((size, *steps))
     return tuple(axes) or ((1,) * (1 + len(strides)),)
+
+
+def runs(shape: Size, axes: Size) -> Iterator[tuple[int, int, int]]:
+    """How axes (sorted) are reduced, one run of adjacent ones at a time, the last one first.
+
+    (elements before it, in it, behind it) for each run, those that are reduced already being 1.
+    """
+    sizes, remaining = list(shape), list(axes)
+    while remaining:
+        stop = remaining.pop() + 1
+        first = stop - 1
+        while remaining and remaining[-1] == first - 1:
+            first = remaining.pop()
+        parts = (slice(first), slice(first, stop), slice(stop, None))
+        outer, size, width = (math.prod(sizes[part]) for part in parts)
+        yield outer, size, width
+        sizes[first:stop] = [1] * (stop - first)
