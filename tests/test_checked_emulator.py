@@ -213,7 +213,7 @@ def test_an_array_of_another_dtype_is_a_mistake():
 @pytest.mark.parametrize(("step", "sectors"), [(1, 4), (2, 8), (8, 32), (0, 1)])
 def test_sectors_of_a_warps_access(step, sectors):
     """32 floats: four sectors of 32 bytes where they are neighbours, 32 where all lie apart."""
-    x, y = (_aligned(CHECKED, 256) for _ in range(2))
+    x, y = (ones(CHECKED, 256) for _ in range(2))
     before = CHECKED.counts
     run(CHECKED, "strided", [x, y, step], block=(32,))
     found = CHECKED.counts - before
@@ -222,7 +222,7 @@ def test_sectors_of_a_warps_access(step, sectors):
 
 
 def test_a_wide_access_is_one():
-    x, y = (_aligned(CHECKED, 128) for _ in range(2))
+    x, y = (ones(CHECKED, 128) for _ in range(2))
     before = CHECKED.counts
     run(CHECKED, "wide", [x, y], block=(32,))
     found = CHECKED.counts - before
@@ -244,7 +244,16 @@ def test_barriers_are_counted():
     assert Counts(barriers=5) - Counts(barriers=3) == Counts(barriers=2)
 
 
-def _aligned(gpu, size):
-    """Floats whose address is a multiple of 32 bytes, as a GPU's memory begins."""
-    base = ones(gpu, size + 8)
-    return base[-gpu.address(base) // 4 % 8 :][:size]
+def test_memory_begins_where_a_gpus_does():
+    for size in (1, 7, 100_000):
+        assert CHECKED.address(CHECKED.empty((size,), FLOAT32)) % 256 == 0
+        assert CHECKED.address(ones(CHECKED, size)) % 256 == 0
+
+
+def test_memory_made_by_numpy_is_taken_as_written_and_as_what_it_is_seen_as():
+    base = np.zeros(4 * 64 + 1, np.uint8)
+    x, y = base[1:].view("f"), CHECKED.empty((64,), FLOAT32)
+    run(CHECKED, "copy", [x, y, 64])
+    assert y.tolist() == [0] * 64
+    with pytest.raises(KernelError, match=r"reads x\[64\], outside its elements 0 to 63"):
+        run(CHECKED, "copy", [x, y, 65], block=(65,))

@@ -9,13 +9,18 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from emulator_helpers import needs_compiler
 from lesson_helpers import LESSONS, NAMES, assert_fails, cells, fast_run, run_cells, source
 from PIL import Image
 
 # Each lesson's file of answers has a table of changes, PLANTS: one for each of its expectations.
 PLANTS = {name: import_module(f"test_lesson_{name[:2]}").PLANTS for name in NAMES}
 
-ALL = pytest.mark.parametrize("name", NAMES)
+# Lessons that run on the CUDA emulator, which takes a C++ compiler.
+COMPILED = {"04_cuda_kernels": needs_compiler}
+ALL = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=COMPILED.get(name, ())) for name in NAMES]
+)
 CORE = 150  # lines of code, without imports and the figure's
 
 LESSON = """# %%
@@ -49,7 +54,12 @@ def test_every_expectation_has_its_planted_change(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [(name, what) for name in NAMES for what in PLANTS[name]]
+    ("name", "what"),
+    [
+        pytest.param(name, what, marks=COMPILED.get(name, ()))
+        for name in NAMES
+        for what in PLANTS[name]
+    ],
 )
 def test_a_planted_change_turns_it_to_fail(name, what, tmp_path):
     assert_fails(name, what, *PLANTS[name][what], tmp_path)

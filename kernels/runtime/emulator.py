@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import operator
 import re
 import shutil
@@ -44,6 +45,7 @@ from .launcher import (
     state_of,
 )
 
+ALIGNMENT = 256  # of an allocation, as cudaMalloc's
 SHARED_BYTES = 227 * 1024  # that a block can have, on the largest GPUs
 
 
@@ -92,6 +94,15 @@ class _Counts(ctypes.Structure):
 
 
 @dataclass(frozen=True)
+class _Memory:
+    """Elements from an address on, and a byte for each: has anything written it?"""
+
+    first: int
+    itemsize: int
+    written: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Kernel:
     run: Any
     sizes: tuple[int, ...]  # in bytes, of each parameter; 0 for an array
@@ -111,17 +122,15 @@ class Emulator(Launcher):
         self.checked = checked
         self.counts = Counts()  # of the launches so far; take differences
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by file, state, dtype
-        self._written: dict[int, np.ndarray] = {}  # by base address, a byte per element
+        self._memory: dict[int, _Memory] = {}  # by address
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> np.ndarray:
-        array = np.empty(shape, dtype)
-        self._own(array, 0)
-        return array
+        return self._allocate(shape, np.dtype(dtype), written=0)
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        copy = np.array(array, order="C")
-        self._own(copy, 1)
+        copy = self._allocate(array.shape, array.dtype, written=1)
+        copy[...] = array
         return copy
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
@@ -137,12 +146,23 @@ class Emulator(Launcher):
         build = "checked" if self.checked else "fast"
         return {"runs on": f"one core, {build} build", "compiler": compiler_version()}
 
-    def _own(self, array: np.ndarray, written: int) -> None:
-        """Remember, for the checks, which elements of this memory something has written."""
+    def _allocate(self, shape: Size, dtype: np.dtype, written: int) -> np.ndarray:
+        """Memory that begins where a GPU's does, so that its sectors are a GPU's."""
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -_address(memory) % ALIGNMENT
+        array = memory[start : start + size].view(dtype).reshape(shape)
         if self.checked:
-            address = self.address(array)
-            self._written[address] = np.full(array.size, written, np.uint8)
-            weakref.finalize(array, self._written.pop, address, None)
+            self._own(memory, start, dtype.itemsize, written)
+        return array
+
+    def _own(self, memory: np.ndarray, start: int, itemsize: int, written: int) -> _Memory:
+        """Remember, for the checks, which elements something has written, until it is freed."""
+        address = _address(memory)
+        marks = np.full((memory.nbytes - start) // itemsize, written, np.uint8)
+        found = self._memory[address] = _Memory(address + start, itemsize, marks)
+        weakref.finalize(memory, self._memory.pop, address, None)
+        return found
 
     # ----------------------------------------------------------------------------- launches
     def _launch(
@@ -213,16 +233,14 @@ class Emulator(Launcher):
             base = x
             while isinstance(base.base, np.ndarray):
                 base = base.base
-            address = self.address(base)
-            written = self._written.get(address)
-            if written is None or written.size != base.size:
-                self._own(base, 1)  # made elsewhere, by numpy
-                written = self._written[address]
+            memory = self._memory.get(_address(base))
+            if memory is None:  # made elsewhere, by numpy
+                start = (_address(x) - _address(base)) % x.itemsize
+                memory = self._own(base, start, x.itemsize, 1)
             first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
-            size = base.dtype.itemsize
-            regions.append(
-                _Region(first, end, address, base.nbytes, size, written.ctypes.data, argument)
-            )
+            count, marks = memory.written.size, memory.written.ctypes.data
+            place = (memory.first, count * memory.itemsize, memory.itemsize)
+            regions.append(_Region(first, end, *place, marks, argument))
         return regions
 
     # -------------------------------------------------------------------------- compilation
