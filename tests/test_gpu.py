@@ -59,6 +59,7 @@ def test_memory_goes_there_and_back(gpu):
         assert np.array_equal(back, wanted)
     assert gpu.broadcast_to(there[:1], (5, 3)).shape == (5, 3)
     assert gpu.address(there[1:]) == gpu.address(there) + 3 * 8
+    assert gpu.array_type is cupy_standin.ndarray  # which is no numpy array in the real one
 
 
 def test_what_does_not_fit_into_memory_is_told_with_what_is_free(gpu):
@@ -85,7 +86,7 @@ def test_it_says_what_it_is_and_can_be_waited_for(gpu):
 def test_compiled_once_per_dtype_and_told(gpu, monkeypatch):
     monkeypatch.delenv("CUPY_CACHE_DIR", raising=False)
     told = []
-    gpu.compile_listener = told.append
+    CudaDevice("cuda", gpu).on_compile(told.append)
     for dtype in ("float32", "float64", "float32"):
         y = gpu.empty((64,), np.dtype(dtype))
         gpu.launch(SOURCE, "two_blocks", np.dtype(dtype), (1,), (64,), [y])
