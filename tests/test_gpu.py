@@ -13,7 +13,7 @@ import minigan as mg
 from minigan import nn, optim
 from minigan.cuda import CudaDevice
 from minigan.kernels.runtime.gpu import Gpu
-from minigan.kernels.runtime.launcher import KernelError
+from minigan.kernels.runtime.launcher import KernelError, OutOfMemoryError
 
 SOURCE = Path(__file__).with_name("planted.cu")
 FLOAT32 = np.dtype("float32")
@@ -66,7 +66,7 @@ def test_what_does_not_fit_into_memory_is_told_with_what_is_free(gpu):
     wanted = (
         r"no room for float32\(70000, 70000\), 19,600,000,000 bytes: 536,870,912 of 1,073,741,8"
     )
-    with pytest.raises(KernelError, match=wanted):
+    with pytest.raises(OutOfMemoryError, match=wanted):
         gpu.empty((70000, 70000), FLOAT32)
 
 

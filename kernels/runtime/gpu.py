@@ -14,6 +14,7 @@ from .launcher import (
     GPU_FLAGS,
     KernelError,
     Launcher,
+    OutOfMemoryError,
     Size,
     describe,
     options,
@@ -92,7 +93,7 @@ class Gpu(Launcher):
             return make()
         except self.cupy.cuda.memory.OutOfMemoryError:
             free, total = self.cupy.cuda.runtime.memGetInfo()
-            raise KernelError(
+            raise OutOfMemoryError(
                 f"the GPU has no room for {np.dtype(dtype)}{tuple(shape)},"
                 f" {np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object)):,} bytes:"
                 f" {free:,} of {total:,} are free; a smaller batch or model is needed"

@@ -30,6 +30,10 @@ class KernelError(RuntimeError):
     """A kernel could not be compiled or launched, or made a mistake that the emulator found."""
 
 
+class OutOfMemoryError(KernelError):
+    """The GPU's memory has no room for an array."""
+
+
 class Launcher:
     """Memory of one kind, and launches on it.
 

@@ -6,21 +6,16 @@ number of threads, and what counts is their ratio, with its spread.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
-from pathlib import Path
 from typing import Any, TextIO
 
 from ..device import use_device
 from ..names import choose
-from ..paths import atomic_write
-from ..random import default_generator
 from . import matmul, steps
+from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .machine import describe, header, thread_count
 from .peers import blas, load_pytorch
 from .plan import Plan
@@ -35,7 +30,7 @@ def run(
     repeats: int = 9,
     threads: int | None = None,
     output: TextIO | None = None,
-    json_path: str | os.PathLike[str] | None = None,
+    json_path: FilePath = None,
     plan: Plan | None = None,
 ) -> dict[str, Any]:
     """Measure, print a table for each benchmark, and return machine, plan and all samples.
@@ -57,15 +52,12 @@ def run(
     chosen = list(dict.fromkeys(names)) or list(BENCHMARKS)
     for name in chosen:
         choose("benchmark", name, BENCHMARKS)
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} is not a positive number of rounds")
-    if json_path is not None and not Path(json_path).absolute().parent.is_dir():
-        raise ValueError(f"{json_path}: there is no folder of that name to write to")
+    check_request(repeats, json_path)
     plan, output = plan or Plan(), output or sys.stdout
     # Before numba starts its threads: PyTorch would find numba's OpenMP library loaded and use that
     # in place of the one it ships, which makes its default Adam several times slower.
     pytorch = load_pytorch() if "step" in chosen else None
-    with thread_count(threads, pytorch) as count, use_device("cpu"), _same_random_numbers():
+    with thread_count(threads, pytorch) as count, use_device("cpu"), same_random_numbers():
         machine = describe(count)
         print(header(machine), file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
@@ -78,42 +70,17 @@ def run(
                 result[name] = _measure(name, steps.groups(plan, pytorch), repeats, plan)
                 text = steps.report(result[name])
             print(f"\n{text}", file=output, flush=True)
-    result = json.loads(json.dumps(result))  # tuples as lists: what is returned is what is written
-    if json_path is not None:
-        text = json.dumps(result, indent=1) + "\n"
-        atomic_write(json_path, lambda file: file.write(text.encode()))
-    return result
+    return finished(result, json_path)
 
 
 def _measure(name: str, groups: list[Group], repeats: int, plan: Plan) -> list[dict[str, Any]]:
     """Every group's cases with their samples; a bar on stderr if it takes longer than 2 s."""
-    from tqdm import tqdm
-
     for group in groups:  # what has to be compiled is, and is announced, before there is a bar
         for call in chain(*group.calls.values()):
             call()
-    bar = tqdm(
-        total=repeats * sum(len(group.calls) for group in groups),
-        desc=name,
-        unit="turn",
-        delay=2,
-        leave=False,
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 10,
-    )
-    with bar:
+    with progress_bar(name, repeats * sum(len(group.calls) for group in groups), "turn") as bar:
         return [
             case
             for group in groups
             for case in measure(group, repeats, plan.rest_seconds, bar.update)
         ]
-
-
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Afterwards, minigan's random numbers go on as if none had been drawn within."""
-    before = default_generator().state()
-    try:
-        yield
-    finally:
-        default_generator().set_state(before)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,45 @@ class Plan:
     matmul_seconds: float = 0.01
     step_seconds: float = 0.1
     rest_seconds: float = 0.02
+
+
+@dataclass(frozen=True)
+class Game:
+    """A GAN of two perceptrons: widths from input to output, a tanh at the end of G, batches."""
+
+    generator: tuple[int, ...]
+    discriminator: tuple[int, ...]
+    bounded: bool
+    batches: tuple[int, ...]
+
+
+GAMES = {
+    "ring": Game((2, 128, 128, 2), (2, 128, 128, 1), False, (256,)),
+    "MLP": Game((100, 256, 512, 784), (784, 512, 256, 1), True, (64, 128, 512)),
+}
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """What is measured on several devices, from the smallest on; tests take less of everything.
+
+    Args:
+        edges: of the square products.
+        elements: of the arrays of all other kernels.
+        games: GANs whose training steps are measured, the quickest first.
+        kernel_seconds, step_seconds: how long a contender runs a case in one of its turns.
+        longest: seconds of a call; a device that takes longer measures nothing larger.
+        host_bytes: memory of a case's arrays, for devices that live in the host's.
+        rest_seconds: as in Plan.
+    """
+
+    edges: tuple[int, ...] = (16, 33, 64, 127, 256, 511, 1024, 2049, 4096, 8192)
+    elements: tuple[int, ...] = (
+        *(64, 1_000, 2**12, 2**14, 65_537, 2**18, 1_000_003, 2**22, 16_777_259, 2**26),
+    )
+    games: Mapping[str, Game] = field(default_factory=lambda: GAMES)
+    kernel_seconds: float = 0.02
+    step_seconds: float = 0.1
+    longest: float = 0.25
+    host_bytes: int = 2**30
+    rest_seconds: float = 0.01

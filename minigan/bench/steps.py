@@ -13,7 +13,7 @@ from .. import nn, ops, random
 from ..autograd import grad
 from ..losses import NonSaturating
 from ..optim import Adam
-from ..tensor import tensor
+from ..tensor import Tensor, tensor
 from .plan import Plan
 from .table import cells, number, render
 from .timing import Group, Spread, geometric_mean, ratio
@@ -22,7 +22,7 @@ SLOPE, LEARNING_RATE, BETAS = 0.2, 2e-4, (0.5, 0.999)
 PEERS = {"PyTorch": False, "PyTorch, fused Adam": True}  # name: is Adam fused?
 
 # step(latent=None) -> (loss of D, loss of G); without a latent it draws one.
-Step = Callable[..., tuple[float, float]]
+Step = Callable[..., tuple[Any, Any]]
 
 
 def perceptron(widths: Sequence[int], *end: nn.Module) -> nn.Sequential:
@@ -38,20 +38,29 @@ def gan(plan: Plan) -> tuple[nn.Sequential, nn.Sequential]:
     return perceptron(plan.generator, nn.Tanh()), perceptron(plan.discriminator)
 
 
-def minigan_step(generator: nn.Sequential, discriminator: nn.Sequential, data: np.ndarray) -> Step:
+def minigan_step(
+    generator: nn.Sequential,
+    discriminator: nn.Sequential,
+    data: np.ndarray,
+    read: Callable[[Tensor], Any] = float,
+) -> Step:
     """A function that trains both on the batch `data` (n, features): D once, then G once.
 
     The real and the fake batch pass D as one; G's turn takes the fakes that D has just seen. What
-    it does is line for line what `peers.pytorch.pytorch_step` does.
+    it does is line for line what `peers.pytorch.pytorch_step` does. `read` makes what it returns
+    of the losses: to read them as numbers, it has to wait for the device.
     """
-    n, real = len(data), tensor(data)
-    latent_size = generator.parameters()[0].shape[0]
+    latent_size, device = generator.parameters()[0].shape[0], generator.parameters()[0].device
+    n, real = len(data), tensor(data, device=device)
     loss = NonSaturating()
     optimizer_g = Adam(generator.parameters(), LEARNING_RATE, BETAS)
     optimizer_d = Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
 
     def step(latent: np.ndarray | None = None) -> tuple[float, float]:
-        z = random.normal((n, latent_size)) if latent is None else tensor(latent)
+        if latent is None:
+            z = random.normal((n, latent_size), device=device)
+        else:
+            z = tensor(latent, device=device)
         fake = generator(z)
         logits = discriminator(ops.concatenate([real, fake.detach()]))
         loss_d = loss.discriminator(logits[:n], logits[n:])
@@ -59,7 +68,7 @@ def minigan_step(generator: nn.Sequential, discriminator: nn.Sequential, data: n
 
         loss_g = loss.generator(discriminator(fake))
         optimizer_g.step(grad(loss_g, generator.parameters()))
-        return float(loss_d), float(loss_g)
+        return read(loss_d), read(loss_g)
 
     return step
 

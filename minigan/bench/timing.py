@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
@@ -13,6 +13,10 @@ import numpy as np
 
 Call = Callable[[], object]
 PIECES = 10  # of a case's time in a turn
+
+
+def _done() -> None:
+    """What a call has started is done when it returns."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,13 @@ class Group:
         cases: what each case is, for tables and JSON.
         calls: by contender, one function per case.
         seconds: how long a contender runs each case in one turn.
+        waits: by contender whose calls only start something, what returns when it is done.
     """
 
     cases: Sequence[dict[str, Any]]
     calls: Mapping[str, Sequence[Call]]
     seconds: float
+    waits: Mapping[str, Call] = field(default_factory=dict)
 
 
 def measure(
@@ -41,15 +47,17 @@ def measure(
     chunks = {}
     for name, calls in group.calls.items():
         _settle(rest)
-        chunks[name] = [_chunk(call, group.seconds / PIECES) for call in calls]
+        wait = group.waits.get(name, _done)
+        chunks[name] = [_chunk(call, group.seconds / PIECES, wait) for call in calls]
     found: list[dict[str, Any]] = [
         {**case, "seconds": {name: [] for name in group.calls}} for case in group.cases
     ]
     for _ in range(repeats):
         for name, calls in group.calls.items():
             _settle(rest)
+            wait = group.waits.get(name, _done)
             for case, call, chunk in zip(found, calls, chunks[name], strict=True):
-                case["seconds"][name].append(_sample(call, chunk, group.seconds))
+                case["seconds"][name].append(_sample(call, chunk, group.seconds, wait))
             tick()
     return found
 
@@ -70,32 +78,37 @@ def _settle(rest: float) -> None:
             return
 
 
-def _run(call: Call, count: int) -> float:
-    """Seconds per call of that many calls."""
+def run_calls(call: Call, count: int, wait: Call = _done) -> float:
+    """Seconds per call of that many calls, one behind the other, the last one's work included.
+
+    A device takes the next call while it works at the last: in a long row, what is measured is the
+    slower of the two, starting and doing.
+    """
     start = time.perf_counter()
     for _ in repeat(None, count):
         call()
+    wait()
     return (time.perf_counter() - start) / count
 
 
-def _chunk(call: Call, seconds: float) -> int:
+def _chunk(call: Call, seconds: float, wait: Call) -> int:
     """A number of calls, a power of two, that takes at least so long."""
     count = 1
-    while min(_run(call, count) for _ in range(3)) * count < seconds:
+    while min(run_calls(call, count, wait) for _ in range(3)) * count < seconds:
         count *= 2
     return count
 
 
-def _sample(call: Call, chunk: int, seconds: float) -> float:
+def _sample(call: Call, chunk: int, seconds: float, wait: Call = _done) -> float:
     """Seconds per call: the median of the pieces of `chunk` calls that go into `seconds`.
 
     Two pieces before them are not counted: they bring operands into the caches and wake threads.
     A median, because now and then the system gives a core to somebody else for milliseconds.
     """
-    _run(call, 2 * chunk)
-    start, pieces = time.perf_counter(), [_run(call, chunk)]
+    run_calls(call, 2 * chunk, wait)
+    start, pieces = time.perf_counter(), [run_calls(call, chunk, wait)]
     while time.perf_counter() - start < seconds:
-        pieces.append(_run(call, chunk))
+        pieces.append(run_calls(call, chunk, wait))
     return float(np.median(pieces))
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 
 
-def load_pytorch() -> ModuleType | None:
-    """The module `peers.pytorch`, or None where PyTorch is not installed."""
+def load_pytorch(name: str = "pytorch") -> ModuleType | None:
+    """The module `peers.pytorch`, or another one here, or None where PyTorch is not installed."""
     try:
-        import torch
+        importlib.import_module("torch")
     except ImportError:
         return None
-    from . import pytorch
-
-    return pytorch
+    return importlib.import_module(f".{name}", __name__)

@@ -1,0 +1,61 @@
+"""What every benchmark does around its measurements: checks, a bar, a file, random numbers kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..paths import atomic_write
+from ..random import default_generator
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+FilePath = str | os.PathLike[str] | None
+
+
+def check_request(repeats: int, *paths: FilePath) -> None:
+    """ValueError unless there are rounds, and folders for the files that are to be written."""
+    if repeats < 1:
+        raise ValueError(f"repeats = {repeats} is not a positive number of rounds")
+    for path in paths:
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"{path}: there is no folder of that name to write to")
+
+
+def finished(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
+    """The result as JSON has it (tuples as lists), which is also written to `path`, if given."""
+    text = json.dumps(result, indent=1) + "\n"
+    if path is not None:
+        atomic_write(path, lambda file: file.write(text.encode()))
+    return json.loads(text)
+
+
+def progress_bar(name: str, total: int, unit: str) -> tqdm:
+    """One live line on stderr, for what takes longer than 2 s."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=name,
+        unit=unit,
+        delay=2,
+        leave=False,
+        dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+    )
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Afterwards, minigan's random numbers go on as if none had been drawn within."""
+    before = default_generator().state()
+    try:
+        yield
+    finally:
+        default_generator().set_state(before)

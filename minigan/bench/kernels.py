@@ -1,0 +1,147 @@
+"""The kernels that `minigan bench --devices` measures, each over a sweep of sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..device import Device
+from ..op import Op, Update
+from .plan import DevicePlan
+from .timing import Call
+
+Arrays = list[Any]
+ROW = 64  # elements of a row that `gather` takes: the smallest of `DevicePlan.elements`
+FLOAT32 = np.dtype("float32")
+ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel: what it is given at each size, and how a device is asked to run it.
+
+    Args:
+        about: what it does to n elements (a product: to edges of n), for titles.
+        bytes: what it reads and writes at size n, each byte once.
+        arrays: its operands at size n, as numpy arrays.
+        call: `(device, arrays of the device)` gives a function that runs it once.
+        flops: additions and multiplications, where they and not the bytes are what counts.
+        fit: the size nearest to n that it can have.
+    """
+
+    about: str
+    bytes: Callable[[int], int]
+    arrays: Callable[[int], list[np.ndarray]]
+    call: Callable[[Device, Arrays], Call]
+    flops: Callable[[int], int] | None = None
+    fit: Callable[[int], int] = int
+
+    @property
+    def unit(self) -> str:
+        return "GB/s" if self.flops is None else "GFLOP/s"
+
+    def cases(self, name: str, plan: DevicePlan) -> Iterator[dict[str, Any]]:
+        """What is measured: kernel, size, work (FLOP or bytes) and bytes, the smallest first."""
+        sizes = plan.elements if self.flops is None else plan.edges
+        for n in sorted({self.fit(n) for n in sizes}):
+            work = (self.flops or self.bytes)(n)
+            yield {"kernel": name, "size": n, "work": work, "bytes": self.bytes(n)}
+
+    def ready(self, device: Device, size: int) -> Call:
+        """A function that runs it once on operands that lie on the device."""
+        return self.call(device, [device.from_numpy(x) for x in self.arrays(size)])
+
+
+# ---------------------------------------------------------------------------------------- operands
+def _normal(*shape: int) -> np.ndarray:
+    """Normal numbers, the same 65,537 over and over."""
+    return np.resize(np.random.default_rng(0).standard_normal(65_537, np.float32), shape)
+
+
+def _vectors(count: int) -> Callable[[int], list[np.ndarray]]:
+    return lambda n: [_normal(n) for _ in range(count)]
+
+
+def _table_and_rows(n: int) -> list[np.ndarray]:
+    rows = n // ROW
+    return [_normal(rows, ROW), np.random.default_rng(0).permutation(rows).reshape(rows, 1)]
+
+
+def _adam_arrays(n: int) -> list[np.ndarray]:
+    """A parameter, its gradient, both moments, and the learning rate and the betas' powers."""
+    return [
+        *_vectors(2)(n),
+        np.zeros(n, np.float32),
+        np.ones(n, np.float32),
+        np.array([1e-4, 1, 1]),
+    ]
+
+
+# ------------------------------------------------------------------------------------------- calls
+def _op(name: str, **attributes: Any) -> Callable[[Device, Arrays], Call]:
+    return lambda device, arrays: partial(device.run, Op.registry[name], tuple(arrays), attributes)
+
+
+def _transposed(device: Device, arrays: Arrays) -> Call:
+    (x,) = arrays
+    return partial(device.run, Op.registry["reshape"], (x.T,), {"shape": (x.size,)})
+
+
+def _gather(device: Device, arrays: Arrays) -> Call:
+    x, rows = arrays
+    rows = device.run(Op.registry["broadcast_to"], (rows,), {"shape": x.shape})
+    return partial(device.run, Op.registry["gather"], (x, rows), {"axis": 0})
+
+
+def _adam(device: Device, arrays: Arrays) -> Call:
+    *lists, state = ([x] for x in arrays)
+    return partial(device.update, Update.registry["adam"], (*lists, *state), ADAM)
+
+
+def _normal_numbers(device: Device, arrays: Arrays) -> Call:
+    *stream, like = arrays
+    attributes = {"stream": 1, "shape": like.shape, "dtype": FLOAT32}
+    return partial(device.run, Op.registry["random_normal"], tuple(stream), attributes)
+
+
+KERNELS = {
+    "matmul": Kernel(
+        "product of two squares, edge n",
+        lambda n: 12 * n * n,
+        lambda n: [_normal(n, n), _normal(n, n)],
+        _op("matmul"),
+        flops=lambda n: 2 * n**3,
+    ),
+    "leaky_relu": Kernel("LeakyReLU", lambda n: 8 * n, _vectors(1), _op("leaky_relu", slope=0.2)),
+    "exp": Kernel("exp", lambda n: 8 * n, _vectors(1), _op("exp")),
+    "add": Kernel("sum of two arrays", lambda n: 12 * n, _vectors(2), _op("add")),
+    "sum": Kernel(
+        "sum of all", lambda n: 4 * n, _vectors(1), _op("sum", axis=(0,), keepdims=False)
+    ),
+    "transpose": Kernel(
+        "transposed copy of a square",
+        lambda n: 8 * n,
+        lambda n: [_normal(math.isqrt(n), math.isqrt(n))],
+        _transposed,
+        fit=lambda n: math.isqrt(n) ** 2,
+    ),
+    "gather": Kernel(
+        f"rows of {ROW} in random order",
+        lambda n: 8 * n + 8 * (n // ROW),
+        _table_and_rows,
+        _gather,
+        fit=lambda n: n // ROW * ROW,
+    ),
+    "adam": Kernel("Adam's update", lambda n: 28 * n, _adam_arrays, _adam),
+    "normal": Kernel(
+        "normal numbers",
+        lambda n: 4 * n,
+        lambda n: [*np.zeros((2, 1), np.int64), np.empty(n, np.float32)],
+        _normal_numbers,
+    ),
+}
