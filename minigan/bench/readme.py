@@ -22,8 +22,9 @@ BEGIN = "<!-- GPU figures: written by `python -m minigan.bench.readme README.md`
 END = "<!-- GPU figures end -->"
 KEPT = Path("minigan", "bench", "measured")
 NOTHING = (
-    "**On a GPU** nothing has been measured yet: `minigan bench --devices cpu,cuda` measures, and\n"
-    "what it measured will stand here, with the GPU's name, its driver and the date."
+    "**On a GPU** nothing has been measured yet. Who has one can change that, in the checkout:\n"
+    "`minigan bench --devices cpu,cuda --json minigan/bench/measured/NAME.json` measures, and\n"
+    "`python -m minigan.bench.readme README.md` writes what it found here, with GPU, driver and date."
 )
 DEVICES = ["cpu", "cuda"]
 STEPS = {"PyTorch": "eager", "PyTorch, CUDA graph": "CUDA graph", "PyTorch, compiled": "compiled"}
