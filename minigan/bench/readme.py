@@ -24,7 +24,7 @@ KEPT = Path("minigan", "bench", "measured")
 NOTHING = (
     "**On a GPU** nothing has been measured yet. Who has one can change that, in the checkout:\n"
     "`minigan bench --devices cpu,cuda --json minigan/bench/measured/NAME.json` measures, and\n"
-    "`python -m minigan.bench.readme README.md` writes what it found here, with GPU, driver and date."
+    "`python -m minigan.bench.readme README.md` writes what it found here, with driver and date."
 )
 DEVICES = ["cpu", "cuda"]
 STEPS = {"PyTorch": "eager", "PyTorch, CUDA graph": "CUDA graph", "PyTorch, compiled": "compiled"}
