@@ -16,7 +16,6 @@ def describe() -> str:
     from .cpu import CpuDevice
     from .cuda import CudaDevice
     from .kernels.runtime import cpu as runtime
-    from .kernels.runtime.compiler import emulator_folder
 
     def installed(package: str) -> str:
         try:
@@ -34,19 +33,26 @@ def describe() -> str:
         f"{installed('minigan')} on Python {sys.version.split()[0]}, {packages}",
         f"processor      {processor()}",
         f"kernel cache   {compiled or 'none can be written; kernels are compiled in each process'}",
-        f"data cache     {cache_root() / 'data'}",
+        f"data cache     {_cache('data')}",
         "",
         "device         runs on",
         "reference      numpy",
         f"cpu            numba, {bits}-bit vectors, {runtime.threads()} threads",
         f"cuda           {_launcher('cuda')}",
-        f"cuda-emulator  {_launcher('cuda-emulator')}; cache {emulator_folder()}",
+        f"cuda-emulator  {_launcher('cuda-emulator')}; cache {_cache('emulator')}",
         "",
         f"{'op or update':<22}{'reference':<12}{'cpu':<24}cuda, cuda-emulator",
     ]
     for name in [*Op.registry, *Update.registry]:
         lines.append(f"{name:<22}{'numpy':<12}{cpu.where(name):<24}{emulator.where(name)}")
     return "\n".join(lines)
+
+
+def _cache(part: str) -> str:
+    try:
+        return str(cache_root() / part)
+    except RuntimeError as error:
+        return f"none: {error}"
 
 
 def _launcher(name: str) -> str:

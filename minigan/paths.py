@@ -17,7 +17,12 @@ def cache_root() -> Path:
     given = os.environ.get("MINIGAN_CACHE")
     if given:
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigan"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigan"
+    except RuntimeError:
+        raise RuntimeError(
+            "there is no home to keep a cache in; MINIGAN_CACHE can name a folder for it"
+        ) from None
 
 
 def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:

@@ -1,12 +1,14 @@
 """What `gpu.py` uses of cupy, standing on numpy and the emulator: a GPU for machines without one.
 
-`RawModule` compiles the text that cupy would hand to NVRTC with g++, and its kernels run on the
-emulator, from the bytes that cupy would hand to the driver.
+`nvrtc` compiles the text with g++, and its kernels run on the emulator, from the bytes that cupy
+would hand to the driver. Its "binary" is that text again.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minigan.kernels.runtime import emulator
-from minigan.kernels.runtime.launcher import GPU_FLAGS, HEADERS
+from minigan.kernels.runtime.launcher import GPU_FLAGS, HEADERS, KernelError
 
 __version__ = "0 (a stand-in)"
 
@@ -56,14 +58,14 @@ def broadcast_to(array: ndarray, shape: tuple[int, ...]) -> ndarray:
 
 
 class Kernel:
-    """`module.get_function(name)`: its `kernel.ptr` is what a launch names it by."""
+    """`module.get_function(name)`: its `ptr` is what a launch names it by."""
 
-    max_dynamic_shared_size_bytes = 48 * 1024
+    dynamic_bytes = 48 * 1024
 
     def __init__(self, entry: Any, library: Any) -> None:
         self.entry, self.library = entry, library
-        self.kernel = SimpleNamespace(ptr=id(self))
-        known[id(self)] = self
+        self.ptr = id(self)
+        known[self.ptr] = self
 
 
 known: dict[int, Kernel] = {}
@@ -76,7 +78,9 @@ def launch_kernel(function: int, *numbers: int) -> None:
     *sizes, shared, stream, arguments, extra = numbers
     assert (len(sizes), stream, extra) == (6, STREAM, 0)
     kernel = known[function]
-    if shared > kernel.max_dynamic_shared_size_bytes:
+    if not getattr(ready, "context", False):
+        raise RuntimeError("CUDA_ERROR_INVALID_CONTEXT")
+    if shared > kernel.dynamic_bytes:
         raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
     launch = emulator._Launch(tuple(sizes[:3]), tuple(sizes[3:]), shared, 0, None)
     table = emulator.ctypes.c_void_p(arguments)
@@ -84,28 +88,102 @@ def launch_kernel(function: int, *numbers: int) -> None:
         raise RuntimeError(kernel.library.emulator_message().decode())
 
 
-class RawModule:
-    def __init__(self, *, code: str, options: tuple[str, ...], backend: str) -> None:
-        assert options[: len(GPU_FLAGS)] == GPU_FLAGS
-        assert backend == "nvrtc"
-        (real,) = options[len(GPU_FLAGS) :]
-        self.code, self.dtype = code, np.dtype(real.removeprefix("-DREAL_IS_").lower())
+def set_attribute(function: int, attribute: int, value: int) -> None:
+    assert attribute == 8
+    known[function].dynamic_bytes = value
+
+
+class NVRTCError(RuntimeError):
+    pass
+
+
+def _build(code: str, real: str) -> tuple[Any, dict[str, Any]]:
+    header = (HEADERS / "kernel.h").read_text()
+    assert header in code  # the emulator puts it there by itself
+    text = code.split("\n", 1)[1].replace(header, "")
+    dtype = np.dtype(real.removeprefix("-DREAL_IS_").lower())
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "gpu", "module.cu")
+        source.parent.mkdir()
+        source.write_text(text)
+        return emulator.Emulator()._load(source, dtype)
+
+
+class Nvrtc:
+    """cupy.cuda.nvrtc: a program is a number."""
+
+    NVRTCError = NVRTCError
+
+    def __init__(self) -> None:
+        self.programs: dict[int, dict[str, Any]] = {}
+        self.compiled = 0
+
+    def getVersion(self) -> tuple[int, int]:
+        return (13, 5)
+
+    def getSupportedArchs(self) -> tuple[int, ...]:
+        return (75, 80, 90, 100)
+
+    def createProgram(self, code: str, name: str, headers: Any, names: Any) -> int:
+        number = len(self.programs) + 1
+        self.programs[number] = {"code": code, "log": ""}
+        return number
+
+    def compileProgram(self, program: int, flags: tuple[str, ...]) -> None:
+        assert flags[: len(GPU_FLAGS)] == GPU_FLAGS
+        target, real = flags[len(GPU_FLAGS) :]
+        self.compiled += 1
+        found = self.programs[program]
+        found["target"] = target.removeprefix("--gpu-architecture=")
+        found["binary"] = json.dumps([found["code"], real]).encode()
+        try:
+            _build(found["code"], real)
+        except KernelError as error:
+            found["log"] = f"module.cu(1): error: {error}\n1 error detected\n"
+            raise NVRTCError("NVRTC_ERROR_COMPILATION (6)") from None
+
+    def getProgramLog(self, program: int) -> str:
+        return self.programs[program]["log"]
+
+    def getCUBIN(self, program: int) -> bytes:
+        assert self.programs[program]["target"].startswith("sm_")
+        return self.programs[program]["binary"]
+
+    def getPTX(self, program: int) -> bytes:
+        assert self.programs[program]["target"].startswith("compute_")
+        return self.programs[program]["binary"]
+
+    def destroyProgram(self, program: int) -> None:
+        self.programs[program] = {}
+
+
+class Module:
+    """cupy.cuda.function.Module"""
+
+    def load(self, binary: bytes) -> None:
+        try:
+            code, real = json.loads(binary)
+        except ValueError:
+            raise RuntimeError("CUDA_ERROR_INVALID_IMAGE") from None
+        self.library, self.kernels = _build(code, real)
 
     def get_function(self, name: str) -> Kernel:
-        header = (HEADERS / "kernel.h").read_text()
-        assert header in self.code  # the emulator puts it there by itself
-        text = self.code.split("\n", 1)[1].replace(header, "")
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder, "gpu", "module.cu")
-            source.parent.mkdir()
-            source.write_text(text)
-            library, kernels = emulator.Emulator()._load(source, self.dtype)
-        if name not in kernels:
-            raise AttributeError(f"named symbol not found: {name}")
-        return Kernel(kernels[name], library)
+        if name not in self.kernels:
+            raise RuntimeError("CUDA_ERROR_NOT_FOUND: named symbol not found")
+        return Kernel(self.kernels[name], self.library)
 
 
+class Device:
+    id = 0
+    compute_capability = "90"
+
+    def use(self) -> None:
+        ready.context = True
+
+
+ready = threading.local()  # has this thread a context?
 RUNTIME = SimpleNamespace(
+    getDevice=lambda: 0,
     getDeviceCount=lambda: 1,
     memGetInfo=lambda: (TOTAL // 2, TOTAL),
     driverGetVersion=lambda: 13020,
@@ -120,8 +198,10 @@ waits: list[str] = []
 cuda = SimpleNamespace(
     runtime=RUNTIME,
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-    Device=lambda: SimpleNamespace(id=0),
-    driver=SimpleNamespace(launchKernel=launch_kernel),
+    Device=Device,
+    driver=SimpleNamespace(launchKernel=launch_kernel, funcSetAttribute=set_attribute),
+    nvrtc=Nvrtc(),
+    function=SimpleNamespace(Module=Module),
     get_current_stream=lambda: SimpleNamespace(
         ptr=STREAM, synchronize=lambda: waits.append("waited")
     ),

@@ -85,11 +85,11 @@ extern "C" __global__ void no_second_barrier(In<REAL> x, Out<REAL> y) {
 }
 extern "C" __global__ void two_writers(Out<REAL> y) { y[threadIdx.x / 2] = threadIdx.x; }
 extern "C" __global__ void two_blocks(Out<REAL> y) { y[threadIdx.x] = 1; }
-extern "C" __global__ void counts(In<REAL> x, InOut<long long> y) { y[x[global_thread()] > 0] += 1; }
-extern "C" __global__ void counts_atomically(In<REAL> x, InOut<long long> y) {
+extern "C" __global__ void counts(In<REAL> x, InOut<int> y) { y[x[global_thread()] > 0] += 1; }
+extern "C" __global__ void counts_atomically(In<REAL> x, InOut<int> y) {
     atomicAdd(&y[x[global_thread()] > 0], 1);
 }
-extern "C" __global__ void reads_an_atomic(InOut<long long> y, Out<REAL> z) {
+extern "C" __global__ void reads_an_atomic(InOut<int> y, Out<REAL> z) {
     atomicAdd(&y[0], 1);
     z[threadIdx.x] = y[0];
 }
@@ -105,6 +105,105 @@ extern "C" __global__ void between_warps(Out<REAL> y) {
     tile[threadIdx.x] = threadIdx.x;
     __syncwarp();
     y[threadIdx.x] = threadIdx.x < 32 ? REAL(0) : static_cast<REAL>(tile[threadIdx.x - 32]);
+}
+
+// A __syncwarp() orders what was before it with what is after it, and no more.
+extern "C" __global__ void after_a_syncwarp(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = 0;
+    __syncwarp();
+    tile[threadIdx.x] = threadIdx.x;
+    y[threadIdx.x] = tile[threadIdx.x ^ 1];
+}
+// A tree within a warp, as it was written before Volta, when lanes went in step.
+extern "C" __global__ void tree_in_step(In<REAL> x, Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = x[threadIdx.x];
+    __syncwarp();
+    for (int far = 16; far > 0; far /= 2)
+        if (threadIdx.x < far) tile[threadIdx.x] += tile[threadIdx.x + far];
+    y[threadIdx.x] = 0;
+}
+// The lower half of each warp is in order, and the upper one is not.
+extern "C" __global__ void half_in_order(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = threadIdx.x;
+    if (threadIdx.x % 32 < 16) __syncwarp(0xffffu);
+    const unsigned lane = threadIdx.x % 32;
+    y[threadIdx.x] = tile[lane < 16 ? threadIdx.x ^ 15 : threadIdx.x];
+    if (lane >= 16) y[threadIdx.x] = tile[threadIdx.x ^ 16];
+}
+extern "C" __global__ void halves_in_order(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = threadIdx.x;
+    __syncwarp(threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u);
+    y[threadIdx.x] = tile[threadIdx.x ^ 15];
+}
+// All read, and one of the second warp writes: his own warp is in order, the first one is not.
+extern "C" __global__ void read_by_others(Out<REAL> y) {
+    SHARED(REAL, tile, 1);
+    if (threadIdx.x == 0) tile[0] = 1;
+    __syncthreads();
+    y[threadIdx.x] = tile[0];
+    __syncwarp();
+    if (threadIdx.x == 40) tile[0] = 2;
+}
+// Between blocks no barrier helps, however many of one's own block came in between.
+extern "C" __global__ void last_block_writes(InOut<REAL> x, Out<REAL> y) {
+    y[global_thread()] = x[0];
+    __syncthreads();
+    if (blockIdx.x == gridDim.x - 1 && threadIdx.x == 0) x[0] = 1;
+}
+extern "C" __global__ void last_block_reads(InOut<int> n, Out<REAL> y) {
+    atomicAdd(&n[0], 1);
+    __syncthreads();
+    y[global_thread()] = blockIdx.x == gridDim.x - 1 ? static_cast<int>(n[0]) : 0;
+}
+extern "C" __global__ void first_block_clears(InOut<int> n) {
+    if (global_thread() == 0) n[0] = 0;
+    __syncthreads();
+    atomicAdd(&n[0], 1);
+}
+extern "C" __global__ void one_clears(InOut<int> n) {
+    if (threadIdx.x == 0) n[blockIdx.x] = 0;
+    __syncthreads();
+    atomicAdd(&n[blockIdx.x], 1);
+    __syncthreads();
+    if (threadIdx.x == 33) n[blockIdx.x] = n[blockIdx.x] + 1;
+}
+extern "C" __global__ void outside_the_mask(Out<REAL> y) {
+    REAL value = threadIdx.x;
+    if (threadIdx.x < 16) value = __shfl_sync(0xffffu, value, 20);
+    y[threadIdx.x] = value;
+}
+extern "C" __global__ void shuffle_or_barrier(Out<REAL> y) {
+    REAL value = threadIdx.x;
+    if (threadIdx.x % 2)
+        value = __shfl_sync(ALL, value, 3);
+    else
+        __syncwarp(ALL);
+    y[threadIdx.x] = value;
+}
+// The dynamic shared memory of a block is one, by whatever names and types.
+extern "C" __global__ void one_memory(Out<REAL> y) {
+    {
+        DYNAMIC_SHARED(REAL, a);
+        a[threadIdx.x] = threadIdx.x;
+    }
+    __syncthreads();
+    DYNAMIC_SHARED(REAL, b);
+    y[threadIdx.x] = b[63 - threadIdx.x];
+    __syncthreads();
+    DYNAMIC_SHARED(char, bytes);
+    y[threadIdx.x] += bytes[0];
+}
+extern "C" __global__ void large_variables(Out<REAL> y, long long n) {
+    volatile double own[60 * 1024];
+    for (long long i = 0; i < n; ++i) own[i] = 1;
+    __syncthreads();
+    double total = 0;
+    for (long long i = 0; i < n; ++i) total += own[i];
+    y[threadIdx.x] = total;
 }
 
 // ------------------------------------------------------------------------------------ barriers
@@ -151,7 +250,7 @@ extern "C" __global__ void shuffles(Out<REAL> y) {
     own[10] = __all_sync(ALL, t < 32);
     // The two halves of a warp, each with a mask of its own.
     const bool low = t % 32 < 16;
-    own[11] = __shfl_down_sync(low ? 0x0000ffffu : 0xffff0000u, REAL(t), 1);
+    own[11] = __shfl_down_sync(low ? 0x0000ffffu : 0xffff0000u, REAL(t), 1, 16);
 }
 
 struct Numbers {
@@ -167,17 +266,17 @@ extern "C" __global__ void __launch_bounds__(256) places(Out<long long> y, Numbe
     y[block * blockDim.x * blockDim.y * blockDim.z + thread] = 1000 * block + thread + 1000000 * sum;
 }
 
-extern "C" __global__ void atomics(InOut<long long> y) {
-    const long long t = threadIdx.x;
+extern "C" __global__ void atomics(InOut<int> y) {
+    const int t = threadIdx.x;
     atomicAdd(&y[0], t);
     atomicSub(&y[1], t);
     atomicMin(&y[2], t - 7);
     atomicMax(&y[3], t);
-    atomicOr(&y[4], 1LL << t % 8);
-    atomicAnd(&y[5], ~(1LL << t % 8));
+    atomicOr(&y[4], 1 << t % 8);
+    atomicAnd(&y[5], ~(1 << t % 8));
     atomicXor(&y[6], t);
-    atomicExch(&y[7], 5LL);
-    for (long long seen = 0, old; (old = atomicCAS(&y[8], seen, seen + 2)) != seen;) seen = old;
+    atomicExch(&y[7], 5);
+    for (int seen = 0, old; (old = atomicCAS(&y[8], seen, seen + 2)) != seen;) seen = old;
 }
 
 // Every thread calls a function that calls itself, with a barrier at the bottom.

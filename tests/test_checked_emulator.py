@@ -81,6 +81,33 @@ MISTAKES = {
         1,
         "waits in a warp for mask 0xffffffff, but block (0, 0, 0), thread",
     ),
+    "after_a_syncwarp": ((64,), (), 1, "(1, 0, 0) writes tile[1], which thread (0, 0, 0) reads"),
+    "tree_in_step": (
+        (64, 64),
+        (),
+        1,
+        "(1, 0, 0) writes tile[1], which thread (0, 0, 0) reads",
+    ),
+    "half_in_order": ((64,), (), 1, "(16, 0, 0) reads tile[0], which thread (0, 0, 0) writes"),
+    "read_by_others": ((64,), (), 1, "(40, 0, 0) writes tile[0], which thread ("),
+    "last_block_writes": (
+        (1, 256),
+        (),
+        4,
+        "(0, 0, 0) writes x[0], which a thread of another block reads",
+    ),
+    "outside_the_mask": (
+        (64,),
+        (),
+        1,
+        "(0, 0, 0) takes the value of lane 20, which is not in the mask 0x0000ffff",
+    ),
+    "shuffle_or_barrier": (
+        (64,),
+        (),
+        1,
+        "(0, 0, 0) waits in a __syncwarp for lanes of its warp that wait in a shuffle",
+    ),
     "not_in_the_mask": ((64,), (), 1, "(16, 0, 0) is not in the mask 0x0000ffff it waits with"),
 }
 
@@ -112,14 +139,18 @@ def test_a_planted_mistake_is_found(kernel):
     assert found in message, message
 
 
-@pytest.mark.parametrize("kernel", ["turn", "within_a_warp", "counts_atomically"])
+@pytest.mark.parametrize(
+    "kernel", ["turn", "within_a_warp", "counts_atomically", "halves_in_order", "one_clears"]
+)
 @DTYPES
 def test_what_is_right_passes(kernel, dtype):
     x = CHECKED.from_numpy(np.arange(100).astype(dtype) - 50)
     arguments = {
         "turn": (x, CHECKED.empty((100,), dtype), 100),
         "within_a_warp": (CHECKED.empty((64,), dtype),),
-        "counts_atomically": (x[:64], ones(CHECKED, 2, dtype=np.int64)),
+        "counts_atomically": (x[:64], ones(CHECKED, 2, dtype=np.int32)),
+        "halves_in_order": (CHECKED.empty((64,), dtype),),
+        "one_clears": (ones(CHECKED, 1, dtype=np.int32),),
     }
     run(CHECKED, kernel, arguments[kernel], (2,) if kernel == "turn" else (1,), dtype=dtype)
 
@@ -178,6 +209,8 @@ def test_a_view_is_all_that_a_launch_may_touch():
         run(CHECKED, "copy", [x[:5], y, 6])
     with pytest.raises(KernelError, match=r"writes y\[1\], outside its elements -4 to 0"):
         run(CHECKED, "writes_beyond", [y[:5][::-1], 3])
+    with pytest.raises(KernelError, match=r"writes y\[1\], which lies between the elements of"):
+        run(CHECKED, "writes_beyond", [y[::2], 3])
 
 
 def test_arrays_of_a_table_are_checked():
@@ -191,22 +224,84 @@ def test_arrays_of_a_table_are_checked():
     assert y.tolist() == [2] * 8
     with pytest.raises(KernelError, match=r"reads an array of a table\[8\], outside"):
         run(CHECKED, "by_address", [table, 9])
-    table.arrays = [x]
+    both = ones(CHECKED, 16)
+    table = Addresses((CHECKED.address(both), CHECKED.address(both[8:])))
+    table.arrays = [both, both[8:12]]  # the second ends before the first does
+    with pytest.raises(KernelError, match=r"a table\[4\], outside its elements 0 to 3"):
+        run(CHECKED, "by_address", [table, 5])
+    table.arrays = [both[8:]]
     with pytest.raises(KernelError, match="through an array that is not there"):
         run(CHECKED, "by_address", [table, 8])
 
 
 def test_an_atomic_operation_races_with_an_ordinary_one():
-    y = CHECKED.from_numpy(np.zeros(2, np.int64))
+    y = CHECKED.from_numpy(np.zeros(2, np.int32))
     with pytest.raises(KernelError, match="a race"):
         run(CHECKED, "counts", [ones(CHECKED, 64), y])
     with pytest.raises(KernelError, match="a race"):
         run(CHECKED, "reads_an_atomic", [y, ones(CHECKED, 64)])
+    with pytest.raises(KernelError, match=r"reads n\[0\], which a thread of another block writes"):
+        run(CHECKED, "last_block_reads", [y, ones(CHECKED, 256)], (4,))
+    with pytest.raises(KernelError, match=r"reads n\[0\], which a thread of another block writes"):
+        run(CHECKED, "first_block_clears", [y], (2,))
+
+
+def test_shared_memory_is_one_by_whatever_name():
+    y = CHECKED.empty((64,), FLOAT32)
+    run(CHECKED, "one_memory", [y], shared=256)
+    assert y.tolist()[:63] == list(range(63, 0, -1))
+
+
+@pytest.mark.parametrize("gpu", [Emulator(), CHECKED], ids=["fast", "checked"])
+def test_a_thread_has_half_a_mebibyte_of_variables(gpu):
+    y = gpu.empty((40,), FLOAT32)
+    run(gpu, "large_variables", [y, 60 * 1024], block=(40,))
+    assert y.tolist() == [60 * 1024] * 40
+
+
+WRONG = {
+    "needs extern": "__global__ void f(Out<REAL> y) { y[0] = 1; }",
+    "takes more than 48 KiB": 'extern "C" __global__ void f(Out<REAL> y) {\n'
+    "    SHARED(REAL, tile, 13 * 1024);\n    tile[0] = 1;\n    y[0] = tile[0];\n}",
+    "atomicAdd is for other types": 'extern "C" __global__ void f(InOut<long long> y) {'
+    " atomicAdd(&y[0], 1); }",
+    "deleted": 'extern "C" __global__ void f(InOut<REAL> y) {\n'
+    "    const auto old = y[0];\n    y[0] = 1;\n    y[1] = old + 1;\n}",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_cuda_refuses_or_what_would_mislead_does_not_compile(words, tmp_path):
+    source = tmp_path / "wrong.cu"
+    source.write_text(WRONG[words])
+    with pytest.raises(KernelError, match=words):
+        CHECKED.launch(source, "f", FLOAT32, (1,), (1,), [None])
 
 
 def test_an_array_of_another_dtype_is_a_mistake():
-    with pytest.raises(KernelError, match="reads x as elements of 4 bytes; they have 8"):
-        run(CHECKED, "copy", [ones(CHECKED, 8, dtype=FLOAT64), ones(CHECKED, 8), 8])
+    wanted = "'x' is an array with elements of 8 bytes, and declared as an array with elements of 4"
+    for gpu in (CHECKED, Emulator()):
+        with pytest.raises(KernelError, match=wanted):
+            run(gpu, "copy", [ones(CHECKED, 8, dtype=FLOAT64), ones(CHECKED, 8), 8])
+
+
+def test_an_array_of_a_table_seen_as_another_dtype_is_a_mistake():
+    class Addresses(ctypes.Structure):
+        _fields_ = (("at", ctypes.c_uint64 * 2),)
+
+    x, y = ones(CHECKED, 8, dtype=FLOAT64), ones(CHECKED, 8)
+    table = Addresses((CHECKED.address(x), CHECKED.address(y)))
+    table.arrays = [x, y]
+    with pytest.raises(KernelError, match="table as elements of 4 bytes; they have 8"):
+        run(CHECKED, "by_address", [table, 8])
+
+
+def test_one_memory_may_be_seen_as_two_dtypes():
+    buffer = bytearray(64)
+    for dtype in (FLOAT32, FLOAT64, FLOAT32):
+        y = CHECKED.empty((8,), dtype)
+        run(CHECKED, "copy", [np.frombuffer(buffer, dtype), y, 8], dtype=dtype)
+        assert y.tolist() == [0] * 8
 
 
 # ------------------------------------------------------------------------------------- counting

@@ -273,6 +273,24 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_user_without_a_home(tmp_path):
+    environment = {"HOME": "", "XDG_CACHE_HOME": "", "MINIGAN_CACHE": ""}
+    code = (
+        "import os, pwd, sys; del os.environ['HOME']; pwd.getpwuid = lambda uid: {}[uid];"
+        " sys.argv = ['minigan', 'info']; from minigan.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "none: there is no home to keep a cache in; MINIGAN_CACHE can name" in done.stdout
+
+
 def test_nothing_is_written_into_the_cwd_but_runs(tmp_path):
     result = run("train", *RING, "--steps", "1", cwd=tmp_path)
     assert result.status == 0

@@ -70,7 +70,7 @@ def test_blocks_threads_and_arguments_by_value(gpu):
 
 @BUILDS
 def test_atomic_operations(gpu):
-    y = gpu.from_numpy(np.array([0, 0, 0, 0, 0, -1, 0, 0, 0]))
+    y = gpu.from_numpy(np.array([0, 0, 0, 0, 0, -1, 0, 0, 0], np.int32))
     run(gpu, "atomics", [y])
     total = sum(range(64))
     assert y.tolist() == [total, -total, -7, 63, 255, -256, 0, 5, 128]
@@ -103,9 +103,9 @@ def test_in_the_fast_build_threads_that_left_do_not_count_at_a_barrier():
 # ---------------------------------------------------------------------------------- wrong calls
 CALLS = {
     "too few": (["copy", []], r"copy \(planted.cu\) takes 3 arguments \(x, y, n\), not 0"),
-    "no array": (["copy", [1, 2, 3]], "'x' is given a value of 8 bytes, and declared as an"),
-    "an array": (["writes_before", [np.int32(1)]], "argument 'y' is given a value of 4 bytes"),
-    "a float": (["half", [np.ones(4, "f"), 4.0]], "'n' is given a value of 4 bytes"),
+    "no array": (["copy", [1, 2, 3]], "'x' is a value of 8 bytes, and declared as an array"),
+    "an array": (["writes_before", [np.int32(1)]], "argument 'y' is a value of 4 bytes"),
+    "a float": (["half", [np.ones(4, "f"), 4.0]], "'n' is a value of 4 bytes"),
     "no kernel": (["nothing", []], "planted.cu has no kernel 'nothing'; it has turn, reads_beyond"),
 }
 
@@ -119,10 +119,18 @@ def test_wrong_arguments_are_refused(gpu, case):
 
 
 @pytest.mark.parametrize(
-    ("grid", "block"), [((1,), (32, 33)), ((1, 65536), (32,)), ((2**31,), (1,))]
+    ("grid", "block"),
+    [
+        ((1,), (32, 33)),
+        ((1, 65536), (32,)),
+        ((2**31,), (1,)),
+        ((1,), (0,)),
+        ((1,), (1, 1, 65)),
+        ((-1,), (1,)),
+    ],
 )
 def test_a_grid_that_no_gpu_has_is_refused(grid, block):
-    with pytest.raises(KernelError, match="are possible"):
+    with pytest.raises(KernelError, match="threads, 1024 in all, can be"):
         run(FAST, "two_blocks", [np.ones(1, "f")], grid, block)
 
 

@@ -1,6 +1,7 @@
 """What only a GPU can run, on a stand-in of cupy: every line of `gpu.py`, and training steps."""
 
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,15 +84,59 @@ def test_it_says_what_it_is_and_can_be_waited_for(gpu):
     assert len(cupy_standin.waits) == before + 1
 
 
-def test_compiled_once_per_dtype_and_told(gpu, monkeypatch):
-    monkeypatch.delenv("CUPY_CACHE_DIR", raising=False)
+def _ones(gpu, kernel="two_blocks", dtype=FLOAT32):
+    y = gpu.empty((64,), dtype)
+    gpu.launch(SOURCE, kernel, dtype, (1,), (64,), [y])
+    return y.tolist()
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_compiled_once_per_dtype_and_told(gpu, empty_cache):
     told = []
     CudaDevice("cuda", gpu).on_compile(told.append)
     for dtype in ("float32", "float64", "float32"):
-        y = gpu.empty((64,), np.dtype(dtype))
-        gpu.launch(SOURCE, "two_blocks", np.dtype(dtype), (1,), (64,), [y])
-        assert y.tolist() == [1] * 64
+        assert _ones(gpu, "two_blocks", np.dtype(dtype)) == [1] * 64
+        _ones(gpu, "within_a_warp", np.dtype(dtype))
     assert told == ["tests/planted.cu (float32)", "tests/planted.cu (float64)"]
+
+
+def test_another_process_finds_what_was_compiled(gpu, empty_cache):
+    _ones(gpu)
+    (file,) = (empty_cache / "cuda").iterdir()
+    assert file.name.startswith("tests.planted-")
+    compiled = cupy_standin.cuda.nvrtc.compiled
+    assert _ones(Gpu(cupy_standin)) == [1] * 64
+    assert cupy_standin.cuda.nvrtc.compiled == compiled
+    file.write_bytes(b"half of it")
+    assert _ones(Gpu(cupy_standin)) == [1] * 64
+    assert cupy_standin.cuda.nvrtc.compiled == compiled + 1
+    assert len(file.read_bytes()) > 100
+
+
+def test_without_a_cache_it_compiles_all_the_same(gpu, empty_cache):
+    (empty_cache / "cuda").write_text("a file where the folder would be")
+    assert _ones(gpu) == [1] * 64
+
+
+def test_a_card_newer_than_the_compiler_gets_what_its_driver_can_compile(
+    gpu, empty_cache, monkeypatch
+):
+    monkeypatch.setattr(cupy_standin.Device, "compute_capability", "120")
+    assert _ones(gpu) == [1] * 64
+
+
+def test_a_thread_that_begins_with_a_launch_can_launch(gpu):
+    _ones(gpu)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(_ones(gpu)))
+    thread.start()
+    thread.join()
+    assert found == [[1] * 64]
 
 
 def test_dynamic_shared_memory_beyond_48_kib_is_asked_for(gpu):
@@ -117,12 +162,10 @@ def test_a_launch_that_fails_is_told_with_its_arguments(gpu, monkeypatch):
 def test_a_file_with_an_error_is_told_in_one_line(gpu, tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text('extern "C" __global__ void f(Out<REAL> y) { y[0] = undeclared; }\n')
-    with pytest.raises(
-        KernelError, match=r"wrong\.cu: kernel 'f' does not compile: .*undeclared"
-    ) as e:
+    with pytest.raises(KernelError, match=r"wrong\.cu does not compile: .*undeclared") as e:
         gpu.launch(source, "f", FLOAT32, (1,), (1,), [gpu.empty((1,), "f")])
     assert "\n" not in str(e.value)
-    with pytest.raises(KernelError, match=r"kernel 'nothing' does not compile: .*not found"):
+    with pytest.raises(KernelError, match=r"planted\.cu has no kernel 'nothing': .*not found"):
         gpu.launch(SOURCE, "nothing", FLOAT32, (1,), (1,), [])
 
 
@@ -150,5 +193,9 @@ def test_cupy_for_another_cuda_or_without_a_driver_says_so():
 
 
 def test_a_driver_without_a_gpu_says_so():
-    with pytest.raises(KernelError, match=r"sees no GPU .*cuda-emulator needs none"):
-        Gpu(_cupy(lambda: 0))
+    def fail():
+        raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+
+    for count in (fail, lambda: 0):
+        with pytest.raises(KernelError, match=r"sees no GPU .*cuda-emulator needs none"):
+            Gpu(_cupy(count))

@@ -4,10 +4,17 @@ float32 polynomials over their whole range.
 
 import numpy as np
 import pytest
-from helpers import ELEMENTWISE, FLOATS, KERNEL_DEVICES, broadcasting_sample, run
+from helpers import (
+    DEVICES,
+    ELEMENTWISE,
+    FLOATS,
+    KERNEL_DEVICES,
+    broadcasting_sample,
+    run,
+)
 
 from minigan.device import get_device
-from minigan.op import Op
+from minigan.op import Op, Update
 
 CPU, REFERENCE = get_device("cpu"), get_device("reference")
 
@@ -149,3 +156,43 @@ def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, hi
     assert not fall.any()
     assert y.max() == y[-1]
     assert y.min() == y[0]
+
+
+@DEVICES
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("op", "given", "wanted"),
+    [
+        ("add", (1e300,), {}),
+        ("clip", (), {"low": -1e300, "high": 1e300}),
+        ("leaky_relu", (), {"slope": 1e300}),
+        ("embed", (), {"shape": (4,), "index": (slice(0, 2),), "value": 1e300}),
+    ],
+)
+def test_a_number_too_large_for_the_dtype_is_infinite_and_silent(device, op, given, wanted):
+    x = np.array([-1.0, 1.0], np.float32)
+    result = run(device, Op.registry[op], (x, *given), wanted)
+    meaning = run("reference", Op.registry[op], (x, *given), wanted)
+    np.testing.assert_array_equal(result, meaning)
+
+
+@DEVICES
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        (np.s_[1:], np.s_[:-1]),
+        (np.s_[:-1], np.s_[1:]),
+        (np.s_[::2], np.s_[:3]),
+        (np.s_[:], np.s_[::-1]),
+        (np.s_[2:], np.s_[2:]),
+        (np.s_[:3], np.s_[3:]),
+        (np.s_[:], np.s_[4:5]),
+    ],
+)
+def test_values_are_assigned_as_they_were_where_memory_is_shared(device, target, value):
+    device = get_device(device)
+    x = device.from_numpy(np.arange(6.0))
+    device.update(Update.registry["assign"], (x[target], x[value]), {})
+    wanted = np.arange(6.0)
+    wanted[target] = np.arange(6.0)[value]
+    np.testing.assert_array_equal(device.to_numpy(x), wanted)

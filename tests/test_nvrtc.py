@@ -52,6 +52,12 @@ def test_an_array_in_local_memory_is_seen(tmp_path):
     assert compile_for(source, np.dtype("float32"), "9.0").local_bytes["f"] >= 64 * 4
 
 
+def test_the_tests_own_kernels_are_cuda_too():
+    """What the emulator is tested with, mistakes included, a GPU could run as well."""
+    source = Path(__file__).with_name("planted.cu")
+    assert "tree_in_step" in compile_for(source, np.dtype("float32"), "9.0").registers
+
+
 def test_there_is_something_to_compile():
     assert {source.parent.name for source in SOURCES} >= {*MORE, "matmul", "optimizer", "random"}
 

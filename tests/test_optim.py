@@ -253,6 +253,7 @@ def test_learning_rates_that_are_none(kind: Any, lr: float) -> None:
         (lambda w: optim.Adam([w * 2]), "Adam: a parameter of shape .* is no leaf"),
         (lambda w: optim.Adam([w, mg.tensor(w, "float64", requires_grad=True)]), "differ in dtype"),
         (lambda w: optim.Adam([w, w.to("reference")]), "differ in dtype or device"),
+        (lambda w: optim.SGD([w, w]), "SGD: a parameter is listed twice"),
     ],
 )
 def test_arguments_that_do_not_fit(make: Callable[[mg.Tensor], Any], error: str) -> None:

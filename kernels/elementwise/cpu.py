@@ -23,7 +23,7 @@ import numba
 import numpy as np
 
 from ..runtime.cpu import empty, flat, jit, layout, threads
-from ..runtime.strides import padded
+from ..runtime.strides import padded, scalar
 from . import functions
 
 # name: "inputs ; attributes -> expression". T(c) is the constant c in the kernel's dtype.
@@ -167,14 +167,14 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
     strides: list[tuple[int, ...]] = []
     for x in inputs:
         if not isinstance(x, np.ndarray):
-            operands += [np.array([x], dtype), 0]
+            operands += [np.array([scalar(x, dtype)]), 0]
             strides.append((0,) * len(shape))
             continue
         memory, start, steps = flat(x)
         operands += [memory, start]
         strides.append(steps if x.shape == shape else padded(steps, x.shape, len(shape)))
     merged = layout(shape, tuple(strides))
-    numbers = [dtype.type(attributes[a]) for a in _parse(name)[1]] if attributes else []
+    numbers = [scalar(attributes[a], dtype) for a in _parse(name)[1]] if attributes else []
     serial, parallel = _compiled(name, dtype)
     parts = threads() if out.size >= DEAR.get(name, GRAIN) else 1
     if parts > 1:

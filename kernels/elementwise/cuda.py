@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.launcher import Launcher, blocks, walk
-from ..runtime.strides import elements, padded
+from ..runtime.strides import elements, padded, scalar
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS = 256  # of a block
@@ -74,7 +74,7 @@ def _map(
         # The first input of `where` alone is of a dtype of its own.
         kind = BOOL if kernel == "where" and k == 0 else dtype
         if not hasattr(x, "dtype"):
-            arguments += [None, kind.type(x)]
+            arguments += [None, scalar(x, kind)]
             strides.append((0,) * len(shape))
             continue
         arguments += [x, kind.type(0)]
@@ -84,7 +84,7 @@ def _map(
     path = walk(shape, tuple(strides), packed=aligned)
     # What the packs leave over takes a thread per element.
     count = path.size // lanes + path.size % lanes if path.packed else path.size
-    arguments += [dtype.type(p), dtype.type(q), path]
+    arguments += [scalar(p, dtype), scalar(q, dtype), path]
     gpu.launch(SOURCE, kernel, dtype, (blocks(count, THREADS),), (THREADS,), arguments)
     return y
 

@@ -1,8 +1,10 @@
 // One block of threads: who runs next, and what waits for what.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <sys/mman.h>
 
 #include "fibers.h"
@@ -12,10 +14,11 @@ constexpr int MAX_THREADS = 1024;
 constexpr std::size_t SHARED_BYTES = 227 * 1024;
 
 // What the host gives for each array argument: the elements that the launch may touch, and the
-// memory they lie in. `written` has one byte per element of that memory.
+// memory they lie in. `written` has one byte per element of that memory, and so has `view`, which is
+// null where nothing lies between the elements.
 struct Region {
     std::uint64_t first, end, base, bytes, itemsize;
-    unsigned char* written;
+    unsigned char *written, *view;
     std::int64_t argument;
 };
 
@@ -71,7 +74,7 @@ inline Fiber* next() {
         Fiber* fiber = &fibers[made++];
         if (!fiber->stack) {
             fiber->stack = static_cast<char*>(mmap(nullptr, STACK, PROT_READ | PROT_WRITE,
-                                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+                                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
             if (fiber->stack == MAP_FAILED) std::abort();
         }
         prepare(*fiber);
@@ -149,12 +152,37 @@ struct Lane {
     unsigned mask = 0;  // of the lanes that it waits for; 0 where it does not wait
     Fiber* fiber = nullptr;
     int source = 0;
+    bool memory = false;  // a __syncwarp(), which orders memory, or a shuffle, which does not
     alignas(16) unsigned char value[16], result[16];
 };
 static Lane lanes[MAX_THREADS];
 static bool gone[MAX_THREADS];
 static int lanes_waiting;
-static unsigned warp_epoch[MAX_THREADS / 32];
+
+#ifdef CHECKED
+// What each thread knows of the time of each lane of its warp: what that lane did until then was done
+// before what the thread does now. A __syncwarp() makes all of its lanes know what each of them knows,
+// and begins a new time for each (a vector clock: Mattern 1988).
+static unsigned clocks[MAX_THREADS][32];
+
+inline void begin_clocks() {
+    for (int t = 0; t < threads; ++t)
+        for (int lane = 0; lane < 32; ++lane) clocks[t][lane] = lane == (t & 31);
+}
+
+inline void order_lanes(int first, unsigned mask) {
+    unsigned known[32] = {};
+    const int last = std::min(32, threads - first);
+    for (int lane = 0; lane < last; ++lane)
+        if (mask >> lane & 1)
+            for (int k = 0; k < 32; ++k) known[k] = std::max(known[k], clocks[first + lane][k]);
+    for (int lane = 0; lane < last; ++lane)
+        if (mask >> lane & 1) {
+            std::memcpy(clocks[first + lane], known, sizeof known);
+            ++clocks[first + lane][lane];
+        }
+}
+#endif
 
 inline bool warp_is_complete(int first, unsigned mask) {
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
@@ -168,6 +196,27 @@ inline bool warp_is_complete(int first, unsigned mask) {
 }
 
 inline void release_warp(int first, unsigned mask) {
+#ifdef CHECKED
+    for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
+        if (!(mask >> lane & 1)) continue;
+        const int source = lanes[first + lane].source;
+        char who[100];
+        describe_thread(who, sizeof who, first + lane);
+        if (lanes[first + lane].memory != lanes[current->thread].memory)
+            std::snprintf(message, sizeof message,
+                          "%s waits in a %s for lanes of its warp that wait in a %s", who,
+                          lanes[first + lane].memory ? "__syncwarp" : "shuffle",
+                          lanes[first + lane].memory ? "shuffle" : "__syncwarp");
+        else if (!(mask >> source & 1) || first + source >= threads)
+            std::snprintf(message, sizeof message,
+                          "%s takes the value of lane %d, which is not in the mask 0x%08x", who,
+                          source, mask);
+        else
+            continue;
+        stop();
+    }
+    if (lanes[current->thread].memory) order_lanes(first, mask);
+#endif
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
         if (!(mask >> lane & 1) || !lanes[first + lane].mask) continue;
         const int source = lanes[first + lane].source;
@@ -186,7 +235,7 @@ inline void release_warp(int first, unsigned mask) {
 }
 
 // Wait for the lanes of the mask; each takes the value that lane `source` brought.
-inline void sync_warp(unsigned mask, int source) {
+inline void sync_warp(unsigned mask, int source, bool memory) {
     const int thread = current->thread, first = thread & ~31;
     Lane& own = lanes[thread];
     if (!(mask >> (thread & 31) & 1)) {
@@ -200,6 +249,7 @@ inline void sync_warp(unsigned mask, int source) {
     own.mask = mask;
     own.fiber = current;
     own.source = source;
+    own.memory = memory;
     if (warp_is_complete(first, mask))
         release_warp(first, mask);
     else
@@ -210,7 +260,7 @@ template <class T> inline T shuffle(unsigned mask, T value, int source) {
     static_assert(sizeof(T) <= 16, "a shuffle moves up to 16 bytes");
     const int thread = current->thread;
     std::memcpy(lanes[thread].value, &value, sizeof(T));
-    sync_warp(mask, source);
+    sync_warp(mask, source, false);
     std::memcpy(&value, lanes[thread].result, sizeof(T));
     return value;
 }

@@ -52,21 +52,22 @@ inline std::string element(const char* name, std::int64_t i) {
     return std::string(name) + "[" + std::to_string(i) + "]";
 }
 
-inline void check_race(const void* site, const Touch* other, const Shadow& shadow, const char* does,
+inline void check_race(const void* site, Shadow& shadow, Does kind, const char* does,
                        const std::string& what) {
-    if (!other) return;
-    fail(site, std::string(does) + " " + what + ", which " + name_thread(*other) +
-                   (other == &shadow.write ? " writes" : " reads") + " with no barrier between: a race");
+    const Race race = note(shadow, kind);
+    if (!race) return;
+    fail(site, std::string(does) + " " + what + ", which " + name_thread(race.other) +
+                   (race.wrote ? " writes" : " reads") + " with no barrier between: a race");
 }
 
 struct Memory {  // what the host owns
     const Array* array;
 
-    void access(const void* site, const char* origin, const char* at, unsigned bytes, bool write,
-                bool atomic) const {
+    void access(const void* site, const char* origin, const char* at, unsigned bytes,
+                Does kind) const {
         const auto address = reinterpret_cast<std::uint64_t>(at);
         const std::int64_t place = (at - origin) / static_cast<std::int64_t>(bytes);
-        const char* does = write ? "writes" : "reads";
+        const char* does = kind == Does::write ? "writes" : "reads";
         if (!array) fail(site, std::string(does) + " through an array that is not there (null)");
         const Region& r = *array->region;
         if (bytes != r.itemsize)
@@ -83,12 +84,13 @@ struct Memory {  // what the host owns
                            std::to_string(high));
         }
         const std::uint64_t i = (address - r.base) / r.itemsize;
-        Shadow& shadow = (*array->shadow)[i];
-        if (!write && !r.written[i])
+        if (r.view && !r.view[i])
+            fail(site, std::string(does) + " " + element(array->name, place) +
+                           ", which lies between the elements of the view it was given");
+        if (kind != Does::write && !r.written[i])
             fail(site, "reads " + element(array->name, place) + ", which nothing has written before");
-        check_race(site, write ? note_write(shadow, atomic) : note_read(shadow, atomic), shadow, does,
-                   element(array->name, place));
-        if (write) r.written[i] = 1;
+        check_race(site, (*array->shadow)[i], kind, does, element(array->name, place));
+        r.written[i] |= kind != Does::read;
     }
     static constexpr bool shared = false;
 };
@@ -102,32 +104,32 @@ struct SharedArray {
     std::vector<Shadow> shadow;
     std::vector<unsigned char> written;
 
-    void begin(std::uint64_t count) {  // each block finds it empty
-        if (block == block_serial) return;
-        block = block_serial;
+    // Each block finds it empty. Declared again with other elements, it holds what nobody knows.
+    void begin(std::uint64_t count) {
+        if (block == block_serial && shadow.size() == count) return;
+        written.assign(count, block == block_serial);
         shadow.assign(count, Shadow());
-        written.assign(count, 0);
+        block = block_serial;
     }
 };
+
+static SharedArray dynamic_shadow{"", 0, 0, -1, {}, {}};
 
 struct SharedMemory {
     SharedArray* array;
 
-    void access(const void* site, const char*, const char* at, unsigned bytes, bool write,
-                bool atomic) const {
+    void access(const void* site, const char*, const char* at, unsigned bytes, Does kind) const {
         SharedArray& a = *array;
-        const char* does = write ? "writes" : "reads";
+        const char* does = kind == Does::write ? "writes" : "reads";
         const std::int64_t place = (at - a.first) / static_cast<std::int64_t>(bytes);
         const std::int64_t count = static_cast<std::int64_t>(a.bytes / bytes);
         if (at < a.first || place >= count)
             fail(site, std::string(does) + " " + element(a.name, place) + ", outside its elements 0 to " +
                            std::to_string(count - 1));
-        Shadow& shadow = a.shadow[place];
-        if (!write && !a.written[place])
+        if (kind != Does::write && !a.written[place])
             fail(site, "reads " + element(a.name, place) + ", which nothing has written before");
-        check_race(site, write ? note_write(shadow, atomic) : note_read(shadow, atomic), shadow, does,
-                   element(a.name, place));
-        if (write) a.written[place] = 1;
+        check_race(site, a.shadow[place], kind, does, element(a.name, place));
+        a.written[place] |= kind != Does::read;
     }
     static constexpr bool shared = true;
 };
@@ -139,31 +141,39 @@ template <class T, class M> struct Pointer;
 
 template <class T, class M>
 __attribute__((noinline)) T read(const Pointer<T, M>& x, const T* at) {
-    x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(at), sizeof(T), false, false);
+    x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(at), sizeof(T), Does::read);
     count(SITE, at, sizeof(T), M::shared);
     return *at;
 }
 template <class T, class M>
 __attribute__((noinline)) void write(const Pointer<T, M>& x, T* at, T value) {
-    x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(at), sizeof(T), true, false);
+    x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(at), sizeof(T), Does::write);
     count(SITE, at, sizeof(T), M::shared);
     *at = value;
 }
 
-// An element that knows when it is read and written.
+// An element that knows when it is read and written. It is no value: `const REAL old = y[i]` is one, and
+// `const auto old = y[i]`, which would be read where it is used, does not compile there.
 template <class T, class M> struct Element {
     Pointer<T, M> x;
     T* at;
 
-    __forceinline__ operator T() const { return read(x, at); }
+    __forceinline__ operator T() const&& { return read(x, at); }
+    operator T() const& = delete;
     __forceinline__ T operator=(T value) const {
         write(x, at, value);
         return value;
     }
-    __forceinline__ T operator=(const Element& other) const { return *this = static_cast<T>(other); }
-    template <class V> __forceinline__ T operator+=(V v) const { return *this = static_cast<T>(T(*this) + v); }
-    template <class V> __forceinline__ T operator-=(V v) const { return *this = static_cast<T>(T(*this) - v); }
-    template <class V> __forceinline__ T operator*=(V v) const { return *this = static_cast<T>(T(*this) * v); }
+    __forceinline__ T operator=(const Element& y) const { return *this = read(y.x, y.at); }
+    template <class V> __forceinline__ T operator+=(V&& v) const {
+        return *this = static_cast<T>(read(x, at) + std::forward<V>(v));
+    }
+    template <class V> __forceinline__ T operator-=(V&& v) const {
+        return *this = static_cast<T>(read(x, at) - std::forward<V>(v));
+    }
+    template <class V> __forceinline__ T operator*=(V&& v) const {
+        return *this = static_cast<T>(read(x, at) * std::forward<V>(v));
+    }
     Pointer<T, M> operator&() const { return {x.origin, at, x.memory}; }
 };
 
@@ -198,8 +208,8 @@ __attribute__((noinline)) Pack<T, N> load_pack(const Pointer<T, M>& x, const T* 
         fail(SITE, "loads a Pack whose address is no multiple of " + std::to_string(alignof(Pack<T, N>)));
     Pack<T, N> values;
     for (int k = 0; k < N; ++k) {
-        x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(first + k), sizeof(T), false,
-                        false);
+        x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(first + k), sizeof(T),
+                        Does::read);
         values.at[k] = first[k];
     }
     count(SITE, first, sizeof values, M::shared);
@@ -210,8 +220,8 @@ __attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first, cons
     if (reinterpret_cast<std::uint64_t>(first) % alignof(Pack<T, N>))
         fail(SITE, "stores a Pack whose address is no multiple of " + std::to_string(alignof(Pack<T, N>)));
     for (int k = 0; k < N; ++k) {
-        x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(first + k), sizeof(T), true,
-                        false);
+        x.memory.access(SITE, x.bytes(), reinterpret_cast<const char*>(first + k), sizeof(T),
+                        Does::write);
         first[k] = values.at[k];
     }
     count(SITE, first, sizeof values, M::shared);
@@ -233,7 +243,7 @@ inline void begin_launch(const Launch& launch) {
         arrays.push_back({&region, name, &shadows[region.base]});
     }
 }
-inline void begin_block() {}
+inline void begin_block() { begin_clocks(); }
 inline void end_block() {
     for (const auto& [key, site] : sites)
         for (const Access& access : site.accesses) add_up(access);
@@ -257,14 +267,17 @@ template <class T> struct Unpack<Input<T>> {
 };
 template <class P> P unpack(void* value, int argument) { return Unpack<P>::from(value, argument); }
 
-template <class P> constexpr bool is_pointer = std::is_pointer_v<P>;
-template <class T> constexpr bool is_pointer<Input<T>> = true;
-template <class T, class M> constexpr bool is_pointer<Pointer<T, M>> = true;
+template <class P> constexpr int element_size = 0;
+template <class T> constexpr int element_size<T*> = sizeof(T);
+template <class T> constexpr int element_size<Input<T>> = sizeof(T);
+template <class T, class M> constexpr int element_size<Pointer<T, M>> = sizeof(T);
 
 template <class P> struct AtAddress;
 template <class T> struct AtAddress<Output<T>> {
     static Output<T> make(std::uint64_t address) {
         T* at = reinterpret_cast<T*>(address);
+        for (const Array& array : arrays)  // one that begins there, before one that goes on there
+            if (array.region->first == address) return {at, at, {&array}};
         for (const Array& array : arrays)
             if (array.region->first <= address && address < array.region->end)
                 return {at, at, {&array}};
@@ -291,13 +304,14 @@ template <class T> using InOut = emulator::Output<T>;
 template <class T> using Shared = emulator::Pointer<T, emulator::SharedMemory>;
 
 #define SHARED(T, name, count)                                     \
+    SHARED_FITS(T, count);                                         \
     alignas(128) static T name##_memory[count];                    \
     static emulator::SharedArray name##_shadow{"", 0, 0, -1, {}, {}}; \
     const auto name = emulator::shared_array<T>(name##_shadow, name##_memory, sizeof name##_memory, #name)
-#define DYNAMIC_SHARED(T, name)                                                            \
-    static emulator::SharedArray name##_shadow{"", 0, 0, -1, {}, {}};                      \
-    const auto name = emulator::shared_array<T>(                                           \
-        name##_shadow, reinterpret_cast<T*>(emulator::dynamic_shared), emulator::dynamic_bytes, #name)
+#define DYNAMIC_SHARED(T, name)                                                           \
+    const auto name = emulator::shared_array<T>(                                          \
+        emulator::dynamic_shadow, reinterpret_cast<T*>(emulator::dynamic_shared),         \
+        emulator::dynamic_bytes, #name)
 
 template <class P> P array_at(unsigned long long address) {
     return emulator::AtAddress<P>::make(address);
@@ -318,9 +332,9 @@ __forceinline__ void store(const emulator::Pointer<T, M>& y, long long i, const 
 #define ATOMIC(name, result)                                                                      \
     template <class T, class M, class V>                                                          \
     __attribute__((noinline)) T name(const emulator::Pointer<T, M>& x, V v) {                     \
+        ATOMIC_FITS(name, T);                                                                     \
         const char* at = reinterpret_cast<const char*>(x.at);                                     \
-        x.memory.access(SITE, x.bytes(), at, sizeof(T), false, true);                             \
-        x.memory.access(SITE, x.bytes(), at, sizeof(T), true, true);                              \
+        x.memory.access(SITE, x.bytes(), at, sizeof(T), emulator::Does::atomic);                  \
         const T old = *x.at, value = static_cast<T>(v);                                           \
         *x.at = result;                                                                           \
         return old;                                                                               \
@@ -329,9 +343,9 @@ ATOMIC_OPERATIONS(ATOMIC)
 #undef ATOMIC
 template <class T, class M>
 __attribute__((noinline)) T atomicCAS(const emulator::Pointer<T, M>& x, T compare, T value) {
+    ATOMIC_FITS(atomicCAS, T);
     const char* at = reinterpret_cast<const char*>(x.at);
-    x.memory.access(SITE, x.bytes(), at, sizeof(T), false, true);
-    x.memory.access(SITE, x.bytes(), at, sizeof(T), true, true);
+    x.memory.access(SITE, x.bytes(), at, sizeof(T), emulator::Does::atomic);
     const T old = *x.at;
     if (old == compare) *x.at = value;
     return old;

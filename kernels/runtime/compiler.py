@@ -34,9 +34,18 @@ def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -
         file.write_text(text)
         include = f"-I{HEADERS}"
         read = _run([compiler, *filter(None, names), include, str(file)], source)
-        found = re.findall(
-            r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", read
+        kernels = re.findall(
+            r'(extern\s+"C"\s+)?__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
+            r"(\w+)\s*\(([^)]*)\)",
+            read,
         )
+        for linkage, kernel, _ in kernels:
+            if not linkage and not re.search(r'extern\s+"C"\s*\{[^}]*__global__', text):
+                raise KernelError(
+                    f'{source}: kernel {kernel!r} needs extern "C" before it: a launch finds it by'
+                    " its plain name"
+                )
+        found = [(kernel, parameters) for _, kernel, parameters in kernels]
         file.write_text(text + _callers(found))
         library = Path(folder, "kernel.so")
         _run([compiler, *flags, include, str(file), "-o", str(library)], source)
@@ -75,7 +84,8 @@ def _callers(kernels: list[tuple[str, str]]) -> str:
 def _run(command: list[str], source: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        said = done.stderr.strip() or f"it ended with status {done.returncode}"
+        first = next((line for line in said.splitlines() if "error" in line), said)
         raise KernelError(f"{source}: {command[0]} cannot compile it: {first.strip()}")
     return done.stdout
 
@@ -109,6 +119,11 @@ def emulator_folder() -> Path:
     return cache_root() / "emulator"
 
 
+def own_folder() -> Path:
+    """One that goes with the process."""
+    return Path(_temporary().name)
+
+
 @cache
-def own_folder() -> TemporaryDirectory[str]:
+def _temporary() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="minigan-")

@@ -22,8 +22,7 @@
 #define __syncthreads() emulator::sync_block(__LINE__)
 
 inline void __syncwarp(unsigned mask = 0xffffffffu) {
-    emulator::sync_warp(mask, emulator::lane_id());
-    emulator::warp_epoch[emulator::current->thread / 32] += 1;
+    emulator::sync_warp(mask, emulator::lane_id(), true);
 }
 template <class T> inline T __shfl_sync(unsigned mask, T x, int source, int width = 32) {
     const int lane = emulator::lane_id();
@@ -68,10 +67,33 @@ inline double __longlong_as_double(long long bits) {
 }
 
 // ------------------------------------------------------------------------------------- arrays
+#define SHARED_FITS(T, count) \
+    static_assert(sizeof(T) * (count) <= 48 * 1024, "a SHARED array takes more than 48 KiB")
+// CUDA has each atomic operation for some types alone.
+#define ATOMIC_TYPES(name, ...)                                 \
+    template <class T, class... Types>                          \
+    constexpr bool name##_is_one_of = (std::is_same_v<T, Types> || ...); \
+    template <class T> constexpr bool name##_takes = name##_is_one_of<T, __VA_ARGS__>;
+namespace emulator {
+using ull = unsigned long long;
+ATOMIC_TYPES(atomicAdd, int, unsigned, ull, float, double)
+ATOMIC_TYPES(atomicSub, int, unsigned)
+ATOMIC_TYPES(atomicMin, int, unsigned, ull, long long)
+ATOMIC_TYPES(atomicMax, int, unsigned, ull, long long)
+ATOMIC_TYPES(atomicExch, int, unsigned, ull, float)
+ATOMIC_TYPES(atomicAnd, int, unsigned, ull)
+ATOMIC_TYPES(atomicOr, int, unsigned, ull)
+ATOMIC_TYPES(atomicXor, int, unsigned, ull)
+ATOMIC_TYPES(atomicCAS, int, unsigned, ull)
+}  // namespace emulator
+#define ATOMIC_FITS(name, T) static_assert(emulator::name##_takes<T>, #name " is for other types")
+
 #ifdef CHECKED
 #include "checked.h"
 #else
-#define SHARED(T, name, count) alignas(128) static T name[count]
+#define SHARED(T, name, count)       \
+    SHARED_FITS(T, count);           \
+    alignas(128) static T name[count]
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(emulator::dynamic_shared)
 
 namespace emulator {
@@ -81,12 +103,15 @@ inline void begin_block() {}
 inline void end_block() {}
 inline void end_launch() {}
 template <class P> P unpack(void* value, int) { return *static_cast<P*>(value); }
-template <class P> constexpr bool is_pointer = std::is_pointer_v<P>;
+template <class P> constexpr int element_size = 0;
+template <class T> constexpr int element_size<T*> = sizeof(T);
+template <class T> constexpr int element_size<T* __restrict__> = sizeof(T);
 }  // namespace emulator
 
 // One thread runs at a time, so an ordinary operation is an atomic one.
 #define ATOMIC(name, result)                                       \
     template <class T, class V> inline T name(T* x, V v) {         \
+        ATOMIC_FITS(name, T);                                      \
         const T old = *x, value = static_cast<T>(v);               \
         *x = result;                                               \
         return old;                                                \
@@ -94,6 +119,7 @@ template <class P> constexpr bool is_pointer = std::is_pointer_v<P>;
 ATOMIC_OPERATIONS(ATOMIC)
 #undef ATOMIC
 template <class T> inline T atomicCAS(T* x, T compare, T value) {
+    ATOMIC_FITS(atomicCAS, T);
     const T old = *x;
     if (old == compare) *x = value;
     return old;
@@ -213,10 +239,10 @@ template <class... P, void (*kernel)(P...)> struct Entry<kernel> {
         return run(launch, addresses, std::index_sequence_for<P...>{});
     }
 
-    // For each parameter its size in bytes, 0 for an array.
+    // For each parameter its size in bytes, for an array minus the size of an element.
     static int sizes(int* out) {
         int i = 0;
-        ((out[i++] = is_pointer<P> ? 0 : static_cast<int>(sizeof(P))), ...);
+        ((out[i++] = element_size<P> ? -element_size<P> : static_cast<int>(sizeof(P))), ...);
         return i;
     }
 };

@@ -75,6 +75,7 @@ class _Region(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
         ("written", ctypes.c_void_p),
+        ("view", ctypes.c_void_p),
         ("argument", ctypes.c_int64),
     )
 
@@ -105,7 +106,7 @@ class _Memory:
 @dataclass(frozen=True)
 class _Kernel:
     run: Any
-    sizes: tuple[int, ...]  # in bytes, of each parameter; 0 for an array
+    sizes: tuple[int, ...]  # in bytes, of each parameter; of an array's elements, below 0
     names: tuple[str, ...]
 
 
@@ -187,7 +188,7 @@ class Emulator(Launcher):
                     f" at most {SHARED_BYTES}"
                 )
             values = self._values(source, kernel, entry, arguments, dtype)
-            regions = self._regions(arguments) if self.checked else []
+            regions, _views = self._regions(arguments) if self.checked else ([], [])
             table = (_Region * len(regions))(*regions)
             launch = _Launch(grid, block, shared, len(regions), table)
             failed = entry.run(ctypes.byref(launch), pointers(values))
@@ -214,34 +215,48 @@ class Emulator(Launcher):
             )
         values = [self.value(x, dtype) for x in arguments]
         for x, value, size, name in zip(arguments, values, entry.sizes, entry.names, strict=True):
-            given = 0 if x is None or isinstance(x, np.ndarray) else value.nbytes
+            array = isinstance(x, np.ndarray)
+            given = -x.itemsize if array else size if x is None and size < 0 else value.nbytes
             if given != size:
-                words = ("an array", f"a value of {given} bytes"), ("an array", f"{size} bytes")
+                words = [
+                    f"an array with elements of {-n} bytes" if n < 0 else f"a value of {n} bytes"
+                    for n in (given, size)
+                ]
                 raise KernelError(
-                    f"{kernel} ({source.name}): argument {name!r} is given {words[0][given > 0]},"
-                    f" and declared as {words[1][size > 0]}"
+                    f"{kernel} ({source.name}): argument {name!r} is {words[0]}, and declared as"
+                    f" {words[1]}"
                 )
         return values
 
-    def _regions(self, arguments: list[Any]) -> list[_Region]:
-        """What the launch may touch: its array arguments, and the arrays of its tables."""
+    def _regions(self, arguments: list[Any]) -> tuple[list[_Region], list[np.ndarray]]:
+        """What the launch may touch: its array arguments, and the arrays of its tables.
+
+        With them a byte per element for each view that leaves some out.
+        """
         found = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
         for x in arguments:
             found += [(array, -1) for array in getattr(x, "arrays", ())]
-        regions = []
+        regions, views = [], []
         for x, argument in found:
             base = x
             while isinstance(base.base, np.ndarray):
                 base = base.base
             memory = self._memory.get(_address(base))
-            if memory is None:  # made elsewhere, by numpy
+            if memory is None or memory.itemsize != x.itemsize:  # made or seen elsewhere
                 start = (_address(x) - _address(base)) % x.itemsize
                 memory = self._own(base, start, x.itemsize, 1)
             first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
             count, marks = memory.written.size, memory.written.ctypes.data
             place = (memory.first, count * memory.itemsize, memory.itemsize)
-            regions.append(_Region(first, end, *place, marks, argument))
-        return regions
+            view = None
+            if _gaps(x):
+                views.append(np.zeros(count, np.uint8))
+                inside = views[-1][(_address(x) - memory.first) // x.itemsize :]
+                steps = tuple(stride // x.itemsize for stride in x.strides)
+                np.lib.stride_tricks.as_strided(inside, x.shape, steps)[...] = 1
+                view = views[-1].ctypes.data
+            regions.append(_Region(first, end, *place, marks, view, argument))
+        return regions, views
 
     # -------------------------------------------------------------------------- compilation
     def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
@@ -258,15 +273,22 @@ class Emulator(Launcher):
         compiler = find_compiler()
         name = digest(compiler_version(), host(), *flags, *texts, source.read_text())
         file = f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
-        path = emulator_folder() / file
-        if not path.is_file():
-            self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+        library = None
+        for folder in (emulator_folder, own_folder):  # the second one for this process alone
             try:
-                compile_library(compiler, source, flags, path)
-            except OSError:  # the cache cannot be written: for this process alone
-                path = Path(own_folder().name, file)
-                compile_library(compiler, source, flags, path)
-        library = ctypes.CDLL(str(path))
+                path = folder() / file
+                if not path.is_file():
+                    self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+                    compile_library(compiler, source, flags, path)
+                library = ctypes.CDLL(str(path))
+                break
+            except (
+                OSError,
+                RuntimeError,
+            ) as error:  # no home, no right to it, half a file
+                if isinstance(error, KernelError) or folder is own_folder:
+                    raise
+        assert library is not None
         library.emulator_message.restype = ctypes.c_char_p
         library.emulator_counts.restype = ctypes.POINTER(_Counts)
         library.emulator_kernels.restype = ctypes.c_char_p
@@ -296,6 +318,13 @@ class Emulator(Launcher):
         )
         lines = re.findall(r"\.cu:(\d+)", done.stdout)
         return f":{lines[-1]}" if lines else ""
+
+
+def _gaps(x: np.ndarray) -> bool:
+    """Whether elements of other arrays may lie between those of x."""
+    once = x[tuple(slice(None) if stride else slice(1) for stride in x.strides)]
+    low, high = np.lib.array_utils.byte_bounds(once) if x.size else (0, 0)
+    return high - low > once.nbytes
 
 
 def _address(array: np.ndarray) -> int:

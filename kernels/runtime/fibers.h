@@ -6,7 +6,8 @@
 #include "language.h"
 
 namespace emulator {
-constexpr std::size_t STACK = 256 * 1024;
+// What CUDA gives a thread for its variables, 512 KiB, and room for calls.
+constexpr std::size_t STACK = 576 * 1024;
 
 struct Fiber;
 static void fiber_loop();

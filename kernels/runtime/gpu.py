@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...paths import cache_root
+from ...paths import atomic_write, cache_root
 from .launcher import (
     GPU_FLAGS,
     KernelError,
@@ -17,6 +18,7 @@ from .launcher import (
     OutOfMemoryError,
     Size,
     describe,
+    digest,
     options,
     pointers,
     source_text,
@@ -30,6 +32,7 @@ INSTALL = (
 
 
 PLAIN_SHARED = 48 * 1024  # bytes of shared memory; who wants more must ask
+MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
 class Gpu(Launcher):
@@ -46,16 +49,17 @@ class Gpu(Launcher):
         try:
             count = self.cupy.cuda.runtime.getDeviceCount()
         except Exception as error:
+            if "cudaErrorNoDevice" in str(error):
+                raise _no_gpu() from None
             raise KernelError(
                 f"the cuda device: no NVIDIA driver that fits cupy {self.cupy.__version__} answers"
                 f" ({error}); {INSTALL}"
             ) from error
         if not count:
-            raise KernelError(
-                "the cuda device: the driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?);"
-                " the device cuda-emulator needs none"
-            )
-        self._modules: dict[Any, dict[str, Any]] = {}  # kernels, by file, its state, and dtype
+            raise _no_gpu()
+        self._modules: dict[Any, Any] = {}  # by device, file and its state, and dtype
+        self._functions: dict[Any, Any] = {}  # by module and name
+        self._threads = threading.local()
 
     def empty(self, shape: Size, dtype: Any) -> Any:
         return self._allocate(lambda: self.cupy.empty(shape, dtype), shape, dtype)
@@ -109,15 +113,18 @@ class Gpu(Launcher):
         arguments: list[Any],
         shared: int,
     ) -> None:
+        if not hasattr(self._threads, "device"):  # the driver launches in a context of the thread
+            self._threads.device = self.cupy.cuda.Device()
+            self._threads.device.use()
         function = self._function(source, kernel, dtype)
         values = [self.value(x, dtype) for x in arguments]
         table, stream = pointers(values), self.cupy.cuda.get_current_stream().ptr
         try:
             if shared > PLAIN_SHARED:
-                function.max_dynamic_shared_size_bytes = shared
+                self.cupy.cuda.driver.funcSetAttribute(function.ptr, MAX_DYNAMIC_SHARED, shared)
             # Not `function(..)`: this call takes arguments by address, as the emulator's does.
             self.cupy.cuda.driver.launchKernel(
-                function.kernel.ptr, *grid, *block, shared, stream, ctypes.addressof(table), 0
+                function.ptr, *grid, *block, shared, stream, ctypes.addressof(table), 0
             )
         except Exception as error:
             raise KernelError(
@@ -125,23 +132,71 @@ class Gpu(Launcher):
                 f" [grid {grid}, block {block}, {shared} bytes shared; {describe(arguments)}]"
             ) from error
 
+    # -------------------------------------------------------------------------- compilation
     def _function(self, source: Path, kernel: str, dtype: np.dtype) -> Any:
-        functions = self._modules.setdefault((state_of(source), dtype), {})
-        if kernel not in functions:
-            os.environ.setdefault("CUPY_CACHE_DIR", str(cache_root() / "cupy"))
-            self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
-            module = self.cupy.RawModule(
-                code=source_text(source), options=(*GPU_FLAGS, *options(dtype)), backend="nvrtc"
-            )
+        key = (self.cupy.cuda.runtime.getDevice(), state_of(source), dtype)
+        function = self._functions.get((key, kernel))
+        if function is None:
+            module = self._modules.get(key)
+            if module is None:
+                module = self._modules[key] = self._module(source, dtype)
             try:
-                functions[kernel] = module.get_function(kernel)
+                function = self._functions[key, kernel] = module.get_function(kernel)
             except Exception as error:
-                said = str(error)
-                first = next((line for line in said.splitlines() if "error" in line), said)
-                raise KernelError(
-                    f"{source}: kernel {kernel!r} does not compile: {first}"
-                ) from error
-        return functions[kernel]
+                raise KernelError(f"{source} has no kernel {kernel!r}: {error}") from None
+        return function
+
+    def _module(self, source: Path, dtype: np.dtype) -> Any:
+        """The file's compiled kernels, from the cache where they are in it.
+
+        Not by cupy's RawModule: it adds -ftz=true behind all options, which turns every float32
+        below 1.2e-38 into zero, in comparisons and copies too.
+        """
+        nvrtc = self.cupy.cuda.nvrtc
+        own = int(self.cupy.cuda.Device().compute_capability)
+        known = max(x for x in nvrtc.getSupportedArchs() if x <= own)
+        # A card that is newer than the compiler gets a text that its driver compiles on.
+        target = f"{'sm' if known == own else 'compute'}_{known}"
+        flags = (*GPU_FLAGS, f"--gpu-architecture={target}", *options(dtype))
+        text = source_text(source)
+        name = digest(str(nvrtc.getVersion()), *flags, text)
+        path = None
+        with contextlib.suppress(OSError, RuntimeError):  # no home, or a cache that is not ours
+            path = cache_root() / "cuda" / f"{source.parent.name}.{source.stem}-{name}.cubin"
+            module = self.cupy.cuda.function.Module()
+            module.load(path.read_bytes())
+            return module
+        self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+        binary = self._compile(source, text, flags)
+        module = self.cupy.cuda.function.Module()
+        module.load(binary)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic_write(path, lambda file: file.write(binary))
+        return module
+
+    def _compile(self, source: Path, text: str, flags: tuple[str, ...]) -> bytes:
+        nvrtc = self.cupy.cuda.nvrtc
+        program = nvrtc.createProgram(text, source.name, (), ())
+        try:
+            nvrtc.compileProgram(program, flags)
+            take = nvrtc.getCUBIN if "=sm_" in flags[len(GPU_FLAGS)] else nvrtc.getPTX
+            found = take(program)
+            return found if isinstance(found, bytes) else found.encode()
+        except nvrtc.NVRTCError as error:
+            said = nvrtc.getProgramLog(program) or str(error)
+            first = next((line for line in said.splitlines() if "error" in line), said)
+            raise KernelError(f"{source} does not compile: {first.strip()}") from None
+        finally:
+            nvrtc.destroyProgram(program)
+
+
+def _no_gpu() -> KernelError:
+    return KernelError(
+        "the cuda device: the driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?);"
+        " the device cuda-emulator needs none"
+    )
 
 
 def _import_cupy() -> Any:

@@ -21,7 +21,7 @@ from .strides import Size, merge
 HEADERS = Path(__file__).resolve().parent
 # What NVRTC is told. Contraction is off: a multiply-add is fused where `fma` says so.
 GPU_FLAGS = ("--std=c++17", "--fmad=false")
-MAX_THREADS = 1024  # of a block, on every GPU
+MAX_THREADS, MAX_BLOCK = 1024, (1024, 1024, 64)  # of a block, on every GPU
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_AXES = 10  # that a Walk can hold, as in kernel.h
 
@@ -93,12 +93,11 @@ class Launcher:
         grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
         if 0 in grid:
             return
-        if math.prod(block) > MAX_THREADS or any(
-            n > most for n, most in zip(grid, MAX_GRID, strict=True)
-        ):
+        sizes, most = (*grid, *block), (*MAX_GRID, *MAX_BLOCK)
+        if math.prod(block) > MAX_THREADS or not all(map(_within, sizes, most)):
             raise KernelError(
-                f"{kernel} ({source.name}): a grid of {grid} blocks of {block} threads; at most"
-                f" {MAX_GRID} blocks of {MAX_THREADS} threads are possible"
+                f"{kernel} ({source.name}): a grid of {grid} blocks of {block} threads; 1 to"
+                f" {MAX_GRID} blocks of 1 to {MAX_BLOCK} threads, {MAX_THREADS} in all, can be"
             )
         self._launch(source, kernel, np.dtype(dtype), grid, block, list(arguments), shared)
 
@@ -134,6 +133,10 @@ class Launcher:
         """A kernel is about to be compiled."""
         if self.compile_listener is not None:
             self.compile_listener(kernel)
+
+
+def _within(size: int, most: int) -> bool:
+    return 1 <= size <= most
 
 
 def pointers(values: Sequence[np.ndarray]) -> Any:

@@ -10,44 +10,87 @@
 
 namespace emulator {
 // -------------------------------------------------------------------------------------- races
-// Who touched an element last. A thread is numbered through all blocks of this process.
+// Who touched an element, and when. Two touches of one block are ordered by a __syncthreads()
+// between them (their epochs differ), two of one warp also by a __syncwarp() (`ordered_time`). Those of
+// different blocks never are. A thread is numbered through all blocks of this process.
 struct Touch {
     std::int64_t thread = -1;
-    unsigned epoch = 0, warp_epoch = 0;
-    bool atomic = false;
-};
-struct Shadow {
-    Touch write, read[2];  // two readers suffice: one of them is not who writes
+    unsigned epoch = 0, time = 0;
+
+    std::int64_t block() const { return thread / MAX_THREADS; }
+    std::int64_t warp() const { return thread / 32; }
 };
 
-inline Touch touch_now(bool atomic) {
+inline Touch touch_now() {
     const int thread = current->thread;
-    return {block_serial * MAX_THREADS + thread, epoch, warp_epoch[thread / 32], atomic};
+    return {block_serial * MAX_THREADS + thread, epoch, clocks[thread][thread & 31]};
 }
 
 inline bool races(const Touch& before, const Touch& now) {
-    if (before.thread < 0 || before.thread == now.thread || (before.atomic && now.atomic))
-        return false;
-    if (before.thread / MAX_THREADS != now.thread / MAX_THREADS) return true;
+    if (before.thread < 0 || before.thread == now.thread) return false;
+    if (before.block() != now.block()) return true;
     if (before.epoch != now.epoch) return false;
-    return before.thread / 32 != now.thread / 32 || before.warp_epoch == now.warp_epoch;
+    return before.warp() != now.warp() || clocks[current->thread][before.thread & 31] < before.time;
 }
 
+// Touches that do not race with each other, as many as it takes to find one that races with the next:
+// one of another block than the last, and two of two warps that came in the last one's epoch (of
+// each warp two threads). Whoever comes, one of them is neither of his block nor of his warp.
+struct Past {
+    Touch elsewhere, here[2][2];
+
+    void add(const Touch& now) {
+        const Touch& last = here[0][0];
+        if (last.thread >= 0 && (last.block() != now.block() || last.epoch != now.epoch)) {
+            if (last.block() != now.block()) elsewhere = last;
+            for (auto& warp : here) warp[0] = warp[1] = Touch();
+        }
+        for (auto& warp : here) {
+            if (warp[0].thread >= 0 && warp[0].warp() != now.warp()) continue;
+            if (warp[0].thread != now.thread) warp[1] = warp[0];
+            warp[0] = now;
+            return;
+        }
+    }
+    const Touch* racing(const Touch& now) const {
+        if (races(elsewhere, now)) return &elsewhere;
+        for (const auto& warp : here)
+            for (const Touch& touch : warp)
+                if (races(touch, now)) return &touch;
+        return nullptr;
+    }
+};
+
+// A plain write comes after all that was before it, or it races: then only it counts. Atomic
+// operations do not race with each other, and reads do not.
+struct Shadow {
+    Touch write;
+    Past atomics, reads;
+};
+
+struct Race {
+    Touch other;
+    bool wrote = false;
+    explicit operator bool() const { return other.thread >= 0; }
+};
+
+enum class Does { read, write, atomic };
+
 // The touch that races with this one, and note this one.
-inline const Touch* note_read(Shadow& shadow, bool atomic) {
-    const Touch now = touch_now(atomic);
-    if (races(shadow.write, now)) return &shadow.write;
-    if (shadow.read[0].thread != now.thread) shadow.read[1] = shadow.read[0];
-    shadow.read[0] = now;
-    return nullptr;
-}
-inline const Touch* note_write(Shadow& shadow, bool atomic) {
-    const Touch now = touch_now(atomic);
-    if (races(shadow.write, now)) return &shadow.write;
-    for (const Touch& read : shadow.read)
-        if (races(read, now)) return &read;
-    shadow.write = now;
-    return nullptr;
+inline Race note(Shadow& shadow, Does does) {
+    const Touch now = touch_now();
+    if (races(shadow.write, now)) return {shadow.write, true};
+    if (does != Does::atomic)
+        if (const Touch* other = shadow.atomics.racing(now)) return {*other, true};
+    if (does != Does::read)
+        if (const Touch* other = shadow.reads.racing(now)) return {*other, false};
+    if (does == Does::read)
+        shadow.reads.add(now);
+    else if (does == Does::atomic)
+        shadow.atomics.add(now);
+    else
+        shadow = {now, Past(), Past()};
+    return {};
 }
 
 // ------------------------------------------------------------------------------------ counting

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 Size = tuple[int, ...]
 
 
@@ -16,10 +18,25 @@ def elements(x: Any) -> Size:
     return tuple(stride // size for stride in x.strides)
 
 
+def scalar(x: float, dtype: np.dtype) -> np.generic:
+    """x in that dtype; a number too large for it is infinite, as in an op's meaning, and silent."""
+    with np.errstate(over="ignore"):
+        return dtype.type(x)
+
+
 def padded(strides: Size, shape: Size, ndim: int) -> Size:
     """Strides over the broadcast shape: 0 on axes that repeat."""
     own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
     return (0,) * (ndim - len(shape)) + own
+
+
+def span(x: Any, address: int) -> tuple[int, int]:
+    """The first byte of an array whose first element lies there, and the byte behind its last."""
+    if 0 in x.shape:
+        return address, address
+    reach = [(n - 1) * stride for n, stride in zip(x.shape, x.strides, strict=True)]
+    low, high = (sum(r for r in reach if (r < 0) == below) for below in (True, False))
+    return address + low, address + high + x.dtype.itemsize
 
 
 @cache

@@ -10,6 +10,7 @@ from numba import prange
 
 from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, flat, jit, layout, threads
+from ..runtime.strides import scalar
 
 GRAIN = 262144  # elements that are worth a second thread
 
@@ -97,7 +98,7 @@ def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np
     """x at `index` of an array full of `value`."""
     y = empty(shape, x.dtype)
     if x.size < y.size:
-        fill(y.reshape(-1), x.dtype.type(value))
+        fill(y.reshape(-1), scalar(value, x.dtype))
     _move(_view(y, index), x)
     return y
 

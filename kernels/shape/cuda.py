@@ -8,7 +8,7 @@ from typing import Any
 
 from ..elementwise.cuda import copy as plain_copy
 from ..runtime.launcher import MAX_GRID, Launcher, blocks, walk
-from ..runtime.strides import elements, merge
+from ..runtime.strides import elements, merge, scalar, span
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS = 256  # of a block
@@ -60,7 +60,7 @@ def _move(gpu: Launcher, y: Any, x: Any) -> None:
 
 
 def _fill(gpu: Launcher, y: Any, value: float) -> None:
-    number = y.dtype.type(value)
+    number = scalar(value, y.dtype)
     gpu.launch(SOURCE, "fill", y.dtype, (blocks(y.size, THREADS),), (THREADS,), (y, y.size, number))
 
 
@@ -124,8 +124,10 @@ def scatter_add(gpu: Launcher, x: Any, i: Any, axis: int, size: int) -> Any:
 
 
 def assign(gpu: Launcher, target: Any, value: Any) -> None:
-    """target[...] = value."""
-    _move(gpu, target, gpu.broadcast_to(value, target.shape))
+    """target[...] = value, also where the two share memory."""
+    value = gpu.broadcast_to(value, target.shape)
+    (first, end), (begin, stop) = (span(x, gpu.address(x)) for x in (target, value))
+    _move(gpu, target, contiguous(gpu, value) if first < stop and begin < end else value)
 
 
 KERNELS = {
