@@ -42,7 +42,7 @@ gpu, folder, rng = device.launcher, TemporaryDirectory(), np.random.default_rng(
 # A *kernel* is a function that thousands of threads run at once. They come in blocks, and each
 # thread knows the number of its block and its own number in it: so here thread i computes the i-th
 # element of c = a @ b, for a (m, k) and b (k, n). REAL is the dtype that the file is compiled for,
-# and `In<REAL>` is an array that is read alone, on a GPU a plain `const float*`.
+# and `In<REAL>` is an array that is only read, on a GPU a plain `const float*`.
 
 # %%
 NAIVE = """
@@ -211,7 +211,7 @@ for name, found in ladder.items():
     moved = f"{from_memory[name]:7.3f} bytes of memory,{from_shared[name]:6.2f} of shared memory"
     print(f"  {name:28}{moved} a multiply-add; {found.barriers:4} barriers")
 results = {products[name].tobytes() for name in RUNGS}
-lesson.expect("five rungs: different results", len(results), equal=1)
+lesson.expect("distinct results among five rungs", len(results), equal=1)
 lesson.expect("the top: away from the cpu device", far(products[name], on_cpu), at_most=1e-5)
 saved = from_memory["naive"] / from_memory[name]
 lesson.expect("the top: how much less memory it moves", saved, at_least=150)

@@ -294,6 +294,8 @@ def run_bench(options: argparse.Namespace) -> int:
         bench.run(**given)
         return 0
     names = [name.strip() for name in options.devices.split(",")]
+    if not all(names):
+        raise ValueError(f"--devices {options.devices!r} is no list of names, say cpu,cuda")
     for name in names:
         announce_kernels(name)
     devices.run(names, figure_path=options.figure, **given)

@@ -108,6 +108,9 @@ def test_without_pytorch_a_gpu_is_measured_alone(gpu, without_torch):
         ([], {"json_path": "no/folder/b.json"}, ValueError, "no/folder/b.json: there is no folder"),
         ([], {"figure_path": "no/folder/b.png"}, ValueError, "no/folder/b.png: there is no folder"),
         (["step"], {"figure_path": "b.png"}, ValueError, "b.png: a figure shows kernels"),
+        ([], {"figure_path": "b.pdf"}, ValueError, "b.pdf: the figure is a PNG; its name ends"),
+        ([], {"figure_path": "/"}, ValueError, "/ is a folder, not a file"),
+        ([], {"json_path": "/"}, ValueError, "/ is a folder, not a file"),
         ([], {"asked": ["cpu", "cud"]}, ValueError, "unknown device 'cud'"),
         ([], {"asked": [""]}, ValueError, "unknown device ''"),
     ],
@@ -136,7 +139,8 @@ def test_the_command_takes_devices(monkeypatch, capsys):
     [
         (["--figure", "b.png"], "--figure b.png shows devices; --devices says which"),
         (["--devices", "cpu,gpu"], "unknown device 'gpu'"),
-        (["--devices", "cpu,"], "unknown device ''"),
+        (["--devices", "cpu,"], "--devices 'cpu,' is no list of names"),
+        (["exp"], "benchmark 'exp' is measured on devices: --devices says on which"),
         (["ad", "--devices", "cpu"], "unknown benchmark 'ad'"),
     ],
 )
@@ -176,7 +180,7 @@ def test_a_device_without_room_measures_nothing_larger(without_torch):
     found = [list(x["seconds"]) for x in result["series"]["add"]]
     assert found == [["cpu", "cuda"], ["cpu", "cuda"], ["cpu"]]
     assert result["left_out"] == {"add": {"cuda": "OutOfMemoryError: no room"}}
-    assert "cuda ended early: OutOfMemoryError: no room" in text
+    assert "cuda ends here: OutOfMemoryError: no room" in text
 
 
 def test_what_fails_otherwise_is_an_error(monkeypatch, without_torch):
@@ -193,7 +197,7 @@ def test_a_device_in_the_hosts_memory_takes_no_more_than_its_share(without_torch
     plan = DevicePlan(elements=(64, 1000), kernel_seconds=0, host_bytes=12 * 64, rest_seconds=0)
     result, text = run(["add"], ["cpu"], plan=plan)
     assert [x["size"] for x in result["series"]["add"]] == [64]
-    assert "cpu ended early: MemoryError: more than 768 bytes" in text
+    assert "cpu ends here: larger cases take more than 768 bytes" in text
 
 
 def test_a_device_that_takes_too_long_measures_nothing_larger(monkeypatch, without_torch):
@@ -220,7 +224,7 @@ def test_a_device_that_takes_too_long_measures_nothing_larger(monkeypatch, witho
     result, text = run(["exp"], [slow], plan=plan)
     assert [x["size"] for x in result["series"]["exp"]] == [64]
     assert slow.asked == [64, 500]  # 1.5 s were foreseen, and half of that is no reason to stop
-    assert "reference ended early: TimeoutError: a call takes more than 1 s" in text
+    assert "reference ends here: a larger case's call takes more than 1 s" in text
 
 
 def test_a_peer_that_fails_is_named_and_left_out(gpu, monkeypatch):
@@ -235,7 +239,7 @@ def test_a_peer_that_fails_is_named_and_left_out(gpu, monkeypatch):
     result, text = run(["exp", "sum"], [gpu])
     assert tried == [64]
     assert result["left_out"]["exp"] == {"PyTorch": "RuntimeError: no kernel image is available"}
-    assert "PyTorch ended early: RuntimeError: no kernel image is available" in text
+    assert "PyTorch ends here: RuntimeError: no kernel image is available" in text
     assert [list(x["seconds"]) for x in result["series"]["exp"]] == [["cuda", "copy"]] * 3
     assert "PyTorch" in result["series"]["sum"][0]["seconds"]
 
@@ -430,7 +434,7 @@ def test_the_table_of_a_kernel():
         "1000   4.00   2.00   2.00    2.00..2.00  8.00  0.500  0.500..0.500",
         "2000   16.0      -      -                   -      -",
         "cuda is faster than cpu from n = 100 on",
-        "cpu ended early: MemoryError: full",
+        "cpu ends here: MemoryError: full",
     ]
 
 

@@ -103,9 +103,9 @@ def test_in_the_fast_build_threads_that_left_do_not_count_at_a_barrier():
 # ---------------------------------------------------------------------------------- wrong calls
 CALLS = {
     "too few": (["copy", []], r"copy \(planted.cu\) takes 3 arguments \(x, y, n\), not 0"),
-    "no array": (["copy", [1, 2, 3]], "'x' is a value of 8 bytes, and declared as an array"),
-    "an array": (["writes_before", [np.int32(1)]], "argument 'y' is a value of 4 bytes"),
-    "a float": (["half", [np.ones(4, "f"), 4.0]], "'n' is a value of 4 bytes"),
+    "no array": (["copy", [1, 2, 3]], "'x' is a int of 8 bytes, and declared as an array"),
+    "an array": (["writes_before", [np.int32(1)]], "argument 'y' is a int32 of 4 bytes"),
+    "a float": (["half", [np.ones(4, "f"), 4.0]], "'n' is a float of 4 bytes"),
     "no kernel": (["nothing", []], "planted.cu has no kernel 'nothing'; it has turn, reads_beyond"),
 }
 

@@ -172,7 +172,7 @@ def test_a_file_with_an_error_is_told_in_one_line(gpu, tmp_path):
 # ------------------------------------------------------------------------------- no GPU to be had
 def test_without_cupy_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(KernelError, match=r"needs cupy .*: pip install 'minigan\[cuda12\]' or"):
+    with pytest.raises(KernelError, match=r"needs cupy .*: install minigan with its extra"):
         Gpu()
 
 
@@ -185,9 +185,7 @@ def test_cupy_for_another_cuda_or_without_a_driver_says_so():
     def fail():
         raise RuntimeError("cudaErrorInsufficientDriver")
 
-    wanted = (
-        r"no NVIDIA driver that fits cupy 14 answers \(cudaErrorInsufficientDriver\); pip install"
-    )
+    wanted = r"no NVIDIA driver that fits cupy 14 answers \(cudaErrorInsufficientDriver\)"
     with pytest.raises(KernelError, match=wanted):
         Gpu(_cupy(fail))
 

@@ -46,7 +46,7 @@ PLANTS = {
         "q + 1 < k && column < n ?",
     ),
     "a guard forgotten": ('"row < m && p < k ?", "row < m ?"', '"row < m ?", "row < m ?"'),
-    "five rungs: different results": (
+    "distinct results among five rungs": (
         "sum = fma(a[row * k + p], b[p * n + column], sum);",
         "sum += a[row * k + p] * b[p * n + column];",
     ),

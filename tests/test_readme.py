@@ -83,15 +83,16 @@ assert mg.get_device("cpu").where("sin") != "numpy"
 @needs_compiler
 def test_the_new_ops_cuda_kernel_works_as_the_readme_says(tmp_path):
     """Its line, behind those that are there."""
-    (line,) = re.findall(r"```cuda\n(FUNCTION.*)\n```", TEXT)
+    (added,) = re.findall(r"```cuda\n(FUNCTION.*?)\n```", TEXT, re.DOTALL)
     source = tmp_path / "elementwise" / "cuda.cu"
     source.parent.mkdir()
     lines = room.SOURCE.read_text().rstrip().splitlines()
-    source.write_text("\n".join([*lines[:-1], line, lines[-1], ""]))
+    source.write_text("\n".join([*lines[:-1], added, lines[-1], ""]))
     gpu, x = Emulator(checked=True), np.linspace(-3, 3, 77)
     y = gpu.empty(x.shape, x.dtype)
     path = walk(x.shape, ((1,), (1,), (0,), (0,)))
     zero = np.float64(0)
     numbers = [zero, None, zero, None, zero, zero, zero, path]
-    gpu.launch(source, "sin_", x.dtype, (1,), (256,), [y, gpu.from_numpy(x), *numbers])
-    assert np.allclose(y, np.sin(x), rtol=1e-15)
+    for kernel, meaning in (("sin_", np.sin), ("cos_", np.cos)):
+        gpu.launch(source, kernel, x.dtype, (1,), (256,), [y, gpu.from_numpy(x), *numbers])
+        assert np.allclose(y, meaning(x), rtol=1e-15)

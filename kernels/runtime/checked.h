@@ -127,7 +127,8 @@ struct SharedMemory {
             fail(site, std::string(does) + " " + element(a.name, place) + ", outside its elements 0 to " +
                            std::to_string(count - 1));
         if (kind != Does::write && !a.written[place])
-            fail(site, "reads " + element(a.name, place) + ", which nothing has written before");
+            fail(site, "reads " + element(a.name, place) +
+                           ", which nothing has written before (is a barrier missing?)");
         check_race(site, a.shadow[place], kind, does, element(a.name, place));
         a.written[place] |= kind != Does::read;
     }

@@ -86,8 +86,15 @@ def _run(command: list[str], source: Path) -> str:
     if done.returncode:
         said = done.stderr.strip() or f"it ended with status {done.returncode}"
         first = next((line for line in said.splitlines() if "error" in line), said)
+        # What an unclosed parenthesis swallows ends far behind the file.
+        if int((re.findall(r"\.cu:(\d+)", first) or [0])[0]) > len(_lines(source)):
+            first = re.sub(r"\.cu:\d+:\d+", ".cu", first)
         raise KernelError(f"{source}: {command[0]} cannot compile it: {first.strip()}")
     return done.stdout
+
+
+def _lines(source: Path) -> list[str]:
+    return source.read_text().splitlines() if source.is_file() else []
 
 
 @cache

@@ -219,8 +219,8 @@ class Emulator(Launcher):
             given = -x.itemsize if array else size if x is None and size < 0 else value.nbytes
             if given != size:
                 words = [
-                    f"an array with elements of {-n} bytes" if n < 0 else f"a value of {n} bytes"
-                    for n in (given, size)
+                    f"an array with elements of {-n} bytes" if n < 0 else f"a {kind} of {n} bytes"
+                    for n, kind in ((given, type(x).__name__), (size, "value"))
                 ]
                 raise KernelError(
                     f"{kernel} ({source.name}): argument {name!r} is {words[0]}, and declared as"

@@ -26,8 +26,9 @@ from .launcher import (
 )
 
 INSTALL = (
-    "pip install 'minigan[cuda12]' or 'minigan[cuda13]', whichever CUDA the driver is for"
-    " (nvidia-smi says), or use the device cuda-emulator, which needs no GPU"
+    "install minigan with its extra cuda12 or cuda13, whichever CUDA the driver is for (nvidia-smi"
+    " says): in the checkout pip install '.[cuda13]'; or use the device cuda-emulator, which needs"
+    " no GPU"
 )
 
 

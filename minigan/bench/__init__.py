@@ -16,6 +16,7 @@ from ..device import use_device
 from ..names import choose
 from . import matmul, steps
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
+from .kernels import KERNELS
 from .machine import describe, header, thread_count
 from .peers import blas, load_pytorch
 from .plan import Plan
@@ -51,6 +52,8 @@ def run(
     """
     chosen = list(dict.fromkeys(names)) or list(BENCHMARKS)
     for name in chosen:
+        if name in KERNELS and name not in BENCHMARKS:
+            raise ValueError(f"benchmark {name!r} is measured on devices: --devices says on which")
         choose("benchmark", name, BENCHMARKS)
     check_request(repeats, json_path)
     plan, output = plan or Plan(), output or sys.stdout

@@ -103,7 +103,7 @@ def table(
             f"{x} is faster than {first} {faster_from(crossover(cases, first, x))}"
             for x in devices[1:]
         ]
-    lines += [f"{who} ended early: {why}" for who, why in left_out.items()]
+    lines += [f"{who} ends here: {why}" for who, why in left_out.items()]
     return "\n".join(lines)
 
 

@@ -186,16 +186,16 @@ def _own(
         wait = devices[name].synchronize
         try:
             if name != "cuda" and contest.case["bytes"] > plan.host_bytes:
-                raise MemoryError(f"more than {plan.host_bytes:,} bytes")
+                raise _TooDear(f"larger cases take more than {plan.host_bytes:,} bytes of memory")
             took = rate * work / 2  # what a call will take, or less
             if took <= plan.longest:
                 call = contest.ready(devices[name])
                 run_calls(call, 1, wait)  # compiles
                 took = run_calls(call, 1, wait)
             if took > plan.longest:
-                raise TimeoutError(f"a call takes more than {plan.longest} s")
-        except (MemoryError, OutOfMemoryError, TimeoutError) as error:
-            left_out[name] = _first_line(error)
+                raise _TooDear(f"a larger case's call takes more than {plan.longest} s")
+        except (MemoryError, OutOfMemoryError, _TooDear) as error:
+            left_out[name] = str(error) if isinstance(error, _TooDear) else _first_line(error)
             del rates[name]
         else:
             rates[name] = took / work
@@ -225,6 +225,10 @@ def _add_peers(
                 left_out[name] = _first_line(error)
                 continue
             calls[name], waits[name] = call, wait
+
+
+class _TooDear(Exception):
+    """A case that the plan does not spend so much on."""
 
 
 def _first_line(error: Exception) -> str:

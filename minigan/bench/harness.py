@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 FilePath = str | os.PathLike[str] | None
 
 
-def check_request(repeats: int, *paths: FilePath) -> None:
-    """ValueError unless there are rounds, and folders for the files that are to be written."""
+def check_request(repeats: int, json_path: FilePath, figure_path: FilePath = None) -> None:
+    """ValueError unless there are rounds, and room for the files that are to be written."""
     if repeats < 1:
         raise ValueError(f"repeats = {repeats} is not a positive number of rounds")
-    for path in paths:
+    for path in (json_path, figure_path):
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"{path}: there is no folder of that name to write to")
+        if path is not None and Path(path).is_dir():
+            raise ValueError(f"{path} is a folder, not a file to write")
+    if figure_path is not None and Path(figure_path).suffix.lower() != ".png":
+        raise ValueError(f"{figure_path}: the figure is a PNG; its name ends in .png")
 
 
 def finished(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
