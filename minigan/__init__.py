@@ -8,6 +8,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 from . import check, data, losses, metrics, nn, ops, optim, random
 from .autograd import grad
+from .capture import capture
 from .checkpoint import load, save
 from .config import Config
 from .device import Device, get_device, use_device
@@ -23,6 +24,7 @@ __all__ = [
     "Tensor",
     "Trainer",
     "Update",
+    "capture",
     "check",
     "data",
     "get_device",

@@ -67,6 +67,8 @@ def build_parser() -> Parser:
                            metavar=kind.__name__.upper().replace("STR", "NAME"))  # fmt: skip
     train.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
     train.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
+    train.add_argument("--no-capture", action="store_true",
+                       help="run every step's Python, no replays; same bits")  # fmt: skip
     train.add_argument("--resume", metavar="DIR",
                        help="go on with a run, same bits; --steps may extend it")  # fmt: skip
 
@@ -185,7 +187,7 @@ def run_train(options: argparse.Namespace) -> int:
             run = resume(folder, given.get("steps"), progress)
             if run.trainer.step_count == run.config.steps:
                 print(f"this run is at its last step, {run.config.steps}; --steps can extend it")
-            return _train(run, progress)
+            return _train(run, progress, not options.no_capture)
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **given})
     if options.out is not None:
@@ -194,13 +196,14 @@ def run_train(options: argparse.Namespace) -> int:
     trainer = Trainer(config, progress=progress)
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
-        return _train(Run(folder, trainer), progress)
+        return _train(Run(folder, trainer), progress, not options.no_capture)
 
 
-_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume"}
+_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "no_capture"}
 
 
-def _train(run: Any, progress: bool) -> int:
+def _train(run: Any, progress: bool, captured: bool) -> int:
+    run.trainer.captured = captured
     stopped = run.train(progress)
     folder = shlex.quote(str(run.folder))
     if stopped:

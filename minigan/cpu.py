@@ -13,6 +13,8 @@ from minigan import kernels
 
 from .device import Device
 from .kernels.runtime import cpu as runtime
+from .kernels.runtime import replay
+from .kernels.runtime.recording import Recording
 from .op import Op, Update
 
 # Their numpy meaning is BLAS: they have a kernel or they fail.
@@ -54,6 +56,13 @@ class CpuDevice(Device):
             super().update(update, arrays, attributes)
         else:
             kernel(*arrays, **attributes)
+
+    def program(self, recording: Recording) -> Callable[[], None]:
+        """Neighbouring launches of kernels are called from one compiled loop."""
+        threads = runtime.threads()
+        recording.conditions.append(lambda: runtime.threads() == threads)
+        recording.launches[:] = replay.program(recording.launches)
+        return super().program(recording)
 
     def where(self, name: str) -> str:
         """What an op or update of that name runs on, in words."""

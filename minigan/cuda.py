@@ -14,6 +14,7 @@ from minigan import kernels
 
 from .device import Device
 from .kernels.runtime.launcher import Launcher
+from .kernels.runtime.recording import Recording
 from .op import Op, Update
 
 
@@ -57,6 +58,12 @@ class CudaDevice(Device):
                 f"the {self.name} device has no kernel for {name!r}; `minigan info` lists what it"
                 " has, and .to('cpu') takes a tensor to where its meaning runs"
             ) from None
+
+    def copy(self, target: Any, source: Any) -> None:
+        self.kernels["assign"](self.launcher, target, source)
+
+    def program(self, recording: Recording) -> Callable[[], None]:
+        return self.launcher.program(list(recording.launches))
 
     def where(self, name: str) -> str:
         """What an op or update of that name runs on, in words."""

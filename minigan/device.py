@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kernels.runtime.recording import active
 from .names import choose
 
 if TYPE_CHECKING:
+    from .kernels.runtime.recording import Recording
     from .op import Op, Update
 
 
@@ -37,12 +40,27 @@ class Device:
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         """The new array op(*arrays, **attributes); numbers stand for themselves."""
         with np.errstate(all="ignore"):
-            return np.asarray(op.meaning(*arrays, **attributes))
+            y = np.asarray(op.meaning(*arrays, **attributes))
+        recording = active()
+        if recording is not None and not any(np.may_share_memory(x, y) for x in arrays):
+            recording.add(partial(_again, op.meaning, arrays, attributes, y))
+        return y
 
     def update(self, update: Update, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
         """Change arrays in place."""
         with np.errstate(all="ignore"):
             update.meaning(*arrays, **attributes)
+        recording = active()
+        if recording is not None:
+            recording.add(partial(_again, update.meaning, arrays, attributes))
+
+    def copy(self, target: Any, source: Any) -> None:
+        """target[...] = source, arrays of this device of one shape and dtype."""
+        target[...] = source
+
+    def program(self, recording: Recording) -> Callable[[], None]:
+        """A function that does all that a recording notes again, in order."""
+        return partial(_in_turn, list(recording.launches))
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(name)` whenever a kernel is about to be compiled; here none ever is."""
@@ -52,6 +70,23 @@ class Device:
 
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
+
+
+def _again(
+    meaning: Callable[..., Any],
+    arrays: tuple[Any, ...],
+    attributes: dict[str, Any],
+    y: np.ndarray | None = None,
+) -> None:
+    with np.errstate(all="ignore"):
+        found = meaning(*arrays, **attributes)
+    if y is not None:
+        y[...] = found
+
+
+def _in_turn(launches: list[Callable[[], Any]]) -> None:
+    for launch in launches:
+        launch()
 
 
 def _cpu() -> Device:

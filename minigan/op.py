@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .kernels.runtime.recording import active
 from .tensor import Tensor, is_recording
 
 # What each letter of `Op(dtypes=...)` accepts. Letters f and x stand for one dtype that all such
@@ -77,6 +78,12 @@ class Op:
             check_broadcast(self.name, inputs)
         arrays = tuple(x.array if isinstance(x, Tensor) else _plain(x) for x in inputs)
         y = Tensor(device.run(self, arrays, attributes), device)
+        recording = active()
+        if recording is not None:
+            recording.devices[device] = None
+            for x in inputs:
+                if isinstance(x, Tensor) and x.op is None and x.requires_grad:
+                    recording.tensors[id(x)] = x, x.array
         if self.view:
             y.version_cell = inputs[0].version_cell
         if is_recording() and y.dtype.kind == "f":
@@ -169,10 +176,28 @@ class Update:
         if device is None:
             return  # lists without a tensor: nothing to change
         device.update(self, tuple(arrays), attributes)
+        self._note(device, arguments)
         for i in self.writes:
             argument = arguments[i]
             for x in [argument] if isinstance(argument, Tensor) else argument:
                 x.version_cell[0] += 1
+
+    def _note(self, device: Any, arguments: Sequence[Tensor | Sequence[Tensor]]) -> None:
+        """Tell a recording what this update works on, and what it writes."""
+        recording = active()
+        if recording is None:
+            return
+        recording.devices[device] = None
+        for i, argument in enumerate(arguments):
+            for x in [argument] if isinstance(argument, Tensor) else argument:
+                if i in self.writes:
+                    recording.tensors[id(x)] = x, x.array
+                    if id(x.version_cell) in recording.fixed:
+                        raise ValueError(
+                            f"capture: {self.name} changes an argument of the step, which is a"
+                            " copy; take the tensor from outside instead"
+                        )
+                    recording.written.append(x.version_cell)
 
 
 def _plain(x: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .device import Device, current_device, get_device
+from .kernels.runtime.recording import active
 from .op import Op
 from .ops import random as draws
 from .tensor import FLOATS, Tensor, check_dtype
@@ -34,7 +35,8 @@ class _Stream:
         self.seed = Tensor(device.from_numpy(np.array([_signed(seed)], np.int64)), device)
 
     def read(self) -> int:
-        return int(self.position.numpy()[0])
+        # A captured step may take a stream over from another device, in the run that is noted.
+        return int(self.position.device.to_numpy(self.position.array)[0])
 
     def reseed(self, seed: int, position: int) -> None:
         """In place, so that a captured step which draws from this stream follows."""
@@ -174,6 +176,9 @@ class Generator:
         target = current_device() if device is None else get_device(device)
         with self._lock:
             stream = self._stream(name, target)
+            recording = active()
+            if recording is not None:
+                recording.conditions.append(lambda: self._streams.get(name) is stream)
             numbers = op(stream.position, stream.seed, stream=stream.id, **attributes)
             draws.advance(stream.position, blocks=blocks)
         return numbers

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .device import Device, current_device, get_device
+from .kernels.runtime.recording import active
 
 if TYPE_CHECKING:
     from .op import Op
@@ -117,6 +118,11 @@ class Tensor:
     # -------------------------------------------------------------------- to and from numpy
     def numpy(self) -> np.ndarray:
         """A copy of the values."""
+        if active() is not None:
+            raise RuntimeError(
+                "a captured step cannot look at values (.numpy(), .item(), bool(), print): they are"
+                " others in each replay; return the tensor, and look at it outside"
+            )
         return self.device.to_numpy(self.array)
 
     def item(self) -> float | int | bool:

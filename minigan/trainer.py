@@ -12,6 +12,7 @@ import numpy as np
 
 from . import ops, optim, random
 from .autograd import grad
+from .capture import capture
 from .config import Config
 from .data import Dataset, load
 from .device import get_device, use_device
@@ -89,6 +90,8 @@ class Trainer:
             table = self.data.values.reshape(len(self.data), -1)
             self.batches = Batches(tensor(table), config.batch)
             self.fixed_latent = self._latent(64 if data.is_image else 1024, "samples")
+        self.captured = True
+        self._captured = capture(self._play)
 
     # ------------------------------------------------------------------------------- training
     def _latent(self, n: int, stream: str) -> Tensor:
@@ -104,46 +107,57 @@ class Trainer:
         Returns loss_d and loss_g; the shares of real samples that D called real and of fakes that
         it called fake, d_real and d_fake; with `norms` the gradients' L2 norms too.
 
+        Captured (see `capture`) unless `captured` is set to False; the bits are the same.
+
         Raises:
             DivergedError: a loss is NaN or infinite.
         """
         with use_device(self.device):
-            row: dict[str, float] = {}
-            for _ in range(self.config.n_critic):
-                fake = self.generator(self._latent(self.config.batch, "latent"))
-                row.update(self._step_discriminator(fake, norms))
-            for turn in range(self.config.n_generator):
-                if turn:  # the first turn takes the fakes that D has just seen
-                    fake = self.generator(self._latent(self.config.batch, "latent"))
-                row.update(self._step_generator(fake, norms))
+            turns = self._captured if self.captured else self._play
+            played = turns([self.batches.next() for _ in range(self.config.n_critic)])
+            says_real = played["logits"].numpy()[:, 0] > self.loss.threshold
+            row = {
+                "loss_d": float(played["loss_d"]),
+                "loss_g": float(played["loss_g"]),
+                "d_real": float(says_real[: self.config.batch].mean()),
+                "d_fake": float(1 - says_real[self.config.batch :].mean()),
+            }
+            if norms:
+                for player in ("d", "g"):
+                    row[f"grad_norm_{player}"] = _norm(played[f"gradients_{player}"])
         self.step_count += 1
         for name in ("loss_d", "loss_g"):
             if not math.isfinite(row[name]):
                 raise DivergedError(f"{name} became {row[name]} at step {self.step_count}")
         return row
 
-    def _step_discriminator(self, fake: Tensor, norms: bool) -> dict[str, float]:
+    def _play(self, reals: list[Tensor]) -> dict[str, Any]:
+        """The turns on these batches (n, width): all that happens on the device, to be captured."""
+        found: dict[str, Any] = {}
+        for real in reals:
+            fake = self.generator(self._latent(self.config.batch, "latent"))
+            found |= self._step_discriminator(real, fake)
+        for turn in range(self.config.n_generator):
+            if turn:  # the first turn takes the fakes that D has just seen
+                fake = self.generator(self._latent(self.config.batch, "latent"))
+            found |= self._step_generator(fake)
+        return found
+
+    def _step_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Any]:
         """Real and fake batch pass in one; the fakes are constants here."""
         n = self.config.batch
-        real = ops.reshape(self.batches.next(), n, *self.data.sample_shape)
+        real = ops.reshape(real, n, *self.data.sample_shape)
         logits = self.discriminator(ops.concatenate([real, fake.detach()]))
         loss = self.loss.discriminator(logits[:n], logits[n:])
         gradients = grad(loss, self.discriminator.parameters())
         self.optimizer_d.step(gradients)
-        says_real = logits.numpy()[:, 0] > self.loss.threshold
-        row = {
-            "loss_d": float(loss),
-            "d_real": float(says_real[:n].mean()),
-            "d_fake": float(1 - says_real[n:].mean()),
-        }
-        return {**row, "grad_norm_d": _norm(gradients)} if norms else row
+        return {"loss_d": loss, "logits": logits, "gradients_d": gradients}
 
-    def _step_generator(self, fake: Tensor, norms: bool) -> dict[str, float]:
+    def _step_generator(self, fake: Tensor) -> dict[str, Any]:
         loss = self.loss.generator(self.discriminator(fake))
         gradients = grad(loss, self.generator.parameters())
         self.optimizer_g.step(gradients)
-        row = {"loss_g": float(loss)}
-        return {**row, "grad_norm_g": _norm(gradients)} if norms else row
+        return {"loss_g": loss, "gradients_g": gradients}
 
     # -------------------------------------------------------------------------------- samples
     def generate(self, latent: Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ would hand to the driver. Its "binary" is that text again.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import tempfile
 import threading
@@ -34,6 +35,83 @@ class Memory:
 
 class ndarray(np.ndarray):
     data = property(Memory)  # type: ignore[assignment]
+
+    def __new__(cls, shape: Any, dtype: Any = float, memptr: Any = None) -> Any:
+        size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+        assert size <= memptr.memory.size
+        window = SimpleNamespace(
+            owner=memptr.memory,
+            __array_interface__={
+                "data": (memptr.memory.ptr, False),
+                "shape": tuple(shape),
+                "typestr": np.dtype(dtype).str,
+                "version": 3,
+            },
+        )
+        return np.asarray(window).view(cls)
+
+
+class UnownedMemory:
+    """Memory that `owner` owns, and keeps as long as this object keeps it."""
+
+    def __init__(self, ptr: int, size: int, owner: Any) -> None:
+        self.ptr, self.size, self.owner = ptr, size, owner
+
+
+class MemoryPointer:
+    def __init__(self, memory: UnownedMemory, offset: int) -> None:
+        assert offset == 0
+        self.memory = memory
+
+
+class Allocation:
+    """What `cuda.alloc` gives."""
+
+    def __init__(self, size: int) -> None:
+        if size > TOTAL:
+            raise OutOfMemoryError
+        self.bytes = np.empty(size, np.uint8)
+        self.ptr = self.bytes.__array_interface__["data"][0]
+
+
+class Stream:
+    """Launches within begin_capture and end_capture are noted and not done."""
+
+    ptr = 7
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.noted: list[tuple[Any, ...]] | None = None
+
+    def __enter__(self) -> None:
+        streams.append(self)
+
+    def __exit__(self, *error: object) -> None:
+        streams.pop()
+
+    def begin_capture(self) -> None:
+        self.noted = []
+
+    def end_capture(self) -> Any:
+        noted, self.noted = self.noted, None
+        return Graph(noted or [])
+
+    def synchronize(self) -> None:
+        waits.append("waited")
+
+
+class Graph:
+    def __init__(self, noted: list[tuple[Any, ...]]) -> None:
+        self.noted = noted
+
+    def launch(self, stream: Stream) -> None:
+        assert stream is streams[0]
+        graphs.append(self)
+        for launch in self.noted:
+            do_launch(*launch)
+
+
+streams: list[Stream] = [Stream()]
+graphs: list[Graph] = []  # in the order of their launches
 
 
 TOTAL = 1 << 30  # bytes of memory
@@ -69,22 +147,43 @@ class Kernel:
 
 
 known: dict[int, Kernel] = {}
-STREAM = 7
 
 
 def launch_kernel(function: int, *numbers: int) -> None:
     """cuLaunchKernel: grid, block, bytes of shared memory, stream, addresses of arguments, 0."""
     assert all(isinstance(n, int) for n in numbers)
     *sizes, shared, stream, arguments, extra = numbers
-    assert (len(sizes), stream, extra) == (6, STREAM, 0)
+    assert (len(sizes), stream, extra) == (6, Stream.ptr, 0)
+    noted = streams[-1].noted
+    if noted is not None:
+        noted.append((function, sizes, shared, CopiedArguments(known[function], arguments)))
+    else:
+        do_launch(function, sizes, shared, arguments)
+
+
+class CopiedArguments:
+    """What a graph keeps of a launch: its arguments' bytes, as many as the kernel takes."""
+
+    def __init__(self, kernel: Kernel, table: int) -> None:
+        sizes = [8 if size < 0 else size for size in kernel.entry.sizes]
+        places = (ctypes.c_void_p * len(sizes)).from_address(table)
+        self.values = [ctypes.string_at(x, n) for x, n in zip(places, sizes, strict=True)]
+        self.buffers = [ctypes.create_string_buffer(x, len(x)) for x in self.values]
+        self.table = (ctypes.c_void_p * len(sizes))(*map(ctypes.addressof, self.buffers))
+
+    def __int__(self) -> int:
+        return ctypes.addressof(self.table)
+
+
+def do_launch(function: int, sizes: list[int], shared: int, arguments: Any) -> None:
     kernel = known[function]
     if not getattr(ready, "context", False):
         raise RuntimeError("CUDA_ERROR_INVALID_CONTEXT")
     if shared > kernel.dynamic_bytes:
         raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
     launch = emulator._Launch(tuple(sizes[:3]), tuple(sizes[3:]), shared, 0, None)
-    table = emulator.ctypes.c_void_p(arguments)
-    if kernel.entry.run(emulator.ctypes.byref(launch), table):
+    table = ctypes.c_void_p(int(arguments))
+    if kernel.entry.run(ctypes.byref(launch), table):
         raise RuntimeError(kernel.library.emulator_message().decode())
 
 
@@ -202,7 +301,9 @@ cuda = SimpleNamespace(
     driver=SimpleNamespace(launchKernel=launch_kernel, funcSetAttribute=set_attribute),
     nvrtc=Nvrtc(),
     function=SimpleNamespace(Module=Module),
-    get_current_stream=lambda: SimpleNamespace(
-        ptr=STREAM, synchronize=lambda: waits.append("waited")
-    ),
+    get_current_stream=lambda: streams[-1],
+    Stream=Stream,
+    alloc=Allocation,
+    UnownedMemory=UnownedMemory,
+    MemoryPointer=MemoryPointer,
 )

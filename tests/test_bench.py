@@ -77,7 +77,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is_measured(names, option
 def test_without_pytorch_its_rows_say_so(without_torch):
     assert load_pytorch() is None
     result, text = run(["step"])
-    assert all(list(case["seconds"]) == ["minigan"] for case in result["step"])
+    assert all(list(case["seconds"]) == ["minigan", steps.EAGER] for case in result["step"])
     assert text.count("not installed") >= 2 * len(TINY.batches)
     assert "ratio to" not in text
 
@@ -85,9 +85,9 @@ def test_without_pytorch_its_rows_say_so(without_torch):
 def test_steps_run_on_the_cpu_device_whatever_the_current_one(monkeypatch, without_torch):
     devices, build = [], steps.minigan_step
 
-    def spied(generator, discriminator, data):
+    def spied(generator, discriminator, data, **options):
         devices.extend(x.device.name for x in generator.parameters() + discriminator.parameters())
-        return build(generator, discriminator, data)
+        return build(generator, discriminator, data, **options)
 
     monkeypatch.setattr(steps, "minigan_step", spied)
     with mg.use_device("reference"):
@@ -318,10 +318,12 @@ def test_the_step_report():
     )
 
 
-def test_a_step_trains_both_players():
+@pytest.mark.parametrize("captured", [{}, {"captured": False}])
+def test_a_step_trains_both_players(captured):
     generator, discriminator = steps.gan(TINY)
     before = [x.numpy() for net in (generator, discriminator) for x in net.parameters()]
-    loss_d, loss_g = steps.minigan_step(generator, discriminator, np.ones((3, 6), np.float32))()
+    step = steps.minigan_step(generator, discriminator, np.ones((3, 6), np.float32), **captured)
+    loss_d, loss_g = step()
     assert np.isfinite([loss_d, loss_g]).all()
     after = [x.numpy() for net in (generator, discriminator) for x in net.parameters()]
     for old, new in zip(before, after, strict=True):
@@ -342,5 +344,5 @@ def test_pytorch_runs_beside_minigan():
     pytest.importorskip("torch", reason="PyTorch is not installed: no benchmark with it")
     result, text = run(["step"])
     for case in result["step"]:
-        assert list(case["seconds"]) == ["minigan", *steps.PEERS]
+        assert list(case["seconds"]) == ["minigan", steps.EAGER, *steps.PEERS]
     assert "ratio to PyTorch: geometric mean" in text

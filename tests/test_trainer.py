@@ -67,9 +67,9 @@ def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_ro
     before = weights(trainer)
     with mg.use_device(trainer.device):
         fake = trainer.generator(trainer._latent(32, "latent"))
-        trainer._step_discriminator(fake, False)
+        trainer._step_discriminator(trainer.batches.next(), fake)
         between = weights(trainer)
-        trainer._step_generator(fake, False)
+        trainer._step_generator(fake)
     after = weights(trainer)
     for name in before:
         first, second = (0, 1) if name.startswith("discriminator") else (1, 0)

@@ -22,7 +22,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..runtime.cpu import empty, flat, jit, layout, threads
+from ..runtime.cpu import empty, flat, jit, launch, layout, threads
 from ..runtime.strides import padded, scalar
 from . import functions
 
@@ -178,9 +178,9 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
     serial, parallel = _compiled(name, dtype)
     parts = threads() if out.size >= DEAR.get(name, GRAIN) else 1
     if parts > 1:
-        parallel(out.reshape(-1), *operands, merged, *numbers, parts)
+        launch(parallel, out.reshape(-1), *operands, merged, *numbers, parts)
     else:
-        serial(out.reshape(-1), *operands, merged, *numbers, 0, out.size)
+        launch(serial, out.reshape(-1), *operands, merged, *numbers, 0, out.size)
     return out
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from ..runtime.cpu import empty, jit, threads
+from ..elementwise.cpu import elementwise
+from ..runtime.cpu import empty, jit, launch, threads
 from ..runtime.simd import VECTOR_BYTES, address, pointer
 from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 
@@ -193,6 +194,7 @@ class _Window:
             "typestr": x.dtype.str,
             "version": 3,
         }
+        self.memory = x
 
 
 def _wrong_dtypes(op: str, *arrays: np.ndarray) -> TypeError:
@@ -216,9 +218,11 @@ def _multiply(
     m, k = a.shape
     n = b.shape[1]
     c = empty((len(starts) * m, n), a.dtype)
-    if not (c.size and k):
-        c[...] = bias if bias.size else 0
+    if not c.size:
         return c
+    if not k:
+        sums = bias if bias.size else np.zeros(1, a.dtype)
+        return elementwise("copy", np.broadcast_to(sums, c.shape))
     a_row, a_step = a.strides
     b_step, b_column = b.strides
     x = a[0, :1] if a.flags.writeable else np.asarray(_Window(a))
@@ -232,7 +236,8 @@ def _multiply(
         m, n = n, m
     work = len(starts) * k * (m * n + 8 * (m + n))
     workers = threads() if work > PARALLEL_WORK else 1
-    _product(x, a_row, a_step, y, b_step, b_column, z, z_step, c, starts, m, k, n, workers)
+    steps = (a_row, a_step, y, b_step, b_column, z, z_step)
+    launch(_product, x, *steps, c, starts, m, k, n, workers)
     return c
 
 

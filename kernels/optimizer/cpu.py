@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import math
+from typing import Any
 
 import numpy as np
 from numba import carray, prange, types
 from numba.extending import intrinsic
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import jit, threads
+from ..runtime.cpu import empty, jit, keep, launch, threads
+from ..shape.cpu import assign
 
 GRAIN = 32768  # elements that are worth a second thread
 
@@ -122,26 +124,55 @@ def _address(x: np.ndarray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(x.data)) if x.size else 0
 
 
-def _launch(rule: int, lists: tuple[list[np.ndarray], ...], numbers: list[float]) -> None:
-    """One launch over parameters, gradients and moments, given as lists of equal length."""
+# ------------------------------------------------------------------------ a step's few numbers
+# They follow from the state, which lies on the device: so a step needs nothing from the host.
+@jit
+def adam_numbers(state, numbers, beta1, beta2, eps, weight_decay, decoupled):
+    state[1] *= beta1
+    state[2] *= beta2
+    lr = state[0]
+    numbers[0] = 1 - lr * weight_decay if decoupled else 1.0
+    numbers[1] = 0.0 if decoupled else weight_decay
+    numbers[2], numbers[3], numbers[4] = 1 - beta1, beta2, 1 - beta2
+    numbers[5], numbers[6], numbers[7] = lr / (1 - state[1]), math.sqrt(1 - state[2]), eps
+
+
+@jit
+def rmsprop_numbers(state, numbers, alpha, eps, weight_decay):
+    numbers[0], numbers[1], numbers[2] = weight_decay, alpha, 1 - alpha
+    numbers[3], numbers[4] = state[0], eps
+
+
+@jit
+def sgd_numbers(state, numbers, momentum, nesterov, weight_decay):
+    numbers[0], numbers[1], numbers[2] = weight_decay, state[0], momentum
+    numbers[3], numbers[4] = (1.0, momentum) if nesterov else (0.0, 1.0)
+
+
+def _step(
+    rule: int, lists: list[list[np.ndarray]], begin: Any, state: np.ndarray, *given: float
+) -> None:
+    """Make the rule's numbers, then walk parameters, gradients and moments, lists of one length."""
     # Gradients may be views. What is packed must live until the launch is over.
     packed = [
         [x if x.flags.c_contiguous and x.flags.writeable else elementwise("copy", x) for x in xs]
         for xs in lists
     ]
+    keep(*(x for xs in packed for x in xs))
     table = np.array([[_address(x) for x in xs] for xs in packed], np.int64)
     sizes = np.array([x.size for x in packed[0]], np.int64)
     total = int(sizes.sum())
-    typed = np.array(numbers, packed[0][0].dtype)
+    numbers = empty((8,), packed[0][0].dtype)
+    launch(begin, state, numbers, *given)
     parts = threads() if total >= GRAIN else 1
     if parts > 1:
-        walk_parallel(rule, table, sizes, typed, total, parts)
+        launch(walk_parallel, rule, table, sizes, numbers, total, parts)
     else:
-        walk(rule, table, sizes, typed, 0, total)
+        launch(walk, rule, table, sizes, numbers, 0, total)
     for arrays, copies in zip((lists[0], *lists[2:]), (packed[0], *packed[2:]), strict=True):
         for x, copy in zip(arrays, copies, strict=True):
             if copy is not x:
-                x[...] = copy
+                assign(x, copy)
 
 
 def adam(
@@ -157,13 +188,8 @@ def adam(
     decoupled: bool,
 ) -> None:
     """Adam and AdamW; state is [lr, beta1^t, beta2^t]."""
-    state[1] *= beta1
-    state[2] *= beta2
-    lr = float(state[0])
-    shrink, couple = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    rate, root = lr / (1 - float(state[1])), math.sqrt(1 - float(state[2]))
-    numbers = [shrink, couple, 1 - beta1, beta2, 1 - beta2, rate, root, eps]
-    _launch(ADAM, (parameters, gradients, means, squares), numbers)
+    given = *map(float, (beta1, beta2, eps, weight_decay)), decoupled
+    _step(ADAM, [parameters, gradients, means, squares], adam_numbers, state, *given)
 
 
 def rmsprop(
@@ -176,8 +202,8 @@ def rmsprop(
     weight_decay: float,
 ) -> None:
     """RMSprop; state is [lr]."""
-    numbers = [weight_decay, alpha, 1 - alpha, float(state[0]), eps]
-    _launch(RMSPROP, (parameters, gradients, squares), numbers)
+    given = map(float, (alpha, eps, weight_decay))
+    _step(RMSPROP, [parameters, gradients, squares], rmsprop_numbers, state, *given)
 
 
 def sgd(
@@ -190,12 +216,9 @@ def sgd(
     weight_decay: float,
 ) -> None:
     """SGD, with a list of means if there is momentum; state is [lr]."""
-    if not means:
-        _launch(SGD, (parameters, gradients), [weight_decay, float(state[0])])
-        return
-    ahead, last = (1.0, momentum) if nesterov else (0.0, 1.0)
-    numbers = [weight_decay, float(state[0]), momentum, ahead, last]
-    _launch(MOMENTUM, (parameters, gradients, means), numbers)
+    rule, more = (MOMENTUM, [means]) if means else (SGD, [])
+    given = float(momentum), nesterov, float(weight_decay)
+    _step(rule, [parameters, gradients, *more], sgd_numbers, state, *given)
 
 
 KERNELS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}

@@ -26,7 +26,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..runtime.cpu import empty, jit, threads
+from ..runtime.cpu import empty, jit, launch, threads
 
 CHUNK = 128  # blocks whose words are made at once: 2 KiB
 PIECE = 8 * CHUNK  # blocks that a thread takes at once
@@ -223,7 +223,7 @@ def _draw(kind: int, shape: Any, dtype: Any, a: float, b: float, *counter: Any) 
     out = empty(shape, dtype)
     blocks = out.nbytes >> 4
     kernel = draw_parallel if blocks >= PARALLEL_FROM and threads() > 1 else draw
-    kernel(kind, out.reshape(-1), *counter, _WORDS[out.itemsize], a, b)
+    launch(kernel, kind, out.reshape(-1), *counter, _WORDS[out.itemsize], a, b)
     return out
 
 
@@ -267,21 +267,31 @@ def random_permutation(
 ) -> np.ndarray:
     """0 .. n - 1 in random order (Fisher and Yates; Durstenfeld 1964)."""
     out = empty((n,), np.int64)
-    shuffle(out, position, seed, stream)
+    launch(shuffle, out, position, seed, stream)
     return out
 
 
 @jit
-def advance(position: Any, blocks: Any) -> None:
+def move_on(position: Any, blocks: Any) -> None:
     """position += blocks."""
     position[0] += blocks
 
 
+def advance(position: np.ndarray, *, blocks: int) -> None:
+    """position += blocks."""
+    launch(move_on, position, blocks)
+
+
 @jit
-def reseed(position: Any, seed: Any, to_position: Any, to_seed: Any) -> None:
+def put(position: Any, seed: Any, to_position: Any, to_seed: Any) -> None:
     """Put a stream at a position of a seed's sequence."""
     position[0] = to_position
     seed[0] = to_seed
+
+
+def reseed(position: np.ndarray, seed: np.ndarray, *, to_position: int, to_seed: int) -> None:
+    """Put a stream at a position of a seed's sequence."""
+    launch(put, position, seed, to_position, to_seed)
 
 
 KERNELS = {

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, threads
+from ..runtime.cpu import empty, jit, launch, threads
 from ..runtime.strides import runs
 
 LANES = 64  # independent chains: enough for LLVM to fill and to pipeline the vector registers
@@ -106,9 +106,9 @@ def _reduce_rows(x: np.ndarray, outer: int, size: int, largest: bool) -> np.ndar
         blocks = empty((outer, max(1, -(-size // BLOCK))), x.dtype)
         parts = threads() if outer * size >= GRAIN else 1
         if parts > 1:
-            rows_parallel(blocks, x.reshape(-1), size, start, largest, parts)
+            launch(rows_parallel, blocks, x.reshape(-1), size, start, largest, parts)
         else:
-            rows(blocks, x.reshape(-1), size, start, largest, 0, blocks.size)
+            launch(rows, blocks, x.reshape(-1), size, start, largest, 0, blocks.size)
         x, size = blocks, blocks.shape[1]
         if size == 1:
             return blocks.reshape(outer)
@@ -120,9 +120,9 @@ def _reduce_columns(x: np.ndarray, outer: int, size: int, width: int, largest: b
     out = empty((outer, width), x.dtype)
     parts = threads() if x.size >= GRAIN and width >= LANES else 1
     if parts > 1:
-        columns_parallel(out, x.reshape(-1), size, start, largest, parts)
+        launch(columns_parallel, out, x.reshape(-1), size, start, largest, parts)
     else:
-        columns(out, x.reshape(-1), size, start, largest, 0, width)
+        launch(columns, out, x.reshape(-1), size, start, largest, 0, width)
     return out
 
 

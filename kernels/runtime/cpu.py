@@ -24,6 +24,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from numba.np.ufunc import parallel
 
 from ...paths import cache_root
+from .recording import active, host_empty, keep_outside
 from .strides import elements, merge
 
 KERNELS_FOLDER = Path(__file__).resolve().parent.parent
@@ -180,7 +181,26 @@ def threads() -> int:
 # ------------------------------------------------------------------------------------- arrays
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Where every kernel's result comes from: C-contiguous, its contents undefined."""
-    return np.empty(shape, dtype)
+    recording = active()
+    return np.empty(shape, dtype) if recording is None else host_empty(recording, shape, dtype)
+
+
+def launch(kernel: Any, *arguments: Any) -> None:
+    """kernel(*arguments), from host code: what a recording notes, and runs again."""
+    kernel(*arguments)
+    recording = active()
+    if recording is not None:
+        from .replay import Launch
+
+        recording.add(Launch(kernel, arguments))
+        keep(*(x for x in arguments if isinstance(x, np.ndarray)))
+
+
+def keep(*arrays: np.ndarray) -> None:
+    """Arrays that a launch reaches must live as long as the recording that notes it."""
+    recording = active()
+    if recording is not None:
+        keep_outside(recording, *arrays)
 
 
 def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,13 @@ from .launcher import (
     KernelError,
     Launcher,
     Size,
-    describe,
     digest,
     options,
     pointers,
+    replayed,
     state_of,
 )
+from .recording import active, host_empty
 
 ALIGNMENT = 256  # of an allocation, as cudaMalloc's
 SHARED_BYTES = 227 * 1024  # that a block can have, on the largest GPUs
@@ -127,7 +129,13 @@ class Emulator(Launcher):
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> np.ndarray:
-        return self._allocate(shape, np.dtype(dtype), written=0)
+        recording = active()
+        if recording is not None and not self.checked:
+            return host_empty(recording, shape, dtype)
+        found = self._allocate(shape, np.dtype(dtype), written=0)
+        if recording is not None:  # what the checks know of an array goes with it: none is reused
+            recording.keep(found)
+        return found
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
         copy = self._allocate(array.shape, array.dtype, written=1)
@@ -166,7 +174,7 @@ class Emulator(Launcher):
         return found
 
     # ----------------------------------------------------------------------------- launches
-    def _launch(
+    def _prepare(
         self,
         source: Path,
         kernel: str,
@@ -175,35 +183,39 @@ class Emulator(Launcher):
         block: Size,
         arguments: list[Any],
         shared: int,
-    ) -> None:
+    ) -> Callable[..., None]:
         with _RUNNING:
             library, kernels = self._module(source, dtype)
-            entry = kernels.get(kernel)
-            if entry is None:
-                known = ", ".join(kernels)
-                raise KernelError(f"{source.name} has no kernel {kernel!r}; it has {known}")
-            if shared > SHARED_BYTES:
-                raise KernelError(
-                    f"{kernel} ({source.name}): {shared} bytes of shared memory; a block can have"
-                    f" at most {SHARED_BYTES}"
-                )
-            values = self._values(source, kernel, entry, arguments, dtype)
-            regions, _views = self._regions(arguments) if self.checked else ([], [])
-            table = (_Region * len(regions))(*regions)
-            launch = _Launch(grid, block, shared, len(regions), table)
-            failed = entry.run(ctypes.byref(launch), pointers(values))
-            if self.checked:
-                found = library.emulator_counts().contents
-                self.counts += Counts(
-                    *(getattr(found, name) for name in Counts.__dataclass_fields__)
-                )
-            if failed:
-                message = library.emulator_message().decode()
-                line = self._line(library) if self.checked else ""
-                raise KernelError(
-                    f"{kernel} ({source.name}{line}): {message}"
-                    f" [grid {grid}, block {block}; {describe(arguments)}]"
-                )
+        entry = kernels.get(kernel)
+        if entry is None:
+            known = ", ".join(kernels)
+            raise KernelError(f"{source.name} has no kernel {kernel!r}; it has {known}")
+        if shared > SHARED_BYTES:
+            raise KernelError(
+                f"{kernel} ({source.name}): {shared} bytes of shared memory; a block can have"
+                f" at most {SHARED_BYTES}"
+            )
+        values = self._values(source, kernel, entry, arguments, dtype)
+        regions, marks = self._regions(arguments) if self.checked else ([], [])
+        launch = _Launch(grid, block, shared, len(regions), (_Region * len(regions))(*regions))
+        table = pointers(values)
+
+        def run(about: Callable[[], str] = replayed, _held: Any = (values, marks)) -> None:
+            with _RUNNING:
+                failed = entry.run(ctypes.byref(launch), table)
+                if self.checked:
+                    found = library.emulator_counts().contents
+                    names = Counts.__dataclass_fields__
+                    self.counts += Counts(*(getattr(found, name) for name in names))
+                if failed:
+                    message = library.emulator_message().decode()
+                    line = self._line(library) if self.checked else ""
+                    raise KernelError(
+                        f"{kernel} ({source.name}{line}): {message}"
+                        f" [grid {grid}, block {block}; {about()}]"
+                    )
+
+        return run
 
     def _values(
         self, source: Path, kernel: str, entry: _Kernel, arguments: list[Any], dtype: np.dtype

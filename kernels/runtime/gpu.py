@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ from .launcher import (
     Launcher,
     OutOfMemoryError,
     Size,
-    describe,
     digest,
+    in_turn,
     options,
     pointers,
+    replayed,
     source_text,
     state_of,
 )
+from .recording import Recording, active
 
 INSTALL = (
     "install minigan with its extra cuda12 or cuda13, whichever CUDA the driver is for (nvidia-smi"
@@ -63,7 +67,22 @@ class Gpu(Launcher):
         self._threads = threading.local()
 
     def empty(self, shape: Size, dtype: Any) -> Any:
-        return self._allocate(lambda: self.cupy.empty(shape, dtype), shape, dtype)
+        recording = active()
+        if recording is None:
+            return self._allocate(lambda: self.cupy.empty(shape, dtype), shape, dtype)
+        return self._allocate(lambda: self._planned(recording, shape, dtype), shape, dtype)
+
+    def _planned(self, recording: Recording, shape: Size, dtype: Any) -> Any:
+        """An array in memory of the recording's plan."""
+        cuda = self.cupy.cuda
+
+        def take(size: int) -> tuple[Any, int]:
+            memory = cuda.alloc(size)
+            return memory, int(memory.ptr)
+
+        block = recording.block(math.prod(shape) * np.dtype(dtype).itemsize, take)
+        memory = cuda.UnownedMemory(block.address, block.size, block)
+        return self.cupy.ndarray(shape, dtype, cuda.MemoryPointer(memory, 0))
 
     def from_numpy(self, array: np.ndarray) -> Any:
         copy = np.array(array, order="C")
@@ -104,7 +123,7 @@ class Gpu(Launcher):
                 f" {free:,} of {total:,} are free; a smaller batch or model is needed"
             ) from None
 
-    def _launch(
+    def _prepare(
         self,
         source: Path,
         kernel: str,
@@ -113,25 +132,39 @@ class Gpu(Launcher):
         block: Size,
         arguments: list[Any],
         shared: int,
-    ) -> None:
+    ) -> Callable[..., None]:
         if not hasattr(self._threads, "device"):  # the driver launches in a context of the thread
             self._threads.device = self.cupy.cuda.Device()
             self._threads.device.use()
         function = self._function(source, kernel, dtype)
         values = [self.value(x, dtype) for x in arguments]
-        table, stream = pointers(values), self.cupy.cuda.get_current_stream().ptr
-        try:
-            if shared > PLAIN_SHARED:
-                self.cupy.cuda.driver.funcSetAttribute(function.ptr, MAX_DYNAMIC_SHARED, shared)
-            # Not `function(..)`: this call takes arguments by address, as the emulator's does.
-            self.cupy.cuda.driver.launchKernel(
-                function.ptr, *grid, *block, shared, stream, ctypes.addressof(table), 0
-            )
-        except Exception as error:
-            raise KernelError(
-                f"{kernel} ({source.name}): the launch failed: {error}"
-                f" [grid {grid}, block {block}, {shared} bytes shared; {describe(arguments)}]"
-            ) from error
+        table = pointers(values)
+
+        def run(about: Callable[[], str] = replayed, _held: Any = values) -> None:
+            stream = self.cupy.cuda.get_current_stream().ptr
+            try:
+                if shared > PLAIN_SHARED:
+                    self.cupy.cuda.driver.funcSetAttribute(function.ptr, MAX_DYNAMIC_SHARED, shared)
+                # Not `function(..)`: this call takes arguments by address, as the emulator's does.
+                self.cupy.cuda.driver.launchKernel(
+                    function.ptr, *grid, *block, shared, stream, ctypes.addressof(table), 0
+                )
+            except Exception as error:
+                raise KernelError(
+                    f"{kernel} ({source.name}): the launch failed: {error}"
+                    f" [grid {grid}, block {block}, {shared} bytes shared; {about()}]"
+                ) from error
+
+        return run
+
+    def program(self, launches: list[Callable[[], Any]]) -> Callable[[], None]:
+        """One CUDA graph, which the driver launches as a whole."""
+        stream = self.cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            in_turn(launches)
+            graph = stream.end_capture()
+        return lambda: graph.launch(self.cupy.cuda.get_current_stream())
 
     # -------------------------------------------------------------------------- compilation
     def _function(self, source: Path, kernel: str, dtype: np.dtype) -> Any:

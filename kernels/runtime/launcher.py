@@ -10,12 +10,13 @@ import ctypes
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .recording import active
 from .strides import Size, merge
 
 HEADERS = Path(__file__).resolve().parent
@@ -99,9 +100,18 @@ class Launcher:
                 f"{kernel} ({source.name}): a grid of {grid} blocks of {block} threads; 1 to"
                 f" {MAX_GRID} blocks of 1 to {MAX_BLOCK} threads, {MAX_THREADS} in all, can be"
             )
-        self._launch(source, kernel, np.dtype(dtype), grid, block, list(arguments), shared)
+        given = list(arguments)
+        run = self._prepare(source, kernel, np.dtype(dtype), grid, block, given, shared)
+        run(lambda: describe(given))
+        recording = active()
+        if recording is not None:
+            recording.add(run)
+            for x in given:
+                for array in getattr(x, "arrays", [x] if isinstance(x, self.array_type) else []):
+                    if not recording.owns(self.address(array)):
+                        recording.keep(array)
 
-    def _launch(
+    def _prepare(
         self,
         source: Path,
         kernel: str,
@@ -110,8 +120,16 @@ class Launcher:
         block: Size,
         arguments: list[Any],
         shared: int,
-    ) -> None:
+    ) -> Callable[..., None]:
+        """A function that launches it, as often as it is called; it does not keep the arguments.
+
+        What it may be given says, in words for an error, what they are.
+        """
         raise NotImplementedError
+
+    def program(self, launches: list[Callable[[], Any]]) -> Callable[[], None]:
+        """A function that does launches that a recording has noted, in order."""
+        return partial(in_turn, launches)
 
     def value(self, x: Any, dtype: np.dtype) -> np.ndarray:
         """An argument as the bytes that travel to the kernel: an array's are its address."""
@@ -133,6 +151,16 @@ class Launcher:
         """A kernel is about to be compiled."""
         if self.compile_listener is not None:
             self.compile_listener(kernel)
+
+
+def replayed() -> str:
+    """The arguments of a launch that is done again."""
+    return "replayed"
+
+
+def in_turn(launches: Sequence[Callable[[], Any]]) -> None:
+    for launch in launches:
+        launch()
 
 
 def _within(size: int, most: int) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, flat, jit, layout, threads
+from ..runtime.cpu import empty, flat, jit, launch, layout, threads
 from ..runtime.strides import scalar
 
 GRAIN = 262144  # elements that are worth a second thread
@@ -80,8 +80,8 @@ def fill(y, value):
         y[i] = value
 
 
-def _move(y: np.ndarray, x: np.ndarray) -> None:
-    """y[...] = x for a view y of fresh memory."""
+def assign(y: np.ndarray, x: np.ndarray) -> None:
+    """y[...] = x, which share no memory."""
     if not x.size:
         return
     y_memory, y_start, y_strides = flat(y)
@@ -89,17 +89,17 @@ def _move(y: np.ndarray, x: np.ndarray) -> None:
     merged = layout(x.shape, (y_strides, x_strides))
     parts = threads() if x.size >= GRAIN else 1
     if parts > 1:
-        move_parallel(y_memory, y_start, x_memory, x_start, merged, x.size, parts)
+        launch(move_parallel, y_memory, y_start, x_memory, x_start, merged, x.size, parts)
     else:
-        move(y_memory, y_start, x_memory, x_start, merged, 0, x.size)
+        launch(move, y_memory, y_start, x_memory, x_start, merged, 0, x.size)
 
 
 def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:
     """x at `index` of an array full of `value`."""
     y = empty(shape, x.dtype)
     if x.size < y.size:
-        fill(y.reshape(-1), scalar(value, x.dtype))
-    _move(_view(y, index), x)
+        launch(fill, y.reshape(-1), scalar(value, x.dtype))
+    assign(_view(y, index), x)
     return y
 
 
@@ -110,12 +110,20 @@ def concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
     y = empty(tuple(shape), xs[0].dtype)
     at = 0
     for x in xs:
-        _move(y[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)], x)
+        assign(y[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)], x)
         at += x.shape[axis]
     return y
 
 
 # ------------------------------------------------------------------------------------ by index
+@jit
+def _inside(index, size):
+    """A captured step cannot look at its indices before it uses them, so the kernel does."""
+    if index < 0 or index >= size:
+        raise IndexError("an index is outside the axis")
+    return index
+
+
 @jit
 def take(y, x, i, start, steps, shape, size):
     """y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner)."""
@@ -125,11 +133,12 @@ def take(y, x, i, start, steps, shape, size):
             at = start + o * steps[0] + j * steps[1]
             out = (o * count + j) * inner
             if steps[2] == 0:
-                row = (o * size + i[at]) * inner
+                row = (o * size + _inside(i[at], size)) * inner
                 _copy(y[out : out + inner], x[row : row + inner])
             else:
                 for c in range(inner):
-                    y[out + c] = x[(o * size + i[at + c * steps[2]]) * inner + c]
+                    row = (o * size + _inside(i[at + c * steps[2]], size)) * inner
+                    y[out + c] = x[row + c]
 
 
 @jit
@@ -140,7 +149,8 @@ def add_at(y, x, i, start, steps, shape, size):
         for j in range(count):
             at = start + o * steps[0] + j * steps[1]
             for c in range(inner):
-                y[(o * size + i[at + c * steps[2]]) * inner + c] += x[(o * count + j) * inner + c]
+                row = (o * size + _inside(i[at + c * steps[2]], size)) * inner
+                y[row + c] += x[(o * count + j) * inner + c]
 
 
 def _by_index(x: np.ndarray, i: np.ndarray, axis: int) -> tuple[Any, ...]:
@@ -151,7 +161,7 @@ def _by_index(x: np.ndarray, i: np.ndarray, axis: int) -> tuple[Any, ...]:
     memory, start, strides = flat(i)
     merged = [layout(i.shape[group], (strides[group],)) for group in groups]
     if any(m.shape[1] > 1 for m in merged):  # a view whose axes do not merge
-        return _by_index(x, np.array(i, order="C"), axis)
+        return _by_index(x, elementwise("copy", i), axis)
     steps = tuple(0 if n == 1 else int(m[1, 0]) for n, m in zip(sizes, merged, strict=True))
     return x.reshape(-1), memory, start, steps, sizes
 
@@ -161,17 +171,17 @@ def gather(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
     y = empty(i.shape, x.dtype)
     if y.size:
         memory, *indices = _by_index(x, i, axis)
-        take(y.reshape(-1), memory, *indices, x.shape[axis])
+        launch(take, y.reshape(-1), memory, *indices, x.shape[axis])
     return y
 
 
 def scatter_add(x: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarray:
     """Zeros of `size` along `axis`, each x added at the place its index says."""
     y = empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-    fill(y.reshape(-1), x.dtype.type(0))
+    launch(fill, y.reshape(-1), x.dtype.type(0))
     if x.size:
         memory, *indices = _by_index(x, i, axis)
-        add_at(y.reshape(-1), memory, *indices, size)
+        launch(add_at, y.reshape(-1), memory, *indices, size)
     return y
 
 

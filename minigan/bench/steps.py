@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import nn, ops, random
 from ..autograd import grad
+from ..capture import capture
 from ..losses import NonSaturating
 from ..optim import Adam
 from ..tensor import Tensor, tensor
@@ -19,6 +20,7 @@ from .table import cells, number, render
 from .timing import Group, Spread, geometric_mean, ratio
 
 SLOPE, LEARNING_RATE, BETAS = 0.2, 2e-4, (0.5, 0.999)
+EAGER = "minigan, eager"
 PEERS = {"PyTorch": False, "PyTorch, fused Adam": True}  # name: is Adam fused?
 
 # step(latent=None) -> (loss of D, loss of G); without a latent it draws one.
@@ -43,6 +45,7 @@ def minigan_step(
     discriminator: nn.Sequential,
     data: np.ndarray,
     read: Callable[[Tensor], Any] = float,
+    captured: bool = True,
 ) -> Step:
     """A function that trains both on the batch `data` (n, features): D once, then G once.
 
@@ -50,17 +53,27 @@ def minigan_step(
     it does is line for line what `peers.pytorch.pytorch_step` does. `read` makes what it returns
     of the losses: to read them as numbers, it has to wait for the device.
     """
-    latent_size, device = generator.parameters()[0].shape[0], generator.parameters()[0].device
-    n, real = len(data), tensor(data, device=device)
+    device = generator.parameters()[0].device
+    play = _turns(generator, discriminator, tensor(data, device=device))
+    play = capture(play) if captured else play
+
+    def step(latent: np.ndarray | None = None) -> tuple[Any, Any]:
+        loss_d, loss_g = play(None if latent is None else tensor(latent, device=device))
+        return read(loss_d), read(loss_g)
+
+    return step
+
+
+def _turns(
+    generator: nn.Sequential, discriminator: nn.Sequential, real: Tensor
+) -> Callable[[Tensor | None], tuple[Tensor, Tensor]]:
+    n, latent_size = len(real), generator.parameters()[0].shape[0]
     loss = NonSaturating()
     optimizer_g = Adam(generator.parameters(), LEARNING_RATE, BETAS)
     optimizer_d = Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
 
-    def step(latent: np.ndarray | None = None) -> tuple[float, float]:
-        if latent is None:
-            z = random.normal((n, latent_size), device=device)
-        else:
-            z = tensor(latent, device=device)
+    def play(latent: Tensor | None) -> tuple[Tensor, Tensor]:
+        z = random.normal((n, latent_size), device=real.device) if latent is None else latent
         fake = generator(z)
         logits = discriminator(ops.concatenate([real, fake.detach()]))
         loss_d = loss.discriminator(logits[:n], logits[n:])
@@ -68,9 +81,9 @@ def minigan_step(
 
         loss_g = loss.generator(discriminator(fake))
         optimizer_g.step(grad(loss_g, generator.parameters()))
-        return read(loss_d), read(loss_g)
+        return loss_d, loss_g
 
-    return step
+    return play
 
 
 def contenders(plan: Plan, batch: int, pytorch: ModuleType | None) -> dict[str, Step]:
@@ -83,7 +96,11 @@ def contenders(plan: Plan, batch: int, pytorch: ModuleType | None) -> dict[str, 
         states = generator.state_dict(), discriminator.state_dict()
         for name, fused in PEERS.items():
             steps[name] = pytorch.pytorch_step(*states, data, fused, SLOPE, LEARNING_RATE, BETAS)
-    return {"minigan": minigan_step(generator, discriminator, data), **steps}
+    own = {
+        "minigan": minigan_step(generator, discriminator, data),
+        EAGER: minigan_step(*gan(plan), data, captured=False),
+    }
+    return {**own, **steps}
 
 
 def groups(plan: Plan, pytorch: ModuleType | None) -> list[Group]:
@@ -104,8 +121,8 @@ def report(cases: Sequence[Mapping[str, Any]]) -> str:
     rounds = len(cases[0]["seconds"]["minigan"])
     title = (
         "step: one training step of the MLP GAN, both players, float32, ms\n"
-        f"median and quartiles of {rounds} rounds; ratio = PyTorch's time / minigan's, higher is"
-        " better"
+        f"median and quartiles of {rounds} rounds; ratio = time / minigan's captured step's, higher"
+        " is better"
     )
     rows = [row for case in cases for row in _rows(case)]
     heads = ["batch", "", "ms", "25..75 %", "ratio", "25..75 %"]
@@ -121,7 +138,7 @@ def report(cases: Sequence[Mapping[str, Any]]) -> str:
 
 def _rows(case: Mapping[str, Any]) -> list[list[str]]:
     rows = []
-    for name in ("minigan", *PEERS):
+    for name in ("minigan", EAGER, *PEERS):
         first = str(case["batch"]) if name == "minigan" else ""
         if name not in case["seconds"]:
             rows.append([first, name, "not installed", "", "", ""])

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..device import Device, get_device
+from ..kernels.runtime.recording import active
 from ..optim import load_tensors
 from ..tensor import Tensor, check_dtype
 
@@ -25,6 +26,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs: Any) -> Any:
+        recording = active()
+        if recording is not None:
+            recording.modes[id(self)] = self, self.training
         return self.forward(*inputs)
 
     # ------------------------------------------------------------------------------- contents

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.runtime.recording import active
 from ..op import Op
 from ..tensor import Tensor, require_tensors
 from .samples import indices, uniform
@@ -222,6 +223,8 @@ def _check_indices(name: str, i: Any, size: int) -> None:
     if not isinstance(i, Tensor) or i.dtype.kind != "i":
         given = i.dtype if isinstance(i, Tensor) else type(i).__name__
         raise TypeError(f"{name}: the indices are {given}, not an integer tensor")
+    if active() is not None and not isinstance(i.array, np.ndarray):
+        return  # in a captured step, nobody may wait for a GPU
     values = i.array if isinstance(i.array, np.ndarray) else i.numpy()
     if values.size and not (values.min() >= 0 and values.max() < size):
         bad = values.max() if values.max() >= size else values.min()
