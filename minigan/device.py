@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .kernels.runtime.recording import active
+from .kernels.runtime.recording import active, in_turn
 from .names import choose
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Device:
 
     def program(self, recording: Recording) -> Callable[[], None]:
         """A function that does all that a recording notes again, in order."""
-        return partial(_in_turn, list(recording.launches))
+        return partial(in_turn, list(recording.launches))
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(name)` whenever a kernel is about to be compiled; here none ever is."""
@@ -82,11 +82,6 @@ def _again(
         found = meaning(*arrays, **attributes)
     if y is not None:
         y[...] = found
-
-
-def _in_turn(launches: list[Callable[[], Any]]) -> None:
-    for launch in launches:
-        launch()
 
 
 def _cpu() -> Device:

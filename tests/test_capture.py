@@ -2,15 +2,12 @@
 
 import threading
 from functools import partial
-from itertools import pairwise
 
 import cupy_standin
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
-from helpers import DEVICES, assert_close
-from hypothesis import given
-from hypothesis import strategies as st
+from helpers import DEVICES
 
 import minigan as mg
 from minigan import nn, ops, optim
@@ -193,55 +190,6 @@ def test_on_the_cpu_a_replay_is_one_compiled_loop(monkeypatch):
     (program,) = found.program.args[0]
     assert isinstance(program, replay.Replay)
     assert 40 < len(program.launches) < 90
-
-
-def test_memory_is_used_again():
-    game = Game("cpu")
-    sizes = []
-    block = recording.Memory.block
-
-    def spied(memory, size):
-        sizes.append(size)
-        return block(memory, size)
-
-    x = mg.tensor(np.zeros(100_000, np.float32))
-
-    def chain():
-        y = x
-        for _ in range(20):
-            y = ops.exp(ops.negative(y))
-        return y
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording.Memory, "block", spied)
-        step = mg.capture(chain)
-        y = step()
-    ((found,),) = step.captures.values()
-    assert sum(sizes) == 40 * 400_000
-    # Two arrays live at a time; a chunk holds two.
-    assert found.recording.memory.size <= 3 * 400_128 + recording.CHUNK
-    assert_close(step().numpy(), y.numpy(), 0)
-    assert game.ran == 0
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3_000_000)), max_size=60))
-def test_a_plan_gives_no_byte_twice(requests):
-    memory = recording.Memory(recording._host_memory)
-    live = []
-    for free, size in requests:
-        if free and live:
-            live.pop(size % len(live))
-        else:
-            live.append(memory.block(size))
-            assert live[-1].size >= size
-        spans = sorted((x.address, x.address + x.size) for x in live)
-        assert all(a[1] <= b[0] for a, b in pairwise(spans))
-        assert all(first % recording.ALIGNMENT == 0 for first, _ in spans)
-        assert all(memory.owns(first) and memory.owns(end - 1) for first, end in spans)
-    live.clear()
-    free = sorted(memory._free.items())
-    assert sum(end - first for first, end in free) == memory.size
-    assert len(free) == len(memory._chunks)  # neighbours are one again
 
 
 # ------------------------------------------------------------------------------ when it runs anew
@@ -502,46 +450,6 @@ def test_without_direct_calls_the_bits_are_the_same(monkeypatch):
     assert_equal(play(game, step, range(3)), wanted)
     ((found,),) = step.captures.values()
     assert all(isinstance(x, replay.Launch) for x in found.program.args[0])
-
-
-def test_kinds_of_arguments_reach_a_kernel():
-    kernel = cpu.jit(_everything)
-    out = np.zeros(8)
-    given = (np.arange(6.0).reshape(2, 3), 2, True, 0.5, np.float32(0.25), (3, 4), -5)
-    with recording.record() as notes:
-        cpu.launch(kernel, out, *given)
-    wanted = out.copy()
-    assert wanted.tolist() == [15, 2, 1, 0.5, 0.25, 34, -5, 3]
-    out[:] = 0
-    (program,) = replay.program(notes.launches)
-    program()
-    np.testing.assert_array_equal(out, wanted)
-
-
-def _everything(out, x, n, yes, real, single, pair, negative):
-    out[0] = x.sum()
-    out[1] = n
-    out[2] = 1 if yes else 0
-    out[3], out[4] = real, single
-    out[5] = 10 * pair[0] + pair[1]
-    out[6] = negative
-    out[7] = x.shape[1]
-
-
-def test_a_launch_with_too_many_arguments_is_called_from_python():
-    kernel = cpu.jit(_many)
-    arrays = [np.ones(3) for _ in range(10)]
-    with recording.record() as notes:
-        cpu.launch(kernel, *arrays)
-        cpu.launch(kernel, *arrays)
-    assert all(isinstance(x, replay.Launch) for x in replay.program(notes.launches))
-    for again in replay.program(notes.launches):
-        again()
-    assert arrays[0].tolist() == [37] * 3
-
-
-def _many(a, b, c, d, e, f, g, h, i, j):
-    a += b + c + d + e + f + g + h + i + j
 
 
 @DEVICES

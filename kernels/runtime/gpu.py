@@ -20,14 +20,13 @@ from .launcher import (
     OutOfMemoryError,
     Size,
     digest,
-    in_turn,
     options,
     pointers,
     replayed,
     source_text,
     state_of,
 )
-from .recording import Recording, active
+from .recording import Recording, active, in_turn
 
 INSTALL = (
     "install minigan with its extra cuda12 or cuda13, whichever CUDA the driver is for (nvidia-smi"

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .recording import active
+from .recording import active, in_turn
 from .strides import Size, merge
 
 HEADERS = Path(__file__).resolve().parent
@@ -156,11 +156,6 @@ class Launcher:
 def replayed() -> str:
     """The arguments of a launch that is done again."""
     return "replayed"
-
-
-def in_turn(launches: Sequence[Callable[[], Any]]) -> None:
-    for launch in launches:
-        launch()
 
 
 def _within(size: int, most: int) -> bool:

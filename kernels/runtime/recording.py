@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,6 +81,12 @@ def record() -> Iterator[Recording]:
         yield _state.recording
     finally:
         _state.recording = before
+
+
+def in_turn(launches: Iterable[Callable[[], Any]]) -> None:
+    """Do what was noted again, from Python."""
+    for launch in launches:
+        launch()
 
 
 # ---------------------------------------------------------------------------------------- memory

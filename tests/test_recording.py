@@ -1,0 +1,102 @@
+"""Launches that are noted and done again, and the memory that they share."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from helpers import assert_close
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigan as mg
+from minigan import ops
+from minigan.kernels.runtime import cpu, recording, replay
+
+
+# ---------------------------------------------------------------------------------------- memory
+def test_memory_is_used_again():
+    sizes = []
+    block = recording.Memory.block
+
+    def spied(memory, size):
+        sizes.append(size)
+        return block(memory, size)
+
+    x = mg.tensor(np.zeros(100_000, np.float32))
+
+    def chain():
+        y = x
+        for _ in range(20):
+            y = ops.exp(ops.negative(y))
+        return y
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording.Memory, "block", spied)
+        step = mg.capture(chain)
+        y = step()
+    ((found,),) = step.captures.values()
+    assert sum(sizes) == 40 * 400_000
+    # Two arrays live at a time; a chunk holds two.
+    assert found.recording.memory.size <= 3 * 400_128 + recording.CHUNK
+    assert_close(step().numpy(), y.numpy(), 0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3_000_000)), max_size=60))
+def test_a_plan_gives_no_byte_twice(requests):
+    memory = recording.Memory(recording._host_memory)
+    live = []
+    for free, size in requests:
+        if free and live:
+            live.pop(size % len(live))
+        else:
+            live.append(memory.block(size))
+            assert live[-1].size >= size
+        spans = sorted((x.address, x.address + x.size) for x in live)
+        assert all(a[1] <= b[0] for a, b in pairwise(spans))
+        assert all(first % recording.ALIGNMENT == 0 for first, _ in spans)
+        assert all(memory.owns(first) and memory.owns(end - 1) for first, end in spans)
+    live.clear()
+    free = sorted(memory._free.items())
+    assert sum(end - first for first, end in free) == memory.size
+    assert len(free) == len(memory._chunks)  # neighbours are one again
+
+
+# -------------------------------------------------------------------------------------- launches
+def test_kinds_of_arguments_reach_a_kernel():
+    kernel = cpu.jit(_everything)
+    out = np.zeros(8)
+    given = (np.arange(6.0).reshape(2, 3), 2, True, 0.5, np.float32(0.25), (3, 4), -5)
+    with recording.record() as notes:
+        cpu.launch(kernel, out, *given)
+    wanted = out.copy()
+    assert wanted.tolist() == [15, 2, 1, 0.5, 0.25, 34, -5, 3]
+    out[:] = 0
+    (program,) = replay.program(notes.launches)
+    program()
+    np.testing.assert_array_equal(out, wanted)
+
+
+def _everything(out, x, n, yes, real, single, pair, negative):
+    out[0] = x.sum()
+    out[1] = n
+    out[2] = 1 if yes else 0
+    out[3], out[4] = real, single
+    out[5] = 10 * pair[0] + pair[1]
+    out[6] = negative
+    out[7] = x.shape[1]
+
+
+def test_a_launch_with_too_many_arguments_is_called_from_python():
+    kernel = cpu.jit(_many)
+    arrays = [np.ones(3) for _ in range(10)]
+    with recording.record() as notes:
+        cpu.launch(kernel, *arrays)
+        cpu.launch(kernel, *arrays)
+    assert all(isinstance(x, replay.Launch) for x in replay.program(notes.launches))
+    for again in replay.program(notes.launches):
+        again()
+    assert arrays[0].tolist() == [37] * 3
+
+
+def _many(a, b, c, d, e, f, g, h, i, j):
+    a += b + c + d + e + f + g + h + i + j
