@@ -76,6 +76,32 @@ def test_kinds_of_arguments_reach_a_kernel():
     np.testing.assert_array_equal(out, wanted)
 
 
+def test_a_launch_that_fails_says_why_and_one_that_works_again_is_no_end():
+    kernel = cpu.jit(_stumbles)
+    state, count = np.array([2, 9]), np.zeros(1)
+    with recording.record() as notes:
+        cpu.launch(kernel, state, count)
+        cpu.launch(kernel, state, count)
+    (program,) = replay.program(notes.launches)
+    program()
+    assert (state[0], count[0]) == (2, 4)
+    state[0] = 0  # stumbles once
+    program()
+    assert (state[0], count[0]) == (1, 6)
+    state[:] = 0, 0
+    with pytest.raises(ValueError, match="stumbled"):
+        program()
+    assert count[0] == 6
+
+
+def _stumbles(state, count):
+    if state[0] == 0:
+        if state[1]:
+            state[0] = 1
+        raise ValueError("stumbled")
+    count[0] += 1
+
+
 def _everything(out, x, n, yes, real, single, pair, negative):
     out[0] = x.sum()
     out[1] = n
