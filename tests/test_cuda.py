@@ -12,6 +12,7 @@ import minigan as mg
 from minigan.config import PRESETS, Config
 from minigan.cuda import CudaDevice
 from minigan.device import get_device
+from minigan.kernels.matmul.cuda import plan
 from minigan.kernels.optimizer import cuda as optimizer
 from minigan.kernels.reduce import cuda as reduce
 from minigan.kernels.runtime.emulator import Emulator
@@ -329,6 +330,32 @@ def test_products_of_any_layout_make_no_mistake(shape, dtype, rng):
             assert np.allclose(y, a @ b + bias, rtol=1e-4, atol=1e-4)
     pairs = np.ones((3, m, k), dtype), np.ones((2, 1, k, n), dtype)
     assert (CHECKED.run(Op.registry["matmul"], pairs, {}) == k).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(3, 200, 5), (2, 0, 3), (9, 17, 33)], ids=str)
+@FLOATS
+def test_layers_side_by_side_have_each_their_own_bits(shape, dtype, rng):
+    """k in pieces, in one and in none; a bias for each."""
+    m, k, n = shape
+    x, w = (rng.standard_normal(s).astype(dtype) for s in ((2, 2, m, k), (2, 2, k, n)))
+    bias = rng.standard_normal((2, 2, 2 * n)).astype(dtype)[..., ::2]
+    dense = Op.registry["dense"]
+    y = CHECKED.run(dense, (x, w, bias), {})
+    for i in np.ndindex(2, 2):
+        assert np.allclose(y[i], x[i] @ w[i] + bias[i], rtol=1e-4, atol=1e-4)
+        assert np.array_equal(y[i], CHECKED.run(dense, (x[i], w[i], bias[i]), {}))
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(128, 256, 128), (512, 64, 784), (2048, 784, 2048)])
+@FLOATS
+def test_a_matrix_of_a_batch_is_split_as_if_alone(m, k, n, dtype):
+    tiles = set()
+    for matrices in (1, 3, 10, 1000):
+        kernel, *_, depth = plan(m, k, n, matrices, np.dtype(dtype))
+        tiles.add(kernel)
+        assert depth == plan(m, k, n, 1, np.dtype(dtype))[-1]
+    assert len(tiles) > 1 or m == 2048
 
 
 @needs_compiler

@@ -115,6 +115,29 @@ def test_leading_axes_broadcast(data, dtype):
     _assert_product(cpu.matmul(a, b), a, b)
 
 
+@any_settings
+@given(
+    batch=st.lists(st.sampled_from([0, 1, 2, 3]), max_size=2),
+    m=st.sampled_from([1, 2, 7, 17, 33]),
+    k=st.sampled_from([0, 1, 16, 33]),
+    n=st.sampled_from([1, 2, 3, 7, 8, 17]),
+    dtype=st.sampled_from(DTYPES),
+    layouts=st.tuples(*[st.booleans()] * 2),
+)
+def test_layers_side_by_side_have_each_their_own_bits(batch, m, k, n, dtype, layouts):
+    x, w = _random(1, *batch, m, k, dtype=dtype), _random(2, *batch, k, n, dtype=dtype)
+    bias = _random(3, *batch, 2 * n, dtype=dtype)[..., ::2]
+    x, w = (
+        y.swapaxes(-1, -2).copy().swapaxes(-1, -2) if turned else y
+        for y, turned in zip((x, w), layouts, strict=True)
+    )
+    y = cpu.dense(x, w, bias)
+    assert y.shape == (*batch, m, n)
+    for i in np.ndindex(*batch):
+        assert _bits(y[i]) == _bits(cpu.dense(x[i], w[i], bias[i]))
+        _assert_product(y[i], x[i], w[i], bias[i])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_views_of_stride_zero_and_batches_of_transposes(dtype):
     row, column = _random(1, 1, 40, dtype=dtype), _random(2, 40, 1, dtype=dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import prange
 
@@ -43,53 +45,84 @@ def _pack(like, b, k, width, panel):
 
 
 @jit
-def _tile(vectors, like, a, height, b, b_step, k, c, c_row, add):
-    """`tile` of a width that is known only here; one row high where there is only one."""
-    x, row, step = a
-    if height == 1:
-        if vectors == 3:
-            tile(1, 3, like, x, row, step, 1, b, b_step, k, c, c_row, add)
-        elif vectors == 2:
-            tile(1, 2, like, x, row, step, 1, b, b_step, k, c, c_row, add)
+def _turned(vectors, like, a, height, b, k, c, c_row, add):
+    """A tile one or two rows high, of a B whose columns are contiguous: turned in registers."""
+    v = 0
+    while v < vectors:
+        first, into = b[0] + v * VECTOR_BYTES // like.itemsize * b[2], c + v * VECTOR_BYTES
+        if height == 2:
+            transposed_tile(2, 1, like, a[0], a[1], a[2], first, b[2], k, into, c_row, add)
+        elif v + 1 < vectors:
+            transposed_tile(1, 2, like, a[0], a[1], a[2], first, b[2], k, into, c_row, add)
         else:
-            tile(1, 1, like, x, row, step, 1, b, b_step, k, c, c_row, add)
-    elif vectors == 3:
-        tile(ROWS, 3, like, x, row, step, height, b, b_step, k, c, c_row, add)
-    elif vectors == 2:
-        tile(ROWS, 2, like, x, row, step, height, b, b_step, k, c, c_row, add)
-    else:
-        tile(ROWS, 1, like, x, row, step, height, b, b_step, k, c, c_row, add)
+            transposed_tile(1, 1, like, a[0], a[1], a[2], first, b[2], k, into, c_row, add)
+        v += 1 if height == 2 else 2
 
 
 @jit
-def _sweep(scratch, a, m, b, b_step, width, k, c, c_row, add):
-    """One panel of B against m rows of A. A tile that overhangs C goes through `scratch`."""
-    lanes = VECTOR_BYTES // scratch.itemsize
+def _tile(vectors, like, a, height, b, k, c, c_row, add, far):
+    """`tile` of a size that is known only here: 1, 2 or ROWS rows high, 1 to 3 vectors wide."""
+    x, row, step = a
+    y, down = b[0], b[1]
+    line, by = far
+    if height == 1:
+        if vectors == 3:
+            tile(1, 3, like, x, row, step, 1, y, down, k, c, c_row, add, line, by)
+        elif vectors == 2:
+            tile(1, 2, like, x, row, step, 1, y, down, k, c, c_row, add, line, by)
+        else:
+            tile(1, 1, like, x, row, step, 1, y, down, k, c, c_row, add, line, by)
+    elif height == 2:
+        if vectors == 3:
+            tile(2, 3, like, x, row, step, 2, y, down, k, c, c_row, add, line, by)
+        elif vectors == 2:
+            tile(2, 2, like, x, row, step, 2, y, down, k, c, c_row, add, line, by)
+        else:
+            tile(2, 1, like, x, row, step, 2, y, down, k, c, c_row, add, line, by)
+    elif vectors == 3:
+        tile(ROWS, 3, like, x, row, step, height, y, down, k, c, c_row, add, line, by)
+    elif vectors == 2:
+        tile(ROWS, 2, like, x, row, step, height, y, down, k, c, c_row, add, line, by)
+    else:
+        tile(ROWS, 1, like, x, row, step, height, y, down, k, c, c_row, add, line, by)
+
+
+@jit
+def _sweep(scratch, a, m, b, width, k, c, add, ahead):
+    """One panel of B against m rows of A. A tile that C cannot take goes through `scratch`.
+
+    Each tile calls for memory on the way, a cache line for each p: the first VECTORS ones for the
+    panel after this one, which has its rows at ahead[0] + p*ahead[1], the others for A's next rows.
+    """
+    size = scratch.itemsize
+    lanes = VECTOR_BYTES // size
     vectors = -(-width // lanes)
     for i in range(0, m, ROWS):
         height = min(ROWS, m - i)
         rows = (a[0] + i * a[1], a[1], a[2])
-        target = c + i * c_row
-        whole = width == vectors * lanes and height in (1, ROWS)
-        into, stride = (target, c_row) if whole else (address(scratch), vectors * VECTOR_BYTES)
-        _tile(vectors, scratch, rows, height, b, b_step, k, into, stride, add * whole)
+        target = c[0] + i * c[1]
+        whole = c[2] == size and width == vectors * lanes and height in (1, 2, ROWS)
+        into, stride = (target, c[1]) if whole else (address(scratch), vectors * VECTOR_BYTES)
+        if b[2] != size:
+            _turned(vectors, scratch, rows, height, b, k, into, stride, add * whole)
+        else:
+            far = (rows[0] + ROWS * a[1], ROWS * size)
+            if ahead[0] and i < VECTORS * ROWS:
+                far = (ahead[0] + i // ROWS * VECTOR_BYTES, ahead[1])
+            _tile(vectors, scratch, rows, height, b, k, into, stride, add * whole, far)
         for r in range(0 if whole else height):
-            row = pointer(scratch, target + r * c_row)
             for q in range(width):
+                to = pointer(scratch, target + r * c[1] + q * c[2])
                 x = scratch[r * vectors * lanes + q]
-                row[q] = row[q] + x if add else x
+                to[0] = to[0] + x if add else x
 
 
 @jit
-def _add_bias(like, bias, m, width, c, c_row):
-    start, step = bias
-    row = np.empty(width, like.dtype)
-    for q in range(width):
-        row[q] = pointer(like, start + q * step)[0]
+def _add_bias(like, bias, m, width, c):
     for i in range(m):
-        into = pointer(like, c + i * c_row)
         for q in range(width):
-            into[q] += row[q]
+            to = pointer(like, c[0] + i * c[1] + q * c[2])
+            to[0] += pointer(like, bias[0] + i * bias[1] + q * bias[2])[0]
 
 
 @jit
@@ -102,7 +135,7 @@ def _panel_width(columns, lanes):
 
 
 @jit
-def _block(like, a, b, bias, c, c_row, shape, depth):
+def _block(like, a, b, bias, c, shape, depth):
     """A block of C, by one thread. K-blocks outside, panels of B inside, tiles innermost."""
     m, k, n = shape
     size = like.itemsize
@@ -116,31 +149,29 @@ def _block(like, a, b, bias, c, c_row, shape, depth):
         while j < n:
             width = _panel_width(n - j, lanes)
             columns = (b[0] + p * b[1] + j * b[2], b[1], b[2])
-            target = c + j * size
+            target = (c[0] + j * c[2], c[1], c[2])
             whole = width % lanes == 0
-            if m == 1 and b[1] == size and whole and kc % lanes == 0:
-                for q in range(0, width, lanes):
-                    first, into = columns[0] + q * b[2], target + q * size
-                    transposed_tile(like, rows[0], rows[2], first, b[2], kc, into, p)
-            else:
-                first, step = columns[0], b[1]
-                if b[2] != size or not whole:
-                    first, step = panel, -(-width // lanes) * VECTOR_BYTES
-                    _pack(like, columns, kc, width, first)
-                _sweep(scratch, rows, m, first, step, width, kc, target, c_row, p)
+            turned = m <= 2 and b[1] == size and b[2] != size and whole and kc % lanes == 0
+            ahead = (0, 0)
+            if b[2] == size:
+                ahead = (columns[0] + width * size, b[1])
+            if not turned and (b[2] != size or not whole):
+                _pack(like, columns, kc, width, panel)
+                columns = (panel, -(-width // lanes) * VECTOR_BYTES, size)
+            _sweep(scratch, rows, m, columns, width, kc, target, p, ahead)
             if bias[0] and p + kc == k:
-                _add_bias(like, (bias[0] + j * bias[1], bias[1]), m, width, target, c_row)
+                _add_bias(like, (bias[0] + j * bias[2], bias[1], bias[2]), m, width, target)
             j += width
 
 
 @jit
-def _task(t, a, b, bias, c, starts, shape, across, down):
+def _task(t, a, b, bias, memory, c, starts, shape, across, down):
     """Task t of len(starts) * across * down: the block (x, y) of one product.
 
     `depth`, a K-block's length, follows from k and dtype alone: nothing else may touch the bits.
     """
     m, k, n = shape
-    size = c.itemsize
+    size = memory.itemsize
     lanes = VECTOR_BYTES // size
     blocks = -(-k * size // BLOCK_BYTES)
     depth = -(-k // (16 * blocks)) * 16
@@ -148,40 +179,48 @@ def _task(t, a, b, bias, c, starts, shape, across, down):
     item, y, x = t // (across * down), t // across % down, t % across
     i, i_end = tall * y // down * ROWS, min(m, tall * (y + 1) // down * ROWS)
     j, j_end = wide * x // across * lanes, min(n, wide * (x + 1) // across * lanes)
+    first_bias = bias[0] + starts[item, 2] + i * bias[1] + j * bias[2]
     _block(
-        c,
+        memory,
         (a[0] + starts[item, 0] + i * a[1], a[1], a[2]),
         (b[0] + starts[item, 1] + j * b[2], b[1], b[2]),
-        (bias[0] + j * bias[1], bias[1]),
-        address(c) + ((item * m + i) * n + j) * size,
-        n * size,
+        (first_bias * (bias[0] != 0), bias[1], bias[2]),
+        (address(memory) + item * m * n * size + i * c[0] + j * c[1], c[0], c[1]),
         (i_end - i, k, j_end - j),
         depth,
     )
 
 
 @jit(parallel=True)
-def _product(a, a_row, a_step, b, b_step, b_column, bias, bias_step, c, starts, m, k, n, workers):
-    """C = A @ B + bias for each pair of matrices in `starts`; returns the number of tasks."""
-    wide, tall = -(-n * c.itemsize // VECTOR_BYTES), -(-m // ROWS)
+def _product(
+    a, a_row, a_step, b, b_step, b_column, bias, bias_step, memory, starts, m, k, n, turned, workers
+):
+    """C = A @ B + bias for each pair of matrices in `starts`; returns the number of tasks.
+
+    Where `turned`, C is stored as its transposed, and the bias goes by its rows.
+    """
+    size = memory.itemsize
+    wide, tall = -(-n * size // VECTOR_BYTES), -(-m // ROWS)
     across = min(workers, max(1, wide // 2))
     down = min(max(1, workers // across), tall)
     tasks = len(starts) * across * down
     shape = (m, k, n)
     x, y = (address(a), a_row, a_step), (address(b), b_step, b_column)
-    z = (address(bias) if bias.size else 0, bias_step)
+    bias_start = address(bias) if bias.size else 0
+    z = (bias_start, bias_step, 0) if turned else (bias_start, 0, bias_step)
+    c = (size, m * size) if turned else (n * size, size)
     if workers == 1:
         for t in range(tasks):
-            _task(t, x, y, z, c, starts, shape, across, down)
+            _task(t, x, y, z, memory, c, starts, shape, across, down)
     else:
         for t in prange(tasks):
-            _task(np.int64(t), x, y, z, c, starts, shape, across, down)
+            _task(np.int64(t), x, y, z, memory, c, starts, shape, across, down)
     return tasks
 
 
 # ------------------------------------------------------------------------------ in Python
 _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-_ONE_PRODUCT = np.zeros((1, 2), np.int64)
+_ONE_PRODUCT = np.zeros((1, 3), np.int64)
 
 
 class _Window:
@@ -206,7 +245,7 @@ def _wrong_shapes(op: str, *arrays: np.ndarray) -> ValueError:
     given = ", ".join(str(x.shape) for x in arrays)
     accepted = {
         "matmul": "(..., m, k) and (..., k, n) with leading axes that broadcast",
-        "dense": "(n, k), (k, m) and (m,)",
+        "dense": "(..., n, k), (..., k, m) and (..., m) of equal leading axes",
     }
     return ValueError(f"{op}: takes shapes {accepted[op]}, not {given}")
 
@@ -214,15 +253,10 @@ def _wrong_shapes(op: str, *arrays: np.ndarray) -> ValueError:
 def _multiply(
     a: np.ndarray, b: np.ndarray, bias: np.ndarray, starts: np.ndarray = _ONE_PRODUCT
 ) -> np.ndarray:
-    """The products of the matrices at a + starts[:, 0] and b + starts[:, 1], stacked by rows."""
+    """The products at a + starts[:, 0] and b + starts[:, 1], biases + starts[:, 2], by rows."""
     m, k = a.shape
     n = b.shape[1]
     c = empty((len(starts) * m, n), a.dtype)
-    if not c.size:
-        return c
-    if not k:
-        sums = bias if bias.size else np.zeros(1, a.dtype)
-        return elementwise("copy", np.broadcast_to(sums, c.shape))
     a_row, a_step = a.strides
     b_step, b_column = b.strides
     x = a[0, :1] if a.flags.writeable else np.asarray(_Window(a))
@@ -230,15 +264,22 @@ def _multiply(
     z, z_step = bias, 0
     if bias.size:
         z = bias[:1] if bias.flags.writeable else np.asarray(_Window(bias))
-        z_step = bias.strides[0] if n > 1 else 0
-    if n == 1:  # one column: the transposed product, one row, has its sums side by side
+        z_step = bias.strides[0]
+    turned = _thin(m, n, a.itemsize)
+    if turned:  # few columns: as few rows of the transposed product, whose rows are long
         x, a_row, a_step, y, b_step, b_column = y, b_column, b_step, x, a_step, a_row
         m, n = n, m
     work = len(starts) * k * (m * n + 8 * (m + n))
     workers = threads() if work > PARALLEL_WORK else 1
     steps = (a_row, a_step, y, b_step, b_column, z, z_step)
-    launch(_product, x, *steps, c, starts, m, k, n, workers)
+    launch(_product, x, *steps, c, starts, m, k, n, turned, workers)
     return c
+
+
+def _thin(m: int, n: int, size: int) -> bool:
+    """Whether the transposed product fills more of the vector registers."""
+    lanes = VECTOR_BYTES // size
+    return n == 1 or n < lanes // 2 < m
 
 
 def _starts(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
@@ -261,37 +302,47 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if none is None or b.dtype != a.dtype:
         raise _wrong_dtypes("matmul", a, b)
     if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]:
-        return _multiply(a, b, none)
-    return _batched(a, b, none)
-
-
-def _batched(a: np.ndarray, b: np.ndarray, none: np.ndarray) -> np.ndarray:
+        return _products((), a, b, none)
     try:
         if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-2]:
             raise ValueError
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise _wrong_shapes("matmul", a, b) from None
+    return _products(batch, a, b, none)
+
+
+def _products(batch: tuple[int, ...], a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A @ B + bias for each pair of matrices; a bias (*batch, n), or an empty one for none."""
     shape = (*batch, a.shape[-2], b.shape[-1])
-    if 0 in batch:
+    if 0 in shape:
         return empty(shape, a.dtype)
-    pair = [_starts(a, batch), _starts(b, batch)]
-    if b.shape[-1] == 1:  # `_multiply` will exchange the operands
-        pair.reverse()
+    if not a.shape[-1]:
+        sums = bias[..., None, :] if bias.size else np.zeros(1, a.dtype)
+        return elementwise("copy", np.broadcast_to(sums, shape))
+    if not batch:
+        return _multiply(a, b, bias)
+    starts = [_starts(a, batch), _starts(b, batch), np.zeros(math.prod(batch), np.int64)]
+    if bias.size:
+        starts[2], bias = _starts(bias[..., None, :], batch), bias[(0,) * (bias.ndim - 1)]
+    if _thin(a.shape[-2], b.shape[-1], a.itemsize):  # `_multiply` will exchange the operands
+        starts[:2] = starts[1::-1]
     first_a, first_b = (x[(0,) * (x.ndim - 2)] for x in (a, b))
-    return _multiply(first_a, first_b, none, np.stack(pair, axis=1)).reshape(shape)
+    return _multiply(first_a, first_b, bias, np.stack(starts, axis=1)).reshape(shape)
 
 
 def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """y = x @ w + b for (n, k), (k, m) and (m,): the bits of `matmul`, then one addition.
+    """y = x @ w + b for (..., n, k), (..., k, m) and (..., m), leading axes equal.
 
-    float32 or float64, any strides. Raises TypeError or ValueError as `matmul` does.
+    The bits of `matmul`, then one addition. float32 or float64, any strides. Raises TypeError or
+    ValueError as `matmul` does.
     """
     if x.dtype not in _NO_BIAS or not x.dtype == w.dtype == b.dtype:
         raise _wrong_dtypes("dense", x, w, b)
-    if (x.ndim, w.ndim) != (2, 2) or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
+    batch, fits = x.shape[:-2], min(x.ndim, w.ndim) >= 2 and x.shape[-1] == w.shape[-2]
+    if not (fits and batch == w.shape[:-2] and b.shape == (*batch, w.shape[-1])):
         raise _wrong_shapes("dense", x, w, b)
-    return _multiply(x, w, b)
+    return _products(batch, x, w, b)
 
 
 KERNELS = {"matmul": matmul, "dense": dense}

@@ -40,6 +40,7 @@ class Product(ctypes.Structure):
         ("a", Operand),
         ("b", Operand),
         ("first_matrix", ctypes.c_int64),
+        ("bias_step", ctypes.c_int64),
         ("batch", walk_type(2)),
     )
 
@@ -47,10 +48,15 @@ class Product(ctypes.Structure):
 def plan(m: int, k: int, n: int, matrices: int, dtype: np.dtype) -> tuple[str, int, int, int]:
     """(kernel, tile edge, threads, depth of a split) for a product of this shape."""
     tiles = TILES if dtype.itemsize == 4 else TILES[1:]
-    counts = [blocks(m, edge) * blocks(n, edge) * matrices for _, edge, _ in tiles]
-    chosen = next((i for i, count in enumerate(counts) if count >= BUSY // 2), len(tiles) - 1)
-    (kernel, edge, threads), count = tiles[chosen], counts[chosen]
-    splits = max(1, min(blocks(BUSY, count), k // LEAST_DEPTH, MOST_SPLITS))
+    counts = [blocks(m, edge) * blocks(n, edge) for _, edge, _ in tiles]
+
+    def largest(copies: int) -> int:
+        enough = (i for i, count in enumerate(counts) if count * copies >= BUSY // 2)
+        return next(enough, len(tiles) - 1)
+
+    kernel, edge, threads = tiles[largest(matrices)]
+    # A matrix of a batch is split, and so has the bits, as if it were alone.
+    splits = max(1, min(blocks(BUSY, counts[largest(1)]), k // LEAST_DEPTH, MOST_SPLITS))
     depth = blocks(blocks(k, splits), DEEP) * DEEP
     return kernel, edge, threads, depth
 
@@ -74,6 +80,7 @@ def multiply(
 ) -> Any:
     """(*batch, m, n): the products of the last two axes of a and b; leading axes broadcast.
 
+    A bias is (n,), or (*batch, n) to have one for each product.
     `chosen` stands in for what `plan` would say.
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
@@ -84,8 +91,9 @@ def multiply(
         return c
     if bias is not None and not bias.flags.c_contiguous:
         bias = contiguous(gpu, bias)
+    bias_step = n if bias is not None and bias.ndim > 1 else 0  # from matrix to matrix
     if not k:
-        arguments = [c, bias, c.size, n]
+        arguments = [c, bias, bias_step, c.size, m * n, n]
         gpu.launch(SOURCE, "no_product", dtype, join_grid, (JOIN_THREADS,), arguments)
         return c
     leads = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
@@ -101,12 +109,12 @@ def multiply(
     out = c if splits == 1 else gpu.empty((splits, *c.shape), dtype)
     tiles = blocks(m, edge) * blocks(n, edge)
     for first in range(0, matrices, MAX_GRID[2]):
-        product.first_matrix = first
+        product.first_matrix, product.bias_step = first, bias_step
         grid = (tiles, splits, min(matrices - first, MAX_GRID[2]))
         arguments = [a, b, out, bias if splits == 1 else None, product]
         gpu.launch(SOURCE, kernel, dtype, grid, (threads,), arguments)
     if splits > 1:
-        arguments = [c, out, bias, splits, c.size, n]
+        arguments = [c, out, bias, bias_step, splits, c.size, m * n, n]
         gpu.launch(SOURCE, "join_splits", dtype, join_grid, (JOIN_THREADS,), arguments)
     return c
 
@@ -117,8 +125,8 @@ def matmul(gpu: Launcher, a: Any, b: Any) -> Any:
 
 
 def dense(gpu: Launcher, x: Any, w: Any, b: Any) -> Any:
-    """y = x @ w + b for (n, k), (k, m) and (m,)."""
-    return multiply(gpu, x, w, b)
+    """y = x @ w + b for (..., n, k), (..., k, m) and (..., m), leading axes equal."""
+    return multiply(gpu, x, w, b, x.shape[:-2])
 
 
 KERNELS = {"matmul": matmul, "dense": dense}

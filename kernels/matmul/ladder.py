@@ -69,7 +69,7 @@ def _register_tile(a, b, c):
             tile(
                 ROWS, VECTORS, c,
                 a_start, k * size, size, ROWS,
-                b_start, n * size, k, c_start, c_row, 0,
+                b_start, n * size, k, c_start, c_row, 0, 0, 0,
             )  # fmt: skip
     for i in range(m):
         row = c[i, columns if i < rows else 0 :]

@@ -52,13 +52,22 @@ class Simd:
         place = self.builder.inttoptr(address, self.vector.as_pointer())
         self.builder.store(value, place, align=self.size)
 
+    def prefetch(self, address: Any, write: bool = False, level: int = 1) -> None:
+        """Bring the cache line there nearer; any address will do, also one outside all arrays."""
+        place = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
+        numbers = [ir.Constant(ir.IntType(32), x) for x in (int(write), 4 - level, 1)]
+        signature = ir.FunctionType(ir.VoidType(), [place.type, *(x.type for x in numbers)])
+        module = self.builder.module
+        function = module.declare_intrinsic("llvm.prefetch", [place.type], signature)
+        self.builder.call(function, [place, *numbers])
+
     def broadcast(self, address: Any) -> Any:
         place = self.builder.inttoptr(address, self.scalar.as_pointer())
         first = self.builder.insert_element(self._undefined, self.builder.load(place), ZERO)
         return self.shuffle(first, self._undefined, [0] * self.lanes)
 
     def shuffle(self, x: Any, y: Any, lanes: list[int]) -> Any:
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), lanes)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
         return self.builder.shuffle_vector(x, y, mask)
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
@@ -67,18 +76,44 @@ class Simd:
         function = cgutils.get_or_insert_function(self.builder.module, signature, name)
         return self.builder.call(function, [x, y, z])
 
-    def transpose(self, rows: list[Any]) -> list[Any]:
-        """A square block: log2(lanes) rounds that interleave row i with row i + lanes/2.
+    def load_transposed(self, address: Any, stride: Any) -> list[Any]:
+        """Row p holds element p of each of `lanes` vectors, the i-th at address + i*stride.
 
-        Each round rotates the bits of (row, column) by one place, so the last has swapped them.
+        Numbers move fastest within 16 bytes. So of n vectors, n being the numbers in 16 bytes, part
+        j of vector r is loaded from vector j*n + r, and what is left are transpositions of n x n
+        numbers, one in each part: log2(n) rounds that interleave vector i with vector i + n/2.
         """
-        half = self.lanes // 2
-        low = [lane for i in range(half) for lane in (i, self.lanes + i)]
-        high = [lane + half for lane in low]
-        for _ in range(self.lanes.bit_length() - 1):
-            pairs = zip(rows[:half], rows[half:], strict=True)
-            rows = [self.shuffle(x, y, side) for x, y in pairs for side in (low, high)]
-        return rows
+        n, count = 16 // self.size, VECTOR_BYTES // 16
+        low = [lane for i in range(n // 2) for lane in (i, self.lanes + i)]
+        low = [lane + n * j for j in range(count) for lane in low]
+        high = [lane + n // 2 for lane in low]
+        found = []
+        for c in range(0, self.lanes, n):
+            column = self.builder.add(address, ir.Constant(i64, c * self.size))
+            rows = [
+                self.join([self.quarter(self.at(column, j * n + r, stride)) for j in range(count)])
+                for r in range(n)
+            ]
+            for _ in range(n.bit_length() - 1):
+                pairs = list(zip(rows[: n // 2], rows[n // 2 :], strict=True))
+                rows = [self.shuffle(x, y, side) for x, y in pairs for side in (low, high)]
+            found += rows
+        return found
+
+    def quarter(self, address: Any) -> Any:
+        """16 bytes."""
+        kind = ir.VectorType(self.scalar, 16 // self.size)
+        place = self.builder.inttoptr(address, kind.as_pointer())
+        return self.builder.load(place, align=self.size)
+
+    def join(self, parts: list[Any]) -> Any:
+        """Vectors of equal length, a power of two of them, side by side in one."""
+        while len(parts) > 1:
+            lanes = list(range(2 * parts[0].type.count))
+            parts = [
+                self.shuffle(x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return parts[0]
 
     def loop(self, count: Any, steps: list[Any], sums: int, body: Any) -> list[Any]:
         """Runs `sums = body(offsets, sums)` for p = 0, 1, ... < count (once at least).
