@@ -37,6 +37,14 @@ class Device:
         """A copy of the values as a numpy array."""
         return np.array(array, order="C")
 
+    def restore(self, array: np.ndarray) -> Any:
+        """What `to_numpy` gave, as a new array of this device."""
+        return self.from_numpy(array)
+
+    def from_seed(self, seed: int) -> Any:
+        """The seed of a stream of random numbers as draws read it: int64, of shape (1,)."""
+        return self.from_numpy(np.array([signed(seed)], np.int64))
+
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         """The new array op(*arrays, **attributes); numbers stand for themselves."""
         with np.errstate(all="ignore"):
@@ -82,6 +90,11 @@ def _again(
         found = meaning(*arrays, **attributes)
     if y is not None:
         y[...] = found
+
+
+def signed(seed: int) -> int:
+    """The lowest 64 bits, as int64 holds them."""
+    return (seed + 2**63) % 2**64 - 2**63
 
 
 def _cpu() -> Device:

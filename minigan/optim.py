@@ -127,14 +127,14 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate; set it and the next step uses it."""
-        return float(self.state.numpy()[0])
+        return float(self.state.numpy().flat[0])
 
     @lr.setter
     def lr(self, value: float) -> None:
         _at_least_zero(type(self).__name__, lr=value)
         numbers = self.state.numpy()
-        numbers[0] = value
-        assign(self.state, _new(self.state, numbers))
+        numbers[..., 0] = value
+        assign(self.state, _restored(self.state, numbers))
 
     def step(self, gradients: Sequence[Tensor | None]) -> None:
         """Change the parameters in place; `gradients` as `grad(loss, parameters)` gives them."""
@@ -277,20 +277,26 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
     )
     if missing or unknown:
         raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
+    restored = {key: _restored(x, np.asarray(values[key])) for key, x in targets.items()}
     for key, target in targets.items():
-        value = np.asarray(values[key])
+        value = restored[key]
         if (value.shape, value.dtype) != (target.shape, target.dtype):
             raise ValueError(
                 f"{name}: {key} is {value.dtype}{value.shape} in the state to load,"
                 f" but {target.dtype}{target.shape} here"
             )
     for key, target in targets.items():
-        assign(target, _new(target, np.asarray(values[key])))
+        assign(target, restored[key])
 
 
 def _new(like: Tensor, values: np.ndarray) -> Tensor:
     """A tensor with these values on the device of another."""
     return Tensor(like.device.from_numpy(values), like.device)
+
+
+def _restored(like: Tensor, values: np.ndarray) -> Tensor:
+    """What `numpy()` of a tensor of the same device gave, as a tensor again."""
+    return Tensor(like.device.restore(values), like.device)
 
 
 def _at_least_zero(name: str, **numbers: float) -> None:

@@ -131,7 +131,13 @@ class Tensor:
             raise ValueError(
                 f"item() needs a tensor of one element; this one has shape {self.shape}"
             )
-        return self.numpy().item()
+        values = self.numpy()
+        if values.size != 1:
+            raise ValueError(
+                f"item(): on device {self.device.name!r} this is {values.size} values, one per run;"
+                " numpy() gives them all"
+            )
+        return values.item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -2,6 +2,7 @@
 
 from .layers import Dense, Dropout, Flatten, LeakyReLU, ReLU, Reshape, Sigmoid, Tanh
 from .module import Module, Sequential
+from .stack import stacked
 
 __all__ = [
     "Dense",
@@ -14,4 +15,5 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "stacked",
 ]
