@@ -200,6 +200,8 @@ class Stacked(Device):
                     f"{update.name}: a tensor that all runs share is a constant; mg.tensor makes"
                     " one that each run may change"
                 )
+        if update.name == "assign":
+            return self.below.update(update, tuple(x.values for x in arrays), attributes)
         for i, own in enumerate(self.seeds):
             given = attributes
             if update.name == "reseed":

@@ -41,7 +41,7 @@ EXPRESSIONS = {
     "sigmoid_grad": "g y -> g * y * (T(1) - y)",
     "tanh": "x -> tanh(x)",
     "tanh_grad": "g y -> g * (T(1) - y * y)",
-    "softplus": "x -> at_least(x, T(0)) + log1p(exp(-abs(x)))",
+    "softplus": "x -> at_least(x, T(0)) + log1p_unit(exp(-abs(x)))",
     "relu": "x -> T(0) if x <= T(0) else x",
     "relu_grad": "g x -> T(0) if x <= T(0) else g",
     "leaky_relu": "x ; slope -> x if x > T(0) else x * slope",
@@ -70,14 +70,14 @@ NAMES = {
     "numba": numba,
     "prange": numba.prange,
     **{name: getattr(math, name) for name in ("cos", "log", "log1p", "sin", "sqrt")},
-    **{name: getattr(functions, name) for name in ("exp", "tanh", "at_least")},
+    **{name: getattr(functions, name) for name in ("exp", "tanh", "log1p_unit", "at_least")},
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 # Elements below which a second thread costs more than it saves; fewer where each is dear.
 GRAIN = 262144
 DEAR = {
-    **dict.fromkeys(("exp", "tanh", "sigmoid"), 32768),
-    **dict.fromkeys(("log", "power", "softplus", "cross_entropy"), 4096),
+    **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 32768),
+    **dict.fromkeys(("log", "power", "cross_entropy"), 4096),
 }
 
 

@@ -191,6 +191,22 @@ def _task(t, a, b, bias, memory, c, starts, shape, across, down):
     )
 
 
+@jit
+def _split(wide, tall, high, matrices, workers):
+    """Into how many blocks (across, down) each product is cut, for so many threads.
+
+    The longer side of C is: each thread then reads its share of the larger operand, and finds in
+    its cache what it wrote there as the product before. Many products are shared out whole.
+    """
+    if matrices >= 4 * workers or matrices % workers == 0:
+        return 1, 1
+    if high:
+        down = min(workers, tall)
+        return min(max(1, workers // down), max(1, wide // 2)), down
+    across = min(workers, max(1, wide // 2))
+    return across, min(max(1, workers // across), tall)
+
+
 @jit(parallel=True)
 def _product(
     a, a_row, a_step, b, b_step, b_column, bias, bias_step, memory, starts, m, k, n, turned, workers
@@ -201,8 +217,7 @@ def _product(
     """
     size = memory.itemsize
     wide, tall = -(-n * size // VECTOR_BYTES), -(-m // ROWS)
-    across = min(workers, max(1, wide // 2))
-    down = min(max(1, workers // across), tall)
+    across, down = _split(wide, tall, m > n, len(starts), workers)
     tasks = len(starts) * across * down
     shape = (m, k, n)
     x, y = (address(a), a_row, a_step), (address(b), b_step, b_column)
