@@ -96,16 +96,19 @@ def build_parser() -> Parser:
     check.add_argument("--op", metavar="NAME", help="only this op")
 
     bench = _command(commands, "bench", run_bench, "time kernels and steps beside their peers")
-    bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both]; with"
-                       " --devices also leaky_relu, exp, add, sum, transpose, gather, adam, normal"
-                       " [all]")  # fmt: skip
+    bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both], and what"
+                       " takes longer: kernels (beside the machine's peaks and numpy), memory (of a"
+                       " process, beside PyTorch's), scaling (with batch and width), threads; with"
+                       " --devices matmul, leaky_relu, exp, add, sum, transpose, gather, adam,"
+                       " normal, step [all]")  # fmt: skip
     bench.add_argument("--devices", metavar="NAMES",
                        help="sweep sizes on each, say cpu,cuda, a GPU beside PyTorch")  # fmt: skip
     bench.add_argument("--repeats", type=int, default=9, metavar="INT", help="rounds [9]")
     bench.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
     bench.add_argument("--json", metavar="FILE", help="write machine and samples here")
     bench.add_argument("--figure", metavar="FILE",
-                       help="with --devices: a .png of time against size")  # fmt: skip
+                       help="a .png of kernels (a roofline) or of scaling, with no other NAME; with"
+                       " --devices: of time against size")  # fmt: skip
 
     _command(commands, "info", run_info, "show versions, processor, devices, and what runs where")
     _command(commands, "presets", run_presets, "list the presets of `minigan train`")
@@ -289,10 +292,8 @@ def run_bench(options: argparse.Namespace) -> int:
     from .bench import devices
 
     given = {name: getattr(options, name) for name in ("names", "repeats", "threads")}
-    given |= {"output": sys.stdout, "json_path": options.json}
+    given |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
     if options.devices is None:
-        if options.figure is not None:
-            raise ValueError(f"--figure {options.figure} shows devices; --devices says which")
         announce_kernels("cpu")
         bench.run(**given)
         return 0
@@ -301,7 +302,7 @@ def run_bench(options: argparse.Namespace) -> int:
         raise ValueError(f"--devices {options.devices!r} is no list of names, say cpu,cuda")
     for name in names:
         announce_kernels(name)
-    devices.run(names, figure_path=options.figure, **given)
+    devices.run(names, **given)
     return 0
 
 

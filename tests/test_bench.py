@@ -11,18 +11,23 @@ from helpers import assert_close
 
 import minigan as mg
 from minigan import bench
-from minigan.bench import machine, matmul, steps, timing
-from minigan.bench.peers import blas, load_pytorch
-from minigan.bench.plan import Plan
+from minigan.bench import games, machine, matmul, timing
+from minigan.bench.peers import blas, load
+from minigan.bench.plan import Game, Plan
 from minigan.bench.table import cells, number, render
 from minigan.bench.timing import Group, Spread, geometric_mean, measure, ratio
 
-TINY = Plan((2, 3), (4, 5, 6), (6, 5, 1), 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
+GAMES = {
+    "ring": Game((2, 4, 2), (2, 3, 1), False, (2,)),
+    "MLP": Game((4, 5, 6), (6, 5, 1), True, (2, 3)),
+}
+TINY = Plan(GAMES, 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
 
 
 @pytest.fixture
-def without_torch(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)  # import torch raises ImportError
+def without_peers(monkeypatch):
+    for name in ("torch", "jax"):
+        monkeypatch.setitem(sys.modules, name, None)  # import torch raises ImportError
 
 
 def run(names=(), **options):
@@ -33,14 +38,14 @@ def run(names=(), **options):
 
 
 # --------------------------------------------------------------------------------------- the whole
-def test_both_benchmarks_run_and_the_json_holds_every_sample(tmp_path, without_torch):
+def test_both_benchmarks_run_and_the_json_holds_every_sample(tmp_path, without_peers):
     path = tmp_path / "bench.json"
     result, text = run(json_path=path)
     assert json.loads(path.read_text()) == result
     assert [p.name for p in tmp_path.iterdir()] == ["bench.json"]
-    assert result["plan"]["batches"] == [2, 3]
+    assert result["plan"]["games"]["MLP"]["batches"] == [2, 3]
     assert len(result["matmul"]) == 2 * 4 * 3 + 1  # batches, layers, forms, and the square
-    assert [case["batch"] for case in result["step"]] == [2, 3]
+    assert [case["batch"] for case in result["step"]] == [2, 2, 3]
     for case in result["matmul"] + result["step"]:
         for samples in case["seconds"].values():
             assert len(samples) == 2
@@ -50,7 +55,7 @@ def test_both_benchmarks_run_and_the_json_holds_every_sample(tmp_path, without_t
 
 
 @pytest.mark.parametrize("name", ["matmul", "step"])
-def test_one_benchmark_runs_alone_and_only_once(name, without_torch):
+def test_one_benchmark_runs_alone_and_only_once(name, without_peers):
     result, text = run([name, name])
     assert set(result) == {"machine", "repeats", "plan", name}
     assert text.count(f"{name}:") == 1
@@ -59,7 +64,7 @@ def test_one_benchmark_runs_alone_and_only_once(name, without_torch):
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["conv"], {}, r"unknown benchmark 'conv' \(accepted: matmul, step\)"),
+        (["conv"], {}, r"unknown benchmark 'conv' \(accepted: matmul, step, threads, "),
         (["matmul", "steps"], {}, "unknown benchmark 'steps'; did you mean 'step'"),
         ([], {"repeats": 0}, "repeats = 0 is not a positive"),
         ([], {"threads": 0}, "threads = 0 is not between 1 and"),
@@ -74,28 +79,20 @@ def test_what_cannot_be_run_is_refused_before_anything_is_measured(names, option
     assert output.getvalue() == ""
 
 
-def test_without_pytorch_its_rows_say_so(without_torch):
-    assert load_pytorch() is None
-    result, text = run(["step"])
-    assert all(list(case["seconds"]) == ["minigan", steps.EAGER] for case in result["step"])
-    assert text.count("not installed") >= 2 * len(TINY.batches)
-    assert "ratio to" not in text
-
-
-def test_steps_run_on_the_cpu_device_whatever_the_current_one(monkeypatch, without_torch):
-    devices, build = [], steps.minigan_step
+def test_steps_run_on_the_cpu_device_whatever_the_current_one(monkeypatch, without_peers):
+    devices, build = [], games.minigan_step
 
     def spied(generator, discriminator, data, **options):
         devices.extend(x.device.name for x in generator.parameters() + discriminator.parameters())
         return build(generator, discriminator, data, **options)
 
-    monkeypatch.setattr(steps, "minigan_step", spied)
+    monkeypatch.setattr("minigan.bench.steps.minigan_step", spied)
     with mg.use_device("reference"):
         run(["step"])
     assert set(devices) == {"cpu"}
 
 
-def test_pytorch_is_loaded_before_numba_starts_threads_and_only_for_steps(monkeypatch):
+def test_peers_are_loaded_before_numba_starts_threads_and_only_where_asked_for(monkeypatch):
     order, count_threads = [], bench.thread_count
 
     def spied(*arguments):
@@ -103,13 +100,13 @@ def test_pytorch_is_loaded_before_numba_starts_threads_and_only_for_steps(monkey
         return count_threads(*arguments)
 
     monkeypatch.setattr(bench, "thread_count", spied)
-    monkeypatch.setattr(bench, "load_pytorch", lambda: order.append("pytorch"))
+    monkeypatch.setattr(bench, "load", order.append)
     run(["step"])
     run(["matmul"])
-    assert order == ["pytorch", "threads", "threads"]
+    assert order == ["pytorch", "xla", "threads", "threads"]
 
 
-def test_a_run_leaves_threads_device_and_random_numbers_as_they_were(without_torch):
+def test_a_run_leaves_threads_device_and_random_numbers_as_they_were(without_peers):
     before = mg.random.default_generator().state(), numba.get_num_threads(), _blas_threads()
     with mg.use_device("reference") as device:
         run(["step"], threads=1)
@@ -118,7 +115,7 @@ def test_a_run_leaves_threads_device_and_random_numbers_as_they_were(without_tor
     assert after == before
 
 
-def test_a_short_run_shows_no_bar(capsys, without_torch):
+def test_a_short_run_shows_no_bar(capsys, without_peers):
     run(["matmul"])
     assert capsys.readouterr().err == ""
 
@@ -131,12 +128,11 @@ def _blas_threads():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_all_contenders_get_the_same_number_of_threads(threads):
-    pytorch = load_pytorch()
-    with machine.thread_count(threads, pytorch) as count:
+    peers = [peer for peer in map(load, ("pytorch", "xla")) if peer is not None]
+    with machine.thread_count(threads, *peers) as count:
         assert count == numba.get_num_threads() == threads
         assert _blas_threads() in (threads, None)
-        if pytorch is not None:
-            assert pytorch.torch.get_num_threads() == threads
+        assert {peer.get_threads() for peer in peers} <= {threads}
 
 
 def test_the_header_says_what_is_missing_and_what_is_busy():
@@ -299,50 +295,3 @@ def test_the_matmul_report():
         ["minigan", "200", "200"],
         ["OpenBLAS", "200", "25.0"],
     ]
-
-
-# -------------------------------------------------------------------------------------------- step
-def test_the_step_report():
-    fast, slow = "PyTorch, fused Adam", "PyTorch"
-    cases = [
-        {"batch": 64, "seconds": {"minigan": [0.002], slow: [0.004], fast: [0.002]}},
-        {"batch": 512, "seconds": {"minigan": [0.01], slow: [0.08], fast: [0.005]}},
-    ]
-    lines = steps.report(cases).splitlines()
-    rows = [line.split() for line in lines]
-    assert ["64", "minigan", "2.00", "2.00..2.00"] in rows
-    assert ["PyTorch", "80.0", "80.0..80.0", "8.00", "8.00..8.00"] in rows
-    assert lines[-1] == (
-        "ratio to PyTorch: geometric mean 4.00, minimum 2.00;"
-        " to PyTorch, fused Adam: geometric mean 0.707, minimum 0.500"
-    )
-
-
-@pytest.mark.parametrize("captured", [{}, {"captured": False}])
-def test_a_step_trains_both_players(captured):
-    generator, discriminator = steps.gan(TINY)
-    before = [x.numpy() for net in (generator, discriminator) for x in net.parameters()]
-    step = steps.minigan_step(generator, discriminator, np.ones((3, 6), np.float32), **captured)
-    loss_d, loss_g = step()
-    assert np.isfinite([loss_d, loss_g]).all()
-    after = [x.numpy() for net in (generator, discriminator) for x in net.parameters()]
-    for old, new in zip(before, after, strict=True):
-        assert (old != new).any()
-
-
-@pytest.mark.parametrize("name", list(steps.PEERS))
-def test_pytorch_takes_the_same_steps(name, rng):
-    pytest.importorskip("torch", reason="PyTorch is not installed: its steps are not compared")
-    plan = Plan((16,), (10, 32, 48, 36), (36, 48, 32, 1))
-    pair = steps.contenders(plan, 16, load_pytorch())
-    for _ in range(10):
-        latent = rng.standard_normal((16, 10), np.float32)
-        np.testing.assert_allclose(pair["minigan"](latent), pair[name](latent), rtol=1e-5)
-
-
-def test_pytorch_runs_beside_minigan():
-    pytest.importorskip("torch", reason="PyTorch is not installed: no benchmark with it")
-    result, text = run(["step"])
-    for case in result["step"]:
-        assert list(case["seconds"]) == ["minigan", steps.EAGER, *steps.PEERS]
-    assert "ratio to PyTorch: geometric mean" in text

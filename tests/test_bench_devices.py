@@ -20,7 +20,7 @@ import minigan as mg
 from minigan.bench import device_report, devices, games
 from minigan.bench.device_report import crossover, faster_from
 from minigan.bench.kernels import KERNELS
-from minigan.bench.peers import load_pytorch
+from minigan.bench.peers import load
 from minigan.bench.plan import GAMES, DevicePlan, Game
 from minigan.bench.timing import Group, measure
 from minigan.cli import main
@@ -83,7 +83,7 @@ def test_everything_is_measured_on_both_devices_printed_drawn_and_kept(tmp_path,
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_gpu_has_pytorch_beside_it(gpu, monkeypatch):
     torch = pytest.importorskip("torch", reason=NO_TORCH)
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     result, text = run([], ["cpu", gpu])
     assert result["left_out"] == {name: {} for name in EVERYTHING}
     beside = {"matmul": ["PyTorch"], "step": ["PyTorch", "PyTorch, compiled"]}
@@ -137,7 +137,7 @@ def test_the_command_takes_devices(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--figure", "b.png"], "--figure b.png shows devices; --devices says which"),
+        (["--figure", "b.png"], "b.png: a figure shows one benchmark, kernels or scaling"),
         (["--devices", "cpu,gpu"], "unknown device 'gpu'"),
         (["--devices", "cpu,"], "--devices 'cpu,' is no list of names"),
         (["exp"], "benchmark 'exp' is measured on devices: --devices says on which"),
@@ -229,7 +229,7 @@ def test_a_device_that_takes_too_long_measures_nothing_larger(monkeypatch, witho
 
 def test_a_peer_that_fails_is_named_and_left_out(gpu, monkeypatch):
     pytest.importorskip("torch", reason=NO_TORCH)
-    calls, tried = load_pytorch("pytorch_device").CALLS, []
+    calls, tried = load("pytorch_device").CALLS, []
 
     def broken(x):
         tried.append(len(x))
@@ -280,7 +280,7 @@ def test_pytorch_does_the_same(name):
     for found in kernel.cases(name, TINY):
         size = found["size"]
         given = name, lambda size=size: kernel.arrays(size), kernel.bytes(size), "cpu"
-        makers = load_pytorch("pytorch_device").kernel_calls(*given)
+        makers = load("pytorch_device").kernel_calls(*given)
         theirs = makers["PyTorch"]()().numpy().reshape(-1)
         for device in map(mg.get_device, ("cpu", "cuda-emulator")):
             ours = device.to_numpy(kernel.ready(device, size)()).reshape(-1)
@@ -298,7 +298,7 @@ def test_pytorchs_adam_takes_the_same_step():
     ours[3][:] = 0  # PyTorch's second moment begins there
     KERNELS["adam"].call(mg.get_device("cpu"), ours)()
     theirs = [torch.from_numpy(x.copy()) for x in arrays]
-    load_pytorch("pytorch_device").CALLS["adam"](*theirs)()
+    load("pytorch_device").CALLS["adam"](*theirs)()
     assert_close(ours[0], theirs[0].detach().numpy(), 1e-6)
     assert np.abs(ours[0] - arrays[0]).max() > 5e-5
 
@@ -308,11 +308,11 @@ def test_pytorchs_adam_takes_the_same_step():
 @pytest.mark.parametrize("name", ["PyTorch", "PyTorch, compiled"])
 def test_pytorch_takes_the_same_steps(game, name, monkeypatch, rng):
     torch = pytest.importorskip("torch", reason=NO_TORCH)
-    compiled, nets = [], games._nets(game)
-    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
-    monkeypatch.setattr(games, "_nets", lambda game: nets)
-    theirs = games.peers(game, 4, load_pytorch("pytorch_device"), "cpu")[name]()
-    assert len(compiled) == (3 if "compiled" in name else 0)
+    compiled, nets = [], games.nets(game)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(1) or function)
+    monkeypatch.setattr(games, "nets", lambda game: nets)
+    theirs = games.peers(game, 4, load("pytorch_device"), "cpu")[name]()
+    assert len(compiled) == (1 if "compiled" in name else 0)
     ours = games.ready(game, 4, mg.get_device("cpu"))
     for _ in range(10):
         latent = rng.standard_normal((4, game.generator[0]), np.float32)
@@ -337,7 +337,7 @@ def test_games_are_the_projects_own():
 
 def test_a_graph_is_warmed_up_recorded_and_replayed_and_keeps_its_weights(monkeypatch):
     torch = pytest.importorskip("torch", reason=NO_TORCH)
-    peer, log = load_pytorch("pytorch_device"), []
+    peer, log = load("pytorch_device"), []
 
     class Stream:
         def wait_stream(self, other):

@@ -7,22 +7,96 @@ number of threads, and what counts is their ratio, with its spread.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, TextIO
 
 from ..device import use_device
 from ..names import choose
-from . import matmul, steps
+from . import matmul, memory, roofline, scaling, steps, threads
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
-from .peers import blas, load_pytorch
+from .peers import blas, load
 from .plan import Plan
+from .steps import Peers
 from .timing import Group, measure
 
-BENCHMARKS = {"matmul": "the GAN's products beside BLAS", "step": "a training step beside PyTorch"}
+
+@dataclass(frozen=True)
+class Setup:
+    """What a benchmark is given; `peers` has the modules that it asked for and can have."""
+
+    plan: Plan
+    repeats: int
+    threads: int
+    peers: Peers
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the names that `minigan bench` takes.
+
+    Args:
+        run: gives what is found, for JSON, and a text.
+        peers: the modules of `bench.peers` that it needs in this process.
+        unasked: whether it is run where no names are given.
+        draw: makes a PNG of what was found.
+    """
+
+    run: Callable[[Setup], tuple[Any, str]]
+    peers: tuple[str, ...] = ()
+    unasked: bool = False
+    draw: Callable[[Any, Path], None] | None = None
+
+
+# ------------------------------------------------------------------------------------- benchmarks
+def _matmul(setup: Setup) -> tuple[Any, str]:
+    peer = blas.name()
+    cases = _measure("matmul", matmul.groups(setup.plan, peer), setup)
+    return cases, matmul.report(cases, peer)
+
+
+def _step(setup: Setup) -> tuple[Any, str]:
+    cases = _measure("step", steps.groups(setup.plan, setup.peers, setup.threads), setup)
+    return cases, steps.report(cases)
+
+
+def _threads(setup: Setup) -> tuple[Any, str]:
+    cases = _measure("threads", threads.groups(setup.plan, setup.peers, setup.threads), setup)
+    return cases, threads.report(cases)
+
+
+def _kernels(setup: Setup) -> tuple[Any, str]:
+    """The machine's peaks are the best of several times: others may be at work in some of them."""
+    peaks, cases = [roofline.peaks(setup.plan, setup.threads)], []
+    for group in roofline.groups(setup.plan, setup.threads):
+        cases += _measure("kernels", [group], setup)
+        peaks.append(roofline.peaks(setup.plan, setup.threads))
+    found = {**roofline.best(peaks), "cases": cases}
+    return found, roofline.report(found)
+
+
+def _memory(setup: Setup) -> tuple[Any, str]:
+    found = memory.measure(setup.plan, setup.threads)
+    return found, memory.report(found)
+
+
+def _scaling(setup: Setup) -> tuple[Any, str]:
+    cases = _measure("scaling", scaling.groups(setup.plan, setup.peers), setup)
+    return cases, scaling.report(cases)
+
+
+BENCHMARKS = {
+    "matmul": Benchmark(_matmul, unasked=True),
+    "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
+    "threads": Benchmark(_threads, ("pytorch",)),
+    "kernels": Benchmark(_kernels, draw=roofline.draw),
+    "memory": Benchmark(_memory),
+    "scaling": Benchmark(_scaling, ("pytorch",), draw=scaling.draw),
+}
 
 
 def run(
@@ -32,6 +106,7 @@ def run(
     threads: int | None = None,
     output: TextIO | None = None,
     json_path: FilePath = None,
+    figure_path: FilePath = None,
     plan: Plan | None = None,
 ) -> dict[str, Any]:
     """Measure, print a table for each benchmark, and return machine, plan and all samples.
@@ -40,50 +115,61 @@ def run(
     a PyTorch that is loaded later no longer runs at its own speed (see the code).
 
     Args:
-        names: of "matmul" and "step"; none means both.
+        names: of `BENCHMARKS`; none means matmul and step.
         repeats: how many rounds.
         threads: for minigan and every peer; None: as many as minigan uses by itself.
         output: where the tables go; None: standard output.
         json_path: a file for what is returned, as JSON.
+        figure_path: a PNG of the one benchmark that is chosen, kernels or scaling.
         plan: what to measure.
 
     Raises:
-        ValueError: an unknown name; repeats or threads out of range; no folder to write JSON to.
+        ValueError: an unknown name; repeats or threads out of range; no folder to write to; a
+            figure of what has none, or of several benchmarks.
     """
-    chosen = list(dict.fromkeys(names)) or list(BENCHMARKS)
+    unasked = [name for name, benchmark in BENCHMARKS.items() if benchmark.unasked]
+    chosen = list(dict.fromkeys(names)) or unasked
     for name in chosen:
         if name in KERNELS and name not in BENCHMARKS:
             raise ValueError(f"benchmark {name!r} is measured on devices: --devices says on which")
         choose("benchmark", name, BENCHMARKS)
-    check_request(repeats, json_path)
+    check_request(repeats, json_path, figure_path)
+    draw = BENCHMARKS[chosen[0]].draw
+    if figure_path is not None and (draw is None or len(chosen) > 1):
+        drawn = [name for name, benchmark in BENCHMARKS.items() if benchmark.draw]
+        raise ValueError(
+            f"{figure_path}: a figure shows one benchmark, {' or '.join(drawn)} (or, with"
+            f" --devices, kernels over sizes), not {', '.join(chosen)}"
+        )
     plan, output = plan or Plan(), output or sys.stdout
     # Before numba starts its threads: PyTorch would find numba's OpenMP library loaded and use that
     # in place of the one it ships, which makes its default Adam several times slower.
-    pytorch = load_pytorch() if "step" in chosen else None
-    with thread_count(threads, pytorch) as count, use_device("cpu"), same_random_numbers():
+    asked = dict.fromkeys(chain(*(BENCHMARKS[name].peers for name in chosen)))
+    found = {name: module for name in asked if (module := load(name)) is not None}
+    with thread_count(threads, *found.values()) as count, use_device("cpu"), same_random_numbers():
         machine = describe(count)
         print(header(machine), file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
         for name in chosen:
-            if name == "matmul":
-                peer = blas.name()
-                result[name] = _measure(name, matmul.groups(plan, peer), repeats, plan)
-                text = matmul.report(result[name], peer)
-            else:
-                result[name] = _measure(name, steps.groups(plan, pytorch), repeats, plan)
-                text = steps.report(result[name])
+            benchmark = BENCHMARKS[name]
+            peers = {k: module for k, module in found.items() if k in benchmark.peers}
+            result[name], text = benchmark.run(Setup(plan, repeats, count, peers))
             print(f"\n{text}", file=output, flush=True)
-    return finished(result, json_path)
+    result = finished(result, json_path)
+    if figure_path is not None and draw is not None:
+        draw(result[chosen[0]], Path(figure_path))
+    return result
 
 
-def _measure(name: str, groups: list[Group], repeats: int, plan: Plan) -> list[dict[str, Any]]:
+def _measure(name: str, groups: list[Group], setup: Setup) -> list[dict[str, Any]]:
     """Every group's cases with their samples; a bar on stderr if it takes longer than 2 s."""
     for group in groups:  # what has to be compiled is, and is announced, before there is a bar
         for call in chain(*group.calls.values()):
             call()
-    with progress_bar(name, repeats * sum(len(group.calls) for group in groups), "turn") as bar:
+    turns = setup.repeats * sum(len(group.calls) for group in groups)
+    with progress_bar(name, turns, "turn") as bar:
         return [
             case
             for group in groups
-            for case in measure(group, repeats, plan.rest_seconds, bar.update)
+            for case in measure(group, setup.repeats, setup.plan.rest_seconds, bar.update)
         ]

@@ -17,10 +17,17 @@ from ..device import Device, get_device
 from ..kernels.runtime.launcher import OutOfMemoryError
 from ..names import choose
 from . import device_report, games
-from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
+from .harness import (
+    FilePath,
+    check_request,
+    finished,
+    first_line,
+    progress_bar,
+    same_random_numbers,
+)
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
-from .peers import load_pytorch
+from .peers import load
 from .plan import DevicePlan
 from .timing import Call, Group, measure, run_calls
 
@@ -77,8 +84,8 @@ def run(
     found = {device.name: device for device in map(get_device, devices)}
     plan, output = plan or DevicePlan(), output or sys.stdout
     asked = [name for name in found if name in PYTORCH_DEVICES]
-    pytorch = load_pytorch("pytorch_device") if asked else None  # before numba starts its threads
-    with thread_count(threads, pytorch) as count, same_random_numbers():
+    pytorch = load("pytorch_device") if asked else None  # before numba starts its threads
+    with thread_count(threads, *filter(None, [pytorch])) as count, same_random_numbers():
         machine = {**describe(count), **_describe(found)}
         print(f"{header(machine)}\n{device_report.header(machine)}", file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
@@ -195,7 +202,7 @@ def _own(
             if took > plan.longest:
                 raise _TooDear(f"a larger case's call takes more than {plan.longest} s")
         except (MemoryError, OutOfMemoryError, _TooDear) as error:
-            left_out[name] = str(error) if isinstance(error, _TooDear) else _first_line(error)
+            left_out[name] = str(error) if isinstance(error, _TooDear) else first_line(error)
             del rates[name]
         else:
             rates[name] = took / work
@@ -222,14 +229,10 @@ def _add_peers(
                 call = make()
                 run_calls(call, 2, wait)
             except Exception as error:  # others' software, of any version
-                left_out[name] = _first_line(error)
+                left_out[name] = first_line(error)
                 continue
             calls[name], waits[name] = call, wait
 
 
 class _TooDear(Exception):
     """A case that the plan does not spend so much on."""
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

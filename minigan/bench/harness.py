@@ -55,6 +55,11 @@ def progress_bar(name: str, total: int, unit: str) -> tqdm:
     )
 
 
+def first_line(error: Exception) -> str:
+    """An error in one line of at most about 200 letters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
     """Afterwards, minigan's random numbers go on as if none had been drawn within."""

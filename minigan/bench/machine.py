@@ -7,13 +7,14 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from textwrap import fill
 from types import ModuleType
 from typing import Any
 
 from ..info import processor
 from .peers import blas
 
-PACKAGES = ("numpy", "numba", "torch")
+PACKAGES = ("numpy", "numba", "torch", "jax")
 BUSY = 0.5  # a load average that says that others are at work
 
 
@@ -53,7 +54,7 @@ def header(machine: dict[str, Any]) -> str:
     lines = [
         f"processor  {machine['processor']}, {machine['vector_bits']}-bit vectors",
         f"threads    {machine['threads']} for each contender{own}",
-        f"versions   Python {machine['python']}, {versions}",
+        fill(f"versions   Python {machine['python']}, {versions}", 100, subsequent_indent=" " * 11),
         f"kernels    {machine['kernels']}",
     ]
     if machine["load"] is not None and machine["load"] >= BUSY:
@@ -62,10 +63,10 @@ def header(machine: dict[str, Any]) -> str:
 
 
 @contextmanager
-def thread_count(threads: int | None, pytorch: ModuleType | None = None) -> Iterator[int]:
-    """Within: minigan, numpy's BLAS and PyTorch use that many threads; None: minigan's number.
+def thread_count(threads: int | None, *peers: ModuleType) -> Iterator[int]:
+    """Within: minigan, numpy's BLAS and peers use that many threads; None: minigan's number.
 
-    `pytorch` is what `load_pytorch` gave.
+    `peers` are modules of `bench.peers`.
 
     Raises:
         ValueError: not between 1 and the number of threads that numba has started.
@@ -83,8 +84,7 @@ def thread_count(threads: int | None, pytorch: ModuleType | None = None) -> Iter
     pools = [(numba.get_num_threads, numba.set_num_threads)]
     if blas.openblas("set_num_threads") is not None:
         pools.append((blas.openblas("get_num_threads"), blas.openblas("set_num_threads")))
-    if pytorch is not None:
-        pools.append((pytorch.torch.get_num_threads, pytorch.torch.set_num_threads))
+    pools += [(peer.get_threads, peer.set_threads) for peer in peers]
     before = [get() for get, _ in pools]
     try:
         for _, set_threads in pools:

@@ -11,13 +11,14 @@ import numpy as np
 
 from ..device import get_device
 from ..op import Op
-from .plan import Plan
+from .plan import Game, Plan
 from .table import cells, number, render
 from .timing import Call, Group, Spread, geometric_mean, ratio
 
 # Each factor as it lies in memory (N) or transposed (T).
 FORMS = {"NN": "forward", "NT": "input gradient", "TN": "weight gradient"}
 SQUARE = "square"
+GAME = "MLP"
 
 
 def groups(plan: Plan, peer: str) -> list[Group]:
@@ -26,9 +27,10 @@ def groups(plan: Plan, peer: str) -> list[Group]:
     minigan's product makes a new array, as every op does; numpy's writes into one that it is given.
     """
     found = []
-    for batch in plan.batches:
+    game = plan.games[GAME]
+    for batch in game.batches:
         cases, pairs = [], []
-        for layer, form, a, b in _layers(plan, batch):
+        for layer, form, a, b in products(game, batch):
             cases.append({"batch": batch, "layer": layer, **_describe(form, a, b)})
             pairs.append((a, b))
         found.append(_group(cases, pairs, peer, plan))
@@ -38,9 +40,9 @@ def groups(plan: Plan, peer: str) -> list[Group]:
     return found
 
 
-def _layers(plan: Plan, batch: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+def products(game: Game, batch: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """(layer, form, left factor, right factor): x @ w, g @ w.T and x.T @ g, as the engine does."""
-    for player, widths in (("G", plan.generator), ("D", plan.discriminator)):
+    for player, widths in (("G", game.generator), ("D", game.discriminator)):
         for size, width in pairwise(widths):
             x, w, g = _normal(batch, size), _normal(size, width), _normal(batch, width)
             for form, a, b in (("NN", x, w), ("NT", g, w.T), ("TN", x.T, g)):

@@ -7,27 +7,6 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The MLP GAN of `minigan train`, and the lengths of turns in seconds; tests take less of both.
-
-    Args:
-        batches: the batch sizes.
-        generator, discriminator: widths of their layers, from input to output.
-        square: edge of the one large square product.
-        matmul_seconds, step_seconds: how long a contender runs each case in one of its turns.
-        rest_seconds: how long to sleep at a time between two turns, until all threads sleep.
-    """
-
-    batches: tuple[int, ...] = (64, 128, 512)
-    generator: tuple[int, ...] = (100, 256, 512, 784)
-    discriminator: tuple[int, ...] = (784, 512, 256, 1)
-    square: int = 1024
-    matmul_seconds: float = 0.01
-    step_seconds: float = 0.1
-    rest_seconds: float = 0.02
-
-
-@dataclass(frozen=True)
 class Game:
     """A GAN of two perceptrons: widths from input to output, a tanh at the end of G, batches."""
 
@@ -41,6 +20,36 @@ GAMES = {
     "ring": Game((2, 128, 128, 2), (2, 128, 128, 1), False, (256,)),
     "MLP": Game((100, 256, 512, 784), (784, 512, 256, 1), True, (64, 128, 512)),
 }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """GANs, sizes, and the lengths of turns in seconds; tests take less of everything.
+
+    Args:
+        games: whose training steps are measured, the quickest first; products are "MLP"'s.
+        square: edge of the one large square product.
+        matmul_seconds, step_seconds: how long a contender runs each case in one of its turns.
+        rest_seconds: how long to sleep at a time between two turns, until all threads sleep.
+        cached_bytes, uncached_bytes: what a kernel moves where second-level caches hold it, for
+            each thread, and where no cache does, in all.
+        kernel_seconds: as step_seconds, for each kernel.
+        memory_steps: training steps before resident memory is read.
+        scaled_batches, scaled_widths: of the MLP GAN, batch sizes, and widths of all its
+            hidden layers at its first batch size.
+    """
+
+    games: Mapping[str, Game] = field(default_factory=lambda: GAMES)
+    square: int = 1024
+    matmul_seconds: float = 0.01
+    step_seconds: float = 0.1
+    rest_seconds: float = 0.02
+    cached_bytes: int = 128 * 2**10
+    uncached_bytes: int = 64 * 2**20
+    kernel_seconds: float = 0.02
+    memory_steps: int = 300
+    scaled_batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+    scaled_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
 
 
 @dataclass(frozen=True)

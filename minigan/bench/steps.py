@@ -1,149 +1,137 @@
-"""`minigan bench step`: one training step of the MLP GAN, beside the same step in PyTorch."""
+"""`minigan bench step`: one training step of each GAN, beside the same step in PyTorch and JAX."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .. import nn, ops, random
-from ..autograd import grad
-from ..capture import capture
-from ..losses import NonSaturating
-from ..optim import Adam
-from ..tensor import Tensor, tensor
-from .plan import Plan
+from . import floor
+from .games import Step, minigan_step, nets, peer_arguments
+from .harness import first_line, progress_bar
+from .plan import Game, Plan
 from .table import cells, number, render
-from .timing import Group, Spread, geometric_mean, ratio
+from .timing import Call, Group, Spread, geometric_mean, ratio
 
-SLOPE, LEARNING_RATE, BETAS = 0.2, 2e-4, (0.5, 0.999)
-EAGER = "minigan, eager"
-PEERS = {"PyTorch": False, "PyTorch, fused Adam": True}  # name: is Adam fused?
+OWN, EAGER = "minigan", "minigan, eager"
+# By name, the module of `bench.peers` that makes it.
+PEERS = {
+    "PyTorch": "pytorch",
+    "PyTorch, fused Adam": "pytorch",
+    "PyTorch, compiled": "pytorch",
+    "JAX": "xla",
+}
+Peers = Mapping[str, ModuleType]  # those modules whose packages are installed, by name
+Case = Mapping[str, Any]
 
-# step(latent=None) -> (loss of D, loss of G); without a latent it draws one.
-Step = Callable[..., tuple[Any, Any]]
-
-
-def perceptron(widths: Sequence[int], *end: nn.Module) -> nn.Sequential:
-    """Dense layers with LeakyReLU(0.2) between them."""
-    layers: list[nn.Module] = []
-    for size, width in pairwise(widths):
-        layers += [nn.Dense(size, width), nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*layers[:-1], *end)
-
-
-def gan(plan: Plan) -> tuple[nn.Sequential, nn.Sequential]:
-    """(generator, discriminator), newly initialised."""
-    return perceptron(plan.generator, nn.Tanh()), perceptron(plan.discriminator)
+# A step, and what gives both players' state dicts.
+Made = tuple[Step, Callable[[], Sequence[Mapping[str, np.ndarray]]]]
 
 
-def minigan_step(
-    generator: nn.Sequential,
-    discriminator: nn.Sequential,
-    data: np.ndarray,
-    read: Callable[[Tensor], Any] = float,
-    captured: bool = True,
-) -> Step:
-    """A function that trains both on the batch `data` (n, features): D once, then G once.
-
-    The real and the fake batch pass D as one; G's turn takes the fakes that D has just seen. What
-    it does is line for line what `peers.pytorch.pytorch_step` does. `read` makes what it returns
-    of the losses: to read them as numbers, it has to wait for the device.
-    """
-    device = generator.parameters()[0].device
-    play = _turns(generator, discriminator, tensor(data, device=device))
-    play = capture(play) if captured else play
-
-    def step(latent: np.ndarray | None = None) -> tuple[Any, Any]:
-        loss_d, loss_g = play(None if latent is None else tensor(latent, device=device))
-        return read(loss_d), read(loss_g)
-
-    return step
-
-
-def _turns(
-    generator: nn.Sequential, discriminator: nn.Sequential, real: Tensor
-) -> Callable[[Tensor | None], tuple[Tensor, Tensor]]:
-    n, latent_size = len(real), generator.parameters()[0].shape[0]
-    loss = NonSaturating()
-    optimizer_g = Adam(generator.parameters(), LEARNING_RATE, BETAS)
-    optimizer_d = Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
-
-    def play(latent: Tensor | None) -> tuple[Tensor, Tensor]:
-        z = random.normal((n, latent_size), device=real.device) if latent is None else latent
-        fake = generator(z)
-        logits = discriminator(ops.concatenate([real, fake.detach()]))
-        loss_d = loss.discriminator(logits[:n], logits[n:])
-        optimizer_d.step(grad(loss_d, discriminator.parameters()))
-
-        loss_g = loss.generator(discriminator(fake))
-        optimizer_g.step(grad(loss_g, generator.parameters()))
-        return loss_d, loss_g
-
-    return play
-
-
-def contenders(plan: Plan, batch: int, pytorch: ModuleType | None) -> dict[str, Step]:
-    """By name, steps that begin with equal weights and train on equal data."""
-    generator, discriminator = gan(plan)
-    values = np.random.default_rng(0).standard_normal((batch, plan.discriminator[0]), np.float32)
-    data = np.tanh(values)
-    steps: dict[str, Step] = {}
-    if pytorch is not None:
-        states = generator.state_dict(), discriminator.state_dict()
-        for name, fused in PEERS.items():
-            steps[name] = pytorch.pytorch_step(*states, data, fused, SLOPE, LEARNING_RATE, BETAS)
-    own = {
-        "minigan": minigan_step(generator, discriminator, data),
-        EAGER: minigan_step(*gan(plan), data, captured=False),
+def contenders(game: Game, batch: int, peers: Peers) -> dict[str, Callable[[], Made]]:
+    """By name, what makes a step; all begin with equal weights and train on equal data."""
+    given = peer_arguments(game, batch)
+    own = {OWN: partial(_own, game, given, True), EAGER: partial(_own, game, given, False)}
+    return own | {
+        name: partial(peers[module].STEPS[name], *given)
+        for name, module in PEERS.items()
+        if module in peers
     }
-    return {**own, **steps}
 
 
-def groups(plan: Plan, pytorch: ModuleType | None) -> list[Group]:
-    """One group per batch size; without PyTorch, minigan runs alone."""
-    return [
-        Group(
-            [{"batch": batch}],
-            {name: [step] for name, step in contenders(plan, batch, pytorch).items()},
-            plan.step_seconds,
-        )
-        for batch in plan.batches
+def _own(game: Game, given: Sequence[Any], captured: bool) -> Made:
+    players = nets(game)
+    for net, state in zip(players, given, strict=False):
+        net.load_state_dict(state)
+    step = minigan_step(*players, given[2], captured=captured)
+    return step, lambda: [net.state_dict() for net in players]
+
+
+def groups(plan: Plan, peers: Peers, threads: int) -> list[Group]:
+    """One group per game and batch size; a case says which peers fail, and why."""
+    makers = [
+        (case, contenders(plan.games[case["game"]], case["batch"], peers))
+        for case in floor.cases(plan.games, threads)
     ]
+    with progress_bar("step: compiling", sum(len(x) for _, x in makers), "contender") as bar:
+        return [
+            Group([case], dict(_compiled(case, made, bar.update)), plan.step_seconds)
+            for case, made in makers
+        ]
+
+
+def _compiled(
+    case: dict[str, Any], makers: Mapping[str, Callable[[], Made]], tick: Call
+) -> Iterator[tuple[str, list[Step]]]:
+    """The steps that work, taken once; "left_out" in the case gets the others' reasons."""
+    case["left_out"] = {}
+    for name, make in makers.items():
+        try:
+            step, _ = make()
+            step()
+        except Exception as error:  # others' software, of any version
+            if name not in PEERS:
+                raise
+            case["left_out"][name] = first_line(error)
+        else:
+            yield name, [step]
+        tick()
 
 
 # ------------------------------------------------------------------------------------------ report
-def report(cases: Sequence[Mapping[str, Any]]) -> str:
-    """A table and the ratios' means, from what `measure` gave."""
-    rounds = len(cases[0]["seconds"]["minigan"])
+def report(cases: Sequence[Case]) -> str:
+    """A table of all, and one of the ratios to the peers, from what `measure` gave."""
+    rounds = len(cases[0]["seconds"][OWN])
+    flops = f"{1e-9 * cases[0]['flops_per_second']:.0f} GFLOP/s"
+    rates = {case["game"]: f"{1e-9 * case['bytes_per_second']:.0f} GB/s" for case in cases}
     title = (
-        "step: one training step of the MLP GAN, both players, float32, ms\n"
+        "step: one training step of a GAN, both players, float32, ms\n"
         f"median and quartiles of {rounds} rounds; ratio = time / minigan's captured step's, higher"
-        " is better"
+        " is better\n"
+        f"of floor = floor / time; the floor is the products' multiply-adds at {flops},"
+        f" as measured here,\nand the optimizers' bytes at"
+        f" {', '.join(f'{rate} ({game})' for game, rate in rates.items())}"
     )
+    heads = ["game", "batch", "", "ms", "25..75 %", "ratio", "25..75 %", "of floor"]
     rows = [row for case in cases for row in _rows(case)]
-    heads = ["batch", "", "ms", "25..75 %", "ratio", "25..75 %"]
-    means = []
-    for name in PEERS:
-        if name in cases[0]["seconds"]:
-            ratios = [ratio(case, name).median for case in cases]
-            means.append(f"{name}: geometric mean {number(geometric_mean(ratios))}")
-            means[-1] += f", minimum {number(min(ratios))}"
-    summary = "\nratio to " + "; to ".join(means) if means else ""
-    return f"{title}\n\n{render(heads, rows, left=2)}{summary}"
+    return "\n\n".join([f"{title}\n\n{render(heads, rows, left=3)}", *_ratios(cases)])
 
 
-def _rows(case: Mapping[str, Any]) -> list[list[str]]:
+def _rows(case: Case) -> Iterator[list[str]]:
+    for name in (OWN, EAGER, *PEERS):
+        first = [case["game"], str(case["batch"])] if name == OWN else ["", ""]
+        if name in case["seconds"]:
+            seconds = np.array(case["seconds"][name])
+            against = ["", ""] if name == OWN else cells(ratio(case, name))
+            share = f"{case['floor'] / np.median(seconds):.0%}"
+            yield [*first, name, *cells(Spread.of(1e3 * seconds)), *against, share]
+        else:
+            yield [*first, name, _missing(case["left_out"].get(name)), *[""] * 4]
+
+
+def _missing(reason: str | None) -> str:
+    """Why there is no time, in a word or two; all of it is in the case."""
+    if reason is None:
+        return "not installed"
+    return "no compiler" if "InvalidCxxCompiler" in reason else reason.split(":")[0]
+
+
+def _ratios(cases: Sequence[Case]) -> Iterator[str]:
+    """A row for each peer and one for the fastest of each case; nothing where there is none."""
+    table = {
+        name: [ratio(case, name).median if name in case["seconds"] else np.nan for case in cases]
+        for name in PEERS
+    }
+    if np.isnan(list(table.values())).all():
+        return
+    table["the fastest peer"] = list(np.nanmin(list(table.values()), axis=0))
+    heads = ["ratio to", *(f"{case['game']} {case['batch']}" for case in cases), "mean", "least"]
     rows = []
-    for name in ("minigan", EAGER, *PEERS):
-        first = str(case["batch"]) if name == "minigan" else ""
-        if name not in case["seconds"]:
-            rows.append([first, name, "not installed", "", "", ""])
-            continue
-        times = cells(Spread.of(1e3 * np.array(case["seconds"][name])))
-        against = ["", ""] if name == "minigan" else cells(ratio(case, name))
-        rows.append([first, name, *times, *against])
-    return rows
+    for name, ratios in table.items():
+        if not np.isnan(ratios).any():
+            ends = [number(geometric_mean(ratios)), number(min(ratios))]
+            rows.append([name, *map(number, ratios), *ends])
+    yield f"{render(heads, rows)}\nmean: the geometric one"

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, softplus
+from torch import Tensor
+from torch.nn.functional import leaky_relu
 
-from .pytorch import perceptron
+from .pytorch import compiled_step, eager_step, get_threads, set_threads
+
+__all__ = ["get_threads", "kernel_calls", "set_threads", "step_calls", "wait"]
 
 Call = Callable[[], object]
-Step = Callable[..., tuple[Tensor, Tensor]]
 
 
 def wait(device: str) -> Call:
@@ -69,65 +70,7 @@ def kernel_calls(
 
 
 # ------------------------------------------------------------------------------------------- steps
-def eager_step(
-    state_g: Mapping[str, np.ndarray],
-    state_d: Mapping[str, np.ndarray],
-    data: np.ndarray,
-    device: str,
-    bounded: bool,
-    slope: float,
-    lr: float,
-    betas: tuple[float, float],
-    wrap: Callable[[Any], Any] = lambda function: function,
-) -> Step:
-    """`steps.minigan_step`, from equal weights, with Adam in one kernel; `wrap` may compile.
-
-    The generator's turn passes a second discriminator, `judge`, which shares the first one's
-    memory and needs no gradients: PyTorch, too, makes none for D's weights there.
-    """
-    torch.set_float32_matmul_precision("highest")
-    generator = perceptron(state_g, slope, *[nn.Tanh()] * bounded).to(device)
-    discriminator = perceptron(state_d, slope).to(device)
-    judge = perceptron(state_d, slope).to(device).requires_grad_(False)
-    for shared, parameter in zip(judge.parameters(), discriminator.parameters(), strict=True):
-        shared.data = parameter.data
-    n, real = len(data), torch.from_numpy(data).to(device)
-    latent_size = state_g["0.weight"].shape[0]
-    optimizer_g, optimizer_d = (
-        torch.optim.Adam(net.parameters(), lr, betas, fused=True, capturable=device == "cuda")
-        for net in (generator, discriminator)
-    )
-
-    def discriminate(fake: Tensor) -> Tensor:
-        logits = discriminator(torch.cat([real, fake]))
-        return softplus(-logits[:n]).mean() + softplus(logits[n:]).mean()
-
-    def deceive(fake: Tensor) -> Tensor:
-        return softplus(-judge(fake)).mean()
-
-    generate, discriminate, deceive = map(wrap, (generator, discriminate, deceive))
-
-    def step(latent: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
-        if latent is None:
-            z = torch.randn(n, latent_size, device=device)
-        else:
-            z = torch.from_numpy(latent).to(device)
-        fake = generate(z)
-        loss_d = discriminate(fake.detach())
-        optimizer_d.zero_grad(set_to_none=True)
-        loss_d.backward()
-        optimizer_d.step()
-
-        loss_g = deceive(fake)
-        optimizer_g.zero_grad(set_to_none=True)
-        loss_g.backward()
-        optimizer_g.step()
-        return loss_d.detach(), loss_g.detach()
-
-    return step
-
-
-def graphed(step: Step) -> Call:
+def graphed(step: Call) -> Call:
     """The step as a CUDA graph: warmed up on a stream of its own, recorded once, replayed."""
     side, current = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(current)
@@ -139,18 +82,29 @@ def graphed(step: Step) -> Call:
     with torch.cuda.graph(graph):
         step()
 
-    def replay(_held: Step = step) -> None:  # the graph's weights are the step's: it must live
+    def replay(_held: Call = step) -> None:  # the graph's weights are the step's: it must live
         graph.replay()
 
     return replay
 
 
-def step_calls(make: Callable[..., Step], device: str) -> dict[str, Callable[[], Call]]:
-    """By name, what makes each kind of step; `make(wrap=...)` is `eager_step`, given its rest."""
-    kinds: dict[str, Callable[[], Call]] = {
-        "PyTorch": make,
-        "PyTorch, compiled": lambda: make(wrap=torch.compile),
+def step_calls(
+    given: Sequence[Any], device: str
+) -> dict[str, Callable[[], Callable[..., tuple[Tensor, Tensor]]]]:
+    """By name, what makes each kind of step, from equal weights, with Adam in one kernel.
+
+    The losses stay on the device. `given` are the positional arguments of `eager_step`.
+    """
+    torch.set_float32_matmul_precision("highest")
+    keep: dict[str, Any] = {"device": device, "read": Tensor.detach}
+
+    def eager() -> Call:
+        return eager_step(*given, **keep, fused=True, capturable=device == "cuda")[0]
+
+    kinds: dict[str, Callable[[], Any]] = {
+        "PyTorch": eager,
+        "PyTorch, compiled": lambda: compiled_step(*given, **keep)[0],
     }
     if device == "cuda":
-        kinds["PyTorch, CUDA graph"] = lambda: graphed(make())
+        kinds["PyTorch, CUDA graph"] = lambda: graphed(eager())
     return kinds

@@ -1,0 +1,65 @@
+"""The least that a training step can take on this machine: its floor.
+
+Two things in it cannot be saved. The products' multiply-adds run no faster than the processor does
+them from registers to registers; Adam has to read weights, gradients and both moments and to write
+all but the gradients, no faster than they come from the memory that holds them all. Their times
+add up: an optimizer waits for its gradients. All else (activations, losses, random numbers,
+launches, the products' own operands) counts as nothing, so no step reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from ..kernels.runtime import peak
+from .plan import Game
+
+FLOAT = 4  # bytes
+KEPT, MOVED = 4, 7  # arrays like the parameters: p, g, m, v; and read p, g, m, v, write p, m, v
+
+
+def multiply_adds(game: Game, batch: int) -> int:
+    """Those of the products in one step, as `games.minigan_step` takes it.
+
+    A product by the weights of each layer forward; one for the weights' gradient where the net
+    trains; one for the input's where something before that layer is to train.
+    """
+    g, d = _products(game.generator), _products(game.discriminator)
+    forward = sum(g)
+    turn_d = 2 * (sum(d) + sum(d) + sum(d[1:]))  # real and fake samples
+    turn_g = sum(d) + sum(d) + sum(g) + sum(g[1:])  # through D down to the fakes, then G
+    return batch * (forward + turn_d + turn_g)
+
+
+def _products(widths: Sequence[int]) -> list[int]:
+    return [size * width for size, width in pairwise(widths)]
+
+
+def parameters(game: Game) -> int:
+    """Weights and biases of both players."""
+    nets = (game.generator, game.discriminator)
+    return sum((size + 1) * width for widths in nets for size, width in pairwise(widths))
+
+
+def cases(games: Mapping[str, Game], threads: int) -> Iterator[dict[str, Any]]:
+    """Each game and batch: what has to be done, how fast it can be, and "floor" in seconds.
+
+    The rates are measured here and now, on so many threads.
+    """
+    flops = peak.fma_rate("float32", threads)
+    for name, game in games.items():
+        count = parameters(game)
+        rate = peak.bandwidth(-(-KEPT * FLOAT * count // threads), threads)
+        for batch in game.batches:
+            products, moved = multiply_adds(game, batch), MOVED * FLOAT * count
+            yield {
+                "game": name,
+                "batch": batch,
+                "multiply_adds": products,
+                "optimizer_bytes": moved,
+                "flops_per_second": flops,
+                "bytes_per_second": rate,
+                "floor": 2 * products / flops + moved / rate,
+            }

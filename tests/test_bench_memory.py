@@ -1,0 +1,82 @@
+"""`minigan bench memory` reads the memory of processes that train. What they take is bounded."""
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan import bench
+from minigan.bench import memory
+from minigan.bench.plan import Game, Plan
+
+# Large enough for weights to be told from what surrounds them.
+SMALL = Plan({"MLP": Game((8, 1500, 300), (300, 1500, 1), True, (4,))}, memory_steps=2)
+WEIGHTS = 9 * 1500 + 1501 * 300 + 301 * 1500 + 1501
+NO_TORCH = "PyTorch is not installed: nothing is measured beside it"
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="resident memory is read from Linux's /proc"
+)
+
+
+def check(case, process):
+    """Weights and both moments live, and the larger player's gradients; less than all twice."""
+    assert case["fixed"] == 12 * WEIGHTS
+    assert 14 * WEIGHTS < case["live"] < 24 * WEIGHTS
+    assert 10e6 < case["imported"] < case["trained"] < process
+    assert case["trained"] > case["imported"] + case["live"]
+
+
+def test_minigans_processes_are_watched_and_told_apart_from_this_one(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    ballast = bytearray(600_000_000)  # which ru_maxrss would say that a child has had too
+    ballast[::4096] = b"1" * len(ballast[::4096])
+    output = io.StringIO()
+    result = bench.run(["memory"], output=output, plan=SMALL, threads=1)
+    assert memory.peak_resident(os.getpid()) > 600e6
+    assert [case["contender"] for case in result["memory"]] == ["minigan", "minigan, eager"]
+    for case in result["memory"]:
+        check(case, 600e6)
+    assert "PyTorch, fused Adam  not installed" in output.getvalue()
+    assert f"moments, {12 * WEIGHTS / 1e6:.1f} MB" in output.getvalue()
+
+
+def test_memory_that_nobody_has_touched_is_not_resident():
+    untouched = np.empty(2**31, np.uint8)
+    assert 10e6 < memory.peak_resident(os.getpid()) < untouched.nbytes
+
+
+def test_pytorchs_process_is_watched_and_loads_neither_minigan_nor_numba(monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason=NO_TORCH)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['minigan'] = sys.modules['numba'] = None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)  # every child reads it as it starts
+    check(memory._watch(memory.PEER, SMALL, 1), 2e9)
+    with pytest.raises(RuntimeError, match="process of 'minigan' failed: ModuleNotFoundError"):
+        memory._watch(memory.OWN, SMALL, 1)
+
+
+def test_a_process_that_fails_is_an_error_with_its_last_words(monkeypatch):
+    words = "print('imported', flush=True); input(); raise SystemExit('no luck')"
+    monkeypatch.setitem(memory.COMMANDS, memory.PEER, ["-c", words])
+    with pytest.raises(RuntimeError, match="process of 'PyTorch, fused Adam' failed: no luck"):
+        memory._watch(memory.PEER, SMALL, 1)
+
+
+def test_the_table_has_ratios_to_pytorch():
+    cases = [
+        {"contender": name, "fixed": 10**6, "imported": 10**7, "trained": size, "live": live}
+        for name, size, live in (
+            ("minigan", 10**8, 2 * 10**6),
+            ("minigan, eager", 2 * 10**8, 3 * 10**6),
+            ("PyTorch, fused Adam", 4 * 10**8, 5 * 10**6),
+        )
+    ]
+    rows = [line.split() for line in memory.report(cases).splitlines()[-3:]]
+    assert rows[0] == ["minigan", "10.0", "100", "4.00", "2.00", "2.50", "1.00", "4.00"]
+    assert rows[1][-6:] == ["200", "2.00", "3.00", "1.67", "2.00", "2.00"]
+    assert rows[2][-6:] == ["400", "1.00", "5.00", "1.00", "4.00", "1.00"]

@@ -1,0 +1,265 @@
+"""`minigan bench step` and `threads`: equal games for all, the floor, the tables.
+
+No time is asserted.
+"""
+
+import io
+import math
+import subprocess
+import sys
+from itertools import pairwise
+
+import numba
+import numpy as np
+import pytest
+from helpers import assert_close
+
+import minigan as mg
+from minigan import bench
+from minigan.bench import floor, games, peers, steps, threads
+from minigan.bench.plan import GAMES, Game, Plan
+from minigan.device import Device
+
+MLP = Game((10, 32, 48, 36), (36, 48, 32, 1), True, (16,))
+RING = Game((2, 9, 3), (3, 7, 1), False, (4, 2))
+TINY = Plan({"ring": RING, "MLP": MLP}, 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
+COMPILED = "PyTorch, compiled"
+
+
+@pytest.fixture
+def without_peers(monkeypatch):
+    for name in ("torch", "jax"):
+        monkeypatch.setitem(sys.modules, name, None)  # import torch raises ImportError
+
+
+def load(module):
+    found = peers.load(module)
+    if found is None:
+        pytest.skip(f"{peers.PACKAGES[module]} is not installed: its steps are not compared")
+    return {module: found}
+
+
+def run(names=("step",), **options):
+    """(what `bench.run` returns, what it prints)"""
+    output = io.StringIO()
+    result = bench.run(names, **{"repeats": 2, "output": output, "plan": TINY, **options})
+    return result, output.getvalue()
+
+
+# ------------------------------------------------------------------------------------------- peers
+@pytest.mark.parametrize(
+    ("name", "game"),
+    [
+        *((name, game) for name in steps.PEERS if name != COMPILED for game in (MLP, RING)),
+        (COMPILED, Game((2, 3), (3, 4, 1), False, (4,))),  # each layer takes seconds to compile
+    ],
+)
+def test_a_peer_takes_the_same_steps_to_the_same_weights(name, game, rng):
+    makers = steps.contenders(game, game.batches[0], load(steps.PEERS[name]))
+    pair = []
+    for maker in (makers["minigan"], makers[name]):
+        step, states = maker()
+        pair.append((step, states))
+    start = [np.array(x) for state in pair[0][1]() for x in state.values()]
+    for _ in range(8):
+        latent = rng.standard_normal((game.batches[0], game.generator[0]), np.float32)
+        own, other = (step(latent) for step, _ in pair)
+        np.testing.assert_allclose(own, other, rtol=1e-5)
+    trained, expected = (
+        {(i, k): np.array(x) for i, state in enumerate(states()) for k, x in state.items()}
+        for _, states in pair
+    )
+    assert trained.keys() == expected.keys()
+    for before, (key, weights) in zip(start, trained.items(), strict=True):
+        assert np.abs(weights - before).max() > 1e-4
+        assert_close(weights, expected[key], 1e-5)
+
+
+@pytest.mark.parametrize("name", [x for x in steps.PEERS if x != COMPILED])
+def test_a_peer_draws_new_latents_by_itself(name):
+    step, _ = steps.contenders(RING, 4, load(steps.PEERS[name]))[name]()
+    losses = [step() for _ in range(10)]
+    assert all(isinstance(x, float) and math.isfinite(x) for pair in losses for x in pair)
+    # From one latent, losses of so small nets move by 1e-4 a step at most.
+    assert max(abs(a[1] - b[1]) for a, b in pairwise(losses)) > 1e-3
+
+
+def test_minigan_begins_captured_and_eager_with_equal_weights_and_takes_the_same_steps(rng):
+    makers = steps.contenders(RING, 4, {})
+    assert list(makers) == [steps.OWN, steps.EAGER]
+    latent = rng.standard_normal((4, 2), np.float32)
+    captured, eager = (
+        [step(latent) for _ in range(3)] for step, _ in (x() for x in makers.values())
+    )
+    assert captured == eager
+
+
+CLIENTS = """
+import gc, os
+from pathlib import Path
+os.environ["NPROC"] = "7"
+import numpy as np
+from minigan.bench.peers import xla
+given = {"0.weight": np.ones((2, 2), np.float32), "0.bias": np.ones(2, np.float32)}
+for count in (1, 3):
+    xla.set_threads(count)
+    data = np.ones((3, 2), np.float32)
+    step, _ = xla.jitted_step(given, given, data, False, 0.2, 1.0, (0.5, 0.9))
+    step()
+    gc.collect()  # the client before
+    assert xla.get_threads() == count
+    names = [Path(task, "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    print(sum("XLAEigen" in name for name in names), os.environ["NPROC"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads' names are read from /proc")
+def test_xla_computes_on_as_many_threads_as_it_is_told():
+    load("xla")
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENTS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["1 7", "3 7"]
+
+
+# ------------------------------------------------------------------------------------------- floor
+class Counting(Device):
+    """numpy, which counts the products' multiply-adds and the bytes of the optimizers' arrays."""
+
+    def __init__(self):
+        self.products, self.bytes = 0, 0
+
+    def run(self, op, arrays, attributes):
+        if op.name in ("matmul", "dense"):
+            a, b = arrays[:2]
+            self.products += a.shape[0] * a.shape[1] * b.shape[1]
+        return super().run(op, arrays, attributes)
+
+    def update(self, update, arrays, attributes):
+        if update.name == "adam":
+            read = [x for part in arrays[:4] for x in part]  # weights, gradients, both moments
+            written = [x for i in (0, 2, 3) for x in arrays[i]]
+            self.bytes += sum(x.nbytes for x in read + written)
+        super().update(update, arrays, attributes)
+
+
+DEEP_D = Game((2, 9, 2), (2, 7, 8, 1), False, (1,))
+
+
+@pytest.mark.parametrize("game", [MLP, RING, DEEP_D, GAMES["ring"]])
+def test_the_floor_counts_the_products_and_the_bytes_of_the_steps_that_are_run(game):
+    device, batch = Counting(), game.batches[0]
+    with mg.use_device(device):
+        step = games.minigan_step(*games.nets(game), games.real_batch(game, batch), captured=False)
+        step()
+    assert device.products == floor.multiply_adds(game, batch)
+    assert device.bytes == 28 * floor.parameters(game)
+
+
+def test_the_floor_is_work_over_the_rates_that_were_measured(monkeypatch):
+    asked = []
+    monkeypatch.setattr(floor.peak, "fma_rate", lambda *given: asked.append(given) or 4e9)
+    monkeypatch.setattr(floor.peak, "bandwidth", lambda *given: asked.append(given) or 7e9)
+    cases = list(floor.cases({"ring": RING}, 2))
+    count = 3 * 9 + 10 * 3 + 4 * 7 + 8 * 1  # weights and biases
+    assert asked == [("float32", 2), (8 * count, 2)]  # each thread has half of p, g, m and v
+    assert [(case["game"], case["batch"]) for case in cases] == [("ring", 4), ("ring", 2)]
+    for case in cases:
+        products = floor.multiply_adds(RING, case["batch"])
+        assert case["floor"] == pytest.approx(products / 2e9 + count * 4e-9)
+
+
+# --------------------------------------------------------------------------------------- the whole
+def test_without_peers_their_rows_say_so(without_peers):
+    result, text = run(["step", "threads"])
+    for case in result["step"]:
+        assert list(case["seconds"]) == [steps.OWN, steps.EAGER]
+        assert case["left_out"] == {}
+    tables = text[text.index("\nstep:") :]
+    assert tables.count("not installed") == 3 * len(steps.PEERS) + 3  # step, threads
+    assert "ratio to" not in text
+
+
+def test_peers_run_beside_minigan_and_one_without_its_compiler_says_so(monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed: no benchmark with it")
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    plan = Plan({"ring": Game((2, 3, 2), (2, 3, 1), False, (5,))}, step_seconds=0, rest_seconds=0)
+    result, text = run(plan=plan)
+    (case,) = result["step"]
+    expected = [x for x, module in steps.PEERS.items() if peers.load(module) and x != COMPILED]
+    assert list(case["seconds"]) == [steps.OWN, steps.EAGER, *expected]
+    assert list(case["left_out"]) == [COMPILED]
+    assert "InvalidCxxCompiler" in case["left_out"][COMPILED]
+    assert f"{COMPILED}    no compiler" in text
+    assert "ratio to" in text
+
+
+def test_threads_are_measured_at_every_power_of_two_and_are_set_back(monkeypatch, without_peers):
+    used = {}
+    make = threads.contenders
+
+    def spied(game, batch, peers):
+        step, states = make(game, batch, peers)[steps.OWN]()
+        number = len(used)
+        used[number] = set()
+        return {
+            steps.OWN: lambda: (lambda: used[number].add(numba.get_num_threads()) or step(), states)
+        }
+
+    monkeypatch.setattr(threads, "contenders", spied)
+    result, _ = run(["threads"], threads=2)
+    names = ["minigan, 1 thread", "minigan, 2 threads"]
+    cases = result["threads"]
+    assert [(x["game"], x["batch"]) for x in cases] == [("ring", 2), ("ring", 4), ("MLP", 16)]
+    for case in cases:
+        assert list(case["seconds"]) == names
+    assert list(used.values()) == [{1, 2}] * 3
+    assert numba.get_num_threads() == 1
+    assert [threads.counts(x) for x in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+
+
+# ----------------------------------------------------------------------------------------- reports
+def case(batch, left_out=(), **seconds):
+    rates = {"flops_per_second": 2e11, "bytes_per_second": 4e10, "floor": 0.001}
+    named = {name.replace("_", " "): [x] for name, x in seconds.items()}
+    return {"game": "MLP", "batch": batch, **rates, "left_out": dict(left_out), "seconds": named}
+
+
+def test_the_step_report():
+    error = [(COMPILED, "InductorError: InvalidCxxCompiler: No working C++ compiler found")]
+    cases = [
+        case(64, error, minigan=0.002, PyTorch=0.004, JAX=0.002),
+        case(512, [(COMPILED, "OSError: what")], minigan=0.01, PyTorch=0.02, JAX=0.08),
+    ]
+    lines = steps.report(cases).splitlines()
+    rows = [" ".join(line.split()) for line in lines]
+    assert "MLP 64 minigan 2.00 2.00..2.00 50%" in rows
+    assert "JAX 80.0 80.0..80.0 8.00 8.00..8.00 1%" in rows
+    assert "PyTorch, fused Adam not installed" in rows
+    assert "PyTorch, compiled no compiler" in rows
+    assert "PyTorch, compiled OSError" in rows
+    assert rows[-5:-1] == [
+        "ratio to MLP 64 MLP 512 mean least",
+        "PyTorch 2.00 2.00 2.00 2.00",
+        "JAX 1.00 8.00 2.83 1.00",
+        "the fastest peer 1.00 2.00 1.41 1.00",
+    ]
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_threads_report():
+    own = {"minigan, 1 thread": [0.004], "minigan, 2 threads": [0.002]}
+    found = {"game": "MLP", "batch": 64, "threads": [1, 2]}
+    peer = {threads.label(threads.PEER, count): [0.006] for count in (1, 2)}
+    rows = [
+        " ".join(line.split())
+        for seconds in (own, own | peer)
+        for line in threads.report([{**found, "seconds": seconds}]).splitlines()
+    ]
+    assert "MLP 64 minigan 1 4.00 4.00..4.00" in rows
+    assert "2 2.00 2.00..2.00 2.00 2.00..2.00" in rows
+    assert "PyTorch, fused Adam not installed" in rows
+    assert "2 6.00 6.00..6.00 1.00 1.00..1.00" in rows
