@@ -15,9 +15,9 @@ import pytest
 from emulator_helpers import EMULATOR, GPU
 
 import minigan as mg
-import minigan.kernels.elementwise.cpu as elementwise
 from minigan import kernels
 from minigan.device import get_device
+from minigan.kernels.runtime import pool
 from minigan.op import Op
 
 ALL_OPS = pytest.mark.parametrize("name", sorted(Op.registry))
@@ -125,27 +125,16 @@ def threads(count: int) -> Iterator[None]:
 
 
 def spy_parallel(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the parallel kernels that run from here on."""
+    """The names of the kernels that threads share from here on."""
     calls: list[str] = []
+    launch = pool.launch
 
-    def spied(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            calls.append(name)
-            return kernel(*arguments)
+    def spied(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
+        assert parts > 1
+        calls.append(kernel.__name__)
+        launch(kernel, arguments, size, parts)
 
-        return run
-
-    for room in rooms():
-        for name, value in vars(room).copy().items():
-            if getattr(value, "targetoptions", {}).get("parallel"):
-                monkeypatch.setattr(room, name, spied(name, value))
-    compiled = elementwise._compiled
-
-    def both(name: str, dtype: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        serial, parallel = compiled(name, dtype)
-        return serial, spied(f"{name}_{dtype}_parallel", parallel)
-
-    monkeypatch.setattr(elementwise, "_compiled", both)
+    monkeypatch.setattr(pool, "launch", spied)
     return calls
 
 

@@ -158,7 +158,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_computes_the_same_bits() -> None:
-    """numba's OpenMP threads do not survive a fork; there one thread does all the work."""
+    """Threads do not survive a fork; there new ones are started."""
     fork = """
     import os, select, sys
     import minigan.kernels.runtime.cpu as runtime
@@ -178,23 +178,6 @@ def test_a_forked_child_computes_the_same_bits() -> None:
     print(after == before == work() or after)
     """
     assert _python(WORK + fork) == "True\n"
-
-
-def test_two_python_threads_where_numba_has_only_its_workqueue() -> None:
-    """Numba's own answer to that is to abort the process."""
-    threads = """
-    import threading
-    results = []
-
-    def many():
-        results.append({work() for _ in range(10)})
-
-    workers = [threading.Thread(target=many) for _ in range(2)]
-    for worker in workers: worker.start()
-    for worker in workers: worker.join()
-    print(len(results), len(set.union(*results)))
-    """
-    assert _python(WORK + threads, NUMBA_THREADING_LAYER="workqueue") == "2 1\n"
 
 
 def test_two_python_threads_at_once() -> None:

@@ -217,10 +217,11 @@ def test_bits_of_a_row_or_column_do_not_depend_on_the_others(dtype):
 def test_large_products_run_in_parallel_and_small_ones_do_not(two_threads, monkeypatch):
     tasks = []
 
-    def spy(*arguments, product=cpu._product):
-        tasks.append((product(*arguments), arguments[-1]))
+    def spy(kernel, *arguments, over, parts, launch=cpu.launch):
+        tasks.append((over, parts))
+        launch(kernel, *arguments, over=over, parts=parts)
 
-    monkeypatch.setattr(cpu, "_product", spy)
+    monkeypatch.setattr(cpu, "launch", spy)
     for m, k, n in [(64, 100, 256), (4096, 64, 3), (512, 256, 1), (8, 8, 8)]:
         a, b = _random(1, m, k), _random(2, k, n)
         _assert_product(cpu.matmul(a, b), a, b)

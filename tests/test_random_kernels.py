@@ -3,9 +3,9 @@
 import hashlib
 import math
 
-import numba
 import numpy as np
 import pytest
+from helpers import spy_parallel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,20 +134,13 @@ def test_permutation_kernel_equals_meaning(n):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", DRAWS)
 def test_bits_do_not_depend_on_threads(name, dtype, monkeypatch):
-    launched = []
-    parallel = cpu.draw_parallel
-
-    def recorder(*arguments):
-        launched.append(numba.get_num_threads())
-        parallel(*arguments)
-
-    monkeypatch.setattr(cpu, "draw_parallel", recorder)
+    calls = spy_parallel(monkeypatch)
     attributes = {"stream": 1, "shape": (70_001,), "dtype": np.dtype(dtype), **DRAWS[name]}
     results = []
     for count in (1, 2):
         monkeypatch.setattr(cpu, "threads", lambda count=count: count)
         results.append(cpu.KERNELS[name](*counter(5, 6), **attributes))
-    assert len(launched) == 1
+    assert calls == ["draw"]
     assert_same_bits(*results)
 
 

@@ -1,12 +1,11 @@
 """Elementwise kernels for the CPU, each generated from one expression.
 
-From `"tanh_grad": "g y -> g * (T(1) - y * y)"` this file writes, per dtype T, the source of two
-functions and compiles them on first use:
+From `"tanh_grad": "g y -> g * (T(1) - y * y)"` this file writes, per dtype T, the source of a
+function and compiles it on first use:
 
-    tanh_grad_float32(out, g, .., y, .., layout, begin, end)       a span of the output, one core
-    tanh_grad_float32_parallel(out, .., parts)                     all of it, in as many spans
+    tanh_grad_float32(out, g, .., y, .., layout, begin, end)       a span of the output
 
-`kernel_source("tanh_grad", "float32")` shows them. Inputs broadcast and may be any views: each is
+`kernel_source("tanh_grad", "float32")` shows it. Inputs broadcast and may be any views: each is
 flat memory, an offset and strides. Adjacent axes that every operand walks with one stride are
 merged first, so that contiguous operands of equal shape are one long row.
 """
@@ -68,7 +67,6 @@ EXPRESSIONS = {
 NAMES = {
     "__name__": __name__,
     "numba": numba,
-    "prange": numba.prange,
     **{name: getattr(math, name) for name in ("cos", "log", "log1p", "sin", "sqrt")},
     **{name: getattr(functions, name) for name in ("exp", "tanh", "log1p_unit", "at_least")},
 }
@@ -127,28 +125,19 @@ def kernel_source(name: str, dtype: str) -> str:
         *(f"        {x}_row = {x}_memory[{x}_at :]" for x in inputs),
         *loops,
         "        begin += size",
-        "",
-        "",
-        f"def {function}_parallel({arguments}, parts):",
-        "    for part in prange(parts):",
-        "        begin = out.size * part // parts",
-        "        end = out.size * (part + 1) // parts",
-        f"        {function}({arguments}, begin, end)",
     ]
     return "\n".join(lines) + "\n"
 
 
 @cache
-def _compiled(name: str, dtype: np.dtype) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The serial and the parallel kernel; numba compiles each when it is first called."""
+def _compiled(name: str, dtype: np.dtype) -> Callable[..., None]:
+    """The kernel; numba compiles it when it is first called."""
     source = kernel_source(name, dtype.name)
     file = f"<minigan {name} {dtype.name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for tracebacks
     space = dict(NAMES, T=getattr(numba, dtype.name))
     exec(compile(source, file, "exec"), space)
-    function = f"{name}_{dtype.name}"
-    space[function] = jit(space[function])
-    return space[function], jit(space[f"{function}_parallel"], parallel=True)
+    return jit(space[f"{name}_{dtype.name}"])
 
 
 def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
@@ -175,12 +164,9 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
         strides.append(steps if x.shape == shape else padded(steps, x.shape, len(shape)))
     merged = layout(shape, tuple(strides))
     numbers = [scalar(attributes[a], dtype) for a in _parse(name)[1]] if attributes else []
-    serial, parallel = _compiled(name, dtype)
+    kernel = _compiled(name, dtype)
     parts = threads() if out.size >= DEAR.get(name, GRAIN) else 1
-    if parts > 1:
-        launch(parallel, out.reshape(-1), *operands, merged, *numbers, parts)
-    else:
-        launch(serial, out.reshape(-1), *operands, merged, *numbers, 0, out.size)
+    launch(kernel, out.reshape(-1), *operands, merged, *numbers, over=out.size, parts=parts)
     return out
 
 

@@ -67,8 +67,8 @@ def tanh_float32(x):
 def log1p_unit_float32(x):
     """log(1 + x) for 0 <= x <= 1, NaN for NaN: relative error below 2e-7.
 
-    It is 2 atanh(s) with s = x / (2 + x) <= 1/3; of the series s + s^3/3 + s^5/5 + ... the terms from
-    s^17 / 17 on, which are left out, are below 2e-9 of the whole.
+    It is 2 atanh(s) with s = x / (2 + x) <= 1/3; of the series s + s^3/3 + s^5/5 + ... the terms
+    that are left out, from s^17 / 17 on, are below 2e-9 of the whole.
     """
     s = x / (x + float32(2.0))
     z = s * s

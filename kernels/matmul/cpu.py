@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, jit, launch, threads
@@ -119,10 +118,17 @@ def _sweep(scratch, a, m, b, width, k, c, add, ahead):
 
 @jit
 def _add_bias(like, bias, m, width, c):
+    """C[i, q] += bias[i, q], which changes along the rows of C, or its columns, that lie close."""
+    if c[2] != like.itemsize:
+        m, width = width, m
+        c, bias = (c[0], c[2], c[1]), (bias[0], bias[2], bias[1])
+    row = np.empty(width, like.dtype)
+    for q in range(width):
+        row[q] = pointer(like, bias[0] + q * bias[2])[0]
     for i in range(m):
+        into = pointer(like, c[0] + i * c[1])
         for q in range(width):
-            to = pointer(like, c[0] + i * c[1] + q * c[2])
-            to[0] += pointer(like, bias[0] + i * bias[1] + q * bias[2])[0]
+            into[q] += row[q]
 
 
 @jit
@@ -165,72 +171,49 @@ def _block(like, a, b, bias, c, shape, depth):
 
 
 @jit
-def _task(t, a, b, bias, memory, c, starts, shape, across, down):
-    """Task t of len(starts) * across * down: the block (x, y) of one product.
+def _task(t, a, b, bias, c, steps, starts, shape, cut):
+    """Task t: of the product `item`, the block in column x and row y of those it is cut into.
 
     `depth`, a K-block's length, follows from k and dtype alone: nothing else may touch the bits.
     """
     m, k, n = shape
-    size = memory.itemsize
+    size = c.itemsize
     lanes = VECTOR_BYTES // size
     blocks = -(-k * size // BLOCK_BYTES)
     depth = -(-k // (16 * blocks)) * 16
+    across, down = cut
     wide, tall = -(-n // lanes), -(-m // ROWS)
     item, y, x = t // (across * down), t // across % down, t % across
     i, i_end = tall * y // down * ROWS, min(m, tall * (y + 1) // down * ROWS)
     j, j_end = wide * x // across * lanes, min(n, wide * (x + 1) // across * lanes)
     first_bias = bias[0] + starts[item, 2] + i * bias[1] + j * bias[2]
     _block(
-        memory,
+        c,
         (a[0] + starts[item, 0] + i * a[1], a[1], a[2]),
         (b[0] + starts[item, 1] + j * b[2], b[1], b[2]),
         (first_bias * (bias[0] != 0), bias[1], bias[2]),
-        (address(memory) + item * m * n * size + i * c[0] + j * c[1], c[0], c[1]),
+        (address(c) + item * m * n * size + i * steps[0] + j * steps[1], steps[0], steps[1]),
         (i_end - i, k, j_end - j),
         depth,
     )
 
 
 @jit
-def _split(wide, tall, high, matrices, workers):
-    """Into how many blocks (across, down) each product is cut, for so many threads.
+def _product(a, a_steps, b, b_steps, bias, bias_step, c, starts, shape, turned, cut, begin, end):
+    """The blocks begin..end of C = A @ B + bias for the pairs of matrices in `starts`.
 
-    The longer side of C is: each thread then reads its share of the larger operand, and finds in
-    its cache what it wrote there as the product before. Many products are shared out whole.
+    The steps are bytes: A's from row to row and from k to k, B's from k to k and from column to
+    column. `cut` is how many blocks a product has, across and down. Where `turned`, C is stored as
+    its transposed, and the bias goes by its rows.
     """
-    if matrices >= 4 * workers or matrices % workers == 0:
-        return 1, 1
-    if high:
-        down = min(workers, tall)
-        return min(max(1, workers // down), max(1, wide // 2)), down
-    across = min(workers, max(1, wide // 2))
-    return across, min(max(1, workers // across), tall)
-
-
-@jit(parallel=True)
-def _product(
-    a, a_row, a_step, b, b_step, b_column, bias, bias_step, memory, starts, m, k, n, turned, workers
-):
-    """C = A @ B + bias for each pair of matrices in `starts`; returns the number of tasks.
-
-    Where `turned`, C is stored as its transposed, and the bias goes by its rows.
-    """
-    size = memory.itemsize
-    wide, tall = -(-n * size // VECTOR_BYTES), -(-m // ROWS)
-    across, down = _split(wide, tall, m > n, len(starts), workers)
-    tasks = len(starts) * across * down
-    shape = (m, k, n)
-    x, y = (address(a), a_row, a_step), (address(b), b_step, b_column)
+    size = c.itemsize
+    m, _, n = shape
+    x, y = (address(a), a_steps[0], a_steps[1]), (address(b), b_steps[0], b_steps[1])
     bias_start = address(bias) if bias.size else 0
     z = (bias_start, bias_step, 0) if turned else (bias_start, 0, bias_step)
-    c = (size, m * size) if turned else (n * size, size)
-    if workers == 1:
-        for t in range(tasks):
-            _task(t, x, y, z, memory, c, starts, shape, across, down)
-    else:
-        for t in prange(tasks):
-            _task(np.int64(t), x, y, z, memory, c, starts, shape, across, down)
-    return tasks
+    steps = (size, m * size) if turned else (n * size, size)
+    for t in range(begin, end):
+        _task(t, x, y, z, c, steps, starts, shape, cut)
 
 
 # ------------------------------------------------------------------------------ in Python
@@ -272,23 +255,40 @@ def _multiply(
     m, k = a.shape
     n = b.shape[1]
     c = empty((len(starts) * m, n), a.dtype)
-    a_row, a_step = a.strides
-    b_step, b_column = b.strides
     x = a[0, :1] if a.flags.writeable else np.asarray(_Window(a))
     y = b[0, :1] if b.flags.writeable else np.asarray(_Window(b))
     z, z_step = bias, 0
     if bias.size:
         z = bias[:1] if bias.flags.writeable else np.asarray(_Window(bias))
         z_step = bias.strides[0]
+    operands = x, a.strides, y, b.strides
     turned = _thin(m, n, a.itemsize)
     if turned:  # few columns: as few rows of the transposed product, whose rows are long
-        x, a_row, a_step, y, b_step, b_column = y, b_column, b_step, x, a_step, a_row
+        operands = y, b.strides[::-1], x, a.strides[::-1]
         m, n = n, m
     work = len(starts) * k * (m * n + 8 * (m + n))
     workers = threads() if work > PARALLEL_WORK else 1
-    steps = (a_row, a_step, y, b_step, b_column, z, z_step)
-    launch(_product, x, *steps, c, starts, m, k, n, turned, workers)
+    cut = _cut(m, n, len(starts), workers, a.itemsize)
+    tasks = len(starts) * cut[0] * cut[1]
+    given = *operands, z, z_step, c, starts, (m, k, n), turned, cut
+    launch(_product, *given, over=tasks, parts=min(workers, tasks))
     return c
+
+
+def _cut(m: int, n: int, matrices: int, workers: int, size: int) -> tuple[int, int]:
+    """Into how many blocks (across, down) each product is cut, for so many threads.
+
+    The longer side of C is: each thread then reads its share of the larger operand, and finds in
+    its cache what it wrote there as the product before. Many products are shared out whole.
+    """
+    if matrices >= 4 * workers or matrices % workers == 0:
+        return 1, 1
+    wide, tall = -(-n * size // VECTOR_BYTES), -(-m // ROWS)
+    if m > n:
+        down = min(workers, tall)
+        return min(workers // down, max(1, wide // 2)), down
+    across = min(workers, max(1, wide // 2))
+    return across, min(workers // across, tall)
 
 
 def _thin(m: int, n: int, size: int) -> bool:

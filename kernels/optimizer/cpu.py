@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, prange, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from ..elementwise.cpu import elementwise
@@ -113,12 +113,6 @@ def walk(rule, table, sizes, numbers, begin, end):
             _adam(p, g, m, _array(table[3, k], size, numbers)[first:last], numbers)
 
 
-@jit(parallel=True)
-def walk_parallel(rule, table, sizes, numbers, total, parts):
-    for part in prange(parts):
-        walk(rule, table, sizes, numbers, total * part // parts, total * (part + 1) // parts)
-
-
 def _address(x: np.ndarray) -> int:
     """Three times as fast as `x.ctypes.data`, for a writable array; 0 for an empty one."""
     return ctypes.addressof(ctypes.c_char.from_buffer(x.data)) if x.size else 0
@@ -165,10 +159,7 @@ def _step(
     numbers = empty((8,), packed[0][0].dtype)
     launch(begin, state, numbers, *given)
     parts = threads() if total >= GRAIN else 1
-    if parts > 1:
-        launch(walk_parallel, rule, table, sizes, numbers, total, parts)
-    else:
-        launch(walk, rule, table, sizes, numbers, 0, total)
+    launch(walk, rule, table, sizes, numbers, over=total, parts=parts)
     for arrays, copies in zip((lists[0], *lists[2:]), (packed[0], *packed[2:]), strict=True):
         for x, copy in zip(arrays, copies, strict=True):
             if copy is not x:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..runtime.cpu import empty, jit, launch, threads
@@ -181,24 +180,21 @@ def fill(
 
 @jit
 def draw(
-    kind: Any, out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any
+    kind: Any,
+    out: Any,
+    position: Any,
+    seed: Any,
+    stream: Any,
+    like: Any,
+    a: Any,
+    b: Any,
+    begin: Any,
+    end: Any,
 ) -> None:
-    """All of `out`, flat, on one thread."""
-    first, key = np.uint64(position[0]), np.uint64(seed[0])
-    fill(kind, out, first, np.uint64(stream), key, like, a, b)
-
-
-@jit(parallel=True)
-def draw_parallel(
-    kind: Any, out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any
-) -> None:
-    """All of `out`, flat, in pieces that threads take."""
-    first, key = np.uint64(position[0]), np.uint64(seed[0])
-    step = PIECE * 4 if kind == BERNOULLI else PIECE * 16 // like.itemsize
-    for piece in numba.prange((out.size + step - 1) // step):
-        part = out[piece * step : (piece + 1) * step]
-        block = first + np.uint64(piece * PIECE)
-        fill(kind, part, block, np.uint64(stream), key, like, a, b)
+    """What the blocks begin..end of four words make of `out`, which is flat."""
+    first, key = np.uint64(position[0] + begin), np.uint64(seed[0])
+    each = 4 if kind == BERNOULLI else 16 // like.itemsize
+    fill(kind, out[begin * each : end * each], first, np.uint64(stream), key, like, a, b)
 
 
 @jit
@@ -221,9 +217,10 @@ _WORDS = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
 
 def _draw(kind: int, shape: Any, dtype: Any, a: float, b: float, *counter: Any) -> np.ndarray:
     out = empty(shape, dtype)
-    blocks = out.nbytes >> 4
-    kernel = draw_parallel if blocks >= PARALLEL_FROM and threads() > 1 else draw
-    launch(kernel, kind, out.reshape(-1), *counter, _WORDS[out.itemsize], a, b)
+    blocks = -(-out.size // (4 if kind == BERNOULLI else 16 // out.itemsize))
+    parts = threads() if blocks >= PARALLEL_FROM else 1
+    like = _WORDS[out.itemsize]
+    launch(draw, kind, out.reshape(-1), *counter, like, a, b, over=blocks, parts=parts)
     return out
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cpu import empty, jit
+from ..runtime.cpu import empty, jit, launch, threads
 from . import cpu
 
 UNIT = np.float32(2.0**-24)
@@ -77,10 +77,11 @@ def _plain(kernel: Any, count: int, position: Any, seed: Any, stream: int) -> np
 
 
 def _shipped(
-    kernel: Any, kind: int, count: int, position: Any, seed: Any, stream: int
+    parts: int, kind: int, count: int, position: Any, seed: Any, stream: int
 ) -> np.ndarray:
     out = empty((count,), np.float32)
-    kernel(kind, out, position, seed, stream, np.empty(0, np.uint32), 0.0, 1.0)
+    given = kind, out, position, seed, stream, np.empty(0, np.uint32), 0.0, 1.0
+    launch(cpu.draw, *given, over=-(-count // 4), parts=parts or threads())
     return out
 
 
@@ -88,8 +89,8 @@ def _rungs(by_number: Any, by_block: Any, kind: int) -> dict[str, Callable[..., 
     return {
         "a block for each number": partial(_plain, by_number),
         "a block for each four": partial(_plain, by_block),
-        "vectors": partial(_shipped, cpu.draw, kind),
-        "threads": partial(_shipped, cpu.draw_parallel, kind),
+        "vectors": partial(_shipped, 1, kind),
+        "threads": partial(_shipped, 0, kind),
     }
 
 

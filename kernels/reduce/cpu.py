@@ -11,7 +11,6 @@ import math
 from functools import partial
 
 import numpy as np
-from numba import prange
 
 from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, jit, launch, threads
@@ -63,13 +62,6 @@ def rows(blocks, x, size, start, largest, begin, end):
         blocks[row, k] = _reduce_block(x[first:last], lanes, start, largest)
 
 
-@jit(parallel=True)
-def rows_parallel(blocks, x, size, start, largest, parts):
-    for part in prange(parts):
-        begin, end = blocks.size * part // parts, blocks.size * (part + 1) // parts
-        rows(blocks, x, size, start, largest, begin, end)
-
-
 @jit
 def _join_row(total, x, largest):
     for i in range(total.size):
@@ -92,23 +84,14 @@ def columns(out, x, size, start, largest, begin, end):
             _join_row(total, block, largest)
 
 
-@jit(parallel=True)
-def columns_parallel(out, x, size, start, largest, parts):
-    for part in prange(parts):
-        width = out.shape[1]
-        columns(out, x, size, start, largest, width * part // parts, width * (part + 1) // parts)
-
-
 def _reduce_rows(x: np.ndarray, outer: int, size: int, largest: bool) -> np.ndarray:
     """(outer, size) -> (outer,), in passes that each leave one number per block."""
     start = x.dtype.type(-math.inf if largest else 0)
     while True:
         blocks = empty((outer, max(1, -(-size // BLOCK))), x.dtype)
         parts = threads() if outer * size >= GRAIN else 1
-        if parts > 1:
-            launch(rows_parallel, blocks, x.reshape(-1), size, start, largest, parts)
-        else:
-            launch(rows, blocks, x.reshape(-1), size, start, largest, 0, blocks.size)
+        given = blocks, x.reshape(-1), size, start, largest
+        launch(rows, *given, over=blocks.size, parts=parts)
         x, size = blocks, blocks.shape[1]
         if size == 1:
             return blocks.reshape(outer)
@@ -119,10 +102,7 @@ def _reduce_columns(x: np.ndarray, outer: int, size: int, width: int, largest: b
     start = x.dtype.type(-math.inf if largest else 0)
     out = empty((outer, width), x.dtype)
     parts = threads() if x.size >= GRAIN and width >= LANES else 1
-    if parts > 1:
-        launch(columns_parallel, out, x.reshape(-1), size, start, largest, parts)
-    else:
-        launch(columns, out, x.reshape(-1), size, start, largest, 0, width)
+    launch(columns, out, x.reshape(-1), size, start, largest, over=width, parts=parts)
     return out
 
 

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-# OpenMP's threads wait for work, and for each other, in a loop that looks again and again. Where
-# another process holds a core, a long wait of that kind costs milliseconds per launch; a short one
-# before going to sleep costs nothing where they are free. libgomp reads this when it is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
 import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
-from numba.np.ufunc import parallel
 
 from ...paths import cache_root
 from .recording import active, host_empty, keep_outside
@@ -142,39 +134,8 @@ def vector_bytes() -> int:
     return 16
 
 
-_in_forked_child = False
-_owner: dict[str, int] = {}  # the one Python thread that may launch under the workqueue layer
-
-
-def _forked() -> None:
-    global _in_forked_child  # noqa: PLW0603
-    _in_forked_child = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
-@cache
-def _layer_is_thread_safe() -> bool:
-    """Starts numba's threads, which settles the layer: tbb, omp, or else workqueue."""
-    parallel._launch_threads()
-    return numba.threading_layer() != "workqueue"
-
-
 def threads() -> int:
-    """How many threads a parallel kernel may use here and now. Its result never depends on it.
-
-    One in a forked child, where OpenMP cannot start again, and one in all Python threads but the
-    first that asks where numba has only its `workqueue` layer, which aborts when two launch at
-    once. numba is never given the chance to find out.
-    """
-    if _in_forked_child:
-        return 1
-    if not _layer_is_thread_safe():
-        own = threading.get_ident()
-        if _owner.setdefault("launches", own) != own:
-            return 1
+    """How many threads a launch may be shared by here and now. Its result never depends on it."""
     return int(numba.get_num_threads())
 
 
@@ -185,14 +146,25 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.empty(shape, dtype) if recording is None else host_empty(recording, shape, dtype)
 
 
-def launch(kernel: Any, *arguments: Any) -> None:
-    """kernel(*arguments), from host code: what a recording notes, and runs again."""
-    kernel(*arguments)
+def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1) -> None:
+    """kernel(*arguments), from host code: what a recording notes, and runs again.
+
+    With `over`, kernel(*arguments, first, last) for the positions 0..over, in so many parts, which
+    threads share out: parts must not depend on each other.
+    """
+    if over is None:
+        kernel(*arguments)
+    elif parts == 1:
+        kernel(*arguments, 0, over)
+    else:
+        from . import pool
+
+        pool.launch(kernel, arguments, over, parts)
     recording = active()
     if recording is not None:
         from .replay import Launch
 
-        recording.add(Launch(kernel, arguments))
+        recording.add(Launch(kernel, arguments, over, parts))
         keep(*(x for x in arguments if isinstance(x, np.ndarray)))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 
 from . import cpu
@@ -54,15 +54,11 @@ def _multiply_add(typing, like, z, factor, term, count):
     return types.void(like, *[types.intp] * 4), codegen
 
 
-@cpu.jit(parallel=True)
-def multiply_add(z, factor, term, count):
-    """z <- factor z + term, fused, `count` times; z is (threads, CHAIN_BYTES), a row for each."""
+@cpu.jit
+def _chains(z, factor, term, count, begin, end):
     a, b = np.full(1, factor, z.dtype), np.full(1, term, z.dtype)
-    if len(z) == 1:
-        _multiply_add(z, address(z), address(a), address(b), count)
-    else:
-        for t in prange(len(z)):
-            _multiply_add(z, address(z) + t * CHAIN_BYTES, address(a), address(b), count)
+    for t in range(begin, end):
+        _multiply_add(z, address(z) + t * CHAIN_BYTES, address(a), address(b), count)
 
 
 @cpu.jit
@@ -72,17 +68,23 @@ def _add(y, x, count):
             y[i] += x[i]
 
 
-@cpu.jit(parallel=True)
-def add(y, x, count):
-    """y <- y + x, `count` times: two loads and a store; both are (threads, n), a row for each."""
-    if len(y) == 1:
-        _add(y[0], x[0], count)
-    else:
-        for t in prange(len(y)):
-            _add(y[t], x[t], count)
+@cpu.jit
+def _sums(y, x, count, begin, end):
+    for t in range(begin, end):
+        _add(y[t], x[t], count)
 
 
 # ------------------------------------------------------------------------------ in Python
+def multiply_add(z: np.ndarray, factor: float, term: float, count: int) -> None:
+    """z <- factor z + term, fused, `count` times; z is (threads, CHAIN_BYTES), a row for each."""
+    cpu.launch(_chains, z, factor, term, count, over=len(z), parts=len(z))
+
+
+def add(y: np.ndarray, x: np.ndarray, count: int) -> None:
+    """y <- y + x, `count` times: two loads and a store; both are (threads, n), a row for each."""
+    cpu.launch(_sums, y, x, count, over=len(y), parts=len(y))
+
+
 def fma_rate(dtype: Any, threads: int) -> float:
     """FLOP/s of independent chains of fused multiply-adds, 2 FLOP each, that stay in registers.
 

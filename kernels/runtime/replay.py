@@ -1,40 +1,21 @@
 """Launches of compiled kernels, run again from one compiled loop.
 
-A kernel that numba has compiled is a C function: its arguments are an address for the result, one
-for an exception, and then every argument, flattened: of an array (meminfo, parent, size, itemsize,
-address, shape.., strides..), of a tuple its members. On x86-64 and 64-bit Arm, where integers and
-addresses take one row of registers and then the stack, and floats another row of registers, it can
-be called with more arguments than it takes. So one C signature serves all kernels:
-
-    int kernel(int64 x WORDS, double x REALS)
-
-and a launch is an address and a block of WORDS + REALS numbers. One costs 14 ns, where a call from
-Python costs 600.
+One costs 14 ns, where a call from Python costs 600 (see `call.py` for how, and `pool.py` for what
+several threads do).
 """
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from .call import BLOCK, DIRECT, RESULTS, call, compiled, entry, pack
 from .cpu import jit
+from .pool import BUSY, increase, share, wake
 from .simd import address
-
-WORDS, REALS = 64, 8
-# Apple's 64-bit Arm packs the stack more tightly, and Windows has one row of registers for both.
-DIRECT = (sys.platform, platform.machine()) in {
-    ("linux", "x86_64"),
-    ("linux", "aarch64"),
-    ("darwin", "x86_64"),
-}
 
 
 class _Place:
@@ -45,76 +26,45 @@ class _Place:
 
 
 class Launch:
-    """A kernel's call, without a hold on the memory of its arrays; calling it does it again."""
+    """A kernel's call, without a hold on the memory of its arrays; calling it does it again.
 
-    def __init__(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
-        signature = tuple(kernel.typeof_pyval(x) for x in arguments)
-        self.kernel = kernel
-        self.compiled = kernel.overloads[signature]
-        self.block = pack(arguments) if DIRECT else None
+    With `size`, it is kernel(*arguments, first, last) for positions 0..size, in so many parts.
+    """
+
+    def __init__(
+        self, kernel: Any, arguments: tuple[Any, ...], size: int | None = None, parts: int = 1
+    ) -> None:
+        self.kernel, self.size, self.parts = kernel, size, parts
+        all_arguments = arguments if size is None else (*arguments, 0, size)
+        self.compiled = compiled(kernel, all_arguments)
+        packed = pack(all_arguments) if DIRECT else None
+        self.block: np.ndarray | None = packed[0] if packed else None
+        self.words = packed[1] if packed else 0
         self.arguments = [_Place(x) if isinstance(x, np.ndarray) else x for x in arguments]
 
     def __call__(self) -> None:
-        self.kernel(*(np.asarray(x) if isinstance(x, _Place) else x for x in self.arguments))
-
-    @property
-    def entry(self) -> int:
-        """The address of the compiled kernel."""
-        return self.compiled.library.get_pointer_to_function(self.compiled.fndesc.llvm_func_name)
-
-
-@intrinsic
-def _call(typing, function, block):
-    """The status of calling `function` with the numbers at `block`."""
-    word, real = ir.IntType(64), ir.DoubleType()
-
-    def codegen(context, builder, signature, args):
-        function, block = args
-        kernel = ir.FunctionType(ir.IntType(32), [word] * WORDS + [real] * REALS)
-        values = []
-        for kind, first, count in ((word, 0, WORDS), (real, WORDS, REALS)):
-            numbers = builder.inttoptr(block, kind.as_pointer())
-            for i in range(first, first + count):
-                values.append(builder.load(builder.gep(numbers, [ir.Constant(word, i)])))
-        status = builder.call(builder.inttoptr(function, kernel.as_pointer()), values)
-        return builder.sext(status, word)
-
-    return types.int64(types.int64, types.int64), codegen
+        arguments = [np.asarray(x) if isinstance(x, _Place) else x for x in self.arguments]
+        self.kernel(*arguments, *(() if self.size is None else (0, self.size)))
 
 
 @jit
-def run(functions, blocks):
+def run(shared, functions, blocks, slots, sizes, parts):
     """Call each function with its row of numbers; how many have succeeded."""
-    for i in range(functions.size):
-        if _call(functions[i], address(blocks[i])) != 0:
-            return i
-    return functions.size
-
-
-def pack(arguments: Sequence[Any]) -> np.ndarray | None:
-    """A launch's block, but for where its result goes. None where it does not fit."""
-    words, reals = [0, 0], []
-
-    def put(x: Any) -> None:
-        if isinstance(x, np.ndarray):
-            address = x.__array_interface__["data"][0]
-            words.extend((0, 0, x.size, x.itemsize, address, *x.shape, *x.strides))
-        elif isinstance(x, tuple):
-            for member in x:
-                put(member)
-        elif isinstance(x, np.float32):
-            reals.append(int(x.view(np.uint32)))  # the low half of the register
-        elif isinstance(x, float):
-            reals.append(int(np.float64(x).view(np.int64)))
+    own = np.empty(BLOCK + RESULTS, np.int64)
+    increase(shared, BUSY, 1)
+    done = 0
+    while done < functions.size:
+        if parts[done] == 1:
+            status = call(functions[done], address(blocks[done]))
         else:
-            words.append(int(x))
-
-    put(tuple(arguments))
-    if len(words) > WORDS or len(reals) > REALS:
-        return None
-    block = np.zeros(WORDS + REALS, np.int64)
-    block[: len(words)], block[WORDS : WORDS + len(reals)] = words, reals
-    return block
+            block = address(blocks[done])
+            slot, size = slots[done], sizes[done]
+            status = share(shared, own, functions[done], block, slot, size, parts[done])
+        if status != 0:
+            break
+        done += 1
+    increase(shared, BUSY, -1)
+    return done
 
 
 class Replay:
@@ -122,18 +72,23 @@ class Replay:
 
     def __init__(self, launches: Sequence[Launch]) -> None:
         self.launches = launches
-        self._functions = np.array([launch.entry for launch in launches], np.int64)
-        self._blocks = np.array([launch.block for launch in launches], np.int64)
-        self._results = np.zeros(16, np.int64)
+        numbers = [(entry(x.compiled), x.words - 2, x.size or 0, x.parts) for x in launches]
+        columns = np.array(numbers, np.int64).T.copy()
+        blocks = np.array([x.block for x in launches], np.int64)
+        self._results = np.zeros(RESULTS, np.int64)
         address = self._results.__array_interface__["data"][0]
-        self._blocks[:, :2] = address, address + self._results.nbytes // 2
+        blocks[:, :2] = address, address + self._results.nbytes // 2
+        self._rows = columns[0], blocks, *columns[1:]
+        self._threads = max((x.parts for x in launches), default=1)
 
     def __call__(self) -> None:
-        done = run(self._functions, self._blocks)
+        done = 0
         while done < len(self.launches):
-            self.launches[done]()  # from Python, which says what is wrong; if it works now, go on
-            done += 1
-            done += run(self._functions[done:], self._blocks[done:])
+            rest = [x[done:] for x in self._rows] if done else self._rows
+            done += run(wake(self._threads), *rest)
+            if done < len(self.launches):
+                self.launches[done]()  # from Python, which says what is wrong; if it works, go on
+                done += 1
 
 
 def program(launches: Sequence[Callable[[], Any]]) -> list[Callable[[], Any]]:

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, flat, jit, launch, layout, threads
@@ -68,12 +67,6 @@ def move(y, y_start, x, x_start, merged, begin, end):
             x_at -= merged[0, axis] * merged[2, axis]
 
 
-@jit(parallel=True)
-def move_parallel(y, y_start, x, x_start, merged, size, parts):
-    for part in prange(parts):
-        move(y, y_start, x, x_start, merged, size * part // parts, size * (part + 1) // parts)
-
-
 @jit
 def fill(y, value):
     for i in range(y.size):
@@ -88,10 +81,7 @@ def assign(y: np.ndarray, x: np.ndarray) -> None:
     x_memory, x_start, x_strides = flat(x)
     merged = layout(x.shape, (y_strides, x_strides))
     parts = threads() if x.size >= GRAIN else 1
-    if parts > 1:
-        launch(move_parallel, y_memory, y_start, x_memory, x_start, merged, x.size, parts)
-    else:
-        launch(move, y_memory, y_start, x_memory, x_start, merged, 0, x.size)
+    launch(move, y_memory, y_start, x_memory, x_start, merged, over=x.size, parts=parts)
 
 
 def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:

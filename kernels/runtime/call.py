@@ -1,0 +1,99 @@
+"""Calling a compiled kernel by its address, with a block of numbers.
+
+A kernel that numba has compiled is a C function: its arguments are an address for the result, one
+for an exception, and then every argument, flattened: of an array (meminfo, parent, size, itemsize,
+address, shape.., strides..), of a tuple its members. On x86-64 and 64-bit Arm, where integers and
+addresses take one row of registers and then the stack, and floats another row of registers, it can
+be called with more arguments than it takes. So one C signature serves all kernels:
+
+    int kernel(int64 x WORDS, double x REALS)
+
+and a launch is an address and a block of WORDS + REALS numbers.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from .simd import intrinsic
+
+WORDS, REALS = 64, 8
+BLOCK = WORDS + REALS
+RESULTS = 16  # numbers that a kernel may write as its result and its exception, half of them each
+# Apple's 64-bit Arm packs the stack more tightly, and Windows has one row of registers for both.
+DIRECT = (sys.platform, platform.machine()) in {
+    ("linux", "x86_64"),
+    ("linux", "aarch64"),
+    ("darwin", "x86_64"),
+}
+
+
+def compiled(kernel: Any, arguments: Sequence[Any]) -> Any:
+    """What numba has made, or makes now, of a kernel for arguments of these types."""
+    signature = tuple(kernel.typeof_pyval(x) for x in arguments)
+    return kernel.overloads.get(signature) or kernel.overloads[_compile(kernel, signature)]
+
+
+def _compile(kernel: Any, signature: tuple[Any, ...]) -> tuple[Any, ...]:
+    kernel.compile(signature)
+    return signature
+
+
+def entry(compiled: Any) -> int:
+    """The address of a compiled kernel."""
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call(typing, function, block):
+    """The status of calling `function` with the numbers at `block`."""
+    word, real = ir.IntType(64), ir.DoubleType()
+
+    def codegen(context, builder, signature, args):
+        function, block = args
+        kernel = ir.FunctionType(ir.IntType(32), [word] * WORDS + [real] * REALS)
+        values = []
+        for kind, first, count in ((word, 0, WORDS), (real, WORDS, REALS)):
+            numbers = builder.inttoptr(block, kind.as_pointer())
+            for i in range(first, first + count):
+                values.append(builder.load(builder.gep(numbers, [ir.Constant(word, i)])))
+        status = builder.call(builder.inttoptr(function, kernel.as_pointer()), values)
+        return builder.sext(status, word)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+def pack(arguments: Sequence[Any]) -> tuple[np.ndarray, int] | None:
+    """A launch's block, without where its result goes, and how many words it has.
+
+    None where they do not fit.
+    """
+    words, reals = [0, 0], []
+
+    def put(x: Any) -> None:
+        if isinstance(x, np.ndarray):
+            address = x.__array_interface__["data"][0]
+            words.extend((0, 0, x.size, x.itemsize, address, *x.shape, *x.strides))
+        elif isinstance(x, tuple):
+            for member in x:
+                put(member)
+        elif isinstance(x, np.float32):
+            reals.append(int(x.view(np.uint32)))  # the low half of the register
+        elif isinstance(x, float):
+            reals.append(int(np.float64(x).view(np.int64)))
+        else:
+            words.append(int(x))
+
+    put(tuple(arguments))
+    if len(words) > WORDS or len(reals) > REALS:
+        return None
+    block = np.zeros(WORDS + REALS, np.int64)
+    block[: len(words)], block[WORDS : WORDS + len(reals)] = words, reals
+    return block, len(words)

@@ -1,0 +1,242 @@
+"""Threads that share out one launch: whoever is there takes the next part of it.
+
+An OpenMP launch ends when all its threads have been there. Where another process holds a core, that
+takes until the system gives the core back, milliseconds for a product of microseconds. Here the
+thread that launches takes parts itself until none is left, and waits only for parts that another
+one has begun. A thread that comes too late is not missed.
+
+All that the threads share is one array of numbers. Its TICKET says which part is next:
+
+    job << 32 | parts << 16 | next part
+
+To take a part is to raise the ticket by one, by compare-and-swap. A ticket is never the same
+twice, so who read an old one fails; who succeeds knows that the launch, and with it the other
+numbers, stays until that part is counted as FINISHED.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .call import BLOCK, DIRECT, RESULTS, call, compiled, entry, pack
+from .cpu import jit
+from .simd import address, intrinsic, pointer
+
+# Where the shared numbers stand: those that many threads write, each on a cache line of its own.
+TICKET, FINISHED, HELD, BUSY = 0, 8, 16, 24
+FUNCTION, WORDS_AT, SLOT, SIZE, FAILED = 32, 33, 34, 35, 36
+MASK = 0xFFFF
+# How often a thread with nothing to do looks again before it goes to sleep: about a millisecond.
+LOOKS = 30_000
+
+
+# ------------------------------------------------------------------------------ atomic numbers
+def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.gep(data, [args[1]])
+
+
+@intrinsic
+def load(typing, numbers, i):
+    """numbers[i], and then all that its writer wrote before."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load_atomic(_place(context, builder, signature, args), "acquire", 8)
+
+    return types.int64(numbers, types.intp), codegen
+
+
+@intrinsic
+def store(typing, numbers, i, value):
+    """numbers[i] = value, after all that was written before."""
+
+    def codegen(context, builder, signature, args):
+        builder.store_atomic(args[2], _place(context, builder, signature, args), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.intp, types.int64), codegen
+
+
+@intrinsic
+def increase(typing, numbers, i, value):
+    """numbers[i] += value, whoever else does so."""
+
+    def codegen(context, builder, signature, args):
+        place = _place(context, builder, signature, args)
+        return builder.atomic_rmw("add", place, args[2], "acq_rel")
+
+    return types.int64(numbers, types.intp, types.int64), codegen
+
+
+@intrinsic
+def swap(typing, numbers, i, before, after):
+    """Put `after` where `before` is; whether it was there."""
+
+    def codegen(context, builder, signature, args):
+        place = _place(context, builder, signature, args)
+        found = builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(numbers, types.intp, types.int64, types.int64), codegen
+
+
+@intrinsic
+def pause(typing):
+    """A breath between two looks."""
+
+    def codegen(context, builder, signature, args):
+        if platform.machine() == "x86_64":
+            name, numbers = "llvm.x86.sse2.pause", []
+        elif platform.machine() == "aarch64":
+            name, numbers = "llvm.aarch64.hint", [ir.Constant(ir.IntType(32), 1)]  # yield
+        else:
+            return context.get_dummy_value()
+        signature = ir.FunctionType(ir.VoidType(), [x.type for x in numbers])
+        function = cgutils.get_or_insert_function(builder.module, signature, name)
+        builder.call(function, numbers)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+# ----------------------------------------------------------------------------------- the parts
+@jit
+def _part(own, function, block, slot, first, last):
+    """Call a kernel for the positions first..last, from a copy of its block; its status."""
+    words = pointer(own, block)
+    for i in range(BLOCK):
+        own[i] = words[i]
+    own[0], own[1] = address(own[BLOCK:]), address(own[BLOCK + RESULTS // 2 :])
+    own[slot], own[slot + 1] = first, last
+    return call(function, address(own))
+
+
+@jit
+def _take(shared, own):
+    """Do parts of the launch that is on until none is left."""
+    while True:
+        ticket = load(shared, TICKET)
+        part, parts = ticket & MASK, ticket >> 16 & MASK
+        if part >= parts:
+            return
+        if swap(shared, TICKET, ticket, ticket + 1):
+            size, slot = shared[SIZE], shared[SLOT]
+            first, last = size * part // parts, size * (part + 1) // parts
+            if _part(own, shared[FUNCTION], shared[WORDS_AT], slot, first, last) != 0:
+                shared[FAILED] = 1
+            increase(shared, FINISHED, 1)
+
+
+@jit
+def share(shared, own, function, block, slot, size, parts):
+    """A launch over `size` positions, in parts that whoever is there takes; 0 if all is well.
+
+    While one thread's launch has the workers, another thread's does without.
+    """
+    if not swap(shared, HELD, 0, 1):
+        return _part(own, function, block, slot, 0, size)
+    shared[FUNCTION], shared[WORDS_AT], shared[SLOT], shared[SIZE] = function, block, slot, size
+    shared[FINISHED] = shared[FAILED] = 0
+    job = (load(shared, TICKET) >> 32) + 1
+    store(shared, TICKET, (job & 0x7FFFFFFF) << 32 | parts << 16)
+    _take(shared, own)
+    while load(shared, FINISHED) < parts:
+        pause()
+    failed = shared[FAILED]
+    store(shared, HELD, 0)
+    return failed
+
+
+@jit
+def _work(shared, looks):
+    """Take parts as they come, until there have been none for so many looks."""
+    own = np.empty(BLOCK + RESULTS, np.int64)
+    seen, left = load(shared, TICKET) >> 32, looks
+    while left > 0 or load(shared, BUSY) > 0:
+        _take(shared, own)
+        job = load(shared, TICKET) >> 32
+        left = looks if job != seen else left - 1
+        seen = job
+        pause()
+
+
+# ---------------------------------------------------------------------------------- the threads
+class _Pool:
+    """Python threads that run `_work`, each asleep until its event is set."""
+
+    def __init__(self) -> None:
+        memory = np.zeros(64 + 8, np.int64)
+        start = -(memory.ctypes.data // 8) % 8  # the first number of a cache line
+        self.shared = memory[start:][:40]
+        self._lock = threading.Lock()
+        self._awake: list[threading.Event] = []
+
+    def wake(self, workers: int) -> None:
+        """See that so many threads look for parts, soon."""
+        if len(self._awake) < workers:
+            self._start(workers)
+        for event in self._awake[:workers]:
+            if not event.is_set():
+                event.set()
+
+    def _start(self, workers: int) -> None:
+        _work(self.shared, 0)  # is compiled here, not by several threads at once
+        with self._lock:
+            while len(self._awake) < workers:
+                event = threading.Event()
+                self._awake.append(event)
+                threading.Thread(target=self._run, args=(event,), daemon=True).start()
+
+    def _run(self, event: threading.Event) -> None:
+        while True:
+            event.wait()
+            _work(self.shared, LOOKS)
+            event.clear()
+
+
+_pool = _Pool()
+
+
+def _forked() -> None:
+    global _pool  # noqa: PLW0603
+    _pool = _Pool()  # the threads have stayed with the parent
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def wake(threads: int) -> np.ndarray:
+    """The numbers that the pool shares, for `share`, its threads being on their way."""
+    _pool.wake(threads - 1)
+    return _pool.shared
+
+
+@cache
+def _executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(64)
+
+
+def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
+    """kernel(*arguments, first, last) for the parts of 0..size; what it raises is raised."""
+    if DIRECT:
+        packed = pack((*arguments, 0, size))
+        if packed is not None:
+            block, words = packed
+            function = entry(compiled(kernel, (*arguments, 0, size)))
+            own = np.empty(BLOCK + RESULTS, np.int64)
+            if share(wake(parts), own, function, block.ctypes.data, words - 2, size, parts) != 0:
+                kernel(*arguments, 0, size)  # and says what is wrong
+            return
+    bounds = [size * part // parts for part in range(parts + 1)]
+    list(_executor().map(lambda a, b: kernel(*arguments, a, b), bounds, bounds[1:]))

@@ -1,0 +1,179 @@
+"""Launches that threads share out: every part once, whoever comes, and nobody is waited for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import threads
+
+import minigan as mg
+from minigan.kernels.runtime import pool
+from minigan.kernels.runtime.call import DIRECT
+from minigan.kernels.runtime.cpu import jit, launch
+from minigan.kernels.runtime.recording import record
+from minigan.kernels.runtime.replay import Replay
+
+needs_calls = pytest.mark.skipif(not DIRECT, reason="kernels are not called by address here")
+
+
+@jit
+def count(x, begin, end):
+    for i in range(begin, end):
+        x[i] += 1
+
+
+@jit
+def meet(x, patience, begin, end):
+    """Each part waits until the other one has begun, too."""
+    for i in range(begin, end):
+        pool.store(x, i, 1)
+        while patience > 0 and pool.load(x, 1 - i) == 0:
+            pool.pause()
+            patience -= 1
+        x[2 + i] = patience
+
+
+@jit
+def fail(x, begin, end):
+    for i in range(begin, end):
+        if i == 77:
+            raise IndexError("there is no 77")
+        x[i] += 1
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """Nobody comes."""
+    monkeypatch.setattr(pool._Pool, "wake", lambda self, workers: None)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("parts", [1, 2, 3, 16])
+def test_every_position_is_done_once(size, parts):
+    x = np.zeros(size, np.int64)
+    for _ in range(300):
+        launch(count, x, over=size, parts=parts)
+    assert (x == 300).all()
+
+
+@pytest.mark.parametrize("parts", [2, 16])
+def test_nobody_is_waited_for(parts, alone):
+    x = np.zeros(100, np.int64)
+    launch(count, x, over=100, parts=parts)
+    assert (x == 1).all()
+
+
+@needs_calls
+def test_parts_run_at_one_time():
+    for _ in range(50):  # now and then the system may keep one from coming
+        x = np.zeros(4, np.int64)
+        launch(meet, x, 10_000_000, over=2, parts=2)
+        if x[2] > 0 and x[3] > 0:
+            return
+    raise AssertionError("the parts have never met")
+
+
+@needs_calls
+def test_while_one_thread_has_the_workers_another_does_without():
+    x = np.zeros(9, np.int64)
+    shared = pool.wake(2)
+    shared[pool.HELD] = 1
+    try:
+        ticket = shared[pool.TICKET]
+        launch(count, x, over=9, parts=3)
+        assert shared[pool.TICKET] == ticket
+    finally:
+        shared[pool.HELD] = 0
+    assert (x == 1).all()
+    launch(count, x, over=9, parts=3)
+    assert shared[pool.TICKET] != ticket
+
+
+def test_many_python_threads_launch_at_once():
+    xs = [np.zeros(50, np.int64) for _ in range(4)]
+
+    def many(x):
+        for _ in range(2000):
+            launch(count, x, over=50, parts=3)
+
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(many, xs))
+    assert all((x == 2000).all() for x in xs)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_what_a_part_raises_is_raised(parts):
+    with pytest.raises(IndexError, match="there is no 77"):
+        launch(fail, np.zeros(100, np.int64), over=100, parts=parts)
+    x = np.zeros(70, np.int64)
+    launch(fail, x, over=70, parts=parts)  # and all goes on
+    assert (x == 1).all()
+
+
+def test_a_replay_shares_its_launches_out():
+    x, y = np.zeros(100, np.int64), np.zeros(3, np.int64)
+    with record() as notes:
+        for parts in (1, 2, 7):
+            launch(count, x, over=100, parts=parts)
+            launch(count, y, 1, 2)
+    again = Replay(notes.launches) if DIRECT else lambda: [f() for f in notes.launches]
+    for _ in range(500):
+        again()
+    assert (x == 3 * 501).all()
+    assert y.tolist() == [0, 3 * 501, 0]
+
+
+@needs_calls
+def test_a_replay_says_what_a_part_raises():
+    x, last = np.zeros(100, np.int64), np.array([70])
+
+    with record() as notes:
+        launch(count, x, over=100, parts=2)
+        launch(upto, x, last, over=2, parts=2)
+        launch(count, x, over=100, parts=2)
+    last[0] = 100
+    with pytest.raises(IndexError, match="too far"):
+        Replay(notes.launches)()
+    assert x[99] == 3  # the last launch was not done again
+    last[0] = 70
+    Replay(notes.launches)()
+    assert x[99] == 5
+
+
+@jit
+def upto(x, last, begin, end):
+    for i in range(begin, end):
+        if last[0] > 90 and i == 1:
+            raise IndexError("too far")
+
+
+def test_without_calls_by_address_python_threads_do_the_parts(monkeypatch):
+    monkeypatch.setattr(pool, "DIRECT", False)
+    x = np.zeros(100, np.int64)
+    launch(count, x, over=100, parts=4)
+    assert (x == 1).all()
+    with pytest.raises(IndexError, match="there is no 77"):
+        launch(fail, x, over=100, parts=4)
+
+
+def test_threads_with_nothing_to_do_sleep():
+    x = np.zeros(100, np.int64)
+    launch(count, x, over=100, parts=4)
+    before = threading.active_count()
+    time.sleep(0.2)
+    used = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - used < 0.1
+    launch(count, x, over=100, parts=4)
+    assert threading.active_count() == before
+
+
+def test_results_do_not_depend_on_who_comes(alone):
+    a = mg.random.normal((130, 700))
+    one = mg.ops.matmul(a, a.T).numpy()
+    with threads(2):
+        assert np.array_equal(mg.ops.matmul(a, a.T).numpy(), one)
