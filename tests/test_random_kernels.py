@@ -138,7 +138,7 @@ def test_bits_do_not_depend_on_threads(name, dtype, monkeypatch):
     attributes = {"stream": 1, "shape": (70_001,), "dtype": np.dtype(dtype), **DRAWS[name]}
     results = []
     for count in (1, 2):
-        monkeypatch.setattr(cpu, "threads", lambda count=count: count)
+        monkeypatch.setattr(cpu, "parts", lambda work, least, count=count: count)
         results.append(cpu.KERNELS[name](*counter(5, 6), **attributes))
     assert calls == ["draw"]
     assert_same_bits(*results)

@@ -21,7 +21,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..runtime.cpu import empty, flat, jit, launch, layout, threads
+from ..runtime.cpu import empty, flat, jit, launch, layout, parts
 from ..runtime.strides import padded, scalar
 from . import functions
 
@@ -165,8 +165,8 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
     merged = layout(shape, tuple(strides))
     numbers = [scalar(attributes[a], dtype) for a in _parse(name)[1]] if attributes else []
     kernel = _compiled(name, dtype)
-    parts = threads() if out.size >= DEAR.get(name, GRAIN) else 1
-    launch(kernel, out.reshape(-1), *operands, merged, *numbers, over=out.size, parts=parts)
+    many = parts(out.size, DEAR.get(name, GRAIN))
+    launch(kernel, out.reshape(-1), *operands, merged, *numbers, over=out.size, parts=many)
     return out
 
 

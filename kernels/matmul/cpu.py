@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, launch, threads
+from ..runtime.cpu import empty, jit, launch, parts
 from ..runtime.simd import VECTOR_BYTES, address, pointer
 from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 
@@ -267,7 +267,7 @@ def _multiply(
         operands = y, b.strides[::-1], x, a.strides[::-1]
         m, n = n, m
     work = len(starts) * k * (m * n + 8 * (m + n))
-    workers = threads() if work > PARALLEL_WORK else 1
+    workers = parts(work, PARALLEL_WORK)
     cut = _cut(m, n, len(starts), workers, a.itemsize)
     tasks = len(starts) * cut[0] * cut[1]
     given = *operands, z, z_step, c, starts, (m, k, n), turned, cut

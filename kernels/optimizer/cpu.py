@@ -15,7 +15,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, keep, launch, threads
+from ..runtime.cpu import empty, jit, keep, launch, parts
 from ..shape.cpu import assign
 
 GRAIN = 32768  # elements that are worth a second thread
@@ -158,8 +158,8 @@ def _step(
     total = int(sizes.sum())
     numbers = empty((8,), packed[0][0].dtype)
     launch(begin, state, numbers, *given)
-    parts = threads() if total >= GRAIN else 1
-    launch(walk, rule, table, sizes, numbers, over=total, parts=parts)
+    many = parts(total, GRAIN)
+    launch(walk, rule, table, sizes, numbers, over=total, parts=many)
     for arrays, copies in zip((lists[0], *lists[2:]), (packed[0], *packed[2:]), strict=True):
         for x, copy in zip(arrays, copies, strict=True):
             if copy is not x:

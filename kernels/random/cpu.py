@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cpu import empty, jit, launch, threads
+from ..runtime.cpu import empty, jit, launch, parts
 
 CHUNK = 128  # blocks whose words are made at once: 2 KiB
 PIECE = 8 * CHUNK  # blocks that a thread takes at once
@@ -218,9 +218,9 @@ _WORDS = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
 def _draw(kind: int, shape: Any, dtype: Any, a: float, b: float, *counter: Any) -> np.ndarray:
     out = empty(shape, dtype)
     blocks = -(-out.size // (4 if kind == BERNOULLI else 16 // out.itemsize))
-    parts = threads() if blocks >= PARALLEL_FROM else 1
+    many = parts(blocks, PARALLEL_FROM)
     like = _WORDS[out.itemsize]
-    launch(draw, kind, out.reshape(-1), *counter, like, a, b, over=blocks, parts=parts)
+    launch(draw, kind, out.reshape(-1), *counter, like, a, b, over=blocks, parts=many)
     return out
 
 

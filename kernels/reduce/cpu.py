@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, launch, threads
+from ..runtime.cpu import empty, jit, launch, parts
 from ..runtime.strides import runs
 
 LANES = 64  # independent chains: enough for LLVM to fill and to pipeline the vector registers
@@ -89,9 +89,9 @@ def _reduce_rows(x: np.ndarray, outer: int, size: int, largest: bool) -> np.ndar
     start = x.dtype.type(-math.inf if largest else 0)
     while True:
         blocks = empty((outer, max(1, -(-size // BLOCK))), x.dtype)
-        parts = threads() if outer * size >= GRAIN else 1
+        many = parts(outer * size, GRAIN)
         given = blocks, x.reshape(-1), size, start, largest
-        launch(rows, *given, over=blocks.size, parts=parts)
+        launch(rows, *given, over=blocks.size, parts=many)
         x, size = blocks, blocks.shape[1]
         if size == 1:
             return blocks.reshape(outer)
@@ -101,8 +101,8 @@ def _reduce_columns(x: np.ndarray, outer: int, size: int, width: int, largest: b
     """(outer, size, width) -> (outer, width)."""
     start = x.dtype.type(-math.inf if largest else 0)
     out = empty((outer, width), x.dtype)
-    parts = threads() if x.size >= GRAIN and width >= LANES else 1
-    launch(columns, out, x.reshape(-1), size, start, largest, over=width, parts=parts)
+    many = parts(x.size, GRAIN) if width >= LANES else 1
+    launch(columns, out, x.reshape(-1), size, start, largest, over=width, parts=many)
     return out
 
 

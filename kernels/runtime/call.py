@@ -35,20 +35,29 @@ DIRECT = (sys.platform, platform.machine()) in {
 }
 
 
-def compiled(kernel: Any, arguments: Sequence[Any]) -> Any:
-    """What numba has made, or makes now, of a kernel for arguments of these types."""
-    signature = tuple(kernel.typeof_pyval(x) for x in arguments)
-    return kernel.overloads.get(signature) or kernel.overloads[_compile(kernel, signature)]
+_entries: dict[Any, int] = {}
 
 
-def _compile(kernel: Any, signature: tuple[Any, ...]) -> tuple[Any, ...]:
-    kernel.compile(signature)
-    return signature
+def entry(kernel: Any, arguments: Sequence[Any]) -> int:
+    """The address of a kernel as it is, or now will be, compiled for arguments of these types.
+
+    Asking numba for the types takes it ten times as long as a launch.
+    """
+    key = (kernel, *map(_kind, arguments))
+    if key not in _entries:
+        signature = tuple(kernel.typeof_pyval(x) for x in arguments)
+        if signature not in kernel.overloads:
+            kernel.compile(signature)
+        found = kernel.overloads[signature]
+        _entries[key] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+    return _entries[key]
 
 
-def entry(compiled: Any) -> int:
-    """The address of a compiled kernel."""
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+def _kind(x: Any) -> Any:
+    """Equal for values of one type in numba's eyes."""
+    if isinstance(x, np.ndarray):
+        return x.dtype, x.ndim, x.flags.num
+    return tuple(map(_kind, x)) if isinstance(x, tuple) else type(x)
 
 
 @intrinsic

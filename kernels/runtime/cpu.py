@@ -135,8 +135,23 @@ def vector_bytes() -> int:
 
 
 def threads() -> int:
-    """How many threads a launch may be shared by here and now. Its result never depends on it."""
-    return int(numba.get_num_threads())
+    """How many threads a launch may be shared by here and now. Its result never depends on it.
+
+    It is numba's number (`NUMBA_NUM_THREADS`, `numba.set_num_threads`), at most 32.
+    """
+    return min(int(numba.get_num_threads()), 32)
+
+
+# A launch of parts costs some 15 us from Python, and 1 us in a replay.
+REPLAYED = 8
+
+
+def parts(work: int, least: int) -> int:
+    """How many parts a launch is worth: one each for all threads where there is work enough.
+
+    `least` is what is enough where Python launches; an eighth of it is in a captured step.
+    """
+    return threads() if work >= (least if active() is None else least // REPLAYED) else 1
 
 
 # ------------------------------------------------------------------------------------- arrays

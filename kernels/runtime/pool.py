@@ -5,13 +5,14 @@ takes until the system gives the core back, milliseconds for a product of micros
 thread that launches takes parts itself until none is left, and waits only for parts that another
 one has begun. A thread that comes too late is not missed.
 
-All that the threads share is one array of numbers. Its TICKET says which part is next:
+All that the threads share is one array of numbers. Its TICKET says which parts nobody has taken:
 
-    job << 32 | parts << 16 | next part
+    job << 32 | a bit for each of up to 32 parts
 
-To take a part is to raise the ticket by one, by compare-and-swap. A ticket is never the same
-twice, so who read an old one fails; who succeeds knows that the launch, and with it the other
-numbers, stays until that part is counted as FINISHED.
+To take a part is to clear its bit, by compare-and-swap. A ticket is never the same twice, so who
+read an old one fails; who succeeds knows that the launch, and with it the other numbers, stays
+until that part is counted as FINISHED. Each thread prefers the part of its own rank, the same in
+each launch: what it wrote in the one before is still in its core's cache.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .call import BLOCK, DIRECT, RESULTS, call, compiled, entry, pack
+from .call import BLOCK, DIRECT, RESULTS, call, entry, pack
 from .cpu import jit
 from .simd import address, intrinsic, pointer
 
 # Where the shared numbers stand: those that many threads write, each on a cache line of its own.
 TICKET, FINISHED, HELD, BUSY = 0, 8, 16, 24
-FUNCTION, WORDS_AT, SLOT, SIZE, FAILED = 32, 33, 34, 35, 36
-MASK = 0xFFFF
+FUNCTION, WORDS_AT, SLOT, SIZE, PARTS, FAILED = 32, 33, 34, 35, 36, 37
+MOST = 32  # parts of a launch
 # How often a thread with nothing to do looks again before it goes to sleep: about a millisecond.
 LOOKS = 30_000
 
@@ -122,15 +123,17 @@ def _part(own, function, block, slot, first, last):
 
 
 @jit
-def _take(shared, own):
+def _take(shared, own, rank):
     """Do parts of the launch that is on until none is left."""
     while True:
         ticket = load(shared, TICKET)
-        part, parts = ticket & MASK, ticket >> 16 & MASK
-        if part >= parts:
+        if ticket & (2**MOST - 1) == 0:
             return
-        if swap(shared, TICKET, ticket, ticket + 1):
-            size, slot = shared[SIZE], shared[SLOT]
+        part = rank if ticket >> rank & 1 else 0
+        while ticket >> part & 1 == 0:
+            part += 1
+        if swap(shared, TICKET, ticket, ticket ^ 1 << part):
+            size, slot, parts = shared[SIZE], shared[SLOT], shared[PARTS]
             first, last = size * part // parts, size * (part + 1) // parts
             if _part(own, shared[FUNCTION], shared[WORDS_AT], slot, first, last) != 0:
                 shared[FAILED] = 1
@@ -146,10 +149,10 @@ def share(shared, own, function, block, slot, size, parts):
     if not swap(shared, HELD, 0, 1):
         return _part(own, function, block, slot, 0, size)
     shared[FUNCTION], shared[WORDS_AT], shared[SLOT], shared[SIZE] = function, block, slot, size
-    shared[FINISHED] = shared[FAILED] = 0
-    job = (load(shared, TICKET) >> 32) + 1
-    store(shared, TICKET, (job & 0x7FFFFFFF) << 32 | parts << 16)
-    _take(shared, own)
+    shared[PARTS], shared[FAILED], shared[FINISHED] = parts, 0, 0
+    job = (load(shared, TICKET) >> 32) + 1 & 0x7FFFFFFF
+    store(shared, TICKET, job << 32 | (1 << parts) - 1)
+    _take(shared, own, 0)
     while load(shared, FINISHED) < parts:
         pause()
     failed = shared[FAILED]
@@ -158,12 +161,18 @@ def share(shared, own, function, block, slot, size, parts):
 
 
 @jit
-def _work(shared, looks):
+def _begin(shared, function, block, slot, size, parts):
+    own = np.empty(BLOCK + RESULTS, np.int64)
+    return share(shared, own, function, address(block), slot, size, parts)
+
+
+@jit
+def _work(shared, rank, looks):
     """Take parts as they come, until there have been none for so many looks."""
     own = np.empty(BLOCK + RESULTS, np.int64)
     seen, left = load(shared, TICKET) >> 32, looks
     while left > 0 or load(shared, BUSY) > 0:
-        _take(shared, own)
+        _take(shared, own, rank)
         job = load(shared, TICKET) >> 32
         left = looks if job != seen else left - 1
         seen = job
@@ -190,17 +199,18 @@ class _Pool:
                 event.set()
 
     def _start(self, workers: int) -> None:
-        _work(self.shared, 0)  # is compiled here, not by several threads at once
+        _work(self.shared, 1, 0)  # is compiled here, not by several threads at once
         with self._lock:
             while len(self._awake) < workers:
                 event = threading.Event()
                 self._awake.append(event)
-                threading.Thread(target=self._run, args=(event,), daemon=True).start()
+                given = len(self._awake), event
+                threading.Thread(target=self._run, args=given, daemon=True).start()
 
-    def _run(self, event: threading.Event) -> None:
+    def _run(self, rank: int, event: threading.Event) -> None:
         while True:
             event.wait()
-            _work(self.shared, LOOKS)
+            _work(self.shared, rank, LOOKS)
             event.clear()
 
 
@@ -228,14 +238,17 @@ def _executor() -> ThreadPoolExecutor:
 
 
 def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
-    """kernel(*arguments, first, last) for the parts of 0..size; what it raises is raised."""
+    """kernel(*arguments, first, last) for the parts of 0..size; what it raises is raised.
+
+    Args:
+        parts: 2 to MOST.
+    """
     if DIRECT:
         packed = pack((*arguments, 0, size))
         if packed is not None:
             block, words = packed
-            function = entry(compiled(kernel, (*arguments, 0, size)))
-            own = np.empty(BLOCK + RESULTS, np.int64)
-            if share(wake(parts), own, function, block.ctypes.data, words - 2, size, parts) != 0:
+            function = entry(kernel, (*arguments, 0, size))
+            if _begin(wake(parts), function, block, words - 2, size, parts) != 0:
                 kernel(*arguments, 0, size)  # and says what is wrong
             return
     bounds = [size * part // parts for part in range(parts + 1)]

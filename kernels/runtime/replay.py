@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .call import BLOCK, DIRECT, RESULTS, call, compiled, entry, pack
+from .call import BLOCK, DIRECT, RESULTS, call, entry, pack
 from .cpu import jit
 from .pool import BUSY, increase, share, wake
 from .simd import address
@@ -36,7 +36,7 @@ class Launch:
     ) -> None:
         self.kernel, self.size, self.parts = kernel, size, parts
         all_arguments = arguments if size is None else (*arguments, 0, size)
-        self.compiled = compiled(kernel, all_arguments)
+        self.entry = entry(kernel, all_arguments)
         packed = pack(all_arguments) if DIRECT else None
         self.block: np.ndarray | None = packed[0] if packed else None
         self.words = packed[1] if packed else 0
@@ -72,7 +72,7 @@ class Replay:
 
     def __init__(self, launches: Sequence[Launch]) -> None:
         self.launches = launches
-        numbers = [(entry(x.compiled), x.words - 2, x.size or 0, x.parts) for x in launches]
+        numbers = [(x.entry, x.words - 2, x.size or 0, x.parts) for x in launches]
         columns = np.array(numbers, np.int64).T.copy()
         blocks = np.array([x.block for x in launches], np.int64)
         self._results = np.zeros(RESULTS, np.int64)

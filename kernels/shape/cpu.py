@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, flat, jit, launch, layout, threads
+from ..runtime.cpu import empty, flat, jit, launch, layout, parts
 from ..runtime.strides import scalar
 
 GRAIN = 262144  # elements that are worth a second thread
@@ -80,8 +80,8 @@ def assign(y: np.ndarray, x: np.ndarray) -> None:
     y_memory, y_start, y_strides = flat(y)
     x_memory, x_start, x_strides = flat(x)
     merged = layout(x.shape, (y_strides, x_strides))
-    parts = threads() if x.size >= GRAIN else 1
-    launch(move, y_memory, y_start, x_memory, x_start, merged, over=x.size, parts=parts)
+    many = parts(x.size, GRAIN)
+    launch(move, y_memory, y_start, x_memory, x_start, merged, over=x.size, parts=many)
 
 
 def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:
