@@ -66,7 +66,7 @@ def _settle(rest: float) -> None:
     """Sleep, `rest` seconds at a time, until two times in a row the process has used no processor.
 
     A library's threads wait for its next call by spinning, on the cores that the next contender
-    needs: OpenBLAS's for 2^26 clock ticks (20 to 30 ms), GNU OpenMP's for 5 to 10 ms, and both
+    needs: OpenBLAS's for 2^26 clock ticks (20 to 30 ms), PyTorch's for 5 to 10 ms, and both
     for longer where the cores are shared with other processes.
     """
     quiet = 0
