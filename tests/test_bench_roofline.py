@@ -107,7 +107,8 @@ def test_a_replay_is_the_kernel_again():
     case, (p, g, *moments, state) = roofline._sized("adam", "cached", 5000)
     assert case["held"] == sum(x.nbytes for x in (p, g, *moments))
     assert case["bytes"] == 7 * p.nbytes  # four are read, three are written
-    replay = roofline.replayed("adam", [p, g, *moments, state])
+    call = roofline.KERNELS["adam"].call(get_device("cpu"), [p, g, *moments, state])
+    replay = roofline.replayed(call)
     for _ in range(3):
         before = p.copy()
         replay()

@@ -131,7 +131,7 @@ WORK = """
 
     size = elementwise.GRAIN + 1
     a = mg.tensor(np.arange(size, dtype="float32"))
-    m = mg.tensor(np.arange(128 * 128, dtype="float32").reshape(128, 128) % 7)
+    m = mg.tensor(np.arange(160 * 160, dtype="float32").reshape(160, 160) % 7)
 
     def work():
         digest = hashlib.sha256()

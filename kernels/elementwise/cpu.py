@@ -74,8 +74,8 @@ COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_e
 # Elements below which a second thread costs more than it saves; fewer where each is dear.
 GRAIN = 262144
 DEAR = {
-    **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 32768),
-    **dict.fromkeys(("log", "power", "cross_entropy"), 4096),
+    **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 65536),
+    **dict.fromkeys(("log", "power", "cross_entropy"), 8192),
 }
 
 

@@ -14,7 +14,7 @@ from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 # One row of A in a K-block: ROWS of them stay in the first-level cache.
 BLOCK_BYTES = 2048
 # A second thread pays from about this much work on (`_multiply` counts it).
-PARALLEL_WORK = 400_000
+PARALLEL_WORK = 1_600_000
 
 
 # ------------------------------------------------------------------------------ in numba
@@ -199,21 +199,21 @@ def _task(t, a, b, bias, c, steps, starts, shape, cut):
 
 
 @jit
-def _product(a, a_steps, b, b_steps, bias, bias_step, c, starts, shape, turned, cut, begin, end):
+def _product(
+    a, a_row, a_step, b, b_step, b_col, bias, bias_by, c, starts, m, k, n, turned, x, y, begin, end
+):
     """The blocks begin..end of C = A @ B + bias for the pairs of matrices in `starts`.
 
-    The steps are bytes: A's from row to row and from k to k, B's from k to k and from column to
-    column. `cut` is how many blocks a product has, across and down. Where `turned`, C is stored as
-    its transposed, and the bias goes by its rows.
+    Each product has x by y blocks, across and down. Where `turned`, C is stored as its transposed,
+    and the bias goes by its rows.
     """
     size = c.itemsize
-    m, _, n = shape
-    x, y = (address(a), a_steps[0], a_steps[1]), (address(b), b_steps[0], b_steps[1])
+    left, right = (address(a), a_row, a_step), (address(b), b_step, b_col)
     bias_start = address(bias) if bias.size else 0
-    z = (bias_start, bias_step, 0) if turned else (bias_start, 0, bias_step)
+    z = (bias_start, bias_by, 0) if turned else (bias_start, 0, bias_by)
     steps = (size, m * size) if turned else (n * size, size)
     for t in range(begin, end):
-        _task(t, x, y, z, c, steps, starts, shape, cut)
+        _task(t, left, right, z, c, steps, starts, (m, k, n), (x, y))
 
 
 # ------------------------------------------------------------------------------ in Python
@@ -261,16 +261,16 @@ def _multiply(
     if bias.size:
         z = bias[:1] if bias.flags.writeable else np.asarray(_Window(bias))
         z_step = bias.strides[0]
-    operands = x, a.strides, y, b.strides
+    operands = x, *a.strides, y, *b.strides
     turned = _thin(m, n, a.itemsize)
     if turned:  # few columns: as few rows of the transposed product, whose rows are long
-        operands = y, b.strides[::-1], x, a.strides[::-1]
+        operands = y, *b.strides[::-1], x, *a.strides[::-1]
         m, n = n, m
     work = len(starts) * k * (m * n + 8 * (m + n))
     workers = parts(work, PARALLEL_WORK)
-    cut = _cut(m, n, len(starts), workers, a.itemsize)
-    tasks = len(starts) * cut[0] * cut[1]
-    given = *operands, z, z_step, c, starts, (m, k, n), turned, cut
+    across, down = _cut(m, n, len(starts), workers, a.itemsize)
+    tasks = len(starts) * across * down
+    given = *operands, z, z_step, c, starts, m, k, n, turned, across, down
     launch(_product, *given, over=tasks, parts=min(workers, tasks))
     return c
 

@@ -18,7 +18,7 @@ from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, jit, keep, launch, parts
 from ..shape.cpu import assign
 
-GRAIN = 32768  # elements that are worth a second thread
+GRAIN = 65536  # elements that are worth a second thread
 
 
 @intrinsic

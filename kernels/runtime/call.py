@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,30 +80,32 @@ def call(typing, function, block):
     return types.int64(types.int64, types.int64), codegen
 
 
-def pack(arguments: Sequence[Any]) -> tuple[np.ndarray, int] | None:
+def pack(arguments: Sequence[Any]) -> tuple[array[int], int] | None:
     """A launch's block, without where its result goes, and how many words it has.
 
     None where they do not fit.
     """
-    words, reals = [0, 0], []
-
-    def put(x: Any) -> None:
+    words: list[int] = [0, 0]
+    reals: list[int] = []
+    for x in _flat(arguments):
         if isinstance(x, np.ndarray):
-            address = x.__array_interface__["data"][0]
-            words.extend((0, 0, x.size, x.itemsize, address, *x.shape, *x.strides))
-        elif isinstance(x, tuple):
-            for member in x:
-                put(member)
+            place = x.__array_interface__["data"][0]
+            words += (0, 0, x.size, x.itemsize, place, *x.shape, *x.strides)
         elif isinstance(x, np.float32):
             reals.append(int(x.view(np.uint32)))  # the low half of the register
         elif isinstance(x, float):
             reals.append(int(np.float64(x).view(np.int64)))
         else:
             words.append(int(x))
-
-    put(tuple(arguments))
     if len(words) > WORDS or len(reals) > REALS:
         return None
-    block = np.zeros(WORDS + REALS, np.int64)
-    block[: len(words)], block[WORDS : WORDS + len(reals)] = words, reals
-    return block, len(words)
+    rest = [0] * (WORDS - len(words)), [0] * (REALS - len(reals))
+    return array("q", words + rest[0] + reals + rest[1]), len(words)
+
+
+def _flat(arguments: Sequence[Any]) -> Iterator[Any]:
+    for x in arguments:
+        if isinstance(x, tuple):
+            yield from _flat(x)
+        else:
+            yield x

@@ -163,7 +163,7 @@ def share(shared, own, function, block, slot, size, parts):
 @jit
 def _begin(shared, function, block, slot, size, parts):
     own = np.empty(BLOCK + RESULTS, np.int64)
-    return share(shared, own, function, address(block), slot, size, parts)
+    return share(shared, own, function, block, slot, size, parts)
 
 
 @jit
@@ -248,7 +248,8 @@ def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> No
         if packed is not None:
             block, words = packed
             function = entry(kernel, (*arguments, 0, size))
-            if _begin(wake(parts), function, block, words - 2, size, parts) != 0:
+            place = block.buffer_info()[0]
+            if _begin(wake(parts), function, place, words - 2, size, parts) != 0:
                 kernel(*arguments, 0, size)  # and says what is wrong
             return
     bounds = [size * part // parts for part in range(parts + 1)]

@@ -38,7 +38,7 @@ class Launch:
         all_arguments = arguments if size is None else (*arguments, 0, size)
         self.entry = entry(kernel, all_arguments)
         packed = pack(all_arguments) if DIRECT else None
-        self.block: np.ndarray | None = packed[0] if packed else None
+        self.block = packed[0] if packed else None
         self.words = packed[1] if packed else 0
         self.arguments = [_Place(x) if isinstance(x, np.ndarray) else x for x in arguments]
 

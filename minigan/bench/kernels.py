@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..device import Device
+from ..device import Device, get_device
+from ..kernels.runtime.recording import Recording, record
 from ..op import Op, Update
 from .plan import DevicePlan
 from .timing import Call
@@ -19,6 +20,22 @@ Arrays = list[Any]
 ROW = 64  # elements of a row that `gather` takes: the smallest of `DevicePlan.elements`
 FLOAT32 = np.dtype("float32")
 ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+
+
+def replayed(call: Call, count: int = 1) -> Call:
+    """What `call` launches on the cpu, `count` times, again and again on the same memory.
+
+    So it is in a captured step. The function returns what the last call gave.
+    """
+    with record() as recording:
+        results = [call() for _ in range(count)]
+    program = get_device("cpu").program(recording)
+
+    def replay(_held: Recording = recording) -> object:  # its memory is the launches': it must live
+        program()
+        return results[-1]
+
+    return replay
 
 
 @dataclass(frozen=True)

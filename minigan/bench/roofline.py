@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..device import get_device
-from ..kernels.runtime.recording import Recording, record
 from . import matmul, roofline_figure
-from .kernels import KERNELS, Arrays
+from .kernels import KERNELS, Arrays, replayed
 from .plan import Plan
 from .table import cells, number, render
 from .timing import Call, Group, geometric_mean, ratio
@@ -110,20 +109,6 @@ PEERS: dict[str, Callable[..., Call]] = {
 }
 
 
-def replayed(name: str, arrays: Arrays) -> Call:
-    """The kernel's launches, again and again on the same memory."""
-    device = get_device("cpu")
-    call = KERNELS[name].call(device, arrays)
-    with record() as recording:
-        call()
-    program = device.program(recording)
-
-    def replay(_held: Recording = recording) -> None:  # its memory is the launches': it must live
-        program()
-
-    return replay
-
-
 # ------------------------------------------------------------------------------------------- cases
 def groups(plan: Plan, threads: int) -> list[Group]:
     """The GAN's products of the first batch size, then every kernel in a cache and in memory."""
@@ -137,7 +122,12 @@ def groups(plan: Plan, threads: int) -> list[Group]:
 
 
 def _group(tasks: Sequence[tuple[dict[str, Any], Arrays]], beside: bool, plan: Plan) -> Group:
-    calls = {"minigan": [replayed(case["kernel"], arrays) for case, arrays in tasks]}
+    device = get_device("cpu")
+    calls = {
+        "minigan": [
+            replayed(KERNELS[case["kernel"]].call(device, arrays)) for case, arrays in tasks
+        ]
+    }
     if beside:
         calls[NUMPY] = [PEERS[case["kernel"]](*arrays) for case, arrays in tasks]
     return Group([case for case, _ in tasks], calls, plan.kernel_seconds)
