@@ -70,18 +70,22 @@ def _join_row(total, x, largest):
 
 @jit
 def columns(out, x, size, start, largest, begin, end):
-    """out[o, j] = reduction of x[o, :, j], for columns begin..end of every o."""
-    outer, width = out.shape
-    block = np.empty(end - begin, x.dtype)
-    for o in range(outer):
-        total = out[o, begin:end]
+    """out[o, j] = reduction of x[o, :, j], for the flat positions begin..end of out."""
+    width = out.shape[1]
+    memory = np.empty(width, x.dtype)
+    while begin < end:
+        o = begin // width
+        left = begin - o * width
+        right = min(width, left + end - begin)
+        total, block = out[o, left:right], memory[: right - left]
         total[:] = start
         for first in range(0, size, ROWS):
             block[:] = start
             for row in range(first, min(first + ROWS, size)):
                 at = (o * size + row) * width
-                _join_row(block, x[at + begin : at + end], largest)
+                _join_row(block, x[at + left : at + right], largest)
             _join_row(total, block, largest)
+        begin += right - left
 
 
 def _reduce_rows(x: np.ndarray, outer: int, size: int, largest: bool) -> np.ndarray:
@@ -101,8 +105,8 @@ def _reduce_columns(x: np.ndarray, outer: int, size: int, width: int, largest: b
     """(outer, size, width) -> (outer, width)."""
     start = x.dtype.type(-math.inf if largest else 0)
     out = empty((outer, width), x.dtype)
-    many = parts(x.size, GRAIN) if width >= LANES else 1
-    launch(columns, out, x.reshape(-1), size, start, largest, over=width, parts=many)
+    many = parts(x.size, GRAIN) if out.size >= LANES else 1
+    launch(columns, out, x.reshape(-1), size, start, largest, over=out.size, parts=many)
     return out
 
 
