@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Device:
 
     def restore(self, array: np.ndarray) -> Any:
         """What `to_numpy` gave, as a new array of this device."""
+        return self.from_numpy(array)
+
+    def adopt(self, array: np.ndarray, source: Device) -> Any:
+        """What `source.to_numpy` gave, as a new array of this device."""
         return self.from_numpy(array)
 
     def from_seed(self, seed: int) -> Any:
@@ -75,6 +79,9 @@ class Device:
 
     def synchronize(self) -> None:
         """Return when everything started before is done; here it is done already."""
+
+    def __deepcopy__(self, known: dict[int, Any]) -> Self:
+        return self  # there is one of each
 
     def __repr__(self) -> str:
         return f"Device({self.name!r})"

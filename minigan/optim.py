@@ -277,7 +277,12 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
     )
     if missing or unknown:
         raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
-    restored = {key: _restored(x, np.asarray(values[key])) for key, x in targets.items()}
+    restored = {}
+    for key, x in targets.items():
+        try:
+            restored[key] = _restored(x, np.asarray(values[key]))
+        except ValueError as error:
+            raise ValueError(f"{name}: {key}: {error}") from None
     for key, target in targets.items():
         value = restored[key]
         if (value.shape, value.dtype) != (target.shape, target.dtype):

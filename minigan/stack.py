@@ -46,9 +46,11 @@ def stacked(seeds: Iterable[int], device: str | Device | None = None) -> Stacked
         The device of these seeds, the same object for the same arguments.
 
     Raises:
-        TypeError: a seed is no integer.
+        TypeError: a seed is no integer, or there is only one number.
         ValueError: there is no seed, or one is out of range; the device is stacked already.
     """
+    if not np.iterable(seeds):
+        raise TypeError(f"stacked: seeds is {type(seeds).__name__}; one seed per run, as range(10)")
     given = tuple(_seed(x) for x in seeds)
     if not given:
         raise ValueError("stacked: there are no seeds; each run needs one")
@@ -69,12 +71,15 @@ def _seed(x: Any) -> int:
 
 
 class Stack:
-    """One array per run: `values` is (runs, *shape), an array of the device below."""
+    """One array per run: `values` is (runs, *shape), an array of the device below.
 
-    __slots__ = ("values",)
+    Where it is `shared`, all runs look into the same memory.
+    """
 
-    def __init__(self, values: Any) -> None:
-        self.values = values
+    __slots__ = ("shared", "values")
+
+    def __init__(self, values: Any, shared: bool = False) -> None:
+        self.values, self.shared = values, shared
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -149,8 +154,24 @@ class Stacked(Device):
             )
         return Stack(self.below.from_numpy(array))
 
+    def adopt(self, array: np.ndarray, source: Device) -> Stack:
+        if not isinstance(source, Stacked):
+            return self.from_numpy(array)
+        if source.seeds != self.seeds:
+            raise ValueError(
+                f"a tensor of seeds {list(source.seeds)} does not go to a device of seeds"
+                f" {list(self.seeds)}; numpy() has its values"
+            )
+        return self.restore(array)
+
     def share(self, x: Tensor) -> Tensor:
-        """A tensor of the device below as a constant that all runs read where it lies."""
+        """A tensor of the device below as a constant that all runs read where it lies.
+
+        Raises:
+            TypeError, ValueError: x is no tensor, or lies on another device.
+        """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"share: a tensor is needed, not {type(x).__name__}")
         if x.device is not self.below:
             raise ValueError(
                 f"share: the tensor is on {x.device.name!r}; {self.name!r} shares those of"
@@ -158,7 +179,7 @@ class Stacked(Device):
             )
         row = self._view("reshape", x.array, shape=(1, *x.shape))
         row = self._view("broadcast_to", row, shape=(len(self.seeds), *x.shape))
-        shared = Tensor(Stack(row), self)
+        shared = Tensor(Stack(row, shared=True), self)
         shared.version_cell = x.version_cell
         return shared
 
@@ -175,7 +196,7 @@ class Stacked(Device):
             attributes = moved(len(self.seeds), attributes)
         if op.broadcasts or op.name == "broadcast_to":
             values = self._aligned(values, len(attributes.get("shape", ())))
-        return Stack(self.below.run(op, values, attributes))
+        return Stack(self.below.run(op, values, attributes), op.view and arrays[0].shared)
 
     def _aligned(self, values: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
         """Arrays of as many axes each: axes of size 1 go between the seeds and a run's own."""
@@ -195,7 +216,7 @@ class Stacked(Device):
     def update(self, update: Update, arrays: tuple[Any, ...], attributes: Attributes) -> None:
         for i in update.writes:
             written = arrays[i] if isinstance(arrays[i], list) else [arrays[i]]
-            if any(x.values.strides[0] == 0 < x.size for x in written) and len(self.seeds) > 1:
+            if any(x.shared for x in written):
                 raise ValueError(
                     f"{update.name}: a tensor that all runs share is a constant; mg.tensor makes"
                     " one that each run may change"
@@ -213,7 +234,7 @@ class Stacked(Device):
         return tuple(
             list(self._of(run, x))
             if isinstance(x, list)
-            else self._view("slice", x.values, index=(run,))
+            else self._view("slice", x.values, index=(run, ...))
             if isinstance(x, Stack)
             else x
             for x in arrays

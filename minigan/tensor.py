@@ -181,7 +181,7 @@ class Tensor:
         y = self
         if device is not None and get_device(device) is not self.device:
             target = get_device(device)
-            y = Tensor(target.from_numpy(self.numpy()), target, self.requires_grad)
+            y = Tensor(target.adopt(self.numpy(), self.device), target, self.requires_grad)
         if dtype is not None and check_dtype(dtype) != y.dtype:
             y = ops.cast(y, dtype=check_dtype(dtype))
         return y
@@ -231,8 +231,9 @@ def tensor(
         requires_grad: whether `grad` may be asked for derivatives with respect to it.
     """
     target = current_device() if device is None else get_device(device)
+    source = None
     if isinstance(values, Tensor):
-        values = values.numpy()
+        values, source = values.numpy(), values.device
     try:
         array = np.asarray(values)
     except ValueError as error:  # numpy's own words for a ragged list
@@ -247,7 +248,9 @@ def tensor(
     dtype = check_dtype(dtype)
     if requires_grad and dtype.kind != "f":
         raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")
-    return Tensor(target.from_numpy(array.astype(dtype, copy=False)), target, requires_grad)
+    array = array.astype(dtype, copy=False)
+    made = target.from_numpy(array) if source is None else target.adopt(array, source)
+    return Tensor(made, target, requires_grad)
 
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))

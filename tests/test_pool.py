@@ -52,7 +52,7 @@ def alone(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-@pytest.mark.parametrize("parts", [1, 2, 3, 16])
+@pytest.mark.parametrize("parts", [1, 2, 3, 32, 33])
 def test_every_position_is_done_once(size, parts):
     x = np.zeros(size, np.int64)
     for _ in range(300):
@@ -170,6 +170,41 @@ def test_threads_with_nothing_to_do_sleep():
     assert time.process_time() - used < 0.1
     launch(count, x, over=100, parts=4)
     assert threading.active_count() == before
+
+
+def test_who_is_about_to_sleep_is_woken(monkeypatch):
+    """A thread that has looked long enough and waits for Python misses no launch."""
+    asleep, go_on = threading.Event(), threading.Event()
+    rounds = []
+
+    def work(shared, rank, looks):
+        if looks:
+            rounds.append(rank)
+            asleep.set()
+            go_on.wait(10)
+
+    monkeypatch.setattr(pool, "_work", work)
+    mine = pool._Pool()
+    mine.wake(1)
+    assert asleep.wait(10)
+    asleep.clear()
+    mine.wake(1)  # while it works: it must look again
+    go_on.set()
+    assert asleep.wait(10)
+    assert rounds[:2] == [1, 1]
+
+
+def test_without_threads_from_the_system_the_launch_is_done(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    mine = pool._Pool()
+    monkeypatch.setattr(pool, "_pool", mine)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    x = np.zeros(100, np.int64)
+    launch(count, x, over=100, parts=2)
+    assert (x == 1).all()
+    assert mine._awake == []
 
 
 def test_results_do_not_depend_on_who_comes(alone):

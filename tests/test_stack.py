@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -201,6 +202,51 @@ def test_a_shared_tensor_lies_in_memory_once(device):
     assert x.numpy().tolist() == [[1, 2], [3, 4]]
     with pytest.raises(ValueError, match="share: the tensor is on"):
         runs.share(weight)
+    with pytest.raises(TypeError, match="share: a tensor is needed, not ndarray"):
+        runs.share(np.ones(3))
+    alone = mg.stacked((8,), device).share(x)
+    with pytest.raises(ValueError, match="all runs share is a constant"):
+        mg.optim.assign(alone[0], alone[1])
+
+
+@DEVICES
+def test_moving_keeps_the_shape_that_a_run_sees(device):
+    runs, others = mg.stacked(SEEDS, device), mg.stacked((1, 2, 3), device)
+    x = mg.tensor([1.0, 2.0], device=runs)
+    assert mg.tensor(x, device=runs).shape == x.to("float64").shape == (2,)
+    there = mg.stacked(SEEDS, "reference")
+    assert x.to(there).shape == (2,)
+    assert x.to(there).to(runs).numpy().tolist() == x.numpy().tolist()
+    assert mg.tensor([1.0, 2.0], device=device).to(runs).shape == (2,)
+    assert x.to("reference").shape == (3, 2)  # a run's shape has no seeds there
+    with pytest.raises(ValueError, match="does not go to a device of seeds"):
+        x.to(others)
+    with mg.use_device(runs):
+        net = nn.Dense(3, 2)
+        before = net.state_dict()
+        net.to(runs).to(dtype="float64").to("reference" if device == "cpu" else runs)
+        net = nn.Dense(3, 2).to(there).to(runs, "float64")
+    assert (net.weight.shape, net.weight.dtype) == ((3, 2), np.float64)
+    assert before["weight"].shape == (3, 3, 2)
+
+
+@DEVICES
+def test_numbers_are_updated_too(device):
+    p = mg.tensor(2.0, device=mg.stacked(SEEDS, device), requires_grad=True)
+    mg.optim.SGD([p], lr=0.25).step(mg.grad(p * p, [p]))
+    assert p.numpy().tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu", EMULATOR])
+def test_an_element_is_a_view(device):
+    x = mg.tensor([1.0, 2.0], device=device)
+    mg.optim.assign(x[1], mg.tensor(5.0, device=device))
+    assert x.numpy().tolist() == [1, 5]
+
+
+def test_a_copied_net_stays_on_its_device():
+    net = copy.deepcopy(nn.Sequential(nn.Dense(2, 3)))
+    assert net(mg.random.normal((4, 2))).shape == (4, 3)
 
 
 # -------------------------------------------------------------------------------------- errors
@@ -215,6 +261,8 @@ def test_a_value_per_run_is_no_number():
 
 def test_bad_seeds_are_told():
     assert mg.stacked(range(3), "cpu") is mg.stacked([0, 1, 2], get_device("cpu"))
+    with pytest.raises(TypeError, match="seeds is int"):
+        mg.stacked(3)
     with pytest.raises(ValueError, match="no seeds"):
         mg.stacked([])
     with pytest.raises(TypeError, match=r"seed 1\.5 is no integer"):

@@ -134,12 +134,15 @@ def vector_bytes() -> int:
     return 16
 
 
+MOST = 32  # threads, and parts of a launch
+
+
 def threads() -> int:
     """How many threads a launch may be shared by here and now. Its result never depends on it.
 
-    It is numba's number (`NUMBA_NUM_THREADS`, `numba.set_num_threads`), at most 32.
+    It is numba's number (`NUMBA_NUM_THREADS`, `numba.set_num_threads`), at most MOST.
     """
-    return min(int(numba.get_num_threads()), 32)
+    return min(int(numba.get_num_threads()), MOST)
 
 
 # A launch of parts costs some 15 us from Python, and 1 us in a replay.
@@ -164,9 +167,11 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1) -> None:
     """kernel(*arguments), from host code: what a recording notes, and runs again.
 
-    With `over`, kernel(*arguments, first, last) for the positions 0..over, in so many parts, which
-    threads share out: parts must not depend on each other.
+    With `over`, kernel(*arguments, first, last) for positions 0..over, in so many parts, MOST at
+    most, which threads share out: parts must not depend on each other. A launch that fails is done
+    again by one thread, from Python, to say why: a kernel that can fail must not work in place.
     """
+    parts = min(parts, MOST)
     if over is None:
         kernel(*arguments)
     elif parts == 1:

@@ -17,11 +17,13 @@ each launch: what it wrote in the one before is still in its core's cache.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,13 +32,12 @@ from numba import types
 from numba.core import cgutils
 
 from .call import BLOCK, DIRECT, RESULTS, call, entry, pack
-from .cpu import jit
+from .cpu import MOST, jit
 from .simd import address, intrinsic, pointer
 
 # Where the shared numbers stand: those that many threads write, each on a cache line of its own.
 TICKET, FINISHED, HELD, BUSY = 0, 8, 16, 24
 FUNCTION, WORDS_AT, SLOT, SIZE, PARTS, FAILED = 32, 33, 34, 35, 36, 37
-MOST = 32  # parts of a launch
 # How often a thread with nothing to do looks again before it goes to sleep: about a millisecond.
 LOOKS = 30_000
 
@@ -110,6 +111,27 @@ def pause(typing):
     return types.void(), codegen
 
 
+@intrinsic
+def give_way(typing):
+    """Let another thread have this core, if one wants it (POSIX's sched_yield)."""
+
+    def codegen(context, builder, signature, args):
+        yields = ir.FunctionType(ir.IntType(32), [])
+        function = cgutils.get_or_insert_function(builder.module, yields, "sched_yield")
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@jit
+def breathe(looks):
+    """Wait a little between two looks, and now and then for who may be waiting for this core."""
+    pause()
+    if looks % 200 == 0:
+        give_way()
+
+
 # ----------------------------------------------------------------------------------- the parts
 @jit
 def _part(own, function, block, slot, first, last):
@@ -153,8 +175,10 @@ def share(shared, own, function, block, slot, size, parts):
     job = (load(shared, TICKET) >> 32) + 1 & 0x7FFFFFFF
     store(shared, TICKET, job << 32 | (1 << parts) - 1)
     _take(shared, own, 0)
+    looks = 0
     while load(shared, FINISHED) < parts:
-        pause()
+        looks += 1
+        breathe(looks)
     failed = shared[FAILED]
     store(shared, HELD, 0)
     return failed
@@ -176,7 +200,7 @@ def _work(shared, rank, looks):
         job = load(shared, TICKET) >> 32
         left = looks if job != seen else left - 1
         seen = job
-        pause()
+        breathe(left)
 
 
 # ---------------------------------------------------------------------------------- the threads
@@ -199,19 +223,18 @@ class _Pool:
                 event.set()
 
     def _start(self, workers: int) -> None:
-        _work(self.shared, 1, 0)  # is compiled here, not by several threads at once
-        with self._lock:
+        _work(np.zeros_like(self.shared), 1, 0)  # is compiled here, not by many threads at once
+        with self._lock, contextlib.suppress(RuntimeError):  # the system has no more threads
             while len(self._awake) < workers:
-                event = threading.Event()
-                self._awake.append(event)
-                given = len(self._awake), event
+                given = len(self._awake) + 1, threading.Event()
                 threading.Thread(target=self._run, args=given, daemon=True).start()
+                self._awake.append(given[1])
 
     def _run(self, rank: int, event: threading.Event) -> None:
         while True:
             event.wait()
+            event.clear()  # before: who launches while this one is about to sleep sets it again
             _work(self.shared, rank, LOOKS)
-            event.clear()
 
 
 _pool = _Pool()
@@ -220,6 +243,7 @@ _pool = _Pool()
 def _forked() -> None:
     global _pool  # noqa: PLW0603
     _pool = _Pool()  # the threads have stayed with the parent
+    _executor.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -253,4 +277,11 @@ def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> No
                 kernel(*arguments, 0, size)  # and says what is wrong
             return
     bounds = [size * part // parts for part in range(parts + 1)]
-    list(_executor().map(lambda a, b: kernel(*arguments, a, b), bounds, bounds[1:]))
+    calls = [partial(kernel, *arguments, *span) for span in pairwise(bounds)]
+    futures = [_executor().submit(call) for call in calls]
+    try:
+        wait(futures)
+    finally:
+        wait(futures)  # nothing may be written any more when an interruption is raised
+    for future in futures:
+        future.result()

@@ -69,17 +69,20 @@ def thread_count(threads: int | None, *peers: ModuleType) -> Iterator[int]:
     `peers` are modules of `bench.peers`.
 
     Raises:
-        ValueError: not between 1 and the number of threads that numba has started.
+        ValueError: not between 1 and the number of threads that minigan may use.
     """
     import numba
 
+    from ..kernels.runtime import cpu
+
     config: Any = numba.config  # filled at run time
-    most = config.NUMBA_NUM_THREADS
+    most = min(config.NUMBA_NUM_THREADS, cpu.MOST)
     if threads is None:
-        threads = numba.get_num_threads()
+        threads = cpu.threads()
     if not 1 <= threads <= most:
         raise ValueError(
-            f"threads = {threads} is not between 1 and {most} (NUMBA_NUM_THREADS sets the limit)"
+            f"threads = {threads} is not between 1 and {most} (NUMBA_NUM_THREADS sets the limit,"
+            f" to {cpu.MOST} at most)"
         )
     pools = [(numba.get_num_threads, numba.set_num_threads)]
     if blas.openblas("set_num_threads") is not None:
