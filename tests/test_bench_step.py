@@ -16,7 +16,7 @@ from helpers import assert_close
 
 import minigan as mg
 from minigan import bench
-from minigan.bench import floor, games, peers, steps, threads
+from minigan.bench import floor, games, peers, seeds, steps, threads
 from minigan.bench.plan import GAMES, Game, Plan
 from minigan.device import Device
 
@@ -158,11 +158,14 @@ def test_the_floor_counts_the_products_and_the_bytes_of_the_steps_that_are_run(g
 
 def test_the_floor_is_work_over_the_rates_that_were_measured(monkeypatch):
     asked = []
-    monkeypatch.setattr(floor.peak, "fma_rate", lambda *given: asked.append(given) or 4e9)
-    monkeypatch.setattr(floor.peak, "bandwidth", lambda *given: asked.append(given) or 7e9)
+    takes = {"fma_rate": iter([1e9, 4e9, 2e9] * 9), "bandwidth": iter([3e9, 7e9, 1e9] * 9)}
+    for name, rates in takes.items():  # the best one counts
+        monkeypatch.setattr(
+            floor.peak, name, lambda *given, rates=rates: asked.append(given) or next(rates)
+        )
     cases = list(floor.cases({"ring": RING}, 2))
     count = 3 * 9 + 10 * 3 + 4 * 7 + 8 * 1  # weights and biases
-    assert asked == [("float32", 2), (8 * count, 2)]  # each thread has half of p, g, m and v
+    assert set(asked) == {("float32", 2), (8 * count, 2)}  # each thread has half of p, g, m, v
     assert [(case["game"], case["batch"]) for case in cases] == [("ring", 4), ("ring", 2)]
     for case in cases:
         products = floor.multiply_adds(RING, case["batch"])
@@ -195,6 +198,24 @@ def test_peers_run_beside_minigan_and_one_without_its_compiler_says_so(monkeypat
     assert "InvalidCxxCompiler" in case["left_out"][COMPILED]
     assert f"{COMPILED}    no compiler" in text
     assert "ratio to" in text
+
+
+def test_seeds_are_measured_one_and_ten_at_a_time():
+    result, text = run(["seeds"])
+    assert [list(case["seconds"]) for case in result["seeds"]] == [["one seed", "10 seeds"]] * 2
+    assert text.count("10 seeds") == 2
+
+
+def test_the_seeds_report():
+    seconds = {"one seed": [1e-3] * 3, "10 seeds": [5e-3] * 3}
+    case = {"game": "ring", "batch": 7, "multiply_adds": 10**6, "flops_per_second": 4e9}
+    lines = seeds.report([{**case, "seconds": seconds}]).splitlines()
+    assert ["ring", "7", "one", "seed", "1.00", "1.00..1.00", "1.00", "50%"] in [
+        x.split() for x in lines
+    ]
+    assert ["10", "seeds", "5.00", "5.00..5.00", "0.500", "2.00", "100%"] in [
+        x.split() for x in lines
+    ]
 
 
 def test_threads_are_measured_at_every_power_of_two_and_are_set_back(monkeypatch, without_peers):

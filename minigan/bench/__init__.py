@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from ..device import use_device
 from ..names import choose
-from . import matmul, memory, roofline, scaling, steps, threads
+from . import matmul, memory, roofline, scaling, seeds, steps, threads
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
@@ -69,6 +69,11 @@ def _threads(setup: Setup) -> tuple[Any, str]:
     return cases, threads.report(cases)
 
 
+def _seeds(setup: Setup) -> tuple[Any, str]:
+    cases = _measure("seeds", seeds.groups(setup.plan, setup.threads), setup)
+    return cases, seeds.report(cases)
+
+
 def _kernels(setup: Setup) -> tuple[Any, str]:
     """The machine's peaks are the best of several times: others may be at work in some of them."""
     peaks, cases = [roofline.peaks(setup.plan, setup.threads)], []
@@ -93,6 +98,7 @@ BENCHMARKS = {
     "matmul": Benchmark(_matmul, unasked=True),
     "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
     "threads": Benchmark(_threads, ("pytorch",)),
+    "seeds": Benchmark(_seeds),
     "kernels": Benchmark(_kernels, draw=roofline.draw),
     "memory": Benchmark(_memory),
     "scaling": Benchmark(_scaling, ("pytorch",), draw=scaling.draw),
