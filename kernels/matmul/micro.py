@@ -42,8 +42,9 @@ def tile(
     height - 1, so that nothing outside A is read. Each element is one chain of fused
     multiply-adds from zero, p rising.
 
-    Far memory takes as long as hundreds of multiply-adds. So C's lines are called for before the
-    sums begin, and with each p the line at far + p*far_step, which a tile after this one will need.
+    Far memory takes as long as hundreds of multiply-adds. So each tile calls for lines that later
+    ones will need: before the sums C's of the tile below, and with each p the one at
+    far + p*far_step.
     """
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         return None
@@ -60,8 +61,9 @@ def tile(
             starts.append(builder.add(a, builder.mul(row, a_row)))
 
         addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
+        below = builder.mul(ir.Constant(i64, m), c_row)
         for x in addresses:
-            simd.prefetch(x, write=True)
+            simd.prefetch(builder.add(x, below), write=True)
 
         def step(offsets, sums):
             b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offsets[1]), n)]
