@@ -123,7 +123,8 @@ def panel(a, b, c, j):
     for row in range(0, len(c), ROWS):
         i = min(row, len(c) - ROWS)
         rows, columns, into = address(a[i]), address(b[0, j:]), address(c[i, j:])
-        tile(ROWS, VECTORS, c, rows, 4 * k, 4, ROWS, columns, 4 * n, k, into, 4 * n, 0)
+        # The last two say what to fetch ahead of its use: nothing here.
+        tile(ROWS, VECTORS, c, rows, 4 * k, 4, ROWS, columns, 4 * n, k, into, 4 * n, 0, 0, 0)
 
 
 @numba.njit
