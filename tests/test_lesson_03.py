@@ -26,7 +26,10 @@ PLANTS = {
         "total = c.dtype.type(0)",
         "total = 0.0",
     ),
-    "the tile, mg.ops.matmul: different results": ("into, 4 * n, 0)", "into, 4 * n, 1)"),
+    "the tile, mg.ops.matmul: different results": (
+        "into, 4 * n, 0, 0, 0)",
+        "into, 4 * n, 1, 0, 0)",
+    ),
     "512 to 784, in three passes, two and one: different results": ("row[q] + bias[q]", "row[q]"),
     "100 to 256, in three passes, two and one: different results": (
         "z * np.float32(0.2)",
