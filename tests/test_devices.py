@@ -131,7 +131,7 @@ WORK = """
 
     size = elementwise.GRAIN + 1
     a = mg.tensor(np.arange(size, dtype="float32"))
-    m = mg.tensor(np.arange(160 * 160, dtype="float32").reshape(160, 160) % 7)
+    m = mg.tensor(np.arange(200 * 200, dtype="float32").reshape(200, 200) % 7)
 
     def work():
         digest = hashlib.sha256()

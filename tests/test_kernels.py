@@ -45,8 +45,8 @@ LARGE: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
         {"shape": (311, WIDE[1] + 1), "index": (slice(3, 310), slice(1, None)), "value": 0.5},
     ),
     "concatenate": (((3, WIDE[1]), WIDE), {"axis": 0}),
-    "matmul": (((197, 67), (67, 163)), {}),
-    "dense": (((197, 67), (67, 163), (163,)), {}),
+    "matmul": (((397, 67), (67, 263)), {}),
+    "dense": (((397, 67), (67, 263), (263,)), {}),
 }
 SERIAL_ONLY = {"reshape", "transpose", "broadcast_to", "slice", "gather", "scatter_add"}
 

@@ -222,7 +222,7 @@ def test_large_products_run_in_parallel_and_small_ones_do_not(two_threads, monke
         launch(kernel, *arguments, over=over, parts=parts)
 
     monkeypatch.setattr(cpu, "launch", spy)
-    for m, k, n in [(64, 100, 256), (4096, 64, 3), (1024, 256, 1), (8, 8, 8)]:
+    for m, k, n in [(64, 512, 256), (16384, 64, 3), (4096, 256, 1), (8, 8, 8)]:
         a, b = _random(1, m, k), _random(2, k, n)
         _assert_product(cpu.matmul(a, b), a, b)
     assert tasks == [(2, 2), (2, 2), (2, 2), (1, 1)]

@@ -72,10 +72,10 @@ NAMES = {
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 # Elements below which a second thread costs more than it saves; fewer where each is dear.
-GRAIN = 262144
+GRAIN = 1048576
 DEAR = {
-    **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 65536),
-    **dict.fromkeys(("log", "power", "cross_entropy"), 8192),
+    **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 262144),
+    **dict.fromkeys(("log", "power", "cross_entropy"), 32768),
 }
 
 

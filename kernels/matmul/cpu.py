@@ -14,7 +14,7 @@ from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 # One row of A in a K-block: ROWS of them stay in the first-level cache.
 BLOCK_BYTES = 2048
 # A second thread pays from about this much work on (`_multiply` counts it).
-PARALLEL_WORK = 1_600_000
+PARALLEL_WORK = 6_400_000
 
 
 # ------------------------------------------------------------------------------ in numba

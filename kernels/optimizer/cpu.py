@@ -18,7 +18,7 @@ from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, jit, keep, launch, parts
 from ..shape.cpu import assign
 
-GRAIN = 65536  # elements that are worth a second thread
+GRAIN = 262144  # elements that are worth a second thread
 
 
 @intrinsic

@@ -29,7 +29,7 @@ from ..runtime.cpu import empty, jit, launch, parts
 
 CHUNK = 128  # blocks whose words are made at once: 2 KiB
 PIECE = 8 * CHUNK  # blocks that a thread takes at once
-PARALLEL_FROM = 4 * PIECE  # blocks; below, a launch costs more than a second thread saves
+PARALLEL_FROM = 16 * PIECE  # blocks; below, a launch costs more than a second thread saves
 
 # ------------------------------------------------------------------------------- 32-bit words
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

@@ -19,7 +19,7 @@ from ..runtime.strides import runs
 LANES = 64  # independent chains: enough for LLVM to fill and to pipeline the vector registers
 BLOCK = 4096  # elements of a row that are reduced by one chain per lane
 ROWS = 256  # rows that are added up before their sum joins the total
-GRAIN = 262144  # elements that are worth a second thread
+GRAIN = 1048576  # elements that are worth a second thread
 
 
 @jit

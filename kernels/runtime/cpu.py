@@ -145,14 +145,14 @@ def threads() -> int:
     return min(int(numba.get_num_threads()), MOST)
 
 
-# A launch of parts costs some 15 us from Python, and 1 us in a replay.
-REPLAYED = 8
+# A launch of parts costs 15 to 60 us from Python, and 1 us in a replay.
+REPLAYED = 32
 
 
 def parts(work: int, least: int) -> int:
     """How many parts a launch is worth: one each for all threads where there is work enough.
 
-    `least` is what is enough where Python launches; an eighth of it is in a captured step.
+    `least` is enough where Python launches, a REPLAYED-th of it in a captured step.
     """
     return threads() if work >= (least if active() is None else least // REPLAYED) else 1
 

@@ -192,13 +192,20 @@ def _begin(shared, function, block, slot, size, parts):
 
 @jit
 def _work(shared, rank, looks):
-    """Take parts as they come, until there have been none for so many looks."""
+    """Take parts as they come, until there have been none for so many looks.
+
+    Behind a launch from Python a sixteenth of them is enough: the next one may be far off, and who
+    looks takes from Python's speed where two threads share a core.
+    """
     own = np.empty(BLOCK + RESULTS, np.int64)
-    seen, left = load(shared, TICKET) >> 32, looks
-    while left > 0 or load(shared, BUSY) > 0:
+    seen, left = load(shared, TICKET) >> 32, looks // 16
+    while left > 0:
         _take(shared, own, rank)
         job = load(shared, TICKET) >> 32
-        left = looks if job != seen else left - 1
+        if load(shared, BUSY) > 0:
+            left = looks
+        else:
+            left = max(left, looks // 16) if job != seen else left - 1
         seen = job
         breathe(left)
 

@@ -11,7 +11,7 @@ from ..elementwise.cpu import elementwise
 from ..runtime.cpu import empty, flat, jit, launch, layout, parts
 from ..runtime.strides import scalar
 
-GRAIN = 262144  # elements that are worth a second thread
+GRAIN = 1048576  # elements that are worth a second thread
 
 
 # --------------------------------------------------------------------------------------- views
