@@ -198,7 +198,7 @@ def _work(shared, rank, looks):
     looks takes from Python's speed where two threads share a core.
     """
     own = np.empty(BLOCK + RESULTS, np.int64)
-    seen, left = load(shared, TICKET) >> 32, looks // 16
+    seen, left, turn = load(shared, TICKET) >> 32, looks // 16, 0
     while left > 0:
         _take(shared, own, rank)
         job = load(shared, TICKET) >> 32
@@ -207,7 +207,8 @@ def _work(shared, rank, looks):
         else:
             left = max(left, looks // 16) if job != seen else left - 1
         seen = job
-        breathe(left)
+        turn += 1
+        breathe(turn)
 
 
 # ---------------------------------------------------------------------------------- the threads
