@@ -35,7 +35,6 @@ DIRECT = (sys.platform, platform.machine()) in {
     ("darwin", "x86_64"),
 }
 
-
 _entries: dict[Any, int] = {}
 
 

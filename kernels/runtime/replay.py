@@ -1,6 +1,6 @@
 """Launches of compiled kernels, run again from one compiled loop.
 
-One costs 14 ns, where a call from Python costs 600 (see `call.py` for how, and `pool.py` for what
+One costs some 20 ns, where a call from Python costs 600 (see `call.py` for how, and `pool.py` for what
 several threads do).
 """
 
