@@ -37,10 +37,6 @@ class Device:
         """A copy of the values as a numpy array."""
         return np.array(array, order="C")
 
-    def restore(self, array: np.ndarray) -> Any:
-        """What `to_numpy` gave, as a new array of this device."""
-        return self.from_numpy(array)
-
     def adopt(self, array: np.ndarray, source: Device) -> Any:
         """What `source.to_numpy` gave, as a new array of this device."""
         return self.from_numpy(array)

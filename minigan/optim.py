@@ -301,7 +301,7 @@ def _new(like: Tensor, values: np.ndarray) -> Tensor:
 
 def _restored(like: Tensor, values: np.ndarray) -> Tensor:
     """What `numpy()` of a tensor of the same device gave, as a tensor again."""
-    return Tensor(like.device.restore(values), like.device)
+    return Tensor(like.device.adopt(values, like.device), like.device)
 
 
 def _at_least_zero(name: str, **numbers: float) -> None:

@@ -147,6 +147,7 @@ class Stacked(Device):
         return self.below.to_numpy(array.values)
 
     def restore(self, array: np.ndarray) -> Stack:
+        """An array (runs, *shape) as each run's own part of it."""
         if array.shape[:1] != (len(self.seeds),):
             raise ValueError(
                 f"device {self.name!r}: values of shape {array.shape} have no leading axis of"

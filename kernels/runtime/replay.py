@@ -1,7 +1,7 @@
 """Launches of compiled kernels, run again from one compiled loop.
 
-One costs some 20 ns, where a call from Python costs 600 (see `call.py` for how, and `pool.py` for what
-several threads do).
+One costs some 20 ns, where a call from Python costs 600 (see `call.py` for how, and `pool.py` for
+what several threads do).
 """
 
 from __future__ import annotations
