@@ -17,8 +17,8 @@ from .kernels.runtime import replay
 from .kernels.runtime.recording import Recording
 from .op import Op, Update
 
-# Their numpy meaning is BLAS: they have a kernel or they fail.
-NEVER_NUMPY = {"matmul", "dense"}
+# Their numpy meaning is BLAS, or a loop that takes minutes: they have a kernel or they fail.
+NEVER_NUMPY = {"matmul", "dense", "conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
 
 
 class CpuDevice(Device):

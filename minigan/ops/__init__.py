@@ -4,6 +4,7 @@ Functions here check their arguments and call an `Op`; ops are listed in `Op.reg
 """
 
 # Some ops carry the names that numpy and Python gave them: abs, max, slice, sum.
+from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .elementwise import (
     abs,
@@ -36,6 +37,8 @@ from .elementwise import (
     where,
 )
 from .linear import dense, matmul
+from .norm import batch_norm, group_norm, layer_norm
+from .pool import avg_pool2d, depth_to_space, space_to_depth, upsample_nearest
 from .reduce import log_softmax, max, mean, sum
 from .shape import (
     broadcast_to,
