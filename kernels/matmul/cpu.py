@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, launch, parts
+from ..runtime.cpu import empty, first, jit, launch, parts
 from ..runtime.simd import VECTOR_BYTES, address, pointer
 from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 
@@ -221,19 +221,6 @@ _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 _ONE_PRODUCT = np.zeros((1, 3), np.int64)
 
 
-class _Window:
-    """Shows numba the first element of a read-only array as writable: one signature fewer."""
-
-    def __init__(self, x: np.ndarray) -> None:
-        self.__array_interface__ = {
-            "data": (x.__array_interface__["data"][0], False),
-            "shape": (1,),
-            "typestr": x.dtype.str,
-            "version": 3,
-        }
-        self.memory = x
-
-
 def _wrong_dtypes(op: str, *arrays: np.ndarray) -> TypeError:
     given = ", ".join(str(x.dtype) for x in arrays)
     return TypeError(f"{op}: takes arrays of one dtype, float32 or float64, not {given}")
@@ -255,12 +242,8 @@ def _multiply(
     m, k = a.shape
     n = b.shape[1]
     c = empty((len(starts) * m, n), a.dtype)
-    x = a[0, :1] if a.flags.writeable else np.asarray(_Window(a))
-    y = b[0, :1] if b.flags.writeable else np.asarray(_Window(b))
-    z, z_step = bias, 0
-    if bias.size:
-        z = bias[:1] if bias.flags.writeable else np.asarray(_Window(bias))
-        z_step = bias.strides[0]
+    x, y = first(a), first(b)
+    z, z_step = (first(bias), bias.strides[0]) if bias.size else (bias, 0)
     operands = x, *a.strides, y, *b.strides
     turned = _thin(m, n, a.itemsize)
     if turned:  # few columns: as few rows of the transposed product, whose rows are long

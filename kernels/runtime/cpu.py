@@ -211,6 +211,26 @@ def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
     return x.reshape(-1), 0, elements(x)
 
 
+class _Window:
+    """Shows numba the first element of a read-only array as writable: one signature fewer."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.__array_interface__ = {
+            "data": (_address(x), False),
+            "shape": (1,),
+            "typestr": x.dtype.str,
+            "version": 3,
+        }
+        self.memory = x
+
+
+def first(x: np.ndarray) -> np.ndarray:
+    """An array of x's first element, from whose address a kernel finds the others by strides."""
+    if x.flags.writeable:
+        return x[(0,) * (x.ndim - 1)][:1] if x.ndim > 1 else x[:1]
+    return np.asarray(_Window(x))
+
+
 def _address(x: np.ndarray) -> int:
     return x.__array_interface__["data"][0]
 

@@ -44,12 +44,12 @@ class Simd:
         """The addresses of `count` vectors side by side."""
         return [self.at(address, v, ir.Constant(i64, VECTOR_BYTES)) for v in range(count)]
 
-    def load(self, address: Any) -> Any:
-        place = self.builder.inttoptr(address, self.vector.as_pointer())
+    def load(self, address: Any, kind: Any = None) -> Any:
+        place = self.builder.inttoptr(address, (kind or self.vector).as_pointer())
         return self.builder.load(place, align=self.size)
 
     def store(self, value: Any, address: Any) -> None:
-        place = self.builder.inttoptr(address, self.vector.as_pointer())
+        place = self.builder.inttoptr(address, value.type.as_pointer())
         self.builder.store(value, place, align=self.size)
 
     def prefetch(self, address: Any, write: bool = False, level: int = 1) -> None:
@@ -102,9 +102,7 @@ class Simd:
 
     def quarter(self, address: Any) -> Any:
         """16 bytes."""
-        kind = ir.VectorType(self.scalar, 16 // self.size)
-        place = self.builder.inttoptr(address, kind.as_pointer())
-        return self.builder.load(place, align=self.size)
+        return self.load(address, ir.VectorType(self.scalar, 16 // self.size))
 
     def join(self, parts: list[Any]) -> Any:
         """Vectors of equal length, a power of two of them, side by side in one."""
@@ -142,7 +140,7 @@ class Simd:
         with builder.if_else(builder.icmp_signed("!=", add, ZERO)) as (adding, replacing):
             with adding:
                 for value, address in zip(values, addresses, strict=True):
-                    self.store(builder.fadd(self.load(address), value), address)
+                    self.store(builder.fadd(self.load(address, value.type), value), address)
             with replacing:
                 for value, address in zip(values, addresses, strict=True):
                     self.store(value, address)
@@ -167,3 +165,26 @@ def pointer(typing, like, address):
         return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
 
     return types.CPointer(like.dtype)(like, types.intp), codegen
+
+
+@intrinsic
+def copy_bytes(typing, source, into, count):
+    """libc's memcpy: a loop of our own over a short row costs three times as much."""
+
+    def codegen(context, builder, signature, args):
+        source, into = (builder.inttoptr(x, cgutils.voidptr_t) for x in args[:2])
+        cgutils.raw_memcpy(builder, into, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def zero_bytes(typing, into, count):
+    """libc's memset to 0."""
+
+    def codegen(context, builder, signature, args):
+        cgutils.memset(builder, builder.inttoptr(args[0], cgutils.voidptr_t), args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen

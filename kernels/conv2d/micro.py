@@ -1,0 +1,88 @@
+"""A tile of a matrix product whose left operand is read through two tables, and its way out."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+
+from ..runtime.simd import ONE, Simd, i64, intrinsic
+
+
+@intrinsic(prefer_literal=True)
+def tile(typing, rows, vectors, like, starts, height, steps, b, b_step, k, c, add):
+    """C[r, q] (+)= sum over p < k of A[r, p] B[p, q], where A[r, p] lies at starts[r] + steps[p].
+
+        starts         address of int64's: where each of `height` rows begins
+        steps          address of int64's: how far on element p is, the same for all rows
+        B[p, :]        at b + p*b_step, contiguous, `vectors` registers
+        C[r, :]        at c, one row after the other, replaced, or added to where `add`
+
+    The tile is `rows` x `vectors` (literals) large; rows from `height` on repeat row height - 1.
+    Each element is one chain of fused multiply-adds from zero, p rising.
+    """
+    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
+        return None
+    m, n = rows.literal_value, vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        starts, height, steps, b, b_step, k, c, add = args[3:]
+        simd = Simd(context, builder, like.dtype)
+
+        def number(address):
+            return builder.load(builder.inttoptr(address, i64.as_pointer()))
+
+        last, eight = builder.sub(height, ONE), ir.Constant(i64, 8)
+        begins = []
+        for r in range(m):
+            row = ir.Constant(i64, r)
+            row = builder.select(builder.icmp_signed("<", row, last), row, last)
+            begins.append(number(builder.add(starts, builder.mul(row, eight))))
+
+        def step(offsets, sums):
+            on = number(builder.add(steps, offsets[0]))
+            b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offsets[1]), n)]
+            totals = []
+            for r, begin in enumerate(begins):
+                x = simd.broadcast(builder.add(begin, on))
+                totals += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
+            return totals
+
+        totals = simd.loop(k, [eight, b_step], m * n, step)
+        simd.write(totals, simd.vectors(c, m * n), add)
+        return context.get_dummy_value()
+
+    return types.void(rows, vectors, like, *[types.intp] * 8), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_turned(typing, rows, like, x, x_row, c, column, add):
+    """C[r, q] (+)= X[r, q] for `rows` (a literal) rows of one vector, where C's columns lie close.
+
+        X[r, :]    at x + r*x_row, contiguous
+        C[:, q]    at c + q*column, contiguous; replaced, or added to where `add`
+
+    Interleaving vector i with vector i + rows/2, log2(rows) times, leaves the columns in order.
+    """
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    m = rows.literal_value
+
+    def codegen(context, builder, signature, args):
+        x, x_row, c, column, add = args[2:]
+        simd = Simd(context, builder, like.dtype)
+        low = [lane for i in range(simd.lanes // 2) for lane in (i, simd.lanes + i)]
+        high = [lane + simd.lanes // 2 for lane in low]
+        turned = [simd.load(simd.at(x, r, x_row)) for r in range(m)]
+        for _ in range(m.bit_length() - 1):
+            pairs = zip(turned[: m // 2], turned[m // 2 :], strict=True)
+            turned = [simd.shuffle(a, b, side) for a, b in pairs for side in (low, high)]
+        columns, places = [], []
+        for q in range(simd.lanes):
+            start = q * m % simd.lanes
+            lanes = list(range(start, start + m))
+            columns.append(simd.shuffle(turned[q * m // simd.lanes], simd.zero, lanes))
+            places.append(simd.at(c, q, column))
+        simd.write(columns, places, add)
+        return context.get_dummy_value()
+
+    return types.void(rows, like, *[types.intp] * 5), codegen
