@@ -38,6 +38,7 @@ class Config:
     beta1: float = 0.5
     n_critic: int = 1  # discriminator updates per step
     n_generator: int = 1  # generator updates per step
+    ema: float = 0.0  # decay of the generator's average, which is then what makes samples; 0: none
     device: str = "cpu"
     seed: int = 0
     log_every: int = 50
@@ -60,14 +61,15 @@ class Config:
             optional = name in ("latent_size", "size")
             if not (optional and value is None) and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} = {value!r} is not a positive integer")
-        for name in ("lr_g", "lr_d", "beta1", "smooth", "holdout"):
+        for name in ("lr_g", "lr_d", "beta1", "ema", "smooth", "holdout"):
             if not isinstance(getattr(self, name), int | float):
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not a number")
         for name in ("lr_g", "lr_d"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not a positive number")
-        if not 0 <= self.beta1 < 1:
-            raise ValueError(f"beta1 = {self.beta1!r} is not in [0, 1)")
+        for name in ("beta1", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is not in [0, 1)")
         if not 0.5 < self.smooth <= 1:
             raise ValueError(f"smooth = {self.smooth!r} is not in (0.5, 1]")
         if not 0 <= self.holdout < 1:
@@ -104,5 +106,17 @@ PRESETS = {
     "tf-mlp": Preset(
         "the TensorFlow tutorial's GAN: two hidden layers of 1024, batch 64",
         {"model": "mlp-wide", "batch": 64},
+    ),
+    "dcgan": Preset(
+        "convolutions and batch norm (Radford et al. 2016)",
+        {"model": "dcgan", "batch": 64, "steps": 3000, "sample_every": 250},
+    ),
+    "sngan": Preset(
+        "the same with spectral norm in D (Miyato et al. 2018)",
+        {"model": "sngan", "batch": 64, "steps": 3000, "sample_every": 250},
+    ),
+    "resnet": Preset(
+        "residual nets, spectral norm in D (Miyato et al. 2018, table 4)",
+        {"model": "resnet", "batch": 64, "steps": 2000, "sample_every": 250, "beta1": 0.0},
     ),
 }

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
-from . import nn
+from . import nn, ops, random
+from .optim import assign
+from .tensor import Tensor
+
+Shape = tuple[int, ...]
+Nets = tuple[nn.Module, nn.Module]
 
 
+class Model(Protocol):
+    """A pair of nets that fit each other, for any samples that they can take."""
+
+    about: str
+    latent_size: int
+
+    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+        """(generator, discriminator) for samples of that shape: images (C, H, W) or points (D,).
+
+        Images lie in [-1, 1], so their generator ends in tanh; points have no bounds. The
+        discriminator ends in a logit.
+
+        Raises:
+            ValueError: samples that the nets cannot take.
+        """
+        ...
+
+
+# ------------------------------------------------------------------------- multilayer perceptrons
 @dataclass(frozen=True)
-class Model:
+class Perceptrons:
     """Two multilayer perceptrons: hidden widths, latent size, dropout in the discriminator."""
 
     about: str
@@ -18,12 +43,7 @@ class Model:
     latent_size: int
     dropout: float = 0.0
 
-    def build(self, sample_shape: tuple[int, ...], latent_size: int) -> tuple[nn.Module, nn.Module]:
-        """(generator, discriminator) for samples of that shape: images (C, H, W) or points (D,).
-
-        Images lie in [-1, 1], so their generator ends in tanh; points have no bounds. The
-        discriminator ends in a logit.
-        """
+    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
         size = math.prod(sample_shape)
         image = len(sample_shape) == 3
         hidden = _hidden(latent_size, self.generator)
@@ -45,9 +65,169 @@ def _hidden(size: int, widths: tuple[int, ...], dropout: float = 0.0) -> list[nn
     return layers
 
 
-MODELS = {
-    "mlp": Model("the tutorials' MLP GAN", (256, 512), (512, 256), 100),
-    "mlp-dropout": Model("the same, dropout 0.3 in D", (256, 512), (512, 256), 100, dropout=0.3),
-    "mlp-wide": Model("two hidden layers of 1024", (1024, 1024), (1024, 1024), 100),
-    "toy": Model("for points: two hidden layers of 128", (128, 128), (128, 128), 2),
+# ------------------------------------------------------------------------------- convolutional nets
+def halvings(sample_shape: Shape, model: str) -> tuple[int, int]:
+    """(smallest side, how often it doubles): the side is 4 to 7 pixels times a power of two.
+
+    Raises:
+        ValueError: points, or images of other sides.
+    """
+    side, doubled = sample_shape[-1], 0
+    while side > 7 and side % 2 == 0:
+        side, doubled = side // 2, doubled + 1
+    square = len(sample_shape) == 3 and sample_shape[1] == sample_shape[2]
+    if not square or not doubled or not 4 <= side <= 7:
+        raise ValueError(
+            f"model {model!r} makes square images with sides of 4 to 7 times a power of two (28, 32"
+            f" or 64 pixels, say); samples of shape {sample_shape} are not"
+        )
+    return side, doubled
+
+
+def _draw_weights(net: nn.Module) -> nn.Module:
+    """Weights from N(0, 0.02^2), scales of batch norm from N(1, 0.02^2) (Radford et al. 2016)."""
+    for module in net.modules():
+        normalizes = isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
+        if normalizes or isinstance(module, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
+            weight = module.weight
+            noise = random.normal(
+                weight.shape, dtype=weight.dtype, device=weight.device, stream="init"
+            )
+            assign(weight, ops.add(ops.multiply(noise, 0.02), float(normalizes)))
+    return net
+
+
+@dataclass(frozen=True)
+class Dcgan:
+    """Convolutions of 4 x 4 pixels, stride 2, that halve or double the side (Radford et al. 2016).
+
+    The channels double as the side halves, from `width` on. Both nets have batch norm, the
+    discriminator not in its first layer; with `spectral` it has spectral norm instead, in all of
+    them (Miyato et al. 2018). The generator's first layer, which the paper writes as a transposed
+    convolution of one pixel, is the matrix product that this is.
+    """
+
+    about: str
+    width: int = 64
+    latent_size: int = 100
+    spectral: bool = False
+
+    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+        side, doubled = halvings(sample_shape, "dcgan")
+        channels = [self.width * 2**i for i in range(doubled)]
+        most, small = channels[-1], channels[-1] * side * side
+        layers: list[nn.Module] = [
+            nn.Dense(latent_size, small, bias=False),
+            nn.Reshape(most, side, side),
+            nn.BatchNorm2d(most),
+            nn.ReLU(),
+        ]
+        for wide, narrow in zip(channels[:0:-1], channels[-2::-1], strict=True):
+            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
+            layers += [nn.BatchNorm2d(narrow), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(self.width, sample_shape[0], 4, 2, 1), nn.Tanh()]
+        generator = _draw_weights(nn.Sequential(*layers))
+        return generator, self._discriminator([sample_shape[0], *channels], small)
+
+    def _discriminator(self, channels: list[int], small: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
+            plain = i == 0 or self.spectral
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=plain)]
+            layers += [] if plain else [nn.BatchNorm2d(after)]
+            layers += [nn.LeakyReLU(0.2)]
+        net = _draw_weights(nn.Sequential(*layers, nn.Flatten(), nn.Dense(small, 1)))
+        return nn.Sequential(*map(_normalized, net)) if self.spectral else net
+
+
+def _normalized(layer: nn.Module) -> nn.Module:
+    return nn.spectral_norm(layer) if hasattr(layer, "as_matrix") else layer
+
+
+class UpBlock(nn.Module):
+    """A residual block that doubles the side: BN, ReLU, twice; the shortcut is a 1 x 1 conv."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.main = nn.Sequential(
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+            nn.Upsample(2),
+            nn.Conv2d(inputs, outputs, 3, 1, 1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1),
+        )
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.Upsample(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.add(self.main(x), self.shortcut(x))
+
+
+class DownBlock(nn.Module):
+    """A residual block that halves the side, spectrally normalised; `first` begins with x as it is.
+
+    A convolution of 1 x 1 pixels and a mean of pixels commute, so the shortcut pools first.
+    """
+
+    def __init__(self, inputs: int, outputs: int, first: bool = False) -> None:
+        convolutions = [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.Conv2d(outputs, outputs, 3, 1, 1)]
+        start, end = map(nn.spectral_norm, convolutions)
+        layers = [*([] if first else [nn.ReLU()]), start, nn.ReLU(), end, nn.AvgPool2d(2)]
+        self.main = nn.Sequential(*layers)
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2), nn.spectral_norm(nn.Conv2d(inputs, outputs, 1))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.add(self.main(x), self.shortcut(x))
+
+
+class SumPixels(nn.Module):
+    """(n, c, h, w) -> (n, c)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.sum(x, axis=(2, 3))
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """Residual nets of `width` channels (Gulrajani et al. 2017; Miyato et al. 2018, table 4).
+
+    The discriminator is spectrally normalised, and sums over the pixels that are left.
+    """
+
+    about: str
+    width: int = 64
+    latent_size: int = 128
+
+    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+        side, doubled = halvings(sample_shape, "resnet")
+        width = self.width
+        generator = nn.Sequential(
+            nn.Dense(latent_size, width * side * side),
+            nn.Reshape(width, side, side),
+            *(UpBlock(width, width) for _ in range(doubled)),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, sample_shape[0], 3, 1, 1),
+            nn.Tanh(),
+        )
+        discriminator = nn.Sequential(
+            DownBlock(sample_shape[0], width, first=True),
+            *(DownBlock(width, width) for _ in range(doubled - 1)),
+            nn.ReLU(),
+            SumPixels(),
+            nn.spectral_norm(nn.Dense(width, 1)),
+        )
+        return generator, discriminator
+
+
+MODELS: dict[str, Model] = {
+    "mlp": Perceptrons("the tutorials' MLP GAN", (256, 512), (512, 256), 100),
+    "mlp-dropout": Perceptrons("the same, dropout 0.3 in D", (256, 512), (512, 256), 100, 0.3),
+    "mlp-wide": Perceptrons("two hidden layers of 1024", (1024, 1024), (1024, 1024), 100),
+    "toy": Perceptrons("for points: two hidden layers of 128", (128, 128), (128, 128), 2),
+    "dcgan": Dcgan("convolutions of stride 2, batch norm in both nets"),
+    "sngan": Dcgan("the same, D with spectral norm in the place of batch norm", spectral=True),
+    "resnet": ResNet("residual nets, batch norm in G, spectral norm in D"),
 }

@@ -6,14 +6,18 @@ on the device, so that a step needs nothing from the host.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .op import Update
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .nn import Module
 
 Arrays = list[np.ndarray]
 
@@ -263,6 +267,49 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+class ExponentialMovingAverage:
+    """A copy of a net whose parameters follow those of the net slowly: a += (1 - decay)(p - a).
+
+    The average of a generator makes better samples than any of its moments (Yazici et al. 2019).
+    Buffers, as the running moments of batch norm, are the net's as they are now.
+
+        average = ExponentialMovingAverage(generator, 0.999)
+        ...
+        optimizer.step(gradients)
+        average.update()
+        samples = average.module(latent)      # in eval mode
+
+    Raises:
+        ValueError: decay is not in [0, 1), or the net has no parameters.
+    """
+
+    def __init__(self, module: Module, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
+        self.source, self.module = module, copy.deepcopy(module).eval()
+        if not module.parameters():
+            raise ValueError("ExponentialMovingAverage: the net has no parameters")
+        self._rate = _new(module.parameters()[0], np.array([decay - 1.0]))
+
+    def update(self) -> None:
+        """Move the average towards the net as it is now.
+
+        A step of `sgd` on a, with "gradient" p, weight decay -1 and rate -(1 - decay), is this.
+        """
+        pairs = zip(self.module.tensors(), self.source.tensors(), strict=True)
+        for (_, average), (_, x) in pairs:
+            if not x.requires_grad:
+                assign(average, x)
+        options = {"momentum": 0.0, "nesterov": False, "weight_decay": -1.0}
+        sgd(self.module.parameters(), self.source.parameters(), [], self._rate, **options)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        return self.module.state_dict()
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        self.module.load_state_dict(state)
 
 
 def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) -> None:

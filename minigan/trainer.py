@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, optim, random
+from . import nn, ops, optim, random
 from .autograd import grad
 from .capture import capture
 from .config import Config
@@ -83,10 +83,15 @@ class Trainer:
         random.manual_seed(config.seed)
         with use_device(self.device):
             self.generator, self.discriminator = MODELS[model].build(data.sample_shape, latent_size)
+            nn.shapes(self.generator, (latent_size,))
+            nn.shapes(self.discriminator, data.sample_shape)
             self.loss = LOSSES[config.loss](smooth=config.smooth)
             betas = (config.beta1, 0.999)
             self.optimizer_g = optim.Adam(self.generator.parameters(), config.lr_g, betas)
             self.optimizer_d = optim.Adam(self.discriminator.parameters(), config.lr_d, betas)
+            self.average = (
+                optim.ExponentialMovingAverage(self.generator, config.ema) if config.ema else None
+            )
             table = self.data.values.reshape(len(self.data), -1)
             self.batches = Batches(tensor(table), config.batch)
             self.fixed_latent = self._latent(64 if data.is_image else 1024, "samples")
@@ -144,28 +149,38 @@ class Trainer:
         return found
 
     def _step_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Any]:
-        """Real and fake batch pass in one; the fakes are constants here."""
+        """The fakes are constants here."""
         n = self.config.batch
         real = ops.reshape(real, n, *self.data.sample_shape)
-        logits = self.discriminator(ops.concatenate([real, fake.detach()]))
+        logits = self._judge(real, fake.detach())
         loss = self.loss.discriminator(logits[:n], logits[n:])
         gradients = grad(loss, self.discriminator.parameters())
         self.optimizer_d.step(gradients)
         return {"loss_d": loss, "logits": logits, "gradients_d": gradients}
 
+    def _judge(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The logits of both batches: in one pass, unless each has its own moments (batch norm)."""
+        if nn.depends_on_batch(self.discriminator):
+            return ops.concatenate([self.discriminator(real), self.discriminator(fake)])
+        return self.discriminator(ops.concatenate([real, fake]))
+
     def _step_generator(self, fake: Tensor) -> dict[str, Any]:
         loss = self.loss.generator(self.discriminator(fake))
         gradients = grad(loss, self.generator.parameters())
         self.optimizer_g.step(gradients)
+        if self.average is not None:
+            self.average.update()
         return {"loss_g": loss, "gradients_g": gradients}
 
     # -------------------------------------------------------------------------------- samples
     def generate(self, latent: Tensor) -> np.ndarray:
-        """What the generator makes of a latent (n, latent_size), as a numpy array."""
-        self.generator.eval()
+        """What the generator, or its average, makes of a latent (n, latent_size), in numpy."""
+        net = self.generator if self.average is None else self.average.module
+        mode = net.training
+        net.eval()
         with no_grad():
-            samples = self.generator(latent).numpy()
-        self.generator.train()
+            samples = net(latent).numpy()
+        net.train(mode)
         return samples
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
@@ -179,12 +194,13 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------- state
     def _parts(self) -> dict[str, Any]:
-        return {
+        parts: dict[str, Any] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "optimizer_g": self.optimizer_g,
             "optimizer_d": self.optimizer_d,
         }
+        return parts if self.average is None else {**parts, "average": self.average}
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that the future depends on: tensors by name, and what JSON can hold."""

@@ -101,7 +101,8 @@ def _segment(task, many, shape, memory):
     m, b = shape[1], shape[2]
     first = task * many
     count = min(many, m - first)
-    return first * b, m * b, first, count, memory[:, : count * b]
+    rows = memory[: 6 * count * b].reshape((6, count * b))  # contiguous, and LLVM knows it
+    return first * b, m * b, first, count, rows
 
 
 @jit
@@ -123,7 +124,7 @@ def _spread(values, by, first, count, b, out):
 @jit
 def normalize_tasks(y, x, shape, many, scale, scale_by, shift, shift_by, eps, begin, end):
     """y = scale (x - mean) r + shift"""
-    memory = np.empty((6, min(many, shape[1]) * shape[2]), x.dtype)
+    memory = np.empty(6 * min(many, shape[1]) * shape[2], x.dtype)
     for task in range(begin, end):
         at, step, first, count, rows = _segment(task, many, shape, memory)
         _standardize(x, at, step, shape, eps, rows)
@@ -140,7 +141,7 @@ def normalize_tasks(y, x, shape, many, scale, scale_by, shift, shift_by, eps, be
 @jit
 def sums_tasks(s, g, x, shape, many, eps, begin, end):
     """s[0, m] = sum g, s[1, m] = sum g h"""
-    memory = np.empty((6, min(many, shape[1]) * shape[2]), x.dtype)
+    memory = np.empty(6 * min(many, shape[1]) * shape[2], x.dtype)
     a, m, b = shape
     one = x.dtype.type(a * b)
     for task in range(begin, end):
@@ -157,7 +158,7 @@ def sums_tasks(s, g, x, shape, many, eps, begin, end):
 @jit
 def grad_tasks(y, g, x, shape, many, scale, scale_by, eps, begin, end):
     """y = scale r (g - mean g - h mean g h)"""
-    memory = np.empty((6, min(many, shape[1]) * shape[2]), x.dtype)
+    memory = np.empty(6 * min(many, shape[1]) * shape[2], x.dtype)
     a, _, b = shape
     part = x.dtype.type(1) / x.dtype.type(a * b)
     for task in range(begin, end):
@@ -180,7 +181,7 @@ def grad_tasks(y, g, x, shape, many, scale, scale_by, eps, begin, end):
 
 @jit
 def inverse_std_tasks(y, x, shape, many, eps, begin, end):
-    memory = np.empty((6, min(many, shape[1]) * shape[2]), x.dtype)
+    memory = np.empty(6 * min(many, shape[1]) * shape[2], x.dtype)
     for task in range(begin, end):
         at, step, first, count, rows = _segment(task, many, shape, memory)
         _standardize(x, at, step, shape, eps, rows)
@@ -190,7 +191,7 @@ def inverse_std_tasks(y, x, shape, many, eps, begin, end):
 
 @jit
 def running_tasks(means, variances, x, shape, many, momentum, begin, end):
-    memory = np.empty((6, min(many, shape[1]) * shape[2]), x.dtype)
+    memory = np.empty(6 * min(many, shape[1]) * shape[2], x.dtype)
     a, _, b = shape
     unbiased = x.dtype.type(a * b / (a * b - 1))
     for task in range(begin, end):

@@ -40,7 +40,15 @@ class Dense(Module):
         self.bias = parameter(out_features) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.dense(x, self.weight, self.bias)
+        return self.apply_weight(x, self.weight)
+
+    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What the layer does, with another weight in the place of its own."""
+        return ops.dense(x, weight, self.bias)
+
+    def as_matrix(self, weight: Tensor) -> Tensor:
+        """(out_features, in_features)"""
+        return ops.transpose(weight)
 
     def extra(self) -> str:
         inputs, outputs = self.weight.shape

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..device import Device, get_device
+from ..device import Device, current_device, get_device
 from ..kernels.runtime.recording import active
 from ..optim import load_tensors
-from ..tensor import Tensor, check_dtype
+from ..tensor import Tensor, check_dtype, no_grad
 
 
 class Module:
@@ -44,18 +44,18 @@ class Module:
         for _, child in self.children():
             yield from child.modules()
 
-    def _tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers by name, a module's own before its children's."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 yield prefix + name, value
         for name, child in self.children():
-            yield from child._tensors(f"{prefix}{name}.")
+            yield from child.tensors(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters by name; one that is found under several names, by its first."""
         seen: set[int] = set()
-        for name, x in self._tensors():
+        for name, x in self.tensors():
             if x.requires_grad and id(x) not in seen:
                 seen.add(id(x))
                 yield name, x
@@ -66,7 +66,7 @@ class Module:
     # ---------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers as numpy arrays, by name."""
-        return {name: x.numpy() for name, x in self._tensors()}
+        return {name: x.numpy() for name, x in self.tensors()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy values in, in place: tensors stay the same objects and their versions rise.
@@ -74,11 +74,11 @@ class Module:
         Raises:
             ValueError: missing or unknown names, or another shape or dtype; nothing has changed.
         """
-        load_tensors(dict(self._tensors()), state, type(self).__name__)
+        load_tensors(dict(self.tensors()), state, type(self).__name__)
 
     def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
         """Move and convert all parameters and buffers in place; optimizers are made afterwards."""
-        for _, x in self._tensors():
+        for _, x in self.tensors():
             target = x.device if device is None else get_device(device)
             floating = dtype is not None and x.dtype.kind == "f"
             values = x.numpy().astype(check_dtype(dtype)) if floating else x.numpy()
@@ -132,3 +132,36 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.children())
+
+
+def shapes(net: Module, shape: tuple[int, ...], batch: int = 2) -> list[tuple[str, tuple[int, ...]]]:
+    """What becomes of a batch of samples of that shape: (layer, shape of its result) in order.
+
+    Nothing is changed, and nothing drawn: the net sees zeros, in eval mode.
+
+    Raises:
+        ValueError: a layer does not take what it is given; the message tells the shapes up to it.
+    """
+    like = next((x for _, x in net.tensors()), None)
+    device = current_device() if like is None else like.device
+    dtype = np.dtype("float32") if like is None else like.dtype
+    x = Tensor(device.from_numpy(np.zeros((batch, *shape), dtype)), device)
+    modes = [(module, module.training) for module in net.modules()]
+    rows = [("input", x.shape)]
+    net.eval()
+    try:
+        with no_grad():
+            for i, layer in enumerate(net if isinstance(net, Sequential) else [net]):
+                name = f"{i}: {type(layer).__name__}({layer.extra()})"
+                try:
+                    x = layer(x)
+                except ValueError as error:
+                    before = "\n".join(f"  {name:40} {shape}" for name, shape in rows)
+                    raise ValueError(
+                        f"layer {name} does not take {x.shape}: {error}\n{before}"
+                    ) from None
+                rows.append((name, x.shape))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return rows

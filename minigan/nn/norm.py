@@ -1,0 +1,200 @@
+"""Normalising layers. Their arithmetic is `ops.norm`; here are their parameters and modes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..ops.norm import by_channel, check_eps, running_moments
+from ..tensor import Tensor, tensor
+from .module import Module
+
+
+def _filled(shape: tuple[int, ...], value: float, dtype: Any, device: Any, grad: bool) -> Tensor:
+    values = np.full(shape, value)
+    return tensor(values, dtype=dtype or "float32", device=device, requires_grad=grad)
+
+
+class _Normalizer(Module):
+    """weight, ones at first, and bias, zeros; None for both without `affine`."""
+
+    def __init__(
+        self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any, device: Any
+    ) -> None:
+        name = type(self).__name__
+        if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+            raise ValueError(f"{name}: {shape} are not positive integers")
+        self.eps = check_eps(name, eps)
+        self.weight = _filled(shape, 1.0, dtype, device, True) if affine else None
+        self.bias = _filled(shape, 0.0, dtype, device, True) if affine else None
+
+
+class _BatchNorm(_Normalizer):
+    """Normalise each channel by its mean and variance, over the batch or as they run.
+
+    In training, y = weight (x - mean) / sqrt(variance + eps) + bias with the batch's own moments,
+    and the running ones move towards them: running += momentum (batch - running), the variance
+    being the unbiased one. In eval mode the running moments stand in for the batch's: a sample does
+    not depend on what else is in the batch (Ioffe and Szegedy 2015). Names are PyTorch's.
+
+    In training a sample's output depends on the whole batch, so a penalty on the norm of a
+    critic's gradient *per sample* has no meaning with it; `LayerNorm` or `InstanceNorm2d` do not
+    mix samples (Gulrajani et al. 2017, section 4).
+
+    Raises:
+        ValueError: x is not of this layer's channels, or has one number to a channel in training.
+    """
+
+    axes: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__((num_features,), eps, affine, dtype, device)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"{type(self).__name__}: momentum = {momentum!r} is not in [0, 1]")
+        self.num_features, self.momentum = num_features, float(momentum)
+        self.running_mean = _filled((num_features,), 0.0, dtype, device, False)
+        self.running_var = _filled((num_features,), 1.0, dtype, device, False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        name = type(self).__name__
+        rows = by_channel(name, x, self.weight, self.bias, self.running_mean)
+        if x.ndim not in self.axes:
+            accepted = " or ".join(map(str, self.axes))
+            raise ValueError(f"{name}: input {x.shape}; {accepted} axes are needed")
+        if not self.training:
+            return self._by_running_moments(x)
+        if rows.shape[0] * rows.shape[2] < 2:
+            raise ValueError(
+                f"{name}: input {x.shape} has one number to a channel, which has no variance; a"
+                " larger batch is needed in training"
+            )
+        moments = self.running_mean, self.running_var
+        running_moments(*moments, rows.detach(), momentum=self.momentum)
+        return ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
+
+    def _by_running_moments(self, x: Tensor) -> Tensor:
+        """x scale + shift, one launch each."""
+        r = ops.sqrt(ops.add(self.running_var, self.eps))
+        scale = ops.divide(1.0 if self.weight is None else self.weight, r)
+        shift = ops.negative(ops.multiply(self.running_mean, scale))
+        if self.bias is not None:
+            shift = ops.add(shift, self.bias)
+        column = (1, -1, *(1,) * (x.ndim - 2))
+        y = ops.multiply(x, ops.reshape(scale, column))
+        return ops.add(y, ops.reshape(shift, column))
+
+    def extra(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm1d(_BatchNorm):
+    __doc__ = _BatchNorm.__doc__
+    axes = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    __doc__ = _BatchNorm.__doc__
+    axes = (4,)
+
+
+class LayerNorm(_Normalizer):
+    """Normalise each sample over its last axes, of this shape (Ba et al. 2016)."""
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        *,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
+        given = normalized_shape
+        self.normalized_shape = (given,) if isinstance(given, int) else tuple(given)
+        super().__init__(self.normalized_shape, eps, affine, dtype, device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ndim = len(self.normalized_shape)
+        if x.shape[max(0, x.ndim - ndim) :] != self.normalized_shape:
+            raise ValueError(
+                f"LayerNorm: input {x.shape} does not end in the axes {self.normalized_shape}"
+            )
+        return ops.layer_norm(x, ndim, self.weight, self.bias, eps=self.eps)
+
+    def extra(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class GroupNorm(_Normalizer):
+    """Normalise each sample's groups of neighbouring channels (Wu and He 2018)."""
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__((num_channels,), eps, affine, dtype, device)
+        if not isinstance(num_groups, int) or num_groups < 1 or num_channels % num_groups:
+            raise ValueError(
+                f"{type(self).__name__}: {num_channels} channels do not make {num_groups!r} equal"
+                " groups"
+            )
+        self.num_groups, self.num_channels = num_groups, num_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        name = type(self).__name__
+        if x.ndim < 3 or x.shape[1] != self.num_channels:
+            raise ValueError(f"{name}: input {x.shape}; (n, {self.num_channels}, ...) is needed")
+        if math.prod(x.shape[1:]) == self.num_groups:
+            raise ValueError(f"{name}: input {x.shape} has one number to a group: no variance")
+        return ops.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
+
+    def extra(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
+
+
+class InstanceNorm2d(GroupNorm):
+    """Normalise each channel of each sample (Ulyanov et al. 2016): groups of one channel.
+
+    Without weight and bias unless `affine`, as in PyTorch.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = False,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__(
+            num_features, num_features, eps=eps, affine=affine, dtype=dtype, device=device
+        )
+
+    def extra(self) -> str:
+        return f"{self.num_channels}, eps={self.eps}"
+
+
+def depends_on_batch(net: Any) -> bool:
+    """Whether a sample's output depends on the samples beside it: batch norm, in training."""
+    return isinstance(net, Module) and any(
+        isinstance(x, _BatchNorm) and x.training for x in net.modules()
+    )
