@@ -22,8 +22,8 @@ from ..matmul.cpu import _panel_width
 from ..matmul.micro import ROWS, VECTORS, transpose_block
 from ..reduce.cpu import reduce
 from ..runtime.cpu import empty, first, jit, launch, parts
-from ..runtime.simd import VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
-from .micro import store_turned, tile
+from ..runtime.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
+from .micro import flat_tile, store_turned, tile
 
 Pair = tuple[int, int]
 
@@ -33,6 +33,8 @@ DEPTH = 512
 LEAST_ROWS, MANY_ROWS = 64, 512
 # A second thread pays from about so many multiply-adds on.
 PARALLEL_WORK = 6_400_000
+# Columns that are too few for vectors of columns, and vectors of places in a tile that then is used.
+FEW, WIDE = 4, 6 if REGISTERS == 32 else 3
 
 
 # ------------------------------------------------------------------------------ in numba
@@ -170,6 +172,43 @@ def _product(scratch, numbers, a, items, places, steps, k, b, n, c, into, column
 
 
 @jit
+def _few_columns(line, a, items, places, steps, k, b, n, c, into, column):
+    """The same where B has few columns and places lie in rows of neighbours: turned around.
+
+    The columns' weights are the rows of the tile, and the lanes are neighbours in the padded plane,
+    those between two rows of places included: what comes out there is not used.
+    """
+    size = line.itemsize
+    lanes = VECTOR_BYTES // size
+    depth = -(-k // (max(1, -(-k // DEPTH)) * 16)) * 16
+    if k == 0:
+        depth, line[:] = 16, 0
+    stretch = (places[places.size - 1] - places[0]) // size + 1
+    row = line.size // FEW * size
+    for item in range(items):
+        start = a[0] + item * a[1] + places[0]
+        for p in range(0, k, depth):
+            deep, at = min(depth, k - p), address(steps) + 8 * p
+            weights = b + p * VECTOR_BYTES
+            for q in range(0, stretch, WIDE * lanes):
+                from_place, target = start + q * size, address(line) + q * size
+                r = 0
+                while r < n:
+                    where, w = target + r * row, weights + r * size
+                    if n - r >= 3:
+                        flat_tile(3, WIDE, line, w, VECTOR_BYTES, at, from_place, deep, where, row, p)
+                        r += 3
+                    else:
+                        flat_tile(1, WIDE, line, w, VECTOR_BYTES, at, from_place, deep, where, row, p)
+                        r += 1
+        for r in range(n):
+            out = pointer(line, c[0] + item * c[1] + r * column)
+            for i in range(places.size):
+                q = (places[i] - places[0]) // size
+                out[into[i] // size] = line[r * (row // size) + q]
+
+
+@jit
 def _scratch(like):
     """A tile's memory, and two rows of addresses."""
     lanes = VECTOR_BYTES // like.itemsize
@@ -197,17 +236,20 @@ def _pad_images(x, strides, images, channels, size, padded, before, workspace, s
 
 @jit
 def by_places(
-    x, strides, size, padded, before, workspace, panels, tables, phases, c, shape, group, begin, end
+    x, strides, size, padded, before, workspace, panels, tables, phases, c, shape, group, few,
+    begin, end
 ):
     """Forward and input_grad: groups begin..end of images, each padded and then multiplied.
 
     c (images, n, pixels) of a shape (images, channels of x, n, pixels of c); a record of a phase is
-    k, where its steps begin, its places, where they and their targets begin, its panels.
+    k, where its steps begin, its places, where they and their targets begin, its panels. `few`:
+    0, or how many numbers a tile of `_few_columns` covers.
     """
     scratch, numbers = _scratch(c)
     images, channels, n, pixels = shape
     plane = padded[0] * padded[1] * c.itemsize
     column = pixels * c.itemsize
+    line = np.empty(FEW * (padded[0] * padded[1] + few) if few else 0, c.dtype)
     for t in range(begin, end):
         first, last = t * group, min(images, (t + 1) * group)
         chosen, steps = (first, last), (channels * plane, plane)
@@ -219,6 +261,10 @@ def by_places(
             places, targets = tables[place : place + count], tables[into : into + count]
             along = tables[at : at + k]
             b = address(panels) + panel
+            if few:
+                many = last - first
+                _few_columns(line, a, many, places, along, k, b, n, target, targets, column)
+                continue
             _product(
                 scratch, numbers, a, last - first, places, along, k, b, n, target, targets, column, 0
             )
@@ -332,11 +378,12 @@ def _with_records(phases: list[tuple[np.ndarray, ...]], panels: list[int]) -> np
 
 def _launch_places(
     x: np.ndarray, padded: Pair, before: Pair, panels: np.ndarray, tables: np.ndarray,
-    phases: int, c: np.ndarray, places: int,
+    phases: int, c: np.ndarray, places: int, together: bool
 ) -> None:
     images, channels = x.shape[:2]
     n, pixels = c.shape[1], c.shape[2] * c.shape[3]
-    workspace = empty((images * channels * math.prod(padded),), c.dtype)
+    few = WIDE * VECTOR_BYTES // c.itemsize if n <= FEW and together else 0
+    workspace = empty((images * channels * math.prod(padded) + few,), c.dtype)
     least = max(1, -(-LEAST_ROWS // places))
     group = next(
         (g for g in range(least, 8 * least) if -g * places % ROWS <= g * places / 50), 8 * least
@@ -345,7 +392,7 @@ def _launch_places(
     shape = images, channels, n, pixels
     workers = min(tasks, parts(c.size * channels * 8, PARALLEL_WORK))
     given = first(x), x.strides, x.shape[2:], padded, before, workspace, panels, tables
-    launch(by_places, *given, phases, c.reshape(-1), shape, group, over=tasks, parts=workers)
+    launch(by_places, *given, phases, c.reshape(-1), shape, group, few, over=tasks, parts=workers)
 
 
 def _launch_pack(x: np.ndarray, tables: np.ndarray, count: int, column: int, size: int, n: int):
@@ -365,7 +412,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndar
     tables = _forward_tables(padded, kernel, stride, out, x.shape[1], x.itemsize)
     packs, count, length = _weight_tables(w.shape, w.strides, x.itemsize)
     panels = _launch_pack(w, packs, count, w.strides[0], length, len(w))
-    _launch_places(x, padded, padding, panels, tables, 1, y, out[0] * out[1])
+    _launch_places(x, padded, padding, panels, tables, 1, y, math.prod(out), stride == (1, 1))
     return y
 
 
@@ -424,7 +471,7 @@ def conv2d_input_grad(g, w, size, stride, padding):
     )
     panels = _launch_pack(w, packs, count, w.strides[1], length, w.shape[1])
     before = taps[0] - 1, taps[1] - 1
-    _launch_places(g, padded, before, panels, tables, phases, x, math.prod(size) // math.prod(stride) or 1)
+    _launch_places(g, padded, before, panels, tables, phases, x, math.prod(size) // math.prod(stride) or 1, True)
     return x
 
 

@@ -55,6 +55,42 @@ def tile(typing, rows, vectors, like, starts, height, steps, b, b_step, k, c, ad
 
 
 @intrinsic(prefer_literal=True)
+def flat_tile(typing, rows, vectors, like, a, a_step, steps, b, k, c, c_row, add):
+    """C[r, q] (+)= sum over p < k of A[r, p] B[p, q], where row p of B lies at b + steps[p].
+
+        A[r, p]    at a + p*a_step + r*size
+        B[p, :]    at b + steps[p], contiguous, `vectors` registers
+        C[r, :]    at c + r*c_row, contiguous, replaced, or added to where `add`
+
+    `rows` and `vectors` are literals; the chains are those of `tile`.
+    """
+    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
+        return None
+    m, n = rows.literal_value, vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        a, a_step, steps, b, k, c, c_row, add = args[3:]
+        simd = Simd(context, builder, like.dtype)
+
+        def step(offsets, sums):
+            place = builder.inttoptr(builder.add(steps, offsets[0]), i64.as_pointer())
+            on = builder.load(place)
+            b_row = [simd.load(x) for x in simd.vectors(builder.add(b, on), n)]
+            totals = []
+            for r in range(m):
+                at = builder.add(builder.add(a, offsets[1]), ir.Constant(i64, r * simd.size))
+                x = simd.broadcast(at)
+                totals += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
+            return totals
+
+        totals = simd.loop(k, [ir.Constant(i64, 8), a_step], m * n, step)
+        simd.write(totals, [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)], add)
+        return context.get_dummy_value()
+
+    return types.void(rows, vectors, like, *[types.intp] * 8), codegen
+
+
+@intrinsic(prefer_literal=True)
 def store_turned(typing, rows, like, x, x_row, c, column, add):
     """C[r, q] (+)= X[r, q] for `rows` (a literal) rows of one vector, where C's columns lie close.
 
