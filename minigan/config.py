@@ -67,13 +67,11 @@ class Config:
         for name in ("lr_g", "lr_d"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not a positive number")
-        for name in ("beta1", "ema"):
+        for name in ("beta1", "ema", "holdout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not in [0, 1)")
         if not 0.5 < self.smooth <= 1:
             raise ValueError(f"smooth = {self.smooth!r} is not in (0.5, 1]")
-        if not 0 <= self.holdout < 1:
-            raise ValueError(f"holdout = {self.holdout!r} is not in [0, 1)")
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed = {self.seed!r} is not an integer in [0, 2^64)")
 

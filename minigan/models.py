@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 from . import nn, ops, random
 from .optim import assign
@@ -17,8 +18,11 @@ Nets = tuple[nn.Module, nn.Module]
 class Model(Protocol):
     """A pair of nets that fit each other, for any samples that they can take."""
 
-    about: str
-    latent_size: int
+    @property
+    def about(self) -> str: ...
+
+    @property
+    def latent_size(self) -> int: ...
 
     def build(self, sample_shape: Shape, latent_size: int) -> Nets:
         """(generator, discriminator) for samples of that shape: images (C, H, W) or points (D,).
@@ -84,8 +88,9 @@ def halvings(sample_shape: Shape, model: str) -> tuple[int, int]:
     return side, doubled
 
 
-def _draw_weights(net: nn.Module) -> nn.Module:
+def _draw_weights(net: nn.Sequential) -> nn.Sequential:
     """Weights from N(0, 0.02^2), scales of batch norm from N(1, 0.02^2) (Radford et al. 2016)."""
+    module: Any
     for module in net.modules():
         normalizes = isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
         if normalizes or isinstance(module, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
@@ -129,9 +134,9 @@ class Dcgan:
         generator = _draw_weights(nn.Sequential(*layers))
         return generator, self._discriminator([sample_shape[0], *channels], small)
 
-    def _discriminator(self, channels: list[int], small: int) -> nn.Module:
+    def _discriminator(self, channels: list[int], small: int) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for i, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
+        for i, (before, after) in enumerate(pairwise(channels)):
             plain = i == 0 or self.spectral
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=plain)]
             layers += [] if plain else [nn.BatchNorm2d(after)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import DEVICES, assert_close
+from torch_helpers import derivatives, torch_derivatives
 
 import minigan as mg
 from minigan import nn, ops, optim
@@ -19,39 +20,6 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing t
 def _one_thread() -> None:
     """PyTorch's threads and numba's would only get in each other's way."""
     torch.set_num_threads(1)
-
-
-def _ours(f: Callable[..., Any], arrays: list[np.ndarray], device: str) -> list[np.ndarray]:
-    """Value, gradients and second derivatives (those of the sum of squared gradients)."""
-    xs = [mg.tensor(a, device=device, requires_grad=True) for a in arrays]
-    y = f(*xs)
-    first = mg.grad(y.sum(), xs, create_graph=True)
-    total: Any = sum((g * g + g * 0.5).sum() for g in first)
-    second: Any = [None] * len(xs)
-    if total.requires_grad:
-        second = mg.grad(total, xs, allow_unused=True)
-    return [
-        y.numpy(),
-        *_filled([None if g is None else g.numpy() for g in (*first, *second)], arrays),
-    ]
-
-
-def _theirs(f: Callable[..., Any], arrays: list[np.ndarray]) -> list[np.ndarray]:
-    xs = [torch.tensor(a, requires_grad=True) for a in arrays]
-    y = f(*xs)
-    first = torch.autograd.grad(y.sum(), xs, create_graph=True)
-    total = sum((g * g + g * 0.5).sum() for g in first)
-    second: Any = [None] * len(xs)
-    if total.requires_grad:
-        second = torch.autograd.grad(total, xs, allow_unused=True)
-    plain = [None if g is None else g.numpy(force=True) for g in (*first, *second)]
-    return [y.detach().numpy(), *_filled(plain, arrays)]
-
-
-def _filled(gradients: list[np.ndarray | None], arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Zeros for None: one gradient per array, and once again for the second order."""
-    pairs = zip(gradients, arrays * 2, strict=True)
-    return [np.zeros_like(a) if g is None else g for g, a in pairs]
 
 
 T = [-2.0, -0.5, -0.0, 0.0, 0.5, 1.0, 1.0, 2.0]
@@ -96,7 +64,9 @@ KINKS: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[list[float]]
 def test_ties_and_kinks(name: str, device: str) -> None:
     ours, theirs, lists = KINKS[name]
     arrays = [np.array(x) for x in lists]
-    for given, wanted in zip(_ours(ours, arrays, device), _theirs(theirs, arrays), strict=True):
+    for given, wanted in zip(
+        derivatives(ours, arrays, device), torch_derivatives(theirs, arrays), strict=True
+    ):
         assert_close(given, wanted, 1e-13 * max(1.0, np.abs(wanted).max()), name)
 
 
@@ -122,16 +92,18 @@ def test_binary_cross_entropy(device: str, target: float) -> None:
     functional = torch.nn.functional
     p = np.array([0.0, 1e-9, 0.3, 0.5, 1.0])
     pairs = zip(
-        _ours(lambda p: mg.losses.binary_cross_entropy(p, target), [p], device)[:2],
-        _theirs(lambda p: functional.binary_cross_entropy(p, torch.full_like(p, target)), [p])[:2],
+        derivatives(lambda p: mg.losses.binary_cross_entropy(p, target), [p], device)[:2],
+        torch_derivatives(
+            lambda p: functional.binary_cross_entropy(p, torch.full_like(p, target)), [p]
+        )[:2],
         strict=True,
     )
     for given, wanted in pairs:  # PyTorch's bound of p (1 - p) is 1e-12 rounded to float32
         assert np.allclose(given, wanted, rtol=4e-8, atol=0)
     x = np.array([-1e4, -40.0, -1.0, 0.0, 2.0, 40.0, 1e4])
     pairs = zip(
-        _ours(lambda x: mg.losses.binary_cross_entropy_with_logits(x, target), [x], device),
-        _theirs(
+        derivatives(lambda x: mg.losses.binary_cross_entropy_with_logits(x, target), [x], device),
+        torch_derivatives(
             lambda x: functional.binary_cross_entropy_with_logits(x, torch.full_like(x, target)),
             [x],
         ),

@@ -42,7 +42,6 @@ PARALLEL_WORK = 6_400_000
 def _put(line, count, record, c, items, n, column):
     """line[item, q, place] to the places of a phase in c."""
     start, rows, columns, row_step, column_step = record
-    size = line.itemsize
     for item in range(items):
         for q in range(n):
             at = (item * n + q) * count
@@ -54,8 +53,21 @@ def _put(line, count, record, c, items, n, column):
 
 @jit
 def by_places(
-    x, strides, size, padded, before, workspace, panels, tables, phases, c, shape, group, few,
-    begin, end
+    x,
+    strides,
+    size,
+    padded,
+    before,
+    workspace,
+    panels,
+    tables,
+    phases,
+    c,
+    shape,
+    group,
+    few,
+    begin,
+    end,
 ):
     """Forward and input_grad: groups begin..end of images, each padded and then multiplied.
 
@@ -76,8 +88,11 @@ def by_places(
         for f in range(phases):
             k, at, place, panel = tables[RECORD * f : RECORD * f + 4]
             where = (
-                tables[RECORD * f + 4], tables[RECORD * f + 5], tables[RECORD * f + 6],
-                tables[RECORD * f + 7], tables[RECORD * f + 8],
+                tables[RECORD * f + 4],
+                tables[RECORD * f + 5],
+                tables[RECORD * f + 6],
+                tables[RECORD * f + 7],
+                tables[RECORD * f + 8],
             )
             count, items = where[1] * where[2], stop - start
             places, along = tables[place : place + count], tables[at : at + k]
@@ -146,7 +161,12 @@ def _packed(x: np.ndarray, packing: Packing, column: int) -> np.ndarray:
 
 
 def _by_places(
-    x: np.ndarray, padded: Pair, before: Pair, faces: Faces, panels: np.ndarray, c: np.ndarray,
+    x: np.ndarray,
+    padded: Pair,
+    before: Pair,
+    faces: Faces,
+    panels: np.ndarray,
+    c: np.ndarray,
     turned: bool,
 ) -> np.ndarray:
     """c, from the padded x; `turned` where it may go through `product_of_few`."""
@@ -203,7 +223,10 @@ def conv2d_input_grad(
     if out == (1, 1) and padding == (0, 0) and size == kernel:  # each g has all weights
         return matmul(g.reshape(len(g), -1), w.reshape(len(w), -1)).reshape(x.shape)
     taps = tables.taps(kernel, stride)
-    below = (max(0, (m - 1 + p) // s - n + 1) for m, p, s, n in zip(size, padding, stride, out))
+    below = (
+        max(0, (m - 1 + p) // s - n + 1)
+        for m, p, s, n in zip(size, padding, stride, out, strict=True)
+    )
     height, width = (n + t - 1 + b for n, t, b in zip(out, taps, below, strict=True))
     padded = height, width
     faces = tables.input_grad(padded, size, stride, padding, w.shape, w.strides, g.itemsize)

@@ -84,7 +84,9 @@ def flat_tile(typing, rows, vectors, like, a, a_step, steps, b, k, c, c_row, add
             return totals
 
         totals = simd.loop(k, [ir.Constant(i64, 8), a_step], m * n, step)
-        simd.write(totals, [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)], add)
+        simd.write(
+            totals, [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)], add
+        )
         return context.get_dummy_value()
 
     return types.void(rows, vectors, like, *[types.intp] * 8), codegen

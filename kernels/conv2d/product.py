@@ -14,7 +14,7 @@ from ..runtime.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer
 from .micro import flat_tile, store_turned, tile
 
 DEPTH = 512  # elements of a sum that are one chain of multiply-adds
-# Columns that are too few for vectors of columns, and vectors of places in a tile that then is used.
+# Columns that are too few for vectors of columns, and how many vectors of places a tile then has.
 FEW, WIDE = 4, 6 if REGISTERS == 32 else 3
 
 

@@ -5,7 +5,7 @@ All numbers are bytes, and all tables int64; each follows from sizes and strides
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def _sums(*rows: Iterable[int] | np.ndarray) -> np.ndarray:
     """a + b + ... for all a, b, ..., the last one running fastest."""
     total = np.zeros(1, np.int64)
     for row in rows:
-        total = np.add.outer(total, np.asarray(row, np.int64)).reshape(-1)
+        total = (total[:, None] + np.asarray(row, np.int64)).reshape(-1)
     return total
 
 
@@ -78,7 +78,11 @@ def _packing(
 
 @lru_cache(maxsize=256)
 def forward(
-    padded: Pair, stride: Pair, out: Pair, w_shape: tuple[int, ...], w_strides: tuple[int, ...],
+    padded: Pair,
+    stride: Pair,
+    out: Pair,
+    w_shape: tuple[int, ...],
+    w_strides: tuple[int, ...],
     size: int,
 ) -> Faces:
     """Rows are places (a, b); sums run over (c, h, v); columns are output channels."""
@@ -95,8 +99,13 @@ def forward(
 
 @lru_cache(maxsize=256)
 def input_grad(
-    padded: Pair, size: Pair, stride: Pair, padding: Pair, w_shape: tuple[int, ...],
-    w_strides: tuple[int, ...], item: int,
+    padded: Pair,
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    w_shape: tuple[int, ...],
+    w_strides: tuple[int, ...],
+    item: int,
 ) -> Faces:
     """Rows are places (i, j) of one phase of the stride; sums run over (o, h, v); columns: c.
 
@@ -120,8 +129,11 @@ def input_grad(
             steps = _sums(channels * plane, h_back * line, v_back * item)
             weights = _sums(channels * w_strides[0], h * w_strides[2], v * w_strides[3])
             target = (
-                (first * size[1] + left) * item, rows.size, columns.size,
-                stride[0] * size[1] * item, stride[1] * item,
+                (first * size[1] + left) * item,
+                rows.size,
+                columns.size,
+                stride[0] * size[1] * item,
+                stride[1] * item,
             )
             phases.append((steps, places, target))
             sources.append((0, weights))
@@ -148,8 +160,13 @@ def _phase(
 
 @lru_cache(maxsize=256)
 def weight_grad(
-    padded: Pair, kernel: Pair, stride: Pair, g_shape: tuple[int, ...],
-    g_strides: tuple[int, ...], few: int, size: int,
+    padded: Pair,
+    kernel: Pair,
+    stride: Pair,
+    g_shape: tuple[int, ...],
+    g_strides: tuple[int, ...],
+    few: int,
+    size: int,
 ) -> tuple[np.ndarray, Packing]:
     """Rows are weights (h, v) of a channel; sums run over (n, a, b); columns are g's channels.
 
@@ -170,7 +187,7 @@ def weight_grad(
 
 
 def _with_records(
-    phases: list[tuple[np.ndarray, np.ndarray, int, tuple[int, ...]]],
+    phases: Sequence[tuple[np.ndarray, np.ndarray, int, tuple[int, ...]]],
 ) -> np.ndarray:
     """A record for each phase, then its steps and places.
 

@@ -1,10 +1,10 @@
 """Normalisers: moments, and what follows from them, while a block of x is still in the cache.
 
 x is (a, m, b), C-contiguous; each m has statistics of its own. A task takes some neighbouring m's,
-whose numbers are a segment, `width` long, of each of the a rows. It walks the rows two to four times:
-for the mean, the squared distances from it, the sums that a gradient needs, and the result. What is
-one number for each m is first written out to the width of a segment, so that each walk is one plain
-loop, whatever a, m and b are.
+whose numbers are a segment, `width` long, of each of the a rows. It walks the rows two to five
+times: for the mean, the squared distances from it, the sums that a gradient needs, and the result.
+What is one number for each m is first written out to the width of a segment, so that each walk is
+one plain loop, whatever a, m and b are.
 
     BatchNorm2d       a rows of   | m0: b pixels | m1: b pixels | m2 ..        some m's: a task
     LayerNorm         one row of  | m0: b numbers | m1 ..

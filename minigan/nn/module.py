@@ -134,7 +134,9 @@ class Sequential(Module):
         return (module for _, module in self.children())
 
 
-def shapes(net: Module, shape: tuple[int, ...], batch: int = 2) -> list[tuple[str, tuple[int, ...]]]:
+def shapes(
+    net: Module, shape: tuple[int, ...], batch: int = 2
+) -> list[tuple[str, tuple[int, ...]]]:
     """What becomes of a batch of samples of that shape: (layer, shape of its result) in order.
 
     Nothing is changed, and nothing drawn: the net sees zeros, in eval mode.

@@ -28,8 +28,7 @@ Pair = tuple[int, int]
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     """(height, width) of a convolution's result: floor((size + 2 padding - kernel) / stride) + 1"""
     rows, columns = (
-        (n + 2 * p - k) // s + 1
-        for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
     )
     return rows, columns
 
@@ -50,14 +49,23 @@ def _forward(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.nd
 def _input_grad(
     g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
-    (height, width), (down, across) = size, padding
-    x = np.zeros((len(g), w.shape[1], height + 2 * down, width + 2 * across), g.dtype)
-    windows = np.lib.stride_tricks.sliding_window_view(
-        x, w.shape[2:], axis=(2, 3), writeable=True
-    )[:, :, :: stride[0], :: stride[1]]
+    """Zeros outside of g, too: each pixel takes every weight that is a stride from another of its.
+
+    So that infinite weights make NaN of the same pixels wherever it is computed.
+    """
+    numbers = list(zip(g.shape[2:], w.shape[2:], size, stride, padding, strict=True))
+    before = [-(-k // s) - 1 for _, k, _, s, _ in numbers]
+    after = [max(0, (n - 1 + p) // s - m + 1) for m, _, n, s, p in numbers]
+    g = np.pad(g, ((0, 0), (0, 0), *zip(before, after, strict=True)))
+    starts = [b * s + p for b, (_, _, _, s, p) in zip(before, numbers, strict=True)]
+    ends = [b + n for b, n in zip(starts, size, strict=True)]
+    covered = [(m - 1) * s + k for m, k, s in zip(g.shape[2:], w.shape[2:], stride, strict=True)]
+    x = np.zeros((len(g), w.shape[1], *map(max, ends, covered)), g.dtype)
     for h, v in np.ndindex(w.shape[2:]):
-        windows[..., h, v] += np.einsum("noab,oc->ncab", g, w[:, :, h, v])
-    return x[:, :, down : down + height, across : across + width]
+        under = x[:, :, h : h + covered[0] - w.shape[2] + 1 : stride[0]]
+        under = under[..., v : v + covered[1] - w.shape[3] + 1 : stride[1]]
+        under += np.einsum("noab,oc->ncab", g, w[:, :, h, v])
+    return x[:, :, starts[0] : ends[0], starts[1] : ends[1]]
 
 
 def _weight_grad(
@@ -94,9 +102,7 @@ _conv2d_input_grad: Op = Op(
     _input_grad,
     (
         lambda gg, x, g, w, size, **places: _conv2d(gg, w, **places),
-        lambda gg, x, g, w, size, **places: _conv2d_weight_grad(
-            gg, g, kernel=_size(w), **places
-        ),
+        lambda gg, x, g, w, size, **places: _conv2d_weight_grad(gg, g, kernel=_size(w), **places),
     ),
     [
         (uniform(2, 4, 3, 3), uniform(4, 3, 4, 4), {"size": (6, 6), **_HALF}),
@@ -107,9 +113,7 @@ _conv2d_weight_grad: Op = Op(
     "conv2d_weight_grad",
     _weight_grad,
     (
-        lambda gg, w, x, g, kernel, **places: _conv2d_input_grad(
-            g, gg, size=_size(x), **places
-        ),
+        lambda gg, w, x, g, kernel, **places: _conv2d_input_grad(g, gg, size=_size(x), **places),
         lambda gg, w, x, g, kernel, **places: _conv2d(x, gg, **places),
     ),
     [

@@ -104,7 +104,11 @@ normalize_sums: Op = Op(
 inverse_std: Op = Op(
     "inverse_std",
     _inverse_std,
-    (lambda v, r, x, eps: normalize(x, _over(x, ew.multiply(v, ew.power(r, 2)), -1), 0.0, eps=eps),),
+    (
+        lambda v, r, x, eps: normalize(
+            x, _over(x, ew.multiply(v, ew.power(r, 2)), -1), 0.0, eps=eps
+        ),
+    ),
     [(_X, _EPS)],
 )
 
@@ -227,7 +231,7 @@ def layer_norm(
     *,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Statistics by sample over the last `ndim` axes, whose shape weight and bias have (Ba 2016)."""
+    """Statistics by sample over the last `ndim` axes, the shape of weight and bias (Ba 2016)."""
     require_tensors("layer_norm", x)
     if not 1 <= ndim <= x.ndim or not x.size:
         raise ValueError(f"layer_norm: input {x.shape} has no {ndim} last axes to normalise over")

@@ -17,6 +17,7 @@ from .elementwise import divide
 from .samples import uniform
 from .shape import pad, reshape, transpose
 
+
 # ------------------------------------------------------------------------------------- the ops
 def _windows(x: np.ndarray, kernel: Pair, stride: Pair, writeable: bool = False) -> np.ndarray:
     found = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3), writeable=writeable)
@@ -36,7 +37,10 @@ def _spread_windows(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np
 
 
 _TOUCHING = {"kernel": (2, 3), "stride": (2, 3)}
-_APART = {"kernel": (3, 1), "stride": (1, 2)}  # windows overlap in one axis, leave gaps in the other
+_APART = {
+    "kernel": (3, 1),
+    "stride": (1, 2),
+}  # windows overlap in one axis, leave gaps in the other
 _sum_pool: Op = Op(
     "sum_pool",
     _sum_windows,

@@ -1,0 +1,234 @@
+"""Convolutions against their meaning in float64, as adjoints, and bit for bit on any threads."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import FLOATS, KERNEL_DEVICES, LAYOUTS, assert_close, run, spy_parallel, threads
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import minigan as mg
+from minigan import ops
+from minigan.device import get_device
+from minigan.kernels.conv2d import cpu, tables
+from minigan.op import Op
+from minigan.ops.conv import output_size
+
+FACES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[face] for face in FACES)
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@st.composite
+def geometries(draw: Any) -> dict[str, Any]:
+    """Shapes and places of a convolution, of any size and of odd ones."""
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    least = [max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True)]
+    more = draw(st.tuples(st.integers(0, 9), st.integers(0, 9)))
+    return {
+        "x": (
+            draw(st.integers(1, 5)),
+            draw(st.integers(1, 5)),
+            least[0] + more[0],
+            least[1] + more[1],
+        ),
+        "out": draw(st.sampled_from([1, 2, 3, 4, 5, 7, 16, 17, 33])),
+        "kernel": kernel,
+        "stride": draw(pairs),
+        "padding": padding,
+    }
+
+
+def case(n: int, c: int, size: int, out: int, kernel: int, stride: int, padding: int) -> dict:
+    return {
+        "x": (n, c, size, size),
+        "out": out,
+        "kernel": (kernel, kernel),
+        "stride": (stride, stride),
+        "padding": (padding, padding),
+    }
+
+
+def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[np.ndarray], dict]]:
+    """The three faces on random arrays of that geometry."""
+    rng = np.random.default_rng(seed)
+    (n, c, *size), kernel, out = shape["x"], shape["kernel"], shape["out"]
+    places = {"stride": shape["stride"], "padding": shape["padding"]}
+    rows = output_size((size[0], size[1]), kernel, **places)
+    shapes = (n, c, *size), (out, c, *kernel), (n, out, *rows)
+    x, w, g = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    return [
+        (FORWARD, [x, w], places),
+        (BY_INPUT, [g, w], {"size": tuple(size), **places}),
+        (BY_WEIGHT, [x, g], {"kernel": kernel, **places}),
+    ]
+
+
+def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, Any]) -> None:
+    """|y - meaning| <= (terms + 1) eps sum |a b|, the bound of a sum in any order."""
+    exact = [a.astype(np.float64) for a in arrays]
+    kept = [a.copy() for a in arrays]
+    y = run(device, op, arrays, attributes)
+    with np.errstate(invalid="ignore", over="ignore"):
+        want = op.meaning(*exact, **attributes)
+    size = op.meaning(*(np.nan_to_num(abs(a), posinf=0.0) for a in exact), **attributes)
+    terms = 1 + math.prod(arrays[1].shape if op is not BY_WEIGHT else arrays[0].shape)
+    bound = terms * float(np.finfo(arrays[0].dtype).eps) * float(size.max(initial=0.0))
+    assert y.dtype == arrays[0].dtype
+    assert_close(y, want, bound, op.name)
+    for a, before in zip(arrays, kept, strict=True):
+        assert np.array_equal(a, before, equal_nan=True)
+
+
+@FLOATS
+@settings(max_examples=40)
+@given(shape=geometries(), seed=st.integers(0, 99), layout=st.sampled_from(sorted(LAYOUTS)))
+@example(case(64, 1, 28, 64, 4, 2, 1), 0, "contiguous")  # splits of the weight's gradient
+@example(case(9, 70, 14, 50, 4, 2, 1), 0, "transposed")  # panels of all widths, K-blocks
+@example(case(2, 3, 40, 3, 3, 1, 1), 0, "contiguous")  # few columns, a stretch of several tiles
+@example(case(3, 40, 6, 4, 5, 1, 2), 0, "contiguous")  # few columns, two K-blocks
+@example(case(2, 5, 3, 7, 1, 3, 0), 0, "contiguous")  # pixels that no weight reaches
+@example(case(3, 600, 1, 3, 1, 1, 0), 0, "contiguous")
+def test_the_cpu_means_what_numpy_means(
+    dtype: str, shape: dict[str, Any], seed: int, layout: str
+) -> None:
+    for op, arrays, attributes in calls(shape, seed, dtype):
+        check("cpu", op, [LAYOUTS[layout](a) for a in arrays], attributes)
+
+
+@KERNEL_DEVICES
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_where_the_meaning_has_them(device: str, value: float) -> None:
+    for size, kernel, stride, padding in ((6, 4, 2, 1), (5, 3, 1, 2), (5, 1, 2, 0), (4, 3, 3, 1)):
+        for op, arrays, attributes in calls(
+            case(2, 2, size, 5, kernel, stride, padding), 0, "float32"
+        ):
+            for bad in (0, 1):
+                spoiled = [a.copy() for a in arrays]
+                spoiled[bad][0, 0, 0, 0] = spoiled[bad][-1, -1, -1, -1] = value
+                check(device, op, spoiled, attributes)
+
+
+def test_results_are_written_as_a_whole(poisoned: list[tuple[int, ...]]) -> None:
+    """Memory that was not written is NaN here, in the workspaces too."""
+    for shape in (case(3, 2, 7, 5, 4, 2, 1), case(1, 3, 9, 2, 3, 3, 0), case(2, 1, 5, 4, 1, 2, 0)):
+        for op, arrays, attributes in calls(shape, 0, "float32"):
+            check("cpu", op, arrays, attributes)
+    assert poisoned
+
+
+def test_bits_do_not_depend_on_threads_or_on_what_else_is_in_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared = spy_parallel(monkeypatch)
+    for op, arrays, attributes in calls(case(64, 32, 14, 64, 4, 2, 1), 0, "float32"):
+        with threads(1):
+            alone = cpu.KERNELS[op.name](*arrays, **attributes)
+        with threads(2):
+            assert np.array_equal(cpu.KERNELS[op.name](*arrays, **attributes), alone)
+        if op is not BY_WEIGHT:
+            few = cpu.KERNELS[op.name](arrays[0][5:8], arrays[1], **attributes)
+            assert np.array_equal(few, alone[5:8])
+    assert {"by_places", "by_weights"} <= set(shared)
+
+
+@FLOATS
+@KERNEL_DEVICES
+@settings(max_examples=5)
+@given(shape=geometries(), seed=st.integers(0, 99))
+def test_the_three_faces_are_each_others_adjoints(
+    device: str, dtype: str, shape: dict[str, Any], seed: int
+) -> None:
+    """<conv(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>"""
+    found = calls(shape, seed, dtype)
+    (x, w), (g, _) = found[0][1], found[1][1]
+    ours = [run(device, op, arrays, attributes) for op, arrays, attributes in found]
+    others = (g, x, w)
+    dots = [float(np.sum(y.astype(np.float64) * z)) for y, z in zip(ours, others, strict=True)]
+    size = float(np.sum(np.abs(ours[0].astype(np.float64) * g))) + 1
+    bound = 1000 * float(np.finfo(dtype).eps) * size
+    assert abs(dots[0] - dots[1]) <= bound
+    assert abs(dots[0] - dots[2]) <= bound
+
+
+def test_a_batch_of_none() -> None:
+    for op, arrays, attributes in calls(case(1, 2, 5, 3, 3, 1, 1), 0, "float32"):
+        none = [a[:0] if a.shape[0] == 1 else a for a in arrays]
+        y = cpu.KERNELS[op.name](*none, **attributes)
+        want = op.meaning(*none, **attributes)
+        assert y.shape == want.shape
+        assert not y.any()
+
+
+def test_groups_of_images_leave_few_rows_empty() -> None:
+    for places in (1, 3, 49, 64, 196, 784, 1000):
+        group = cpu._group(places)
+        assert group * places >= min(places, cpu.LEAST_ROWS)
+        assert (places >= 8 * 50 and group == 1) or -group * places % 8 <= group * places / 50
+
+
+def test_kernels_refuse_other_dtypes() -> None:
+    x = np.zeros((1, 1, 3, 3))
+    with pytest.raises(TypeError, match="one dtype, float32 or float64, not float64, float32"):
+        cpu.conv2d(x, x.astype(np.float32), (1, 1), (0, 0))
+    with pytest.raises(TypeError, match="not int64, int64"):
+        cpu.conv2d(x.astype(int), x.astype(int), (1, 1), (0, 0))
+
+
+def test_tables_are_made_once() -> None:
+    tables.forward.cache_clear()
+    x = np.zeros((1, 1, 3, 3))
+    for _ in range(3):
+        cpu.conv2d(x, x, (1, 1), (0, 0))
+    assert tables.forward.cache_info().misses == 1
+
+
+# ------------------------------------------------------------------------------ what is refused
+IMAGE, WEIGHT = mg.tensor(np.zeros((2, 3, 6, 8))), mg.tensor(np.zeros((4, 3, 3, 3)))
+REFUSED: dict[str, tuple[Any, str]] = {
+    "channels": (
+        lambda: ops.conv2d(IMAGE, mg.tensor(np.zeros((4, 2, 3, 3)))),
+        r"the input \(2, 3, 6, 8\) has 3 channels, the weight \(4, 2, 3, 3\) takes 2",
+    ),
+    "the transposed's channels": (
+        lambda: ops.conv_transpose2d(IMAGE, WEIGHT),
+        r"weight \(4, 3, 3, 3\) takes 4; weights are \(in, out, kh, kw\)",
+    ),
+    "axes": (lambda: ops.conv2d(IMAGE[0], WEIGHT), r"input \(3, 6, 8\) and weight"),
+    "a bias": (lambda: ops.conv2d(IMAGE, WEIGHT, IMAGE[0, 0, 0]), r"bias \(8,\); one number for"),
+    "a large kernel": (
+        lambda: ops.conv2d(IMAGE, mg.tensor(np.zeros((4, 3, 9, 3))), padding=1),
+        r"a kernel of 9 x 3 does not fit into an image of 6 x 8 with padding \(1, 1\)",
+    ),
+    "dilation": (lambda: ops.conv2d(IMAGE, WEIGHT, dilation=2), "dilation = 2 is not supported"),
+    "groups": (lambda: ops.conv2d(IMAGE, WEIGHT, groups=3), "groups = 3 is not supported"),
+    "a stride": (lambda: ops.conv2d(IMAGE, WEIGHT, stride=0), "stride = 0; an integer of at least"),
+    "a padding": (lambda: ops.conv2d(IMAGE, WEIGHT, padding=-1), "padding = -1; an integer of at"),
+    "three strides": (lambda: ops.conv2d(IMAGE, WEIGHT, stride=(1, 1, 1)), r"stride = \(1, 1, 1\)"),
+    "output padding": (
+        lambda: ops.conv_transpose2d(IMAGE, mg.tensor(np.zeros((3, 2, 3, 3))), output_padding=1),
+        "output_padding = 1 is not less than stride = 1",
+    ),
+    "nothing left": (
+        lambda: ops.conv_transpose2d(IMAGE, mg.tensor(np.zeros((3, 2, 1, 1))), padding=4),
+        "leaves -2 x 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_by_name(name: str) -> None:
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_cpu_never_runs_its_meaning() -> None:
+    device = get_device("cpu")
+    for face in FACES:
+        assert device.kernels[face] is cpu.KERNELS[face]  # type: ignore[attr-defined]
