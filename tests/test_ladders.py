@@ -12,13 +12,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from minigan.kernels.conv2d import cpu as conv2d_cpu
+from minigan.kernels.conv2d import ladder as conv2d
 from minigan.kernels.elementwise import cpu as elementwise_cpu
 from minigan.kernels.elementwise import ladder as elementwise
+from minigan.kernels.norm import cpu as norm_cpu
+from minigan.kernels.norm import ladder as norm
 from minigan.kernels.optimizer import ladder as optimizer
 from minigan.kernels.reduce import cpu as reduce_cpu
 from minigan.kernels.reduce import ladder as reduce
 from minigan.kernels.shape import cpu as shape_cpu
 from minigan.kernels.shape import ladder as shape
+from minigan.op import Op
+from minigan.ops.conv import output_size
 
 FLOATS = ["float32", "float64"]
 few = settings(deadline=None, max_examples=12)
@@ -30,6 +36,7 @@ seeds = st.integers(0, 2**32 - 1)
 def poisoned() -> Iterator[None]:
     """Results come from memory full of NaN, so that an element never written shows."""
     rooms = (elementwise, elementwise_cpu, reduce, reduce_cpu, shape, shape_cpu)
+    rooms += (conv2d, conv2d_cpu, norm, norm_cpu)
     with pytest.MonkeyPatch.context() as patch:
         for module in rooms:
             patch.setattr(module, "empty", lambda size, dtype: np.full(size, np.nan, dtype))
@@ -269,3 +276,61 @@ def test_gathers(title: str, dtype: str, n: int, m: int, count: int, seed: int) 
     x.flat[-1] = np.nan
     rows = np.random.default_rng(seed).integers(n, size=count)
     assert np.array_equal(shape.RUNGS[title](x, rows), x[rows], equal_nan=True)
+
+
+# -------------------------------------------------------------------------------- convolutions
+CONVOLUTIONS = [(2, 3, 5, 7, 6, 3, 4), (1, 1, 1, 1, 1, 1, 1), (3, 5, 17, 8, 9, 4, 2)]
+PLACES = [((1, 1), (0, 0)), ((2, 1), (1, 2)), ((3, 2), (0, 1))]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("face", conv2d_cpu.KERNELS)
+@pytest.mark.parametrize("title", conv2d.RUNGS)
+def test_convolutions(title: str, face: str, dtype: str) -> None:
+    for n, c, o, height, width, kh, kw in CONVOLUTIONS:
+        for stride, padding in PLACES:
+            places = {"stride": stride, "padding": padding}
+            out = output_size((height, width), (kh, kw), **places)
+            x, w = normal(0, n, c, height, width, dtype=dtype), normal(1, o, c, kh, kw, dtype=dtype)
+            g = normal(2, n, o, *out, dtype=dtype)
+            arrays, attributes = {
+                "conv2d": ((x, w), {}),
+                "conv2d_input_grad": ((g, w), {"size": (height, width)}),
+                "conv2d_weight_grad": ((x, g), {"kernel": (kh, kw)}),
+            }[face]
+            x[-1, 0, 0, 0] = np.nan
+            before = [a.copy() for a in arrays]
+            y = conv2d.RUNGS[title][face](*arrays, **attributes, **places)
+            meaning = Op.registry[face].meaning
+            want = meaning(*(a.astype(np.float64) for a in arrays), **attributes, **places)
+            sizes = (np.nan_to_num(np.abs(a.astype(np.float64))) for a in arrays)
+            terms = 1 + x.size + w.size
+            bound = terms * np.finfo(dtype).eps * meaning(*sizes, **attributes, **places)
+            assert y.dtype == dtype
+            assert_near(y, want, bound)
+            for a, kept in zip(arrays, before, strict=True):
+                assert np.array_equal(a, kept, equal_nan=True)
+
+
+# ----------------------------------------------------------------------------------- normalisers
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("title", norm.RUNGS)
+def test_normalisers(title: str, dtype: str) -> None:
+    for sides in ((5, 3, 7), (1, 2, 65), (300, 3, 1), (9, 1, 1)):
+        x = normal(0, *sides, dtype=dtype) * 2 + 1
+        x[0, 0, 0] = np.nan if sides[1] > 1 else 1
+        scale, shift = normal(1, sides[1], dtype=dtype), normal(2, sides[1], dtype=dtype)
+        y = norm.RUNGS[title](x, scale, shift, 1e-5)
+        want = Op.registry["normalize"].meaning(
+            *(a.astype(np.float64) for a in (x, scale, shift)), eps=1e-5
+        )
+        assert y.dtype == dtype
+        assert_near(y, want, 400 * np.finfo(dtype).eps * np.nanmax(np.abs(want)))
+
+
+def test_one_pass_loses_the_variance_of_what_lies_far_from_zero() -> None:
+    x, one = normal(0, 64, 1, 49) + np.float32(1000), np.ones(1, np.float32)
+    want = (x.astype(np.float64) - x.mean(dtype=np.float64)) / x.std(dtype=np.float64)
+    for rung in norm.RUNGS.values():
+        assert np.abs(rung(x, one, 0 * one, 1e-12) - want).max() < 1e-3
+    assert not np.abs(norm.WRONG["one pass"](x, one, 0 * one, 1e-12) - want).max() < 1e-2
