@@ -6,9 +6,12 @@ A GAN loss takes logits: the discriminator's output before any sigmoid.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-from . import ops
+from . import nn, ops, random
+from .autograd import grad
 from .tensor import Tensor
 
 
@@ -120,3 +123,68 @@ LOSSES: dict[str, type[GANLoss]] = {
     "nonsaturating": NonSaturating,
     "leastsquares": LeastSquares,
 }
+
+
+# -------------------------------------------------------------------------------------- penalties
+def _slopes(name: str, discriminator: Any, x: Tensor) -> Tensor:
+    """(n,): each sample's squared norm of the gradient of D there, differentiable again."""
+    if nn.depends_on_batch(discriminator):
+        warnings.warn(
+            f"{name}: the discriminator has batch norm, so a sample's output depends on the whole"
+            " batch, and the gradient by one sample is no slope of D at that sample; use LayerNorm"
+            " or InstanceNorm2d (Gulrajani et al. 2017, section 4)",
+            stacklevel=3,
+        )
+    (gradient,) = grad(ops.sum(discriminator(x)), [x], create_graph=True)
+    axes = tuple(range(1, x.ndim))
+    return ops.sum(ops.multiply(gradient, gradient), axis=axes)
+
+
+def _leaf(x: Tensor) -> Tensor:
+    """The same values, as an input that gradients can be asked for."""
+    leaf = ops.multiply(x.detach(), 1.0)
+    leaf.requires_grad = True
+    return leaf
+
+
+def gradient_penalty(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, target: float = 1.0
+) -> Tensor:
+    """Mean of (|grad D(x)| - target)^2, x between a real and a fake sample (Gulrajani et al. 2017).
+
+    Each x is real + alpha (fake - real), one alpha for a sample, uniform in [0, 1), of the stream
+    "penalty". The paper multiplies it by 10 and adds it to the critic's loss. Where the gradient is
+    zero its norm has none, so a derivative of 0 is taken there.
+
+    Args:
+        discriminator: from (n, ...) to one number a sample; it must not mix samples: batch norm
+            does, and is warned of.
+        real, fake: (n, ...), of one shape. Constants.
+
+    Raises:
+        ValueError: real and fake differ in shape.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(
+            f"gradient_penalty: real samples {real.shape} and fake ones {fake.shape} must have one"
+            " shape"
+        )
+    shape = (real.shape[0], *(1,) * (real.ndim - 1))
+    alpha = random.uniform(shape, dtype=real.dtype, device=real.device, stream="penalty")
+    real, fake = real.detach(), fake.detach()
+    between = ops.add(real, ops.multiply(alpha, ops.subtract(fake, real)))
+    squares = _slopes("gradient_penalty", discriminator, _leaf(between))
+    # sqrt at 0 has an infinite slope: 1 goes through it there, and 0 comes out.
+    flat = ops.equal(squares, 0.0)
+    norms = ops.where(flat, 0.0, ops.sqrt(ops.where(flat, 1.0, squares)))
+    return ops.mean(ops.power(ops.subtract(norms, target), 2))
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Mean of |grad D(x)|^2 at real samples; Mescheder et al. 2018 (eq. 9) take it times gamma/2."""
+    return ops.mean(_slopes("r1_penalty", discriminator, _leaf(real)))
+
+
+def r2_penalty(discriminator: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
+    """The same at generated samples; they are constants."""
+    return ops.mean(_slopes("r2_penalty", discriminator, _leaf(fake)))
