@@ -181,7 +181,7 @@ def gradient_penalty(
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """Mean of |grad D(x)|^2 at real samples; Mescheder et al. 2018 (eq. 9) take it times gamma/2."""
+    """Mean of |grad D(x)|^2 at real samples; Mescheder et al. 2018, eq. 9: times gamma / 2."""
     return ops.mean(_slopes("r1_penalty", discriminator, _leaf(real)))
 
 

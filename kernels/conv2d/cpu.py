@@ -18,6 +18,7 @@ result is a sum of K-blocks in order, each block one chain of fused multiply-add
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -277,7 +278,7 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return y
 
 
-KERNELS = {
+KERNELS: dict[str, Callable[..., np.ndarray]] = {
     "conv2d": conv2d,
     "conv2d_input_grad": conv2d_input_grad,
     "conv2d_weight_grad": conv2d_weight_grad,
