@@ -15,7 +15,7 @@ from helpers import rooms
 from hypothesis import settings
 
 import minigan as mg
-from minigan.device import get_device
+from minigan.device import Device, get_device
 from minigan.kernels.runtime.launcher import Launcher
 from minigan.op import Op
 
@@ -74,6 +74,14 @@ def _poison(
         return launcher.from_numpy(y)
 
     monkeypatch.setattr(launcher, "empty", empty)
+
+
+@pytest.fixture
+def poisoned_device(device: str, monkeypatch: pytest.MonkeyPatch) -> Device:
+    """The CUDA device of a test's parameter, whose new memory is full of NaN."""
+    target = get_device(device)
+    _poison(target.launcher, monkeypatch, [])  # type: ignore[attr-defined]
+    return target
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -15,8 +15,8 @@ import minigan as mg
 from minigan import ops
 from minigan.device import get_device
 from minigan.kernels.conv2d import cpu, tables
+from minigan.kernels.conv2d.geometry import output_size
 from minigan.op import Op
-from minigan.ops.conv import output_size
 
 FACES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[face] for face in FACES)

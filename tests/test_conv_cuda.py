@@ -78,28 +78,13 @@ def _check(target, face, arrays, attributes):
     return found
 
 
-@pytest.fixture
-def poisoned(device, monkeypatch):
-    """The device, whose new memory is full of NaN."""
-    target = get_device(device)
-    empty = target.launcher.empty
-
-    def full(shape, dtype):
-        y = empty(shape, dtype)
-        y.fill(np.nan)
-        return y
-
-    monkeypatch.setattr(target.launcher, "empty", full)
-    return target
-
-
 # ------------------------------------------------------------------------------------- meanings
 @FACES
 @CUDA_DEVICES
 @ALL_CASES
 @FLOATS
-def test_each_face_is_its_meaning(poisoned, face, case, dtype):
-    _check(poisoned, face, *_call(face, case, dtype))
+def test_each_face_is_its_meaning(poisoned_device, face, case, dtype):
+    _check(poisoned_device, face, *_call(face, case, dtype))
 
 
 @FACES
@@ -357,12 +342,12 @@ def _climb(launcher, rung, case, dtype):
 @CUDA_DEVICES
 @ALL_CASES
 @FLOATS
-def test_every_rung_is_right_and_has_the_bits_of_the_first(poisoned, rung, case, dtype):
+def test_every_rung_is_right_and_has_the_bits_of_the_first(poisoned_device, rung, case, dtype):
     wanted, bound = _wanted("conv2d", *_call("conv2d", case, dtype))
-    found = _climb(poisoned.launcher, rung, case, dtype)
+    found = _climb(poisoned_device.launcher, rung, case, dtype)
     assert found.dtype == dtype
     assert_close(found, wanted, bound, rung)
-    assert np.array_equal(found, _climb(poisoned.launcher, "direct", case, dtype))
+    assert np.array_equal(found, _climb(poisoned_device.launcher, "direct", case, dtype))
 
 
 @ALL

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from minigan.kernels.conv2d import cpu as conv2d_cpu
 from minigan.kernels.conv2d import ladder as conv2d
+from minigan.kernels.conv2d.geometry import output_size
 from minigan.kernels.elementwise import cpu as elementwise_cpu
 from minigan.kernels.elementwise import ladder as elementwise
 from minigan.kernels.norm import cpu as norm_cpu
@@ -24,7 +25,6 @@ from minigan.kernels.reduce import ladder as reduce
 from minigan.kernels.shape import cpu as shape_cpu
 from minigan.kernels.shape import ladder as shape
 from minigan.op import Op
-from minigan.ops.conv import output_size
 
 FLOATS = ["float32", "float64"]
 few = settings(deadline=None, max_examples=12)

@@ -29,8 +29,9 @@ from ..reduce.cpu import reduce
 from ..runtime.cpu import empty, first, jit, launch, parts
 from ..runtime.simd import VECTOR_BYTES, address, pointer
 from . import tables
+from .geometry import Pair, output_size
 from .product import DEPTH, FEW, WIDE, pack, pad_images, product, product_of_few, scratch
-from .tables import RECORD, Faces, Packing, Pair
+from .tables import RECORD, Faces, Packing
 
 # Rows of A that a task has at least, and rows of the weight's gradient that need no splits.
 LEAST_ROWS, MANY_ROWS = 64, 512
@@ -199,7 +200,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndar
     """
     _check("conv2d", x, w)
     size, kernel = (x.shape[2], x.shape[3]), (w.shape[2], w.shape[3])
-    out = tables.output_size(size, kernel, stride, padding)
+    out = output_size(size, kernel, stride, padding)
     y = empty((len(x), len(w), *out), x.dtype)
     if not y.size:
         return y

@@ -12,9 +12,9 @@ from ..matmul.cuda import JOIN_THREADS
 from ..matmul.cuda import SOURCE as MATMUL
 from ..runtime.launcher import Launcher, blocks
 from ..runtime.strides import elements
+from .geometry import Pair, output_size
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-Pair = tuple[int, int]
 
 
 class Tile(NamedTuple):
@@ -64,13 +64,6 @@ class Convolution(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("other_column", "result_column", "result_size")),
         ("phases", Phases),
     )
-
-
-def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """(height, width) of a convolution's result."""
-    sides = zip(size, kernel, stride, padding, strict=True)
-    height, width = ((n + 2 * p - k) // step + 1 for n, k, step, p in sides)
-    return height, width
 
 
 def plan(m: int, n: int, k: int, dtype: np.dtype, taps: bool, phases: int) -> tuple[Tile, int]:

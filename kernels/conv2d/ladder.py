@@ -19,7 +19,7 @@ from ..matmul.cpu import matmul
 from ..reduce.cpu import reduce
 from ..runtime.cpu import empty, jit
 from . import cpu
-from .tables import Pair, output_size
+from .geometry import Pair, output_size
 
 Face = Callable[..., np.ndarray]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..matmul.cpu import _panel_width
 from ..runtime.simd import VECTOR_BYTES
+from .geometry import Pair
 
-Pair = tuple[int, int]
 RECORD = 9  # numbers that tell of a phase
 
 
@@ -32,14 +32,6 @@ class Faces(NamedTuple):
     tables: np.ndarray
     phases: int
     packing: Packing
-
-
-def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """(height, width) of a convolution's result."""
-    rows, columns = (
-        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
-    )
-    return rows, columns
 
 
 def _sums(*rows: Iterable[int] | np.ndarray) -> np.ndarray:

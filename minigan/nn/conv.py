@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from .. import ops, random
-from ..ops.conv import Pair, pair, refuse
+from ..kernels.conv2d.geometry import Pair
+from ..ops.conv import pair, refuse
 from ..tensor import Tensor
 from .module import Module
 

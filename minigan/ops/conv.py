@@ -15,24 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.conv2d.geometry import Pair, output_size
 from ..op import Op
 from ..tensor import Tensor, require_tensors
 from .elementwise import add
 from .samples import uniform
 from .shape import reshape
 
-Pair = tuple[int, int]
-
 
 # -------------------------------------------------------------------------------- the meanings
-def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """(height, width) of a convolution's result: floor((size + 2 padding - kernel) / stride) + 1"""
-    rows, columns = (
-        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
-    )
-    return rows, columns
-
-
 def _windows(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
     """(n, c, a, b, h, v): what of x lies under the kernel at each place."""
     (down, across), (rows, columns) = padding, stride

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.conv2d.geometry import Pair, output_size
 from ..op import Op
 from ..tensor import Tensor, require_tensors
-from .conv import Pair, output_size, pair
+from .conv import pair
 from .elementwise import divide
 from .samples import uniform
 from .shape import pad, reshape, transpose
