@@ -165,11 +165,11 @@ def test_a_batch_of_none() -> None:
         assert not y.any()
 
 
-def test_groups_of_images_leave_few_rows_empty() -> None:
-    for places in (1, 3, 49, 64, 196, 784, 1000):
-        group = cpu._group(places)
-        assert group * places >= min(places, cpu.LEAST_ROWS)
-        assert (places >= 8 * 50 and group == 1) or -group * places % 8 <= group * places / 50
+def test_tasks_keep_all_threads_busy() -> None:
+    """64 images of 7 x 7 places: 8 at a time fill their tiles, and each thread has as many."""
+    assert cpu._group(64, 49, 2) == 8
+    assert cpu._group(3, 49, 1) in (2, 3)
+    assert cpu._group(64, 784, 32) == 1
 
 
 def test_kernels_refuse_other_dtypes() -> None:

@@ -149,6 +149,22 @@ def test_pooling_means_what_numpy_means(device: str, name: str, layout: str) -> 
     check(device, name, (spoiled,), attributes)
 
 
+@KERNEL_DEVICES
+@FLOATS
+def test_spreading_is_the_adjoint_of_pooling(device: str, dtype: str) -> None:
+    """<sum_pool(x), g> = <x, spread(g)>, to rounding."""
+    rng, (pool, spread) = np.random.default_rng(0), (Op.registry[n] for n in ("sum_pool", "spread"))
+    for size, kernel, stride in (((7, 6), (2, 3), (2, 1)), ((9, 5), (3, 1), (1, 4))):
+        x = rng.standard_normal((2, 3, *size)).astype(dtype)
+        window = {"kernel": kernel, "stride": stride}
+        y = run(device, pool, [x], window)
+        g = rng.standard_normal(y.shape).astype(dtype)
+        back = run(device, spread, [g], {**window, "size": size})
+        dots = [float(np.sum(a.astype(np.float64) * b)) for a, b in ((y, g), (x, back))]
+        bound = 100 * float(np.finfo(dtype).eps) * float(np.abs(y * g).sum())
+        assert abs(dots[0] - dots[1]) <= bound
+
+
 @DEVICES
 def test_resizing_by_hand(device: str) -> None:
     x = mg.tensor(np.arange(16.0).reshape(1, 1, 4, 4), device=device)

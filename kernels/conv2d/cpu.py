@@ -30,7 +30,7 @@ from ..runtime.cpu import empty, first, jit, launch, parts
 from ..runtime.simd import VECTOR_BYTES, address, pointer
 from . import tables
 from .geometry import Pair, output_size
-from .product import DEPTH, FEW, WIDE, pack, pad_images, product, product_of_few, scratch
+from .product import DEPTH, FEW, WIDE, pack, pad_images, product, product_of_few, scratch, tiles_of
 from .tables import RECORD, Faces, Packing
 
 # Rows of A that a task has at least, and rows of the weight's gradient that need no splits.
@@ -78,7 +78,7 @@ def by_places(
     """
     images, channels, n, pixels = shape
     plane, column = padded[0] * padded[1] * c.itemsize, pixels * c.itemsize
-    memory = scratch(c)
+    memory = scratch(c, 1)
     line = np.empty(FEW * (padded[0] * padded[1] + few) if few else 0, c.dtype)
     apart = np.empty(group * n * pixels if phases > 1 else 0, c.dtype)
     for t in range(begin, end):
@@ -105,7 +105,7 @@ def by_places(
             if few:
                 product_of_few(line, a, items, places, along, b, n, into, by)
             else:
-                product(memory, a, items, places, along, b, n, into, by, 0)
+                product(memory, a, items, places, along, b, n, into, by)
             if phases > 1:
                 _put(apart, count, where, target, items, n, column)
 
@@ -121,10 +121,10 @@ def by_weights(
     """
     images, channels, n, weights, places = shape
     few, times, wide = blocks
-    memory = scratch(c)
     plane = padded[0] * padded[1] * c.itemsize
     across = -(-channels // wide)
     lanes = VECTOR_BYTES // c.itemsize
+    memory = scratch(c, tiles_of(min(wide, channels) * weights, n, lanes))
     row = -(-n // lanes) * VECTOR_BYTES  # of all panels
     column, by = channels * weights * c.itemsize, (plane, images * plane)
     steps = np.empty(few * places, np.int64)
@@ -135,17 +135,16 @@ def by_weights(
         split, some = t // across, t % across * wide
         many = min(wide, channels - some)
         target = address(c) + split * n * column + some * weights * c.itemsize
-        for turn in range(times):
+        turns = min(times, -(-(images - split * times * few) // few))
+        for turn in range(turns):
             start = (split * times + turn) * few
             stop = min(images, start + few)
-            if start >= stop:
-                break
             chosen = some, some + many
             pad_images(x, strides, (start, stop), chosen, size, padded, before, workspace, by)
             a = address(workspace) + start * plane + some * by[1], by[1]
             b, along = address(panels) + start * places * row, steps[: (stop - start) * places]
             into = target, weights * c.itemsize
-            product(memory, a, many, tables[:weights], along, b, n, into, column, turn)
+            product(memory, a, many, tables[:weights], along, b, n, into, column, turn, turns)
 
 
 # ------------------------------------------------------------------------------ in Python
@@ -176,21 +175,25 @@ def _by_places(
     n, pixels = c.shape[1], math.prod(c.shape[2:])
     few = WIDE * VECTOR_BYTES // c.itemsize if turned and n <= FEW else 0
     workspace = empty((images * channels * math.prod(padded) + few,), c.dtype)
-    group = _group(-(-pixels // faces.phases))
+    workers = parts(c.size * faces.packing.size // n, PARALLEL_WORK)
+    group = _group(images, -(-pixels // faces.phases), workers)
     tasks = -(-images // group)
-    workers = min(tasks, parts(c.size // pixels * faces.packing.size * pixels, PARALLEL_WORK))
     given = first(x), x.strides, x.shape[2:], padded, before, workspace, panels, faces.tables
     shape = images, channels, n, pixels
     after = faces.phases, c.reshape(-1), shape, group, few
-    launch(by_places, *given, *after, over=tasks, parts=workers)
+    launch(by_places, *given, *after, over=tasks, parts=min(tasks, workers))
     return c
 
 
-def _group(places: int) -> int:
-    """How many images of so many places make a task: few rows of tiles are left empty."""
+def _group(images: int, places: int, workers: int) -> int:
+    """How many images of so many places make a task: the busiest thread has the fewest tiles."""
+
+    def tiles(group: int) -> int:
+        tasks = -(-images // group)
+        return -(-tasks // workers) * -(-group * places // ROWS)
+
     least = -(-LEAST_ROWS // places)
-    fits = (g for g in range(least, 8 * least) if 50 * (-g * places % ROWS) <= g * places)
-    return next(fits, 8 * least)
+    return min(range(least, 8 * least + 1), key=tiles)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:

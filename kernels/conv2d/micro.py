@@ -93,11 +93,11 @@ def flat_tile(typing, rows, vectors, like, a, a_step, steps, b, k, c, c_row, add
 
 
 @intrinsic(prefer_literal=True)
-def store_turned(typing, rows, like, x, x_row, c, column, add):
-    """C[r, q] (+)= X[r, q] for `rows` (a literal) rows of one vector, where C's columns lie close.
+def store_turned(typing, rows, like, x, x_row, c, column):
+    """C[r, q] = X[r, q] for `rows` (a literal) rows of one vector, where C's columns lie close.
 
         X[r, :]    at x + r*x_row, contiguous
-        C[:, q]    at c + q*column, contiguous; replaced, or added to where `add`
+        C[:, q]    at c + q*column, contiguous
 
     Interleaving vector i with vector i + rows/2, log2(rows) times, leaves the columns in order.
     """
@@ -106,7 +106,7 @@ def store_turned(typing, rows, like, x, x_row, c, column, add):
     m = rows.literal_value
 
     def codegen(context, builder, signature, args):
-        x, x_row, c, column, add = args[2:]
+        x, x_row, c, column = args[2:]
         simd = Simd(context, builder, like.dtype)
         low = [lane for i in range(simd.lanes // 2) for lane in (i, simd.lanes + i)]
         high = [lane + simd.lanes // 2 for lane in low]
@@ -114,13 +114,11 @@ def store_turned(typing, rows, like, x, x_row, c, column, add):
         for _ in range(m.bit_length() - 1):
             pairs = zip(turned[: m // 2], turned[m // 2 :], strict=True)
             turned = [simd.shuffle(a, b, side) for a, b in pairs for side in (low, high)]
-        columns, places = [], []
         for q in range(simd.lanes):
             start = q * m % simd.lanes
             lanes = list(range(start, start + m))
-            columns.append(simd.shuffle(turned[q * m // simd.lanes], simd.zero, lanes))
-            places.append(simd.at(c, q, column))
-        simd.write(columns, places, add)
+            values = simd.shuffle(turned[q * m // simd.lanes], simd.zero, lanes)
+            simd.store(values, simd.at(c, q, column))
         return context.get_dummy_value()
 
-    return types.void(rows, like, *[types.intp] * 5), codegen
+    return types.void(rows, like, *[types.intp] * 4), codegen

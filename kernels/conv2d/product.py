@@ -83,10 +83,19 @@ def pack(x, tables, column, panels, begin, end):
 
 # ----------------------------------------------------------------------------------- the product
 @jit
-def scratch(like):
-    """A tile's memory, and two rows of addresses."""
+def scratch(like, tiles):
+    """The memory of some tiles, and two rows of addresses."""
     lanes = VECTOR_BYTES // like.itemsize
-    return np.empty(ROWS * VECTORS * lanes, like.dtype), np.empty(2 * ROWS, np.int64)
+    return np.empty(tiles * ROWS * VECTORS * lanes, like.dtype), np.empty(2 * ROWS, np.int64)
+
+
+@jit
+def tiles_of(rows, n, lanes):
+    """How many tiles a product has."""
+    count, j = 0, 0
+    while j < n:
+        count, j = count + 1, j + _panel_width(n - j, lanes)
+    return count * -(-rows // ROWS)
 
 
 @jit
@@ -113,7 +122,7 @@ def _addresses(starts, targets, a, c, size, places, item, place, height):
 
 
 @jit
-def _store(tile, stride, targets, height, width, column, add):
+def _store(tile, stride, targets, height, width, column):
     """The tile to its rows' targets, whose columns lie `column` apart."""
     size = tile.itemsize
     lanes = VECTOR_BYTES // size
@@ -122,12 +131,10 @@ def _store(tile, stride, targets, height, width, column, add):
         whole = width // lanes * lanes
         for q in range(0, whole, lanes):
             source, into = address(tile) + q * size, targets[0] + q * column
-            store_turned(ROWS, tile, source, stride * size, into, column, add)
+            store_turned(ROWS, tile, source, stride * size, into, column)
     for q in range(whole, width):
         for r in range(height):
-            into = pointer(tile, targets[r] + q * column)
-            x = tile[r * stride + q]
-            into[0] = into[0] + x if add else x
+            pointer(tile, targets[r] + q * column)[0] = tile[r * stride + q]
 
 
 @jit
@@ -137,19 +144,23 @@ def _depth(k):
 
 
 @jit
-def product(memory, a, items, places, steps, b, n, c, column, add):
-    """C (+)= A @ B for rows (item, place), one panel of B after the other.
+def product(memory, a, items, places, steps, b, n, c, column, turn=0, turns=1):
+    """C = A @ B for rows (item, place), one panel of B after the other.
 
     A row begins at a[0] + item*a[1] + places[place], and its element p is steps[p] further on. In
     C, element q of the row is at c[0] + item*c[1] + place*size + q*column.
+
+    Where A and B come in several turns, C is the sum of their products. Its tiles wait in memory,
+    which has room for all of them then, until the last turn.
     """
-    tile, numbers = memory
+    tiles, numbers = memory
     starts, targets = numbers[:ROWS], numbers[ROWS:]
-    size, k, count = tile.itemsize, steps.size, places.size
+    size, k, count = tiles.itemsize, steps.size, places.size
     lanes = VECTOR_BYTES // size
     depth = max(16, _depth(k))
     if k == 0:  # no weight reaches these places
-        tile[:] = 0
+        tiles[:] = 0
+    each, at_tile = ROWS * VECTORS * lanes, 0
     j = 0
     while j < n:
         width = _panel_width(n - j, lanes)
@@ -159,10 +170,14 @@ def product(memory, a, items, places, steps, b, n, c, column, add):
             item, place = row // count, row % count
             target = c[0] + j * column, c[1]
             _addresses(starts, targets, a, target, size, places, item, place, height)
+            tile = tiles[at_tile : at_tile + each]
+            at_tile = 0 if turns == 1 else at_tile + each
             for p in range(0, k, depth):
                 at, from_row = address(steps) + 8 * p, b + p * vectors * VECTOR_BYTES
-                _tile(vectors, tile, address(starts), height, at, from_row, min(depth, k - p), p)
-            _store(tile, vectors * lanes, targets, height, width, column, add)
+                deep = min(depth, k - p)
+                _tile(vectors, tile, address(starts), height, at, from_row, deep, p + turn)
+            if turn + 1 == turns:
+                _store(tile, vectors * lanes, targets, height, width, column)
         b += k * vectors * VECTOR_BYTES
         j += width
 
