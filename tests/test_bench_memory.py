@@ -45,7 +45,7 @@ def test_minigans_processes_are_watched_and_told_apart_from_this_one(monkeypatch
 
 
 def test_memory_that_nobody_has_touched_is_not_resident():
-    untouched = np.empty(2**31, np.uint8)
+    untouched = np.empty(2**33, np.uint8)
     assert 10e6 < memory.peak_resident(os.getpid()) < untouched.nbytes
 
 

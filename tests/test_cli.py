@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulator_helpers import EMULATOR
 from PIL import Image
 from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
 
@@ -94,7 +95,8 @@ NETS = {
 
 def test_presets_are_listed():
     result = cli("presets")
-    assert [line.split()[0] for line in result.out.splitlines()] == list(PRESETS) == list(NETS)
+    listed = [line.split()[0] for line in result.out.splitlines()]
+    assert listed == list(PRESETS) == [*NETS, *IMAGE_PRESETS]
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -108,6 +110,41 @@ def test_every_preset_trains_the_nets_it_is_named_after(tmp_path, name):
         assert (name == "keras-mlp" and net is trainer.discriminator) == ("Dropout" in repr(net))
     config = trainer.config
     assert (config.batch, config.lr_g, config.lr_d, config.beta1) == (batch, 2e-4, 2e-4, 0.5)
+
+
+IMAGE_PRESETS = {
+    "dcgan": (["Dense", "ConvTranspose2d", "ConvTranspose2d"], ["Conv2d", "Conv2d", "Dense"]),
+    "sngan": (["Dense", "ConvTranspose2d", "ConvTranspose2d"], ["SpectralNorm"] * 3),
+    "resnet": (["Dense", "UpBlock", "UpBlock", "Conv2d"], ["DownBlock"] * 2 + ["SpectralNorm"]),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", EMULATOR])
+@pytest.mark.parametrize("name", IMAGE_PRESETS)
+def test_every_preset_for_images_trains_its_nets_samples_and_is_evaluated(tmp_path, name, device):
+    run = tmp_path / "run"
+    small = ("--size", 60, "--batch", 8) if device == "cpu" else ("--size", 10, "--batch", 2)
+    options = ("--preset", name, *small, "--steps", 1, "--ema", 0.9, "--device", device)
+    train(run, *options)
+    trainer = load_trainer(run)
+    for net, kinds in zip(
+        (trainer.generator, trainer.discriminator), IMAGE_PRESETS[name], strict=True
+    ):
+        plain = ("BatchNorm2d", "ReLU", "LeakyReLU", "Tanh", "Reshape", "Flatten", "SumPixels")
+        assert [k for k in (type(x).__name__ for x in net) if k not in plain] == kinds
+    assert trainer.average is not None
+    for command in (("sample", run, "--n", 4), ("evaluate", run)):
+        assert cli(*command).status == 0
+    assert len(list(run.glob("samples*/*.png"))) + len(list(run.glob("*.png"))) >= 3
+
+
+def test_data_that_a_preset_cannot_take_is_one_line_before_training(tmp_path):
+    run = tmp_path / "run"
+    result = cli("train", "--preset", "dcgan", *RING, "--steps", 1, "--out", run)
+    assert result.status == 2
+    (line,) = result.errors
+    assert "model 'dcgan' makes square images" in line
+    assert "samples of shape (2,) are not" in line
 
 
 def test_options_overrule_a_preset(tmp_path):

@@ -54,11 +54,11 @@ def test_only_random_numbers_and_what_works_on_images_are_done_run_by_run():
     assert alone == {name for name in Op.registry if name.startswith("random_")} | images
 
 
-def test_an_op_of_ones_own_runs_run_by_run():
+def test_an_op_of_ones_own_runs_run_by_run(make_op):
     def flip(x):
         return x[::-1] * x.shape[0]
 
-    op = Op("flip_", flip, (None,), dtypes="f")
+    op = make_op("flip_", flip, (None,), dtypes="f")
     with mg.use_device(mg.stacked(SEEDS, "reference")) as runs:
         x = np.arange(12.0).reshape(3, 4)
         y = op(mg.Tensor(runs.restore(x), runs))
