@@ -70,8 +70,8 @@ def _hidden(size: int, widths: tuple[int, ...], dropout: float = 0.0) -> list[nn
 
 
 # ------------------------------------------------------------------------------- convolutional nets
-def halvings(sample_shape: Shape, model: str) -> tuple[int, int]:
-    """(smallest side, how often it doubles): the side is 4 to 7 pixels times a power of two.
+def halvings(sample_shape: Shape) -> tuple[int, int]:
+    """(smallest side, how often it doubles): the side is 4 to 7 pixels times 2, 4, 8, ...
 
     Raises:
         ValueError: points, or images of other sides.
@@ -82,7 +82,7 @@ def halvings(sample_shape: Shape, model: str) -> tuple[int, int]:
     square = len(sample_shape) == 3 and sample_shape[1] == sample_shape[2]
     if not square or not doubled or not 4 <= side <= 7:
         raise ValueError(
-            f"model {model!r} makes square images with sides of 4 to 7 times a power of two (28, 32"
+            "convolutional models make square images with sides of 4 to 7 times 2, 4, 8, .. (28, 32"
             f" or 64 pixels, say); samples of shape {sample_shape} are not"
         )
     return side, doubled
@@ -118,7 +118,7 @@ class Dcgan:
     spectral: bool = False
 
     def build(self, sample_shape: Shape, latent_size: int) -> Nets:
-        side, doubled = halvings(sample_shape, "dcgan")
+        side, doubled = halvings(sample_shape)
         channels = [self.width * 2**i for i in range(doubled)]
         most, small = channels[-1], channels[-1] * side * side
         layers: list[nn.Module] = [
@@ -206,7 +206,7 @@ class ResNet:
     latent_size: int = 128
 
     def build(self, sample_shape: Shape, latent_size: int) -> Nets:
-        side, doubled = halvings(sample_shape, "resnet")
+        side, doubled = halvings(sample_shape)
         width = self.width
         generator = nn.Sequential(
             nn.Dense(latent_size, width * side * side),

@@ -286,24 +286,49 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, module: Module, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
+        if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
             raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
-        self.source, self.module = module, copy.deepcopy(module).eval()
         if not module.parameters():
             raise ValueError("ExponentialMovingAverage: the net has no parameters")
+        self.source, self.module, self.decay = module, copy.deepcopy(module).eval(), decay
         self._rate = _new(module.parameters()[0], np.array([decay - 1.0]))
 
     def update(self) -> None:
         """Move the average towards the net as it is now.
 
         A step of `sgd` on a, with "gradient" p, weight decay -1 and rate -(1 - decay), is this.
+
+        Raises:
+            ValueError: the net's tensors are not those of the average any more: others, or of
+                another shape, dtype or device. Nothing has changed.
         """
-        pairs = zip(self.module.tensors(), self.source.tensors(), strict=True)
-        for (_, average), (_, x) in pairs:
-            if not x.requires_grad:
-                assign(average, x)
+        averages, now = dict(self.module.tensors()), dict(self.source.tensors())
+        if averages.keys() != now.keys():
+            other = sorted(averages.keys() ^ now.keys())
+            raise ValueError(
+                f"ExponentialMovingAverage: {other} are in the net or its average alone"
+            )
+        moving: dict[int, tuple[Tensor, Tensor]] = {}  # a tensor of several names moves once
+        copied = []
+        for name, x in now.items():
+            average = averages[name]
+            kinds = [(y.shape, str(y.dtype), y.device.name) for y in (average, x)]
+            if kinds[0] != kinds[1]:
+                raise ValueError(
+                    f"ExponentialMovingAverage: {name} is {kinds[0]}, the net's {kinds[1]}"
+                )
+            if x.requires_grad:
+                moving[id(average)] = average, x
+            else:
+                copied.append((average, x))
+        for average, x in copied:
+            assign(average, x)
+        pairs = list(moving.values())
+        first = pairs[0][0]
+        if self._rate.device is not first.device:
+            self._rate = _new(first, np.array([self.decay - 1.0]))
         options = {"momentum": 0.0, "nesterov": False, "weight_decay": -1.0}
-        sgd(self.module.parameters(), self.source.parameters(), [], self._rate, **options)
+        sgd([a for a, _ in pairs], [x for _, x in pairs], [], self._rate, **options)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         return self.module.state_dict()

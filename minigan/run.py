@@ -53,9 +53,11 @@ def load_trainer(folder: Path, steps: int | None = None, progress: bool = False)
 
 def _check_same(config: Config, saved: dict[str, Any]) -> None:
     """ValueError where the options that shape the future differ from those of the checkpoint."""
+    # A run that is older than an option was made with what is its default now.
+    before = Config(**saved).as_dict()
     for name, value in config.as_dict().items():
-        if name not in MAY_DIFFER and value != saved[name]:
-            raise ValueError(f"it was written with {name} = {saved[name]!r}, not {value!r}")
+        if name not in MAY_DIFFER and value != before[name]:
+            raise ValueError(f"it was written with {name} = {before[name]!r}, not {value!r}")
 
 
 def resume(folder: Path, steps: int | None = None, progress: bool = False) -> Run:

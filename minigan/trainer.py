@@ -21,6 +21,8 @@ from .models import MODELS
 from .optim import load_tensors
 from .tensor import Tensor, no_grad, tensor
 
+SAMPLES = 256  # made at once
+
 
 class DivergedError(RuntimeError):
     """A loss became NaN or infinite; the message names the step."""
@@ -176,12 +178,9 @@ class Trainer:
     def generate(self, latent: Tensor) -> np.ndarray:
         """What the generator, or its average, makes of a latent (n, latent_size), in numpy."""
         net = self.generator if self.average is None else self.average.module
-        mode = net.training
-        net.eval()
-        with no_grad():
-            samples = net(latent).numpy()
-        net.train(mode)
-        return samples
+        parts = range(0, len(latent), SAMPLES)  # what n of them take at once, may be gigabytes
+        with nn.evaluating(net), no_grad():
+            return np.concatenate([net(latent[i : i + SAMPLES]).numpy() for i in parts])
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n samples whose latents depend on `seed` alone; training goes on as if none was drawn."""

@@ -143,7 +143,7 @@ def test_data_that_a_preset_cannot_take_is_one_line_before_training(tmp_path):
     result = cli("train", "--preset", "dcgan", *RING, "--steps", 1, "--out", run)
     assert result.status == 2
     (line,) = result.errors
-    assert "model 'dcgan' makes square images" in line
+    assert "models make square images" in line
     assert "samples of shape (2,) are not" in line
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import FLOATS, KERNEL_DEVICES, LAYOUTS, assert_close, run, spy_parallel, threads
+from helpers import (
+    DEVICES,
+    FLOATS,
+    KERNEL_DEVICES,
+    LAYOUTS,
+    assert_close,
+    run,
+    spy_parallel,
+    threads,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +31,7 @@ from minigan import ops
 from minigan.device import get_device
 from minigan.kernels.conv2d import cpu, tables
 from minigan.kernels.conv2d.geometry import output_size
+from minigan.kernels.runtime.simd import VECTOR_BYTES
 from minigan.op import Op
 
 FACES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
@@ -101,6 +117,79 @@ def test_the_cpu_means_what_numpy_means(
         check("cpu", op, [LAYOUTS[layout](a) for a in arrays], attributes)
 
 
+VIEWS = {
+    "flipped down": lambda w: np.flip(np.flip(w, 2).copy(), 2),
+    "flipped across": lambda w: np.flip(np.flip(w, 3).copy(), 3),
+    "turned by half": lambda w: np.flip(np.flip(w, (2, 3)).copy(), (2, 3)),
+    "transposed": lambda w: w.swapaxes(2, 3).copy().swapaxes(2, 3),
+    "channels last": lambda w: w.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2),
+    "one number": lambda w: np.broadcast_to(w[:, :1, :1, :1], w.shape),
+}
+
+
+@FLOATS
+@pytest.mark.parametrize("view", VIEWS)
+def test_weights_and_cotangents_may_lie_in_any_order(dtype: str, view: str) -> None:
+    """Blocks whose first and last steps are a block's width apart, and others between."""
+    for kernel in ((3, 3), (5, 1), (3, 1), (2, 2), (4, 4), (2, 6), (3, 7), (7, 2)):
+        shape = {**case(1, 5, 8, 33, 3, 1, 0), "kernel": kernel, "padding": (3, 3)}
+        for op, arrays, attributes in calls(shape, 0, dtype):
+            check("cpu", op, [VIEWS[view](a) for a in arrays], attributes)
+
+
+DIGESTS = """
+import hashlib, platform, sys
+machine = sys.argv[1]
+if machine:
+    platform.machine = lambda: machine
+sys.path.insert(0, sys.argv[2])
+from test_conv import digests
+from minigan.kernels.runtime.simd import REGISTERS, VECTOR_BYTES
+print(VECTOR_BYTES, REGISTERS, *digests())
+"""
+ELSEWHERE = [
+    ("haswell", "+sse4.2,+avx,+avx2,+fma", "", "32 16"),
+    ("x86-64", "+sse4.2,+fma", "", "16 16"),
+]
+ELSEWHERE += [("x86-64", "+sse4.2,+fma", "aarch64", "16 32")]
+
+
+def digests() -> list[str]:
+    found = []
+    for dtype in ("float32", "float64"):
+        for shape in (
+            case(3, 5, 8, 20, 3, 1, 1),
+            case(2, 7, 9, 3, 4, 2, 1),
+            case(2, 3, 5, 4, 3, 1, 1),
+        ):
+            for op, arrays, attributes in calls(shape, 0, dtype):
+                y = cpu.KERNELS[op.name](*arrays, **attributes)
+                found.append(hashlib.sha256(y.tobytes()).hexdigest()[:16])
+    return found
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 feature names")
+@pytest.mark.parametrize(("name", "features", "machine", "found"), ELSEWHERE)
+def test_narrower_vectors_give_the_same_bits(
+    name: str, features: str, machine: str, found: str, tmp_path: Path
+) -> None:
+    """So it is on processors without AVX-512, without AVX2, and (but for the code) on Arm."""
+    if int(found.split(maxsplit=1)[0]) > VECTOR_BYTES:
+        pytest.skip("this machine has no such vectors")
+    here = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "MINIGAN_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", DIGESTS, machine, str(Path(__file__).parent)]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **here},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [*found.split(), *digests()]
+
+
 @KERNEL_DEVICES
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_where_the_meaning_has_them(device: str, value: float) -> None:
@@ -154,6 +243,23 @@ def test_the_three_faces_are_each_others_adjoints(
     bound = 1000 * float(np.finfo(dtype).eps) * size
     assert abs(dots[0] - dots[1]) <= bound
     assert abs(dots[0] - dots[2]) <= bound
+
+
+@DEVICES
+def test_one_pixel_and_one_place_are_products_of_matrices(device: str) -> None:
+    """The same as the convolution; where weights are infinite, other places have no NaN."""
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s) for s in ((2, 3, 1, 1), (3, 4, 5, 2), (4,)))
+    y = ops.conv_transpose2d(*(mg.tensor(a, device=device) for a in (x, w, b)))
+    want = BY_INPUT.meaning(x, w, (5, 2), (1, 1), (0, 0)) + b[:, None, None]
+    assert_close(y.numpy(), want, 1e-13)
+    back = ops.conv2d(y, mg.tensor(w, device=device))
+    assert back.shape == (2, 3, 1, 1)
+    assert_close(back.numpy(), FORWARD.meaning(want, w, (1, 1), (0, 0)), 1e-12)
+    w[0, 0, 1, 1] = np.inf
+    y = ops.conv_transpose2d(*(mg.tensor(a, device=device) for a in (abs(x), w)))
+    assert np.isinf(y.numpy()).sum() == 2
+    assert not np.isnan(y.numpy()).any()
 
 
 def test_a_batch_of_none() -> None:

@@ -195,6 +195,28 @@ def test_an_average_follows_parameters_and_copies_buffers() -> None:
         ExponentialMovingAverage(net, 1)
 
 
+def test_an_average_moves_with_its_net_and_says_what_does_not_fit() -> None:
+    net = nn.Sequential(*(nn.Dense(2, 2, bias=False) for _ in range(3)))
+    net[2].weight.requires_grad = False
+    average = ExponentialMovingAverage(net, 0.0)
+    net[0].weight.requires_grad, net[2].weight.requires_grad = False, True  # others are frozen now
+    for i, layer in enumerate(net):
+        assign(layer.weight, mg.tensor(np.full((2, 2), float(i), "float32")))
+    average.update()
+    assert [layer.weight.numpy()[0, 0] for layer in average.module] == pytest.approx([0, 1, 2])
+    net.to(dtype="float64")
+    with pytest.raises(ValueError, match=r"0.weight is \(\(2, 2\), 'float32', 'cpu'\), the net's"):
+        average.update()
+    for x in (net, average.module):
+        x.to(dtype="float32", device="reference")
+    average.update()
+    net.more = nn.Dense(1, 1)
+    with pytest.raises(ValueError, match=r"\['more.bias', 'more.weight'\] are in the net or its"):
+        average.update()
+    with pytest.raises(ValueError, match="decay = None"):
+        ExponentialMovingAverage(net, None)  # type: ignore[arg-type]
+
+
 # ------------------------------------------------------------------------------------------ nets
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
@@ -207,7 +229,7 @@ def test_nets_fit_their_images(name: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 @pytest.mark.parametrize("shape", [(1, 30, 30), (1, 28, 32), (1, 7, 7), (2,), (1, 12, 12, 12)])
 def test_images_that_nets_cannot_take_are_refused(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="sides of 4 to 7 times a power of two"):
+    with pytest.raises(ValueError, match="sides of 4 to 7 times 2, 4, 8"):
         MODELS[name].build(shape, 10)
 
 
@@ -289,6 +311,16 @@ def test_captured_and_eager_steps_have_the_same_bits() -> None:
             run.captured = captured
             rows.append([run.step(norms=True) for _ in range(3)])
         assert rows[0] == rows[1], model
+
+
+def test_many_samples_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(model="dcgan")
+    run.generator[2].eval()
+    whole = run.sample(40)
+    monkeypatch.setattr("minigan.trainer.SAMPLES", 16)
+    assert np.array_equal(run.sample(40), whole)
+    assert not run.generator[2].training
+    assert run.generator[5].training
 
 
 def test_real_and_fake_samples_do_not_share_moments() -> None:

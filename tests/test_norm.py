@@ -25,6 +25,7 @@ from minigan.check import check_gradients
 from minigan.device import get_device
 from minigan.kernels.norm import cpu
 from minigan.op import Op, Update
+from minigan.optim import assign
 
 EPS = {"eps": 1e-5}
 sizes = st.tuples(
@@ -312,7 +313,34 @@ def test_a_captured_step_follows_the_running_moments() -> None:
     assert np.array_equal(eager.eval()(x).numpy(), step(x).numpy())
 
 
+def test_what_is_refused_leaves_the_running_moments() -> None:
+    layer = nn.BatchNorm1d(3)
+    with pytest.raises(TypeError, match="BatchNorm1d: the input is float64, its numbers for each"):
+        layer(normal(4, 3))
+    assert layer.running_mean.numpy().tolist() == [0, 0, 0]
+
+
+def test_a_graph_keeps_the_running_moments_that_it_was_made_with() -> None:
+    layer = nn.BatchNorm1d(3).eval()
+    y = layer(normal(4, 3, dtype="float32"))
+    wanted = mg.grad(y.sum(), layer.parameters())
+    layer.train()(normal(4, 3, seed=1, dtype="float32"))
+    for g, want in zip(mg.grad(y.sum(), layer.parameters()), wanted, strict=True):
+        assert np.array_equal(g.numpy(), want.numpy())
+
+
+def test_a_captured_step_notices_that_buffers_have_moved() -> None:
+    layer = nn.BatchNorm1d(3, affine=False).eval()
+    step, x = mg.capture(layer), normal(4, 3, dtype="float32")
+    step(x)
+    layer.to(dtype="float64").to(dtype="float32")
+    assign(layer.running_mean, mg.tensor([5.0, 6.0, 7.0]))
+    assert np.array_equal(step(x).numpy(), layer(x).numpy())
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
+    "no momentum": (lambda: nn.BatchNorm1d(3, momentum=None), "momentum = None is not in"),
+    "a word for eps": (lambda: nn.BatchNorm1d(3, eps="a"), "eps = 'a' is not a positive number"),
     "one number": (lambda: nn.BatchNorm1d(3)(normal(1, 3, dtype="float32")), "has no variance"),
     "axes": (lambda: nn.BatchNorm2d(3)(normal(4, 3, dtype="float32")), "4 axes are needed"),
     "channels": (

@@ -1,5 +1,6 @@
 """A run goes on to the same bits wherever it was cut: stopped, killed, or finished and extended."""
 
+import json
 import re
 import shutil
 import signal
@@ -22,6 +23,7 @@ from run_helpers import (
 )
 
 import minigan as mg
+from minigan import checkpoint
 from minigan.run import _stop_requests, load_trainer, resume
 
 
@@ -226,3 +228,14 @@ def test_python_resumes_too(cut, straight):
     run_ = resume(cut, steps=20)
     assert run_.train(progress=False) is None
     assert_same_run(cut, straight)
+
+
+def test_a_run_that_is_older_than_an_option_is_resumed(tmp_path):
+    """Its checkpoint and config.json know nothing of `ema`."""
+    out = tmp_path / "run"
+    train(out, *RING, "--steps", 2)
+    tensors, info = checkpoint.load(out / "checkpoint.safetensors")
+    del info["config"]["ema"]
+    checkpoint.save(out / "checkpoint.safetensors", tensors, info)
+    (out / "config.json").write_text(json.dumps(info["config"]))
+    assert load_trainer(out).step_count == 2

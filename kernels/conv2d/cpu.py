@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from ..matmul.cpu import matmul
 from ..matmul.micro import ROWS
 from ..reduce.cpu import reduce
 from ..runtime.cpu import empty, first, jit, launch, parts
@@ -173,7 +172,8 @@ def _by_places(
     """c, from the padded x; `turned` where it may go through `product_of_few`."""
     images, channels = x.shape[:2]
     n, pixels = c.shape[1], math.prod(c.shape[2:])
-    few = WIDE * VECTOR_BYTES // c.itemsize if turned and n <= FEW else 0
+    lanes = VECTOR_BYTES // c.itemsize
+    few = WIDE * lanes if turned and n <= min(FEW, lanes) else 0
     workspace = empty((images * channels * math.prod(padded) + few,), c.dtype)
     workers = parts(c.size * faces.packing.size // n, PARALLEL_WORK)
     group = _group(images, -(-pixels // faces.phases), workers)
@@ -225,8 +225,6 @@ def conv2d_input_grad(
     x = empty((len(g), w.shape[1], *size), g.dtype)
     if not x.size:
         return x
-    if out == (1, 1) and padding == (0, 0) and size == kernel:  # each g has all weights
-        return matmul(g.reshape(len(g), -1), w.reshape(len(w), -1)).reshape(x.shape)
     taps = tables.taps(kernel, stride)
     below = (
         max(0, (m - 1 + p) // s - n + 1)

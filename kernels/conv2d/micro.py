@@ -115,10 +115,12 @@ def store_turned(typing, rows, like, x, x_row, c, column):
             pairs = zip(turned[: m // 2], turned[m // 2 :], strict=True)
             turned = [simd.shuffle(a, b, side) for a, b in pairs for side in (low, high)]
         for q in range(simd.lanes):
-            start = q * m % simd.lanes
-            lanes = list(range(start, start + m))
-            values = simd.shuffle(turned[q * m // simd.lanes], simd.zero, lanes)
-            simd.store(values, simd.at(c, q, column))
+            into, part = simd.at(c, q, column), min(m, simd.lanes)
+            for r in range(0, m, part):
+                vector, start = divmod(q * m + r, simd.lanes)
+                lanes = list(range(start, start + part))
+                values = simd.shuffle(turned[vector], simd.zero, lanes)
+                simd.store(values, builder.add(into, ir.Constant(i64, r * simd.size)))
         return context.get_dummy_value()
 
     return types.void(rows, like, *[types.intp] * 4), codegen

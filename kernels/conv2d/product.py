@@ -59,7 +59,9 @@ def _pack_panel(like, x, steps, width, column, into):
         zero_bytes(into, steps.size * stride)
     for p in range(0, steps.size, lanes):
         deep = min(lanes, steps.size - p)
-        together = deep == lanes and steps[p + lanes - 1] - steps[p] == (lanes - 1) * size
+        together = deep == lanes
+        for i in range(1, deep):
+            together = together and steps[p + i] - steps[p] == i * size
         for q in range(0, width, lanes):
             wide = min(lanes, width - q)
             source, target = x + q * column, into + p * stride + q * size

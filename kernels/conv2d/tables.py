@@ -68,7 +68,7 @@ def _packing(
     return Packing(tables, len(records), into // size), begins
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def forward(
     padded: Pair,
     stride: Pair,
@@ -89,7 +89,7 @@ def forward(
     return Faces(_with_records([(steps, places, begins[0], target)]), 1, packing)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def input_grad(
     padded: Pair,
     size: Pair,
@@ -150,7 +150,7 @@ def _phase(
     return first, places, weights, -(-kernel // stride) - 1 - weights // stride
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def weight_grad(
     padded: Pair,
     kernel: Pair,

@@ -206,10 +206,13 @@ def running_tasks(means, variances, x, shape, many, momentum, begin, end):
 
 @jit
 def unit(x, y, eps):
-    """y = x / max(|x|, eps)"""
+    """y = x / max(|x|, eps); |x|^2 is summed by blocks."""
     total = x.dtype.type(0)
-    for i in range(x.size):
-        total += x[i] * x[i]
+    for first in range(0, x.size, ROWS):
+        block = x.dtype.type(0)
+        for i in range(first, min(first + ROWS, x.size)):
+            block += x[i] * x[i]
+        total += block
     length = max(np.sqrt(total), eps)
     if total != total:
         length = total

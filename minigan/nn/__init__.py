@@ -2,7 +2,7 @@
 
 from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, Upsample
 from .layers import Dense, Dropout, Flatten, LeakyReLU, ReLU, Reshape, Sigmoid, Tanh
-from .module import Module, Sequential, shapes
+from .module import Module, Sequential, evaluating, shapes
 from .norm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -37,6 +37,7 @@ __all__ = [
     "Tanh",
     "Upsample",
     "depends_on_batch",
+    "evaluating",
     "shapes",
     "spectral_norm",
     "stacked",

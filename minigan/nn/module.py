@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,8 @@ class Module:
         recording = active()
         if recording is not None:
             recording.modes[id(self)] = self, self.training
+            for _, x in self.tensors():  # buffers too, which `to` may move
+                recording.tensors[id(x)] = x, x.array
         return self.forward(*inputs)
 
     # ------------------------------------------------------------------------------- contents
@@ -87,7 +90,7 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode in which dropout drops."""
+        """Set the mode in which dropout drops, and moments and singular vectors move."""
         for module in self.modules():
             module.training = mode
         return self
@@ -148,22 +151,28 @@ def shapes(
     device = current_device() if like is None else like.device
     dtype = np.dtype("float32") if like is None else like.dtype
     x = Tensor(device.from_numpy(np.zeros((batch, *shape), dtype)), device)
-    modes = [(module, module.training) for module in net.modules()]
     rows = [("input", x.shape)]
+    with evaluating(net), no_grad():
+        for i, layer in enumerate(net if isinstance(net, Sequential) else [net]):
+            name = f"{i}: {type(layer).__name__}({layer.extra()})"
+            try:
+                x = layer(x)
+            except (TypeError, ValueError) as error:
+                before = "\n".join(f"  {name:40} {shape}" for name, shape in rows)
+                raise ValueError(
+                    f"layer {name} does not take {x.shape}: {error}\n{before}"
+                ) from None
+            rows.append((name, x.shape))
+    return rows
+
+
+@contextmanager
+def evaluating(net: Module) -> Iterator[None]:
+    """Within: the net is in eval mode; afterwards each of its modules is in the mode it had."""
+    modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        with no_grad():
-            for i, layer in enumerate(net if isinstance(net, Sequential) else [net]):
-                name = f"{i}: {type(layer).__name__}({layer.extra()})"
-                try:
-                    x = layer(x)
-                except ValueError as error:
-                    before = "\n".join(f"  {name:40} {shape}" for name, shape in rows)
-                    raise ValueError(
-                        f"layer {name} does not take {x.shape}: {error}\n{before}"
-                    ) from None
-                rows.append((name, x.shape))
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
-    return rows

@@ -38,7 +38,8 @@ class _BatchNorm(_Normalizer):
     In training, y = weight (x - mean) / sqrt(variance + eps) + bias with the batch's own moments,
     and the running ones move towards them: running += momentum (batch - running), the variance
     being the unbiased one. In eval mode the running moments stand in for the batch's: a sample does
-    not depend on what else is in the batch (Ioffe and Szegedy 2015). Names are PyTorch's.
+    not depend on what else is in the batch (Ioffe and Szegedy 2015). Names are PyTorch's, but for
+    its count of batches, which nothing here needs.
 
     In training a sample's output depends on the whole batch, so a penalty on the norm of a
     critic's gradient *per sample* has no meaning with it; `LayerNorm` or `InstanceNorm2d` do not
@@ -61,7 +62,7 @@ class _BatchNorm(_Normalizer):
         device: Any = None,
     ) -> None:
         super().__init__((num_features,), eps, affine, dtype, device)
-        if not 0 <= momentum <= 1:
+        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
             raise ValueError(f"{type(self).__name__}: momentum = {momentum!r} is not in [0, 1]")
         self.num_features, self.momentum = num_features, float(momentum)
         self.running_mean = _filled((num_features,), 0.0, dtype, device, False)
@@ -80,15 +81,16 @@ class _BatchNorm(_Normalizer):
                 f"{name}: input {x.shape} has one number to a channel, which has no variance; a"
                 " larger batch is needed in training"
             )
+        y = ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
         moments = self.running_mean, self.running_var
         running_moments(*moments, rows.detach(), momentum=self.momentum)
-        return ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
+        return y
 
     def _by_running_moments(self, x: Tensor) -> Tensor:
-        """x scale + shift, one launch each."""
+        """x scale + shift, one launch each. The graph holds copies: training moves the moments."""
         r = ops.sqrt(ops.add(self.running_var, self.eps))
         scale = ops.divide(1.0 if self.weight is None else self.weight, r)
-        shift = ops.negative(ops.multiply(self.running_mean, scale))
+        shift = ops.negative(ops.multiply(ops.multiply(self.running_mean, 1.0), scale))
         if self.bias is not None:
             shift = ops.add(shift, self.bias)
         column = (1, -1, *(1,) * (x.ndim - 2))
@@ -122,7 +124,7 @@ class LayerNorm(_Normalizer):
         device: Any = None,
     ) -> None:
         given = normalized_shape
-        self.normalized_shape = (given,) if isinstance(given, int) else tuple(given)
+        self.normalized_shape = tuple(given) if np.iterable(given) else (given,)
         super().__init__(self.normalized_shape, eps, affine, dtype, device)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import ops, random
 from ..op import Update
+from ..ops.norm import check_eps
 from ..tensor import Tensor
 from .module import Module
 
@@ -45,9 +46,9 @@ class SpectralNorm(Module):
                 f"spectral_norm: {type(module).__name__} has no weight to normalise; Dense, Conv2d"
                 " and ConvTranspose2d have"
             )
-        if not isinstance(steps, int) or steps < 1:
+        if type(steps) is not int or steps < 1:
             raise ValueError(f"spectral_norm: steps = {steps!r} is not a positive integer")
-        self.module, self.steps, self.eps = module, steps, float(eps)
+        self.module, self.steps, self.eps = module, steps, check_eps("spectral_norm", eps)
         w = module.as_matrix(module.weight.detach())
         like = {"dtype": w.dtype, "device": w.device, "stream": "init"}
         self.u = random.normal((w.shape[0],), **like)

@@ -19,8 +19,9 @@ from ..kernels.conv2d.geometry import Pair, output_size
 from ..op import Op
 from ..tensor import Tensor, require_tensors
 from .elementwise import add
+from .linear import matmul
 from .samples import uniform
-from .shape import reshape
+from .shape import reshape, transpose
 
 
 # -------------------------------------------------------------------------------- the meanings
@@ -190,6 +191,9 @@ def conv2d(
             f"conv2d: a kernel of {w.shape[2]} x {w.shape[3]} does not fit into an image of"
             f" {x.shape[2]} x {x.shape[3]} with padding {places['padding']}"
         )
+    if _size(x) == _size(w) and places["padding"] == (0, 0):  # one place: a product of matrices
+        y = matmul(reshape(x, x.shape[0], -1), transpose(reshape(w, w.shape[0], -1)))
+        return _add_bias(reshape(y, *y.shape, 1, 1), bias)
     return _add_bias(_conv2d(x, w, **places), bias)
 
 
@@ -237,4 +241,7 @@ def conv_transpose2d(
             f"{name}: an image of {x.shape[2]} x {x.shape[3]} under a kernel of {w.shape[2]} x"
             f" {w.shape[3]} with padding {places['padding']} leaves {height} x {width}"
         )
+    if _size(x) == (1, 1) and (height, width) == _size(w):  # one pixel: a product of matrices
+        y = matmul(reshape(x, *x.shape[:2]), reshape(w, w.shape[0], -1))
+        return _add_bias(reshape(y, x.shape[0], *w.shape[1:]), bias)
     return _add_bias(_conv2d_input_grad(x, w, size=(height, width), **places), bias)

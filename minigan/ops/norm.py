@@ -168,7 +168,7 @@ running_moments = Update("running_moments", _running_moments, writes=(0, 1))
 
 # ------------------------------------------------------------------------------- the functions
 def check_eps(op: str, eps: float) -> float:
-    if not 0 < eps < math.inf:
+    if not isinstance(eps, (int, float)) or not 0 < eps < math.inf:
         raise ValueError(f"{op}: eps = {eps!r} is not a positive number")
     return float(eps)
 
@@ -183,6 +183,11 @@ def by_channel(op: str, x: Tensor, *rows: Tensor | None) -> Tensor:
     if x.ndim < 2 or not x.size:
         raise ValueError(f"{op}: input {x.shape}; (n, channels, ...), not empty, is needed")
     for row in rows:
+        if row is not None and row.dtype != x.dtype:
+            raise TypeError(
+                f"{op}: the input is {x.dtype}, its numbers for each channel {row.dtype}; convert"
+                " one with .to(dtype)"
+            )
         if row is not None and row.shape != (x.shape[1],):
             raise ValueError(
                 f"{op}: {row.shape} numbers for an input {x.shape} of {x.shape[1]} channels"
