@@ -99,10 +99,11 @@ def build_parser() -> Parser:
 
     bench = _command(commands, "bench", run_bench, "time kernels and steps beside their peers")
     bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both], and what"
-                       " takes longer: kernels (beside the machine's peaks and numpy), memory (of a"
-                       " process, beside PyTorch's), scaling (with batch and width), seeds (ten as"
-                       " one step), threads; with --devices matmul, leaky_relu, exp, add, sum,"
-                       " transpose, gather, adam, normal, step [all]")  # fmt: skip
+                       " takes longer: conv (beside PyTorch's), kernels (beside the machine's"
+                       " peaks and numpy), memory (of a process, beside PyTorch's), scaling (with"
+                       " batch and width), seeds (ten as one step), threads; with --devices"
+                       " matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather, normalize,"
+                       " normalize_grad, adam, normal, step [all]")  # fmt: skip
     bench.add_argument("--devices", metavar="NAMES",
                        help="sweep sizes on each, say cpu,cuda, a GPU beside PyTorch")  # fmt: skip
     bench.add_argument("--repeats", type=int, default=9, metavar="INT", help="rounds [9]")

@@ -154,17 +154,11 @@ class Trainer:
         """The fakes are constants here."""
         n = self.config.batch
         real = ops.reshape(real, n, *self.data.sample_shape)
-        logits = self._judge(real, fake.detach())
+        logits = judge(self.discriminator, real, fake.detach())
         loss = self.loss.discriminator(logits[:n], logits[n:])
         gradients = grad(loss, self.discriminator.parameters())
         self.optimizer_d.step(gradients)
         return {"loss_d": loss, "logits": logits, "gradients_d": gradients}
-
-    def _judge(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The logits of both batches: in one pass, unless each has its own moments (batch norm)."""
-        if nn.depends_on_batch(self.discriminator):
-            return ops.concatenate([self.discriminator(real), self.discriminator(fake)])
-        return self.discriminator(ops.concatenate([real, fake]))
 
     def _step_generator(self, fake: Tensor) -> dict[str, Any]:
         loss = self.loss.generator(self.discriminator(fake))
@@ -243,6 +237,13 @@ class Trainer:
         self.step_count = int(info["step"])
         self.metrics_lines = int(info["metrics_lines"])
         random.default_generator().set_state(info["random"])
+
+
+def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """The logits of both batches: in one pass, unless each has its own moments (batch norm)."""
+    if nn.depends_on_batch(discriminator):
+        return ops.concatenate([discriminator(real), discriminator(fake)])
+    return discriminator(ops.concatenate([real, fake]))
 
 
 def _norm(gradients: Any) -> float:

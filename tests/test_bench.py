@@ -16,10 +16,11 @@ from minigan.bench.peers import blas, load
 from minigan.bench.plan import Game, Plan
 from minigan.bench.table import cells, number, render
 from minigan.bench.timing import Group, Spread, geometric_mean, measure, ratio
+from minigan.models import Perceptrons
 
 GAMES = {
-    "ring": Game((2, 4, 2), (2, 3, 1), False, (2,)),
-    "MLP": Game((4, 5, 6), (6, 5, 1), True, (2, 3)),
+    "ring": Game(Perceptrons("", (4,), (3,), 2), (2,), (2,)),
+    "MLP": Game(Perceptrons("", (5,), (5,), 4), (1, 2, 3), (2, 3)),
 }
 TINY = Plan(GAMES, 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
 
@@ -64,7 +65,7 @@ def test_one_benchmark_runs_alone_and_only_once(name, without_peers):
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["conv"], {}, r"unknown benchmark 'conv' \(accepted: matmul, step, threads, "),
+        (["dense"], {}, r"unknown benchmark 'dense' \(accepted: matmul, step, conv, threads, "),
         (["matmul", "steps"], {}, "unknown benchmark 'steps'; did you mean 'step'"),
         ([], {"repeats": 0}, "repeats = 0 is not a positive"),
         ([], {"threads": 0}, "threads = 0 is not between 1 and"),

@@ -11,10 +11,19 @@ import pytest
 from minigan import bench
 from minigan.bench import memory
 from minigan.bench.plan import Game, Plan
+from minigan.bench.table import number
+from minigan.models import Dcgan, Perceptrons
 
 # Large enough for weights to be told from what surrounds them.
-SMALL = Plan({"MLP": Game((8, 1500, 300), (300, 1500, 1), True, (4,))}, memory_steps=2)
-WEIGHTS = 9 * 1500 + 1501 * 300 + 301 * 1500 + 1501
+MLP = Game(Perceptrons("", (1500,), (1500,), 8), (300,), (4,))
+DCGAN = Game(Dcgan("", 128, 8), (1, 16, 16), (2,))
+SMALL = Plan({"MLP": MLP, "DCGAN": DCGAN}, memory_steps=2)
+WEIGHTS = {
+    "MLP": 9 * 1500 + 1501 * 300 + 301 * 1500 + 1501,
+    # dense, convolutions of 4 x 4, batch norm, biases, in G and in D
+    "DCGAN": (8 * 4096 + 16 * (256 * 128 + 128) + 2 * (256 + 128) + 1)
+    + (16 * (128 + 128 * 256) + 128 + 2 * 256 + 4097),
+}
 NO_TORCH = "PyTorch is not installed: nothing is measured beside it"
 
 pytestmark = pytest.mark.skipif(
@@ -22,10 +31,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def check(case, process):
+def check(game, case, process):
     """Weights and both moments live, and the larger player's gradients; less than all twice."""
-    assert case["fixed"] == 12 * WEIGHTS
-    assert 14 * WEIGHTS < case["live"] < 24 * WEIGHTS
+    weights = WEIGHTS[game]
+    assert case["fixed"] == 12 * weights
+    assert 14 * weights < case["live"] < 24 * weights
     assert 10e6 < case["imported"] < case["trained"] < process
     assert case["trained"] > case["imported"] + case["live"]
 
@@ -37,11 +47,15 @@ def test_minigans_processes_are_watched_and_told_apart_from_this_one(monkeypatch
     output = io.StringIO()
     result = bench.run(["memory"], output=output, plan=SMALL, threads=1)
     assert memory.peak_resident(os.getpid()) > 600e6
-    assert [case["contender"] for case in result["memory"]] == ["minigan", "minigan, eager"]
-    for case in result["memory"]:
-        check(case, 600e6)
-    assert "PyTorch, fused Adam  not installed" in output.getvalue()
-    assert f"moments, {12 * WEIGHTS / 1e6:.1f} MB" in output.getvalue()
+    cases = result["memory"]
+    own = ["minigan", "minigan, eager"]
+    assert [(x["game"], x["contender"]) for x in cases] == [(x, y) for x in WEIGHTS for y in own]
+    for case in cases:
+        check(case["game"], case, 600e6)
+    text = output.getvalue()
+    assert text.count("PyTorch, fused Adam  not installed") == 2
+    for game, weights in WEIGHTS.items():
+        assert f"{game}: weights and moments, {number(12 * weights / 1e6)} MB" in text
 
 
 def test_memory_that_nobody_has_touched_is_not_resident():
@@ -55,21 +69,29 @@ def test_pytorchs_process_is_watched_and_loads_neither_minigan_nor_numba(monkeyp
         "import sys\nsys.modules['minigan'] = sys.modules['numba'] = None\n"
     )
     monkeypatch.syspath_prepend(tmp_path)  # every child reads it as it starts
-    check(memory._watch(memory.PEER, SMALL, 1), 2e9)
+    for name, game in SMALL.games.items():
+        check(name, memory._watch(memory.PEER, game, SMALL, 1), 2e9)
     with pytest.raises(RuntimeError, match="process of 'minigan' failed: ModuleNotFoundError"):
-        memory._watch(memory.OWN, SMALL, 1)
+        memory._watch(memory.OWN, MLP, SMALL, 1)
 
 
 def test_a_process_that_fails_is_an_error_with_its_last_words(monkeypatch):
     words = "print('imported', flush=True); input(); raise SystemExit('no luck')"
     monkeypatch.setitem(memory.COMMANDS, memory.PEER, ["-c", words])
     with pytest.raises(RuntimeError, match="process of 'PyTorch, fused Adam' failed: no luck"):
-        memory._watch(memory.PEER, SMALL, 1)
+        memory._watch(memory.PEER, MLP, SMALL, 1)
 
 
 def test_the_table_has_ratios_to_pytorch():
     cases = [
-        {"contender": name, "fixed": 10**6, "imported": 10**7, "trained": size, "live": live}
+        {
+            "game": "MLP",
+            "contender": name,
+            "fixed": 10**6,
+            "imported": 10**7,
+            "trained": size,
+            "live": live,
+        }
         for name, size, live in (
             ("minigan", 10**8, 2 * 10**6),
             ("minigan, eager", 2 * 10**8, 3 * 10**6),

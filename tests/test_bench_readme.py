@@ -93,7 +93,7 @@ def test_the_command_writes_machine_kernels_and_steps(project):
             "| training step, ms | CPU | GPU | PyTorch eager | PyTorch CUDA graph"
             " | PyTorch compiled |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
-            "| MLP GAN, batch 64 | 20.0 | 4.00 | 10.0 | - | - |",
+            "| MLP, batch 64 | 20.0 | 4.00 | 10.0 | - | - |",
             readme.END,
             "after",
         ]

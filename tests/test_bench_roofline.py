@@ -16,10 +16,11 @@ from minigan.bench.plan import Game, Plan
 from minigan.cli import main
 from minigan.device import get_device
 from minigan.kernels.runtime import peak
+from minigan.models import Perceptrons
 
-GAME = Game((4, 5, 6), (6, 5, 1), True, (2, 3))
+GAME = Game(Perceptrons("", (5,), (5,), 4), (6,), (2, 3))
 TINY = Plan(
-    {"MLP": GAME}, rest_seconds=0, cached_bytes=4096, uncached_bytes=40_000, kernel_seconds=0
+    {"MLP": GAME}, rest_seconds=0, cached_bytes=65_536, uncached_bytes=200_000, kernel_seconds=0
 )
 MOVING = {"transpose", "gather"}
 PEAKS = {
@@ -42,7 +43,7 @@ def test_every_kernel_is_measured_printed_drawn_and_kept(tmp_path, quick):
     result = bench.run(["kernels"], repeats=2, output=output, plan=TINY, threads=1, **files)
     assert json.loads(files["json_path"].read_text()) == result
     found, text = result["kernels"], output.getvalue()
-    for place, size in (("cached", 4096), ("memory", 40_000)):
+    for place, size in (("cached", 65_536), ("memory", 200_000)):
         chosen = [case for case in found["cases"] if case["place"] == place]
         assert {case["kernel"] for case in chosen} == set(KERNELS)
         assert all(size / 2 < case["held"] <= size for case in chosen)
@@ -54,7 +55,7 @@ def test_every_kernel_is_measured_printed_drawn_and_kept(tmp_path, quick):
         assert all(len(x) == 2 and min(x) > 0 for x in case["seconds"].values())
         assert (case["flops"] == 0) == (case["kernel"] in MOVING)
         assert f"\n{case['label']} " in text
-    assert found["levels"] == {"L1": peak.CACHED, "L2": 4096, "memory": 40_000}
+    assert found["levels"] == {"L1": peak.CACHED, "L2": 65_536, "memory": 200_000}
     with Image.open(files["figure_path"]) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 800

@@ -12,8 +12,9 @@ from minigan import bench
 from minigan.bench import scaling
 from minigan.bench.floor import multiply_adds
 from minigan.bench.plan import Game, Plan
+from minigan.models import Perceptrons
 
-GAME = Game((4, 5, 7, 6), (6, 5, 1), True, (3,))
+GAME = Game(Perceptrons("", (5, 7), (5,), 4), (6,), (3,))
 TINY = Plan(
     {"MLP": GAME}, step_seconds=0, rest_seconds=0, scaled_batches=(1, 2, 5), scaled_widths=(3, 8)
 )
@@ -61,8 +62,7 @@ def test_pytorch_runs_beside(tmp_path):
 # -------------------------------------------------------------------------------------- what grows
 def test_only_hidden_layers_are_widened():
     wide = scaling.widened(GAME, 9)
-    assert wide.generator == (4, 9, 9, 6)
-    assert wide.discriminator == (6, 9, 1)
+    assert wide == Game(Perceptrons("", (9, 9), (9,), 4), (6,), (3,))
 
 
 def test_flops_are_those_of_a_step_at_that_size():

@@ -19,9 +19,11 @@ from minigan import bench
 from minigan.bench import floor, games, peers, seeds, steps, threads
 from minigan.bench.plan import GAMES, Game, Plan
 from minigan.device import Device
+from minigan.models import Dcgan, Perceptrons
 
-MLP = Game((10, 32, 48, 36), (36, 48, 32, 1), True, (16,))
-RING = Game((2, 9, 3), (3, 7, 1), False, (4, 2))
+MLP = Game(Perceptrons("", (32, 48), (48, 32), 10), (1, 6, 6), (16,))
+RING = Game(Perceptrons("", (9,), (7,), 2), (3,), (4, 2))
+DCGAN = Game(Dcgan("", 3, 5), (2, 16, 16), (4,))  # two layers in each of its nets
 TINY = Plan({"ring": RING, "MLP": MLP}, 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
 COMPILED = "PyTorch, compiled"
 
@@ -50,11 +52,14 @@ def run(names=("step",), **options):
 @pytest.mark.parametrize(
     ("name", "game"),
     [
-        *((name, game) for name in steps.PEERS if name != COMPILED for game in (MLP, RING)),
-        (COMPILED, Game((2, 3), (3, 4, 1), False, (4,))),  # each layer takes seconds to compile
+        *((name, game) for name in steps.PEERS if name != COMPILED for game in (MLP, RING, DCGAN)),
+        (COMPILED, Game(Perceptrons("", (3,), (4,), 2), (3,), (4,))),  # seconds for each layer
+        (COMPILED, DCGAN),  # most of a minute: what is compiled is run as it is
     ],
 )
-def test_a_peer_takes_the_same_steps_to_the_same_weights(name, game, rng):
+def test_a_peer_takes_the_same_steps_to_the_same_weights(name, game, rng, monkeypatch):
+    if name == COMPILED and game is DCGAN:
+        monkeypatch.setattr(load("pytorch")["pytorch"].torch, "compile", lambda play, **_: play)
     makers = steps.contenders(game, game.batches[0], load(steps.PEERS[name]))
     pair = []
     for maker in (makers["minigan"], makers[name]):
@@ -62,7 +67,7 @@ def test_a_peer_takes_the_same_steps_to_the_same_weights(name, game, rng):
         pair.append((step, states))
     start = [np.array(x) for state in pair[0][1]() for x in state.values()]
     for _ in range(8):
-        latent = rng.standard_normal((game.batches[0], game.generator[0]), np.float32)
+        latent = rng.standard_normal((game.batches[0], game.model.latent_size), np.float32)
         own, other = (step(latent) for step, _ in pair)
         np.testing.assert_allclose(own, other, rtol=1e-5)
     trained, expected = (
@@ -100,11 +105,11 @@ from pathlib import Path
 os.environ["NPROC"] = "7"
 import numpy as np
 from minigan.bench.peers import xla
-given = {"0.weight": np.ones((2, 2), np.float32), "0.bias": np.ones(2, np.float32)}
+given = [("Dense", {})], {"0.weight": np.ones((2, 2), np.float32)}
 for count in (1, 3):
     xla.set_threads(count)
     data = np.ones((3, 2), np.float32)
-    step, _ = xla.jitted_step(given, given, data, False, 0.2, 1.0, (0.5, 0.9))
+    step, _ = xla.jitted_step(given, given, data, False, 1.0, (0.5, 0.9))
     step()
     gc.collect()  # the client before
     assert xla.get_threads() == count
@@ -124,7 +129,10 @@ def test_xla_computes_on_as_many_threads_as_it_is_told():
 
 # ------------------------------------------------------------------------------------------- floor
 class Counting(Device):
-    """numpy, which counts the products' multiply-adds and the bytes of the optimizers' arrays."""
+    """numpy, which counts the products' multiply-adds and the bytes of the optimizers' arrays.
+
+    A convolution's at the pixels of its result, or of what stands for that.
+    """
 
     def __init__(self):
         self.products, self.bytes = 0, 0
@@ -133,6 +141,14 @@ class Counting(Device):
         if op.name in ("matmul", "dense"):
             a, b = arrays[:2]
             self.products += a.shape[0] * a.shape[1] * b.shape[1]
+        if op.name in ("conv2d", "conv2d_input_grad"):
+            (n, _, *pixels), weights = arrays[0].shape, arrays[1].size
+            if op.name == "conv2d":
+                pixels = super().run(op, arrays, attributes).shape[2:]
+            self.products += n * weights * math.prod(pixels)
+        if op.name == "conv2d_weight_grad":
+            x, g = arrays
+            self.products += g.size * x.shape[1] * math.prod(attributes["kernel"])
         return super().run(op, arrays, attributes)
 
     def update(self, update, arrays, attributes):
@@ -143,17 +159,28 @@ class Counting(Device):
         super().update(update, arrays, attributes)
 
 
-DEEP_D = Game((2, 9, 2), (2, 7, 8, 1), False, (1,))
+DEEP_D = Game(Perceptrons("", (9,), (7, 8), 2), (2,), (1,))
 
 
-@pytest.mark.parametrize("game", [MLP, RING, DEEP_D, GAMES["ring"]])
+@pytest.mark.parametrize("game", [MLP, RING, DEEP_D, GAMES["ring"], DCGAN])
 def test_the_floor_counts_the_products_and_the_bytes_of_the_steps_that_are_run(game):
     device, batch = Counting(), game.batches[0]
     with mg.use_device(device):
-        step = games.minigan_step(*games.nets(game), games.real_batch(game, batch), captured=False)
+        step = games.minigan_step(*game.nets(), games.real_batch(game, batch), captured=False)
         step()
     assert device.products == floor.multiply_adds(game, batch)
     assert device.bytes == 28 * floor.parameters(game)
+
+
+def test_the_dcgan_is_the_papers_and_has_the_work_of_its_layers():
+    g = [100 * 6272, 49 * 128 * 64 * 16, 196 * 64 * 16]
+    d = [196 * 64 * 16, 49 * 64 * 128 * 16, 6272]
+    weights = [100 * 6272, 128 * 64 * 16, 64 * 16, 64 * 16, 64 * 128 * 16, 6272]
+    others = 2 * (128 + 64) + 1 + 64 + 2 * 128 + 1  # batch norm, biases
+    assert floor.players(GAMES["DCGAN"]) == ((g, d), sum(weights) + others)
+    # G forward; D and its gradients twice; through D to the fakes; G's gradients.
+    turns = sum(g), 2 * (2 * sum(d) + sum(d[1:])), 2 * sum(d), sum(g) + sum(g[1:])
+    assert floor.multiply_adds(GAMES["DCGAN"], 64) == 64 * sum(turns)
 
 
 def test_the_floor_is_work_over_the_rates_that_were_measured(monkeypatch):
@@ -189,7 +216,9 @@ def test_peers_run_beside_minigan_and_one_without_its_compiler_says_so(monkeypat
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
-    plan = Plan({"ring": Game((2, 3, 2), (2, 3, 1), False, (5,))}, step_seconds=0, rest_seconds=0)
+    plan = Plan(
+        {"ring": Game(Perceptrons("", (3,), (3,), 2), (2,), (5,))}, step_seconds=0, rest_seconds=0
+    )
     result, text = run(plan=plan)
     (case,) = result["step"]
     expected = [x for x, module in steps.PEERS.items() if peers.load(module) and x != COMPILED]

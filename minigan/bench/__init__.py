@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from ..device import use_device
 from ..names import choose
-from . import matmul, memory, roofline, scaling, seeds, steps, threads
+from . import conv, matmul, memory, roofline, scaling, seeds, steps, threads
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
@@ -84,6 +84,11 @@ def _kernels(setup: Setup) -> tuple[Any, str]:
     return found, roofline.report(found)
 
 
+def _conv(setup: Setup) -> tuple[Any, str]:
+    cases = _measure("conv", conv.groups(setup.plan, setup.peers, setup.threads), setup)
+    return cases, conv.report(cases)
+
+
 def _memory(setup: Setup) -> tuple[Any, str]:
     found = memory.measure(setup.plan, setup.threads)
     return found, memory.report(found)
@@ -97,6 +102,7 @@ def _scaling(setup: Setup) -> tuple[Any, str]:
 BENCHMARKS = {
     "matmul": Benchmark(_matmul, unasked=True),
     "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
+    "conv": Benchmark(_conv, (conv.MODULE,)),
     "threads": Benchmark(_threads, ("pytorch",)),
     "seeds": Benchmark(_seeds),
     "kernels": Benchmark(_kernels, draw=roofline.draw),

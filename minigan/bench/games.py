@@ -1,48 +1,52 @@
-"""The GANs whose training steps are measured: their nets, their data, and minigan's step."""
+"""The GANs whose training steps are measured: what they are, their data, and minigan's step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from types import ModuleType, NoneType
 from typing import Any
 
 import numpy as np
 
-from .. import nn, ops, random
+from .. import nn, random
 from ..autograd import grad
 from ..capture import capture
 from ..device import Device, use_device
 from ..losses import NonSaturating
 from ..optim import Adam
 from ..tensor import Tensor, tensor
+from ..trainer import judge
+from . import floor
 from .plan import DevicePlan, Game
 from .timing import Call
 
-SLOPE, LEARNING_RATE, BETAS = 0.2, 2e-4, (0.5, 0.999)
+LEARNING_RATE, BETAS = 2e-4, (0.5, 0.999)
 
 # step(latent=None) -> (loss of D, loss of G); without a latent it draws one.
 Step = Callable[..., tuple[Any, Any]]
+Layers = list[tuple[str, dict[str, Any]]]  # by name, and what each is made of
 
 
 # -------------------------------------------------------------------------------------------- game
-def perceptron(widths: Sequence[int], *end: nn.Module) -> nn.Sequential:
-    """Dense layers with LeakyReLU(0.2) between them."""
-    layers: list[nn.Module] = []
-    for size, width in pairwise(widths):
-        layers += [nn.Dense(size, width), nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*layers[:-1], *end)
+def layers(net: nn.Sequential) -> Layers:
+    """The net in words and numbers, for peers to build the same; weights are in its state dict."""
+    return [(type(layer).__name__, _options(layer)) for layer in net]
 
 
-def nets(game: Game) -> tuple[nn.Sequential, nn.Sequential]:
-    """(generator, discriminator), newly initialised."""
-    end = [nn.Tanh()] if game.bounded else []
-    return perceptron(game.generator, *end), perceptron(game.discriminator)
+def _options(layer: nn.Module) -> dict[str, Any]:
+    """Its attributes that are no tensors, and whether it has a bias where that is a choice."""
+    found = {k: x for k, x in vars(layer).items() if not isinstance(x, (Tensor, NoneType))}
+    found.pop("training", None)
+    if isinstance(layer, nn.Dense):
+        found["in_features"], found["out_features"] = layer.weight.shape
+    if isinstance(layer, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
+        found["bias"] = layer.bias is not None
+    return found
 
 
 def real_batch(game: Game, batch: int) -> np.ndarray:
     """Numbers in (-1, 1), the same each time."""
-    shape = (batch, game.discriminator[0])
+    shape = (batch, *game.sample_shape)
     return np.tanh(np.random.default_rng(0).standard_normal(shape, np.float32))
 
 
@@ -54,11 +58,12 @@ def minigan_step(
     read: Callable[[Tensor], Any] = float,
     captured: bool = True,
 ) -> Step:
-    """A function that trains both on the batch `data` (n, features): D once, then G once.
+    """A function that trains both on the batch `data` of samples: D once, then G once.
 
-    The real and the fake batch pass D as one; G's turn takes the fakes that D has just seen. What
-    it does is line for line what `peers.pytorch.eager_step` does. `read` makes what it returns
-    of the losses: to read them as numbers, it has to wait for the device.
+    The real and the fake batch pass D as the Trainer's do: as one, unless D has batch norm. G's
+    turn takes the fakes that D has just seen. What it does is line for line what
+    `peers.pytorch.eager_step` does. `read` makes what it returns of the losses: to read them as
+    numbers, it has to wait for the device.
     """
     device = generator.parameters()[0].device
     play = _turns(generator, discriminator, tensor(data, device=device))
@@ -82,7 +87,7 @@ def _turns(
     def play(latent: Tensor | None) -> tuple[Tensor, Tensor]:
         z = random.normal((n, latent_size), device=real.device) if latent is None else latent
         fake = generator(z)
-        logits = discriminator(ops.concatenate([real, fake.detach()]))
+        logits = judge(discriminator, real, fake.detach())
         loss_d = loss.discriminator(logits[:n], logits[n:])
         optimizer_d.step(grad(loss_d, discriminator.parameters()))
 
@@ -94,29 +99,31 @@ def _turns(
 
 
 def peer_arguments(game: Game, batch: int) -> tuple[Any, ...]:
-    """What every peer's step is made of: new nets' states, the data, and how to train."""
+    """What every peer's step is made of: new nets and their states, the data, and how to train."""
     with use_device("cpu"):
-        states = [net.state_dict() for net in nets(game)]
-    return (*states, real_batch(game, batch), game.bounded, SLOPE, LEARNING_RATE, BETAS)
+        nets = game.nets()
+        players = [(layers(net), net.state_dict()) for net in nets]
+    apart = nn.depends_on_batch(nets[1])
+    return (*players, real_batch(game, batch), apart, LEARNING_RATE, BETAS)
 
 
 # ----------------------------------------------------------------------------------------- devices
 def cases(plan: DevicePlan) -> Iterator[dict[str, Any]]:
     """What `minigan bench --devices` measures: game, batch, and how work and memory compare.
 
-    work: multiplications, once forward; bytes: the weights, their gradients and two moments.
+    work: the products' multiply-adds; bytes: the weights, their gradients and two moments.
     """
     for name, game in plan.games.items():
-        layers = [*pairwise(game.generator), *pairwise(game.discriminator)]
-        weights = sum(size * width for size, width in layers)
+        size = floor.KEPT * floor.FLOAT * floor.parameters(game)
         for batch in game.batches:
-            yield {"game": name, "batch": batch, "work": weights * batch, "bytes": 16 * weights}
+            work = floor.multiply_adds(game, batch)
+            yield {"game": name, "batch": batch, "work": work, "bytes": size}
 
 
 def ready(game: Game, batch: int, device: Device) -> Step:
     """A step on the device; it leaves the losses there, as a run does but where it logs them."""
     with use_device(device):
-        return minigan_step(*nets(game), real_batch(game, batch), read=lambda loss: loss)
+        return minigan_step(*game.nets(), real_batch(game, batch), read=lambda loss: loss)
 
 
 def peers(game: Game, batch: int, pytorch: ModuleType, device: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from .timing import Call
 
 Arrays = list[Any]
 ROW = 64  # elements of a row that `gather` takes: the smallest of `DevicePlan.elements`
+EPS = 1e-5  # of batch norm
+PLACES = {"stride": (2, 2), "padding": (1, 1)}  # of the convolution
 FLOAT32 = np.dtype("float32")
 ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
 
@@ -89,6 +91,29 @@ def _table_and_rows(n: int) -> list[np.ndarray]:
     return [_normal(rows, ROW), np.random.default_rng(0).permutation(rows).reshape(rows, 1)]
 
 
+def _images_and_weights(n: int) -> list[np.ndarray]:
+    """n images of 14 x 14 pixels, to be halved by kernels of 4 x 4, 16 channels to 32."""
+    return [_normal(n, 16, 14, 14), _normal(32, 16, 4, 4)]
+
+
+def _batch(n: int) -> tuple[int, int, int]:
+    """(64 images, channels, 16 pixels): n elements; of one pixel where there are few."""
+    pixels = 1 if n % (16 * ROW) else 16
+    return ROW, n // (ROW * pixels), pixels
+
+
+def _whole(n: int) -> int:
+    """The largest size up to n that is one of whole channels."""
+    step = ROW if n < 16 * ROW else 16 * ROW
+    return n // step * step
+
+
+def _normalized(n: int, *rows: float) -> list[np.ndarray]:
+    """Images, and rows of a number for each channel."""
+    shape = _batch(n)
+    return [_normal(*shape), *(np.full(shape[1], x, np.float32) for x in rows)]
+
+
 def _adam_arrays(n: int) -> list[np.ndarray]:
     """A parameter, its gradient, both moments, and the learning rate and the betas' powers."""
     return [
@@ -134,6 +159,13 @@ KERNELS = {
         _op("matmul"),
         flops=lambda n: 2 * n**3,
     ),
+    "conv2d": Kernel(
+        "convolution of n images, 16 channels to 32, 4x4/2",
+        lambda n: 4 * (n * (16 * 14 * 14 + 32 * 7 * 7) + 32 * 16 * 4 * 4),
+        _images_and_weights,
+        _op("conv2d", **PLACES),
+        flops=lambda n: 2 * n * (32 * 7 * 7) * (16 * 4 * 4),
+    ),
     "leaky_relu": Kernel("LeakyReLU", lambda n: 8 * n, _vectors(1), _op("leaky_relu", slope=0.2)),
     "exp": Kernel("exp", lambda n: 8 * n, _vectors(1), _op("exp")),
     "add": Kernel("sum of two arrays", lambda n: 12 * n, _vectors(2), _op("add")),
@@ -153,6 +185,20 @@ KERNELS = {
         _table_and_rows,
         _gather,
         fit=lambda n: n // ROW * ROW,
+    ),
+    "normalize": Kernel(
+        "batch norm of 64 images",
+        lambda n: 8 * n + 8 * _batch(n)[1],
+        lambda n: _normalized(n, 1, 0),
+        _op("normalize", eps=EPS),
+        fit=_whole,
+    ),
+    "normalize_grad": Kernel(
+        "batch norm's gradient",
+        lambda n: 12 * n + 4 * _batch(n)[1],
+        lambda n: [_normal(*_batch(n))[::-1].copy(), *_normalized(n, 1)],
+        _op("normalize_grad", eps=EPS),
+        fit=_whole,
     ),
     "adam": Kernel("Adam's update", lambda n: 28 * n, _adam_arrays, _adam),
     "normal": Kernel(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from ..device import get_device
+from .. import nn
+from ..device import get_device, use_device
 from ..op import Op
 from .kernels import replayed
 from .plan import Game, Plan
@@ -45,8 +45,10 @@ def groups(plan: Plan, peer: str) -> list[Group]:
 
 def products(game: Game, batch: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """(layer, form, left factor, right factor): x @ w, g @ w.T and x.T @ g, as the engine does."""
-    for player, widths in (("G", game.generator), ("D", game.discriminator)):
-        for size, width in pairwise(widths):
+    with use_device("cpu"):
+        nets = game.nets()
+    for player, net in zip("GD", nets, strict=True):
+        for size, width in (layer.weight.shape for layer in net if isinstance(layer, nn.Dense)):
             x, w, g = _normal(batch, size), _normal(size, width), _normal(batch, width)
             for form, a, b in (("NN", x, w), ("NT", g, w.T), ("TN", x.T, g)):
                 yield f"{player} {size}-{width}", form, a, b

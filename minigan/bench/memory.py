@@ -1,26 +1,27 @@
-"""`minigan bench memory`: what a process that trains the MLP GAN takes, beside the same in PyTorch.
+"""`minigan bench memory`: what a process that trains a GAN takes, beside the same in PyTorch.
 
 Every contender trains alone in a fresh process. Three numbers of each:
 
-- resident memory with the library imported, and at its peak in some hundred steps, as the kernel
+- resident memory with the library imported, and at its peak in a hundred steps, as the kernel
   keeps it (VmHWM). getrusage's ru_maxrss would do, if a child did not inherit its parent's.
 - live arrays at their peak while nets and optimizers are made anew and play a few steps: weights,
   moments, gradients, activations, the batch. Of minigan, tracemalloc sees what numpy takes, and
   counts Python's own objects in, which is against us; kernels have been loaded before. Of PyTorch,
   its profiler sees what every storage takes. Neither sees what a kernel takes for itself within a
-  call.
+  call; but minigan's kernels take workspaces as arrays, which count, where PyTorch's libraries
+  have theirs by other ways, which do not: resident memory has both.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import PIPE
@@ -28,9 +29,8 @@ from typing import Any
 
 from . import peers
 from .floor import parameters
-from .games import BETAS, LEARNING_RATE, SLOPE, minigan_step, nets, real_batch
+from .games import BETAS, LEARNING_RATE, minigan_step, peer_arguments, real_batch
 from .harness import progress_bar
-from .matmul import GAME
 from .plan import Game, Plan
 from .steps import EAGER, OWN
 from .table import number, render
@@ -48,31 +48,36 @@ COMMANDS = {
     PEER: [str(Path(peers.__file__).with_name("pytorch_memory.py"))],
 }
 LIVE_STEPS = 3  # the second replays what the first has noted
+GAMES = ("MLP", "DCGAN")  # of the plan's
 
 
 # ------------------------------------------------------------------------------------- the parent
 def measure(plan: Plan, threads: int) -> list[dict[str, Any]]:
-    """A case for each contender, in bytes; PyTorch's only where it is installed.
+    """A case for each game and contender, in bytes; PyTorch's only where it is installed.
 
     Raises:
         RuntimeError: a contender's process fails, or the system has no /proc to read.
     """
-    _train(plan.games[GAME], True, 1)  # compiles what is not in the cache yet: no child has to
+    games = [name for name in GAMES if name in plan.games]
     names = [name for name in COMMANDS if name != PEER or find_spec("torch") is not None]
-    with progress_bar("memory", len(names), "process") as bar:
+    with progress_bar("memory", len(games) * len(names), "process") as bar:
         found = []
-        for name in names:
-            found.append(_watch(name, plan, threads))
-            bar.update()
+        for game in games:
+            _train(plan.games[game], True, 1)  # compiles what is not in the cache: no child has to
+            for name in names:
+                found.append({"game": game, **_watch(name, plan.games[game], plan, threads)})
+                bar.update()
     return found
 
 
-def _watch(name: str, plan: Plan, threads: int) -> dict[str, Any]:
+def _watch(name: str, game: Game, plan: Plan, threads: int) -> dict[str, Any]:
     """The life of one process: at "imported" and "trained" it waits until its memory is read."""
-    game = plan.games[GAME]
-    given = {"game": asdict(game), "threads": threads, "captured": name == OWN}
+    (layers_g, _), (layers_d, _), data, apart, *_ = peer_arguments(game, game.batches[0])
+    given: dict[str, Any] = {"threads": threads, "captured": name == OWN}
     given |= {"steps": plan.memory_steps, "live_steps": LIVE_STEPS}
-    given |= {"constants": [SLOPE, LEARNING_RATE, BETAS]}
+    given |= {"game": pickle.dumps(game).hex()} if name != PEER else {}
+    given |= {"players": [layers_g, layers_d], "data": data.shape, "apart": apart}
+    given |= {"constants": [LEARNING_RATE, BETAS]}
     case: dict[str, Any] = {"contender": name, "fixed": 12 * parameters(game)}
     command = [sys.executable, "-P", *COMMANDS[name], json.dumps(given)]
     path = {"PYTHONPATH": os.pathsep.join(x or os.getcwd() for x in sys.path)}
@@ -114,7 +119,7 @@ def child() -> None:
 
     given = json.loads(sys.argv[1])
     numba.set_num_threads(given["threads"])
-    game = Game(**given["game"])
+    game: Game = pickle.loads(bytes.fromhex(given["game"]))
     _train(game, given["captured"], given["steps"])
     print("trained", flush=True)
     input()
@@ -125,21 +130,26 @@ def child() -> None:
 
 def _train(game: Game, captured: bool, count: int) -> None:
     """New nets play that many steps on one batch."""
-    step = minigan_step(*nets(game), real_batch(game, game.batches[0]), captured=captured)
+    step = minigan_step(*game.nets(), real_batch(game, game.batches[0]), captured=captured)
     for _ in range(count):
         step()
 
 
 # ------------------------------------------------------------------------------------------ report
 def report(cases: Sequence[Mapping[str, Any]]) -> str:
-    """A table from what `measure` gave."""
-    fixed = cases[0]["fixed"]
+    """A table for each game from what `measure` gave."""
     title = (
-        "memory: a process that trains the MLP GAN, both players, float32, MB\n"
+        "memory: a process that trains a GAN, both players, float32, MB\n"
         "resident when the library is imported, and at its peak in training; arrays alive at their"
-        f" peak,\nand what of them is more than weights and Adam's moments, {_mb(fixed)} MB\n"
+        " peak,\nand what of them is more than weights and Adam's moments\n"
         f"ratio = {PEER} / this row, higher is better"
     )
+    games = dict.fromkeys(case["game"] for case in cases)
+    return "\n\n".join([title, *(_table([x for x in cases if x["game"] == y]) for y in games)])
+
+
+def _table(cases: Sequence[Mapping[str, Any]]) -> str:
+    """One game's."""
     found = {case["contender"]: _figures(case) for case in cases}
     rows = []
     for name in COMMANDS:
@@ -152,7 +162,8 @@ def report(cases: Sequence[Mapping[str, Any]]) -> str:
             row.append(number(found[PEER][i] / found[name][i]) if PEER in found else "-")
         rows.append(row)
     heads = ["", "imported", "resident", "ratio", "arrays", "ratio", "of them more", "ratio"]
-    return f"{title}\n\n{render(heads, rows)}"
+    fixed = _mb(cases[0]["fixed"])
+    return f"{cases[0]['game']}: weights and moments, {fixed} MB\n{render(heads, rows)}"
 
 
 def _figures(case: Mapping[str, Any]) -> tuple[int, int, int, int]:

@@ -5,21 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .. import nn
+from ..models import MODELS, Model
+
 
 @dataclass(frozen=True)
 class Game:
-    """A GAN of two perceptrons: widths from input to output, a tanh at the end of G, batches."""
+    """A GAN: one of `minigan.models`, the shape of a sample, and batch sizes."""
 
-    generator: tuple[int, ...]
-    discriminator: tuple[int, ...]
-    bounded: bool
+    model: Model
+    sample_shape: tuple[int, ...]
     batches: tuple[int, ...]
+
+    def nets(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """(generator, discriminator), newly initialised."""
+        generator, discriminator = self.model.build(self.sample_shape, self.model.latent_size)
+        assert isinstance(generator, nn.Sequential)
+        assert isinstance(discriminator, nn.Sequential)
+        return generator, discriminator
 
 
 GAMES = {
-    "ring": Game((2, 128, 128, 2), (2, 128, 128, 1), False, (256,)),
-    "MLP": Game((100, 256, 512, 784), (784, 512, 256, 1), True, (64, 128, 512)),
+    "ring": Game(MODELS["toy"], (2,), (256,)),
+    "MLP": Game(MODELS["mlp"], (1, 28, 28), (64, 128, 512)),
+    "DCGAN": Game(MODELS["dcgan"], (1, 28, 28), (64,)),
 }
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Square images of `edge` pixels, square kernels."""
+
+    batch: int
+    inputs: int
+    outputs: int
+    edge: int
+    kernel: int
+    stride: int
+    padding: int
+
+    @property
+    def result(self) -> int:
+        """The edge of what it makes."""
+        return (self.edge + 2 * self.padding - self.kernel) // self.stride + 1
+
+
+CONVOLUTIONS = (
+    *(Convolution(batch, 1, 64, 28, 4, 2, 1) for batch in (64, 128)),  # the DCGAN's two,
+    *(Convolution(batch, 64, 128, 14, 4, 2, 1) for batch in (64, 128)),  # transposed in G
+    Convolution(64, 128, 256, 8, 4, 2, 1),
+    *(Convolution(64, 64, 64, edge, 3, 1, 1) for edge in (16, 28)),  # of residual nets
+    Convolution(64, 128, 64, 16, 1, 1, 0),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +66,9 @@ class Plan:
     Args:
         games: whose training steps are measured, the quickest first; products are "MLP"'s.
         square: edge of the one large square product.
-        matmul_seconds, step_seconds: how long a contender runs each case in one of its turns.
+        convolutions: those that are measured by themselves.
+        matmul_seconds, step_seconds, conv_seconds: how long a contender runs each case in one of
+            its turns.
         rest_seconds: how long to sleep at a time between two turns, until all threads sleep.
         cached_bytes, uncached_bytes: what a kernel moves where second-level caches hold it, for
             each thread, and where no cache does, in all.
@@ -41,13 +80,15 @@ class Plan:
 
     games: Mapping[str, Game] = field(default_factory=lambda: GAMES)
     square: int = 1024
+    convolutions: tuple[Convolution, ...] = CONVOLUTIONS
     matmul_seconds: float = 0.01
     step_seconds: float = 0.1
+    conv_seconds: float = 0.03
     rest_seconds: float = 0.02
     cached_bytes: int = 128 * 2**10
     uncached_bytes: int = 64 * 2**20
     kernel_seconds: float = 0.02
-    memory_steps: int = 300
+    memory_steps: int = 100
     scaled_batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
     scaled_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
 

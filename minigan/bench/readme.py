@@ -27,6 +27,7 @@ NOTHING = (
     "`python -m minigan.bench.readme README.md` writes what it found here, with driver and date."
 )
 DEVICES = ["cpu", "cuda"]
+PEERS = ("PyTorch", "cuBLAS", "cuDNN", "copy")
 STEPS = {"PyTorch": "eager", "PyTorch, CUDA graph": "CUDA graph", "PyTorch, compiled": "compiled"}
 
 
@@ -91,7 +92,7 @@ def _kernels(series: Mapping[str, Any]) -> str:
         if name not in KERNELS or not both:
             continue
         cells = [KERNELS[name].about, KERNELS[name].unit, faster_from(crossover(cases, *DEVICES))]
-        for case, rivals in ((both[-1], ("cpu",)), (own[-1], ("PyTorch", "cuBLAS", "copy"))):
+        for case, rivals in ((both[-1], ("cpu",)), (own[-1], PEERS)):
             beside = [x for x in rivals if x in case["seconds"]]
             ratios = [number(ratio(case, x, own="cuda").median) for x in beside]
             cells += [f"{case['size']:,}", best(case, "cuda")]
@@ -105,7 +106,7 @@ def _kernels(series: Mapping[str, Any]) -> str:
 def _steps(cases: Sequence[Mapping[str, Any]]) -> str:
     """A row per GAN and batch, in milliseconds."""
     rows = [
-        [f"{case['game']} GAN, batch {case['batch']}", *(best(case, x) for x in (*DEVICES, *STEPS))]
+        [f"{case['game']}, batch {case['batch']}", *(best(case, x) for x in (*DEVICES, *STEPS))]
         for case in cases
     ]
     heads = ["training step, ms", "CPU", "GPU", *(f"PyTorch {x}" for x in STEPS.values())]

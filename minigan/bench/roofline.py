@@ -34,7 +34,10 @@ CACHED, MEMORY, PRODUCTS = "cached", "memory", "products"
 # FLOP per element: + - * / and square roots as the kernels' sources have them, a fused
 # multiply-add two. The normal numbers' are float64's, 36, each for two: it takes their place in a
 # vector. Kernels that only move have none.
-FLOPS = {"leaky_relu": 1, "exp": 23, "add": 1, "sum": 1, "adam": 16, "normal": 2 * 36}
+FLOPS = {
+    **{"leaky_relu": 1, "exp": 23, "add": 1, "sum": 1, "adam": 16, "normal": 2 * 36},
+    **{"normalize": 8, "normalize_grad": 15},
+}
 # Bytes per element that lie there, where they are not those that move: three of Adam's four arrays
 # are read and written.
 HELD = {"adam": 16}

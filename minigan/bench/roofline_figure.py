@@ -16,7 +16,10 @@ from .table import number
 Case = Mapping[str, Any]
 
 # What a kernel is, by name, for its marker and its colour; others go element by element.
-KINDS = {"matmul": "products", "sum": "reduction"}
+KINDS = {
+    **dict.fromkeys(("matmul", "conv2d"), "products"),
+    **dict.fromkeys(("sum", "normalize", "normalize_grad"), "reduction"),
+}
 LOOKS = {"products": ("o", BLUE), "elementwise": ("s", ORANGE), "reduction": ("^", GREEN)}
 # Where a label may stand, in points from its point: (x, y, alignments), the best place first.
 PLACES = (
@@ -114,9 +117,13 @@ def _points(axes: Any, cases: Sequence[Case]) -> list[tuple[float, float, str]]:
 def _place(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
     """Write each label at the first of `PLACES` where it covers no line, point or other text."""
     axes.figure.canvas.draw()  # from here on, text has a size
-    lines = [axes.transData.transform(line.get_xydata()) for line in axes.get_lines()]
-    marks = [p + t * (q - p) for line in lines for p, q in pairwise([*line, line[-1]])
-             for t in np.linspace(0, 1, 100)]  # fmt: skip
+    marks = []
+    for line in axes.get_lines():
+        points = axes.transData.transform(line.get_xydata())
+        marks += list(points)
+        if line.get_linestyle() != "None":  # and not markers only
+            steps = np.linspace(0, 1, 100)
+            marks += [p + t * (q - p) for p, q in pairwise(points) for t in steps]
     taken = [text.get_window_extent() for text in axes.texts]
     for x, y, words in labels:
         for place in PLACES:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models import Perceptrons
 from ..pictures import BLUE, GREY, figure
 from .floor import multiply_adds
 from .matmul import GAME
@@ -55,8 +56,9 @@ def _group(axis: str, sizes: Mapping[int, tuple[Game, int]], peers: Peers, plan:
 
 def widened(game: Game, width: int) -> Game:
     """The game with hidden layers of that width."""
-    g, d = ((x[0], *[width] * (len(x) - 2), x[-1]) for x in (game.generator, game.discriminator))
-    return replace(game, generator=g, discriminator=d)
+    assert isinstance(game.model, Perceptrons)
+    g, d = ((width,) * len(x) for x in (game.model.generator, game.model.discriminator))
+    return replace(game, model=replace(game.model, generator=g, discriminator=d))
 
 
 # ------------------------------------------------------------------------------------------- fits

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import floor
-from .games import Step, minigan_step, nets, peer_arguments
+from .games import Step, minigan_step, peer_arguments
 from .harness import first_line, progress_bar
 from .plan import Game, Plan
 from .table import cells, number, render
@@ -43,8 +43,8 @@ def contenders(game: Game, batch: int, peers: Peers) -> dict[str, Callable[[], M
 
 
 def _own(game: Game, given: Sequence[Any], captured: bool) -> Made:
-    players = nets(game)
-    for net, state in zip(players, given, strict=False):
+    players = game.nets()
+    for net, (_, state) in zip(players, given[:2], strict=True):
         net.load_state_dict(state)
     step = minigan_step(*players, given[2], captured=captured)
     return step, lambda: [net.state_dict() for net in players]

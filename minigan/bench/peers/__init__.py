@@ -9,7 +9,12 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-PACKAGES = {"pytorch": "torch", "pytorch_device": "torch", "xla": "jax"}
+PACKAGES = {
+    "pytorch": "torch",
+    "pytorch_conv": "torch",
+    "pytorch_device": "torch",
+    "xla": "jax",
+}
 
 
 def load(name: str) -> ModuleType | None:

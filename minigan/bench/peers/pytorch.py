@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,52 +13,92 @@ from torch.func import functional_call, grad_and_value, vjp
 from torch.nn.functional import softplus
 
 State = Mapping[str, np.ndarray]
+Layers = Sequence[tuple[str, Mapping[str, Any]]]
+Player = tuple[Layers, State]
 # step(latent=None) -> (loss of D, loss of G), and what gives both players' states.
 Made = tuple[Callable[..., tuple[Any, Any]], Callable[[], list[State]]]
 
 get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
 
 
-def perceptron(state: State, slope: float, *end: nn.Module) -> nn.Sequential:
-    """The net of a minigan state dict: Dense layers with LeakyReLU between them."""
-    layers: list[nn.Module] = []
-    for name, value in state.items():
-        if name.endswith("weight"):
-            layers += [nn.Linear(*value.shape), nn.LeakyReLU(slope)]
-    net = nn.Sequential(*layers[:-1], *end)
-    # minigan's weights are (in, out), PyTorch's (out, in).
-    net.load_state_dict({k: torch.from_numpy(x.T.copy()) for k, x in state.items()})
+# By minigan's name of a layer, what makes it from what `games.layers` says of it.
+KINDS: dict[str, Callable[..., nn.Module]] = {
+    "Dense": nn.Linear,
+    "Conv2d": nn.Conv2d,
+    "ConvTranspose2d": nn.ConvTranspose2d,
+    "BatchNorm2d": nn.BatchNorm2d,
+    "LeakyReLU": lambda slope: nn.LeakyReLU(slope, inplace=True),
+    "ReLU": partial(nn.ReLU, inplace=True),
+    "Tanh": nn.Tanh,
+    "Flatten": nn.Flatten,
+    "Reshape": lambda shape: nn.Unflatten(1, tuple(shape)),
+}
+
+
+def network(layers: Layers, device: str = "cpu") -> nn.Sequential:
+    """PyTorch's net of these layers; on a CPU, images have their channels last: it is faster."""
+    net = nn.Sequential(*(KINDS[kind](**options) for kind, options in layers)).to(device)
+    if device == "cpu":
+        nn.utils.convert_conv2d_weight_memory_format(net, torch.channels_last)
     return net
+
+
+def trained(player: Player, device: str) -> nn.Sequential:
+    """The net with a minigan state dict's numbers."""
+    net = network(player[0], device)
+    net.load_state_dict({k: torch.from_numpy(_turned(x).copy()) for k, x in player[1].items()})
+    for layer in net:
+        if isinstance(layer, nn.BatchNorm2d):  # a count that nothing reads, and vjp does not take
+            layer.num_batches_tracked = None
+    return net
+
+
+def _turned(x: Any) -> Any:
+    """A Dense layer's weight is (in, out) here and (out, in) there; all else is the same."""
+    return x.T if x.ndim == 2 else x
 
 
 def states(*players: nn.Module) -> list[State]:
     """Each player's minigan state dict."""
-    return [{k: x.cpu().numpy().T for k, x in net.state_dict().items()} for net in players]
+    return [{k: _turned(x.cpu().numpy()) for k, x in net.state_dict().items()} for net in players]
+
+
+def judge(discriminate: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, apart: bool) -> Any:
+    """The logits of both batches, in one pass or, where each has its own moments, in two."""
+    if apart:
+        return discriminate(real), discriminate(fake)
+    return discriminate(torch.cat([real, fake])).chunk(2)
 
 
 def eager_step(
-    state_g: State,
-    state_d: State,
+    player_g: Player, player_d: Player, *given: Any, device: str = "cpu", **options: Any
+) -> Made:
+    """`eager_play` from equal weights."""
+    generator, discriminator = (trained(player, device) for player in (player_g, player_d))
+    step = eager_play(generator, discriminator, *given, device=device, **options)
+    return step, partial(states, generator, discriminator)
+
+
+def eager_play(
+    generator: nn.Sequential,
+    discriminator: nn.Sequential,
     data: np.ndarray,
-    bounded: bool,
-    slope: float,
+    apart: bool,
     lr: float,
     betas: tuple[float, float],
     *,
     device: str = "cpu",
     read: Callable[[Tensor], Any] = Tensor.item,
     **adam: bool,
-) -> Made:
-    """`games.minigan_step`, line for line, from equal weights; `adam` are options of Adam.
+) -> Callable[..., tuple[Any, Any]]:
+    """`games.minigan_step`, line for line; `adam` are options of Adam.
 
     The generator's backward pass names its inputs, so that PyTorch, too, makes no gradients for D's
     weights there, which a plain `loss_g.backward()` would.
     """
-    generator = perceptron(state_g, slope, *[nn.Tanh()] * bounded).to(device)
-    discriminator = perceptron(state_d, slope).to(device)
     n, real = len(data), torch.from_numpy(data).to(device)
-    latent_size = state_g["0.weight"].shape[0]
     weights_g = list(generator.parameters())
+    latent_size = weights_g[0].shape[1]
     optimizer_g = torch.optim.Adam(weights_g, lr, betas, **adam)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), lr, betas, **adam)
 
@@ -68,8 +108,8 @@ def eager_step(
         else:
             z = torch.from_numpy(latent).to(device)
         fake = generator(z)
-        logits = discriminator(torch.cat([real, fake.detach()]))
-        loss_d = softplus(-logits[:n]).mean() + softplus(logits[n:]).mean()
+        of_real, of_fake = judge(discriminator, real, fake.detach(), apart)
+        loss_d = softplus(-of_real).mean() + softplus(of_fake).mean()
         optimizer_d.zero_grad(set_to_none=True)
         loss_d.backward()
         optimizer_d.step()
@@ -80,7 +120,7 @@ def eager_step(
         optimizer_g.step()
         return read(loss_d.detach()), read(loss_g.detach())
 
-    return step, partial(states, generator, discriminator)
+    return step
 
 
 class Adam:
@@ -108,11 +148,10 @@ class Adam:
 
 
 def compiled_step(
-    state_g: State,
-    state_d: State,
+    player_g: Player,
+    player_d: Player,
     data: np.ndarray,
-    bounded: bool,
-    slope: float,
+    apart: bool,
     lr: float,
     betas: tuple[float, float],
     *,
@@ -120,10 +159,9 @@ def compiled_step(
     read: Callable[[Tensor], Any] = Tensor.item,
 ) -> Made:
     """`eager_step` as one graph, gradients and updates included: faster than compiled in parts."""
-    generator = perceptron(state_g, slope, *[nn.Tanh()] * bounded).to(device)
-    discriminator = perceptron(state_d, slope).to(device)
+    generator, discriminator = (trained(player, device) for player in (player_g, player_d))
     n, real = len(data), torch.from_numpy(data).to(device)
-    latent_size = state_g["0.weight"].shape[0]
+    latent_size = player_g[0][0][1]["in_features"]
     weights_g, weights_d = (
         {k: x.detach() for k, x in net.requires_grad_(False).named_parameters()}
         for net in (generator, discriminator)
@@ -136,8 +174,9 @@ def compiled_step(
         fake, pull_back, *_ = vjp(lambda w: functional_call(generator, w, (z,)), weights_g)
 
         def discriminate(weights: dict[str, Tensor]) -> Tensor:
-            logits = functional_call(discriminator, weights, (torch.cat([real, fake]),))
-            return softplus(-logits[:n]).mean() + softplus(logits[n:]).mean()
+            net = partial(functional_call, discriminator, weights)
+            of_real, of_fake = judge(net, real, fake, apart)
+            return softplus(-of_real).mean() + softplus(of_fake).mean()
 
         gradients, loss_d = grad_and_value(discriminate)(weights_d)
         optimizer_d.step(gradients)

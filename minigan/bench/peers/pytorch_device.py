@@ -12,18 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import batch_norm, conv2d, leaky_relu
 
 from .pytorch import compiled_step, eager_step, get_threads, set_threads
 
 __all__ = ["get_threads", "kernel_calls", "set_threads", "step_calls", "wait"]
 
 Call = Callable[[], object]
+LIBRARIES = {"matmul": "cuBLAS", "conv2d": "cuDNN"}  # of what counts FLOP, on a GPU
 
 
 def wait(device: str) -> Call:
     """What returns when everything that was started is done."""
     return torch.cuda.synchronize if device == "cuda" else lambda: None
+
+
+def _no_tf32() -> None:
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # a convolution's has a switch of its own
 
 
 # ----------------------------------------------------------------------------------------- kernels
@@ -34,15 +40,26 @@ def _adam(p: Tensor, g: Tensor, mean: Tensor, square: Tensor, numbers: Tensor) -
     return torch.optim.Adam([p], 1e-4, (0.5, 0.999), fused=True).step
 
 
+def _normalize_grad(g: Tensor, x: Tensor, scale: Tensor) -> Call:
+    """With mean and root that its forward pass has kept."""
+    aten = torch.ops.aten
+    _, mean, root = aten.native_batch_norm(x, scale, None, None, None, True, 0.0, 1e-5)
+    kept = scale, None, None, mean, root, True, 1e-5, [True, False, False]
+    return lambda: aten.native_batch_norm_backward(g, x, *kept)[0]
+
+
 # What `bench.kernels.KERNELS` does, from the same operands.
 CALLS: dict[str, Callable[..., Call]] = {
     "matmul": lambda a, b: partial(torch.matmul, a, b),
+    "conv2d": lambda x, w: partial(conv2d, x, w, None, 2, 1),
     "leaky_relu": lambda x: partial(leaky_relu, x, 0.2),
     "exp": lambda x: x.exp,
     "add": lambda a, b: partial(torch.add, a, b),
     "sum": lambda x: x.sum,
     "transpose": lambda x: x.t().contiguous,
     "gather": lambda x, rows: partial(x.index_select, 0, rows.view(-1)),
+    "normalize": lambda x, scale, shift: partial(batch_norm, x, None, None, scale, shift, True),
+    "normalize_grad": _normalize_grad,
     "adam": _adam,
     "normal": lambda position, seed, like: partial(torch.randn, like.shape, device=like.device),
 }
@@ -53,19 +70,19 @@ def kernel_calls(
 ) -> dict[str, Callable[[], Call]]:
     """By name, what makes the kernel in PyTorch, and a copy that moves `size` bytes in all.
 
-    A product's ceiling is no copy: on a GPU, PyTorch's own is cuBLAS. float32 is float32: no TF32.
+    What counts FLOP has no copy for a ceiling, but a library on a GPU. float32 is float32: no TF32.
     """
 
     def kernel() -> Call:
-        torch.set_float32_matmul_precision("highest")
+        _no_tf32()
         return CALLS[name](*(torch.from_numpy(x).to(device) for x in arrays()))
 
     def copy() -> Call:
         source, target = torch.zeros(2, max(1, size // 2), dtype=torch.uint8, device=device)
         return partial(target.copy_, source)
 
-    if name == "matmul":
-        return {"cuBLAS" if device == "cuda" else "PyTorch": kernel}
+    if name in LIBRARIES:
+        return {LIBRARIES[name] if device == "cuda" else "PyTorch": kernel}
     return {"PyTorch": kernel, "copy": copy}
 
 
@@ -95,7 +112,7 @@ def step_calls(
 
     The losses stay on the device. `given` are the positional arguments of `eager_step`.
     """
-    torch.set_float32_matmul_precision("highest")
+    _no_tf32()
     keep: dict[str, Any] = {"device": device, "read": Tensor.detach}
 
     def eager() -> Call:

@@ -12,15 +12,15 @@ import gc
 import json
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-eager_step = runpy.run_path(str(Path(__file__).with_name("pytorch.py")))["eager_step"]
+PEER = runpy.run_path(str(Path(__file__).with_name("pytorch.py")))
 
 
 def main() -> None:
@@ -28,8 +28,7 @@ def main() -> None:
     print("imported", flush=True)
     input()
     torch.set_num_threads(given["threads"])
-    game = given["game"]
-    data = _normal(game["batches"][0], game["discriminator"][0])
+    data = np.random.default_rng(0).standard_normal(given["data"], np.float32)
     _train(given, data, given["steps"])
     print("trained", flush=True)
     input()
@@ -49,24 +48,11 @@ def peak(profile: Any) -> int:
 
 def _train(given: Mapping[str, Any], data: np.ndarray, count: int) -> None:
     """New nets play that many steps on one batch."""
-    game, (slope, lr, betas) = given["game"], given["constants"]
-    states = (_state(game[player]) for player in ("generator", "discriminator"))
-    step, _ = eager_step(*states, data, game["bounded"], slope, lr, tuple(betas), fused=True)
+    lr, betas = given["constants"]
+    players = [PEER["network"](layers) for layers in given["players"]]
+    step = PEER["eager_play"](*players, data, given["apart"], lr, tuple(betas), fused=True)
     for _ in range(count):
         step()
-
-
-def _state(widths: Sequence[int]) -> dict[str, np.ndarray]:
-    """A minigan state dict of such layers, LeakyReLUs between them."""
-    state = {}
-    for i, (size, width) in enumerate(pairwise(widths)):
-        state[f"{2 * i}.weight"] = _normal(size, width) / np.float32(size) ** 0.5
-        state[f"{2 * i}.bias"] = np.zeros(width, np.float32)
-    return state
-
-
-def _normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 if __name__ == "__main__":
