@@ -105,6 +105,8 @@ def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, A
 @settings(max_examples=40)
 @given(shape=geometries(), seed=st.integers(0, 99), layout=st.sampled_from(sorted(LAYOUTS)))
 @example(case(64, 1, 28, 64, 4, 2, 1), 0, "contiguous")  # splits of the weight's gradient
+@example(case(65, 1, 28, 3, 4, 2, 1), 0, "contiguous")  # the last one with fewer turns
+@example(case(23, 2, 14, 3, 4, 2, 1), 0, "contiguous")  # the last turn with fewer images
 @example(case(9, 70, 14, 50, 4, 2, 1), 0, "transposed")  # panels of all widths, K-blocks
 @example(case(2, 3, 40, 3, 3, 1, 1), 0, "contiguous")  # few columns, a stretch of several tiles
 @example(case(3, 40, 6, 4, 5, 1, 2), 0, "contiguous")  # few columns, two K-blocks
