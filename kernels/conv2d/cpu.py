@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ..matmul.micro import ROWS
 from ..reduce.cpu import reduce
 from ..runtime.cpu import empty, first, jit, launch, parts
 from ..runtime.simd import VECTOR_BYTES, address, pointer
+from ..shape.cpu import fill
 from . import tables
 from .geometry import Pair, output_size
 from .product import DEPTH, FEW, WIDE, pack, pad_images, product, product_of_few, scratch, tiles_of
@@ -185,6 +186,7 @@ def _by_places(
     return c
 
 
+@lru_cache(maxsize=256)
 def _group(images: int, places: int, workers: int) -> int:
     """How many images of so many places make a task: the busiest thread has the fewest tiles."""
 
@@ -249,7 +251,9 @@ def conv2d_weight_grad(
     images, channels = x.shape[:2]
     n, places, weights = g.shape[1], math.prod(g.shape[2:]), math.prod(kernel)
     if not images:
-        return _zeros((n, channels, *kernel), x.dtype)
+        w = empty((n, channels, *kernel), x.dtype)
+        launch(fill, w.reshape(-1), w.dtype.type(0))
+        return w
     padded = x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1]
     few = min(images, max(1, DEPTH // places))
     turns = -(-images // few)
@@ -266,18 +270,6 @@ def conv2d_weight_grad(
     after = c.reshape(-1), shape, (few, times, wide)
     launch(by_weights, *given, *after, over=tasks, parts=workers)
     return reduce(c, (0,), False) if splits > 1 else c[0]
-
-
-@jit
-def _fill(y, value):
-    for i in range(y.size):
-        y[i] = value
-
-
-def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    y = empty(shape, dtype)
-    launch(_fill, y.reshape(-1), y.dtype.type(0))
-    return y
 
 
 KERNELS: dict[str, Callable[..., np.ndarray]] = {
