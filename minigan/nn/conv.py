@@ -32,10 +32,8 @@ class _Convolution(Module):
                 raise ValueError(f"{name}: {label} = {count!r} is not a positive integer")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = pair(name, "kernel_size", kernel_size, 1)
-        self.stride, self.padding = (
-            pair(name, "stride", stride, 1),
-            pair(name, "padding", padding, 0),
-        )
+        self.stride = pair(name, "stride", stride, 1)
+        self.padding = pair(name, "padding", padding, 0)
         shape = (*self._channels(), *self.kernel_size)
         # PyTorch's rule, which counts the weight's second axis for either layer.
         bound = 1 / math.sqrt(math.prod(shape[1:]))
