@@ -324,6 +324,8 @@ class ExponentialMovingAverage:
         for average, x in copied:
             assign(average, x)
         pairs = list(moving.values())
+        if not pairs:  # all are frozen
+            return
         first = pairs[0][0]
         if self._rate.device is not first.device:
             self._rate = _new(first, np.array([self.decay - 1.0]))

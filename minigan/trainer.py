@@ -172,7 +172,8 @@ class Trainer:
     def generate(self, latent: Tensor) -> np.ndarray:
         """What the generator, or its average, makes of a latent (n, latent_size), in numpy."""
         net = self.generator if self.average is None else self.average.module
-        parts = range(0, len(latent), SAMPLES)  # what n of them take at once, may be gigabytes
+        # What all of them take at once may be gigabytes.
+        parts = range(0, max(1, len(latent)), SAMPLES)
         with nn.evaluating(net), no_grad():
             return np.concatenate([net(latent[i : i + SAMPLES]).numpy() for i in parts])
 

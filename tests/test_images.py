@@ -210,6 +210,11 @@ def test_an_average_moves_with_its_net_and_says_what_does_not_fit() -> None:
     for x in (net, average.module):
         x.to(dtype="float32", device="reference")
     average.update()
+    for x in net.parameters():
+        x.requires_grad = False
+    assign(net[1].weight, mg.tensor(np.full((2, 2), 9.0, "float32"), device="reference"))
+    average.update()  # what is frozen is copied
+    assert average.module[1].weight.numpy()[0, 0] == 9
     net.more = nn.Dense(1, 1)
     with pytest.raises(ValueError, match=r"\['more.bias', 'more.weight'\] are in the net or its"):
         average.update()
@@ -319,6 +324,7 @@ def test_many_samples_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     whole = run.sample(40)
     monkeypatch.setattr("minigan.trainer.SAMPLES", 16)
     assert np.array_equal(run.sample(40), whole)
+    assert trainer(model="mlp").sample(0).shape == (0, 1, 16, 16)
     assert not run.generator[2].training
     assert run.generator[5].training
 
