@@ -6,13 +6,38 @@ A GAN loss takes logits: the discriminator's output before any sigmoid.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from . import nn, ops, random
-from .autograd import grad
+from . import ops
+from .penalties import (
+    dragan_penalty,
+    gradient_penalty,
+    orthogonal_penalty,
+    r1_penalty,
+    r2_penalty,
+)
 from .tensor import Tensor
+
+__all__ = [
+    "LOSSES",
+    "GANLoss",
+    "Hinge",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "Relativistic",
+    "RelativisticAverage",
+    "Wasserstein",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dragan_penalty",
+    "feature_matching",
+    "gradient_penalty",
+    "orthogonal_penalty",
+    "r1_penalty",
+    "r2_penalty",
+]
 
 
 def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
@@ -38,25 +63,35 @@ def _check_target(name: str, x: Tensor, target: Tensor | float) -> None:
 
 
 class GANLoss:
-    """Two losses on logits: `discriminator(real, fake)` and `generator(fake)`, each to minimise.
+    """Two losses on logits, each to minimise: `discriminator(real, fake)`, `generator(fake, real)`.
+
+    The generator's takes the real logits too, which only relativistic losses need.
 
     Args:
         smooth: the target for real samples of the discriminator, in place of 1: one-sided label
             smoothing (Salimans et al. 2016, section 3.4). Fakes are never smoothed: that would put
-            the generator's density into the best discriminator's numerator.
+            the generator's density into the best discriminator's numerator. Losses without
+            targets accept 1 alone.
     """
 
-    threshold: ClassVar[float] = 0.0  # a logit above it says "real"
+    # A logit above it says "real". None: only differences of logits count, and a sample is held for
+    # real where its logit is above the mean of the other batch.
+    threshold: ClassVar[float | None] = 0.0
     unit: ClassVar[str] = "nats"
+    has_targets: ClassVar[bool] = True
+    is_relativistic: ClassVar[bool] = False
 
     def __init__(self, smooth: float = 1.0) -> None:
+        name = type(self).__name__
+        if not self.has_targets and smooth != 1:
+            raise ValueError(f"{name}: smooth = {smooth}, but this loss has no targets to smooth")
         if not 0.5 < smooth <= 1:
-            raise ValueError(f"{type(self).__name__}: smooth = {smooth} is not in (0.5, 1]")
+            raise ValueError(f"{name}: smooth = {smooth} is not in (0.5, 1]")
         self.smooth = smooth
 
     @property
-    def levels(self) -> tuple[float, float]:
-        """Both losses where generator and data agree and D is at its best, smooth / 2."""
+    def levels(self) -> tuple[float | None, float | None]:
+        """Both losses where generator and data agree and D is at its best; None where D is free."""
         raise NotImplementedError
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -70,7 +105,7 @@ class NonSaturating(GANLoss):
     """D: -log D(x) - log(1 - D(G(z))); G: -log D(G(z)) (Goodfellow et al. 2014, section 3)."""
 
     @property
-    def levels(self) -> tuple[float, float]:
+    def levels(self) -> tuple[float, float]:  # D's best is smooth / 2
         best, t = self.smooth / 2, self.smooth
         real = t * math.log(best) + (1 - t) * math.log(1 - best)
         return -real - math.log(1 - best), -math.log(best)
@@ -118,73 +153,146 @@ class LeastSquares(GANLoss):
         return ops.multiply(ops.mean(ops.power(ops.subtract(fake_logits, 1.0), 2)), 0.5)
 
 
+class Hinge(GANLoss):
+    """D: relu(1 - r) + relu(1 + f); G: -f (Lim and Ye 2017; Miyato et al. 2018, equation 16).
+
+    At equilibrium D is any constant in [-1, 1], its loss 2; the generator's is that constant.
+    """
+
+    unit = "logits"
+    has_targets = False
+
+    @property
+    def levels(self) -> tuple[float, None]:
+        return 2.0, None
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        real = ops.relu(ops.subtract(1.0, real_logits))
+        return ops.add(ops.mean(real), ops.mean(ops.relu(ops.add(fake_logits, 1.0))))
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        return ops.negative(ops.mean(fake_logits))
+
+
+class Wasserstein(GANLoss):
+    """D: f - r; G: -f (Arjovsky et al. 2017, algorithm 1), for a critic whose slope is bounded.
+
+    The critic's loss is -W1 times its slope, where weight clipping, a gradient penalty or spectral
+    norm bounds that. At equilibrium it is 0, and the generator's is whatever D adds to everything.
+    """
+
+    threshold = None
+    unit = "logits"
+    has_targets = False
+
+    @property
+    def levels(self) -> tuple[float, None]:
+        return 0.0, None
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return ops.subtract(ops.mean(fake_logits), ops.mean(real_logits))
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        return ops.negative(ops.mean(fake_logits))
+
+
+class Relativistic(GANLoss):
+    """D: softplus(f - r); G: softplus(r - f), each fake beside one real sample.
+
+    RSGAN (Jolicoeur-Martineau 2019, section 4.2), the loss of R3GAN (Huang et al. 2024, equation
+    2). Both have as many real samples as fakes.
+    """
+
+    threshold = None
+    has_targets = False
+    is_relativistic = True
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        return math.log(2), math.log(2)
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return ops.mean(ops.softplus(self._over(fake_logits, real_logits)))
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        return ops.mean(ops.softplus(self._over(self._needed(real_logits), fake_logits)))
+
+    def _needed(self, real_logits: Tensor | None) -> Tensor:
+        if real_logits is None:
+            name = type(self).__name__
+            raise ValueError(f"{name}: the generator's loss needs the logits of real samples too")
+        return real_logits
+
+    def _over(self, a: Tensor, b: Tensor) -> Tensor:
+        if a.shape != b.shape:  # (n, 1) and (n,) would broadcast to (n, n)
+            raise ValueError(
+                f"{type(self).__name__}: logits of shapes {a.shape} and {b.shape}; they are"
+                " compared in pairs"
+            )
+        return ops.subtract(a, b)
+
+
+class RelativisticAverage(Relativistic):
+    """D: softplus(mean f - r) + softplus(f - mean r); G: the same with r and f exchanged.
+
+    RaSGAN: each sample beside the mean of the others (Jolicoeur-Martineau 2019, section 4.3).
+    """
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        return 2 * math.log(2), 2 * math.log(2)
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        above = ops.softplus(ops.subtract(ops.mean(fake_logits), real_logits))
+        below = ops.softplus(ops.subtract(fake_logits, ops.mean(real_logits)))
+        return ops.add(ops.mean(above), ops.mean(below))
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        return self.discriminator(fake_logits, self._needed(real_logits))
+
+
 LOSSES: dict[str, type[GANLoss]] = {
     "minimax": Minimax,
     "nonsaturating": NonSaturating,
     "leastsquares": LeastSquares,
+    "hinge": Hinge,
+    "wasserstein": Wasserstein,
+    "relativistic": Relativistic,
+    "relativistic-average": RelativisticAverage,
 }
 
 
-# -------------------------------------------------------------------------------------- penalties
-def _slopes(name: str, discriminator: Any, x: Tensor) -> Tensor:
-    """(n,): each sample's squared norm of the gradient of D there, differentiable again."""
-    if nn.depends_on_batch(discriminator):
-        warnings.warn(
-            f"{name}: the discriminator has batch norm, so a sample's output depends on the whole"
-            " batch, and the gradient by one sample is no slope of D at that sample; use LayerNorm"
-            " or InstanceNorm2d (Gulrajani et al. 2017, section 4)",
-            stacklevel=3,
-        )
-    (gradient,) = grad(ops.sum(discriminator(x)), [x], create_graph=True)
-    axes = tuple(range(1, x.ndim))
-    return ops.sum(ops.multiply(gradient, gradient), axis=axes)
+# --------------------------------------------------------------------- losses beside the logits
+def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+    """|mean f(x) - mean f(G(z))|^2 of a layer f of D, a generator's loss (Salimans et al. 2016).
 
-
-def _leaf(x: Tensor) -> Tensor:
-    """The same values, as an input that gradients can be asked for."""
-    leaf = ops.multiply(x.detach(), 1.0)
-    leaf.requires_grad = True
-    return leaf
-
-
-def gradient_penalty(
-    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, target: float = 1.0
-) -> Tensor:
-    """Mean of (|grad D(x)| - target)^2, x between a real and a fake sample (Gulrajani et al. 2017).
-
-    Each x is real + alpha (fake - real), one alpha for a sample, uniform in [0, 1), of the stream
-    "penalty". The paper multiplies it by 10 and adds it to the critic's loss. Where the gradient is
-    zero its norm has none, so a derivative of 0 is taken there.
+    At equilibrium it is 0 but for the noise of the batches.
 
     Args:
-        discriminator: from (n, ...) to one number a sample; it must not mix samples: batch norm
-            does, and is warned of.
-        real, fake: (n, ...), of one shape. Constants.
+        real_features, fake_features: (n, ...) and (m, ...); the real ones are constants.
 
     Raises:
-        ValueError: real and fake differ in shape.
+        ValueError: they differ in more than the number of samples.
     """
-    if real.shape != fake.shape:
+    if real_features.shape[1:] != fake_features.shape[1:]:
         raise ValueError(
-            f"gradient_penalty: real samples {real.shape} and fake ones {fake.shape} must have one"
-            " shape"
+            f"feature_matching: features of shapes {real_features.shape} and"
+            f" {fake_features.shape}; all but the first size must be equal"
         )
-    shape = (real.shape[0], *(1,) * (real.ndim - 1))
-    alpha = random.uniform(shape, dtype=real.dtype, device=real.device, stream="penalty")
-    real, fake = real.detach(), fake.detach()
-    between = ops.add(real, ops.multiply(alpha, ops.subtract(fake, real)))
-    squares = _slopes("gradient_penalty", discriminator, _leaf(between))
-    # sqrt at 0 has an infinite slope: 1 goes through it there, and 0 comes out.
-    flat = ops.equal(squares, 0.0)
-    norms = ops.where(flat, 0.0, ops.sqrt(ops.where(flat, 1.0, squares)))
-    return ops.mean(ops.power(ops.subtract(norms, target), 2))
+    real = ops.mean(real_features.detach(), axis=0)
+    return ops.sum(ops.power(ops.subtract(real, ops.mean(fake_features, axis=0)), 2))
 
 
-def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """Mean of |grad D(x)|^2 at real samples; Mescheder et al. 2018, eq. 9: times gamma / 2."""
-    return ops.mean(_slopes("r1_penalty", discriminator, _leaf(real)))
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of -log softmax(logits)[label] in nats: logits (n, classes), labels int64 (n,).
 
-
-def r2_penalty(discriminator: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
-    """The same at generated samples; they are constants."""
-    return ops.mean(_slopes("r2_penalty", discriminator, _leaf(fake)))
+    Raises:
+        ValueError: their shapes do not fit. IndexError: a label is no class.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"cross_entropy: logits {logits.shape} and labels {labels.shape}; (n, classes) and"
+            " (n,) are needed"
+        )
+    which = ops.reshape(labels, len(labels), 1)
+    return ops.negative(ops.mean(ops.gather(ops.log_softmax(logits, axis=1), which, axis=1)))

@@ -6,18 +6,14 @@ on the device, so that a step needs nothing from the host.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .op import Update
-from .tensor import Tensor
-
-if TYPE_CHECKING:
-    from .nn import Module
+from ..op import Update
+from ..tensor import Tensor
 
 Arrays = list[np.ndarray]
 
@@ -120,13 +116,13 @@ class Optimizer:
         kinds = {(str(p.dtype), p.device.name) for p in self.parameters}
         if len(kinds) > 1:
             raise ValueError(f"{name}: parameters differ in dtype or device: {sorted(kinds)}")
-        _at_least_zero(name, lr=lr)
+        at_least_zero(name, lr=lr)
         first = self.parameters[0]
         self.slots: dict[str, list[Tensor]] = {
-            moment: [_new(p, np.zeros(p.shape, p.dtype)) for p in self.parameters]
+            moment: [new_like(p, np.zeros(p.shape, p.dtype)) for p in self.parameters]
             for moment in self.moments
         }
-        self.state = _new(first, np.array([lr] + [1.0] * self.powers))
+        self.state = new_like(first, np.array([lr] + [1.0] * self.powers))
 
     @property
     def lr(self) -> float:
@@ -135,10 +131,8 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        _at_least_zero(type(self).__name__, lr=value)
-        numbers = self.state.numpy()
-        numbers[..., 0] = value
-        assign(self.state, _restored(self.state, numbers))
+        at_least_zero(type(self).__name__, lr=value)
+        assign(self.state[:1], new_like(self.state, np.array([value])))
 
     def step(self, gradients: Sequence[Tensor | None]) -> None:
         """Change the parameters in place; `gradients` as `grad(loss, parameters)` gives them."""
@@ -186,12 +180,12 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        _at_least_zero("SGD", momentum=momentum, weight_decay=weight_decay)
+        at_least_zero("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs a momentum above 0")
         super().__init__(parameters, lr)
         if momentum:
-            self.slots["mean"] = [_new(p, np.zeros(p.shape, p.dtype)) for p in self.parameters]
+            self.slots["mean"] = [new_like(p, np.zeros(p.shape, p.dtype)) for p in self.parameters]
         self._options: dict[str, Any] = {
             "momentum": momentum,
             "nesterov": nesterov,
@@ -216,7 +210,7 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        _at_least_zero("RMSprop", alpha=alpha, eps=eps, weight_decay=weight_decay)
+        at_least_zero("RMSprop", alpha=alpha, eps=eps, weight_decay=weight_decay)
         super().__init__(parameters, lr)
         self._options = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay}
 
@@ -242,7 +236,7 @@ class Adam(Optimizer):
         name = type(self).__name__
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{name}: betas = {betas} are not two numbers in [0, 1)")
-        _at_least_zero(name, eps=eps, weight_decay=weight_decay)
+        at_least_zero(name, eps=eps, weight_decay=weight_decay)
         super().__init__(parameters, lr)
         self._options = {"beta1": betas[0], "beta2": betas[1], "eps": eps}
         self._options["weight_decay"] = weight_decay
@@ -267,76 +261,6 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
-
-
-class ExponentialMovingAverage:
-    """A copy of a net whose parameters follow those of the net slowly: a += (1 - decay)(p - a).
-
-    The average of a generator makes better samples than any of its moments (Yazici et al. 2019).
-    Buffers, as the running moments of batch norm, are the net's as they are now.
-
-        average = ExponentialMovingAverage(generator, 0.999)
-        ...
-        optimizer.step(gradients)
-        average.update()
-        samples = average.module(latent)      # in eval mode
-
-    Raises:
-        ValueError: decay is not in [0, 1), or the net has no parameters.
-    """
-
-    def __init__(self, module: Module, decay: float = 0.999) -> None:
-        if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
-            raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
-        if not module.parameters():
-            raise ValueError("ExponentialMovingAverage: the net has no parameters")
-        self.source, self.module, self.decay = module, copy.deepcopy(module).eval(), decay
-        self._rate = _new(module.parameters()[0], np.array([decay - 1.0]))
-
-    def update(self) -> None:
-        """Move the average towards the net as it is now.
-
-        A step of `sgd` on a, with "gradient" p, weight decay -1 and rate -(1 - decay), is this.
-
-        Raises:
-            ValueError: the net's tensors are not those of the average any more: others, or of
-                another shape, dtype or device. Nothing has changed.
-        """
-        averages, now = dict(self.module.tensors()), dict(self.source.tensors())
-        if averages.keys() != now.keys():
-            other = sorted(averages.keys() ^ now.keys())
-            raise ValueError(
-                f"ExponentialMovingAverage: {other} are in the net or its average alone"
-            )
-        moving: dict[int, tuple[Tensor, Tensor]] = {}  # a tensor of several names moves once
-        copied = []
-        for name, x in now.items():
-            average = averages[name]
-            kinds = [(y.shape, str(y.dtype), y.device.name) for y in (average, x)]
-            if kinds[0] != kinds[1]:
-                raise ValueError(
-                    f"ExponentialMovingAverage: {name} is {kinds[0]}, the net's {kinds[1]}"
-                )
-            if x.requires_grad:
-                moving[id(average)] = average, x
-            else:
-                copied.append((average, x))
-        for average, x in copied:
-            assign(average, x)
-        pairs = list(moving.values())
-        if not pairs:  # all are frozen
-            return
-        first = pairs[0][0]
-        if self._rate.device is not first.device:
-            self._rate = _new(first, np.array([self.decay - 1.0]))
-        options = {"momentum": 0.0, "nesterov": False, "weight_decay": -1.0}
-        sgd([a for a, _ in pairs], [x for _, x in pairs], [], self._rate, **options)
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        return self.module.state_dict()
-
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        self.module.load_state_dict(state)
 
 
 def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) -> None:
@@ -368,7 +292,7 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
         assign(target, restored[key])
 
 
-def _new(like: Tensor, values: np.ndarray) -> Tensor:
+def new_like(like: Tensor, values: np.ndarray) -> Tensor:
     """A tensor with these values on the device of another."""
     return Tensor(like.device.from_numpy(values), like.device)
 
@@ -378,7 +302,7 @@ def _restored(like: Tensor, values: np.ndarray) -> Tensor:
     return Tensor(like.device.adopt(values, like.device), like.device)
 
 
-def _at_least_zero(name: str, **numbers: float) -> None:
+def at_least_zero(name: str, **numbers: float) -> None:
     for key, value in numbers.items():
         if not value >= 0 or math.isinf(value):
             raise ValueError(f"{name}: {key} = {value} is not a finite number of at least 0")

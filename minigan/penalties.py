@@ -1,0 +1,155 @@
+"""Penalties: what is added to a player's loss to bound slopes or to keep weights apart.
+
+Each is a plain mean, to be multiplied by a weight of one's own. Those on the slope of the
+discriminator are gradients of gradients: `grad(..., create_graph=True)`, then `grad` again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from . import nn, ops, random
+from .autograd import grad
+from .tensor import Tensor
+
+Discriminator = Callable[[Tensor], Tensor]
+
+
+def gradient_penalty(
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    target: float = 1.0,
+    one_sided: bool = False,
+) -> Tensor:
+    """Mean of (|grad D(x)| - target)^2, x between a real and a fake sample (Gulrajani et al. 2017).
+
+    Each x is real + alpha (fake - real), one alpha for a sample, uniform in [0, 1), of the stream
+    "penalty". The paper multiplies it by 10 and adds it to the critic's loss (equation 3). Where
+    the gradient is zero its norm has none, so a derivative of 0 is taken there. At equilibrium
+    every critic of that slope has the same loss, so the penalty's level is 0.
+
+    Args:
+        discriminator: from (n, ...) to one number a sample; it must not mix samples: batch norm
+            does, and is warned of.
+        real, fake: (n, ...), of one shape. Constants.
+        one_sided: max(0, |grad D(x)| - target)^2: smaller slopes are free (section 4 there;
+            Petzka et al. 2018, equation 8).
+
+    Raises:
+        ValueError: real and fake differ in shape.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(
+            f"gradient_penalty: real samples {real.shape} and fake ones {fake.shape} must have one"
+            " shape"
+        )
+    real, fake = real.detach(), fake.detach()
+    between = ops.add(real, ops.multiply(_alpha(real), ops.subtract(fake, real)))
+    squares = _slopes("gradient_penalty", discriminator, _leaf(between))
+    return _from_target(squares, target, one_sided)
+
+
+def dragan_penalty(
+    discriminator: Discriminator,
+    real: Tensor,
+    scale: float = 0.5,
+    target: float = 1.0,
+    one_sided: bool = False,
+) -> Tensor:
+    """Mean of (|grad D(x + d)| - target)^2 around real samples x (Kodali et al. 2017, equation 2).
+
+    d is normal noise, `scale` times as large as the standard deviation of all numbers in `real`,
+    of the stream "penalty". (The authors' program draws it uniform, and goes a random part of the
+    way.) The paper multiplies it by 10 and adds it to the loss of `NonSaturating`: flat is what
+    that loss asks for at equilibrium, slope 1 what the penalty does, so it has no level of its own.
+
+    Raises:
+        ValueError: scale is negative.
+    """
+    if not scale >= 0:
+        raise ValueError(f"dragan_penalty: scale = {scale} is not a number of at least 0")
+    real = real.detach()
+    centred = ops.subtract(real, ops.mean(real))
+    deviation = ops.sqrt(ops.mean(ops.multiply(centred, centred)))
+    noise = random.normal(real.shape, dtype=real.dtype, device=real.device, stream="penalty")
+    around = ops.add(real, ops.multiply(noise, ops.multiply(deviation, scale)))
+    squares = _slopes("dragan_penalty", discriminator, _leaf(around))
+    return _from_target(squares, target, one_sided)
+
+
+def r1_penalty(discriminator: Discriminator, real: Tensor) -> Tensor:
+    """Mean of |grad D(x)|^2 at real samples; Mescheder et al. 2018, eq. 9: times gamma / 2.
+
+    At equilibrium D is flat on the data, and the penalty's level is 0.
+    """
+    return ops.mean(_slopes("r1_penalty", discriminator, _leaf(real)))
+
+
+def r2_penalty(discriminator: Discriminator, fake: Tensor) -> Tensor:
+    """The same at generated samples; they are constants."""
+    return ops.mean(_slopes("r2_penalty", discriminator, _leaf(fake)))
+
+
+def orthogonal_penalty(module: nn.Module) -> Tensor:
+    """Sum over layers of the squared dot products of different filters (Brock et al. 2019, eq. 3).
+
+    |M M' - diag(M M')|^2 for each weight as a matrix M (outputs, rest): filters are kept apart, and
+    their lengths are free. The paper multiplies it by 1e-4. Dense layers and convolutions have
+    such a weight.
+
+    Raises:
+        ValueError: no layer has one.
+    """
+    layers: list[Any] = [x for x in module.modules() if hasattr(x, "as_matrix")]
+    if not layers:
+        raise ValueError("orthogonal_penalty: the net has no dense layer and no convolution")
+    total: Tensor | None = None
+    for layer in layers:
+        matrix = layer.as_matrix(layer.weight)
+        products = ops.matmul(matrix, ops.transpose(matrix))
+        squares = ops.sum(ops.multiply(products, products))
+        lengths = ops.sum(ops.multiply(matrix, matrix), axis=1)
+        apart = ops.subtract(squares, ops.sum(ops.multiply(lengths, lengths)))
+        total = apart if total is None else ops.add(total, apart)
+    assert total is not None
+    return total
+
+
+# ---------------------------------------------------------------------------- what they share
+def _slopes(name: str, discriminator: Any, x: Tensor) -> Tensor:
+    """(n,): each sample's squared norm of the gradient of D there, differentiable again."""
+    if nn.depends_on_batch(discriminator):
+        warnings.warn(
+            f"{name}: the discriminator has batch norm, so a sample's output depends on the whole"
+            " batch, and the gradient by one sample is no slope of D at that sample; use LayerNorm"
+            " or InstanceNorm2d (Gulrajani et al. 2017, section 4)",
+            stacklevel=3,
+        )
+    (gradient,) = grad(ops.sum(discriminator(x)), [x], create_graph=True)
+    axes = tuple(range(1, x.ndim))
+    return ops.sum(ops.multiply(gradient, gradient), axis=axes)
+
+
+def _from_target(squares: Tensor, target: float, one_sided: bool) -> Tensor:
+    """Mean squared distance of the norms to the target, or above it; safe where a norm is zero."""
+    # sqrt at 0 has an infinite slope: 1 goes through it there, and 0 comes out.
+    flat = ops.equal(squares, 0.0)
+    norms = ops.where(flat, 0.0, ops.sqrt(ops.where(flat, 1.0, squares)))
+    distance = ops.subtract(norms, target)
+    return ops.mean(ops.power(ops.relu(distance) if one_sided else distance, 2))
+
+
+def _alpha(x: Tensor) -> Tensor:
+    """One uniform number for each sample, (n, 1, ...)."""
+    shape = (x.shape[0], *(1,) * (x.ndim - 1))
+    return random.uniform(shape, dtype=x.dtype, device=x.device, stream="penalty")
+
+
+def _leaf(x: Tensor) -> Tensor:
+    """The same values, as an input that gradients can be asked for."""
+    leaf = ops.multiply(x.detach(), 1.0)
+    leaf.requires_grad = True
+    return leaf
