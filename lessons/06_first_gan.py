@@ -246,7 +246,8 @@ with lesson.figure(13, 7) as figure:
         scene(axes, moments[i])
     strip[0].set_ylabel("real orange, fake blue")
     losses, divergence, grid = below.subplots(1, 3, width_ratios=(1.4, 1.2, 1))
-    pictures.draw_losses(losses, runs[0][1:], game)
+    levels = dict(zip(("loss_d", "loss_g"), game.levels, strict=True))
+    pictures.draw_losses(losses, runs[0][1:], levels, game.unit)
     losses.set(title="Losses, seed 0: neither goes to zero", ylim=(0.4, 2.2))
     losses.legend(fontsize=10, ncols=2)
     for run in runs:

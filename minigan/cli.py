@@ -27,16 +27,39 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("holdout", float, "share of the data set aside for `minigan evaluate` [0.1]"),
     ("model", str, "mlp, mlp-dropout, mlp-wide, dcgan, sngan, resnet (images); toy (points) "
                    "[mlp for images, toy for points]"),
-    ("loss", str, "nonsaturating, minimax or leastsquares [nonsaturating]"),
+    ("condition", str, "how nets are told labels: none, concat (cGAN), acgan, projection [none]"),
+    ("minibatch", str, "a layer of D that compares samples: none, discrimination, stddev [none]"),
+    ("pack", int, "samples that D judges as one, PacGAN [1]"),
+    ("loss", str, "nonsaturating, minimax, leastsquares, hinge, wasserstein, relativistic or"
+                  " relativistic-average [nonsaturating]"),
+    ("generator-loss", str, "adversarial, or feature-matching of D's last layer [adversarial]"),
     ("smooth", float, "target for real samples, one-sided label smoothing [1.0]"),
+    ("penalty", str, "on D's slope: wgan-gp, wgan-gp-one-sided, dragan, r1, r2, joined by +"
+                     " [none]"),
+    ("penalty-weight", float, "of each [10; for r1 and r2, where it is gamma / 2, 5]"),
+    ("orthogonal", float, "weight of a penalty that keeps filters apart, say 1e-4 [0]"),
+    ("historical", float, "weight of the distance to the parameters' average [0]"),
+    ("augment", str, "DiffAugment: color, translation, cutout, joined by commas [none]"),
+    ("instance-noise", float, "its deviation at the start, on all that D sees; falls to 0 [0]"),
+    ("noise-steps", int, "the steps in which it does [all]"),
     ("latent", str, "normal, uniform or laplace [normal]"),
     ("latent-size", int, "numbers per latent [100, for points 2, for resnet 128]"),
     ("steps", int, "training steps [12000]"),
     ("batch", int, "samples per batch [64]"),
+    ("optimizer", str, "adam, adamw, rmsprop or sgd [adam]"),
     ("lr", float, "learning rate of both players [0.0002]"),
     ("lr-g", float, "learning rate of the generator"),
-    ("lr-d", float, "learning rate of the discriminator"),
-    ("beta1", float, "Adam's first beta [0.5]"),
+    ("lr-d", float, "learning rate of the discriminator (a larger one: TTUR)"),
+    ("beta1", float, "Adam's first beta, SGD's momentum [0.5]"),
+    ("beta2", float, "Adam's second beta, RMSprop's alpha [0.999]"),
+    ("weight-decay", float, "of both players [0]"),
+    ("schedule", str, "of both learning rates: constant, linear, late-linear, cosine, exponential"
+                      " [constant]"),
+    ("schedule-steps", int, "the steps in which it runs its course [all]"),
+    ("warmup", int, "steps in which the learning rates rise to their height [0]"),
+    ("clip-norm", float, "limit of the L2 norm of each player's gradient [0, none]"),
+    ("clip-value", float, "limit of each element of the gradients [0, none]"),
+    ("clip-weights", float, "limit of D's parameters, for a Wasserstein critic [0, none]"),
     ("n-critic", int, "discriminator updates per step [1]"),
     ("n-generator", int, "generator updates per step [1]"),
     ("ema", float, "decay of the generator's moving average, which then makes samples [0]"),
@@ -78,6 +101,8 @@ def build_parser() -> Parser:
     sample.add_argument("run", metavar="RUN", help="a run's folder")
     sample.add_argument("--n", type=int, default=64, metavar="INT", help="how many [64]")
     sample.add_argument("--seed", type=int, default=0, metavar="INT", help="of the latents [0]")
+    sample.add_argument("--label", metavar="INT[,INT]",
+                        help="of conditional runs: the class, or classes in turn [all]")  # fmt: skip
     sample.add_argument("--out", metavar="FILE",
                         help="a .png or .npz [RUN/sample_seed_SEED.png]")  # fmt: skip
 
@@ -114,7 +139,10 @@ def build_parser() -> Parser:
                        " --devices: of time against size")  # fmt: skip
 
     _command(commands, "info", run_info, "show versions, processor, devices, and what runs where")
-    _command(commands, "presets", run_presets, "list the presets of `minigan train`")
+    presets = _command(
+        commands, "presets", run_presets, "list the presets of `minigan train`, and time each"
+    )
+    presets.add_argument("--no-time", action="store_true", help="only list them")
     return parser
 
 
@@ -168,8 +196,9 @@ def _reject(parser: argparse.ArgumentParser, what: str, word: str, accepted: Ite
 
 # -------------------------------------------------------------------------------------- commands
 def run_train(options: argparse.Namespace) -> int:
-    from .config import PRESETS, Config
+    from .config import Config
     from .folder import check_free, locked, new_folder, read_config
+    from .presets import PRESETS
     from .run import Run, resume
     from .trainer import Trainer
 
@@ -225,6 +254,7 @@ def run_sample(options: argparse.Namespace) -> int:
     import numpy as np
 
     from .paths import atomic_write
+    from .pictures import row_length
     from .run import draw, load_trainer
 
     if options.n < 1:
@@ -235,14 +265,30 @@ def run_sample(options: argparse.Namespace) -> int:
         raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}")
+    turn = None if options.label is None else _labels(options.label)
     trainer = load_trainer(folder)
-    samples = trainer.sample(options.n, options.seed)
+    if not trainer.players.labelled:
+        if turn is not None:
+            raise ValueError(f"--label {options.label}: {folder} was trained without labels")
+    elif turn is None:
+        turn = list(range(trainer.data.classes or 0))
+    labels = None if turn is None else np.resize(np.array(turn, np.int64), options.n)
+    samples = trainer.sample(options.n, options.seed, labels)
     if path.suffix == ".npz":
-        atomic_write(path, lambda file: np.savez_compressed(file, samples=samples))
+        arrays: dict[str, Any] = {"samples": samples}
+        arrays |= {} if labels is None else {"labels": labels}
+        atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
     else:
-        draw(samples, trainer.data.values, path, f"seed {options.seed}")
+        draw(samples, trainer.data.values, path, f"seed {options.seed}", row_length(turn))
     print(path)
     return 0
+
+
+def _labels(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--label {text}: integers, joined by commas, are needed") from None
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -317,8 +363,11 @@ def run_info(options: argparse.Namespace) -> int:
 
 
 def run_presets(options: argparse.Namespace) -> int:
-    from .config import PRESETS
+    from .presets import PRESETS, seconds
 
+    print(f"{'name':<12}{'s / 1,000 steps':>16}  data")
     for name, preset in PRESETS.items():
-        print(f"{name:<14} {preset.about}")
+        took = "" if options.no_time else f"{seconds(name):.1f}"
+        data = preset.options.get("data", "glyphs")
+        print(f"{name:<12}{took:>16}  {data:<12}{preset.about} ({preset.paper})", flush=True)
     return 0

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .augment import POLICIES
+from .conditional import CONDITIONS
 from .device import device_names
 from .losses import LOSSES
 from .models import MODELS
 from .names import choose
+from .optim import OPTIMIZERS
+from .optim.schedules import SCHEDULES
+from .penalties import PENALTIES
+from .random import LATENTS
 
-LATENTS = ("normal", "uniform", "laplace")
+MINIBATCH = ("none", "discrimination", "stddev")
+GENERATOR_LOSSES = ("adversarial", "feature-matching")
 
 
 @dataclass(frozen=True)
@@ -27,15 +36,35 @@ class Config:
     size: int | None = None  # samples to make, for the sets that are made
     holdout: float = 0.1  # share set aside for `minigan evaluate`
     model: str | None = None
+    condition: str = "none"  # how the nets are told the labels
+    minibatch: str = "none"  # a layer of D that sees how much the samples of a batch differ
+    pack: int = 1  # samples that D judges as one (Lin et al. 2018)
     loss: str = "nonsaturating"
+    generator_loss: str = "adversarial"
     smooth: float = 1.0  # target for real samples (one-sided label smoothing)
+    penalty: str = "none"  # on D's slope; several are joined by +
+    penalty_weight: float | None = None
+    orthogonal: float = 0.0  # weight of the penalty that keeps filters apart, in both nets
+    historical: float = 0.0  # weight of the distance to the parameters' average, in both nets
+    augment: str = "none"  # of what D sees, real and generated; several are joined by commas
+    instance_noise: float = 0.0  # its standard deviation at the start; falls to 0 in a line
+    noise_steps: int | None = None  # the steps in which it does
     latent: str = "normal"
     latent_size: int | None = None
     steps: int = 12_000
     batch: int = 64
+    optimizer: str = "adam"
     lr_g: float = 2e-4
     lr_d: float = 2e-4
-    beta1: float = 0.5
+    beta1: float = 0.5  # of Adam; the momentum of SGD
+    beta2: float = 0.999  # of Adam; the smoothing of RMSprop
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # of both learning rates
+    schedule_steps: int | None = None  # the steps in which it runs its course
+    warmup: int = 0  # steps in which the learning rates rise to their height
+    clip_norm: float = 0.0  # limit of the L2 norm of each player's gradient; 0: none
+    clip_value: float = 0.0  # limit of each of its elements
+    clip_weights: float = 0.0  # limit of D's parameters (Arjovsky et al. 2017)
     n_critic: int = 1  # discriminator updates per step
     n_generator: int = 1  # generator updates per step
     ema: float = 0.0  # decay of the generator's average, which is then what makes samples; 0: none
@@ -50,30 +79,56 @@ class Config:
             raise ValueError(
                 f"data = {self.data!r}, data_dir = {self.data_dir!r}: strings are needed"
             )
-        if self.model is not None:
-            choose("model", self.model, MODELS)
-        choose("loss", self.loss, LOSSES)
-        choose("latent", self.latent, dict.fromkeys(LATENTS))
-        choose("device", self.device, dict.fromkeys(device_names()))
-        counts = ["steps", "batch", "n_critic", "n_generator", "log_every", "sample_every"]
-        for name in [*counts, "checkpoint_every", "latent_size", "size"]:
+        for name, accepted in _choices().items():
             value = getattr(self, name)
-            optional = name in ("latent_size", "size")
-            if not (optional and value is None) and (type(value) is not int or value < 1):
+            if not (name == "model" and value is None):
+                choose(name.replace("_", " "), value, accepted)
+        for part in _parts(self, "penalty", "+"):
+            choose("penalty", part, PENALTIES)
+        for part in _parts(self, "augment", ","):
+            choose("augment", part, POLICIES)
+        self._check_numbers()
+        self._check_together()
+
+    def _check_numbers(self) -> None:
+        for name in COUNTS:
+            value = getattr(self, name)
+            if not (name in OPTIONAL and value is None) and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} = {value!r} is not a positive integer")
-        for name in ("lr_g", "lr_d", "beta1", "ema", "smooth", "holdout"):
-            if not isinstance(getattr(self, name), int | float):
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not a number")
-        for name in ("lr_g", "lr_d"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not a positive number")
-        for name in ("beta1", "ema", "holdout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not in [0, 1)")
-        if not 0.5 < self.smooth <= 1:
-            raise ValueError(f"smooth = {self.smooth!r} is not in (0.5, 1]")
+        for name, (accepts, what) in NUMBERS.items():
+            value = getattr(self, name)
+            if name in OPTIONAL and value is None:
+                continue
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"{name} = {value!r} is not a number")
+            if not accepts(value):
+                raise ValueError(f"{name} = {value!r} is not {what}")
+        if type(self.warmup) is not int or self.warmup < 0:
+            raise ValueError(f"warmup = {self.warmup!r} is not an integer of at least 0")
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed = {self.seed!r} is not an integer in [0, 2^64)")
+
+    def _check_together(self) -> None:
+        """ValueError where options that are each accepted do not go together."""
+        LOSSES[self.loss](smooth=self.smooth)
+        if self.batch % self.pack:
+            raise ValueError(f"pack = {self.pack} does not divide batch = {self.batch}")
+        if self.pack > 1 and self.condition != "none":
+            raise ValueError(
+                f"pack = {self.pack} and condition = {self.condition!r}: packed samples have no one"
+                " label; give one of the two"
+            )
+        if self.penalty_weight is not None and self.penalty == "none":
+            raise ValueError(f"penalty_weight = {self.penalty_weight} without a penalty")
+        if self.noise_steps is not None and not self.instance_noise:
+            raise ValueError(f"noise_steps = {self.noise_steps} without instance_noise")
+        last = self.schedule_steps or self.steps
+        if self.warmup >= last:
+            raise ValueError(f"warmup = {self.warmup} leaves nothing of the {last} steps")
+
+    @property
+    def penalties(self) -> tuple[str, ...]:
+        return _parts(self, "penalty", "+")
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -82,39 +137,46 @@ class Config:
         return dataclasses.replace(self, **options)
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Options under a name, and what they stand for."""
-
-    about: str
-    options: dict[str, Any]
-
-
-# What each tutorial meant, without its bugs: logits into one cross-entropy, images in [-1, 1] to
-# match tanh, D and G updated in turn, shuffled batches, Adam with beta1 = 0.5.
-PRESETS = {
-    "keras-mlp": Preset(
-        "the Keras tutorial's GAN: dropout 0.3 in D, batch 64",
-        {"model": "mlp-dropout", "batch": 64},
-    ),
-    "pytorch-mlp": Preset(
-        "the PyTorch tutorial's GAN: no dropout, batch 128",
-        {"model": "mlp", "batch": 128},
-    ),
-    "tf-mlp": Preset(
-        "the TensorFlow tutorial's GAN: two hidden layers of 1024, batch 64",
-        {"model": "mlp-wide", "batch": 64},
-    ),
-    "dcgan": Preset(
-        "convolutions and batch norm (Radford et al. 2016)",
-        {"model": "dcgan", "batch": 64, "steps": 3000, "sample_every": 250},
-    ),
-    "sngan": Preset(
-        "the same with spectral norm in D (Miyato et al. 2018)",
-        {"model": "sngan", "batch": 64, "steps": 3000, "sample_every": 250},
-    ),
-    "resnet": Preset(
-        "residual nets, spectral norm in D (Miyato et al. 2018, table 4)",
-        {"model": "resnet", "batch": 64, "steps": 2000, "sample_every": 250, "beta1": 0.0},
-    ),
+OPTIONAL = ("latent_size", "size", "penalty_weight", "noise_steps", "schedule_steps")
+COUNTS = (
+    *("steps", "batch", "n_critic", "n_generator", "log_every", "sample_every"),
+    *("checkpoint_every", "latent_size", "size", "pack", "noise_steps", "schedule_steps"),
+)
+Check = tuple[Callable[[float], bool], str]
+POSITIVE: Check = (lambda x: 0 < x < math.inf, "a positive number")
+NOT_NEGATIVE: Check = (lambda x: 0 <= x < math.inf, "a finite number of at least 0")
+SHARE: Check = (lambda x: 0 <= x < 1, "in [0, 1)")
+NUMBERS: dict[str, Check] = {
+    **dict.fromkeys(("lr_g", "lr_d"), POSITIVE),
+    **dict.fromkeys(("beta1", "beta2", "ema", "holdout"), SHARE),
+    "smooth": (lambda x: 0.5 < x <= 1, "in (0.5, 1]"),
+    "penalty_weight": POSITIVE,
+    **dict.fromkeys(("orthogonal", "historical", "instance_noise", "weight_decay"), NOT_NEGATIVE),
+    **dict.fromkeys(("clip_norm", "clip_value", "clip_weights"), NOT_NEGATIVE),
 }
+
+
+def _choices() -> dict[str, Any]:
+    """What each option that is a name may be; models can be added to while a program runs."""
+    return {
+        "model": MODELS,
+        "condition": CONDITIONS,
+        "minibatch": dict.fromkeys(MINIBATCH),
+        "loss": LOSSES,
+        "generator_loss": dict.fromkeys(GENERATOR_LOSSES),
+        "latent": LATENTS,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+        "device": dict.fromkeys(device_names()),
+    }
+
+
+def _parts(config: Config, name: str, separator: str) -> tuple[str, ...]:
+    """The names that an option joins; none of "none"."""
+    value = getattr(config, name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} = {value!r} is not a string")
+    parts = tuple(part.strip() for part in value.split(separator))
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"{name} = {value!r} names one twice")
+    return () if parts == ("none",) else parts

@@ -12,7 +12,7 @@ from .optim import assign
 from .tensor import Tensor
 
 Shape = tuple[int, ...]
-Nets = tuple[nn.Module, nn.Module]
+Nets = tuple[nn.Sequential, nn.Sequential]
 
 
 class Model(Protocol):
@@ -24,11 +24,14 @@ class Model(Protocol):
     @property
     def latent_size(self) -> int: ...
 
-    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+    def build(
+        self, sample_shape: Shape, latent_size: int, judged_shape: Shape | None = None
+    ) -> Nets:
         """(generator, discriminator) for samples of that shape: images (C, H, W) or points (D,).
 
         Images lie in [-1, 1], so their generator ends in tanh; points have no bounds. The
-        discriminator ends in a logit.
+        discriminator takes `judged_shape`, where that is another (packed samples, or a plane that
+        tells the label), and ends in a layer that makes a logit of its features (n, features).
 
         Raises:
             ValueError: samples that the nets cannot take.
@@ -47,14 +50,16 @@ class Perceptrons:
     latent_size: int
     dropout: float = 0.0
 
-    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+    def build(
+        self, sample_shape: Shape, latent_size: int, judged_shape: Shape | None = None
+    ) -> Nets:
         size = math.prod(sample_shape)
         image = len(sample_shape) == 3
         hidden = _hidden(latent_size, self.generator)
         end = [nn.Tanh(), nn.Reshape(*sample_shape)] if image else []
         generator = nn.Sequential(*hidden, nn.Dense(self.generator[-1], size), *end)
         start = [nn.Flatten()] if image else []
-        hidden = _hidden(size, self.discriminator, self.dropout)
+        hidden = _hidden(math.prod(judged_shape or sample_shape), self.discriminator, self.dropout)
         discriminator = nn.Sequential(*start, *hidden, nn.Dense(self.discriminator[-1], 1))
         return generator, discriminator
 
@@ -117,7 +122,9 @@ class Dcgan:
     latent_size: int = 100
     spectral: bool = False
 
-    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+    def build(
+        self, sample_shape: Shape, latent_size: int, judged_shape: Shape | None = None
+    ) -> Nets:
         side, doubled = halvings(sample_shape)
         channels = [self.width * 2**i for i in range(doubled)]
         most, small = channels[-1], channels[-1] * side * side
@@ -132,7 +139,8 @@ class Dcgan:
             layers += [nn.BatchNorm2d(narrow), nn.ReLU()]
         layers += [nn.ConvTranspose2d(self.width, sample_shape[0], 4, 2, 1), nn.Tanh()]
         generator = _draw_weights(nn.Sequential(*layers))
-        return generator, self._discriminator([sample_shape[0], *channels], small)
+        seen = (judged_shape or sample_shape)[0]
+        return generator, self._discriminator([seen, *channels], small)
 
     def _discriminator(self, channels: list[int], small: int) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -205,7 +213,9 @@ class ResNet:
     width: int = 64
     latent_size: int = 128
 
-    def build(self, sample_shape: Shape, latent_size: int) -> Nets:
+    def build(
+        self, sample_shape: Shape, latent_size: int, judged_shape: Shape | None = None
+    ) -> Nets:
         side, doubled = halvings(sample_shape)
         width = self.width
         generator = nn.Sequential(
@@ -218,7 +228,7 @@ class ResNet:
             nn.Tanh(),
         )
         discriminator = nn.Sequential(
-            DownBlock(sample_shape[0], width, first=True),
+            DownBlock((judged_shape or sample_shape)[0], width, first=True),
             *(DownBlock(width, width) for _ in range(doubled - 1)),
             nn.ReLU(),
             SumPixels(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from . import nn, ops, random
@@ -116,6 +117,27 @@ def orthogonal_penalty(module: nn.Module) -> Tensor:
         total = apart if total is None else ops.add(total, apart)
     assert total is not None
     return total
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty of (D, real, fake), its usual weight, and whether it is 0 at equilibrium."""
+
+    of: Callable[[Discriminator, Tensor, Tensor], Tensor]
+    weight: float
+    settles: bool = True
+
+
+# What `--penalty` accepts.
+PENALTIES = {
+    "wgan-gp": Penalty(gradient_penalty, 10),
+    "wgan-gp-one-sided": Penalty(
+        lambda d, real, fake: gradient_penalty(d, real, fake, one_sided=True), 10
+    ),
+    "dragan": Penalty(lambda d, real, fake: dragan_penalty(d, real), 10, settles=False),
+    "r1": Penalty(lambda d, real, fake: r1_penalty(d, real), 5),
+    "r2": Penalty(lambda d, real, fake: r2_penalty(d, fake), 5),
+}
 
 
 # ---------------------------------------------------------------------------- what they share

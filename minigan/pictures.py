@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .losses import GANLoss
 from .paths import atomic_write
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; grey is for what stands behind.
@@ -49,6 +48,11 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
         FigureCanvasAgg(drawn)
         yield drawn
         atomic_write(path, lambda file: drawn.savefig(file, format="png"))
+
+
+def row_length(labels: Sequence[int] | None) -> int:
+    """How many images a row of a grid has: one for each label in turn, where those are few."""
+    return len(labels) if labels is not None and 2 <= len(labels) <= 16 else 8
 
 
 def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
@@ -93,28 +97,60 @@ def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
         axes.legend(loc="upper right", markerscale=4)
 
 
-def loss_curves(rows: Sequence[dict[str, Any]], loss: GANLoss, path: Path) -> None:
-    """A PNG of both losses against the step (see `draw_losses`)."""
-    with figure(path, 7, 4) as drawn:
-        draw_losses(drawn.add_subplot(), rows, loss)
-        drawn.legend(loc="outside upper center", ncols=2)
+# What a line of metrics may hold beside the two losses: colour and name.
+BESIDE = {
+    "penalty": (GREEN, "penalty on D's slope, weighted"),
+    "class_d": (BLUE, "classifier's loss, real and fake (nats)"),
+    "class_g": (ORANGE, "classifier's loss, fake (nats)"),
+}
 
 
-def draw_losses(axes: Any, rows: Sequence[dict[str, Any]], loss: GANLoss) -> None:
+def loss_curves(
+    rows: Sequence[dict[str, Any]], levels: dict[str, float | None], unit: str, path: Path
+) -> None:
+    """A PNG of both losses against the step, and below them of what a run adds to them.
+
+    Args:
+        rows: lines of metrics. levels: by key, where each curve is at equilibrium.
+        unit: that of the losses.
+    """
+    beside = [key for key in BESIDE if key in rows[0]]
+    with figure(path, 7, 6.5 if beside else 4) as drawn:
+        axes = drawn.subplots(2 if beside else 1, sharex=True, squeeze=False)[:, 0]
+        draw_losses(axes[0], rows, levels, unit)
+        axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        for key in beside:
+            colour, name = BESIDE[key]
+            _curve(axes[1], rows, key, levels.get(key), colour, name)
+        if beside:
+            axes[0].set_xlabel("")
+            axes[1].set(xlabel="step", ylabel="added to the losses")
+            axes[1].set_ylim(bottom=min(0, axes[1].get_ylim()[0]))
+            axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def draw_losses(
+    axes: Any, rows: Sequence[dict[str, Any]], levels: dict[str, float | None], unit: str
+) -> None:
     """Both losses against the step, each with its level at equilibrium as a dashed line.
 
     Thin lines are single batches, thick ones their running mean.
     """
+    for key, colour, who in (("loss_d", BLUE, "discriminator"), ("loss_g", ORANGE, "generator")):
+        _curve(axes, rows, key, levels.get(key), colour, f"{who} loss")
+    axes.set(xlabel="step", ylabel=f"loss per sample ({unit})")
+    first, last = rows[0]["step"], rows[-1]["step"]
+    axes.set_xlim(first, max(last, first + 1))
+
+
+def _curve(
+    axes: Any, rows: Sequence[dict[str, Any]], key: str, level: float | None, colour: str, name: str
+) -> None:
     steps = np.array([row["step"] for row in rows])
-    for key, level, colour, who in (
-        ("loss_d", loss.levels[0], BLUE, "discriminator"),
-        ("loss_g", loss.levels[1], ORANGE, "generator"),
-    ):
-        values = np.array([row[key] for row in rows])
-        width = max(1, len(values) // 40)
-        mean = np.convolve(np.pad(values, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
-        axes.plot(steps, values, color=colour, lw=0.5, alpha=0.35)
-        axes.plot(steps, mean, color=colour, label=f"{who} loss")
+    values = np.array([row[key] for row in rows])
+    width = max(1, len(values) // 40)
+    mean = np.convolve(np.pad(values, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
+    axes.plot(steps, values, color=colour, lw=0.5, alpha=0.35)
+    axes.plot(steps, mean, color=colour, label=name)
+    if level is not None:
         axes.axhline(level, color=colour, lw=1, ls="--", label=f"its equilibrium, {level:.3f}")
-    axes.set(xlabel="step", ylabel=f"loss per sample ({loss.unit})")
-    axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))

@@ -11,7 +11,7 @@ import hashlib
 import math
 import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,3 +236,10 @@ normal = _default.normal
 laplace = _default.laplace
 bernoulli = _default.bernoulli
 permutation = _default.permutation
+
+# What `--latent` accepts; the uniform one is as wide as a tanh.
+LATENTS: dict[str, Callable[..., Tensor]] = {
+    "normal": normal,
+    "uniform": lambda shape, **given: uniform(shape, -1.0, 1.0, **given),
+    "laplace": laplace,
+}

@@ -138,7 +138,9 @@ class Run:
                 self.save()  # so that a run can be resumed whenever it is killed
             stopped = self._train(progress)
             if self.rows:
-                pictures.loss_curves(self.rows, self.trainer.loss, self.folder / LOSSES)
+                players = self.trainer.players
+                where = self.folder / LOSSES
+                pictures.loss_curves(self.rows, players.levels, players.unit, where)
             return stopped
         except DivergedError as error:
             raise DivergedError(f"{error}; {self._last_good()}") from None
@@ -184,7 +186,8 @@ class Run:
     def _log(self, file: Any, row: dict[str, float], speed: float) -> None:
         """One flat line of metrics. The speed is the only number that a rerun will not repeat."""
         keys = ("loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g")
-        full = {"step": self.trainer.step_count, **{key: row[key] for key in keys}}
+        beside = [key for key in row if key not in keys]  # a penalty, say
+        full = {"step": self.trainer.step_count, **{key: row[key] for key in (*keys, *beside)}}
         full["steps_per_second"] = round(speed, 2)
         file.write(json.dumps(full) + "\n")
         file.flush()
@@ -219,13 +222,16 @@ class Run:
         if not np.isfinite(fakes).all():
             raise DivergedError(f"the samples are not finite at step {self.trainer.step_count}")
         title = f"step {self.trainer.step_count}"
-        draw(fakes, self.trainer.data.values, self.samples_path(), title)
+        real = self.trainer.data.values
+        draw(fakes, real, self.samples_path(), title, self.trainer.columns)
 
 
-def draw(samples: np.ndarray, real: np.ndarray, path: Path, title: str = "") -> None:
+def draw(
+    samples: np.ndarray, real: np.ndarray, path: Path, title: str = "", columns: int = 8
+) -> None:
     """Images as a grid, points beside as many real ones."""
     if samples.ndim == 4:
-        pictures.image_grid(samples, path)
+        pictures.image_grid(samples, path, columns)
     else:
         pictures.scatter(real[: len(samples)], samples, path, title)
 

@@ -6,22 +6,25 @@ The Trainer holds all that a training state is. It writes no file; `run.py` does
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from . import nn, ops, optim, random
-from .autograd import grad
+from . import nn, ops, random
 from .capture import capture
 from .config import Config
 from .data import Dataset, load
 from .device import get_device, use_device
-from .losses import LOSSES
+from .losses import GANLoss
 from .models import MODELS
-from .optim import load_tensors
+from .optim import ExponentialMovingAverage, load_tensors
+from .pictures import row_length
+from .players import Players, build
 from .tensor import Tensor, no_grad, tensor
 
 SAMPLES = 256  # made at once
+SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g")
 
 
 class DivergedError(RuntimeError):
@@ -29,32 +32,36 @@ class DivergedError(RuntimeError):
 
 
 class Batches:
-    """Endless batches of a table: each epoch every row once, in an order of the stream "data".
+    """Endless batches of tables: each epoch every row once, in an order of the stream "data".
 
     What an epoch leaves over begins the next batch, so that all batches have one size.
     """
 
-    def __init__(self, table: Tensor, batch: int) -> None:
-        self.table, self.batch = table, batch
+    def __init__(self, tables: Sequence[Tensor], batch: int) -> None:
+        self.tables, self.batch = list(tables), batch
         self.order = self._epoch()  # the rows still to come
 
     def _epoch(self) -> Tensor:
-        return random.permutation(self.table.shape[0], device=self.table.device, stream="data")
+        first = self.tables[0]
+        return random.permutation(len(first), device=first.device, stream="data")
 
-    def next(self) -> Tensor:
-        """(batch, width), new memory."""
+    def next(self) -> list[Tensor]:
+        """The same rows of each table (rows, ...): (batch, ...), new memory."""
         while len(self.order) < self.batch:
             self.order = ops.concatenate([self.order, self._epoch()])
         rows, self.order = self.order[: self.batch], self.order[self.batch :]
-        return ops.gather(self.table, ops.reshape(rows, self.batch, 1), axis=0)
+        return [
+            ops.gather(table, ops.reshape(rows, self.batch, *(1,) * (table.ndim - 1)), axis=0)
+            for table in self.tables
+        ]
 
 
 class Trainer:
-    """A GAN in training: data, two nets, two optimizers, a loss, and random streams.
+    """A GAN in training: data, two players (nets, optimizers, a loss), and random streams.
 
-    `config` comes back with what it left open filled in (model, latent_size). The default random
-    generator is seeded with the config's seed, and a step draws from it: train one after the other
-    in a process, not in turns. All state is in `state()`.
+    `config` comes back with what it left open filled in (model, latent_size, and the steps of a
+    schedule). The default random generator is seeded with the config's seed, and a step draws from
+    it: train one after the other in a process, not in turns. All state is in `state()`.
 
     Raises:
         ValueError: options that do not fit the data.
@@ -71,9 +78,7 @@ class Trainer:
                 progress=progress,
             )
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
-        model = config.model or ("mlp" if data.is_image else "toy")
-        latent_size = config.latent_size or MODELS[model].latent_size
-        self.config = config = config.replace(model=model, latent_size=latent_size)
+        self.config = config = _filled_in(config, data)
         if len(self.data) < config.batch:
             raise ValueError(
                 f"batch = {config.batch}, but {data.name} has only {len(self.data)} training"
@@ -84,35 +89,45 @@ class Trainer:
         self.metrics_lines = 0  # how many lines of metrics belong to this state
         random.manual_seed(config.seed)
         with use_device(self.device):
-            self.generator, self.discriminator = MODELS[model].build(data.sample_shape, latent_size)
-            nn.shapes(self.generator, (latent_size,))
-            nn.shapes(self.discriminator, data.sample_shape)
-            self.loss = LOSSES[config.loss](smooth=config.smooth)
-            betas = (config.beta1, 0.999)
-            self.optimizer_g = optim.Adam(self.generator.parameters(), config.lr_g, betas)
-            self.optimizer_d = optim.Adam(self.discriminator.parameters(), config.lr_d, betas)
-            self.average = (
-                optim.ExponentialMovingAverage(self.generator, config.ema) if config.ema else None
-            )
-            table = self.data.values.reshape(len(self.data), -1)
-            self.batches = Batches(tensor(table), config.batch)
-            self.fixed_latent = self._latent(64 if data.is_image else 1024, "samples")
+            self.players = Players(config, *build(config, data.sample_shape, data.classes))
+            tables = [tensor(self.data.values.reshape(len(self.data), -1))]
+            if self.players.labelled:
+                tables.append(tensor(self.data.labels))
+            self.batches = Batches(tables, config.batch)
+            shown = self.columns * -(-64 // self.columns) if data.is_image else 1024
+            self.fixed_latent = self.players.latent(shown, "samples")
         self.captured = True
         self._captured = capture(self._play)
 
-    # ------------------------------------------------------------------------------- training
-    def _latent(self, n: int, stream: str) -> Tensor:
-        shape = (n, self.config.latent_size or 0)
-        if self.config.latent == "uniform":
-            return random.uniform(shape, -1.0, 1.0, device=self.device, stream=stream)
-        draw = {"normal": random.normal, "laplace": random.laplace}[self.config.latent]
-        return draw(shape, device=self.device, stream=stream)
+    @property
+    def loss(self) -> GANLoss:
+        return self.players.loss
 
+    @property
+    def generator(self) -> nn.Module:
+        return self.players.generator
+
+    @property
+    def discriminator(self) -> nn.Module:
+        return self.players.discriminator
+
+    @property
+    def average(self) -> ExponentialMovingAverage | None:
+        return self.players.average
+
+    @property
+    def columns(self) -> int:
+        """How many images a row of a grid has."""
+        return row_length(range(self.data.classes or 0) if self.players.labelled else None)
+
+    # ------------------------------------------------------------------------------- training
     def step(self, norms: bool = False) -> dict[str, float]:
         """One turn each: `n_critic` updates of D, `n_generator` of G; the last ones' numbers.
 
-        Returns loss_d and loss_g; the shares of real samples that D called real and of fakes that
-        it called fake, d_real and d_fake; with `norms` the gradients' L2 norms too.
+        Returns loss_d and loss_g, without what is added to them; the shares of real samples that D
+        called real and of fakes that it called fake, d_real and d_fake; where there is one, the
+        weighted penalty, and an auxiliary classifier's losses class_d and class_g (nats per
+        sample); with `norms` the gradients' L2 norms, before any limit.
 
         Captured (see `capture`) unless `captured` is set to False; the bits are the same.
 
@@ -120,87 +135,92 @@ class Trainer:
             DivergedError: a loss is NaN or infinite.
         """
         with use_device(self.device):
+            self.players.prepare(self.step_count)
             turns = self._captured if self.captured else self._play
-            played = turns([self.batches.next() for _ in range(self.config.n_critic)])
-            says_real = played["logits"].numpy()[:, 0] > self.loss.threshold
-            row = {
-                "loss_d": float(played["loss_d"]),
-                "loss_g": float(played["loss_g"]),
-                "d_real": float(says_real[: self.config.batch].mean()),
-                "d_fake": float(1 - says_real[self.config.batch :].mean()),
-            }
+            batches = [self.batches.next() for _ in range(self.config.n_critic)]
+            reals, labels = [x for x, *_ in batches], [y for _, *told in batches for y in told]
+            played = turns(reals, labels)
+            row = {name: float(played[name]) for name in SCALARS if name in played}
+            row["d_real"], row["d_fake"] = self._right(played["logits"].numpy()[:, 0])
             if norms:
                 for player in ("d", "g"):
                     row[f"grad_norm_{player}"] = _norm(played[f"gradients_{player}"])
         self.step_count += 1
-        for name in ("loss_d", "loss_g"):
-            if not math.isfinite(row[name]):
+        for name in SCALARS:
+            if not math.isfinite(row.get(name, 0.0)):
                 raise DivergedError(f"{name} became {row[name]} at step {self.step_count}")
         return row
 
-    def _play(self, reals: list[Tensor]) -> dict[str, Any]:
+    def _play(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
         """The turns on these batches (n, width): all that happens on the device, to be captured."""
-        found: dict[str, Any] = {}
-        for real in reals:
-            fake = self.generator(self._latent(self.config.batch, "latent"))
-            found |= self._step_discriminator(real, fake)
-        for turn in range(self.config.n_generator):
-            if turn:  # the first turn takes the fakes that D has just seen
-                fake = self.generator(self._latent(self.config.batch, "latent"))
-            found |= self._step_generator(fake)
-        return found
+        shape = (self.config.batch, *self.data.sample_shape)
+        return self.players.play([ops.reshape(real, *shape) for real in reals], labels)
 
-    def _step_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Any]:
-        """The fakes are constants here."""
-        n = self.config.batch
-        real = ops.reshape(real, n, *self.data.sample_shape)
-        logits = judge(self.discriminator, real, fake.detach())
-        loss = self.loss.discriminator(logits[:n], logits[n:])
-        gradients = grad(loss, self.discriminator.parameters())
-        self.optimizer_d.step(gradients)
-        return {"loss_d": loss, "logits": logits, "gradients_d": gradients}
+    def _right(self, logits: np.ndarray) -> tuple[float, float]:
+        """The shares that D is right on, of the real samples, which come first, and of the fakes.
 
-    def _step_generator(self, fake: Tensor) -> dict[str, Any]:
-        loss = self.loss.generator(self.discriminator(fake))
-        gradients = grad(loss, self.generator.parameters())
-        self.optimizer_g.step(gradients)
-        if self.average is not None:
-            self.average.update()
-        return {"loss_g": loss, "gradients_g": gradients}
+        A loss whose logits mean nothing alone has no threshold: there, a sample is called real
+        where its logit is above the mean of the other batch.
+        """
+        real, fake = np.split(logits, 2)
+        threshold = self.loss.threshold
+        for_real, for_fake = (
+            (fake.mean(), real.mean()) if threshold is None else (threshold, threshold)
+        )
+        return float((real > for_real).mean()), float(1 - (fake > for_fake).mean())
 
     # -------------------------------------------------------------------------------- samples
-    def generate(self, latent: Tensor) -> np.ndarray:
-        """What the generator, or its average, makes of a latent (n, latent_size), in numpy."""
-        net = self.generator if self.average is None else self.average.module
-        # What all of them take at once may be gigabytes.
-        parts = range(0, max(1, len(latent)), SAMPLES)
-        with nn.evaluating(net), no_grad():
-            return np.concatenate([net(latent[i : i + SAMPLES]).numpy() for i in parts])
+    def generate(self, latent: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
+        """What the generator, or its average, makes of a latent (n, latent_size), in numpy.
 
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """n samples whose latents depend on `seed` alone; training goes on as if none was drawn."""
+        A conditional one is told `labels`, integers (n,); None: all classes in turn.
+
+        Raises:
+            ValueError: there are labels without a condition, or they are not n of its classes.
+        """
+        net = self.players.sampler
+        told = self._told(labels, len(latent))
+        # What all of them take at once may be gigabytes.
+        parts = [slice(i, i + SAMPLES) for i in range(0, max(1, len(latent)), SAMPLES)]
+        with nn.evaluating(net), no_grad():
+            made = [net(latent[part], *(y[part] for y in told)) for part in parts]
+            return np.concatenate([x.numpy() for x in made])
+
+    def _told(self, labels: np.ndarray | None, n: int) -> list[Tensor]:
+        """The labels on the device, checked; none for a generator that takes none."""
+        if not self.players.labelled:
+            if labels is not None:
+                raise ValueError("this generator was trained without labels, so it takes none")
+            return []
+        classes = self.data.classes or 0
+        given = np.arange(n) % classes if labels is None else np.asarray(labels)
+        if given.shape != (n,) or given.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels are {given.dtype} of shape {given.shape}; {n} integers are needed"
+            )
+        outside = given[(given < 0) | (given >= classes)]
+        if outside.size:
+            raise ValueError(f"label {outside[0]} is not one of 0 .. {classes - 1}")
+        return [tensor(given, dtype="int64", device=self.device)]
+
+    def sample(self, n: int, seed: int = 0, labels: np.ndarray | None = None) -> np.ndarray:
+        """n samples whose latents depend on `seed` alone; training goes on as if none was drawn.
+
+        `labels` as `generate` takes them.
+        """
         before = random.default_generator().state()
         random.manual_seed(seed)
         try:
-            return self.generate(self._latent(n, "samples"))
+            return self.generate(self.players.latent(n, "samples"), labels)
         finally:
             random.default_generator().set_state(before)
 
     # ---------------------------------------------------------------------------------- state
-    def _parts(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "optimizer_g": self.optimizer_g,
-            "optimizer_d": self.optimizer_d,
-        }
-        return parts if self.average is None else {**parts, "average": self.average}
-
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that the future depends on: tensors by name, and what JSON can hold."""
         tensors = {
             f"{part}.{name}": x
-            for part, held in self._parts().items()
+            for part, held in self.players.parts().items()
             for name, x in held.state_dict().items()
         }
         tensors["fixed_latent"] = self.fixed_latent.numpy()
@@ -230,7 +250,7 @@ class Trainer:
             raise ValueError(f"the checkpoint is of other data than these {len(self.data)} samples")
         fixed = {"fixed_latent": tensors.pop("fixed_latent")}
         load_tensors({"fixed_latent": self.fixed_latent}, fixed, "checkpoint")
-        for part, held in self._parts().items():
+        for part, held in self.players.parts().items():
             dot = part + "."
             own = {k.removeprefix(dot): x for k, x in tensors.items() if k.startswith(dot)}
             held.load_state_dict(own)
@@ -240,11 +260,16 @@ class Trainer:
         random.default_generator().set_state(info["random"])
 
 
-def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """The logits of both batches: in one pass, unless each has its own moments (batch norm)."""
-    if nn.depends_on_batch(discriminator):
-        return ops.concatenate([discriminator(real), discriminator(fake)])
-    return discriminator(ops.concatenate([real, fake]))
+def _filled_in(config: Config, data: Dataset) -> Config:
+    """The config with what suits the data, and what a longer run would make of it held fast."""
+    model = config.model or ("mlp" if data.is_image else "toy")
+    latent_size = config.latent_size or MODELS[model].latent_size
+    found: dict[str, Any] = {"model": model, "latent_size": latent_size}
+    if config.schedule != "constant" and config.schedule_steps is None:
+        found["schedule_steps"] = config.steps
+    if config.instance_noise and config.noise_steps is None:
+        found["noise_steps"] = config.steps
+    return config.replace(**found)
 
 
 def _norm(gradients: Any) -> float:

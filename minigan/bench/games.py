@@ -14,8 +14,8 @@ from ..capture import capture
 from ..device import Device, use_device
 from ..losses import NonSaturating
 from ..optim import Adam
+from ..players import judge
 from ..tensor import Tensor, tensor
-from ..trainer import judge
 from . import floor
 from .plan import DevicePlan, Game
 from .timing import Call

@@ -1,15 +1,27 @@
 """Layers, and the Module that they are."""
 
 from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, Upsample
-from .layers import Dense, Dropout, Flatten, LeakyReLU, ReLU, Reshape, Sigmoid, Tanh
-from .module import Module, Sequential, evaluating, shapes
+from .layers import (
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GaussianNoise,
+    LeakyReLU,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Tanh,
+)
+from .minibatch import MinibatchDiscrimination, MinibatchStdDev
+from .module import Module, Sequential, depends_on_batch, evaluating, shapes
 from .norm import (
     BatchNorm1d,
     BatchNorm2d,
     GroupNorm,
     InstanceNorm2d,
     LayerNorm,
-    depends_on_batch,
+    has_batch_norm,
 )
 from .spectral import SpectralNorm, spectral_norm
 from .stack import stacked
@@ -23,11 +35,15 @@ __all__ = [
     "Dense",
     "DepthToSpace",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GaussianNoise",
     "GroupNorm",
     "InstanceNorm2d",
     "LayerNorm",
     "LeakyReLU",
+    "MinibatchDiscrimination",
+    "MinibatchStdDev",
     "Module",
     "ReLU",
     "Reshape",
@@ -38,6 +54,7 @@ __all__ = [
     "Upsample",
     "depends_on_batch",
     "evaluating",
+    "has_batch_norm",
     "shapes",
     "spectral_norm",
     "stacked",

@@ -1,4 +1,4 @@
-"""Layers: Dense, activations, Dropout, and changes of shape."""
+"""Layers: Dense, Embedding, activations, Dropout, noise, and changes of shape."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import math
 from typing import Any
 
 from .. import ops, random
-from ..tensor import Tensor
+from ..optim import assign
+from ..tensor import Tensor, require_tensors, tensor
 from .module import Module
+
+
+def check_sizes(name: str, **sizes: int) -> None:
+    """ValueError, with the layer's name, unless all sizes are positive integers."""
+    for key, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}: {key} = {size!r} is not a positive integer")
 
 
 class Dense(Module):
@@ -26,9 +34,7 @@ class Dense(Module):
         dtype: Any = None,
         device: Any = None,
     ) -> None:
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"Dense: {name} = {size!r} is not a positive integer")
+        check_sizes("Dense", in_features=in_features, out_features=out_features)
         bound = 1 / math.sqrt(in_features)
 
         def parameter(*shape: int) -> Tensor:
@@ -53,6 +59,49 @@ class Dense(Module):
     def extra(self) -> str:
         inputs, outputs = self.weight.shape
         return f"{inputs}, {outputs}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Embedding(Module):
+    """y[i] = weight[label i]: int64 labels (n,) to (n, embedding_dim), a row of numbers for each.
+
+    weight is (num_embeddings, embedding_dim) and starts normal, of variance 1, as PyTorch's, drawn
+    from the stream "init".
+
+    Raises:
+        TypeError: the labels are no int64 tensor.
+        ValueError: they are not (n,), or one is outside [0, num_embeddings). On a GPU a captured
+            step does not wait to look at their values.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, *, dtype: Any = None, device: Any = None
+    ) -> None:
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        shape = (num_embeddings, embedding_dim)
+        self.weight = random.normal(shape, dtype=dtype, device=device, stream="init")
+        self.weight.requires_grad = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_tensors("Embedding", x)
+        if x.dtype.kind != "i":
+            raise TypeError(f"Embedding: the labels are {x.dtype}, not int64")
+        if x.ndim != 1:
+            raise ValueError(f"Embedding: labels of shape {x.shape}; (n,) is needed")
+        return self.apply_weight(x, self.weight)
+
+    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What the layer does, with another table in the place of its own."""
+        try:
+            return ops.gather(weight, ops.reshape(x, -1, 1))
+        except IndexError as error:
+            raise ValueError(f"Embedding: a label has no row in the table: {error}") from None
+
+    def as_matrix(self, weight: Tensor) -> Tensor:
+        """(embedding_dim, num_embeddings): it takes a one-hot label to its row."""
+        return ops.transpose(weight)
+
+    def extra(self) -> str:
+        return ", ".join(map(str, self.weight.shape))
 
 
 class LeakyReLU(Module):
@@ -105,6 +154,50 @@ class Dropout(Module):
 
     def extra(self) -> str:
         return f"{self.p}"
+
+
+class GaussianNoise(Module):
+    """x + sigma * noise, standard normal, of the stream "noise"; in eval mode, x itself.
+
+    Noise on what a discriminator sees gives real and generated samples a common support (Sonderby
+    et al. 2017; Arjovsky and Bottou 2017, section 3).
+
+    sigma is a number of 0 or more, in the units of x. It lies on the device, in the buffer `scale`,
+    and may be set at any time, as a learning rate may: `layer.sigma = 0.05` works on a captured
+    step from its next replay on, and on all runs of a stacked device.
+
+    Raises:
+        ValueError: sigma is negative or not finite.
+    """
+
+    def __init__(self, sigma: float, *, dtype: Any = None, device: Any = None) -> None:
+        value = _deviation(sigma)
+        self.scale = tensor(value, dtype=dtype or "float32", device=device)
+
+    @property
+    def sigma(self) -> float:
+        """The noise's standard deviation, rounded to the buffer's dtype."""
+        return float(self.scale.numpy().flat[0])
+
+    @sigma.setter
+    def sigma(self, value: float) -> None:
+        number = tensor(_deviation(value), dtype=self.scale.dtype, device=self.scale.device)
+        assign(self.scale, number)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        noise = random.normal(x.shape, dtype=x.dtype, device=x.device, stream="noise")
+        return ops.add(x, ops.multiply(noise, self.scale))
+
+    def extra(self) -> str:
+        return f"{self.sigma:g}"
+
+
+def _deviation(sigma: Any) -> float:
+    if not isinstance(sigma, (int, float)) or not 0 <= sigma < math.inf:
+        raise ValueError(f"GaussianNoise: sigma = {sigma!r} is not a finite number of at least 0")
+    return float(sigma)
 
 
 class Flatten(Module):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from ..device import Device, current_device, get_device
 from ..kernels.runtime.recording import active
 from ..optim import load_tensors
 from ..tensor import Tensor, check_dtype, no_grad
+
+
+def _undefined(self: Module, *inputs: Any) -> Any:
+    raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
 
 class Module:
@@ -22,9 +26,7 @@ class Module:
     """
 
     training: bool = True
-
-    def forward(self, x: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+    forward: Callable[..., Any] = _undefined
 
     def __call__(self, *inputs: Any) -> Any:
         recording = active()
@@ -33,6 +35,14 @@ class Module:
             for _, x in self.tensors():  # buffers too, which `to` may move
                 recording.tensors[id(x)] = x, x.array
         return self.forward(*inputs)
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether this module itself, in its mode, makes a sample's output depend on the others'.
+
+        What its children do is for `nn.depends_on_batch` to find.
+        """
+        return False
 
     # ------------------------------------------------------------------------------- contents
     def children(self) -> Iterator[tuple[str, Module]]:
@@ -130,8 +140,14 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(list(self.children()))
 
-    def __getitem__(self, i: int) -> Module:
-        return [module for _, module in self.children()][i]
+    @overload
+    def __getitem__(self, i: int) -> Module: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequential: ...
+    def __getitem__(self, i: int | slice) -> Module:
+        """One module, or for a slice a net of those, the same objects."""
+        chosen = list(self)[i]
+        return Sequential(*chosen) if isinstance(chosen, list) else chosen
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.children())
@@ -176,3 +192,12 @@ def evaluating(net: Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def depends_on_batch(net: Any) -> bool:
+    """Whether a sample's output depends on the samples beside it, in the modes the layers are in.
+
+    It does with batch norm in training, and always with the minibatch layers. Real and generated
+    samples then go through a discriminator in batches of their own.
+    """
+    return isinstance(net, Module) and any(x.mixes_batch for x in net.modules())

@@ -68,6 +68,10 @@ class _BatchNorm(_Normalizer):
         self.running_mean = _filled((num_features,), 0.0, dtype, device, False)
         self.running_var = _filled((num_features,), 1.0, dtype, device, False)
 
+    @property
+    def mixes_batch(self) -> bool:
+        return self.training
+
     def forward(self, x: Tensor) -> Tensor:
         name = type(self).__name__
         rows = by_channel(name, x, self.weight, self.bias, self.running_mean)
@@ -195,8 +199,8 @@ class InstanceNorm2d(GroupNorm):
         return f"{self.num_channels}, eps={self.eps}"
 
 
-def depends_on_batch(net: Any) -> bool:
-    """Whether a sample's output depends on the samples beside it: batch norm, in training."""
+def has_batch_norm(net: Any) -> bool:
+    """Whether there is batch norm in the net that takes its moments from the batch: in training."""
     return isinstance(net, Module) and any(
         isinstance(x, _BatchNorm) and x.training for x in net.modules()
     )

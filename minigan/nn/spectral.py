@@ -43,8 +43,8 @@ class SpectralNorm(Module):
     def __init__(self, module: Any, steps: int = 1, eps: float = 1e-12) -> None:
         if not hasattr(module, "as_matrix"):
             raise TypeError(
-                f"spectral_norm: {type(module).__name__} has no weight to normalise; Dense, Conv2d"
-                " and ConvTranspose2d have"
+                f"spectral_norm: {type(module).__name__} has no weight to normalise; Dense, Conv2d,"
+                " ConvTranspose2d and Embedding have"
             )
         if type(steps) is not int or steps < 1:
             raise ValueError(f"spectral_norm: steps = {steps!r} is not a positive integer")

@@ -1,7 +1,10 @@
-"""Optimizers, and what goes with them: averages of parameters."""
+"""Optimizers, and what goes with them: averages, limits, schedules of the learning rate."""
 
+from . import schedules
 from .averages import ExponentialMovingAverage, HistoricalAverage
+from .clipping import clip_grad_norm, clip_grad_value, clip_weights
 from .optimizers import (
+    OPTIMIZERS,
     SGD,
     Adam,
     AdamW,
@@ -15,6 +18,7 @@ from .optimizers import (
 )
 
 __all__ = [
+    "OPTIMIZERS",
     "SGD",
     "Adam",
     "AdamW",
@@ -24,7 +28,11 @@ __all__ = [
     "RMSprop",
     "adam",
     "assign",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "clip_weights",
     "load_tensors",
     "rmsprop",
+    "schedules",
     "sgd",
 ]

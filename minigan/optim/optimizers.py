@@ -7,7 +7,7 @@ on the device, so that a step needs nothing from the host.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -261,6 +261,16 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+# What `--optimizer` accepts: of (parameters, lr, beta1, beta2, weight_decay), where beta1 is the
+# momentum of SGD and beta2 the smoothing of RMSprop.
+OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], Optimizer]] = {
+    "adam": lambda p, lr, b1, b2, decay: Adam(p, lr, (b1, b2), weight_decay=decay),
+    "adamw": lambda p, lr, b1, b2, decay: AdamW(p, lr, (b1, b2), weight_decay=decay),
+    "rmsprop": lambda p, lr, b1, b2, decay: RMSprop(p, lr, b2, weight_decay=decay),
+    "sgd": lambda p, lr, b1, b2, decay: SGD(p, lr, b1, weight_decay=decay),
+}
 
 
 def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) -> None:
