@@ -25,8 +25,9 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("data-dir", str, "where to look for MNIST's files, and nowhere else"),
     ("size", int, "how many samples to make or to draw [all]"),
     ("holdout", float, "share of the data set aside for `minigan evaluate` [0.1]"),
-    ("model", str, "mlp, mlp-dropout, mlp-wide, dcgan, sngan, resnet (images); toy (points) "
-                   "[mlp for images, toy for points]"),
+    ("standardize", bool, "show the nets points divided by their standard deviation [no]"),
+    ("model", str, "mlp, mlp-dropout, mlp-wide, dcgan, sngan, resnet (images); toy, toy-relu,"
+                   " toy-wide (points) [mlp for images, toy for points]"),
     ("condition", str, "how nets are told labels: none, concat (cGAN), acgan, projection [none]"),
     ("minibatch", str, "a layer of D that compares samples: none, discrimination, stddev [none]"),
     ("pack", int, "samples that D judges as one, PacGAN [1]"),
@@ -37,6 +38,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("penalty", str, "on D's slope: wgan-gp, wgan-gp-one-sided, dragan, r1, r2, joined by +"
                      " [none]"),
     ("penalty-weight", float, "of each [10; for r1 and r2, where it is gamma / 2, 5]"),
+    ("penalty-end", float, "its weight at the end, to which it falls geometrically [the same]"),
     ("orthogonal", float, "weight of a penalty that keeps filters apart, say 1e-4 [0]"),
     ("historical", float, "weight of the distance to the parameters' average [0]"),
     ("augment", str, "DiffAugment: color, translation, cutout, joined by commas [none]"),
@@ -88,8 +90,10 @@ def build_parser() -> Parser:
 
     train = _command(commands, "train", run_train, "train a GAN and leave a folder of pictures")
     for option, kind, text in TRAIN_OPTIONS:
-        train.add_argument(f"--{option}", type=kind, help=text, default=argparse.SUPPRESS,
-                           metavar=kind.__name__.upper().replace("STR", "NAME"))  # fmt: skip
+        shape: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            shape = {"type": kind, "metavar": kind.__name__.upper().replace("STR", "NAME")}
+        train.add_argument(f"--{option}", help=text, default=argparse.SUPPRESS, **shape)
     train.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
     train.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
     train.add_argument("--no-capture", action="store_true",
@@ -102,7 +106,7 @@ def build_parser() -> Parser:
     sample.add_argument("--n", type=int, default=64, metavar="INT", help="how many [64]")
     sample.add_argument("--seed", type=int, default=0, metavar="INT", help="of the latents [0]")
     sample.add_argument("--label", metavar="INT[,INT]",
-                        help="of conditional runs: the class, or classes in turn [all]")  # fmt: skip
+                        help="class, or classes in turn, of a conditional run [all]")  # fmt: skip
     sample.add_argument("--out", metavar="FILE",
                         help="a .png or .npz [RUN/sample_seed_SEED.png]")  # fmt: skip
 
@@ -296,7 +300,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from .run import load_trainer
 
     trainer = load_trainer(Path(options.run))
-    found = evaluate(trainer, options.projections)
+    progress = sys.stderr.isatty() or not os.environ.get("CI")
+    found = evaluate(trainer, options.projections, progress)
     if options.json:
         print(json.dumps({name: value.as_dict() for name, value in found.items()}))
         return 0
@@ -308,6 +313,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
         "modes": f"modes covered, of {0 if data.modes is None else len(data.modes)}",
         "high_quality": "share within 3 sigma (a real draw: 0.9889)",
         "reverse_kl": "reverse KL of the modes (nats)",
+        "label_agreement": "samples whose label a classifier finds",
+        "label_agreement_permuted": "the same, labels in another order",
+        "classifier_accuracy": "held-out samples whose label it finds",
     }
     for name, value in found.items():
         print(f"  {labels[name]:<44} {value}")

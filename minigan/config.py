@@ -35,6 +35,7 @@ class Config:
     data_dir: str | None = None
     size: int | None = None  # samples to make, for the sets that are made
     holdout: float = 0.1  # share set aside for `minigan evaluate`
+    standardize: bool = False  # points: the nets see them divided by their standard deviation
     model: str | None = None
     condition: str = "none"  # how the nets are told the labels
     minibatch: str = "none"  # a layer of D that sees how much the samples of a batch differ
@@ -44,6 +45,7 @@ class Config:
     smooth: float = 1.0  # target for real samples (one-sided label smoothing)
     penalty: str = "none"  # on D's slope; several are joined by +
     penalty_weight: float | None = None
+    penalty_end: float | None = None  # the weight at the end, each step by the same factor
     orthogonal: float = 0.0  # weight of the penalty that keeps filters apart, in both nets
     historical: float = 0.0  # weight of the distance to the parameters' average, in both nets
     augment: str = "none"  # of what D sees, real and generated; several are joined by commas
@@ -105,6 +107,8 @@ class Config:
                 raise ValueError(f"{name} = {value!r} is not {what}")
         if type(self.warmup) is not int or self.warmup < 0:
             raise ValueError(f"warmup = {self.warmup!r} is not an integer of at least 0")
+        if type(self.standardize) is not bool:
+            raise ValueError(f"standardize = {self.standardize!r} is neither True nor False")
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed = {self.seed!r} is not an integer in [0, 2^64)")
 
@@ -118,8 +122,9 @@ class Config:
                 f"pack = {self.pack} and condition = {self.condition!r}: packed samples have no one"
                 " label; give one of the two"
             )
-        if self.penalty_weight is not None and self.penalty == "none":
-            raise ValueError(f"penalty_weight = {self.penalty_weight} without a penalty")
+        for name in ("penalty_weight", "penalty_end"):
+            if getattr(self, name) is not None and self.penalty == "none":
+                raise ValueError(f"{name} = {getattr(self, name)} without a penalty")
         if self.noise_steps is not None and not self.instance_noise:
             raise ValueError(f"noise_steps = {self.noise_steps} without instance_noise")
         last = self.schedule_steps or self.steps
@@ -137,7 +142,10 @@ class Config:
         return dataclasses.replace(self, **options)
 
 
-OPTIONAL = ("latent_size", "size", "penalty_weight", "noise_steps", "schedule_steps")
+OPTIONAL = (
+    *("latent_size", "size", "noise_steps", "schedule_steps"),
+    *("penalty_weight", "penalty_end"),
+)
 COUNTS = (
     *("steps", "batch", "n_critic", "n_generator", "log_every", "sample_every"),
     *("checkpoint_every", "latent_size", "size", "pack", "noise_steps", "schedule_steps"),
@@ -147,10 +155,9 @@ POSITIVE: Check = (lambda x: 0 < x < math.inf, "a positive number")
 NOT_NEGATIVE: Check = (lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 SHARE: Check = (lambda x: 0 <= x < 1, "in [0, 1)")
 NUMBERS: dict[str, Check] = {
-    **dict.fromkeys(("lr_g", "lr_d"), POSITIVE),
+    **dict.fromkeys(("lr_g", "lr_d", "penalty_weight", "penalty_end"), POSITIVE),
     **dict.fromkeys(("beta1", "beta2", "ema", "holdout"), SHARE),
     "smooth": (lambda x: 0.5 < x <= 1, "in (0.5, 1]"),
-    "penalty_weight": POSITIVE,
     **dict.fromkeys(("orthogonal", "historical", "instance_noise", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("clip_norm", "clip_value", "clip_weights"), NOT_NEGATIVE),
 }

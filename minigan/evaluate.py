@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import mixture_quality, sliced_wasserstein
+from .data import Dataset
+from .metrics import classify, mixture_quality, sliced_wasserstein, train_classifier
 from .trainer import Trainer
 
 REPEATS = 5
@@ -35,18 +36,25 @@ class Estimate:
         return f"{self.mean:.4f}" + ("" if math.isnan(self.error) else f" +- {self.error:.4f}")
 
 
-def evaluate(trainer: Trainer, projections: int = 256) -> dict[str, Estimate]:
+def evaluate(
+    trainer: Trainer, projections: int = 256, progress: bool = False
+) -> dict[str, Estimate]:
     """Numbers by name; each over up to five draws, all of one sample size.
 
-    `sliced_wasserstein`: generated samples against held-out real ones.
+    `sliced_wasserstein`: generated samples against held-out real ones; a conditional generator is
+    told the held-out labels.
     `sliced_wasserstein_floor`: training samples against the same held-out ones: what two draws of
     the data themselves come to at this size. No generator can be expected below it.
     For mixtures of Gaussians also `modes`, `high_quality` and `reverse_kl` of 2,500 samples.
+    For conditional generators `label_agreement`, the share of samples in which a classifier trained
+    on the run's real training data finds the label that was asked for; `label_agreement_permuted`,
+    the same with the labels in another order, so what chance comes to; `classifier_accuracy`, the
+    classifier's own on held-out real data.
 
     Raises:
         ValueError: the run set no data aside, or has fewer training samples than held-out ones.
     """
-    held_out, train = trainer.held_out.values, trainer.data.values
+    held_out, train = trainer.held_out, trainer.data
     n = len(held_out)
     if not n:
         raise ValueError(
@@ -54,23 +62,50 @@ def evaluate(trainer: Trainer, projections: int = 256) -> dict[str, Estimate]:
         )
     if len(train) < n:
         raise ValueError(f"{len(train)} training samples cannot be compared with {n} held-out ones")
-    distances, floors = [], []
-    order = np.random.Generator(np.random.Philox(0)).permutation(len(train))
-    for k in range(REPEATS):
-        fake = trainer.sample(n, seed=k)
-        distances.append(sliced_wasserstein(fake, held_out, projections, seed=k))
-        real = train[order[k * n : (k + 1) * n]]
-        if len(real) == n:
-            floors.append(sliced_wasserstein(real, held_out, projections, seed=k))
-    found = {
-        "sliced_wasserstein": Estimate.of(distances),
-        "sliced_wasserstein_floor": Estimate.of(floors),
-    }
-    if trainer.data.modes is not None and trainer.data.sigma is not None:
-        modes, sigma = trainer.data.modes, trainer.data.sigma
-        draws = [
-            mixture_quality(trainer.sample(2500, seed=k), modes, sigma) for k in range(REPEATS)
-        ]
+    labels = held_out.labels if trainer.players.labelled else None
+    fakes = [trainer.sample(n, k, labels) for k in range(REPEATS)]
+    found = _distances(fakes, train.values, held_out.values, projections)
+    if train.modes is not None and train.sigma is not None:
+        samples = [trainer.sample(2500, k) for k in range(REPEATS)]
+        draws = [mixture_quality(x, train.modes, train.sigma) for x in samples]
         for name in ("modes", "high_quality", "reverse_kl"):
             found[name] = Estimate.of([float(getattr(draw, name)) for draw in draws])
+    if labels is not None:
+        found |= _agreement(fakes, train, held_out, progress)
     return found
+
+
+def _distances(
+    fakes: list[np.ndarray], train: np.ndarray, held_out: np.ndarray, projections: int
+) -> dict[str, Estimate]:
+    n = len(held_out)
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(train))
+    reals = [train[order[k * n : (k + 1) * n]] for k in range(REPEATS)]
+    return {
+        name: Estimate.of(
+            [
+                sliced_wasserstein(x, held_out, projections, seed=k)
+                for k, x in enumerate(draws)
+                if len(x) == n
+            ]
+        )
+        for name, draws in (("sliced_wasserstein", fakes), ("sliced_wasserstein_floor", reals))
+    }
+
+
+def _agreement(
+    fakes: list[np.ndarray], train: Dataset, held_out: Dataset, progress: bool
+) -> dict[str, Estimate]:
+    assert train.labels is not None
+    assert held_out.labels is not None
+    classifier = train_classifier(train.values, train.labels, train.classes or 0, progress=progress)
+    asked, rows = held_out.labels, np.random.Generator(np.random.Philox(0))
+    named = [classify(classifier, x) for x in fakes]
+    right = classify(classifier, held_out.values) == asked
+    return {
+        "label_agreement": Estimate.of([float((x == asked).mean()) for x in named]),
+        "label_agreement_permuted": Estimate.of(
+            [float((x == rows.permutation(asked)).mean()) for x in named]
+        ),
+        "classifier_accuracy": Estimate.of([float(right.mean())]),
+    }

@@ -42,20 +42,24 @@ class Model(Protocol):
 # ------------------------------------------------------------------------- multilayer perceptrons
 @dataclass(frozen=True)
 class Perceptrons:
-    """Two multilayer perceptrons: hidden widths, latent size, dropout in the discriminator."""
+    """Two multilayer perceptrons: hidden widths, latent size, dropout in the discriminator.
+
+    `slope` is that of the generator's LeakyReLUs; the discriminator's have 0.2.
+    """
 
     about: str
     generator: tuple[int, ...]
     discriminator: tuple[int, ...]
     latent_size: int
     dropout: float = 0.0
+    slope: float = 0.2
 
     def build(
         self, sample_shape: Shape, latent_size: int, judged_shape: Shape | None = None
     ) -> Nets:
         size = math.prod(sample_shape)
         image = len(sample_shape) == 3
-        hidden = _hidden(latent_size, self.generator)
+        hidden = _hidden(latent_size, self.generator, slope=self.slope)
         end = [nn.Tanh(), nn.Reshape(*sample_shape)] if image else []
         generator = nn.Sequential(*hidden, nn.Dense(self.generator[-1], size), *end)
         start = [nn.Flatten()] if image else []
@@ -64,11 +68,13 @@ class Perceptrons:
         return generator, discriminator
 
 
-def _hidden(size: int, widths: tuple[int, ...], dropout: float = 0.0) -> list[nn.Module]:
-    """Dense, LeakyReLU(0.2) and dropout for each width."""
+def _hidden(
+    size: int, widths: tuple[int, ...], dropout: float = 0.0, slope: float = 0.2
+) -> list[nn.Module]:
+    """Dense, LeakyReLU (ReLU, where the slope is 0) and dropout for each width."""
     layers: list[nn.Module] = []
     for width in widths:
-        layers += [nn.Dense(size, width), nn.LeakyReLU(0.2)]
+        layers += [nn.Dense(size, width), nn.LeakyReLU(slope) if slope else nn.ReLU()]
         layers += [nn.Dropout(dropout)] if dropout else []
         size = width
     return layers
@@ -242,6 +248,8 @@ MODELS: dict[str, Model] = {
     "mlp-dropout": Perceptrons("the same, dropout 0.3 in D", (256, 512), (512, 256), 100, 0.3),
     "mlp-wide": Perceptrons("two hidden layers of 1024", (1024, 1024), (1024, 1024), 100),
     "toy": Perceptrons("for points: two hidden layers of 128", (128, 128), (128, 128), 2),
+    "toy-relu": Perceptrons("the same, ReLU in G", (128, 128), (128, 128), 2, slope=0.0),
+    "toy-wide": Perceptrons("two hidden layers of 256", (256, 256), (256, 256), 64, slope=0.0),
     "dcgan": Dcgan("convolutions of stride 2, batch norm in both nets"),
     "sngan": Dcgan("the same, D with spectral norm in the place of batch norm", spectral=True),
     "resnet": ResNet("residual nets, batch norm in G, spectral norm in D"),

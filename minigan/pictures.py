@@ -51,8 +51,9 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
 
 
 def row_length(labels: Sequence[int] | None) -> int:
-    """How many images a row of a grid has: one for each label in turn, where those are few."""
-    return len(labels) if labels is not None and 2 <= len(labels) <= 16 else 8
+    """How many images a row of a grid has: labels in turn, once or more, where those are few."""
+    turn = len(labels or ())
+    return turn * max(1, 8 // turn) if 1 <= turn <= 16 else 8
 
 
 def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:

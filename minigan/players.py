@@ -14,12 +14,14 @@ from .augment import diff_augment
 from .autograd import grad
 from .conditional import CONDITIONS, ConditionalGenerator, embedding_size, extra_shape, head_inputs
 from .config import Config
+from .device import Device
 from .losses import LOSSES, cross_entropy, feature_matching
 from .models import MODELS
+from .optim import assign
 from .optim.schedules import factor
 from .penalties import PENALTIES, orthogonal_penalty
 from .random import LATENTS
-from .tensor import Tensor, no_grad
+from .tensor import Tensor, no_grad, tensor
 
 Shape = tuple[int, ...]
 
@@ -67,12 +69,10 @@ def with_minibatch(net: nn.Sequential, layer: str) -> nn.Sequential:
     if layer == "none":
         return net
     inputs = head_inputs(net)
-    if layer == "stddev":
-        found: nn.Module = nn.MinibatchStdDev()
-        more = 1
-    else:
-        more = 16
-        found = nn.MinibatchDiscrimination(inputs, more, 8)
+    more = {"stddev": 1, "discrimination": 8}[layer]
+    found: nn.Module = nn.MinibatchStdDev()
+    if layer == "discrimination":
+        found = nn.MinibatchDiscrimination(inputs, more, kernel_dims=4)
     head: nn.Module = nn.Dense(inputs + more, 1)
     head = nn.spectral_norm(head) if isinstance(net[-1], nn.SpectralNorm) else head
     return nn.Sequential(*net[:-1], found, head)
@@ -105,6 +105,8 @@ class Players:
         }
         self.average = optim.ExponentialMovingAverage(generator, config.ema) if config.ema else None
         self.noise = nn.GaussianNoise(config.instance_noise)
+        # A number that all penalties' weights are multiplied by, on the device, as it may fall.
+        self.penalty_scale = tensor(1.0, dtype="float32")
 
     def parts(self) -> dict[str, Any]:
         """All that has a state, by name."""
@@ -115,6 +117,10 @@ class Players:
             **{f"history_{k}": x for k, x in self.histories.items()},
         }
         return parts if self.average is None else {**parts, "average": self.average}
+
+    @property
+    def device(self) -> Device:
+        return self.generator.parameters()[0].device
 
     @property
     def sampler(self) -> nn.Module:
@@ -151,6 +157,11 @@ class Players:
         if config.instance_noise:
             left = factor("linear", step, config.noise_steps or config.steps)
             self.noise.sigma = config.instance_noise * left
+        if config.penalty_end is not None:
+            progress = 1 - factor("linear", step, config.schedule_steps or config.steps)
+            weights = [self._weight(name) for name in config.penalties]
+            scale = (config.penalty_end / max(weights)) ** progress
+            assign(self.penalty_scale, tensor(scale, dtype="float32", device=self.device))
 
     def play(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
         """A turn of D on each of these batches, then G's turns; tensors by name.
@@ -175,9 +186,8 @@ class Players:
         return self.generator(latent, *labels)
 
     def latent(self, n: int, stream: str = "latent") -> Tensor:
-        like = self.generator.parameters()[0]
         size = self.config.latent_size or MODELS[self.config.model or "mlp"].latent_size
-        return LATENTS[self.config.latent]((n, size), device=like.device, stream=stream)
+        return LATENTS[self.config.latent]((n, size), device=self.device, stream=stream)
 
     # ------------------------------------------------------------------------------------- turns
     def _turn_d(self, real: Tensor, fake: Tensor, labels: list[Tensor]) -> dict[str, Any]:
@@ -265,11 +275,14 @@ class Players:
 
         total: Tensor | None = None
         for name in self.config.penalties:
-            weight = self.config.penalty_weight or PENALTIES[name].weight
-            value = ops.multiply(PENALTIES[name].of(critic, real, fake), weight)
+            value = ops.multiply(PENALTIES[name].of(critic, real, fake), self._weight(name))
             total = value if total is None else ops.add(total, value)
         assert total is not None
-        return total
+        falls = self.config.penalty_end is not None
+        return ops.multiply(total, self.penalty_scale) if falls else total
+
+    def _weight(self, name: str) -> float:
+        return self.config.penalty_weight or PENALTIES[name].weight
 
     def _columns(self, judged: Tensor) -> tuple[Tensor, Tensor]:
         """The logit, and behind it what an auxiliary classifier says."""

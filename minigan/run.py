@@ -150,7 +150,7 @@ class Run:
 
     def _train(self, progress: bool) -> str | None:
         trainer, config = self.trainer, self.config
-        bar = training_bar(config, trainer.step_count, progress)
+        bar = training_bar(Path(config.data).name, config.steps, trainer.step_count, progress)
         clock, since = time.perf_counter(), trainer.step_count
         with bar, _stop_requests() as requests, self.path.open("a") as metrics:
             while trainer.step_count < config.steps and not requests:

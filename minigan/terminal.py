@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .device import get_device
@@ -16,19 +15,17 @@ from .device import get_device
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from .config import Config
-
 EVERY = 3.0  # seconds between two lines on compilation
 
 
-def training_bar(config: Config, step: int, show: bool) -> tqdm:
+def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
     """One live line on stderr, whole in 80 columns; into a file, every ten seconds."""
     from tqdm import tqdm
 
     return tqdm(
-        total=config.steps,
-        initial=step,
-        desc=Path(config.data).name,
+        total=steps,
+        initial=done,
+        desc=name,
         disable=not show,
         **bar_look(),
     )

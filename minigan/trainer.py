@@ -90,7 +90,8 @@ class Trainer:
         random.manual_seed(config.seed)
         with use_device(self.device):
             self.players = Players(config, *build(config, data.sample_shape, data.classes))
-            tables = [tensor(self.data.values.reshape(len(self.data), -1))]
+            self.scale = _deviation(self.data) if config.standardize else 1.0
+            tables = [tensor(self.data.values.reshape(len(self.data), -1) / self.scale)]
             if self.players.labelled:
                 tables.append(tensor(self.data.labels))
             self.batches = Batches(tables, config.batch)
@@ -184,7 +185,8 @@ class Trainer:
         parts = [slice(i, i + SAMPLES) for i in range(0, max(1, len(latent)), SAMPLES)]
         with nn.evaluating(net), no_grad():
             made = [net(latent[part], *(y[part] for y in told)) for part in parts]
-            return np.concatenate([x.numpy() for x in made])
+            samples = np.concatenate([x.numpy() for x in made])
+        return samples if self.scale == 1 else samples * np.float32(self.scale)
 
     def _told(self, labels: np.ndarray | None, n: int) -> list[Tensor]:
         """The labels on the device, checked; none for a generator that takes none."""
@@ -260,12 +262,23 @@ class Trainer:
         random.default_generator().set_state(info["random"])
 
 
+def _deviation(data: Dataset) -> float:
+    """One number for all coordinates, so that shapes stay what they are."""
+    if data.is_image:
+        raise ValueError(f"standardize is for points; {data.name} has images, in [-1, 1] already")
+    found = float(data.values.std(dtype=np.float64))
+    if not found:
+        raise ValueError(f"standardize: all numbers of {data.name} are equal")
+    return found
+
+
 def _filled_in(config: Config, data: Dataset) -> Config:
     """The config with what suits the data, and what a longer run would make of it held fast."""
     model = config.model or ("mlp" if data.is_image else "toy")
     latent_size = config.latent_size or MODELS[model].latent_size
     found: dict[str, Any] = {"model": model, "latent_size": latent_size}
-    if config.schedule != "constant" and config.schedule_steps is None:
+    changes = config.schedule != "constant" or config.penalty_end is not None
+    if changes and config.schedule_steps is None:
         found["schedule_steps"] = config.steps
     if config.instance_noise and config.noise_steps is None:
         found["noise_steps"] = config.steps

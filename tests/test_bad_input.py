@@ -62,7 +62,7 @@ def test_words_that_are_no_commands_and_no_options(words, message):
         (["--data", "ring", "--data-dir", "x"], "data_dir is for mnist and fashion-mnist only"),
         (["--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
         (["--model", "mpl"], "unknown model 'mpl'; did you mean 'mlp'? (accepted: mlp, mlp-drop"),
-        (["--loss", "hinged"], "unknown loss 'hinged' (accepted: "),
+        (["--loss", "hinged"], "unknown loss 'hinged'; did you mean 'hinge'? (accepted: "),
         (["--loss", "minmax"], "unknown loss 'minmax'; did you mean 'minimax'?"),
         (["--preset", "torch-mlp"], "unknown preset 'torch-mlp'; did you mean 'pytorch-mlp'?"),
         (["--device", "cpus"], "unknown device 'cpus'; did you mean 'cpu'? (accepted: reference"),

@@ -14,9 +14,9 @@ from PIL import Image
 from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
 
 import minigan as mg
-from minigan.config import PRESETS
 from minigan.kernels.runtime import cpu as runtime
 from minigan.op import Op, Update
+from minigan.presets import PRESETS
 from minigan.run import load_trainer
 from minigan.terminal import announce_kernels
 

@@ -39,26 +39,29 @@ def trained(steps=5, **options):
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 99))
 def test_each_epoch_yields_each_row_once_whatever_the_batch(n, batch, seed):
     mg.manual_seed(seed)
-    batches = Batches(mg.tensor(np.arange(2 * n).reshape(n, 2)), batch)
+    table, labels = mg.tensor(np.arange(2 * n).reshape(n, 2)), mg.tensor(np.arange(n))
+    batches = Batches([table, labels], batch)
     epochs = -(-3 * batch // n)
-    drawn = np.concatenate([batches.next().numpy() for _ in range(-(-epochs * n // batch))])
+    parts = [batches.next() for _ in range(-(-epochs * n // batch))]
+    drawn, told = (np.concatenate([p[i].numpy() for p in parts]) for i in range(2))
     assert np.array_equal(drawn[:, 1], drawn[:, 0] + 1)
+    assert np.array_equal(told, drawn[:, 0] // 2)  # the labels of the same rows
     for k in range(epochs):
         epoch = drawn[k * n : (k + 1) * n, 0]
         assert sorted(epoch) == list(range(0, 2 * n, 2))
 
 
 def test_epochs_are_shuffled_and_differ():
-    batches = Batches(mg.tensor(np.arange(100).reshape(100, 1)), 100)
-    first, second = batches.next().numpy(), batches.next().numpy()
+    batches = Batches([mg.tensor(np.arange(100).reshape(100, 1))], 100)
+    first, second = (batches.next()[0].numpy() for _ in range(2))
     assert not np.array_equal(first, np.sort(first, axis=0))
     assert not np.array_equal(first, second)
 
 
 def test_a_batch_is_new_memory():
     table = mg.tensor(np.zeros((4, 2), np.float32))
-    batches = Batches(table, 2)
-    assert not np.shares_memory(batches.next().array, table.array)
+    batches = Batches([table], 2)
+    assert not np.shares_memory(batches.next()[0].array, table.array)
 
 
 # ------------------------------------------------------------------------------------------ turns
@@ -66,10 +69,12 @@ def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_ro
     trainer = Trainer(RING)
     before = weights(trainer)
     with mg.use_device(trainer.device):
-        fake = trainer.generator(trainer._latent(32, "latent"))
-        trainer._step_discriminator(trainer.batches.next(), fake)
+        players = trainer.players
+        fake = trainer.generator(players.latent(32))
+        (real,) = trainer.batches.next()
+        players._turn_d(real, fake, [])
         between = weights(trainer)
-        trainer._step_generator(fake)
+        players._turn_g(fake, real, [])
     after = weights(trainer)
     for name in before:
         first, second = (0, 1) if name.startswith("discriminator") else (1, 0)
@@ -86,8 +91,8 @@ def test_turns_are_counted(n_critic, n_generator):
     assert state["random"]["streams"]["latent"] == blocks
     taken = 4 * n_critic * 32
     assert len(trainer.batches.order) == -taken % 360
-    powers = [o.state_dict()["state"] for o in (trainer.optimizer_d, trainer.optimizer_g)]
-    for values, turns in zip(powers, (4 * n_critic, 4 * n_generator), strict=True):
+    powers = [o.state_dict()["state"] for o in trainer.players.optimizers.values()]
+    for values, turns in zip(powers, (4 * n_generator, 4 * n_critic), strict=True):
         assert np.isclose(values, 0.5**turns, rtol=1e-12).any()  # Adam's power of beta1
 
 
@@ -122,7 +127,7 @@ def test_smoothing_changes_only_the_real_half_of_the_loss():
 @pytest.mark.parametrize("latent", ["normal", "uniform", "laplace"])
 def test_latents_are_what_they_are_called(latent):
     trainer = Trainer(RING.replace(latent=latent))
-    z = trainer._latent(20_000, "latent").numpy().ravel()
+    z = trainer.players.latent(20_000).numpy().ravel()
     variance = {"normal": 1, "uniform": 1 / 3, "laplace": 2}[latent]
     assert abs(z.mean()) < 4 * math.sqrt(variance / z.size)
     assert z.var() == pytest.approx(variance, rel=0.05)

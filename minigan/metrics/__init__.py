@@ -1,6 +1,13 @@
 """How close generated samples are to real ones, as numbers."""
 
+from .classifier import classify, train_classifier
 from .mixture import MixtureQuality, mixture_quality
 from .wasserstein import sliced_wasserstein
 
-__all__ = ["MixtureQuality", "mixture_quality", "sliced_wasserstein"]
+__all__ = [
+    "MixtureQuality",
+    "classify",
+    "mixture_quality",
+    "sliced_wasserstein",
+    "train_classifier",
+]

@@ -69,8 +69,9 @@ class Embedding(Module):
 
     Raises:
         TypeError: the labels are no int64 tensor.
-        ValueError: they are not (n,), or one is outside [0, num_embeddings). On a GPU a captured
-            step does not wait to look at their values.
+        ValueError: they are not (n,), or one is outside [0, num_embeddings).
+        IndexError: the latter, in a replay of a captured step on the CPU. The CUDA kernels do
+            not look there, so check labels before they go into such a step.
     """
 
     def __init__(

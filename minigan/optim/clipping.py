@@ -61,9 +61,11 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
             finite.
     """
     bound = _positive("clip_weights", "limit", limit)
-    for p in _checked("clip_weights", list(parameters), "parameter"):
+    weights = _checked("clip_weights", list(parameters), "parameter")
+    for p in weights:
         if p.op is not None:
             raise ValueError(f"clip_weights: a parameter of shape {p.shape} was computed by an op")
+    for p in weights:
         assign(p, ops.clip(p.detach(), -bound, bound))
 
 
