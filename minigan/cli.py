@@ -129,7 +129,8 @@ def build_parser() -> Parser:
     bench = _command(commands, "bench", run_bench, "time kernels and steps beside their peers")
     bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both], and what"
                        " takes longer: conv (beside PyTorch's), kernels (beside the machine's"
-                       " peaks and numpy), memory (of a process, beside PyTorch's), scaling (with"
+                       " peaks and numpy), memory (of a process, beside PyTorch's), modes (that"
+                       " methods cover, an hour), scaling (with"
                        " batch and width), seeds (ten as one step), threads; with --devices"
                        " matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather, normalize,"
                        " normalize_grad, adam, normal, step [all]")  # fmt: skip

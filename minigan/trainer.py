@@ -78,7 +78,7 @@ class Trainer:
                 progress=progress,
             )
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
-        self.config = config = _filled_in(config, data)
+        self.config = config = filled_in(config, data)
         if len(self.data) < config.batch:
             raise ValueError(
                 f"batch = {config.batch}, but {data.name} has only {len(self.data)} training"
@@ -90,7 +90,7 @@ class Trainer:
         random.manual_seed(config.seed)
         with use_device(self.device):
             self.players = Players(config, *build(config, data.sample_shape, data.classes))
-            self.scale = _deviation(self.data) if config.standardize else 1.0
+            self.scale = deviation(self.data) if config.standardize else 1.0
             tables = [tensor(self.data.values.reshape(len(self.data), -1) / self.scale)]
             if self.players.labelled:
                 tables.append(tensor(self.data.labels))
@@ -262,7 +262,7 @@ class Trainer:
         random.default_generator().set_state(info["random"])
 
 
-def _deviation(data: Dataset) -> float:
+def deviation(data: Dataset) -> float:
     """One number for all coordinates, so that shapes stay what they are."""
     if data.is_image:
         raise ValueError(f"standardize is for points; {data.name} has images, in [-1, 1] already")
@@ -272,8 +272,8 @@ def _deviation(data: Dataset) -> float:
     return found
 
 
-def _filled_in(config: Config, data: Dataset) -> Config:
-    """The config with what suits the data, and what a longer run would make of it held fast."""
+def filled_in(config: Config, data: Dataset) -> Config:
+    """The config with what suits the data, and the steps of what changes held fast."""
     model = config.model or ("mlp" if data.is_image else "toy")
     latent_size = config.latent_size or MODELS[model].latent_size
     found: dict[str, Any] = {"model": model, "latent_size": latent_size}

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from ..device import use_device
 from ..names import choose
-from . import conv, matmul, memory, roofline, scaling, seeds, steps, threads
+from . import conv, matmul, memory, modes, roofline, scaling, seeds, steps, threads
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
@@ -99,6 +99,13 @@ def _scaling(setup: Setup) -> tuple[Any, str]:
     return cases, scaling.report(cases)
 
 
+def _modes(setup: Setup) -> tuple[Any, str]:
+    contests = setup.plan.contests
+    with progress_bar("modes", modes.steps(contests), "step") as bar:
+        cases = modes.measure(contests, bar.update)
+    return cases, modes.report(cases, contests)
+
+
 BENCHMARKS = {
     "matmul": Benchmark(_matmul, unasked=True),
     "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
@@ -107,6 +114,7 @@ BENCHMARKS = {
     "seeds": Benchmark(_seeds),
     "kernels": Benchmark(_kernels, draw=roofline.draw),
     "memory": Benchmark(_memory),
+    "modes": Benchmark(_modes),
     "scaling": Benchmark(_scaling, ("pytorch",), draw=scaling.draw),
 }
 

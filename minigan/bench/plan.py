@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .. import nn
 from ..models import MODELS, Model
+from .modes import CONTESTS, Contest
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Plan:
         cached_bytes, uncached_bytes: what a kernel moves where second-level caches hold it, for
             each thread, and where no cache does, in all.
         kernel_seconds: as step_seconds, for each kernel.
+        contests: mixtures, and the methods that are compared on them.
         memory_steps: training steps before resident memory is read.
         scaled_batches, scaled_widths: of the MLP GAN, batch sizes, and widths of all its
             hidden layers at its first batch size.
@@ -86,6 +88,7 @@ class Plan:
     uncached_bytes: int = 64 * 2**20
     kernel_seconds: float = 0.02
     memory_steps: int = 100
+    contests: Mapping[str, Contest] = field(default_factory=lambda: CONTESTS)
     scaled_batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
     scaled_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
 

@@ -1,0 +1,182 @@
+"""`minigan bench modes`: how many modes of a mixture GANs cover, by method, over seeds.
+
+The rows of a contest share nets, steps, batch, learning rates and all else, and differ in the
+method alone. The published rows beside them are of other nets and of many more steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..data import load
+from ..evaluate import Estimate
+from ..metrics import mixture_quality
+from ..seeds import train_seeds
+from .table import render
+
+MEASURES = ("modes", "high_quality", "reverse_kl", "kl")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Methods on a mixture of Gaussians.
+
+    Args:
+        data: a mixture that `minigan.data` makes. shared: options of all rows.
+        rows: by the method's name, the options that make it.
+        seeds: how many, trained as one. samples: measured at a time, `draws` times for each seed.
+        published: by name, the cells of rows found elsewhere, and `source`, where.
+    """
+
+    data: str
+    shared: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, Any]]
+    seeds: int = 10
+    samples: int = 2500
+    draws: int = 5
+    published: Mapping[str, tuple[str, ...]] | None = None
+    source: str = ""
+
+
+R3GAN = {"loss": "relativistic", "penalty": "r1+r2", "penalty_weight": 0.05, "penalty_end": 5e-5}
+METHODS: dict[str, dict[str, Any]] = {
+    "non-saturating": {},
+    "packing, 2": {"pack": 2},
+    "minibatch discrimination": {"minibatch": "discrimination"},
+    "wgan-gp": {"loss": "wasserstein", "penalty": "wgan-gp", "penalty_weight": 0.1},
+    "r3gan": R3GAN,
+}
+# Two hidden layers of 128 in both nets; learning rates fall in a line to 0.
+SHARED: dict[str, Any] = {
+    "model": "toy-relu",
+    "steps": 25_000,
+    "batch": 128,
+    "lr_g": 2e-3,
+    "lr_d": 4e-3,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "schedule": "linear",
+    "ema": 0.999,
+    "standardize": True,
+}
+_PACGAN = "Lin et al. 2018 (PacGAN): 400,000 steps, nets of 4 x 400 and 3 x 200 maxout units"
+_MODERN = "Dive into Deep Learning, 20,000 steps, PyTorch, one seed; the nets are the same"
+CONTESTS: dict[str, Contest] = {
+    "ring": Contest(
+        "ring",
+        SHARED,
+        METHODS,
+        published={
+            "GAN": ("6.3 +- 0.5", "98.2 +- 0.2", "0.45 +- 0.09", ""),
+            "ALI": ("6.6 +- 0.3", "97.6 +- 0.4", "0.36 +- 0.04", ""),
+            "PacGAN2": ("7.9 +- 0.1", "95.6 +- 2.0", "0.07 +- 0.03", ""),
+            "PacGAN3": ("7.8 +- 0.1", "97.7 +- 0.3", "0.10 +- 0.02", ""),
+        },
+        source=_PACGAN,
+    ),
+    "grid": Contest(
+        "grid",
+        SHARED,
+        METHODS,
+        published={
+            "GAN": ("17.3 +- 0.8", "94.8 +- 0.7", "0.70 +- 0.07", ""),
+            "ALI": ("24.1 +- 0.4", "95.7 +- 0.6", "0.14 +- 0.03", ""),
+            "PacGAN2": ("23.8 +- 0.7", "91.3 +- 0.8", "0.13 +- 0.04", ""),
+            "PacGAN4": ("24.8 +- 0.2", "93.6 +- 0.6", "0.04 +- 0.01", ""),
+        },
+        source=_PACGAN,
+    ),
+    "25 Gaussians": Contest(
+        "grid",
+        {**SHARED, "model": "toy-wide", "steps": 20_000, "batch": 256},
+        {"r3gan": R3GAN},
+        seeds=3,
+        samples=10_000,
+        draws=1,
+        published={
+            "GAN": ("21", "6", "0.91", "4.06"),
+            "GAN, R1, R2": ("25", "10", "0.51", "3.78"),
+            "RpGAN, R1, R2": ("25", "9", "0.48", "3.85"),
+        },
+        source=_MODERN,
+    ),
+}
+
+
+def steps(contests: Mapping[str, Contest]) -> int:
+    """How many there are to do in all, for a progress bar."""
+    return sum(
+        Config(**row, **contest.shared).steps
+        for contest in contests.values()
+        for row in contest.rows.values()
+    )
+
+
+def measure(
+    contests: Mapping[str, Contest], tick: Callable[[], object] = lambda: None
+) -> list[dict[str, Any]]:
+    """A case for each row: its options, seconds, and each measure for each seed."""
+    cases = []
+    for name, contest in contests.items():
+        data = load(contest.data)
+        for method, options in contest.rows.items():
+            config = Config(data=contest.data, **{**contest.shared, **options})
+            began = time.perf_counter()
+            draw = train_seeds(config, range(contest.seeds), data, tick)
+            took = time.perf_counter() - began
+            found = _quality(contest, data, draw)
+            cases.append(
+                {
+                    "contest": name,
+                    "method": method,
+                    "config": config.as_dict(),
+                    "seconds": took,
+                    **{key: list(values) for key, values in zip(MEASURES, found, strict=True)},
+                }
+            )
+    return cases
+
+
+def _quality(contest: Contest, data: Any, draw: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """(measures, seeds): means over the draws."""
+    found = []
+    for k in range(contest.draws):
+        qualities = [mixture_quality(x, data.modes, data.sigma) for x in draw(contest.samples, k)]
+        found.append([[asdict(q)[key] for q in qualities] for key in MEASURES])
+    return np.mean(found, axis=0)
+
+
+def report(cases: Sequence[Mapping[str, Any]], contests: Mapping[str, Contest]) -> str:
+    """A table for each contest, published rows below."""
+    return "\n\n".join(_table(name, contest, cases) for name, contest in contests.items())
+
+
+def _table(name: str, contest: Contest, cases: Sequence[Mapping[str, Any]]) -> str:
+    mine = [case for case in cases if case["contest"] == name]
+    heads = ["", "modes", "HQ %", "reverse KL", "KL with off-mode bin", "minutes"]
+    rows = []
+    for x in mine:
+        minutes = f"{x['seconds'] / 60:.1f}"
+        rows.append([x["method"], *(_cell(key, x[key]) for key in MEASURES), minutes])
+    theirs = [[who, *row, ""] for who, row in (contest.published or {}).items()]
+    title = (
+        f"modes: {name}, {mine[0]['config']['steps']:,} steps of batch {mine[0]['config']['batch']},"
+        f" {contest.seeds} seeds as one; mean +- standard error over seeds\n"
+        f"HQ: samples within 3 sigma of a mode (a real draw: 98.9 %), of {contest.samples:,},"
+        f" {contest.draws} times; below the line {contest.source}"
+    )
+    return f"{title}\n\n{render(heads, [*rows, ['--'] + [''] * 5, *theirs])}"
+
+
+def _cell(key: str, values: Sequence[float]) -> str:
+    share = key == "high_quality"
+    scaled = [100 * x for x in values] if share else list(values)
+    estimate = Estimate.of(scaled)
+    digits = {"modes": 2, "high_quality": 1}.get(key, 3)
+    return f"{estimate.mean:.{digits}f} +- {estimate.error:.{digits}f}"
