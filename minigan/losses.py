@@ -199,7 +199,7 @@ class Wasserstein(GANLoss):
 class Relativistic(GANLoss):
     """D: softplus(f - r); G: softplus(r - f), each fake beside one real sample.
 
-    RSGAN (Jolicoeur-Martineau 2019, section 4.2), the loss of R3GAN (Huang et al. 2024, equation
+    RSGAN (Jolicoeur-Martineau 2019, section 4), the loss of R3GAN (Huang et al. 2024, equation
     2). Both have as many real samples as fakes.
     """
 
@@ -235,7 +235,7 @@ class Relativistic(GANLoss):
 class RelativisticAverage(Relativistic):
     """D: softplus(mean f - r) + softplus(f - mean r); G: the same with r and f exchanged.
 
-    RaSGAN: each sample beside the mean of the others (Jolicoeur-Martineau 2019, section 4.3).
+    RaSGAN: each sample beside the mean of the others (Jolicoeur-Martineau 2019, section 4).
     """
 
     @property

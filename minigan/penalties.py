@@ -6,14 +6,17 @@ discriminator are gradients of gradients: `grad(..., create_graph=True)`, then `
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import nn, ops, random
 from .autograd import grad
-from .tensor import Tensor
+from .tensor import Tensor, tensor
 
 Discriminator = Callable[[Tensor], Tensor]
 
@@ -68,10 +71,10 @@ def dragan_penalty(
     that loss asks for at equilibrium, slope 1 what the penalty does, so it has no level of its own.
 
     Raises:
-        ValueError: scale is negative.
+        ValueError: scale is negative or not finite.
     """
-    if not scale >= 0:
-        raise ValueError(f"dragan_penalty: scale = {scale} is not a number of at least 0")
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"dragan_penalty: scale = {scale} is not a finite number of at least 0")
     real = real.detach()
     centred = ops.subtract(real, ops.mean(real))
     deviation = ops.sqrt(ops.mean(ops.multiply(centred, centred)))
@@ -110,11 +113,10 @@ def orthogonal_penalty(module: nn.Module) -> Tensor:
     total: Tensor | None = None
     for layer in layers:
         matrix = layer.as_matrix(layer.weight)
-        products = ops.matmul(matrix, ops.transpose(matrix))
+        different = tensor(1 - np.eye(len(matrix)), matrix.dtype, matrix.device)
+        products = ops.multiply(ops.matmul(matrix, ops.transpose(matrix)), different)
         squares = ops.sum(ops.multiply(products, products))
-        lengths = ops.sum(ops.multiply(matrix, matrix), axis=1)
-        apart = ops.subtract(squares, ops.sum(ops.multiply(lengths, lengths)))
-        total = apart if total is None else ops.add(total, apart)
+        total = squares if total is None else ops.add(total, squares)
     assert total is not None
     return total
 
@@ -143,7 +145,7 @@ PENALTIES = {
 # ---------------------------------------------------------------------------- what they share
 def _slopes(name: str, discriminator: Any, x: Tensor) -> Tensor:
     """(n,): each sample's squared norm of the gradient of D there, differentiable again."""
-    if nn.depends_on_batch(discriminator):
+    if nn.has_batch_norm(discriminator):
         warnings.warn(
             f"{name}: the discriminator has batch norm, so a sample's output depends on the whole"
             " batch, and the gradient by one sample is no slope of D at that sample; use LayerNorm"

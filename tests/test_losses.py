@@ -1,19 +1,19 @@
-"""Losses: values against closed forms, their gradients, and their behaviour at extremes."""
+"""Losses on probabilities, classes and features: closed forms, gradients, PyTorch, extremes."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import DEVICES, FLOATS
+from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
 from minigan import losses
 from minigan.check import check_gradients
-from minigan.losses import GANLoss, LeastSquares, Minimax, NonSaturating
+from minigan.losses import cross_entropy, feature_matching
 
 bce, bce_logits = losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits
-ALL = pytest.mark.parametrize("loss", list(losses.LOSSES.values()))
 
 
 def softplus(x: np.ndarray) -> np.ndarray:
@@ -74,77 +74,82 @@ def test_a_target_of_another_shape(f: Any) -> None:
         f(mg.tensor(np.full((4, 1), 0.5)), mg.tensor(np.ones(4)))
 
 
-# --------------------------------------------------------------------------------- GAN losses
-R, F = np.array([[1.5], [-0.3], [0.2]]), np.array([[-1.0], [0.4], [2.5], [0.1]])
-
-
-def _closed_form(loss: GANLoss) -> tuple[float, float]:
-    t = loss.smooth
-    if isinstance(loss, LeastSquares):
-        return (((R - t) ** 2).mean() + (F**2).mean()) / 2, ((F - 1) ** 2).mean() / 2
-    real = t * softplus(-R) + (1 - t) * softplus(R)
-    d = real.mean() + softplus(F).mean()
-    return d, -softplus(F).mean() if type(loss) is Minimax else softplus(-F).mean()
-
-
-@ALL
+# ------------------------------------------------------------------------- beside the logits
 @DEVICES
-@pytest.mark.parametrize("smooth", [1.0, 0.9])
-def test_gan_losses(loss: type[GANLoss], device: str, smooth: float) -> None:
-    gan = loss(smooth=smooth)
-    r, f = mg.tensor(R, device=device), mg.tensor(F, device=device)
-    given = gan.discriminator(r, f).item(), gan.generator(f).item()
-    assert np.allclose(given, _closed_form(gan), rtol=1e-14)
-    check_gradients(gan.discriminator, [R, F], device=device)
-    check_gradients(gan.generator, [F], device=device)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 2)])
+def test_feature_matching(device: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """Of batches of different sizes; to the real features no gradient flows."""
+    x, y = rng.standard_normal((5, *shape)), rng.standard_normal((4, *shape))
+    real = mg.tensor(x, device=device, requires_grad=True)
+    fake = mg.tensor(y, device=device)
+    wanted = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
+    assert feature_matching(real, fake).item() == pytest.approx(wanted, rel=1e-13)
+    check_gradients(lambda fake: feature_matching(real.detach(), fake), [y], device=device)
+    fake.requires_grad = True
+    assert mg.grad(feature_matching(real, fake), [real], allow_unused=True) == (None,)
+    assert feature_matching(real, real).item() == 0
 
 
-@ALL
-@pytest.mark.parametrize("smooth", [1.0, 0.9])
-def test_levels_are_the_losses_at_equilibrium(loss: type[GANLoss], smooth: float) -> None:
-    """Real and fake alike, and one logit for all: the best one, where D's loss has slope 0."""
-    gan = loss(smooth=smooth)
-    best = smooth / 2 if loss is LeastSquares else math.log(smooth / 2 / (1 - smooth / 2))
-    x = mg.tensor([[best]], dtype="float64", requires_grad=True)
-    loss_d = gan.discriminator(x, x)
-    assert np.allclose((loss_d.item(), gan.generator(x).item()), gan.levels, rtol=1e-14)
-    (slope,) = mg.grad(loss_d, [x])
-    assert abs(slope.item()) < 1e-15
-    if smooth == 1 and loss is NonSaturating:
-        assert np.allclose(gan.levels, (math.log(4), math.log(2)))
+@DEVICES
+def test_cross_entropy(device: str, rng: np.random.Generator) -> None:
+    x, labels = rng.standard_normal((5, 4)), np.array([0, 3, 1, 1, 2])
+    wanted = -(x - np.log(np.exp(x).sum(axis=1, keepdims=True)))[np.arange(5), labels].mean()
+    i = mg.tensor(labels, device=device)
+    assert cross_entropy(mg.tensor(x, device=device), i).item() == pytest.approx(wanted, rel=1e-13)
+    check_gradients(lambda x: cross_entropy(x, i), [x], device=device)
 
 
-@ALL
-def test_smoothing_is_one_sided(loss: type[GANLoss]) -> None:
-    """Nothing changes for fakes, in the discriminator's loss or in the generator's."""
-    hard, soft = loss(), loss(smooth=0.9)
-    r, f = (mg.tensor(x, requires_grad=True) for x in (R, F))
-    gradients = [mg.grad(gan.discriminator(r, f), [r, f]) for gan in (hard, soft)]
-    assert np.array_equal(gradients[0][1].numpy(), gradients[1][1].numpy())
-    assert not np.array_equal(gradients[0][0].numpy(), gradients[1][0].numpy())
-    assert hard.generator(f).item() == soft.generator(f).item()
-
-
-@ALL
 @FLOATS
-def test_logits_of_any_size_give_finite_losses(loss: type[GANLoss], dtype: str) -> None:
-    for smooth in (1.0, 0.9):
-        gan = loss(smooth=smooth)
-        r, f = (mg.tensor([[-1e4], [1e4]], dtype=dtype, requires_grad=True) for _ in range(2))
-        loss_d, loss_g = gan.discriminator(r, f), gan.generator(f)
-        for x in (loss_d, loss_g, *mg.grad(loss_d, [r, f]), *mg.grad(loss_g, [f])):
-            assert np.isfinite(x.numpy()).all()
+def test_cross_entropy_at_extremes(dtype: str) -> None:
+    x = mg.tensor([[1e4, 0.0, -1e4], [-1e4, 1e4, 0.0]], dtype=dtype, requires_grad=True)
+    loss = cross_entropy(x, mg.tensor([0, 0]))
+    assert loss.item() == 1e4  # sure and right, 0; sure and wrong, 2e4
+    (slope,) = mg.grad(loss, [x])
+    assert np.array_equal(slope.numpy(), [[0, 0, 0], [-0.5, 0.5, 0]])
 
 
-@ALL
-@pytest.mark.parametrize("smooth", [0.5, 0.0, 1.1, math.nan])
-def test_a_target_that_is_no_smoothing(loss: type[GANLoss], smooth: float) -> None:
-    with pytest.raises(ValueError, match=rf"{loss.__name__}: smooth = .* is not in \(0.5, 1\]"):
-        loss(smooth=smooth)
+def test_two_classes_are_the_binary_case(rng: np.random.Generator) -> None:
+    x, labels = rng.standard_normal((6, 1)), np.array([0, 1, 1, 0, 1, 0])
+    both = mg.tensor(np.concatenate([np.zeros_like(x), x], axis=1))
+    wanted = bce_logits(mg.tensor(x[:, 0]), mg.tensor(labels.astype("f8"))).item()
+    assert cross_entropy(both, mg.tensor(labels)).item() == pytest.approx(wanted, rel=1e-13)
 
 
-def test_the_base_class_is_no_loss() -> None:
-    x = mg.tensor([1.0])
-    for call in (lambda g: g.levels, lambda g: g.generator(x), lambda g: g.discriminator(x, x)):
-        with pytest.raises(NotImplementedError):
-            call(GANLoss())
+def test_features_and_classes_the_same_as_pytorchs(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
+    from torch_helpers import derivatives, torch_derivatives
+
+    x, y, labels = rng.standard_normal((5, 4)), rng.standard_normal((6, 4)), [0, 3, 1, 1, 2]
+    i, features = mg.tensor(labels), mg.tensor(x)
+    pairs: list[tuple[Callable[..., Any], Callable[..., Any], np.ndarray]] = [
+        (
+            lambda y: feature_matching(features, y),
+            lambda y: (torch.tensor(x).mean(dim=0) - y.mean(dim=0)).square().sum(),
+            y,
+        ),
+        (
+            lambda x: cross_entropy(x, i),
+            lambda x: torch.nn.functional.cross_entropy(x, torch.tensor(labels)),
+            x,
+        ),
+    ]
+    for ours, theirs, array in pairs:
+        found, wanted = derivatives(ours, [array], "cpu"), torch_derivatives(theirs, [array])
+        for value, want in zip(found, wanted, strict=True):
+            assert_close(value, want, 1e-10)
+
+
+def test_features_and_labels_that_do_not_fit() -> None:
+    x = mg.tensor(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"features of shapes \(4, 3\) and \(4, 2\); all but"):
+        feature_matching(x, x[:, :2])
+    with pytest.raises(ValueError, match=r"features of shapes \(4, 1\) and \(4,\); all but"):
+        feature_matching(x[:, :1], x[:, 0])
+    for shape, labels in [((4, 3), [0, 1, 2]), ((4, 3), [[0], [1], [2], [0]]), ((4,), [0] * 4)]:
+        with pytest.raises(ValueError, match=r"cross_entropy: logits .* \(n, classes\) and \(n,\)"):
+            cross_entropy(mg.tensor(np.ones(shape)), mg.tensor(labels))
+    for label in (3, -1):
+        with pytest.raises(IndexError, match=f"index {label} is outside an axis of size 3"):
+            cross_entropy(x, mg.tensor([0, 1, 2, label]))
+    with pytest.raises(TypeError, match="not an integer tensor"):
+        cross_entropy(x, mg.tensor([0.0, 1.0, 2.0, 0.0]))

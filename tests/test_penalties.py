@@ -1,39 +1,53 @@
-"""Penalties on the slope of a discriminator: their values, gradients, edges and warnings."""
+"""Penalties on slopes and on weights: their values, gradients, noise, edges and warnings."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import DEVICES, assert_close
+from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
 from minigan import nn, ops
 from minigan.check import check_gradients
-from minigan.losses import gradient_penalty, r1_penalty, r2_penalty
+from minigan.losses import (
+    dragan_penalty,
+    gradient_penalty,
+    r1_penalty,
+    r2_penalty,
+)
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 5, 3))
 A, B = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 1))
-PENALTIES: dict[str, Any] = {
-    "gradient_penalty": gradient_penalty,
+PENALTIES: dict[str, Callable[[Any, mg.Tensor, mg.Tensor], mg.Tensor]] = {
+    "gradient_penalty": lambda d, x, y: gradient_penalty(d, x, y, target=1.0),
     "gradient_penalty, target 0": lambda d, x, y: gradient_penalty(d, x, y, target=0.0),
+    "gradient_penalty, one-sided": lambda d, x, y: gradient_penalty(d, x, y, one_sided=True),
+    "dragan_penalty": lambda d, x, y: dragan_penalty(d, x),
+    "dragan_penalty, other": lambda d, x, y: dragan_penalty(d, x, 1.5, 0.6, one_sided=True),
     "r1_penalty": lambda d, x, y: r1_penalty(d, x),
     "r2_penalty": lambda d, x, y: r2_penalty(d, y),
 }
+EACH = pytest.mark.parametrize("name", PENALTIES)
+DRAWING = pytest.mark.parametrize("name", ["gradient_penalty", "dragan_penalty"])
 
 
-def tensors(device: str, *arrays: np.ndarray) -> list[mg.Tensor]:
-    return [mg.tensor(a, device=device) for a in arrays]
+def tensors(device: Any, *arrays: np.ndarray, dtype: str = "float64") -> list[mg.Tensor]:
+    return [mg.tensor(a, dtype=dtype, device=device) for a in arrays]
 
 
+# ------------------------------------------------------------------------ values and gradients
 @DEVICES
-@pytest.mark.parametrize("name", PENALTIES)
+@EACH
 def test_gradients_of_order_1_and_2_by_the_critics_weights(device: str, name: str) -> None:
+    """Slopes lie on both sides of every target."""
+
     def f(a: mg.Tensor, b: mg.Tensor) -> mg.Tensor:
-        mg.manual_seed(0)  # the same alpha each time
+        mg.manual_seed(0)  # the same noise each time
         x, y = tensors(device, X, Y)
         return PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
 
@@ -41,26 +55,70 @@ def test_gradients_of_order_1_and_2_by_the_critics_weights(device: str, name: st
 
 
 @DEVICES
-def test_by_hand(device: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, 16),
+        ({"target": 0.0}, 25),
+        ({"target": 6.0}, 1),
+        ({"target": 6.0, "one_sided": True}, 0),
+    ],
+)
+def test_by_hand(device: str, options: dict[str, Any], wanted: float) -> None:
     """D(x) = w x has the slope |w| everywhere."""
     x, y, w = tensors(device, X, Y, np.array([[3.0], [0.0], [4.0]]))
-    found = [PENALTIES[name](lambda z: z @ w, x, y).item() for name in PENALTIES]
-    assert found == pytest.approx([16, 25, 25, 25])
+
+    def critic(z: mg.Tensor) -> mg.Tensor:
+        return z @ w
+
+    assert gradient_penalty(critic, x, y, **options).item() == pytest.approx(wanted)
+    assert dragan_penalty(critic, x, **options).item() == pytest.approx(wanted)
+    assert r1_penalty(critic, x).item() == r2_penalty(critic, y).item() == pytest.approx(25)
+
+
+def half_square(z: mg.Tensor) -> mg.Tensor:
+    """|z|^2 / 2 has the slope |z|."""
+    return ops.sum(z * z, axis=tuple(range(1, z.ndim))) * 0.5
+
+
+@DEVICES
+@pytest.mark.parametrize("shape", [(6, 3), (6, 1, 2, 2), (6,)])
+def test_each_sample_has_a_slope_of_its_own(device: str, shape: tuple[int, ...]) -> None:
+    """Means over samples, of a norm over all that belongs to one."""
+    values = np.random.default_rng(1).standard_normal(shape)
+    norms = np.sqrt((values.reshape(6, -1) ** 2).sum(axis=1))
+    target = float(np.median(norms))
+    (x,) = tensors(device, values)
+    both, above = norms - target, np.maximum(norms - target, 0)
+    found = [
+        r1_penalty(half_square, x),
+        r2_penalty(half_square, x),
+        gradient_penalty(half_square, x, x, target),
+        gradient_penalty(half_square, x, x, target, one_sided=True),
+        dragan_penalty(half_square, x, 0.0, target),
+        dragan_penalty(half_square, x, 0.0, target, one_sided=True),
+    ]
+    wanted = [(a**2).mean() for a in (norms, norms, both, above, both, above)]
+    assert [y.item() for y in found] == pytest.approx(wanted, rel=1e-13)
+
+
+# ---------------------------------------------------------------------------------- the noise
+def _watched(seen: list[np.ndarray]) -> Callable[[mg.Tensor], mg.Tensor]:
+    def critic(z: mg.Tensor) -> mg.Tensor:
+        seen.append(z.numpy())
+        return half_square(z)
+
+    return critic
 
 
 def test_alpha_is_one_uniform_number_for_each_sample() -> None:
-    """D(x) = |x|^2 / 2 has the slope |x|: the norms tell where on the way each x was."""
     n = 4000
     real, fake = mg.tensor(np.zeros((n, 1, 2))), mg.tensor(np.full((n, 1, 2), 3.0))
     seen: list[np.ndarray] = []
-
-    def critic(x: mg.Tensor) -> mg.Tensor:
-        seen.append(x.numpy())
-        return ops.sum(x * x, axis=(1, 2)) * 0.5
-
-    value = gradient_penalty(critic, real, fake, target=0.0).item()
+    value = gradient_penalty(_watched(seen), real, fake, target=0.0).item()
     alpha = seen[0][:, 0, 0] / 3
     assert np.array_equal(seen[0][:, 0, 0], seen[0][:, 0, 1])
+    assert len(set(alpha)) > 0.99 * n
     assert 0 <= alpha.min() < 0.01
     assert 0.99 < alpha.max() < 1
     assert alpha.mean() == pytest.approx(0.5, abs=0.02)
@@ -68,74 +126,169 @@ def test_alpha_is_one_uniform_number_for_each_sample() -> None:
     assert value == pytest.approx(float((2 * (3 * alpha) ** 2).mean()))
 
 
+def test_dragans_noise_is_normal_and_as_large_as_the_data_ask_for() -> None:
+    """`scale` times the standard deviation of all numbers; a number for each of them."""
+    values = np.random.default_rng(2).uniform(size=(4000, 1, 2)) * [1.0, 3.0] + [0.0, 5.0]
+    seen: list[np.ndarray] = []
+    for factor, options in ((1.0, {}), (1.0, {"scale": 2.0}), (10.0, {})):
+        mg.manual_seed(5)
+        dragan_penalty(_watched(seen), mg.tensor(values * factor), **options)
+    noise = (seen[0] - values) / (0.5 * values.std())
+    assert noise.mean() == pytest.approx(0, abs=0.04)  # 3.6 standard errors
+    assert noise.std() == pytest.approx(1, abs=0.03)
+    assert (noise**4).mean() == pytest.approx(3, abs=0.4)  # uniform: 1.8
+    assert abs(np.corrcoef(noise.reshape(-1, 2).T)[0, 1]) < 0.06
+    assert abs(np.corrcoef(noise.ravel(), values.ravel())[0, 1]) < 0.04
+    assert np.allclose(seen[1] - values, 4 * (seen[0] - values), rtol=1e-9)
+    assert np.allclose(seen[2], 10 * seen[0], rtol=1e-9)
+
+
+@EACH
+@FLOATS
+def test_neither_samples_nor_streams_of_others_are_touched(name: str, dtype: str) -> None:
+    x, y, a, b = tensors("cpu", X, Y, A, B, dtype=dtype)
+    x.requires_grad = y.requires_grad = a.requires_grad = True
+    mg.manual_seed(3)
+    before = mg.random.normal((2,)).numpy()
+    mg.manual_seed(3)
+    penalty = PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
+    assert np.array_equal(mg.random.normal((2,)).numpy(), before)
+    assert mg.grad(penalty, [x, y], allow_unused=True) == (None, None)
+    assert (penalty.shape, penalty.dtype) == ((), np.dtype(dtype))
+    assert np.array_equal(x.numpy(), X.astype(dtype))
+
+
+@DRAWING
+def test_captured_steps_draw_anew(name: str) -> None:
+    a, b, x, y = tensors("cpu", A, B, X, Y)
+
+    def step() -> mg.Tensor:
+        return PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
+
+    captured = mg.capture(step)
+    mg.manual_seed(0)
+    eager = [step().item() for _ in range(3)]
+    mg.manual_seed(0)
+    assert [captured().item() for _ in range(3)] == eager
+    assert len(set(eager)) == 3
+
+
+def _value_and_slope(name: str) -> list[np.ndarray]:
+    a, b, x, y = tensors(None, A, B, X, Y)
+    a.requires_grad = True
+    penalty = PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
+    (slope,) = mg.grad(penalty, [a])
+    assert slope is not None
+    return [penalty.numpy(), slope.numpy()]
+
+
 @DEVICES
-def test_a_critic_that_is_flat_has_a_penalty_and_finite_gradients(device: str) -> None:
-    x, y, b = tensors(device, X, Y, B)
-    a = mg.tensor(np.zeros((3, 4)), device=device, requires_grad=True)
-    penalty = gradient_penalty(lambda z: ops.tanh(z @ a) @ b, x, y)
-    assert penalty.item() == 1
+@EACH
+def test_each_of_several_runs_has_the_bits_that_it_has_alone(device: str, name: str) -> None:
+    seeds = (0, 3)
+    with mg.use_device(mg.stacked(seeds, device)):
+        mg.manual_seed(0)
+        many = _value_and_slope(name)
+    for i, seed in enumerate(seeds):
+        with mg.use_device(device):
+            mg.manual_seed(seed)
+            for found, alone in zip(many, _value_and_slope(name), strict=True):
+                assert found[i].tobytes() == alone.tobytes()
+    assert np.array_equal(many[0][0], many[0][1]) == name.startswith("r")  # these draw nothing
+
+
+# -------------------------------------------------------------------------------------- edges
+@DEVICES
+@FLOATS
+@EACH
+def test_a_critic_that_is_flat_has_finite_gradients(device: str, dtype: str, name: str) -> None:
+    """The norm of a zero gradient has no derivative; 0 is taken, and nothing is NaN after it."""
+    x, y, a, b = tensors(device, X, Y, np.zeros((3, 4)), B, dtype=dtype)
+    a.requires_grad = True
+    penalty = PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
+    assert penalty.item() == (name in ("gradient_penalty", "dragan_penalty"))
     (first,) = mg.grad(penalty, [a], create_graph=True)
-    assert np.isfinite(first.numpy()).all()
+    assert first is not None
+    assert not first.numpy().any()
     (second,) = mg.grad(ops.sum(first), [a], allow_unused=True)
     assert second is None or np.isfinite(second.numpy()).all()
 
 
-def test_neither_samples_nor_streams_of_others_are_touched() -> None:
-    x, y = mg.tensor(X, requires_grad=True), mg.tensor(Y)
-    mg.manual_seed(3)
-    before = mg.random.normal((2,)).numpy()
-    mg.manual_seed(3)
-    b = mg.tensor(B, requires_grad=True)
-    a = mg.tensor(A)
-    penalty = gradient_penalty(lambda z: ops.tanh(z @ a) @ b, x, y)
-    assert np.array_equal(mg.random.normal((2,)).numpy(), before)
-    assert mg.grad(penalty, [x], allow_unused=True) == (None,)
-    with pytest.raises(ValueError, match=r"real samples \(5, 3\) and fake ones \(4, 3\)"):
-        gradient_penalty(lambda z: z, x, y[:4])
+@DEVICES
+@EACH
+def test_a_critic_that_is_flat_for_some(device: str, name: str) -> None:
+    """A dead unit's samples change nothing in the gradients of the others."""
+    (a,) = tensors(device, A[:, :1])
+    dead = (X @ A[:, :1] < 0).ravel()
+    assert 0 < dead.sum() < 5
+
+    def f(a: mg.Tensor, b: mg.Tensor) -> mg.Tensor:
+        mg.manual_seed(0)
+        x, y = tensors(device, X, Y)
+        return PENALTIES[name](lambda z: ops.relu(z @ a) @ b, x, y)
+
+    check_gradients(f, [A[:, :1], B[:1]], device=device, name=name)
+    slope = float(np.linalg.norm(A[:, :1] * B[:1]))
+    value = r1_penalty(lambda z: ops.relu(z @ a) * B[0, 0], *tensors(device, X)).item()
+    assert value == pytest.approx(slope**2 * (1 - dead.mean()))
 
 
-def test_captured_steps_draw_anew() -> None:
-    a, b, x, y = tensors("cpu", A, B, X, Y)
-    step = mg.capture(lambda: gradient_penalty(lambda z: ops.tanh(z @ a) @ b, x, y))
-    mg.manual_seed(0)
-    eager = [gradient_penalty(lambda z: ops.tanh(z @ a) @ b, x, y).item() for _ in range(3)]
-    mg.manual_seed(0)
-    assert [step().item() for _ in range(3)] == eager
-    assert len(set(eager)) == 3
-
-
-@pytest.mark.parametrize("name", PENALTIES)
+@EACH
 def test_batch_norm_in_the_critic_is_warned_of(name: str) -> None:
-    x, y = mg.tensor(X, dtype="float32"), mg.tensor(Y, dtype="float32")
+    x, y = tensors("cpu", X, Y, dtype="float32")
     layers = [nn.Dense(3, 4), nn.BatchNorm1d(4), nn.Dense(4, 1)]
-    critic = nn.Sequential(*layers)
-    with pytest.warns(UserWarning, match="a sample's output depends on the whole batch") as told:
-        PENALTIES[name](critic, x, y)
-    assert told[0].filename == __file__
+    critic, penalty = nn.Sequential(*layers), PENALTIES[name]
+    says = f"^{name.partition(',')[0]}: .* a sample's output depends on the whole batch"
+    with pytest.warns(UserWarning, match=says) as told:
+        penalty(critic, x, y)
+    (warning,) = told
+    line = penalty.__code__.co_firstlineno  # that of the caller, which asked for the penalty
+    assert (warning.filename, warning.lineno) == (__file__, line)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        PENALTIES[name](critic.eval(), x, y)
-        PENALTIES[name](nn.Sequential(layers[0], nn.LayerNorm(4), layers[2]), x, y)
+        penalty(critic.eval(), x, y)
+        penalty(nn.Sequential(layers[0], nn.LayerNorm(4), layers[2]), x, y)
 
 
-def test_the_same_as_pytorchs() -> None:
-    """Value, first and second derivatives to 1e-10, with the same alpha."""
+def test_arguments_that_do_not_fit() -> None:
+    x, y = tensors("cpu", X, Y)
+    with pytest.raises(ValueError, match=r"real samples \(5, 3\) and fake ones \(4, 3\)"):
+        gradient_penalty(lambda z: z, x, y[:4])
+    for scale in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"dragan_penalty: scale = {scale} is not a finite"):
+            dragan_penalty(lambda z: z, x, scale=scale)
+
+
+@EACH
+def test_the_same_as_pytorchs(name: str) -> None:
+    """Value, first and second derivatives to 1e-10, with the same alpha and noise."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
     from torch_helpers import derivatives, torch_derivatives
 
+    alpha = mg.random.uniform((5, 1), dtype="float64", stream="penalty").numpy()
     mg.manual_seed(0)
-    alpha = torch.tensor(mg.random.uniform((5, 1), dtype="float64", stream="penalty").numpy())
+    noise = mg.random.normal((5, 3), dtype="float64", stream="penalty").numpy() * X.std()
+    relu = torch.nn.functional.relu
+    between = X + alpha * (Y - X)
+    where, of_norms = {
+        "gradient_penalty": (between, lambda n: (n - 1) ** 2),
+        "gradient_penalty, target 0": (between, lambda n: n**2),
+        "gradient_penalty, one-sided": (between, lambda n: relu(n - 1) ** 2),
+        "dragan_penalty": (X + 0.5 * noise, lambda n: (n - 1) ** 2),
+        "dragan_penalty, other": (X + 1.5 * noise, lambda n: relu(n - 0.6) ** 2),
+        "r1_penalty": (X, lambda n: n**2),
+        "r2_penalty": (Y, lambda n: n**2),
+    }[name]
 
     def ours(a: Any, b: Any) -> Any:
         mg.manual_seed(0)
-        return gradient_penalty(lambda z: ops.tanh(z @ a) @ b, *tensors("cpu", X, Y))
+        return PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, *tensors("cpu", X, Y))
 
     def theirs(a: Any, b: Any) -> Any:
-        x, y = torch.tensor(X), torch.tensor(Y)
-        between = (x + alpha * (y - x)).requires_grad_()
-        out = (torch.tanh(between @ a) @ b).sum()
-        (gradient,) = torch.autograd.grad(out, [between], create_graph=True)
-        return ((gradient.norm(dim=1) - 1) ** 2).mean()
+        x = torch.tensor(where, requires_grad=True)
+        out = (torch.tanh(x @ a) @ b).sum()
+        (gradient,) = torch.autograd.grad(out, [x], create_graph=True)
+        return of_norms(gradient.norm(dim=1)).mean()
 
     pairs = zip(derivatives(ours, [A, B], "cpu"), torch_derivatives(theirs, [A, B]), strict=True)
     for y, want in pairs:

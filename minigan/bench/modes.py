@@ -165,8 +165,9 @@ def _table(name: str, contest: Contest, cases: Sequence[Mapping[str, Any]]) -> s
         minutes = f"{x['seconds'] / 60:.1f}"
         rows.append([x["method"], *(_cell(key, x[key]) for key in MEASURES), minutes])
     theirs = [[who, *row, ""] for who, row in (contest.published or {}).items()]
+    options = mine[0]["config"]
     title = (
-        f"modes: {name}, {mine[0]['config']['steps']:,} steps of batch {mine[0]['config']['batch']},"
+        f"modes: {name}, {options['steps']:,} steps of batch {options['batch']},"
         f" {contest.seeds} seeds as one; mean +- standard error over seeds\n"
         f"HQ: samples within 3 sigma of a mode (a real draw: 98.9 %), of {contest.samples:,},"
         f" {contest.draws} times; below the line {contest.source}"

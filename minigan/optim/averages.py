@@ -92,12 +92,26 @@ class HistoricalAverage:
     Adding `penalty()` to each player's loss damps the orbits of a game that does not settle
     (historical averaging; Salimans et al. 2016, section 3.3). The mean begins with the values that
     the parameters have now; call `update` after each step.
+
+    Raises:
+        TypeError: a parameter is no tensor.
+        ValueError: there are no parameters, or they differ in dtype or device.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("HistoricalAverage: there are no parameters")
+        for p in self.parameters:
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    f"HistoricalAverage: a parameter is {type(p).__name__}, not a tensor"
+                )
+        kinds = {(str(p.dtype), p.device.name) for p in self.parameters}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"HistoricalAverage: parameters differ in dtype or device: {sorted(kinds)}"
+            )
         self.means = [ops.multiply(p.detach(), 1.0) for p in self.parameters]
         first = self.parameters[0]
         self.count = new_like(first, np.ones((), first.dtype))  # on the device, as all that moves
