@@ -38,7 +38,8 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("penalty", str, "on D's slope: wgan-gp, wgan-gp-one-sided, dragan, r1, r2, joined by +"
                      " [none]"),
     ("penalty-weight", float, "of each [10; for r1 and r2, where it is gamma / 2, 5]"),
-    ("penalty-end", float, "its weight at the end, to which it falls geometrically [the same]"),
+    ("penalty-end", float, "the weight that it falls to, each step by the same factor [none]"),
+    ("penalty-steps", int, "the steps in which it does [all]"),
     ("orthogonal", float, "weight of a penalty that keeps filters apart, say 1e-4 [0]"),
     ("historical", float, "weight of the distance to the parameters' average [0]"),
     ("augment", str, "DiffAugment: color, translation, cutout, joined by commas [none]"),

@@ -45,7 +45,8 @@ class Config:
     smooth: float = 1.0  # target for real samples (one-sided label smoothing)
     penalty: str = "none"  # on D's slope; several are joined by +
     penalty_weight: float | None = None
-    penalty_end: float | None = None  # the weight at the end, each step by the same factor
+    penalty_end: float | None = None  # the weight that it falls to, each step by the same factor
+    penalty_steps: int | None = None  # the steps in which it does
     orthogonal: float = 0.0  # weight of the penalty that keeps filters apart, in both nets
     historical: float = 0.0  # weight of the distance to the parameters' average, in both nets
     augment: str = "none"  # of what D sees, real and generated; several are joined by commas
@@ -125,6 +126,8 @@ class Config:
         for name in ("penalty_weight", "penalty_end"):
             if getattr(self, name) is not None and self.penalty == "none":
                 raise ValueError(f"{name} = {getattr(self, name)} without a penalty")
+        if self.penalty_steps is not None and self.penalty_end is None:
+            raise ValueError(f"penalty_steps = {self.penalty_steps} without penalty_end")
         if self.noise_steps is not None and not self.instance_noise:
             raise ValueError(f"noise_steps = {self.noise_steps} without instance_noise")
         last = self.schedule_steps or self.steps
@@ -143,12 +146,13 @@ class Config:
 
 
 OPTIONAL = (
-    *("latent_size", "size", "noise_steps", "schedule_steps"),
+    *("latent_size", "size", "noise_steps", "penalty_steps", "schedule_steps"),
     *("penalty_weight", "penalty_end"),
 )
 COUNTS = (
     *("steps", "batch", "n_critic", "n_generator", "log_every", "sample_every"),
-    *("checkpoint_every", "latent_size", "size", "pack", "noise_steps", "schedule_steps"),
+    *("checkpoint_every", "latent_size", "size", "pack"),
+    *("noise_steps", "penalty_steps", "schedule_steps"),
 )
 Check = tuple[Callable[[float], bool], str]
 POSITIVE: Check = (lambda x: 0 < x < math.inf, "a positive number")

@@ -82,8 +82,8 @@ def with_minibatch(net: nn.Sequential, layer: str) -> nn.Sequential:
 class Players:
     """Two nets with their optimizers, and what a turn of each is by the options of a Config.
 
-    Of the Config's options it reads those that shape a turn; `penalty_weight`, `schedule_steps` and
-    `noise_steps` that are None mean the penalty's usual weight and `steps`.
+    Of the Config's options it reads those that shape a turn; `penalty_weight` that is None means the
+    penalty's usual weight, and `schedule_steps`, `penalty_steps` and `noise_steps` mean `steps`.
     """
 
     def __init__(self, config: Config, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -158,7 +158,7 @@ class Players:
             left = factor("linear", step, config.noise_steps or config.steps)
             self.noise.sigma = config.instance_noise * left
         if config.penalty_end is not None:
-            progress = 1 - factor("linear", step, config.schedule_steps or config.steps)
+            progress = 1 - factor("linear", step, config.penalty_steps or config.steps)
             weights = [self._weight(name) for name in config.penalties]
             scale = (config.penalty_end / max(weights)) ** progress
             assign(self.penalty_scale, tensor(scale, dtype="float32", device=self.device))

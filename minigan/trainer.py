@@ -277,11 +277,14 @@ def filled_in(config: Config, data: Dataset) -> Config:
     model = config.model or ("mlp" if data.is_image else "toy")
     latent_size = config.latent_size or MODELS[model].latent_size
     found: dict[str, Any] = {"model": model, "latent_size": latent_size}
-    changes = config.schedule != "constant" or config.penalty_end is not None
-    if changes and config.schedule_steps is None:
-        found["schedule_steps"] = config.steps
-    if config.instance_noise and config.noise_steps is None:
-        found["noise_steps"] = config.steps
+    changing = {
+        "schedule_steps": config.schedule != "constant",
+        "penalty_steps": config.penalty_end is not None,
+        "noise_steps": config.instance_noise > 0,
+    }
+    for name, changes in changing.items():
+        if changes and getattr(config, name) is None:
+            found[name] = config.steps
     return config.replace(**found)
 
 

@@ -17,6 +17,7 @@ from ..config import Config
 from ..data import load
 from ..evaluate import Estimate
 from ..metrics import mixture_quality
+from ..presets import NARROW_MODES, R3GAN
 from ..seeds import train_seeds
 from .table import render
 
@@ -44,7 +45,6 @@ class Contest:
     source: str = ""
 
 
-R3GAN = {"loss": "relativistic", "penalty": "r1+r2", "penalty_weight": 0.05, "penalty_end": 5e-5}
 METHODS: dict[str, dict[str, Any]] = {
     "non-saturating": {},
     "packing, 2": {"pack": 2},
@@ -52,25 +52,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "wgan-gp": {"loss": "wasserstein", "penalty": "wgan-gp", "penalty_weight": 0.1},
     "r3gan": R3GAN,
 }
-# Two hidden layers of 128 in both nets; learning rates fall in a line to 0.
-SHARED: dict[str, Any] = {
-    "model": "toy-relu",
-    "steps": 25_000,
-    "batch": 128,
-    "lr_g": 2e-3,
-    "lr_d": 4e-3,
-    "beta1": 0.0,
-    "beta2": 0.99,
-    "schedule": "linear",
-    "ema": 0.999,
-    "standardize": True,
-}
 _PACGAN = "Lin et al. 2018 (PacGAN): 400,000 steps, nets of 4 x 400 and 3 x 200 maxout units"
 _MODERN = "Dive into Deep Learning, 20,000 steps, PyTorch, one seed; the nets are the same"
 CONTESTS: dict[str, Contest] = {
     "ring": Contest(
         "ring",
-        SHARED,
+        NARROW_MODES,
         METHODS,
         published={
             "GAN": ("6.3 +- 0.5", "98.2 +- 0.2", "0.45 +- 0.09", ""),
@@ -82,7 +69,7 @@ CONTESTS: dict[str, Contest] = {
     ),
     "grid": Contest(
         "grid",
-        SHARED,
+        NARROW_MODES,
         METHODS,
         published={
             "GAN": ("17.3 +- 0.8", "94.8 +- 0.7", "0.70 +- 0.07", ""),
@@ -94,8 +81,8 @@ CONTESTS: dict[str, Contest] = {
     ),
     "25 Gaussians": Contest(
         "grid",
-        {**SHARED, "model": "toy-wide", "steps": 20_000, "batch": 256},
-        {"r3gan": R3GAN},
+        {**NARROW_MODES, "model": "toy-wide", "steps": 20_000, "batch": 256},
+        {"r3gan": {**R3GAN, "penalty_end": 5e-6, "penalty_steps": 10_000}},
         seeds=3,
         samples=10_000,
         draws=1,
