@@ -82,8 +82,9 @@ def with_minibatch(net: nn.Sequential, layer: str) -> nn.Sequential:
 class Players:
     """Two nets with their optimizers, and what a turn of each is by the options of a Config.
 
-    Of the Config's options it reads those that shape a turn; `penalty_weight` that is None means the
-    penalty's usual weight, and `schedule_steps`, `penalty_steps` and `noise_steps` mean `steps`.
+    Of the Config's options it reads those that shape a turn. Of those that are None,
+    `penalty_weight` means the penalty's usual weight; `schedule_steps`, `penalty_steps` and
+    `noise_steps` mean `steps`.
     """
 
     def __init__(self, config: Config, generator: nn.Module, discriminator: nn.Module) -> None:

@@ -52,7 +52,7 @@ def test_every_command_explains_itself(name):
     options = re.findall(r"^  (?:-h, )?(--[\w-]+|[A-Z]+)", result.out, re.MULTILINE)
     assert "--help" in options
     for option in options:  # each has a line of help
-        assert re.search(rf"{option}( [A-Z]+)?\s+[\w.]", result.out)
+        assert re.search(rf"{option}( [A-Z]+|, --no-[\w-]+)?\s+[\w.]", result.out)
 
 
 def test_train_says_what_is_accepted_and_what_is_the_default():

@@ -37,7 +37,7 @@ def _gan_step(dropout: float, loss: str) -> list[float]:
             fake = g(mg.random.normal((8, 6)))
         loss_d = gan.discriminator(d(real), d(fake))
         adam_d.step(mg.grad(loss_d, d.parameters()))
-        loss_g = gan.generator(d(g(mg.random.normal((8, 6)))))
+        loss_g = gan.generator(d(g(mg.random.normal((8, 6)))), d(real))
         adam_g.step(mg.grad(loss_g, g.parameters()))
         losses += [loss_d.item(), loss_g.item()]
     return losses
