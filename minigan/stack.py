@@ -119,8 +119,10 @@ MOVED: dict[str, Callable[[int, Attributes], Attributes]] = {
         ("sum", "max"),
         lambda runs, a: {**a, "axis": tuple(i + 1 for i in a["axis"])},
     ),
-    "cast": lambda runs, a: a,
-    "dense": lambda runs, a: a,
+    **dict.fromkeys(
+        ("cast", "dense", "l1_distances", "l1_distances_grad", "l1_distances_jvp"),
+        lambda runs, a: a,
+    ),
 }
 
 

@@ -36,7 +36,7 @@ class MinibatchDiscrimination(_Minibatch):
 
     weight is (in_features, out_features, kernel_dims). It starts uniform in +-1/sqrt(in_features),
     as Dense's, drawn from the stream "init": M then stays of the size of x, where exp(-|..|) is not
-    yet 0. Memory and time are n^2 * out_features * kernel_dims, several times over.
+    yet 0. Time is n^2 * out_features * kernel_dims, memory n^2 * out_features, several times over.
 
     Raises:
         ValueError: a size is no positive integer; x is not (n, in_features).
@@ -65,12 +65,10 @@ class MinibatchDiscrimination(_Minibatch):
             raise ValueError(f"MinibatchDiscrimination: input {x.shape}; (n, {features}) is needed")
         n = x.shape[0]
         m = ops.matmul(x, ops.reshape(self.weight, features, out * kernel))
-        # Samples last: the long axes are innermost, and the sum over `kernel` adds whole planes.
         m = ops.reshape(ops.transpose(m), out, kernel, n)
-        pairs = ops.subtract(ops.reshape(m, out, kernel, n, 1), ops.reshape(m, out, kernel, 1, n))
-        distance = ops.sum(ops.abs(pairs), axis=1)
-        others = tensor(1 - np.eye(n), dtype=x.dtype, device=x.device)
-        close = ops.multiply(ops.exp(ops.negative(distance)), others)
+        # From -inf itself a sample is infinitely far, and adds exp(-inf) = 0 to its own sum.
+        itself = tensor(np.diag(np.full(n, -np.inf)), dtype=x.dtype, device=x.device)
+        close = ops.exp(ops.subtract(itself, ops.l1_distances(m, m)))
         return ops.concatenate([x, ops.transpose(ops.sum(close, axis=2))], axis=1)
 
     def extra(self) -> str:

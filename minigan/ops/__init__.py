@@ -5,6 +5,7 @@ Functions here check their arguments and call an `Op`; ops are listed in `Op.reg
 
 # Some ops carry the names that numpy and Python gave them: abs, max, slice, sum.
 from .conv import conv2d, conv_transpose2d
+from .distance import l1_distances
 from .dropout import dropout
 from .elementwise import (
     abs,
