@@ -232,9 +232,11 @@ def run_sample(options: argparse.Namespace) -> int:
 
 
 def _labels(text: str) -> list[int]:
+    import numpy as np
+
     try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
+        return np.array([int(part) for part in text.split(",")], np.int64).tolist()
+    except (OverflowError, ValueError):
         raise ValueError(f"--label {text}: integers, joined by commas, are needed") from None
 
 

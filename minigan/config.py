@@ -123,6 +123,18 @@ class Config:
                 f"pack = {self.pack} and condition = {self.condition!r}: packed samples have no one"
                 " label; give one of the two"
             )
+        if self.generator_loss == "feature-matching" and self.condition in ("acgan", "projection"):
+            raise ValueError(
+                f"generator_loss = 'feature-matching' and condition = {self.condition!r}: those"
+                " features know no label, so the generator would learn none; condition = 'concat'"
+                " goes with it"
+            )
+        judged = self.batch // self.pack
+        if self.minibatch == "stddev" and judged > 4 and judged % 4:
+            raise ValueError(
+                f"minibatch = 'stddev' compares samples by fours, and batch = {self.batch}, pack ="
+                f" {self.pack} make {judged} of them, which 4 does not divide"
+            )
         for name in ("penalty_weight", "penalty_end"):
             if getattr(self, name) is not None and self.penalty == "none":
                 raise ValueError(f"{name} = {getattr(self, name)} without a penalty")

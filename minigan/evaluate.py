@@ -46,10 +46,10 @@ def evaluate(
     `sliced_wasserstein_floor`: training samples against the same held-out ones: what two draws of
     the data themselves come to at this size. No generator can be expected below it.
     For mixtures of Gaussians also `modes`, `high_quality` and `reverse_kl` of 2,500 samples.
-    For conditional generators `label_agreement`, the share of samples in which a classifier trained
-    on the run's real training data finds the label that was asked for; `label_agreement_permuted`,
-    the same with the labels in another order, so what chance comes to; `classifier_accuracy`, the
-    classifier's own on held-out real data.
+    For conditional generators of two classes or more `label_agreement`, the share of samples in
+    which a classifier trained on the run's real training data finds the label that was asked for;
+    `label_agreement_permuted`, the same with the labels in another order, so what chance comes to;
+    `classifier_accuracy`, the classifier's own on held-out real data.
 
     Raises:
         ValueError: the run set no data aside, or has fewer training samples than held-out ones.
@@ -70,7 +70,7 @@ def evaluate(
         draws = [mixture_quality(x, train.modes, train.sigma) for x in samples]
         for name in ("modes", "high_quality", "reverse_kl"):
             found[name] = Estimate.of([float(getattr(draw, name)) for draw in draws])
-    if labels is not None:
+    if labels is not None and (train.classes or 0) > 1:
         found |= _agreement(fakes, train, held_out, progress)
     return found
 

@@ -89,7 +89,8 @@ class Trainer:
         self.metrics_lines = 0  # how many lines of metrics belong to this state
         random.manual_seed(config.seed)
         with use_device(self.device):
-            self.players = Players(config, *build(config, data.sample_shape, data.classes))
+            classes = None if data.labels is None else data.classes
+            self.players = Players(config, *build(config, data.sample_shape, classes))
             self.scale = deviation(self.data) if config.standardize else 1.0
             tables = [tensor(self.data.values.reshape(len(self.data), -1) / self.scale)]
             if self.players.labelled:

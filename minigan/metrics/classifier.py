@@ -34,13 +34,17 @@ def train_classifier(
     touched.
 
     Raises:
-        ValueError: values and labels do not fit together, or there are fewer than two classes.
+        ValueError: values and labels do not fit together, a label is none of the classes, or there
+            are fewer than two of them.
     """
     if len(values) != len(labels) or not len(values) or classes < 2:
         raise ValueError(
             f"train_classifier: {len(values)} samples, {len(labels)} labels, {classes} classes; as"
             " many labels as samples, and two classes or more, are needed"
         )
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if outside.size:
+        raise ValueError(f"train_classifier: label {outside[0]} is not one of 0 .. {classes - 1}")
     before = random.default_generator().state()
     random.manual_seed(seed)
     try:
@@ -66,7 +70,7 @@ def _trained(
         for i in range(steps):
             optimizer.lr = 2e-3 * factor("cosine", i, steps)
             chosen = rows.integers(len(values), size=128)
-            step(tensor(values[chosen]), tensor(labels[chosen]))
+            step(tensor(values[chosen], dtype="float32"), tensor(labels[chosen], dtype="int64"))
             bar.update()
     return net.eval()
 
@@ -90,6 +94,6 @@ def classify(net: nn.Module, values: np.ndarray) -> np.ndarray:
     with no_grad():
         logits: list[Any] = [
             net(tensor(values[i : i + PART], dtype="float32")).numpy()
-            for i in range(0, len(values), PART)
+            for i in range(0, max(1, len(values)), PART)
         ]
     return np.concatenate(logits).argmax(axis=1)

@@ -1,0 +1,170 @@
+"""Conditional and other new runs as folders: `sample --label`, `evaluate`, curves, old configs."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_helpers import GLYPHS, RING, assert_same_run, cli, metrics, refused, sha256, train
+
+from minigan.run import load_trainer
+
+AGREEMENT = ["label_agreement", "label_agreement_permuted", "classifier_accuracy"]
+
+
+@pytest.fixture(scope="module")
+def glyphs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels") / "glyphs"
+    train(folder, *GLYPHS, "--condition", "acgan", "--steps", 3, "--sample-every", 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels") / "ring"
+    train(folder, *RING, "--condition", "projection", "--steps", 3)
+    return folder
+
+
+def drawn(folder, path, *words):
+    result = cli("sample", folder, "--out", path, *words)
+    assert (result.status, result.errors) == (0, []), result
+    return np.load(path)
+
+
+# ------------------------------------------------------------------------------------------ sample
+@pytest.mark.parametrize(
+    ("words", "turn"), [((), range(8)), (("--label", "3"), [3]), (("--label", "5, 0"), [5, 0])]
+)
+def test_labels_in_turn(ring, tmp_path, words, turn):
+    found = drawn(ring, tmp_path / "s.npz", "--n", 11, "--seed", 2, *words)
+    labels = np.resize(turn, 11)
+    assert np.array_equal(found["labels"], labels)
+    assert np.array_equal(found["samples"], load_trainer(ring).sample(11, 2, labels))
+
+
+def test_a_run_without_labels_has_none_in_its_archive(tmp_path):
+    train(tmp_path / "run", *RING, "--steps", 1)
+    assert drawn(tmp_path / "run", tmp_path / "s.npz", "--n", 3).files == ["samples"]
+    line = refused("sample", tmp_path / "run", "--label", 1)
+    assert "--label 1: " in line
+    assert line.endswith("was trained without labels")
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("8", "label 8 is not one of 0 .. 7"),
+        ("0,-1", "label -1 is not one of 0 .. 7"),
+        ("one", "--label one: integers, joined by commas, are needed"),
+        ("1,,2", "integers, joined by commas"),
+        ("", "integers, joined by commas"),
+        ("1.0", "integers, joined by commas"),
+        ("1" * 30, "integers, joined by commas"),
+    ],
+)
+def test_labels_that_are_none(ring, tmp_path, label, message):
+    assert message in refused("sample", ring, "--label", label, "--out", tmp_path / "s.npz")
+    assert not (tmp_path / "s.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "columns", "rows"),
+    [((), 10, 2), (("--label", "7"), 8, 3), (("--label", "7,1,2"), 6, 4)],
+)
+def test_a_grid_has_a_column_for_each_label(glyphs, tmp_path, words, columns, rows):
+    path = tmp_path / "s.png"
+    assert cli("sample", glyphs, "--n", 20, "--out", path, *words).status == 0
+    assert Image.open(path).size == (2 * (columns * 29 + 1), 2 * (rows * 29 + 1))
+
+
+# -------------------------------------------------------------------------------- runs and curves
+def test_a_conditional_run_leaves_pictures_of_all_classes_and_its_losses(glyphs):
+    picture = Image.open(glyphs / "samples" / "step_000003.png")
+    assert picture.size == (2 * (10 * 29 + 1), 2 * (7 * 29 + 1))
+    for row in metrics(glyphs):
+        assert list(row)[-2:] == ["class_d", "class_g"]
+        assert row["class_d"] == pytest.approx(np.log(10), abs=0.5)
+    wide, high = Image.open(glyphs / "losses.png").size
+    assert (wide, high) == (840, 780)  # a panel for what is added
+
+
+def test_a_penalty_has_a_curve_and_no_other_run_a_second_panel(tmp_path):
+    for name, words in (("plain", ()), ("r1", ("--penalty", "r1"))):
+        train(tmp_path / name, *RING, "--steps", 9, *words)
+        assert ("penalty" in metrics(tmp_path / name)[0]) == (name == "r1")
+        assert Image.open(tmp_path / name / "losses.png").height == (780 if words else 480)
+
+
+ALL = [
+    *("--condition", "concat", "--penalty", "r1", "--penalty-end", 0.1, "--historical", 0.1),
+    *("--schedule", "cosine", "--warmup", 2, "--instance-noise", 0.2, "--ema", 0.9),
+    *("--standardize", "--schedule-steps", 9, "--noise-steps", 9),
+]
+
+
+@pytest.mark.parametrize("words", [ALL, ["--pack", 2, "--minibatch", "stddev", "--n-critic", 2]])
+def test_a_run_cut_in_mid_schedule_goes_on_to_the_same_bits(tmp_path, words):
+    train(tmp_path / "a", *RING, *words, "--steps", 9)
+    train(tmp_path / "b", *RING, *words, "--steps", 4)
+    result = cli("train", "--resume", tmp_path / "b", "--steps", 9)
+    assert (result.status, result.errors) == (0, [])
+    rows = [[r for r in metrics(tmp_path / x) if r["step"] != 4] for x in "ab"]
+    assert rows[0] == rows[1]
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+def test_an_extended_run_keeps_the_steps_of_its_schedule(tmp_path):
+    words = ["--schedule", "linear", "--instance-noise", 0.1, "--steps", 4]
+    train(tmp_path / "run", *RING, *words)
+    before = load_trainer(tmp_path / "run")
+    assert cli("train", "--resume", tmp_path / "run", "--steps", 6).status == 0
+    after = load_trainer(tmp_path / "run")
+    config = after.config
+    assert (config.steps, config.schedule_steps, config.noise_steps) == (6, 4, 4)
+    for name, x in before.generator.state_dict().items():  # the rates are 0 from step 4 on
+        assert np.array_equal(x, after.generator.state_dict()[name])
+
+
+def test_a_folder_from_before_these_options_goes_on(tmp_path):
+    train(tmp_path / "a", *RING, "--steps", 6)
+    train(tmp_path / "b", *RING, "--steps", 3)
+    path = tmp_path / "b" / "config.json"
+    old = json.loads(path.read_text())
+    names = ["standardize", "condition", "minibatch", "pack", "generator_loss", "penalty"]
+    names += ["penalty_weight", "penalty_end", "orthogonal", "historical", "augment", "warmup"]
+    names += ["instance_noise", "noise_steps", "weight_decay", "schedule", "schedule_steps"]
+    for name in [*names, "clip_norm", "clip_value", "clip_weights"]:
+        del old[name]
+    path.write_text(json.dumps(old))
+    assert cli("sample", tmp_path / "b", "--n", 2, "--out", tmp_path / "s.npz").status == 0
+    assert cli("train", "--resume", tmp_path / "b", "--steps", 6).status == 0
+    assert sha256(tmp_path / "a" / "config.json") == sha256(path)
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+def test_options_of_a_run_are_not_changed_on_resume(ring):
+    line = refused("train", "--resume", ring, "--condition", "acgan")
+    assert "condition = 'projection' (not 'acgan')" in line
+
+
+# ---------------------------------------------------------------------------------------- evaluate
+def test_evaluate_says_whether_labels_are_obeyed(ring):
+    result = cli("evaluate", ring, "--projections", 8)
+    assert (result.status, result.errors) == (0, [])
+    lines = result.out.splitlines()[-3:]
+    for line, start in zip(
+        lines, ("samples whose label", "the same, labels in", "held-out samples"), strict=True
+    ):
+        assert line.strip().startswith(start)
+    assert lines[2].split()[-1] == "1.0000"  # the ring's modes lie far apart
+    found = json.loads(cli("evaluate", ring, "--projections", 8, "--json").out)
+    assert list(found)[-3:] == AGREEMENT
+    for name in AGREEMENT[:2]:  # three steps have taught nothing
+        assert 0 <= found[name]["mean"] < 0.5
+
+
+def test_a_penalised_runs_evaluation_has_no_labels(tmp_path):
+    train(tmp_path / "run", *RING, "--penalty", "r1", "--steps", 1)
+    found = json.loads(cli("evaluate", tmp_path / "run", "--projections", 8, "--json").out)
+    assert not set(AGREEMENT) & set(found)

@@ -1,0 +1,296 @@
+"""What the discriminator is shown, in both turns: noise, augmentation, packing, comparisons."""
+
+import numpy as np
+import pytest
+from player_helpers import (
+    N,
+    arrays,
+    bent,
+    close,
+    line,
+    moved,
+    players,
+    points,
+    sigmoid,
+    small_models,
+    spy,
+    tiles,
+)
+
+import minigan as mg
+import minigan.players as module
+from minigan import Config, Trainer, nn, ops
+from minigan.augment import diff_augment
+
+__all__ = ["small_models"]
+LINE = {"model": "line", "data": "ring", "size": 60, "batch": 8}
+LOSSES = pytest.mark.parametrize("loss", ["nonsaturating", "relativistic"])
+
+
+def shown(playing, real):
+    """(what D saw of the real batch, of the fakes) in each turn, and the fakes themselves.
+
+    The generator's turn shows real samples to a relativistic loss alone.
+    """
+    judged, made = spy(playing.discriminator), spy(playing.generator)
+    playing.play([real], [])
+    turn_d = np.split(judged[0][0], 2)
+    turn_g = judged[2][0] if len(judged) > 2 else None, judged[1][0]
+    return turn_d, turn_g, made[0][-1]
+
+
+# ------------------------------------------------------------------------------------------- noise
+@LOSSES
+def test_instance_noise_is_on_all_that_d_sees_and_fresh_each_time(loss):
+    n, real = 2000, points(2000)
+    turn_d, turn_g, fake = shown(players(batch=n, instance_noise=0.5, loss=loss), real)
+    noises = [turn_d[0] - real.numpy(), turn_d[1] - fake, turn_g[1] - fake]
+    if loss == "relativistic":
+        noises.append(turn_g[0] - real.numpy())
+    for noise in noises:
+        assert abs(noise.mean()) < 4 * 0.5 / np.sqrt(2 * n)
+        assert noise.std() == pytest.approx(0.5, rel=4 / np.sqrt(4 * n))
+    for i, a in enumerate(noises):
+        for b in noises[:i]:
+            assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / np.sqrt(2 * n)
+
+
+@pytest.mark.parametrize("captured", [True, False])
+@pytest.mark.usefixtures("small_models")
+def test_its_deviation_falls_in_a_line_to_zero(captured):
+    trainer = Trainer(Config(**LINE, instance_noise=0.8, noise_steps=4, steps=6))
+    trainer.captured = captured
+    for wanted in (0.8, 0.6, 0.4, 0.2, 0, 0, 0):
+        trainer.step()
+        assert trainer.players.noise.sigma == pytest.approx(wanted, abs=1e-7)
+    assert Trainer(Config(**LINE, instance_noise=0.8, steps=6)).config.noise_steps == 6
+
+
+@pytest.mark.usefixtures("small_models")
+def test_captured_noise_has_the_deviation_of_its_step_and_none_at_the_end():
+    """Nets that stand still: at deviation 0 the losses are those of a run without noise."""
+    still = {"lr_g": 1e-30, "lr_d": 1e-30}
+    rows = []
+    for noise in ({"instance_noise": 3.0, "noise_steps": 3}, {}):
+        trainer = Trainer(Config(**LINE, **still, **noise))
+        rows.append([trainer.step() for _ in range(5)])
+    assert [a == b for a, b in zip(*rows, strict=True)] == [False] * 3 + [True] * 2
+
+
+@pytest.mark.usefixtures("small_models")
+def test_samples_have_no_noise():
+    noisy, quiet = (Trainer(Config(**LINE, instance_noise=s)) for s in (0.5, 0.0))
+    assert np.array_equal(noisy.sample(9), quiet.sample(9))
+    assert np.array_equal(noisy.sample(9), noisy.sample(9))
+
+
+# ------------------------------------------------------------------------------------ augmentation
+class Sum(nn.Module):
+    """(n, ...) -> (n, 1), by a weight for each number."""
+
+    def __init__(self, size):
+        self.dense = nn.Dense(size, 1)
+
+    def forward(self, x):
+        return self.dense(ops.reshape(x, x.shape[0], -1))
+
+
+def images(**options):
+    g = nn.Sequential(nn.Dense(2, 3 * 4 * 4), nn.Reshape(3, 4, 4))
+    pack = options.get("pack", 1)
+    return players(Sum(pack * 48), g, augment="color,translation,cutout", **options)
+
+
+def pictures(count=N):
+    values = np.random.default_rng(4).uniform(-1, 1, (count, 3, 4, 4))
+    return mg.tensor(values.astype(np.float32))
+
+
+@LOSSES
+@pytest.mark.parametrize("pack", [1, 2])
+def test_augmentation_is_of_all_that_d_sees_before_it_is_packed(monkeypatch, loss, pack):
+    given = []
+
+    def tripled(x, policy):
+        given.append((x.shape, policy))
+        return ops.multiply(x, 3.0)
+
+    monkeypatch.setattr(module, "diff_augment", tripled)
+    real = pictures()
+    turn_d, turn_g, fake = shown(images(pack=pack, loss=loss), real)
+    assert given == [((N, 3, 4, 4), "color,translation,cutout")] * (
+        4 if loss == "relativistic" else 3
+    )
+    shape = (N // pack, 3 * pack, 4, 4)
+    for seen, x in ((turn_d[0], real.numpy()), (turn_d[1], fake), (turn_g[1], fake)):
+        assert np.array_equal(seen, 3 * x.reshape(shape))
+    if loss == "relativistic":
+        assert np.array_equal(turn_g[0], 3 * real.numpy().reshape(shape))
+
+
+def test_the_generators_gradient_goes_through_the_augmentation(monkeypatch):
+    monkeypatch.setattr(module, "diff_augment", lambda x, policy: ops.multiply(x, 3.0))
+    playing, real = images(lr_d=1e-30), pictures()
+    made, before = spy(playing.generator), arrays(playing.generator)
+    w, b = arrays(playing.discriminator)
+    playing.play([real], [])
+    z, fake = made[0]
+    up = (sigmoid(3 * fake.reshape(N, -1) @ w + b) - 1) / N
+    close(moved(playing.generator, before)[0], z.T @ up @ (3 * w.T))
+
+
+def test_each_showing_is_augmented_anew():
+    playing, real = images(), pictures()
+    turn_d, turn_g, fake = shown(playing, real)
+    assert not np.array_equal(turn_d[1], turn_g[1])  # the same fakes
+    mg.manual_seed(0)
+    again = diff_augment(real, "color,translation,cutout").numpy()
+    other = diff_augment(real, "color,translation,cutout").numpy()
+    assert not np.array_equal(again, other)
+    assert turn_d[0].shape == fake.shape
+
+
+# ----------------------------------------------------------------------------------------- packing
+def test_packed_points_are_neighbours_in_the_batch():
+    real = points()
+    turn_d, turn_g, fake = shown(players(pack=2), real)
+    for seen, x in ((turn_d[0], real.numpy()), (turn_d[1], fake), (turn_g[1], fake)):
+        assert np.array_equal(seen, np.concatenate([x[0::2], x[1::2]], axis=1))
+
+
+def test_packed_images_are_side_by_side_in_channels():
+    playing = players(Sum(96), images().generator, pack=2)
+    real = pictures()
+    turn_d, turn_g, fake = shown(playing, real)
+    for seen, x in ((turn_d[0], real.numpy()), (turn_d[1], fake), (turn_g[1], fake)):
+        assert np.array_equal(seen, np.concatenate([x[0::2], x[1::2]], axis=1))
+
+
+@pytest.mark.usefixtures("small_models")
+def test_shares_are_of_packed_logits():
+    trainer = Trainer(Config(**LINE, pack=4, lr_d=1e-30, lr_g=1e-30))
+    trainer.captured = False
+    judged = spy(trainer.discriminator)
+    seen = set()
+    for k in range(12):
+        row = trainer.step()
+        r, f = np.split(judged[2 * k][-1], 2)
+        assert r.shape == (2, 1)
+        assert row["d_real"] == (r > 0).mean()
+        assert row["d_fake"] == (f <= 0).mean()
+        seen |= {row["d_real"], row["d_fake"]}
+    assert seen <= {0.0, 0.5, 1.0}
+    assert len(seen) > 1
+
+
+# ------------------------------------------------------------------------------------- comparisons
+def test_minibatch_layers_see_real_and_fake_samples_apart():
+    d = module.with_minibatch(bent(), "stddev")
+    playing, real = players(d), points()
+    judged, head, made = spy(d), spy(d[-1]), spy(playing.generator)
+    playing.play([real], [])
+    fake = made[0][-1]
+    for call, x in zip(judged, (real.numpy(), fake, fake), strict=True):
+        assert np.array_equal(call[0], x)
+    for features, _ in head:
+        groups = features[:, :-1].reshape(4, N // 4, -1)
+        wanted = np.sqrt(groups.var(axis=0) + 1e-8).mean(axis=1)
+        close(features[:, -1], np.tile(wanted, 4))
+
+
+def test_minibatch_discrimination_by_hand_and_its_head():
+    d = module.with_minibatch(bent(), "discrimination")
+    head = spy(d[-1])
+    playing, real = players(d), points()
+    playing.play([real], [])
+    weight = playing.discriminator[2].weight
+    assert weight.shape == (3, 8, 4)
+    features = head[-1][0]  # of G's turn, after D's step
+    m = np.einsum("ni,iok->nok", features[:, :3], weight.numpy())
+    distance = np.abs(m[:, None] - m[None]).sum(axis=-1)
+    close(features[:, 3:], np.exp(-distance).sum(axis=1) - 1, 1e-5)
+    assert d[-1].weight.shape == (11, 1)
+
+
+def test_a_spectral_head_stays_spectral():
+    net = nn.Sequential(nn.Dense(2, 3), nn.spectral_norm(nn.Dense(3, 1)))
+    made = module.with_minibatch(net, "stddev")
+    assert isinstance(made[-1], nn.SpectralNorm)
+    assert made[-1].module.weight.shape == (4, 1)
+    assert module.with_minibatch(net, "none") is net
+
+
+# ----------------------------------------------------------------------------------------- dropout
+def test_dropout_is_on_in_both_turns_with_draws_of_their_own():
+    d = nn.Sequential(nn.Dense(2, 50), nn.Dropout(0.3), nn.Dense(50, 1))
+    dropped = spy(d[1])
+    players(d).play([points()], [])
+    masks = [y == 0 for _, y in dropped]
+    assert [len(m) for m in masks] == [2 * N, N]
+    for mask in masks:
+        assert mask.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / mask.size))
+    assert not np.array_equal(masks[0][N:], masks[1])  # the same fakes
+    assert not np.array_equal(masks[0][N:], masks[0][:N])
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+@pytest.mark.usefixtures("small_models")
+def test_samples_are_drawn_in_eval_mode_and_modes_come_back(ema, monkeypatch):
+    g = nn.Sequential(nn.Dense(2, 20), nn.BatchNorm1d(20), nn.Dropout(0.5), nn.Dense(20, 2))
+    monkeypatch.setattr(module, "build", None)
+    monkeypatch.setattr("minigan.trainer.build", lambda *_: (g, line()))
+    trainer = Trainer(Config(**LINE, ema=ema))
+    trainer.captured = False
+    g[2].train(False)  # a mode of one's own is kept
+    trainer.step()
+    modes = [x.training for x in g.modules()]
+    net = trainer.players.sampler
+    kept = [x.training for x in net.modules()]
+    before = net.state_dict()
+    latent = trainer.players.latent(6, "samples")
+    first = trainer.generate(latent)
+    assert np.array_equal(first, trainer.generate(latent))
+    state = before["1.running_mean"], before["1.running_var"]
+    w, b = before["0.weight"], before["0.bias"]
+    hidden = (latent.numpy() @ w + b - state[0]) / np.sqrt(state[1] + 1e-5)
+    hidden = hidden * before["1.weight"] + before["1.bias"]
+    close(first, hidden @ before["3.weight"] + before["3.bias"], 1e-5)
+    assert [x.training for x in g.modules()] == modes == [True, True, True, False, True]
+    assert [x.training for x in net.modules()] == kept
+    assert all(np.array_equal(before[k], x) for k, x in net.state_dict().items())
+
+
+# ----------------------------------------------------------------------------------- standardising
+def test_standardised_points_are_shown_small_and_sampled_large():
+    config = Config(data="grid", size=200, batch=8, lr_g=1e-30, lr_d=1e-30)
+    seen, trainers = [], []
+    for standardize in (False, True):
+        trainer = Trainer(config.replace(standardize=standardize))
+        trainers.append(trainer)
+        trainer.captured = False
+        judged = spy(trainer.discriminator)
+        trainer.step()
+        seen.append(np.split(judged[0][0], 2))
+    plain, scaled = trainers
+    deviation = plain.data.values.std(dtype=np.float64)
+    assert scaled.scale == pytest.approx(deviation, rel=1e-12)
+    assert deviation > 2
+    close(seen[1][0], seen[0][0] / deviation)
+    close(seen[1][1], seen[0][1])  # fakes come small from the generator
+    close(scaled.sample(5), plain.sample(5) * deviation, 1e-5)
+    tensors, info = scaled.state()
+    other = Trainer(scaled.config)
+    other.load_state(tensors, info)
+    assert np.array_equal(other.sample(5), scaled.sample(5))
+
+
+@pytest.mark.usefixtures("small_models")
+def test_images_reach_d_as_they_are():
+    config = Config(model="small-dcgan", batch=4)
+    trainer = Trainer(config, tiles())
+    trainer.captured = False
+    judged = spy(trainer.discriminator)
+    trainer.step()
+    rows = {x.tobytes() for x in trainer.data.values}
+    assert judged[0][0].shape == (4, 3, 16, 16)  # batch norm: real samples pass alone
+    assert all(x.tobytes() in rows for x in judged[0][0])
