@@ -1,5 +1,6 @@
 """How close generated samples are to real ones, as numbers."""
 
+from .assignment import wasserstein1
 from .classifier import classify, train_classifier
 from .mixture import MixtureQuality, mixture_quality
 from .wasserstein import sliced_wasserstein
@@ -10,4 +11,5 @@ __all__ = [
     "mixture_quality",
     "sliced_wasserstein",
     "train_classifier",
+    "wasserstein1",
 ]

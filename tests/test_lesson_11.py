@@ -1,0 +1,130 @@
+"""Lesson 11: changes that its expectations must notice, and the answers to its exercises."""
+
+import numpy as np
+import pytest
+from lesson_helpers import run_cells, source
+
+import minigan as mg
+from minigan import ops
+from minigan.kernels.assignment.cpu import assign
+
+NAME = "11_wgan_gp"
+# For each expectation: source text that stands there once, and what to put in its place
+# (test_lessons.py does).
+PLANTS = {
+    "P, by hand and by the engine: difference": (
+        "g = (a[:, 0] * t) @ W.T",
+        "g = (a[:, 0] * h) @ W.T",
+    ),
+    "its gradients by W, b, a: largest difference": (  # W's second use forgotten
+        "+ x.T @ inside",
+        "+ 0 * x.T @ inside",
+    ),
+    "along a direction, and by central differences": ("(-2 * h * t)", "(2 * h * t)"),
+    "sqrt: P of the flat point": ("mg.tensor(-abs(b))", "mg.tensor(abs(b))"),
+    "sqrt: share of NaN in dP/dW": ('(("sqrt", ops.sqrt, 1.0)', '(("sqrt", safe_root, 1.0)'),
+    "safe root: P of the flat point": (
+        "return ops.where(flat, 0.0, ops.sqrt(",
+        "return ops.where(flat, 1.0, ops.sqrt(",
+    ),
+    "safe root: share of NaN in dP/dW": (
+        "ops.sqrt(ops.where(flat, 1.0, squares))",
+        "ops.sqrt(squares)",
+    ),
+    "normal alpha: share beyond the ends, distance to 0.6587": (
+        '"normal": lambda shape: mg.random.normal(',
+        '"normal": lambda shape: mg.random.uniform(',
+    ),
+    "alpha for each of 784 pixels: distance / length": (
+        "mg.random.uniform(shape, stream",
+        "mg.random.uniform((shape[0], 1), stream",
+    ),
+    "W1 on a line: by sorting": ("np.sort(line[..., 0] / 3, axis=1)", "line[..., 0] / 3"),
+    "gap / slope against W1: the worst seed": (  # the gap, not divided by the slope
+        "return gap, s, gap / s.mean() / exact[seed]",
+        "return gap, s, gap / s.mean() ** 3 / exact[seed]",
+    ),
+    "mean slope against 1 + W1 / 20: the worst seed": (
+        "(s - 1.0) ** 2).mean()\n        opt",
+        "(s - 1.05) ** 2).mean()\n        opt",
+    ),
+    "1500 steps, rising lambda: gap / slope / W1, the least": (
+        "low=0.1, alpha",
+        "low=1.0, alpha",
+    ),
+    "1500 steps, fixed lambda: gap / slope / W1, the least": (
+        "train(k, low=1.0, quick=True)",
+        "train(k, low=0.1, quick=True)",
+    ),
+    "lambda 0.1: mean slope / (1 + 5 W1)": ("train(lam=0.1)", "train(lam=0.3)"),
+    "lambda 0.1: gap / slope / W1": ("train(lam=0.1)", "train(lam=3.0)"),
+    "lambda 0.1: 2 lambda mean(s^2 - s) / gap": (
+        "0.2 * (s * s - s).mean()",
+        "0.2 * s.mean() * (s - 1).mean()",
+    ),
+    "penalty: gap / largest slope / W1": (
+        '(("penalty", critics[0], ',
+        '(("penalty", train(1, low=1.0), ',
+    ),
+    "clipping: gap / largest slope / W1": ("clipped = train(clip=0.01)", "clipped = critics[1]"),
+    "clipping: mean slope": ("clipped = train(clip=0.01)", "clipped = train(clip=0.3)"),
+    "normal alpha: gap / slope against W1, the worst": (
+        '"normal": lambda shape: mg.random.normal((shape[0], 1), stream="penalty")',
+        '"normal": lambda shape: 9 + 0 * mg.random.normal((shape[0], 1))',
+    ),
+    "by element alpha: gap / slope against W1, the worst": (
+        '"by element": lambda shape: mg.random.uniform(shape, stream="penalty")',
+        '"by element": lambda shape: 9 + 0 * mg.random.uniform(shape)',
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------- exercises
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """What the lesson has defined when W1 is known."""
+    out = tmp_path_factory.mktemp("lesson")
+    return run_cells(source(NAME), NAME, out, until="W1 on a line: by sorting")
+
+
+def test_exercise_1_a_relus_slope_is_flat_so_b_gets_nothing(lesson):
+    x, W, b, a = (lesson[name] for name in ("x", "W", "b", "a"))
+    weights = [mg.tensor(z, requires_grad=True) for z in (W, b, a)]
+
+    def critic(x):
+        return ops.relu(x @ weights[0] + weights[1]) @ weights[2]
+
+    s = lesson["slopes"](critic, mg.tensor(x))
+    P = ((s - 1.0) ** 2).mean()
+    by_W, by_b, by_a = mg.grad(P, weights, allow_unused=True)
+    on = (x @ W + b > 0) * 1.0
+    g = (a[:, 0] * on) @ W.T
+    length = np.linalg.norm(g, axis=1, keepdims=True)
+    q = 2 * (length - 1) / length * g / len(x)
+    assert np.allclose(by_W.numpy(), q.T @ (a[:, 0] * on), atol=1e-12)  # one term of two
+    assert np.allclose(by_a.numpy()[:, 0], (q @ W * on).sum(axis=0), atol=1e-12)
+    assert by_b is None or not by_b.numpy().any()  # but D(fake) - D(real) moves it
+    (moved,) = mg.grad(critic(mg.tensor(x)).mean(), weights[1:2])
+    assert moved.numpy().any()
+
+
+def test_exercise_2_prices_are_a_critic_of_slope_one(lesson):
+    real, fake = (x.numpy().astype(float) for x in lesson["points"](lesson["RING"], 300, 7))
+    _, u, v = assign(real.T.copy(), fake.T.copy())
+    prices, places = np.concatenate([u, -v]), np.concatenate([real, fake])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    assert (abs(prices[:, None] - prices[None]) - apart).max() < 1e-12
+    assert u.mean() + v.mean() == pytest.approx(mg.metrics.wasserstein1(real, fake), rel=1e-12)
+
+
+def test_exercise_3_one_side_is_enough_where_the_slope_is_above_one():
+    """A critic of slope s in one dimension, of two samples at distance w."""
+    for lam, w in ((10.0, 0.8), (0.1, 0.8), (10.0, 0.0)):
+        s = np.linspace(0, 20, 200_001)
+        two, one = (lam * excess**2 - s * w for excess in (s - 1, np.maximum(s - 1, 0)))
+        best = [s[np.flatnonzero(loss <= loss.min() + 1e-12)] for loss in (two, one)]
+        if w:
+            assert [x.mean() for x in best] == pytest.approx([1 + w / (2 * lam)] * 2, abs=1e-3)
+        else:  # nothing to tell apart: one wants slope 1 all the same, the other is content below
+            assert best[0] == pytest.approx(1, abs=1e-3)
+            assert (best[1].min(), best[1].max()) == pytest.approx((0, 1), abs=1e-3)
