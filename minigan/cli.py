@@ -169,6 +169,9 @@ def run_train(options: argparse.Namespace) -> int:
             run = resume(folder, given.get("steps"), progress)
             if run.trainer.step_count == run.config.steps:
                 print(f"this run is at its last step, {run.config.steps}; --steps can extend it")
+            over = run.config.schedule_steps
+            if over is not None and run.config.steps > over:
+                print(f"from step {over} on, learning rates stay where the schedule ends")
             return _train(run, progress, not options.no_capture)
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **given})

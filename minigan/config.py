@@ -138,6 +138,14 @@ class Config:
         for name in ("penalty_weight", "penalty_end"):
             if getattr(self, name) is not None and self.penalty == "none":
                 raise ValueError(f"{name} = {getattr(self, name)} without a penalty")
+        weights = {PENALTIES[name].weight for name in self.penalties}
+        if self.penalty_end is not None and self.penalty_weight is None and len(weights) > 1:
+            raise ValueError(
+                f"penalty_end = {self.penalty_end}, but the parts of {self.penalty!r} begin at"
+                f" different weights, {sorted(weights)}; a penalty_weight is needed"
+            )
+        if self.schedule_steps is not None and self.schedule == "constant":
+            raise ValueError(f"schedule_steps = {self.schedule_steps} without a schedule")
         if self.penalty_steps is not None and self.penalty_end is None:
             raise ValueError(f"penalty_steps = {self.penalty_steps} without penalty_end")
         if self.noise_steps is not None and not self.instance_noise:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .data import Dataset
+from .device import use_device
 from .metrics import classify, mixture_quality, sliced_wasserstein, train_classifier
 from .trainer import Trainer
 
@@ -71,7 +72,7 @@ def evaluate(
         for name in ("modes", "high_quality", "reverse_kl"):
             found[name] = Estimate.of([float(getattr(draw, name)) for draw in draws])
     if labels is not None and (train.classes or 0) > 1:
-        found |= _agreement(fakes, train, held_out, progress)
+        found |= _agreement(fakes, train, held_out, trainer.device.name, progress)
     return found
 
 
@@ -94,14 +95,17 @@ def _distances(
 
 
 def _agreement(
-    fakes: list[np.ndarray], train: Dataset, held_out: Dataset, progress: bool
+    fakes: list[np.ndarray], train: Dataset, held_out: Dataset, device: str, progress: bool
 ) -> dict[str, Estimate]:
     assert train.labels is not None
     assert held_out.labels is not None
-    classifier = train_classifier(train.values, train.labels, train.classes or 0, progress=progress)
+    # Any classifier will do, so the devices for looking closely (reference, emulator) need not train.
+    with use_device("cuda" if device == "cuda" else "cpu"):
+        classes = train.classes or 0
+        classifier = train_classifier(train.values, train.labels, classes, progress=progress)
+        named = [classify(classifier, x) for x in fakes]
+        right = classify(classifier, held_out.values) == held_out.labels
     asked, rows = held_out.labels, np.random.Generator(np.random.Philox(0))
-    named = [classify(classifier, x) for x in fakes]
-    right = classify(classifier, held_out.values) == asked
     return {
         "label_agreement": Estimate.of([float((x == asked).mean()) for x in named]),
         "label_agreement_permuted": Estimate.of(

@@ -11,7 +11,7 @@ def choose(what: str, name: Any, accepted: Any, also: str = "") -> Any:
 
     `also` says what is accepted besides.
     """
-    if name in accepted:
+    if isinstance(name, str) and name in accepted:
         return accepted[name]
     near = get_close_matches(str(name).lower(), accepted, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -107,7 +107,11 @@ def orthogonal_penalty(module: nn.Module) -> Tensor:
     Raises:
         ValueError: no layer has one.
     """
-    layers: list[Any] = [x for x in module.modules() if hasattr(x, "as_matrix")]
+    layers: list[Any] = [
+        x
+        for x in module.modules()
+        if hasattr(x, "as_matrix") and not isinstance(x, nn.Embedding)  # rows are no filters
+    ]
     if not layers:
         raise ValueError("orthogonal_penalty: the net has no dense layer and no convolution")
     total: Tensor | None = None
@@ -123,22 +127,22 @@ def orthogonal_penalty(module: nn.Module) -> Tensor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """A penalty of (D, real, fake), its usual weight, and whether it is 0 at equilibrium."""
+    """A penalty of (D, real, fake), its usual weight, and the slope that it asks of D, if one."""
 
     of: Callable[[Discriminator, Tensor, Tensor], Tensor]
     weight: float
-    settles: bool = True
+    slope: float | None
 
 
 # What `--penalty` accepts.
 PENALTIES = {
-    "wgan-gp": Penalty(gradient_penalty, 10),
+    "wgan-gp": Penalty(gradient_penalty, 10, 1),
     "wgan-gp-one-sided": Penalty(
-        lambda d, real, fake: gradient_penalty(d, real, fake, one_sided=True), 10
+        lambda d, real, fake: gradient_penalty(d, real, fake, one_sided=True), 10, None
     ),
-    "dragan": Penalty(lambda d, real, fake: dragan_penalty(d, real), 10, settles=False),
-    "r1": Penalty(lambda d, real, fake: r1_penalty(d, real), 5),
-    "r2": Penalty(lambda d, real, fake: r2_penalty(d, fake), 5),
+    "dragan": Penalty(lambda d, real, fake: dragan_penalty(d, real), 10, 1),
+    "r1": Penalty(lambda d, real, fake: r1_penalty(d, real), 5, 0),
+    "r2": Penalty(lambda d, real, fake: r2_penalty(d, fake), 5, 0),
 }
 
 

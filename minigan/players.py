@@ -133,14 +133,18 @@ class Players:
         """By the metrics' names: where the losses and the penalty are at equilibrium, if known.
 
         That is where generator and data agree and D is at its best. Feature matching is 0 there, up
-        to the noise of the batches; a sum of penalties is 0 where each of them is.
+        to the noise of the batches. A penalty is 0 there if the loss, and every other penalty, lets
+        D have the slope it asks for: all losses let it be flat, Wasserstein's any slope.
         """
         loss_d, loss_g = self.loss.levels
+        slopes = {PENALTIES[name].slope for name in self.config.penalties} - {None}
+        agreed = slopes <= {0} or (slopes == {1} and self.config.loss == "wasserstein")
+        if not agreed:
+            loss_d = loss_g = None
         if self.config.generator_loss == "feature-matching":
             loss_g = 0.0
-        known = [PENALTIES[name].settles for name in self.config.penalties]
-        settled = bool(known) and all(known)
-        return {"loss_d": loss_d, "loss_g": loss_g, "penalty": 0.0 if settled else None}
+        penalty = 0.0 if agreed and self.config.penalties else None
+        return {"loss_d": loss_d, "loss_g": loss_g, "penalty": penalty}
 
     @property
     def unit(self) -> str:
@@ -160,8 +164,7 @@ class Players:
             self.noise.sigma = config.instance_noise * left
         if config.penalty_end is not None:
             progress = 1 - factor("linear", step, config.penalty_steps or config.steps)
-            weights = [self._weight(name) for name in config.penalties]
-            scale = (config.penalty_end / max(weights)) ** progress
+            scale = (config.penalty_end / self._weight(config.penalties[0])) ** progress
             assign(self.penalty_scale, tensor(scale, dtype="float32", device=self.device))
 
     def play(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:

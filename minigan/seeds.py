@@ -38,6 +38,8 @@ def train_seeds(
     """
     if config.condition != "none":
         raise ValueError(f"train_seeds: condition = {config.condition!r}; labels are not taken")
+    if len(data) < config.batch:
+        raise ValueError(f"train_seeds: batch = {config.batch}, but there are {len(data)} samples")
     config = filled_in(config, data)
     device = stacked(seeds, get_device(config.device))
     scale = deviation(data) if config.standardize else 1.0

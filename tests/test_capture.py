@@ -12,12 +12,13 @@ from helpers import DEVICES
 import minigan as mg
 from minigan import nn, ops, optim
 from minigan.capture import CAPTURES
-from minigan.config import PRESETS, Config
+from minigan.config import Config
 from minigan.cuda import CudaDevice
 from minigan.kernels.runtime import cpu, recording, replay
 from minigan.kernels.runtime.emulator import Emulator
 from minigan.kernels.runtime.gpu import Gpu
 from minigan.op import Op, Update
+from minigan.presets import PRESETS
 from minigan.trainer import Trainer
 
 OPTIMIZERS = {

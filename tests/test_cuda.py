@@ -9,7 +9,7 @@ from emulator_helpers import CUDA_DEVICES, needs_compiler
 from helpers import FLOATS, LAYOUTS, run
 
 import minigan as mg
-from minigan.config import PRESETS, Config
+from minigan.config import Config
 from minigan.cuda import CudaDevice
 from minigan.device import get_device
 from minigan.kernels.matmul.cuda import plan
@@ -17,6 +17,7 @@ from minigan.kernels.optimizer import cuda as optimizer
 from minigan.kernels.reduce import cuda as reduce
 from minigan.kernels.runtime.emulator import Emulator
 from minigan.op import Op, Update
+from minigan.presets import PRESETS
 from minigan.trainer import Trainer
 
 

@@ -50,7 +50,7 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     _, exponent = np.frexp(abs(points).max())  # of 2: squares neither overflow nor vanish
     points = np.ldexp(points, -exponent)
     look = {"desc": "W1", "leave": False, "delay": 2, "disable": not progress, **bar_look()}
-    column, u, v = assign(*points, watch=lambda batches: tqdm(batches, **look))
+    column, u, v = assign(points[0], points[1], watch=lambda batches: tqdm(batches, **look))
     gaps = points[0] - points[1][:, column]
     found = np.sqrt((gaps * gaps).sum(axis=0)).mean()
     error = abs(found - u.mean() - v.mean())
