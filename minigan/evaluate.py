@@ -99,7 +99,7 @@ def _agreement(
 ) -> dict[str, Estimate]:
     assert train.labels is not None
     assert held_out.labels is not None
-    # Any classifier will do, so the devices for looking closely (reference, emulator) need not train.
+    # The devices for looking closely (reference, emulator) need not train it as well.
     with use_device("cuda" if device == "cuda" else "cpu"):
         classes = train.classes or 0
         classifier = train_classifier(train.values, train.labels, classes, progress=progress)

@@ -164,6 +164,7 @@ ON_POINTS = {
         "loss": "relativistic",
         "penalty": "r1+r2",
         "penalty_end": 0.1,
+        "penalty_steps": 3,
         "schedule": "cosine",
         "warmup": 2,
         "ema": 0.9,

@@ -489,7 +489,7 @@ def test_views_and_constants_of_the_step_itself(device):
 # ----------------------------------------------------------------------------------- the Trainer
 SMALL = {"size": 120, "holdout": 0.0, "batch": 16}
 RUNS = {
-    **{name: {**preset.options, **SMALL, "data": "glyphs"} for name, preset in PRESETS.items()},
+    **{name: {"data": "glyphs", **preset.options, **SMALL} for name, preset in PRESETS.items()},
     "more turns": {**SMALL, "data": "ring", "n_critic": 3, "n_generator": 2},
     "minimax": {**SMALL, "data": "ring", "loss": "minimax"},
     "least squares": {**SMALL, "data": "ring", "loss": "leastsquares", "latent": "laplace"},

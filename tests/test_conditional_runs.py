@@ -99,7 +99,7 @@ def test_a_penalty_has_a_curve_and_no_other_run_a_second_panel(tmp_path):
 ALL = [
     *("--condition", "concat", "--penalty", "r1", "--penalty-end", 0.1, "--historical", 0.1),
     *("--schedule", "cosine", "--warmup", 2, "--instance-noise", 0.2, "--ema", 0.9),
-    *("--standardize", "--schedule-steps", 9, "--noise-steps", 9),
+    *("--standardize", "--schedule-steps", 9, "--noise-steps", 9, "--penalty-steps", 9),
 ]
 
 

@@ -34,7 +34,7 @@ def test_training_is_the_cpus(device):
     noise, rows = [], []
     for name in (device, "cpu"):
         found, trainer = _rows(20, **options, device=name)
-        noise.append(trainer._latent(64, "latent").numpy().tobytes())  # the next step's
+        noise.append(trainer.players.latent(64).numpy().tobytes())  # the next step's
         rows.append(found)
     assert noise[0] == noise[1]
     for a, b in zip(*rows, strict=True):
@@ -45,13 +45,17 @@ def test_training_is_the_cpus(device):
 @CUDA_DEVICES
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains(device, preset):
-    options = {"size": 300, "batch": 16, **PRESETS[preset].options}
-    options["batch"] = 16
+    """A loss that is a difference of means is compared by the logits' size, about 1.
+
+    What cancels in D's gradient, as its last bias under a Wasserstein or relativistic loss, is
+    rounding, of which Adam makes whole steps of the learning rate: at most 20 of 0.001 here.
+    """
+    options = {"size": 300, **PRESETS[preset].options, "batch": 16}
     found, _ = _rows(2, **options, device=device)
     wanted, _ = _rows(2, **options, device="cpu")
     for a, b in zip(found, wanted, strict=True):
         for name in ("loss_d", "loss_g"):
-            assert a[name] == pytest.approx(b[name], rel=1e-4)
+            assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-3)
 
 
 @CUDA_DEVICES

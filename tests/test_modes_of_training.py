@@ -58,7 +58,11 @@ def test_captured_cut_in_half_and_neither_are_one_run(name, tmp_path):
     assert np.array_equal(other.generate(other.fixed_latent), pictures)
 
 
-NEEDS = {"penalty": ("penalty_weight", "penalty_end"), "instance_noise": ("noise_steps",)}
+NEEDS = {
+    "penalty": ("penalty_weight", "penalty_end", "penalty_steps"),
+    "penalty_end": ("penalty_steps",),
+    "instance_noise": ("noise_steps",),
+}
 USUAL = {"model", "batch", "steps"}
 ALONE = [
     (name, option) for name, (_, own) in TABLE.items() for option in own if option not in USUAL

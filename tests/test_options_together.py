@@ -23,7 +23,13 @@ UNTOLD = Dataset("untold", cloud().values)
         ({"penalty_end": 2.0}, "penalty_end = 2.0 without a penalty"),
         ({"noise_steps": 5}, "noise_steps = 5 without instance_noise"),
         ({"warmup": 7, "steps": 7}, "warmup = 7 leaves nothing of the 7 steps"),
-        ({"warmup": 7, "schedule_steps": 7}, "leaves nothing of the 7 steps"),
+        ({"warmup": 7, "schedule": "linear", "schedule_steps": 7}, "nothing of the 7 steps"),
+        ({"schedule_steps": 7}, "schedule_steps = 7 without a schedule"),
+        ({"penalty": "r1", "penalty_steps": 7}, "penalty_steps = 7 without penalty_end"),
+        (
+            {"penalty": "r1+dragan", "penalty_end": 1.0},
+            "begin at different weights, .5, 10.; a pen",
+        ),
         ({"minibatch": "stddev", "batch": 18}, "make 18 of them, which 4 does not divide"),
         ({"minibatch": "stddev", "batch": 12, "pack": 2}, "pack = 2 make 6 of them"),
         (

@@ -84,19 +84,19 @@ def test_the_weight_falls_geometrically_to_penalty_end(captured):
     options = {"penalty": "r1", "penalty_weight": 2.0, "penalty_end": 0.125, "steps": 4}
     trainer = Trainer(Config(**LINE, **options))
     trainer.captured = captured
-    assert trainer.config.schedule_steps == 4
+    assert trainer.config.penalty_steps == 4
     for wanted in (2, 1, 0.5, 0.25, 0.125, 0.125):  # the last two are of a run extended
         slope = float((arrays(trainer.discriminator)[0] ** 2).sum())
         close(trainer.step()["penalty"] / slope, wanted)
 
 
 @pytest.mark.usefixtures("small_models")
-def test_of_two_penalties_the_heavier_ends_there_and_both_keep_their_ratio():
-    options = {"penalty": "r1+wgan-gp", "penalty_end": 1.0, "steps": 2}
-    trainer = Trainer(Config(**LINE, **options))
-    for scale in (1, 0.1**0.5, 0.1):
+def test_two_penalties_fall_together():
+    options = {"penalty": "r1+wgan-gp", "penalty_weight": 10.0, "penalty_end": 1.0, "steps": 9}
+    trainer = Trainer(Config(**LINE, **options, penalty_steps=2))
+    for scale in (1, 0.1**0.5, 0.1, 0.1):
         slope = math.sqrt((arrays(trainer.discriminator)[0] ** 2).sum())
-        wanted = 5 * slope**2 + 10 * (slope - 1) ** 2
+        wanted = 10 * slope**2 + 10 * (slope - 1) ** 2
         close(trainer.step()["penalty"], wanted * scale, 1e-5)
 
 

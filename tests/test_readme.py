@@ -35,12 +35,13 @@ def _quality(line):
 
 def test_the_program_prints_what_the_readme_says(printed):
     program, output = printed
-    modes, high_quality, reverse_kl = _quality(output)
+    modes, high_quality, reverse_kl, kl = _quality(output)
     (promised,) = [line for line in program.splitlines() if line.startswith("# MixtureQuality")]
     # On another processor the last bits, and after 3,000 steps the last digits, may be others.
     assert modes == _quality(promised)[0] == 8
     assert abs(high_quality - _quality(promised)[1]) < 0.1
     assert abs(reverse_kl - _quality(promised)[2]) < 0.15
+    assert abs(kl - _quality(promised)[3]) < 0.3
 
 
 def test_the_program_trains_several_seeds_as_the_readme_says(printed):
