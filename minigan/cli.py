@@ -41,7 +41,8 @@ def build_parser() -> Parser:
     train.add_argument("--no-capture", action="store_true",
                        help="run every step's Python, no replays; same bits")  # fmt: skip
     train.add_argument("--resume", metavar="DIR",
-                       help="go on with a run, same bits; --steps may extend it")  # fmt: skip
+                       help="go on with a run, same bits; --steps may extend it, unless its"
+                       " schedule has come to 0")  # fmt: skip
 
     sample = _command(commands, "sample", run_sample, "draw new samples from a trained run")
     sample.add_argument("run", metavar="RUN", help="a run's folder")
@@ -164,14 +165,12 @@ def run_train(options: argparse.Namespace) -> int:
                 f"--resume {folder} goes on with that run's own options"
                 + (f": {listed}" if listed else "; --out and --preset do not go with it")
             )
+        _check_not_spent(folder, before, given.get("steps"))
         with locked(folder):
             announce_kernels(before["device"])
             run = resume(folder, given.get("steps"), progress)
             if run.trainer.step_count == run.config.steps:
                 print(f"this run is at its last step, {run.config.steps}; --steps can extend it")
-            over = run.config.schedule_steps
-            if over is not None and run.config.steps > over:
-                print(f"from step {over} on, learning rates stay where the schedule ends")
             return _train(run, progress, not options.no_capture)
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **given})
@@ -182,6 +181,19 @@ def run_train(options: argparse.Namespace) -> int:
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
         return _train(Run(folder, trainer), progress, not options.no_capture)
+
+
+def _check_not_spent(folder: Path, before: dict[str, Any], steps: int | None) -> None:
+    """ValueError where more steps would change nothing, as learning rates have fallen to 0."""
+    from .optim.schedules import SCHEDULES
+
+    over = before["schedule_steps"]
+    if steps and over and steps > over and SCHEDULES[before["schedule"]](1.0) == 0:
+        raise ValueError(
+            f"{folder} has a {before['schedule']} schedule of {over} steps: from there on its"
+            f" learning rates are 0, and more steps change nothing; a new run with --steps {steps}"
+            " is needed"
+        )
 
 
 _NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "no_capture"}
@@ -210,7 +222,8 @@ def run_sample(options: argparse.Namespace) -> int:
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
     folder = Path(options.run)
-    path = Path(options.out) if options.out else folder / f"sample_seed_{options.seed}.png"
+    which = "" if options.label is None else f"_label_{options.label.replace(',', '_')}"
+    path = Path(options.out or folder / f"sample_seed_{options.seed}{which}.png")
     if path.suffix not in (".png", ".npz"):
         raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
     if not path.parent.is_dir():
@@ -219,7 +232,10 @@ def run_sample(options: argparse.Namespace) -> int:
     trainer = load_trainer(folder)
     if not trainer.players.labelled:
         if turn is not None:
-            raise ValueError(f"--label {options.label}: {folder} was trained without labels")
+            raise ValueError(
+                f"--label {options.label}: {folder} was trained without labels (--condition, or a"
+                " preset such as cgan)"
+            )
     elif turn is None:
         turn = list(range(trainer.data.classes or 0))
     labels = None if turn is None else np.resize(np.array(turn, np.int64), options.n)
@@ -261,12 +277,12 @@ def run_evaluate(options: argparse.Namespace) -> int:
         "modes": f"modes covered, of {0 if data.modes is None else len(data.modes)}",
         "high_quality": "share within 3 sigma (a real draw: 0.9889)",
         "reverse_kl": "reverse KL of the modes (nats)",
-        "label_agreement": "samples whose label a classifier finds",
-        "label_agreement_permuted": "the same, labels in another order",
-        "classifier_accuracy": "held-out samples whose label it finds",
+        "label_agreement": "samples that a classifier gives the label asked for",
+        "label_agreement_permuted": "the same, labels shuffled: chance",
+        "classifier_accuracy": "held-out real samples that it is right on",
     }
     for name, value in found.items():
-        print(f"  {labels[name]:<44} {value}")
+        print(f"  {labels[name]:<48} {value}")
     return 0
 
 
@@ -321,6 +337,8 @@ def run_info(options: argparse.Namespace) -> int:
 def run_presets(options: argparse.Namespace) -> int:
     from .presets import PRESETS, seconds
 
+    if not options.no_time:
+        announce_kernels("cpu")
     print(f"{'name':<12}{'s / 1,000 steps':>16}  data")
     for name, preset in PRESETS.items():
         took = "" if options.no_time else f"{seconds(name):.1f}"

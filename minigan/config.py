@@ -87,9 +87,9 @@ class Config:
             if not (name == "model" and value is None):
                 choose(name.replace("_", " "), value, accepted)
         for part in _parts(self, "penalty", "+"):
-            choose("penalty", part, PENALTIES)
+            choose("penalty", part, PENALTIES, "several joined by +")
         for part in _parts(self, "augment", ","):
-            choose("augment", part, POLICIES)
+            choose("augment", part, POLICIES, "several joined by commas")
         self._check_numbers()
         self._check_together()
 

@@ -101,8 +101,8 @@ def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
 # What a line of metrics may hold beside the two losses: colour and name.
 BESIDE = {
     "penalty": (GREEN, "penalty on D's slope, weighted"),
-    "class_d": (BLUE, "classifier's loss, real and fake (nats)"),
-    "class_g": (ORANGE, "classifier's loss, fake (nats)"),
+    "class_d": (PINK, "classifier's loss, real and fake (nats)"),
+    "class_g": (GREY, "the same, fake alone"),
 }
 
 
@@ -118,8 +118,15 @@ def loss_curves(
     beside = [key for key in BESIDE if key in rows[0]]
     with figure(path, 7, 6.5 if beside else 4) as drawn:
         axes = drawn.subplots(2 if beside else 1, sharex=True, squeeze=False)[:, 0]
-        draw_losses(axes[0], rows, levels, unit)
-        axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        free = levels.get("loss_g") is None  # it goes where D's offset takes it
+        right = axes[0].twinx() if free else axes[0]
+        draw_losses(axes[0], rows, levels, unit, right)
+        if free:
+            right.spines["right"].set_visible(True)
+            right.set_ylabel("the generator's, up to D's offset")
+        curves = [line for x in {axes[0], right} for line in x.get_lines()]
+        named = [line for line in curves if not line.get_label().startswith("_")]
+        axes[0].legend(handles=named, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         for key in beside:
             colour, name = BESIDE[key]
             _curve(axes[1], rows, key, levels.get(key), colour, name)
@@ -131,14 +138,18 @@ def loss_curves(
 
 
 def draw_losses(
-    axes: Any, rows: Sequence[dict[str, Any]], levels: dict[str, float | None], unit: str
+    axes: Any,
+    rows: Sequence[dict[str, Any]],
+    levels: dict[str, float | None],
+    unit: str,
+    right: Any = None,
 ) -> None:
-    """Both losses against the step, each with its level at equilibrium as a dashed line.
+    """Both losses against the step, each with its level at equilibrium, if any, as a dashed line.
 
-    Thin lines are single batches, thick ones their running mean.
+    Thin lines are single batches, thick ones their running mean. `right`: axes of G's own.
     """
-    for key, colour, who in (("loss_d", BLUE, "discriminator"), ("loss_g", ORANGE, "generator")):
-        _curve(axes, rows, key, levels.get(key), colour, f"{who} loss")
+    _curve(axes, rows, "loss_d", levels.get("loss_d"), BLUE, "discriminator loss")
+    _curve(right or axes, rows, "loss_g", levels.get("loss_g"), ORANGE, "generator loss")
     axes.set(xlabel="step", ylabel=f"loss per sample ({unit})")
     first, last = rows[0]["step"], rows[-1]["step"]
     axes.set_xlim(first, max(last, first + 1))

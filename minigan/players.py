@@ -35,7 +35,10 @@ def build(config: Config, sample_shape: Shape, classes: int | None) -> tuple[nn.
     """
     made = CONDITIONS[config.condition]
     if made is not None and not classes:
-        raise ValueError(f"condition = {config.condition!r} needs labels, and the data have none")
+        raise ValueError(
+            f"condition = {config.condition!r} needs labels, and the data have none"
+            " (glyphs, mnist, ring and grid do, and an .npz or a folder of folders may)"
+        )
     if config.augment != "none" and len(sample_shape) != 3:
         raise ValueError(f"augment = {config.augment!r} is for images, not for {sample_shape}")
     model = MODELS[config.model or "mlp"]

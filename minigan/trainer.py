@@ -266,7 +266,10 @@ class Trainer:
 def deviation(data: Dataset) -> float:
     """One number for all coordinates, so that shapes stay what they are."""
     if data.is_image:
-        raise ValueError(f"standardize is for points; {data.name} has images, in [-1, 1] already")
+        raise ValueError(
+            f"standardize is for points; {data.name} has images, in [-1, 1] already:"
+            " --no-standardize, and a --model for images"
+        )
     found = float(data.values.std(dtype=np.float64))
     if not found:
         raise ValueError(f"standardize: all numbers of {data.name} are equal")

@@ -83,4 +83,9 @@ def _checked(name: str, values: Sequence[Any], what: str = "gradient") -> list[T
             raise ValueError(f"{name}: {what} {i} is None")
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: {what} {i} is {type(x).__name__}, not a tensor")
+        if what == "gradient" and x.requires_grad and x.op is None:
+            raise TypeError(
+                f"{name}: gradient {i} is a parameter; gradients are taken, and new ones returned:"
+                f" optimizer.step({name}(grad(loss, parameters), ..))"
+            )
     return list(values)
