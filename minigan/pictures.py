@@ -124,7 +124,7 @@ def loss_curves(
         if free:
             right.spines["right"].set_visible(True)
             right.set_ylabel("the generator's, up to D's offset")
-        curves = [line for x in {axes[0], right} for line in x.get_lines()]
+        curves = [line for x in dict.fromkeys((axes[0], right)) for line in x.get_lines()]
         named = [line for line in curves if not line.get_label().startswith("_")]
         axes[0].legend(handles=named, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         for key in beside:
