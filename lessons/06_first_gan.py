@@ -186,12 +186,13 @@ config = mg.Config(data=data.name, steps=steps, lr_g=rate, lr_d=rate)
 
 
 def our_step(t):
-    real = ops.reshape(t.batches.next(), -1, *t.data.sample_shape)
+    (rows,) = t.batches.next()
+    real = ops.reshape(rows, -1, *t.data.sample_shape)
     fake = t.generator(mg.random.normal((config.batch, t.config.latent_size)))
     loss_d = game.discriminator(t.discriminator(real), t.discriminator(fake.detach()))
-    t.optimizer_d.step(mg.grad(loss_d, t.discriminator.parameters()))
+    t.players.optimizers["d"].step(mg.grad(loss_d, t.discriminator.parameters()))
     loss_g = game.generator(t.discriminator(fake))
-    t.optimizer_g.step(mg.grad(loss_g, t.generator.parameters()))
+    t.players.optimizers["g"].step(mg.grad(loss_g, t.generator.parameters()))
     return {"loss_d": float(loss_d), "loss_g": float(loss_g)}
 
 

@@ -216,8 +216,8 @@ def run_sample(options: argparse.Namespace) -> int:
     import numpy as np
 
     from .paths import atomic_write
-    from .pictures import row_length
     from .run import draw, load_trainer
+    from .trainer import row_length
 
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")

@@ -50,12 +50,6 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
         atomic_write(path, lambda file: drawn.savefig(file, format="png"))
 
 
-def row_length(labels: Sequence[int] | None) -> int:
-    """How many images a row of a grid has: labels in turn, once or more, where those are few."""
-    turn = len(labels or ())
-    return turn * max(1, 8 // turn) if 1 <= turn <= 16 else 8
-
-
 def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
     """A PNG of images (n, C, H, W) in [-1, 1], C = 1 to 4, at least 56 pixels each."""
     scale = max(1, -(-56 // images.shape[2]))

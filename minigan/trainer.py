@@ -19,7 +19,6 @@ from .device import get_device, use_device
 from .losses import GANLoss
 from .models import MODELS
 from .optim import ExponentialMovingAverage, load_tensors
-from .pictures import row_length
 from .players import Players, build
 from .tensor import Tensor, no_grad, tensor
 
@@ -261,6 +260,12 @@ class Trainer:
         self.step_count = int(info["step"])
         self.metrics_lines = int(info["metrics_lines"])
         random.default_generator().set_state(info["random"])
+
+
+def row_length(labels: Sequence[int] | None) -> int:
+    """How many images a row of a grid has: labels in turn, once or more, where those are few."""
+    turn = len(labels or ())
+    return turn * max(1, 8 // turn) if 1 <= turn <= 16 else 8
 
 
 def deviation(data: Dataset) -> float:
