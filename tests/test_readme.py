@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
 
+import minigan as mg
+from minigan import nn
+from minigan.augment import diff_augment
 from minigan.kernels.elementwise import cuda as room
 from minigan.kernels.runtime.emulator import Emulator
 from minigan.kernels.runtime.launcher import walk
@@ -56,6 +59,23 @@ def test_the_program_trains_several_seeds_as_the_readme_says(printed):
     assert len(done.stdout.splitlines()) == 3
 
 
+def test_the_turn_of_many_methods_runs():
+    (turn,) = [block for block in _python_blocks() if "MinibatchStdDev" in block]
+    n = 8
+    generator = nn.Sequential(nn.Dense(4, 64), nn.Reshape(1, 8, 8))
+    given = {"mg": mg, "nn": nn, "diff_augment": diff_augment, "n": n, "G": generator}
+    given["features"] = nn.Sequential(nn.Flatten(), nn.Dense(64, n), nn.ReLU())
+    given |= {"real": mg.random.normal((4, 1, 8, 8)), "z": mg.random.normal((4, 4))}
+    first, rest = turn.split("\n", 1)
+    exec(first, given)
+    given |= {f"opt_{k}": mg.optim.SGD(given[k.upper()].parameters(), 0.1) for k in "dg"}
+    before = {k: given[k].state_dict() for k in "DG"}
+    exec(rest, given)
+    assert np.isfinite(given["loss_d"].item())
+    for k, old in before.items():
+        assert any(not np.array_equal(x, old[name]) for name, x in given[k].state_dict().items())
+
+
 def test_every_relative_link_leads_to_a_file():
     for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
         assert (README.parent / target).exists(), target
@@ -71,7 +91,7 @@ def test_every_command_is_one():
 
 def test_the_new_op_of_the_readme_works_as_it_says():
     """The recipe, in a process of its own: the op, its gradient check, and the fast kernel."""
-    op, kernel = (block for block in _python_blocks() if "import minigan" not in block)
+    op, kernel = (block for block in _python_blocks() if "sin" in block)
     name, expression = re.findall(r'"(sin)": "(.*)"', kernel)[0]
     program = f"""
 import numpy as np
