@@ -44,20 +44,20 @@ def build(config: Config, sample_shape: Shape, classes: int | None) -> tuple[nn.
     model = MODELS[config.model or "mlp"]
     latent_size = config.latent_size or model.latent_size
     first, *rest = sample_shape
-    if made is None:
-        nets = model.build(sample_shape, latent_size, (config.pack * first, *rest))
-        nn.shapes(nets[0], (latent_size,))
-        generator: nn.Module = nets[0]
-        discriminator: nn.Module = with_minibatch(nets[1], config.minibatch)
-    else:
-        assert classes
-        told = config.condition == "concat"
-        more = extra_shape(sample_shape, classes)[0] if told else 0
-        inputs = latent_size + embedding_size(classes)
-        nets = model.build(sample_shape, inputs, (first + more, *rest))
-        nn.shapes(nets[0], (inputs,))
+    inputs, judged = latent_size, (config.pack * first, *rest)
+    if made is not None and classes:
+        inputs += embedding_size(classes)
+        if config.condition == "concat":
+            judged = (first + extra_shape(sample_shape, classes)[0], *rest)
+    nets = model.build(sample_shape, inputs, judged)
+    for net, shape in zip(nets, ((inputs,), judged), strict=True):
+        nn.shapes(net, shape)  # a layer that does not fit is told here, with the shapes up to it
+    generator: nn.Module = nets[0]
+    plain = with_minibatch(nets[1], config.minibatch)
+    discriminator: nn.Module = plain
+    if made is not None and classes:
         generator = ConditionalGenerator(nets[0], classes)
-        discriminator = made(with_minibatch(nets[1], config.minibatch), sample_shape, classes)
+        discriminator = made(plain, sample_shape, classes)
     if config.penalties and nn.has_batch_norm(discriminator):
         raise ValueError(
             f"penalty = {config.penalty!r}, but the discriminator of model = {config.model!r} has"

@@ -1,12 +1,15 @@
 """Options that do not go together are one line, before a step is made or a folder is written."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from player_helpers import cloud, tiles
 from run_helpers import refused
 
-from minigan import Config, Trainer
+from minigan import Config, Trainer, nn
 from minigan.data import Dataset
+from minigan.models import MODELS
 
 POINTS = Config(data="ring", size=60, batch=8)
 UNTOLD = Dataset("untold", cloud().values)
@@ -123,3 +126,17 @@ def test_a_batch_of_less_than_a_group_is_one():
 
 def test_penalties_need_no_batch_norm_in_the_generator_alone():
     assert "penalty" in Trainer(Config(model="sngan", batch=4, penalty="r1"), tiles()).step()
+
+
+def test_a_discriminator_that_does_not_fit_is_told_with_its_shapes(monkeypatch):
+    @dataclass(frozen=True)
+    class Misfit:
+        about, latent_size = "D takes one number too many", 2
+
+        def build(self, sample_shape, latent_size, judged_shape=None):
+            wide = nn.Dense(judged_shape[0] + 1, 1)
+            return nn.Sequential(nn.Dense(latent_size, *sample_shape)), nn.Sequential(wide)
+
+    monkeypatch.setitem(MODELS, "misfit", Misfit())
+    with pytest.raises(ValueError, match=r"layer 0: Dense\(3, 1\) does not take \(2, 2\)"):
+        Trainer(Config(data="ring", size=100, model="misfit"))
