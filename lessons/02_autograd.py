@@ -18,7 +18,7 @@ import numpy as np
 import minigan as mg
 from frame import Lesson, error_of
 from minigan import nn
-from minigan.pictures import BLUE, GREY, ORANGE
+from minigan.utils.figures import BLUE, GREY, ORANGE
 
 lesson = Lesson("02_autograd", "Autograd, grown to the library's own")
 rng = np.random.default_rng(0)

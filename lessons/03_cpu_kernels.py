@@ -20,12 +20,12 @@ from frame import Lesson
 from minigan.bench.machine import thread_count
 from minigan.bench.timing import Group, measure
 from minigan.kernels.elementwise.cpu import elementwise
-from minigan.kernels.matmul import ladder
+from minigan.kernels.matmul import optimization_steps as ladder
 from minigan.kernels.matmul.cpu import dense, matmul
 from minigan.kernels.matmul.micro import ROWS, VECTORS, tile
-from minigan.kernels.runtime import peak
-from minigan.kernels.runtime.simd import VECTOR_BYTES, address
-from minigan.pictures import BLUE, GREEN, ORANGE, PINK
+from minigan.kernels.runtime.cpu import peak
+from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES, address
+from minigan.utils.figures import BLUE, GREEN, ORANGE, PINK
 
 lesson = Lesson("03_cpu_kernels", "Kernels I: the CPU ladder")
 rng, threads = np.random.default_rng(0), numba.get_num_threads()

@@ -20,7 +20,7 @@ import minigan as mg
 from frame import Lesson
 from minigan import nn, ops
 from minigan.metrics import wasserstein1
-from minigan.pictures import BLUE, GREEN, GREY, ORANGE, PINK
+from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
 
 lesson = Lesson("11_wgan_gp", "WGAN-GP: the derivative of a derivative")
 rng = np.random.default_rng(0)

@@ -16,8 +16,7 @@ import numpy as np
 import minigan as mg
 from frame import Lesson
 from minigan import nn, ops
-from minigan.evaluate import Estimate
-from minigan.losses import (
+from minigan.gan.losses import (
     Minimax,
     NonSaturating,
     Relativistic,
@@ -27,7 +26,8 @@ from minigan.losses import (
     r2_penalty,
 )
 from minigan.metrics import mixture_quality
-from minigan.pictures import BLUE, GREEN, GREY, ORANGE, PINK
+from minigan.training.evaluate import Estimate
+from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
 
 lesson = Lesson("12_lipschitz", "Lipschitz by spectral norm; R1 and R2")
 rng = np.random.default_rng(0)

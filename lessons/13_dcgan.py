@@ -18,11 +18,12 @@ from matplotlib.colors import LinearSegmentedColormap
 
 import minigan as mg
 from frame import Lesson, digits, error_of
-from minigan import nn, ops, pictures
-from minigan.evaluate import evaluate
+from minigan import nn, ops
+from minigan.gan.models import MODELS
 from minigan.kernels.conv2d import tables
-from minigan.models import MODELS
-from minigan.pictures import BLUE, GREEN, GREY, ORANGE, PINK
+from minigan.training.evaluate import evaluate
+from minigan.utils import figures as pictures
+from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
 
 lesson = Lesson("13_dcgan", "A DCGAN, from its convolutions up")
 rng = np.random.default_rng(0)

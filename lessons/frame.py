@@ -28,10 +28,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from minigan import pictures
+from minigan.cli.terminal import announce_kernels, bar_look
 from minigan.data import Dataset, load
-from minigan.paths import atomic_write, cache_root
-from minigan.terminal import announce_kernels, bar_look
+from minigan.kernels.runtime.files import atomic_write, cache_root
+from minigan.utils import figures as pictures
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
 

@@ -1,22 +1,28 @@
 """minigan: how a GAN really works, down to the kernel."""
 
-from pathlib import Path
+try:
+    from . import kernels
+except ImportError as error:
+    if error.name != "minigan.kernels":
+        raise
+    raise ImportError(
+        "minigan is imported from a source checkout, where its kernels lie in a folder beside it;"
+        " install it first: pip install -e ."
+    ) from None
 
-# In a source checkout the kernels lie beside this package, not in it (see pyproject.toml).
-if not (Path(__file__).parent / "kernels").is_dir():
-    __path__.append(str(Path(__file__).parent.parent))
-
-from . import check, data, losses, metrics, nn, ops, optim, random
-from .autograd import grad
-from .capture import capture
-from .checkpoint import load, save
-from .config import Config
-from .device import Device, get_device, use_device
-from .op import Op, Update
-from .random import manual_seed
+from . import data, metrics, nn, ops, optim
+from .engine import check, random
+from .engine.autograd import grad
+from .engine.capture import capture
+from .engine.device import Device, get_device, use_device
+from .engine.op import Op, Update
+from .engine.random import manual_seed
+from .engine.tensor import Tensor, no_grad, tensor
+from .gan import losses
 from .stack import stacked
-from .tensor import Tensor, no_grad, tensor
-from .trainer import Trainer
+from .training.checkpoint import load, save
+from .training.config import Config
+from .training.trainer import Trainer
 
 __all__ = [
     "Config",

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from . import nn, ops, random
-from .capture import capture
-from .config import Config
+from . import nn, ops
 from .data import Dataset
-from .device import get_device, use_device
-from .players import Players, build
+from .engine import random
+from .engine.capture import capture
+from .engine.device import get_device, use_device
+from .engine.tensor import no_grad, tensor
+from .gan.players import Players, build
 from .stack import stacked
-from .tensor import no_grad, tensor
-from .trainer import Batches, deviation, filled_in
+from .training.config import Config
+from .training.trainer import Batches, deviation, filled_in
 
 
 def train_seeds(

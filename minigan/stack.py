@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .device import Device, current_device, get_device, signed
-from .kernels.runtime.recording import Recording
-from .op import Op, Update
-from .tensor import Tensor
+from .engine.device import Device, current_device, get_device, signed
+from .engine.op import Op, Update
+from .engine.tensor import Tensor
 
 Attributes = dict[str, Any]
 
@@ -106,7 +105,7 @@ MOVED: dict[str, Callable[[int, Attributes], Attributes]] = {
     "broadcast_to": lambda runs, a: {"shape": (runs, *a["shape"])},
     "transpose": lambda runs, a: {"axes": (0, *(i + 1 for i in a["axes"]))},
     "slice": lambda runs, a: {"index": (slice(None), *a["index"])},
-    "embed": lambda runs, a: {
+    "slice_scatter": lambda runs, a: {
         "shape": (runs, *a["shape"]),
         "index": (slice(None), *a["index"]),
         "value": a["value"],
@@ -246,7 +245,7 @@ class Stacked(Device):
     def _view(self, name: str, array: Any, **attributes: Any) -> Any:
         return self.below.run(Op.registry[name], (array,), attributes)
 
-    def program(self, recording: Recording) -> Callable[[], None]:
+    def program(self, recording: Any) -> Callable[[], None]:
         return self.below.program(recording)
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:

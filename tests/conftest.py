@@ -15,9 +15,9 @@ from helpers import rooms
 from hypothesis import settings
 
 import minigan as mg
-from minigan.device import Device, get_device
-from minigan.kernels.runtime.launcher import Launcher
-from minigan.op import Op
+from minigan.engine.device import Device, get_device
+from minigan.engine.op import Op
+from minigan.kernels.runtime.cuda.launcher import Launcher
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=10)
 settings.register_profile("nightly", deadline=None, max_examples=500)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.kernels.runtime import emulator
-from minigan.kernels.runtime.launcher import GPU_FLAGS, HEADERS, KernelError
+from minigan.kernels.runtime.cuda.launcher import GPU_FLAGS, HEADERS, KernelError
+from minigan.kernels.runtime.emulator import emulator
 
 __version__ = "0 (a stand-in)"
 

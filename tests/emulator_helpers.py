@@ -7,8 +7,8 @@ from functools import cache
 
 import pytest
 
-from minigan.kernels.runtime.compiler import find_compiler
-from minigan.kernels.runtime.launcher import KernelError
+from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.emulator.compiler import find_compiler
 
 
 def _answers(question: object) -> bool:
@@ -22,7 +22,7 @@ def _answers(question: object) -> bool:
 @cache
 def has_gpu() -> bool:
     """True where cupy and a GPU answer."""
-    from minigan.device import get_device
+    from minigan.engine.device import get_device
 
     return _answers(lambda: get_device("cuda"))
 

@@ -16,13 +16,13 @@ from emulator_helpers import EMULATOR, GPU
 
 import minigan as mg
 from minigan import kernels
-from minigan.device import get_device
-from minigan.kernels.runtime import pool
-from minigan.op import Op
+from minigan.engine.device import get_device
+from minigan.engine.op import Op
+from minigan.kernels.runtime.cpu import thread_pool as pool
 
 ALL_OPS = pytest.mark.parametrize("name", sorted(Op.registry))
 DEVICES = pytest.mark.parametrize("device", ["reference", "cpu", EMULATOR, GPU])
-# Those with kernels of their own, beside the meaning.
+# Those with kernels of their own, beside the reference.
 KERNEL_DEVICES = pytest.mark.parametrize("device", ["cpu", EMULATOR, GPU])
 FLOATS = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

@@ -10,10 +10,10 @@ import pytest
 
 import minigan as mg
 from minigan import Config, nn
-from minigan.conditional import CONDITIONS, ConditionalGenerator
 from minigan.data import Dataset
-from minigan.models import MODELS, Dcgan, Perceptrons
-from minigan.players import Players
+from minigan.gan.conditional import CONDITIONS, ConditionalGenerator
+from minigan.gan.models import MODELS, Dcgan, Perceptrons
+from minigan.gan.players import Players
 
 # SGD without momentum at a rate of 1: what a parameter loses is its gradient.
 PLAIN = {"optimizer": "sgd", "beta1": 0.0, "lr_g": 1.0, "lr_d": 1.0, "model": "toy"}

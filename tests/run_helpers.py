@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
-from minigan.cli import main
+from minigan.cli.commands import main
 
 # A GAN of a few milliseconds a step.
 RING = ["--data", "ring", "--size", "600", "--log-every", "7", "--sample-every", "1000"]

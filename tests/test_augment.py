@@ -12,9 +12,9 @@ import pytest
 from helpers import DEVICES, assert_close
 
 import minigan as mg
-from minigan import augment
-from minigan.augment import POLICIES, diff_augment
-from minigan.check import check_gradients
+from minigan.engine.check import check_gradients
+from minigan.gan import augment
+from minigan.gan.augment import POLICIES, diff_augment
 
 SEEDS = (5, 0, 2**64 - 1)
 ALL = "color,translation,cutout"

@@ -17,8 +17,8 @@ from helpers import DEVICES, leaf, values
 
 import minigan as mg
 from minigan import ops
-from minigan.device import Device, get_device
-from minigan.op import Op, Update
+from minigan.engine.device import Device, get_device
+from minigan.engine.op import Op, Update
 
 MakeOp = Callable[..., Op]
 

@@ -11,8 +11,9 @@ from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
 from minigan import ops, optim
-from minigan.check import check_gradients
-from minigan.optim import HistoricalAverage, assign
+from minigan.engine.assign import assign
+from minigan.engine.check import check_gradients
+from minigan.optim import HistoricalAverage
 
 SHAPES: list[tuple[int, ...]] = [(3, 2), (), (4,)]
 

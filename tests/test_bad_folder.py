@@ -22,9 +22,9 @@ from run_helpers import (
 
 import minigan as mg
 from minigan import Config, Trainer
-from minigan.checkpoint import CheckpointError
-from minigan.folder import RunError, new_folder, read_config
-from minigan.run import Run, load_trainer, resume
+from minigan.training.checkpoint import CheckpointError
+from minigan.training.folder import RunError, new_folder, read_config
+from minigan.training.run import Run, load_trainer, resume
 
 
 @pytest.fixture(scope="module")

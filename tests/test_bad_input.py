@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from run_helpers import RING, assert_whole, cli, files, refused, sha256, train
 
-from minigan.run import load_trainer, resume
-from minigan.trainer import DivergedError
+from minigan.training.run import load_trainer, resume
+from minigan.training.trainer import DivergedError
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from minigan.bench.peers import blas, load
 from minigan.bench.plan import Game, Plan
 from minigan.bench.table import cells, number, render
 from minigan.bench.timing import Group, Spread, geometric_mean, measure, ratio
-from minigan.models import Perceptrons
+from minigan.gan.models import Perceptrons
 
 GAMES = {
     "ring": Game(Perceptrons("", (4,), (3,), 2), (2,), (2,)),

@@ -13,7 +13,7 @@ from minigan import bench
 from minigan.bench import conv, floor
 from minigan.bench.peers import load
 from minigan.bench.plan import CONVOLUTIONS, Convolution, Plan
-from minigan.op import Op
+from minigan.engine.op import Op
 
 SMALL = (Convolution(2, 3, 5, 6, 4, 2, 1), Convolution(3, 1, 4, 7, 3, 1, 1))
 TINY = Plan(convolutions=SMALL, conv_seconds=0, rest_seconds=0)
@@ -53,13 +53,13 @@ FACES = ("forward", "input gradient", "weight gradient")
 OPS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 
 
-def meanings(convolution):
+def reference_ops(convolution):
     """What each face is, by the ops' own definitions."""
     x, w, g = conv.operands(convolution)
     places = {"stride": [convolution.stride] * 2, "padding": [convolution.padding] * 2}
     size, kernel = {"size": x.shape[2:]}, {"kernel": w.shape[2:]}
     given = zip(OPS, ((x, w), (g, w), (x, g)), ({}, size, kernel), strict=True)
-    return [Op.registry[name].meaning(*pair, **places, **more) for name, pair, more in given]
+    return [Op.registry[name].reference(*pair, **places, **more) for name, pair, more in given]
 
 
 @pytest.mark.parametrize("convolution", SMALL)
@@ -68,7 +68,7 @@ def test_every_contender_computes_the_faces(convolution, monkeypatch):
     monkeypatch.setattr(floor, "fma_rate", lambda threads: 1.0)
     plan = Plan(convolutions=(convolution,))
     (group,) = conv.groups(plan, {conv.MODULE: load(conv.MODULE)}, 1)
-    wanted = meanings(convolution)
+    wanted = reference_ops(convolution)
     assert list(group.calls) == ["minigan", *conv.PEERS]
     for calls in group.calls.values():
         for call, want in zip(calls, wanted, strict=True):
@@ -88,7 +88,7 @@ def test_the_work_is_that_of_the_product_which_it_stands_for(convolution):
     _, w, g = conv.operands(convolution)
     assert conv.multiply_adds(convolution) == g.size * math.prod(w.shape[1:])
     if convolution in SMALL:
-        assert meanings(convolution)[0].shape == g.shape
+        assert reference_ops(convolution)[0].shape == g.shape
 
 
 # ------------------------------------------------------------------------------------------ report

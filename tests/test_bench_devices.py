@@ -23,11 +23,11 @@ from minigan.bench.kernels import KERNELS
 from minigan.bench.peers import load
 from minigan.bench.plan import GAMES, DevicePlan, Game
 from minigan.bench.timing import Group, measure
-from minigan.cli import main
-from minigan.cuda import CudaDevice
-from minigan.kernels.runtime.gpu import Gpu
-from minigan.kernels.runtime.launcher import KernelError, OutOfMemoryError
-from minigan.models import Dcgan, Perceptrons
+from minigan.cli.commands import main
+from minigan.engine.cuda import CudaDevice
+from minigan.gan.models import Dcgan, Perceptrons
+from minigan.kernels.runtime.cuda.gpu import Gpu
+from minigan.kernels.runtime.cuda.launcher import KernelError, OutOfMemoryError
 
 RING = Game(Perceptrons("", (5,), (4,), 2), (3,), (2, 3))
 MLP = Game(Perceptrons("", (8,), (8,), 5), (1, 2, 3), (4,))

@@ -12,7 +12,7 @@ from minigan import bench
 from minigan.bench import memory
 from minigan.bench.plan import Game, Plan
 from minigan.bench.table import number
-from minigan.models import Dcgan, Perceptrons
+from minigan.gan.models import Dcgan, Perceptrons
 
 # Large enough for weights to be told from what surrounds them.
 MLP = Game(Perceptrons("", (1500,), (1500,), 8), (300,), (4,))

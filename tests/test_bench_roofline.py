@@ -13,10 +13,10 @@ from minigan import bench
 from minigan.bench import matmul, roofline, roofline_figure
 from minigan.bench.kernels import KERNELS
 from minigan.bench.plan import Game, Plan
-from minigan.cli import main
-from minigan.device import get_device
-from minigan.kernels.runtime import peak
-from minigan.models import Perceptrons
+from minigan.cli.commands import main
+from minigan.engine.device import get_device
+from minigan.gan.models import Perceptrons
+from minigan.kernels.runtime.cpu import peak
 
 GAME = Game(Perceptrons("", (5,), (5,), 4), (6,), (2, 3))
 TINY = Plan(

@@ -12,7 +12,7 @@ from minigan import bench
 from minigan.bench import scaling
 from minigan.bench.floor import multiply_adds
 from minigan.bench.plan import Game, Plan
-from minigan.models import Perceptrons
+from minigan.gan.models import Perceptrons
 
 GAME = Game(Perceptrons("", (5, 7), (5,), 4), (6,), (3,))
 TINY = Plan(

@@ -18,8 +18,8 @@ import minigan as mg
 from minigan import bench
 from minigan.bench import floor, games, peers, seeds, steps, threads
 from minigan.bench.plan import GAMES, Game, Plan
-from minigan.device import Device
-from minigan.models import Dcgan, Perceptrons
+from minigan.engine.device import Device
+from minigan.gan.models import Dcgan, Perceptrons
 
 MLP = Game(Perceptrons("", (32, 48), (48, 32), 10), (1, 6, 6), (16,))
 RING = Game(Perceptrons("", (9,), (7,), 2), (3,), (4, 2))

@@ -11,15 +11,17 @@ from helpers import DEVICES
 
 import minigan as mg
 from minigan import nn, ops, optim
-from minigan.capture import CAPTURES
-from minigan.config import Config
-from minigan.cuda import CudaDevice
-from minigan.kernels.runtime import cpu, recording, replay
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.kernels.runtime.gpu import Gpu
-from minigan.op import Op, Update
-from minigan.presets import PRESETS
-from minigan.trainer import Trainer
+from minigan.engine.capture import CAPTURES
+from minigan.engine.cuda import CudaDevice
+from minigan.engine.op import Op, Update
+from minigan.gan.presets import PRESETS
+from minigan.kernels.runtime import recording
+from minigan.kernels.runtime.cpu import compiler as cpu
+from minigan.kernels.runtime.cpu import replay
+from minigan.kernels.runtime.cuda.gpu import Gpu
+from minigan.kernels.runtime.emulator.emulator import Emulator
+from minigan.training.config import Config
+from minigan.training.trainer import Trainer
 
 OPTIMIZERS = {
     "sgd": lambda ps: optim.SGD(ps, 0.05),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
 
-from minigan.kernels.runtime.emulator import Counts, Emulator
-from minigan.kernels.runtime.launcher import KernelError
+from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.emulator.emulator import Counts, Emulator
 
 SOURCE = Path(__file__).with_name("planted.cu")
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")

@@ -11,16 +11,16 @@ import minigan as mg
 import minigan.kernels.elementwise.cpu as elementwise
 import minigan.kernels.shape.cpu as shape_room
 from minigan import ops
-from minigan.check import GradientError, check_gradients, check_op
-from minigan.device import get_device
-from minigan.op import Op
+from minigan.engine.check import GradientError, check_gradients, check_op
+from minigan.engine.device import get_device
+from minigan.engine.op import Op
 from minigan.ops.samples import uniform
 
 MakeOp = Callable[..., Op]
 
 
-def _planted(make_op: MakeOp, meaning: Any, *vjps: Any, **options: Any) -> Op:
-    return make_op("planted", meaning, vjps, **options)
+def _planted(make_op: MakeOp, reference: Any, *vjps: Any, **options: Any) -> Op:
+    return make_op("planted", reference, vjps, **options)
 
 
 def test_what_is_right_passes(make_op: MakeOp, rng: np.random.Generator) -> None:

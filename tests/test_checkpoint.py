@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from run_helpers import ENVIRONMENT, assert_whole, sha256, small_files
 
 import minigan as mg
-from minigan.checkpoint import CheckpointError
+from minigan.training.checkpoint import CheckpointError
 
 TENSORS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -5,10 +5,11 @@ import pytest
 from player_helpers import cloud, tiles
 
 import minigan as mg
-from minigan import Config, Trainer, nn, random
+from minigan import Config, Trainer, nn
 from minigan.data import Dataset, load
-from minigan.evaluate import evaluate
+from minigan.engine import random
 from minigan.metrics import classify, train_classifier
+from minigan.training.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from PIL import Image
 from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
 
 import minigan as mg
-from minigan.kernels.runtime import cpu as runtime
-from minigan.op import Op, Update
-from minigan.run import load_trainer
-from minigan.terminal import announce_kernels
+from minigan.cli.terminal import announce_kernels
+from minigan.engine.op import Op, Update
+from minigan.kernels.runtime.cpu import compiler as runtime
+from minigan.training.run import load_trainer
 
 COMMANDS = ["train", "sample", "evaluate", "check", "bench", "info", "presets"]
 

@@ -26,7 +26,7 @@ from player_helpers import (
 import minigan as mg
 from minigan import Config, Trainer
 from minigan.data import Dataset
-from minigan.players import with_minibatch
+from minigan.gan.players import with_minibatch
 
 __all__ = ["small_models"]
 Y = labels().numpy()

@@ -6,13 +6,13 @@ from player_helpers import N, bent, close, labels, line, points
 
 import minigan as mg
 from minigan import Config, nn
-from minigan.conditional import (
+from minigan.gan.conditional import (
     AuxiliaryClassifier,
     ConcatDiscriminator,
     ConditionalGenerator,
     ProjectionDiscriminator,
 )
-from minigan.players import build
+from minigan.gan.players import build
 
 Y = labels().numpy()
 

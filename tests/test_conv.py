@@ -1,4 +1,4 @@
-"""Convolutions against their meaning in float64, as adjoints, and bit for bit on any threads."""
+"""Convolutions against their reference in float64, as adjoints, and bit for bit on any threads."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from hypothesis import strategies as st
 
 import minigan as mg
 from minigan import ops
-from minigan.device import get_device
+from minigan.engine.device import get_device
+from minigan.engine.op import Op
 from minigan.kernels.conv2d import cpu, tables
 from minigan.kernels.conv2d.geometry import output_size
-from minigan.kernels.runtime.simd import VECTOR_BYTES
-from minigan.op import Op
+from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
 
 FACES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[face] for face in FACES)
@@ -86,13 +86,13 @@ def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[n
 
 
 def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, Any]) -> None:
-    """|y - meaning| <= (terms + 1) eps sum |a b|, the bound of a sum in any order."""
+    """|y - reference| <= (terms + 1) eps sum |a b|, the bound of a sum in any order."""
     exact = [a.astype(np.float64) for a in arrays]
     kept = [a.copy() for a in arrays]
     y = run(device, op, arrays, attributes)
     with np.errstate(invalid="ignore", over="ignore"):
-        want = op.meaning(*exact, **attributes)
-    size = op.meaning(*(np.nan_to_num(abs(a), posinf=0.0) for a in exact), **attributes)
+        want = op.reference(*exact, **attributes)
+    size = op.reference(*(np.nan_to_num(abs(a), posinf=0.0) for a in exact), **attributes)
     terms = 1 + math.prod(arrays[1].shape if op is not BY_WEIGHT else arrays[0].shape)
     bound = terms * float(np.finfo(arrays[0].dtype).eps) * float(size.max(initial=0.0))
     assert y.dtype == arrays[0].dtype
@@ -146,7 +146,7 @@ if machine:
     platform.machine = lambda: machine
 sys.path.insert(0, sys.argv[2])
 from test_conv import digests
-from minigan.kernels.runtime.simd import REGISTERS, VECTOR_BYTES
+from minigan.kernels.runtime.cpu.simd import REGISTERS, VECTOR_BYTES
 print(VECTOR_BYTES, REGISTERS, *digests())
 """
 ELSEWHERE = [
@@ -253,11 +253,11 @@ def test_one_pixel_and_one_place_are_products_of_matrices(device: str) -> None:
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s) for s in ((2, 3, 1, 1), (3, 4, 5, 2), (4,)))
     y = ops.conv_transpose2d(*(mg.tensor(a, device=device) for a in (x, w, b)))
-    want = BY_INPUT.meaning(x, w, (5, 2), (1, 1), (0, 0)) + b[:, None, None]
+    want = BY_INPUT.reference(x, w, (5, 2), (1, 1), (0, 0)) + b[:, None, None]
     assert_close(y.numpy(), want, 1e-13)
     back = ops.conv2d(y, mg.tensor(w, device=device))
     assert back.shape == (2, 3, 1, 1)
-    assert_close(back.numpy(), FORWARD.meaning(want, w, (1, 1), (0, 0)), 1e-12)
+    assert_close(back.numpy(), FORWARD.reference(want, w, (1, 1), (0, 0)), 1e-12)
     w[0, 0, 1, 1] = np.inf
     y = ops.conv_transpose2d(*(mg.tensor(a, device=device) for a in (abs(x), w)))
     assert np.isinf(y.numpy()).sum() == 2
@@ -268,7 +268,7 @@ def test_a_batch_of_none() -> None:
     for op, arrays, attributes in calls(case(1, 2, 5, 3, 3, 1, 1), 0, "float32"):
         none = [a[:0] if a.shape[0] == 1 else a for a in arrays]
         y = cpu.KERNELS[op.name](*none, **attributes)
-        want = op.meaning(*none, **attributes)
+        want = op.reference(*none, **attributes)
         assert y.shape == want.shape
         assert not y.any()
 

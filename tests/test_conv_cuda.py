@@ -9,12 +9,12 @@ from helpers import FLOATS, LAYOUTS, assert_close, place
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan.cuda import CudaDevice
-from minigan.device import get_device
+from minigan.engine.cuda import CudaDevice
+from minigan.engine.device import get_device
+from minigan.engine.op import Op
 from minigan.kernels.conv2d import cuda
-from minigan.kernels.conv2d.cuda_ladder import RUNGS
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.op import Op
+from minigan.kernels.conv2d.cuda_optimization_steps import RUNGS
+from minigan.kernels.runtime.emulator.emulator import Emulator
 
 OP = {name: Op.registry[name] for name in ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")}
 FACES = pytest.mark.parametrize("face", OP)
@@ -54,12 +54,12 @@ def _call(face, case, dtype):
 
 
 def _wanted(face, arrays, attributes):
-    """The float64 meaning, and a bound for a chain of multiply-adds (Higham 2002, section 3.1)."""
+    """The float64 reference, and a bound for a chain of fmas (Higham 2002, section 3.1)."""
     exact = [a.astype(np.float64) for a in arrays]
     with np.errstate(invalid="ignore"):
-        wanted = OP[face].meaning(*exact, **attributes)
+        wanted = OP[face].reference(*exact, **attributes)
     sizes = [np.nan_to_num(np.abs(a), posinf=0) for a in exact]
-    size = OP[face].meaning(*sizes, **attributes).max(initial=0)
+    size = OP[face].reference(*sizes, **attributes).max(initial=0)
     first, second = (a.shape for a in arrays)
     terms = math.prod(first[1:]) if face != "conv2d_weight_grad" else math.prod(first)
     terms = max(terms, math.prod(second[1:]))
@@ -78,7 +78,7 @@ def _check(target, face, arrays, attributes):
     return found
 
 
-# ------------------------------------------------------------------------------------- meanings
+# ------------------------------------------------------------------------------------- references
 @FACES
 @CUDA_DEVICES
 @ALL_CASES

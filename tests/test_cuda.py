@@ -9,16 +9,16 @@ from emulator_helpers import CUDA_DEVICES, needs_compiler
 from helpers import FLOATS, LAYOUTS, run
 
 import minigan as mg
-from minigan.config import Config
-from minigan.cuda import CudaDevice
-from minigan.device import get_device
+from minigan.engine.cuda import CudaDevice
+from minigan.engine.device import get_device
+from minigan.engine.op import Op, Update
+from minigan.gan.presets import PRESETS
 from minigan.kernels.matmul.cuda import plan
 from minigan.kernels.optimizer import cuda as optimizer
 from minigan.kernels.reduce import cuda as reduce
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.op import Op, Update
-from minigan.presets import PRESETS
-from minigan.trainer import Trainer
+from minigan.kernels.runtime.emulator.emulator import Emulator
+from minigan.training.config import Config
+from minigan.training.trainer import Trainer
 
 
 # ------------------------------------------------------------------------------------- training
@@ -135,7 +135,7 @@ def test_random_numbers_have_the_bits_of_their_meaning(device, name, dtype):
     counter = (np.array([2**32 - 3]), np.array([-5]))  # the block number carries into word 1
     for size in (0, 1, 2, 3, 4, 5, 511, 513, 10007):
         attributes = {"stream": -7, "shape": (size,), "dtype": np.dtype(dtype), **DRAWS[name]}
-        wanted = Op.registry[name].meaning(*counter, **attributes)
+        wanted = Op.registry[name].reference(*counter, **attributes)
         found = run(device, Op.registry[name], counter, attributes)
         assert (found.dtype, found.tobytes()) == (wanted.dtype, wanted.tobytes())
 
@@ -144,7 +144,7 @@ def test_random_numbers_have_the_bits_of_their_meaning(device, name, dtype):
 def test_permutations_are_their_meaning(device):
     op, counter = Op.registry["random_permutation"], (np.array([9]), np.array([3]))
     for n in (0, 1, 2, 5, 513):
-        wanted = op.meaning(*counter, stream=-2, n=n)
+        wanted = op.reference(*counter, stream=-2, n=n)
         assert np.array_equal(run(device, op, counter, {"stream": -2, "n": n}), wanted)
 
 
@@ -153,7 +153,7 @@ def _adjoints():
     """(op, its shapes, attributes, the adjoint of input 0 as (op, attributes))."""
     half = (slice(1, 8), slice(None, None, 2))
     back = {"shape": (9, 10), "index": half, "value": 0.0}
-    yield "slice", ((9, 10),), {"index": half}, "embed", back
+    yield "slice", ((9, 10),), {"index": half}, "slice_scatter", back
     yield "transpose", ((5, 6, 7),), {"axes": (2, 0, 1)}, "transpose", {"axes": (1, 2, 0)}
     yield "reshape", ((6, 35),), {"shape": (14, 15)}, "reshape", {"shape": (6, 35)}
 
@@ -215,7 +215,7 @@ def _calls(edge, dtype):
         *(("sum", [square()], {"axis": axis, **reduction}) for axis in [(0,), (1,), (0, 1)]),
         ("max", [square()], {"axis": (0,), **reduction}),
         ("reshape", [square().T], {"shape": (edge * edge,)}),
-        ("embed", [square()[: edge // 2]], inside),
+        ("slice_scatter", [square()[: edge // 2]], inside),
         ("concatenate", [square()[: edge // 2], square()[edge // 2 :]], {"axis": 0}),
         ("gather", [square(), indices], {"axis": 0}),
         ("scatter_add", [square(), indices], {"axis": 0, "size": edge}),
@@ -395,7 +395,7 @@ def test_optimizers_take_memory_at_any_address(dtype, rng):
         there = [[x.copy() for x in xs] for xs in lists]
         there = [[np.concatenate([x[:offset], x])[offset:] for x in xs] for xs in there]
         options = (0.5, 0.999, 1e-8, 0.01, False)
-        Update.registry["adam"].meaning(*lists, np.array(state), *options)
+        Update.registry["adam"].reference(*lists, np.array(state), *options)
         optimizer.adam(CHECKED.launcher, *there, np.array(state), *options)
         for xs, ys in zip(lists, there, strict=True):
             for x, y in zip(xs, ys, strict=True):
@@ -404,11 +404,11 @@ def test_optimizers_take_memory_at_any_address(dtype, rng):
 
 @needs_compiler
 def test_uniform_numbers_stay_below_high():
-    """What rounding takes to `high` is put just below it, as the meaning has it."""
+    """What rounding takes to `high` is put just below it, as the reference has it."""
     op, counter = Op.registry["random_uniform"], (np.array([5]), np.array([6]))
     given = {"stream": 1, "shape": (1000,), "dtype": np.dtype("float32"), "low": 1.0}
     given["high"] = 1.0 + 2.0**-22
-    wanted = op.meaning(*counter, **given)
+    wanted = op.reference(*counter, **given)
     assert (wanted == np.nextafter(np.float32(given["high"]), np.float32(0))).sum() > 300
     assert np.array_equal(run("cuda-emulator", op, counter, given), wanted)
 

@@ -7,9 +7,9 @@ import pytest
 from emulator_helpers import CUDA_DEVICES, needs_compiler
 from helpers import FLOATS, assert_close
 
-from minigan.device import get_device
-from minigan.kernels.matmul.cuda_ladder import RUNGS
-from minigan.kernels.runtime.emulator import Emulator
+from minigan.engine.device import get_device
+from minigan.kernels.matmul.cuda_optimization_steps import RUNGS
+from minigan.kernels.runtime.emulator.emulator import Emulator
 
 ALL = pytest.mark.parametrize("rung", RUNGS)
 SHAPES = [(1, 1, 1), (3, 5, 7), (17, 13, 1), (1, 70, 31), (65, 33, 49), (64, 64, 64), (31, 97, 130)]

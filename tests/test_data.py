@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minigan.data import NAMES, DataError, Dataset, load
 from minigan.data.glyphs import SIDE, digit_fonts, draw_glyphs
-from minigan.paths import atomic_write, cache_root
+from minigan.kernels.runtime.files import atomic_write, cache_root
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +257,7 @@ def test_missing_paths(given):
 
 def test_import_is_light():
     code = (
-        "import sys, minigan.data, minigan.paths;"
+        "import sys, minigan.data, minigan.kernels.runtime.files;"
         "print({'matplotlib', 'PIL', 'tqdm', 'numba'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,10 +14,9 @@ import pytest
 from helpers import rooms
 
 import minigan as mg
-import minigan.kernels.runtime.cpu as runtime
 from minigan import nn, optim
-from minigan.device import get_device
-from minigan.op import Op, Update
+from minigan.engine.device import get_device
+from minigan.engine.op import Op, Update
 
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "inner", "vdot", "outer", "multi_dot"}
 
@@ -49,7 +48,7 @@ def _gan_step(dropout: float, loss: str) -> list[float]:
 def test_a_training_step_runs_on_kernels_alone(
     dropout: float, loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No op's or update's numpy meaning, and none of numpy's (BLAS) products."""
+    """No op's or update's numpy reference, and none of numpy's (BLAS) products."""
 
     def forbidden(name: str) -> Any:
         def run(*_: Any, **__: Any) -> None:
@@ -58,7 +57,7 @@ def test_a_training_step_runs_on_kernels_alone(
         return run
 
     for launch in (*Op.registry.values(), *Update.registry.values()):
-        monkeypatch.setattr(launch, "meaning", forbidden(launch.name))
+        monkeypatch.setattr(launch, "reference", forbidden(launch.name))
     for name in PRODUCTS:
         if hasattr(np, name):
             monkeypatch.setattr(np, name, forbidden(f"numpy.{name}"))
@@ -67,7 +66,7 @@ def test_a_training_step_runs_on_kernels_alone(
 
 def test_the_spy_above_sees_a_meaning() -> None:
     with pytest.MonkeyPatch.context() as patch, mg.use_device("reference"):
-        patch.setattr(Op.registry["dense"], "meaning", None)
+        patch.setattr(Op.registry["dense"], "reference", None)
         with pytest.raises(TypeError, match="not callable"):
             _gan_step(0.0, "nonsaturating")
 
@@ -85,8 +84,8 @@ def test_training_steps_agree_with_the_reference_device() -> None:
 def test_kernels_hold_no_product_of_numpys_or_numbas() -> None:
     """`a @ b` and numpy.dot inside compiled code are BLAS as well."""
     read = 0
-    for path in Path(runtime.KERNELS_FOLDER).rglob("*.py"):
-        if path.name.startswith("ladder"):
+    for path in KERNELS_FOLDER.rglob("*.py"):
+        if path.name.startswith("optimization_steps"):
             continue  # rungs that teach may be compared with numpy's
         read += 1
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -161,10 +160,10 @@ def test_a_forked_child_computes_the_same_bits() -> None:
     """Threads do not survive a fork; there new ones are started."""
     fork = """
     import os, select, sys
-    import minigan.kernels.runtime.cpu as runtime
+    from minigan.kernels.runtime.cpu import compiler, thread_pool
 
     before = work()
-    assert runtime.threads() == 2
+    assert thread_pool.threads() == 2
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -194,14 +193,14 @@ def test_two_python_threads_at_once() -> None:
 def test_compiled_kernels_are_found_by_the_next_process(tmp_path: Path) -> None:
     """Of every room, in a copy of the cache: nothing is compiled and no file added or changed."""
     script = """
-    import minigan.kernels.runtime.cpu as runtime
-    from minigan.device import get_device
+    from minigan.kernels.runtime.cpu import compiler, thread_pool
+    from minigan.engine.device import get_device
     compiled = []
     get_device("cpu").on_compile(compiled.append)
     work()
     mg.ops.concatenate([a, a])
     mg.random.permutation(5)
-    print(len(compiled), runtime.compiled_folder())
+    print(len(compiled), compiler.compiled_folder())
     """
 
     def files() -> dict[str, int]:

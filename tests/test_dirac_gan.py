@@ -19,7 +19,7 @@ from helpers import DEVICES
 
 import minigan as mg
 from minigan import ops
-from minigan.losses import LOSSES, GANLoss, gradient_penalty, r1_penalty
+from minigan.gan.losses import LOSSES, GANLoss, gradient_penalty, r1_penalty
 
 Penalty = Callable[[Any, mg.Tensor, mg.Tensor], mg.Tensor]
 Pair = tuple[mg.Tensor, mg.Tensor]

@@ -1,4 +1,4 @@
-"""L1 distances of all pairs and their gradients: meanings, adjoints, layouts, threads, PyTorch."""
+"""L1 distances of all pairs and their gradients: references, adjoints, layouts, threads, PyTorch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from helpers import (
 
 import minigan as mg
 from minigan import ops
-from minigan.cuda import CudaDevice
-from minigan.device import get_device
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.op import Op
+from minigan.engine.cuda import CudaDevice
+from minigan.engine.device import get_device
+from minigan.engine.op import Op
+from minigan.kernels.runtime.emulator.emulator import Emulator
 
 NAMES = ("l1_distances", "l1_distances_grad", "l1_distances_jvp")
 FIRST, GRAD, JVP = (Op.registry[name] for name in NAMES)
@@ -48,9 +48,9 @@ def draw(
 
 
 def check(device: str, op: Op, arrays: list[np.ndarray], what: Any = "") -> np.ndarray:
-    """Against the float64 meaning, to the roundings of one chain of additions."""
+    """Against the float64 reference, to the roundings of one chain of additions."""
     before = [x.copy() for x in arrays]
-    wanted = op.meaning(*(x.astype(np.float64) for x in arrays))
+    wanted = op.reference(*(x.astype(np.float64) for x in arrays))
     y = run(device, op, arrays, {})
     assert y.dtype == arrays[0].dtype
     for x, kept in zip(arrays, before, strict=True):
@@ -144,7 +144,7 @@ def test_gradient_and_directional_derivative_are_adjoint(device: str, dtype: str
         assert products[0] == pytest.approx(products[1], abs=bound)
         turned = np.swapaxes(run(device, JVP, [b, b, a], {}), -1, -2)
         whole = run(device, JVP, [a, a, b], {}) + turned
-        assert_close(whole, FIRST.meaning(a, b), bound)
+        assert_close(whole, FIRST.reference(a, b), bound)
 
 
 # ----------------------------------------------------------------------- threads, seeds, checks

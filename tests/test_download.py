@@ -11,7 +11,7 @@ from idx_files import IMAGES, LABEL_FILE, LABELS, PACKED, assert_ours, put
 
 from minigan.data import download, load
 from minigan.data.download import Source
-from minigan.paths import cache_root
+from minigan.kernels.runtime.files import cache_root
 
 
 @pytest.fixture(autouse=True)

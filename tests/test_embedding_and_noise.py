@@ -11,7 +11,7 @@ from helpers import DEVICES
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.check import check_gradients
+from minigan.engine.check import check_gradients
 
 LABELS = np.array([2, 0, 2, 2, 3])
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
 
-from minigan.kernels.runtime import compiler, emulator
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.kernels.runtime.launcher import KernelError
+from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.emulator import compiler, emulator
+from minigan.kernels.runtime.emulator.emulator import Emulator
 
 SOURCE = Path(__file__).with_name("planted.cu")
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")

@@ -9,7 +9,7 @@ from helpers import leaf, values
 
 import minigan as mg
 from minigan import ops
-from minigan.op import Op
+from minigan.engine.op import Op
 
 MakeOp = Callable[..., Op]
 

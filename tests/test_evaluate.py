@@ -9,7 +9,7 @@ import pytest
 from run_helpers import RING, cli, train
 
 from minigan import Config, Trainer
-from minigan.evaluate import Estimate, evaluate
+from minigan.training.evaluate import Estimate, evaluate
 
 CONFIG = Config(data="ring", size=1500, batch=32)
 

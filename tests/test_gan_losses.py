@@ -9,8 +9,8 @@ import pytest
 from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
-from minigan.check import check_gradients
-from minigan.losses import (
+from minigan.engine.check import check_gradients
+from minigan.gan.losses import (
     LOSSES,
     GANLoss,
     Hinge,

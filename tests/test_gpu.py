@@ -12,9 +12,9 @@ from emulator_helpers import needs_compiler
 
 import minigan as mg
 from minigan import nn, optim
-from minigan.cuda import CudaDevice
-from minigan.kernels.runtime.gpu import Gpu
-from minigan.kernels.runtime.launcher import KernelError, OutOfMemoryError
+from minigan.engine.cuda import CudaDevice
+from minigan.kernels.runtime.cuda.gpu import Gpu
+from minigan.kernels.runtime.cuda.launcher import KernelError, OutOfMemoryError
 
 SOURCE = Path(__file__).with_name("planted.cu")
 FLOAT32 = np.dtype("float32")

@@ -22,7 +22,7 @@ from idx_files import (
 
 from minigan.data import DataError, download, load
 from minigan.data.download import Source
-from minigan.paths import cache_root
+from minigan.kernels.runtime.files import cache_root
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,12 @@ from helpers import DEVICES, assert_close
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.check import check_gradients
 from minigan.data import Dataset
+from minigan.engine.assign import assign
+from minigan.engine.check import check_gradients
+from minigan.gan.models import MODELS
 from minigan.metrics import sliced_wasserstein
-from minigan.models import MODELS
-from minigan.optim import ExponentialMovingAverage, assign
+from minigan.optim import ExponentialMovingAverage
 
 IMAGE_MODELS = ["dcgan", "sngan", "resnet"]
 
@@ -322,7 +323,7 @@ def test_many_samples_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     run = trainer(model="dcgan")
     run.generator[2].eval()
     whole = run.sample(40)
-    monkeypatch.setattr("minigan.trainer.SAMPLES", 16)
+    monkeypatch.setattr("minigan.training.trainer.SAMPLES", 16)
     assert np.array_equal(run.sample(40), whole)
     assert trainer(model="mlp").sample(0).shape == (0, 1, 16, 16)
     assert not run.generator[2].training

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from minigan.engine.op import Op
 from minigan.kernels.conv2d import cpu as conv2d_cpu
-from minigan.kernels.conv2d import ladder as conv2d
+from minigan.kernels.conv2d import optimization_steps as conv2d
 from minigan.kernels.conv2d.geometry import output_size
 from minigan.kernels.elementwise import cpu as elementwise_cpu
-from minigan.kernels.elementwise import ladder as elementwise
+from minigan.kernels.elementwise import optimization_steps as elementwise
 from minigan.kernels.norm import cpu as norm_cpu
-from minigan.kernels.norm import ladder as norm
-from minigan.kernels.optimizer import ladder as optimizer
+from minigan.kernels.norm import optimization_steps as norm
+from minigan.kernels.optimizer import optimization_steps as optimizer
 from minigan.kernels.reduce import cpu as reduce_cpu
-from minigan.kernels.reduce import ladder as reduce
+from minigan.kernels.reduce import optimization_steps as reduce
 from minigan.kernels.shape import cpu as shape_cpu
-from minigan.kernels.shape import ladder as shape
-from minigan.op import Op
+from minigan.kernels.shape import optimization_steps as shape
 
 FLOATS = ["float32", "float64"]
 few = settings(deadline=None, max_examples=12)
@@ -301,11 +301,11 @@ def test_convolutions(title: str, face: str, dtype: str) -> None:
             x[-1, 0, 0, 0] = np.nan
             before = [a.copy() for a in arrays]
             y = conv2d.RUNGS[title][face](*arrays, **attributes, **places)
-            meaning = Op.registry[face].meaning
-            want = meaning(*(a.astype(np.float64) for a in arrays), **attributes, **places)
+            reference = Op.registry[face].reference
+            want = reference(*(a.astype(np.float64) for a in arrays), **attributes, **places)
             sizes = (np.nan_to_num(np.abs(a.astype(np.float64))) for a in arrays)
             terms = 1 + x.size + w.size
-            bound = terms * np.finfo(dtype).eps * meaning(*sizes, **attributes, **places)
+            bound = terms * np.finfo(dtype).eps * reference(*sizes, **attributes, **places)
             assert y.dtype == dtype
             assert_near(y, want, bound)
             for a, kept in zip(arrays, before, strict=True):
@@ -321,7 +321,7 @@ def test_normalisers(title: str, dtype: str) -> None:
         x[0, 0, 0] = np.nan if sides[1] > 1 else 1
         scale, shift = normal(1, sides[1], dtype=dtype), normal(2, sides[1], dtype=dtype)
         y = norm.RUNGS[title](x, scale, shift, 1e-5)
-        want = Op.registry["normalize"].meaning(
+        want = Op.registry["normalize"].reference(
             *(a.astype(np.float64) for a in (x, scale, shift)), eps=1e-5
         )
         assert y.dtype == dtype

@@ -7,7 +7,7 @@ import pytest
 from lesson_helpers import run_cells, source
 
 import minigan as mg
-from minigan import autograd
+from minigan.engine import autograd
 
 NAME = "02_autograd"
 # For each expectation: source text that stands there once, and what to put in its place

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from minigan.kernels.matmul.cpu import matmul
-from minigan.kernels.matmul.ladder import _naive as naive
-from minigan.kernels.runtime.cpu import vector_bytes
+from minigan.kernels.matmul.optimization_steps import _naive as naive
+from minigan.kernels.runtime.cpu.compiler import vector_bytes
 
 NAME = "03_cpu_kernels"
 # For each expectation: source text that stands there once, and what to put in its place

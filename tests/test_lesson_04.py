@@ -10,8 +10,8 @@ import pytest
 from emulator_helpers import needs_compiler
 from lesson_helpers import LESSONS, source
 
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.kernels.runtime.launcher import KernelError
+from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.emulator.emulator import Emulator
 
 NAME = "04_cuda_kernels"
 # For each expectation: source text that stands there once, and what to put in its place

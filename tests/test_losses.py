@@ -9,9 +9,9 @@ import pytest
 from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
-from minigan import losses
-from minigan.check import check_gradients
-from minigan.losses import cross_entropy, feature_matching
+from minigan.engine.check import check_gradients
+from minigan.gan import losses
+from minigan.gan.losses import cross_entropy, feature_matching
 
 bce, bce_logits = losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits
 

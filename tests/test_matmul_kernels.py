@@ -1,4 +1,4 @@
-"""matmul and dense against their meaning in float64; bits; every rung of the ladder."""
+"""matmul and dense against their reference in float64; bits; every optimization step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigan.kernels.matmul import cpu, ladder, micro
+from minigan.kernels.matmul import cpu, micro, optimization_steps
 
 # What a tile, a vector or a K-block may get wrong: one more and one less of each.
 SIZES = [0, 1, 2, 3, 7, 8, 9, 13, 15, 16, 17, 31, 33, 47, 48, 49, 64, 65, 97]
@@ -64,7 +64,7 @@ def _poisoned(monkeypatch):
         return np.full(shape, np.nan, dtype)
 
     monkeypatch.setattr(cpu, "empty", poisoned)
-    monkeypatch.setattr(ladder, "empty", poisoned)
+    monkeypatch.setattr(optimization_steps, "empty", poisoned)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def two_threads():
     numba.set_num_threads(before)
 
 
-# ------------------------------------------------------------------------------ the meaning
+# ------------------------------------------------------------------------------ the reference
 @any_settings
 @given(
     m=st.sampled_from(SIZES),
@@ -257,7 +257,7 @@ def test_dtypes_that_do_not_fit(dtypes):
 
 
 # -------------------------------------------------------------------- ladder, other machines
-@pytest.mark.parametrize("name", ladder.RUNGS)
+@pytest.mark.parametrize("name", optimization_steps.RUNGS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("m", "k", "n"), [(1, 1, 1), (3, 0, 2), (8, 64, 48), (33, 130, 97), (17, 600, 515)]
@@ -265,7 +265,7 @@ def test_dtypes_that_do_not_fit(dtypes):
 def test_every_rung_computes_the_product(name, dtype, m, k, n):
     a, b = _random(1, m, k, dtype=dtype), _random(2, k, n, dtype=dtype)
     x, w = a.copy(), b.copy()
-    _assert_product(ladder.RUNGS[name](a, b), a, b)
+    _assert_product(optimization_steps.RUNGS[name](a, b), a, b)
     assert np.array_equal(a, x)
     assert np.array_equal(b, w)
 

@@ -12,7 +12,7 @@ from helpers import DEVICES, assert_close
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.check import check_gradients
+from minigan.engine.check import check_gradients
 
 SEEDS = (5, 0, 2**64 - 1)
 

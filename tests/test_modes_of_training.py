@@ -11,8 +11,9 @@ from player_helpers import (
     small_models,
 )
 
-from minigan import Config, Trainer, checkpoint
+from minigan import Config, Trainer
 from minigan.data import load
+from minigan.training import checkpoint
 
 __all__ = ["small_models"]
 

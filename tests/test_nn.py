@@ -9,7 +9,7 @@ from helpers import DEVICES
 
 import minigan as mg
 from minigan import nn
-from minigan.check import check_gradients
+from minigan.engine.check import check_gradients
 
 
 class Block(nn.Module):

@@ -1,4 +1,4 @@
-"""Normalisers and pooling: kernels against their meaning, layers and their modes."""
+"""Normalisers and pooling: kernels against their reference, layers and their modes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.check import check_gradients
-from minigan.device import get_device
+from minigan.engine.assign import assign
+from minigan.engine.check import check_gradients
+from minigan.engine.device import get_device
+from minigan.engine.op import Op, Update
 from minigan.kernels.norm import cpu
-from minigan.op import Op, Update
-from minigan.optim import assign
 
 EPS = {"eps": 1e-5}
 sizes = st.tuples(
@@ -58,7 +58,7 @@ def check(device: str, name: str, arrays: tuple[Any, ...], attributes: dict[str,
     y = run(device, op, arrays, attributes)
     wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in arrays]
     with np.errstate(all="ignore"):
-        want = op.meaning(*wide, **attributes)
+        want = op.reference(*wide, **attributes)
     finite = np.abs(want[np.isfinite(want)])
     terms = 400 if op.name != "normalize_sums" else 400 + arrays[0].shape[0]
     bound = terms * float(np.finfo(arrays[0].dtype).eps) * float(finite.max(initial=1.0))
@@ -133,8 +133,8 @@ IMAGES = np.random.default_rng(0).standard_normal((2, 3, 7, 6)).astype(np.float3
 POOLS: dict[str, Any] = {
     "sum_pool": ((IMAGES,), {"kernel": (2, 3), "stride": (2, 1)}),
     "sum_pool of one": ((IMAGES,), {"kernel": (7, 6), "stride": (3, 3)}),
-    "spread": ((IMAGES,), {"kernel": (2, 3), "stride": (1, 2), "size": (8, 14)}),
-    "spread apart": ((IMAGES,), {"kernel": (1, 1), "stride": (2, 3), "size": (13, 17)}),
+    "sum_pool_grad": ((IMAGES,), {"kernel": (2, 3), "stride": (1, 2), "size": (8, 14)}),
+    "sum_pool_grad apart": ((IMAGES,), {"kernel": (1, 1), "stride": (2, 3), "size": (13, 17)}),
 }
 
 
@@ -153,14 +153,17 @@ def test_pooling_means_what_numpy_means(device: str, name: str, layout: str) -> 
 @KERNEL_DEVICES
 @FLOATS
 def test_spreading_is_the_adjoint_of_pooling(device: str, dtype: str) -> None:
-    """<sum_pool(x), g> = <x, spread(g)>, to rounding."""
-    rng, (pool, spread) = np.random.default_rng(0), (Op.registry[n] for n in ("sum_pool", "spread"))
+    """<sum_pool(x), g> = <x, sum_pool_grad(g)>, to rounding."""
+    rng, (pool, sum_pool_grad) = (
+        np.random.default_rng(0),
+        (Op.registry[n] for n in ("sum_pool", "sum_pool_grad")),
+    )
     for size, kernel, stride in (((7, 6), (2, 3), (2, 1)), ((9, 5), (3, 1), (1, 4))):
         x = rng.standard_normal((2, 3, *size)).astype(dtype)
         window = {"kernel": kernel, "stride": stride}
         y = run(device, pool, [x], window)
         g = rng.standard_normal(y.shape).astype(dtype)
-        back = run(device, spread, [g], {**window, "size": size})
+        back = run(device, sum_pool_grad, [g], {**window, "size": size})
         dots = [float(np.sum(a.astype(np.float64) * b)) for a, b in ((y, g), (x, back))]
         bound = 100 * float(np.finfo(dtype).eps) * float(np.abs(y * g).sum())
         assert abs(dots[0] - dots[1]) <= bound

@@ -1,4 +1,4 @@
-"""CUDA normalisers and pooling: their meanings at any shape, in blocks and in pieces."""
+"""CUDA normalisers and pooling: their reference_ops at any shape, in blocks and in pieces."""
 
 import math
 
@@ -7,12 +7,12 @@ import pytest
 from emulator_helpers import CUDA_DEVICES, needs_compiler
 from helpers import FLOATS, LAYOUTS, assert_close, place
 
-from minigan.cuda import CudaDevice
-from minigan.device import get_device
+from minigan.engine.cuda import CudaDevice
+from minigan.engine.device import get_device
+from minigan.engine.op import Op, Update
 from minigan.kernels.norm import cuda as norm
-from minigan.kernels.runtime.emulator import Emulator
+from minigan.kernels.runtime.emulator.emulator import Emulator
 from minigan.nn import spectral
-from minigan.op import Op, Update
 
 CHECKED = CudaDevice("cuda-emulator", Emulator(checked=True))
 EPS = {"eps": 1e-3}
@@ -24,11 +24,11 @@ def _exact(x):
 
 def _meaning(op, arrays, attributes):
     with np.errstate(invalid="ignore", divide="ignore"):
-        return op.meaning(*map(_exact, arrays), **attributes)
+        return op.reference(*map(_exact, arrays), **attributes)
 
 
 def _check(target, name, arrays, attributes, terms):
-    """Against the float64 meaning; sums of `terms` numbers are chains of a 32nd of them at most."""
+    """Against the float64 reference; sums of `terms` numbers are chains of a 32nd of them at most."""
     op = Op.registry[name]
     wanted = _meaning(op, arrays, attributes)
     kept = [np.copy(a) for a in arrays]
@@ -164,7 +164,7 @@ def test_nan_and_infinity_stay_in_their_channel(device, shape, pieces, value, rn
 def test_squares_beyond_float32_are_infinite_as_in_the_meaning(device):
     x = np.array([[[-3e19, 3e19, 0, 1]]], "f")
     with np.errstate(over="ignore"):
-        wanted = Op.registry["normalize"].meaning(x, 1.0, 0.5, **EPS)
+        wanted = Op.registry["normalize"].reference(x, 1.0, 0.5, **EPS)
     found = get_device(device).run(Op.registry["normalize"], (place(device, x), 1.0, 0.5), EPS)
     assert np.array_equal(get_device(device).to_numpy(found), wanted)
 
@@ -187,10 +187,10 @@ def test_the_gradient_is_symmetric(device, dtype, rng):
 
 # -------------------------------------------------------------------------------------- updates
 def _update(target, name, arrays, attributes):
-    """What the update leaves of the arrays, and what its float64 meaning does."""
+    """What the update leaves of the arrays, and what its float64 reference does."""
     wanted = [_exact(a) * 1 for a in arrays]
     with np.errstate(invalid="ignore", divide="ignore"):
-        Update.registry[name].meaning(*wanted, **attributes)
+        Update.registry[name].reference(*wanted, **attributes)
     there = [place(target.name, a) for a in arrays]
     target.update(Update.registry[name], tuple(there), attributes)
     return [target.to_numpy(a) for a in there], wanted
@@ -228,7 +228,7 @@ def test_power_iterations_are_their_meaning(device, shape, dtype, rng):
 
 @CUDA_DEVICES
 def test_a_matrix_of_zeros_has_no_direction(device):
-    """Nothing is divided by 0; NaN stays NaN, as in the meaning."""
+    """Nothing is divided by 0; NaN stays NaN, as in the reference."""
     assert spectral.power_iteration is Update.registry["power_iteration"]
     for value in (0.0, np.nan):
         arrays = [np.ones(3, "f"), np.ones(4, "f"), np.full((3, 4), value, "f")]
@@ -258,7 +258,7 @@ def _pool(size, kernel, stride, dtype, rng):
     count = ((n - k) // s + 1 for n, k, s in zip(size, kernel, stride, strict=True))
     x = rng.standard_normal((3, 5, *size)).astype(dtype)
     g = rng.standard_normal((3, 5, *count)).astype(dtype)
-    return (("sum_pool", x, both), ("spread", g, {**both, "size": size}))
+    return (("sum_pool", x, both), ("sum_pool_grad", g, {**both, "size": size}))
 
 
 @CUDA_DEVICES
@@ -294,12 +294,12 @@ def test_pooling_has_nan_where_its_meaning_has(device, value, rng):
 @CUDA_DEVICES
 @FLOATS
 def test_pooling_and_its_adjoint(device, dtype, rng):
-    """<sum_pool(x), g> == <x, spread(g)>, to rounding."""
+    """<sum_pool(x), g> == <x, sum_pool_grad(g)>, to rounding."""
     target = get_device(device)
     for windows in WINDOWS:
-        (pool, x, attributes), (spread, g, more) = _pool(*windows, dtype, rng)
+        (pool, x, attributes), (sum_pool_grad, g, more) = _pool(*windows, dtype, rng)
         y = target.to_numpy(target.run(Op.registry[pool], (place(device, x),), attributes))
-        z = target.to_numpy(target.run(Op.registry[spread], (place(device, g),), more))
+        z = target.to_numpy(target.run(Op.registry[sum_pool_grad], (place(device, g),), more))
         bound = 64 * float(np.finfo(dtype).eps) * x.size
         assert np.vdot(y, g) == pytest.approx(np.vdot(x, z), abs=bound)
 
@@ -355,7 +355,7 @@ def test_memory_is_read_and_written_in_whole_sectors(shape, dtype, rng):
         assert found.sectors <= 2 * found.ideal_sectors, (name, found)
     x = gpu.from_numpy(rng.standard_normal((2, 3, 32, 32)).astype(dtype))
     half = {"kernel": (2, 2), "stride": (2, 2)}
-    for name, attributes in (("sum_pool", half), ("spread", {**half, "size": (64, 64)})):
+    for name, attributes in (("sum_pool", half), ("sum_pool_grad", {**half, "size": (64, 64)})):
         before = gpu.counts
         device.run(Op.registry[name], (x,), attributes)
         found = gpu.counts - before

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from minigan import kernels
-from minigan.kernels.runtime.launcher import KernelError
-from minigan.kernels.runtime.nvrtc import CAPABILITIES, compile_for
+from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.cuda.nvrtc import CAPABILITIES, compile_for
 
 SOURCES = sorted(Path(kernels.__file__).parent.rglob("*.cu"))
 # Rooms that serve more than floats.

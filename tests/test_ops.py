@@ -27,8 +27,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
-from minigan.check import check_gradients, op_samples
-from minigan.op import Op
+from minigan.engine.check import check_gradients, op_samples
+from minigan.engine.op import Op
 
 HERE = ["reference", "cpu", *["cuda-emulator"] * COMPILER, *["cuda"] * has_gpu()]
 

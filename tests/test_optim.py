@@ -12,7 +12,7 @@ from helpers import DEVICES, assert_close, spy_parallel, threads
 import minigan as mg
 import minigan.kernels.optimizer.cpu as room
 from minigan import optim
-from minigan.device import get_device
+from minigan.engine.device import get_device
 
 SHAPES = [(3, 4), (4,), (), (1, 5), (0, 2), (2, 3, 2)]
 

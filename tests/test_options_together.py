@@ -9,7 +9,7 @@ from run_helpers import refused
 
 from minigan import Config, Trainer, nn
 from minigan.data import Dataset
-from minigan.models import MODELS
+from minigan.gan.models import MODELS
 
 POINTS = Config(data="ring", size=60, batch=8)
 UNTOLD = Dataset("untold", cloud().values)

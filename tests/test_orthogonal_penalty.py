@@ -10,9 +10,9 @@ from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.check import check_gradients
-from minigan.losses import orthogonal_penalty
-from minigan.optim import assign
+from minigan.engine.assign import assign
+from minigan.engine.check import check_gradients
+from minigan.gan.losses import orthogonal_penalty
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers import FLOATS, threads
 
-from minigan.kernels.runtime import cpu, peak
+from minigan.kernels.runtime.cpu import compiler as cpu
+from minigan.kernels.runtime.cpu import peak
 
 ROWS = pytest.mark.parametrize("rows", [1, 2, 3])
 TWO = pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="numba has one thread here")

@@ -12,13 +12,8 @@ from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.check import check_gradients
-from minigan.losses import (
-    dragan_penalty,
-    gradient_penalty,
-    r1_penalty,
-    r2_penalty,
-)
+from minigan.engine.check import check_gradients
+from minigan.gan.losses import dragan_penalty, gradient_penalty, r1_penalty, r2_penalty
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 5, 3))

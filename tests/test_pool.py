@@ -11,11 +11,12 @@ import pytest
 from helpers import threads
 
 import minigan as mg
-from minigan.kernels.runtime import pool
-from minigan.kernels.runtime.call import DIRECT
-from minigan.kernels.runtime.cpu import jit, launch
-from minigan.kernels.runtime.recording import record
-from minigan.kernels.runtime.replay import Replay
+from minigan.kernels.runtime.cpu import thread_pool as pool
+from minigan.kernels.runtime.cpu.call import DIRECT
+from minigan.kernels.runtime.cpu.compiler import jit
+from minigan.kernels.runtime.cpu.launch import launch
+from minigan.kernels.runtime.cpu.replay import Replay
+from minigan.kernels.runtime.recording import Recording, record
 
 needs_calls = pytest.mark.skipif(not DIRECT, reason="kernels are not called by address here")
 
@@ -116,7 +117,8 @@ def test_what_a_part_raises_is_raised(parts):
 
 def test_a_replay_shares_its_launches_out():
     x, y = np.zeros(100, np.int64), np.zeros(3, np.int64)
-    with record() as notes:
+    notes = Recording()
+    with record(notes):
         for parts in (1, 2, 7):
             launch(count, x, over=100, parts=parts)
             launch(count, y, 1, 2)
@@ -131,7 +133,8 @@ def test_a_replay_shares_its_launches_out():
 def test_a_replay_says_what_a_part_raises():
     x, last = np.zeros(100, np.int64), np.array([70])
 
-    with record() as notes:
+    notes = Recording()
+    with record(notes):
         launch(count, x, over=100, parts=2)
         launch(upto, x, last, over=2, parts=2)
         launch(count, x, over=100, parts=2)

@@ -11,10 +11,10 @@ from run_helpers import RING, cli, refused, train
 
 from minigan import Config, Trainer, nn
 from minigan.data import Dataset
-from minigan.evaluate import evaluate
+from minigan.gan.presets import PRESETS, seconds
 from minigan.metrics import sliced_wasserstein
-from minigan.presets import PRESETS, seconds
-from minigan.run import load_trainer
+from minigan.training.evaluate import evaluate
+from minigan.training.run import load_trainer
 
 NAMES = (
     *("keras-mlp", "pytorch-mlp", "tf-mlp", "lsgan", "wgan", "wgan-gp", "dragan", "hinge", "sngan"),
@@ -24,7 +24,7 @@ NAMES = (
 
 # --------------------------------------------------------------------------------------- the list
 def test_presets_are_listed_with_paper_and_speed(monkeypatch):
-    monkeypatch.setattr("minigan.presets.seconds", lambda name: 12.34)
+    monkeypatch.setattr("minigan.gan.presets.seconds", lambda name: 12.34)
     result = cli("presets")
     head, *lines = result.out.splitlines()
     assert head.split() == ["name", "s", "/", "1,000", "steps", "data"]
@@ -38,7 +38,7 @@ def test_presets_are_listed_with_paper_and_speed(monkeypatch):
 
 def test_a_presets_speed_is_measured_once_and_remembered(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr("minigan.presets.TIMED", 0.01)
+    monkeypatch.setattr("minigan.gan.presets.TIMED", 0.01)
     calls = []
     monkeypatch.setattr(Trainer, "step", lambda self: calls.append(1))
     found = seconds("pacgan")

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from minigan import random
-from minigan.device import use_device
+from minigan.engine import random
+from minigan.engine.device import use_device
+from minigan.engine.op import Update
+from minigan.engine.random import Generator
 from minigan.kernels.random import cpu
-from minigan.op import Update
-from minigan.random import Generator
 
 FLOATS = ["float32", "float64"]
 ONES = 0xFFFFFFFF
@@ -177,7 +177,7 @@ def test_a_stream_moves_between_devices():
         assert g.uniform(2).device.name == "reference"
 
 
-@pytest.mark.parametrize("run", [lambda u: u.meaning, lambda u: cpu.KERNELS[u.name]])
+@pytest.mark.parametrize("run", [lambda u: u.reference, lambda u: cpu.KERNELS[u.name]])
 def test_updates(run):
     position, seed = counter(5, 6)
     run(Update.registry["advance"])(position, blocks=7)

@@ -9,10 +9,10 @@ from helpers import spy_parallel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigan.kernels.random import cpu, ladder
-from minigan.op import Op
-from minigan.ops import random as meanings
-from minigan.random import Generator
+from minigan.engine.op import Op
+from minigan.engine.random import Generator
+from minigan.kernels.random import cpu, optimization_steps
+from minigan.ops import random as reference_ops
 
 FLOATS = ["float32", "float64"]
 DRAWS = {
@@ -64,8 +64,8 @@ def test_philox_known_answers(counter_words, key, answer):
         low | high << 32 for low, high in (counter_words[:2], counter_words[2:], key)
     )
     assert philox(counter_words, key) == answer
-    meaning = meanings._philox(np.array([block], np.uint64), stream, seed)
-    assert meaning.tolist() == [answer]
+    reference = reference_ops._philox(np.array([block], np.uint64), stream, seed)
+    assert reference.tolist() == [answer]
     words = np.zeros(4, np.uint32)
     cpu.fill_words(words, *map(np.uint64, (block, stream, seed)))
     assert words.tolist() == answer
@@ -97,7 +97,7 @@ def test_public_numbers_follow_the_documented_counter():
 def test_kernel_equals_meaning(name, dtype, size):
     attributes = {"stream": -7, "shape": (size,), "dtype": np.dtype(dtype), **DRAWS[name]}
     inputs = counter(position=2**32 - 3, seed=-5)  # the block number carries into word 1
-    expected = Op.registry[name].meaning(*inputs, **attributes)
+    expected = Op.registry[name].reference(*inputs, **attributes)
     assert_same_bits(cpu.KERNELS[name](*inputs, **attributes), expected)
     assert expected.dtype == dtype
     assert [x.tolist() for x in inputs] == [[2**32 - 3], [-5]]
@@ -118,14 +118,14 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 def test_kernel_equals_meaning_anywhere(name, dtype, shape, position, seed, stream):
     attributes = {"stream": stream, "shape": shape, "dtype": np.dtype(dtype), **DRAWS[name]}
     inputs = counter(position, seed)
-    expected = Op.registry[name].meaning(*inputs, **attributes)
+    expected = Op.registry[name].reference(*inputs, **attributes)
     assert_same_bits(cpu.KERNELS[name](*inputs, **attributes), expected)
 
 
 @pytest.mark.parametrize("n", [*SIZES[:-1], 2000])
 def test_permutation_kernel_equals_meaning(n):
     inputs = counter(position=9, seed=3)
-    expected = meanings.random_permutation.meaning(*inputs, stream=-2, n=n)
+    expected = reference_ops.random_permutation.reference(*inputs, stream=-2, n=n)
     assert_same_bits(cpu.random_permutation(*inputs, stream=-2, n=n), expected)
     assert expected.dtype == np.int64
     assert sorted(expected.tolist()) == list(range(n))
@@ -145,14 +145,14 @@ def test_bits_do_not_depend_on_threads(name, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 5, 1023, 20_001])
-@pytest.mark.parametrize("distribution", ladder.LADDER)
+@pytest.mark.parametrize("distribution", optimization_steps.LADDER)
 def test_every_rung_gives_the_same_bits(distribution, count):
     attributes = {"low": 0.0, "high": 1.0} if distribution == "uniform" else {}
     inputs = counter(position=8, seed=-1)
-    expected = Op.registry["random_" + distribution].meaning(
+    expected = Op.registry["random_" + distribution].reference(
         *inputs, stream=-4, shape=(count,), dtype=np.dtype("float32"), **attributes
     )
-    for rung in ladder.LADDER[distribution].values():
+    for rung in optimization_steps.LADDER[distribution].values():
         assert_same_bits(rung(count, *inputs, -4), expected)
 
 
@@ -178,7 +178,7 @@ def test_logarithm_is_accurate():
     )
     u = u[u <= 1]
     exact = -np.array([math.log(x) for x in u])
-    error = np.abs(meanings._negative_log(u) - exact)
+    error = np.abs(reference_ops._negative_log(u) - exact)
     assert np.all(error <= 6e-16 * exact)  # 4e-16, and the reference's own rounding
 
 
@@ -186,7 +186,7 @@ def test_sine_and_cosine_are_accurate():
     rng = np.random.default_rng(1)
     edges = [i / 8 + np.arange(-300, 300) * 2.0**-53 for i in range(1, 8)]
     turns = np.concatenate([rng.random(20_000), *edges, [0.0, 1 - 2.0**-53]])
-    cosine, sine = meanings._cosine_sine(turns)
+    cosine, sine = reference_ops._cosine_sine(turns)
     # The angle 2 pi t is rounded in the reference: 4.4e-16 at most below 2 pi.
     assert np.max(np.abs(cosine - np.cos(2 * np.pi * turns))) <= 8e-16
     assert np.max(np.abs(sine - np.sin(2 * np.pi * turns))) <= 8e-16
@@ -204,9 +204,9 @@ def test_no_words_give_an_infinity_or_a_nan(name, dtype, monkeypatch):
         words = words * np.uint64(2**32 + 1)
     else:
         words = words.astype(np.uint32)
-    monkeypatch.setattr(meanings, "_words", lambda *_: words)
+    monkeypatch.setattr(reference_ops, "_words", lambda *_: words)
     attributes = {"stream": 0, "shape": words.shape, "dtype": np.dtype(dtype), **DRAWS[name]}
-    numbers = Op.registry[name].meaning(*counter(), **attributes)
+    numbers = Op.registry[name].reference(*counter(), **attributes)
     out = np.full(words.size, np.nan, dtype)
     bounds = [float(x) for x in DRAWS[name].values()]
     bounds = [round(0.37 * 2**32)] if name == "random_bernoulli" else bounds

@@ -11,10 +11,10 @@ from emulator_helpers import needs_compiler
 
 import minigan as mg
 from minigan import nn
-from minigan.augment import diff_augment
+from minigan.gan.augment import diff_augment
 from minigan.kernels.elementwise import cuda as room
-from minigan.kernels.runtime.emulator import Emulator
-from minigan.kernels.runtime.launcher import walk
+from minigan.kernels.runtime.cuda.launcher import walk
+from minigan.kernels.runtime.emulator.emulator import Emulator
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
@@ -82,7 +82,7 @@ def test_every_relative_link_leads_to_a_file():
 
 
 def test_every_command_is_one():
-    from minigan.cli import build_parser
+    from minigan.cli.commands import build_parser
 
     for line in re.findall(r"^    minigan (.*)$", TEXT, re.M):
         words = line.split("#")[0].split()
@@ -126,6 +126,6 @@ def test_the_new_ops_cuda_kernel_works_as_the_readme_says(tmp_path):
     path = walk(x.shape, ((1,), (1,), (0,), (0,)))
     zero = np.float64(0)
     numbers = [zero, None, zero, None, zero, zero, zero, path]
-    for kernel, meaning in (("sin_", np.sin), ("cos_", np.cos)):
+    for kernel, reference in (("sin_", np.sin), ("cos_", np.cos)):
         gpu.launch(source, kernel, x.dtype, (1,), (256,), [y, gpu.from_numpy(x), *numbers])
-        assert np.allclose(y, meaning(x), rtol=1e-15)
+        assert np.allclose(y, reference(x), rtol=1e-15)

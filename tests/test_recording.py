@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 import minigan as mg
 from minigan import ops
-from minigan.kernels.runtime import cpu, recording, replay
+from minigan.kernels.runtime import recording
+from minigan.kernels.runtime.cpu import replay
+from minigan.kernels.runtime.cpu.compiler import jit
+from minigan.kernels.runtime.cpu.launch import launch
 
 
 # ---------------------------------------------------------------------------------------- memory
@@ -63,11 +66,12 @@ def test_a_plan_gives_no_byte_twice(requests):
 
 # -------------------------------------------------------------------------------------- launches
 def test_kinds_of_arguments_reach_a_kernel():
-    kernel = cpu.jit(_everything)
+    kernel = jit(_everything)
     out = np.zeros(8)
     given = (np.arange(6.0).reshape(2, 3), 2, True, 0.5, np.float32(0.25), (3, 4), -5)
-    with recording.record() as notes:
-        cpu.launch(kernel, out, *given)
+    notes = recording.Recording()
+    with recording.record(notes):
+        launch(kernel, out, *given)
     wanted = out.copy()
     assert wanted.tolist() == [15, 2, 1, 0.5, 0.25, 34, -5, 3]
     out[:] = 0
@@ -77,11 +81,12 @@ def test_kinds_of_arguments_reach_a_kernel():
 
 
 def test_a_launch_that_fails_says_why_and_one_that_works_again_is_no_end():
-    kernel = cpu.jit(_stumbles)
+    kernel = jit(_stumbles)
     state, count = np.array([2, 9]), np.zeros(1)
-    with recording.record() as notes:
-        cpu.launch(kernel, state, count)
-        cpu.launch(kernel, state, count)
+    notes = recording.Recording()
+    with recording.record(notes):
+        launch(kernel, state, count)
+        launch(kernel, state, count)
     (program,) = replay.program(notes.launches)
     program()
     assert (state[0], count[0]) == (2, 4)
@@ -113,11 +118,12 @@ def _everything(out, x, n, yes, real, single, pair, negative):
 
 
 def test_a_launch_with_too_many_arguments_is_called_from_python():
-    kernel = cpu.jit(_many)
+    kernel = jit(_many)
     arrays = [np.ones(3) for _ in range(10)]
-    with recording.record() as notes:
-        cpu.launch(kernel, *arrays)
-        cpu.launch(kernel, *arrays)
+    notes = recording.Recording()
+    with recording.record(notes):
+        launch(kernel, *arrays)
+        launch(kernel, *arrays)
     assert all(isinstance(x, replay.Launch) for x in replay.program(notes.launches))
     for again in replay.program(notes.launches):
         again()

@@ -23,8 +23,8 @@ from run_helpers import (
 )
 
 import minigan as mg
-from minigan import checkpoint
-from minigan.run import _stop_requests, load_trainer, resume
+from minigan.training import checkpoint
+from minigan.training.run import _stop_requests, load_trainer, resume
 
 
 def checkpoint_step(folder):

@@ -9,7 +9,7 @@ import pytest
 from helpers import DEVICES
 
 import minigan as mg
-from minigan.device import current_device, get_device
+from minigan.engine.device import current_device, get_device
 
 
 # ------------------------------------------------------------------------------------- making

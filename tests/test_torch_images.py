@@ -14,7 +14,7 @@ from torch_helpers import derivatives, torch_derivatives
 
 import minigan as mg
 from minigan import nn, ops
-from minigan.models import MODELS
+from minigan.gan.models import MODELS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
 F = torch.nn.functional

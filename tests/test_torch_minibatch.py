@@ -12,7 +12,7 @@ from torch_helpers import derivatives, torch_derivatives
 
 import minigan as mg
 from minigan import nn
-from minigan.augment import diff_augment
+from minigan.gan.augment import diff_augment
 from minigan.optim import clip_grad_norm, clip_grad_value
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
-from minigan import Config, Trainer, random
+from minigan import Config, Trainer
 from minigan.data import DataError, Dataset
+from minigan.engine import random
 from minigan.metrics import mixture_quality, sliced_wasserstein
-from minigan.trainer import Batches, DivergedError
+from minigan.training.trainer import Batches, DivergedError
 
 RING = Config(data="ring", size=400, batch=32, steps=10)
 

@@ -20,7 +20,7 @@ from player_helpers import (
 import minigan as mg
 import minigan.players as module
 from minigan import Config, Trainer, nn, ops
-from minigan.augment import diff_augment
+from minigan.gan.augment import diff_augment
 
 __all__ = ["small_models"]
 LINE = {"model": "line", "data": "ring", "size": 60, "batch": 8}
@@ -238,7 +238,7 @@ def test_dropout_is_on_in_both_turns_with_draws_of_their_own():
 def test_samples_are_drawn_in_eval_mode_and_modes_come_back(ema, monkeypatch):
     g = nn.Sequential(nn.Dense(2, 20), nn.BatchNorm1d(20), nn.Dropout(0.5), nn.Dense(20, 2))
     monkeypatch.setattr(module, "build", None)
-    monkeypatch.setattr("minigan.trainer.build", lambda *_: (g, line()))
+    monkeypatch.setattr("minigan.training.trainer.build", lambda *_: (g, line()))
     trainer = Trainer(Config(**LINE, ema=ema))
     trainer.captured = False
     g[2].train(False)  # a mode of one's own is kept

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..runtime.cpu import jit
+from ..runtime.cpu.compiler import jit
 
 CHUNK = 512  # columns at a time: their distances stay in the first-level cache
 SMALL = 64  # points that need no start from fewer of them

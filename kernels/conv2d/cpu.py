@@ -25,8 +25,9 @@ import numpy as np
 
 from ..matmul.micro import ROWS
 from ..reduce.cpu import reduce
-from ..runtime.cpu import empty, first, jit, launch, parts
-from ..runtime.simd import VECTOR_BYTES, address, pointer
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, first, launch, parts
+from ..runtime.cpu.simd import VECTOR_BYTES, address, pointer
 from ..shape.cpu import fill
 from . import tables
 from .geometry import Pair, output_size

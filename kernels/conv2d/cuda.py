@@ -10,7 +10,7 @@ import numpy as np
 
 from ..matmul.cuda import JOIN_THREADS
 from ..matmul.cuda import SOURCE as MATMUL
-from ..runtime.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, blocks
 from ..runtime.strides import elements
 from .geometry import Pair, output_size
 

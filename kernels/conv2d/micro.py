@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 
-from ..runtime.simd import ONE, Simd, i64, intrinsic
+from ..runtime.cpu.simd import ONE, Simd, i64, intrinsic
 
 
 @intrinsic(prefer_literal=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..matmul.cpu import _panel_width
 from ..matmul.micro import ROWS, VECTORS, transpose_block
-from ..runtime.cpu import jit
-from ..runtime.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
 from .micro import flat_tile, store_turned, tile
 
 DEPTH = 512  # elements of a sum that are one chain of multiply-adds

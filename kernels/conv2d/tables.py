@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..matmul.cpu import _panel_width
-from ..runtime.simd import VECTOR_BYTES
+from ..runtime.cpu.simd import VECTOR_BYTES
 from .geometry import Pair
 
 RECORD = 9  # numbers that tell of a phase

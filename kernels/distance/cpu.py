@@ -20,8 +20,9 @@ import numpy as np
 
 from ..elementwise.cpu import elementwise
 from ..matmul.micro import transpose_block
-from ..runtime.cpu import empty, jit, launch, parts
-from ..runtime.simd import VECTOR_BYTES, address
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, launch, parts
+from ..runtime.cpu.simd import VECTOR_BYTES, address
 
 STRIP, DEPTH = 128, 32  # of a block of g that is turned
 GRAIN = 1048576  # terms that are worth a second thread

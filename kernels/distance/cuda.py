@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..runtime.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, blocks
 from ..shape.cuda import contiguous
 
 SOURCE = Path(__file__).with_name("cuda.cu")

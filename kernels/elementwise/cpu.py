@@ -21,7 +21,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..runtime.cpu import empty, flat, jit, launch, layout, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, flat, launch, layout, parts
 from ..runtime.strides import padded, scalar
 from . import functions
 
@@ -49,7 +50,7 @@ EXPRESSIONS = {
     "sign": "x -> T(x > T(0)) - T(x < T(0)) if x == x else x",
     "maximum": "a b -> a if a >= b or a != a else b",
     "minimum": "a b -> a if a <= b or a != a else b",
-    "preference": "a b -> (T(a > b) + T(a >= b)) * T(0.5)",
+    "tie_weight": "a b -> (T(a > b) + T(a >= b)) * T(0.5)",
     "clip": "x ; low high -> low if x < low else (high if x > high else x)",
     "clip_grad": "g x ; low high -> g if x >= low and x <= high else T(0)",
     "where": "c a b -> a if c else b",
@@ -175,7 +176,7 @@ def cast(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return elementwise("copy", x, dtype=np.dtype(dtype))
 
 
-FLOATS_ONLY = True  # integers and bools run their numpy meaning
+FLOATS_ONLY = True  # integers and bools run their numpy reference
 KERNELS: dict[str, Callable[..., np.ndarray]] = {
     **{name: partial(elementwise, name) for name in EXPRESSIONS if name != "copy"},
     "cast": cast,

@@ -108,7 +108,7 @@ FUNCTION(leaky_relu, a > REAL(0) ? a : a * p)
 FUNCTION(leaky_relu_grad, b > REAL(0) ? a : a * p)
 FUNCTION(maximum, a >= b || a != a ? a : b)
 FUNCTION(minimum, a <= b || a != a ? a : b)
-FUNCTION(preference, (REAL(a > b) + REAL(a >= b)) * REAL(0.5))
+FUNCTION(tie_weight, (REAL(a > b) + REAL(a >= b)) * REAL(0.5))
 FUNCTION(clip, a < p ? p : a > q ? q : a)
 FUNCTION(clip_grad, b >= p && b <= q ? a : REAL(0))
 FUNCTION(cross_entropy,

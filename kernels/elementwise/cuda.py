@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.launcher import Launcher, blocks, walk
+from ..runtime.cuda.launcher import Launcher, blocks, walk
 from ..runtime.strides import elements, padded, scalar
 
 SOURCE = Path(__file__).with_name("cuda.cu")

@@ -12,7 +12,7 @@ import numpy as np
 from numba import float32, types
 from numba.extending import overload
 
-from ..runtime.cpu import jit
+from ..runtime.cpu.compiler import jit
 
 LOG2_E = float32(1.4426950408889634)
 LN2_HIGH = float32(0.693359375)  # 9 bits: n * LN2_HIGH is exact (Cody and Waite 1980)

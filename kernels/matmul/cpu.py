@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, first, jit, launch, parts
-from ..runtime.simd import VECTOR_BYTES, address, pointer
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, first, launch, parts
+from ..runtime.cpu.simd import VECTOR_BYTES, address, pointer
 from .micro import ROWS, VECTORS, tile, transpose_block, transposed_tile
 
 # One row of A in a K-block: ROWS of them stay in the first-level cache.

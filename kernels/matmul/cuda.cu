@@ -1,4 +1,4 @@
-// C = A @ B (+ bias) on a GPU: the top rung of `ladder.cu`, for any strides and any sizes.
+// C = A @ B (+ bias) on a GPU: the top rung of `optimization_steps.cu`, for any strides and any sizes.
 //
 //            BN                   A block of threads makes a BM x BN tile of C. It walks K in steps of
 //        +--------+  BK           BK: the step's slices of A and B go through shared memory, where each

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.launcher import MAX_GRID, Launcher, blocks, walk, walk_type
+from ..runtime.cuda.launcher import MAX_GRID, Launcher, blocks, walk, walk_type
 from ..runtime.strides import elements
 from ..shape.cuda import contiguous
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 
-from ..runtime.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, i64, intrinsic
+from ..runtime.cpu.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, i64, intrinsic
 
 # The tile: ROWS x VECTORS sums, VECTORS registers of B and one of A must fit the register file,
 # 24 + 3 + 1 of 32, or 12 + 3 + 1 of 16.

@@ -22,7 +22,8 @@ import numpy as np
 from ..elementwise.cpu import elementwise
 from ..matmul.cpu import matmul
 from ..reduce.cpu import LANES, ROWS, _reduce_block
-from ..runtime.cpu import empty, jit, launch, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, launch, parts
 
 # Of a task, so that it finds in the second-level cache what it has just read.
 TASK_BYTES, LEAST_WIDTH = 262144, 64

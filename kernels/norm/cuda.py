@@ -10,7 +10,7 @@ import numpy as np
 
 from ..matmul.cuda import JOIN_THREADS, multiply
 from ..matmul.cuda import SOURCE as MATMUL
-from ..runtime.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, blocks
 from ..runtime.strides import elements, scalar
 from ..shape.cuda import contiguous
 

@@ -15,7 +15,8 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, keep, launch, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, keep, launch, parts
 from ..shape.cpu import assign
 
 GRAIN = 262144  # elements that are worth a second thread

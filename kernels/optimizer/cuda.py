@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, blocks
 from ..shape.cuda import assign, contiguous
 
 SOURCE = Path(__file__).with_name("cuda.cu")

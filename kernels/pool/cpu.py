@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, launch, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, launch, parts
 
 Pair = tuple[int, int]
 GRAIN = 262144  # pixels that are worth a second thread
@@ -62,11 +63,11 @@ def sum_pool(x: np.ndarray, kernel: Pair, stride: Pair) -> np.ndarray:
     return _run(gather, y, x, (small, x.shape[2:]), kernel, stride)
 
 
-def spread(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np.ndarray:
+def sum_pool_grad(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np.ndarray:
     """The adjoint: each pixel of (n, c, *size) gets the sum of the windows' g that cover it."""
     x = empty((*g.shape[:2], *size), g.dtype)
     return _run(scatter, x, g, (g.shape[2:], size), kernel, stride)
 
 
 FLOATS_ONLY = True
-KERNELS = {"sum_pool": sum_pool, "spread": spread}
+KERNELS = {"sum_pool": sum_pool, "sum_pool_grad": sum_pool_grad}

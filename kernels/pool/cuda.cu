@@ -2,7 +2,7 @@
 // all of its pixels.
 //
 //   sum_pool   a thread per window adds up its pixels
-//   spread     a thread per pixel adds up the windows that cover it: a gather, where a thread per
+//   sum_pool_grad     a thread per pixel adds up the windows that cover it: a gather, where a thread per
 //              window would have to add to pixels that others add to as well
 //
 //      pixel i        0 1 2 3 4 5 6      windows of 3, 2 apart: i lies in those from
@@ -22,7 +22,7 @@ struct Images {
 struct Windows {
     long long size;  // of what is written: (images, channels, height, width)
     long long channels, height, width;
-    long long rows, columns;  // spread: how many windows there are
+    long long rows, columns;  // sum_pool_grad: how many windows there are
     long long kernel_height, kernel_width, down, across;
     Images x;
 };
@@ -70,7 +70,7 @@ __device__ __forceinline__ void covering(long long i, long long kernel, long lon
     if (last >= count) last = count - 1;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) spread(Out<REAL> y, In<REAL> g, Windows s) {
+extern "C" __global__ void __launch_bounds__(THREADS) sum_pool_grad(Out<REAL> y, In<REAL> g, Windows s) {
     const long long i = global_thread();
     if (i >= s.size) return;
     const Pixel at(s, i);

@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-from ..runtime.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, blocks
 from ..runtime.strides import elements
 
 SOURCE = Path(__file__).with_name("cuda.cu")
@@ -41,9 +41,9 @@ def sum_pool(gpu: Launcher, x: Any, kernel: Pair, stride: Pair) -> Any:
     return _launch(gpu, "sum_pool", x, (height, width), kernel, stride)
 
 
-def spread(gpu: Launcher, g: Any, kernel: Pair, stride: Pair, size: Pair) -> Any:
+def sum_pool_grad(gpu: Launcher, g: Any, kernel: Pair, stride: Pair, size: Pair) -> Any:
     """x[n, c, i, j] = the sum of g over the windows that cover it; (n, c, *size)"""
-    return _launch(gpu, "spread", g, size, kernel, stride)
+    return _launch(gpu, "sum_pool_grad", g, size, kernel, stride)
 
 
-KERNELS = {"sum_pool": sum_pool, "spread": spread}
+KERNELS = {"sum_pool": sum_pool, "sum_pool_grad": sum_pool_grad}

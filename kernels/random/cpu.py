@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cpu import empty, jit, launch, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, launch, parts
 
 CHUNK = 128  # blocks whose words are made at once: 2 KiB
 PIECE = 8 * CHUNK  # blocks that a thread takes at once

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, blocks
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS = 128  # of a block

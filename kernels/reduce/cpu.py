@@ -13,7 +13,8 @@ from functools import partial
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, jit, launch, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, launch, parts
 from ..runtime.strides import runs
 
 LANES = 64  # independent chains: enough for LLVM to fill and to pipeline the vector registers
@@ -126,5 +127,5 @@ def reduce(
     return x.reshape(shape)
 
 
-FLOATS_ONLY = True  # integers and bools run their numpy meaning
+FLOATS_ONLY = True  # integers and bools run their numpy reference
 KERNELS = {"sum": reduce, "max": partial(reduce, largest=True)}

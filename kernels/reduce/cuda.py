@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..elementwise.cuda import cast
-from ..runtime.launcher import MAX_GRID, Launcher, blocks
+from ..runtime.cuda.launcher import MAX_GRID, Launcher, blocks
 from ..runtime.strides import runs
 from ..shape.cuda import contiguous
 

@@ -3,7 +3,8 @@
 Host code asks for memory and launches kernels as ever. While a Recording is active, memory comes
 from its plan, and each launch is noted. Running the notes again does the step again, in place:
 
-    with record() as recording:
+    recording = Recording()
+    with record(recording):
         step()
     for launch in recording.launches:
         launch()
@@ -32,15 +33,6 @@ class Recording:
         self.launches: list[Callable[[], Any]] = []
         self.kept: list[Any] = []
         self.memory: Memory | None = None
-        # What else the run has met, told by who knows: tensors from outside with their arrays,
-        # modules with their modes, conditions that must hold again, version cells of what was
-        # written, devices. `fixed` are version cells of what must not be written.
-        self.tensors: dict[int, tuple[Any, Any]] = {}
-        self.modes: dict[int, tuple[Any, bool]] = {}
-        self.conditions: list[Callable[[], bool]] = []
-        self.written: list[Any] = []
-        self.devices: dict[Any, None] = {}
-        self.fixed: set[int] = set()
 
     def add(self, launch: Callable[[], Any]) -> None:
         """Note what has just been done, as a function that does it again."""
@@ -74,11 +66,11 @@ def active() -> Recording | None:
 
 
 @contextmanager
-def record() -> Iterator[Recording]:
-    """Within, this Python thread's launches are done and noted."""
-    before, _state.recording = _state.recording, Recording()
+def record(recording: Recording) -> Iterator[None]:
+    """Within the block, do this thread's launches and add each to the recording."""
+    before, _state.recording = _state.recording, recording
     try:
-        yield _state.recording
+        yield
     finally:
         _state.recording = before
 

@@ -19,7 +19,7 @@ def elements(x: Any) -> Size:
 
 
 def scalar(x: float, dtype: np.dtype) -> np.generic:
-    """x in that dtype; a number too large for it is infinite, as in an op's meaning, and silent."""
+    """Return x in that dtype; a number too large for it silently becomes infinite, as in numpy."""
     with np.errstate(over="ignore"):
         return dtype.type(x)
 

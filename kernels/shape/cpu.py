@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu import empty, flat, jit, launch, layout, parts
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty, flat, launch, layout, parts
 from ..runtime.strides import scalar
 
 GRAIN = 1048576  # elements that are worth a second thread
@@ -84,7 +85,7 @@ def assign(y: np.ndarray, x: np.ndarray) -> None:
     launch(move, y_memory, y_start, x_memory, x_start, merged, over=x.size, parts=many)
 
 
-def embed(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:
+def slice_scatter(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:
     """x at `index` of an array full of `value`."""
     y = empty(shape, x.dtype)
     if x.size < y.size:
@@ -180,7 +181,7 @@ KERNELS = {
     "transpose": lambda x, axes: x.transpose(axes),
     "broadcast_to": np.broadcast_to,
     "slice": _view,
-    "embed": embed,
+    "slice_scatter": slice_scatter,
     "concatenate": concatenate,
     "gather": gather,
     "scatter_add": scatter_add,

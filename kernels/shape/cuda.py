@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..elementwise.cuda import copy as plain_copy
-from ..runtime.launcher import MAX_GRID, Launcher, blocks, walk
+from ..runtime.cuda.launcher import MAX_GRID, Launcher, blocks, walk
 from ..runtime.strides import elements, merge, scalar, span
 
 SOURCE = Path(__file__).with_name("cuda.cu")
@@ -64,7 +64,7 @@ def _fill(gpu: Launcher, y: Any, value: float) -> None:
     gpu.launch(SOURCE, "fill", y.dtype, (blocks(y.size, THREADS),), (THREADS,), (y, y.size, number))
 
 
-def embed(gpu: Launcher, x: Any, shape: tuple[int, ...], index: Any, value: float) -> Any:
+def slice_scatter(gpu: Launcher, x: Any, shape: tuple[int, ...], index: Any, value: float) -> Any:
     """x at `index` of an array full of `value`."""
     y = gpu.empty(shape, x.dtype)
     if x.size < y.size:
@@ -135,7 +135,7 @@ KERNELS = {
     "transpose": _transpose,
     "broadcast_to": broadcast_to,
     "slice": _view,
-    "embed": embed,
+    "slice_scatter": slice_scatter,
     "concatenate": concatenate,
     "gather": gather,
     "scatter_add": scatter_add,

@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..device import use_device
-from ..names import choose
+from ..engine.device import use_device
+from ..utils.names import choose
 from . import conv, matmul, memory, modes, roofline, scaling, seeds, steps, threads
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..device import get_device
-from ..op import Op
+from ..engine.device import get_device
+from ..engine.op import Op
 from . import floor
 from .kernels import replayed
 from .plan import Convolution, Plan

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..pictures import BLUE, GREEN, GREY, ORANGE, PINK, figure
+from ..utils.figures import BLUE, GREEN, GREY, ORANGE, PINK, figure
 from .kernels import KERNELS
 from .table import cells, number, render
 from .timing import Spread, ratio

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from ..device import Device, get_device
-from ..kernels.runtime.launcher import OutOfMemoryError
-from ..names import choose
+from ..engine.device import Device, get_device
+from ..kernels.runtime.cuda.launcher import OutOfMemoryError
+from ..utils.names import choose
 from . import device_report, games
 from .harness import (
     FilePath,

@@ -15,8 +15,8 @@ from functools import cache
 from typing import Any
 
 from .. import nn
-from ..device import use_device
-from ..kernels.runtime import peak
+from ..engine.device import use_device
+from ..kernels.runtime.cpu import peak
 from .plan import Game
 
 TAKES = 5

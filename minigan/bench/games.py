@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, random
-from ..autograd import grad
-from ..capture import capture
-from ..device import Device, use_device
-from ..losses import NonSaturating
+from .. import nn
+from ..engine import random
+from ..engine.autograd import grad
+from ..engine.capture import capture
+from ..engine.device import Device, use_device
+from ..engine.tensor import Tensor, tensor
+from ..gan.losses import NonSaturating
+from ..gan.players import judge
 from ..optim import Adam
-from ..players import judge
-from ..tensor import Tensor, tensor
 from . import floor
 from .plan import DevicePlan, Game
 from .timing import Call

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..paths import atomic_write
-from ..random import default_generator
+from ..engine.random import default_generator
+from ..kernels.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from tqdm import tqdm

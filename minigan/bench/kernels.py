@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..device import Device, get_device
+from ..engine.device import Device, get_device
+from ..engine.op import Op, Update
 from ..kernels.runtime.recording import Recording, record
-from ..op import Op, Update
 from .plan import DevicePlan
 from .timing import Call
 
@@ -29,7 +29,8 @@ def replayed(call: Call, count: int = 1) -> Call:
 
     So it is in a captured step. The function returns what the last call gave.
     """
-    with record() as recording:
+    recording = Recording()
+    with record(recording):
         results = [call() for _ in range(count)]
     program = get_device("cpu").program(recording)
 

@@ -11,7 +11,7 @@ from textwrap import fill
 from types import ModuleType
 from typing import Any
 
-from ..info import processor
+from ..cli.info import processor
 from .peers import blas
 
 PACKAGES = ("numpy", "numba", "torch", "jax")
@@ -23,7 +23,7 @@ def describe(threads: int) -> dict[str, Any]:
 
     "kernels" names the state of minigan's kernel sources.
     """
-    from ..kernels.runtime.cpu import source_hash, vector_bytes
+    from ..kernels.runtime.cpu.compiler import source_hash, vector_bytes
 
     return {
         "processor": processor(),
@@ -73,16 +73,16 @@ def thread_count(threads: int | None, *peers: ModuleType) -> Iterator[int]:
     """
     import numba
 
-    from ..kernels.runtime import cpu
+    from ..kernels.runtime.cpu import thread_pool
 
     config: Any = numba.config  # filled at run time
-    most = min(config.NUMBA_NUM_THREADS, cpu.MOST)
+    most = min(config.NUMBA_NUM_THREADS, thread_pool.MAX_THREADS)
     if threads is None:
-        threads = cpu.threads()
+        threads = thread_pool.threads()
     if not 1 <= threads <= most:
         raise ValueError(
             f"threads = {threads} is not between 1 and {most} (NUMBA_NUM_THREADS sets the limit,"
-            f" to {cpu.MOST} at most)"
+            f" to {thread_pool.MAX_THREADS} at most)"
         )
     pools = [(numba.get_num_threads, numba.set_num_threads)]
     if blas.openblas("set_num_threads") is not None:

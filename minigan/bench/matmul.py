@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..device import get_device, use_device
-from ..op import Op
+from ..engine.device import get_device, use_device
+from ..engine.op import Op
 from .kernels import replayed
 from .plan import Game, Plan
 from .table import cells, number, render

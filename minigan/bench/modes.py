@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Config
 from ..data import load
-from ..evaluate import Estimate
+from ..gan.presets import NARROW_MODES, R3GAN
 from ..metrics import mixture_quality
-from ..presets import NARROW_MODES, R3GAN
 from ..seeds import train_seeds
+from ..training.config import Config
+from ..training.evaluate import Estimate
 from .table import render
 
 MEASURES = ("modes", "high_quality", "reverse_kl", "kl")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .. import nn
-from ..models import MODELS, Model
+from ..gan.models import MODELS, Model
 from .modes import CONTESTS, Contest
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..paths import atomic_write
+from ..kernels.runtime.files import atomic_write
 from .device_report import best, crossover, faster_from
 from .kernels import KERNELS
 from .table import number

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import get_device
+from ..engine.device import get_device
 from . import matmul, roofline_figure
 from .kernels import KERNELS, Arrays, replayed
 from .plan import Plan
@@ -46,7 +46,7 @@ HELD = {"adam": 16}
 # ------------------------------------------------------------------------------------------- peaks
 def peaks(plan: Plan, threads: int) -> dict[str, Any]:
     """FLOP/s and, by the bytes that all threads walk over, byte/s; "levels" names some of those."""
-    from ..kernels.runtime import peak
+    from ..kernels.runtime.cpu import peak
 
     levels = {
         "L1": threads * peak.CACHED,

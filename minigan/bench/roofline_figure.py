@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..pictures import BLUE, GREEN, GREY, ORANGE, figure
+from ..utils.figures import BLUE, GREEN, GREY, ORANGE, figure
 from .table import number
 
 Case = Mapping[str, Any]

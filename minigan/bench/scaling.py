@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..models import Perceptrons
-from ..pictures import BLUE, GREY, figure
+from ..gan.models import Perceptrons
+from ..utils.figures import BLUE, GREY, figure
 from .floor import multiply_adds
 from .matmul import GAME
 from .plan import Game, Plan

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import get_device
+from ..engine.device import get_device
 from ..stack import stacked
 from . import floor, games
 from .plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..names import choose
+from ..utils.names import choose
 from .dataset import SPLITS, DataError, Dataset, whole_number
 from .download import SOURCES
 from .files import load_file

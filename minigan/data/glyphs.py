@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..paths import atomic_write, cache_root
+from ..kernels.runtime.files import atomic_write, cache_root
 from .dataset import DataError, Dataset, from_bytes, generators
 
 SIDE = 28

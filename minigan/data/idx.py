@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..paths import cache_root
+from ..kernels.runtime.files import cache_root
 from . import download
 from .dataset import DataError, Dataset, from_bytes
 

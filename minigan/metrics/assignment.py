@@ -34,7 +34,7 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     from tqdm import tqdm
 
     from ..kernels.assignment.cpu import assign
-    from ..terminal import bar_look
+    from ..utils.progress import bar_look
 
     x, y = np.asarray(x), np.asarray(y)
     if x.shape != y.shape or not x.ndim or not x.size:

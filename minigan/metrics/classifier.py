@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, optim, random
-from ..autograd import grad
-from ..capture import capture
-from ..losses import cross_entropy
+from .. import nn, optim
+from ..engine import random
+from ..engine.autograd import grad
+from ..engine.capture import capture
+from ..engine.tensor import Tensor, no_grad, tensor
+from ..gan.losses import cross_entropy
 from ..optim.schedules import factor
-from ..tensor import Tensor, no_grad, tensor
-from ..terminal import training_bar
+from ..utils.progress import training_bar
 
 PART = 512  # samples classified at once
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from ..random import Generator
-from ..tensor import no_grad, tensor
+from ..engine.random import Generator
+from ..engine.tensor import no_grad, tensor
 
 
 def sliced_wasserstein(

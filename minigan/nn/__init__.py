@@ -15,14 +15,7 @@ from .layers import (
 )
 from .minibatch import MinibatchDiscrimination, MinibatchStdDev
 from .module import Module, Sequential, depends_on_batch, evaluating, shapes
-from .norm import (
-    BatchNorm1d,
-    BatchNorm2d,
-    GroupNorm,
-    InstanceNorm2d,
-    LayerNorm,
-    has_batch_norm,
-)
+from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, has_batch_norm
 from .spectral import SpectralNorm, spectral_norm
 from .stack import stacked
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import ops, random
+from .. import ops
+from ..engine import random
+from ..engine.tensor import Tensor
 from ..kernels.conv2d.geometry import Pair
 from ..ops.conv import pair, refuse
-from ..tensor import Tensor
 from .module import Module
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import ops, random
-from ..optim import assign
-from ..tensor import Tensor, require_tensors, tensor
+from .. import ops
+from ..engine import random
+from ..engine.assign import assign
+from ..engine.tensor import Tensor, require_tensors, tensor
 from .module import Module
 
 

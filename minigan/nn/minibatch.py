@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, random
-from ..tensor import Tensor, tensor
+from .. import ops
+from ..engine import random
+from ..engine.tensor import Tensor, tensor
 from .layers import check_sizes
 from .module import Module
 

@@ -8,10 +8,10 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from ..device import Device, current_device, get_device
-from ..kernels.runtime.recording import active
-from ..optim import load_tensors
-from ..tensor import Tensor, check_dtype, no_grad
+from ..engine.assign import load_tensors
+from ..engine.device import Device, current_device, get_device
+from ..engine.recording import active_step
+from ..engine.tensor import Tensor, check_dtype, no_grad
 
 
 def _undefined(self: Module, *inputs: Any) -> Any:
@@ -29,11 +29,11 @@ class Module:
     forward: Callable[..., Any] = _undefined
 
     def __call__(self, *inputs: Any) -> Any:
-        recording = active()
+        recording = active_step()
         if recording is not None:
             recording.modes[id(self)] = self, self.training
             for _, x in self.tensors():  # buffers too, which `to` may move
-                recording.tensors[id(x)] = x, x.array
+                recording.add_tensor(x)
         return self.forward(*inputs)
 
     @property

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..engine.tensor import Tensor, tensor
 from ..ops.norm import by_channel, check_eps, running_moments
-from ..tensor import Tensor, tensor
 from .module import Module
 
 

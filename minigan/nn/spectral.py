@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, random
-from ..op import Update
+from .. import ops
+from ..engine import random
+from ..engine.op import Update
+from ..engine.tensor import Tensor
 from ..ops.norm import check_eps
-from ..tensor import Tensor
 from .module import Module
 
 

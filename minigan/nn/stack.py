@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from .. import stack
-from ..device import Device, use_device
+from ..engine.device import Device, use_device
 
 T = TypeVar("T")
 

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.op import Op
+from ..engine.tensor import Tensor, require_tensors
 from ..kernels.conv2d.geometry import Pair, output_size
-from ..op import Op
-from ..tensor import Tensor, require_tensors
 from .elementwise import add
 from .linear import matmul
 from .samples import uniform
 from .shape import reshape, transpose
 
 
-# -------------------------------------------------------------------------------- the meanings
+# -------------------------------------------------------------------------------- the reference_ops
 def _windows(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
     """(n, c, a, b, h, v): what of x lies under the kernel at each place."""
     (down, across), (rows, columns) = padding, stride

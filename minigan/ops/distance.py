@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Op
-from ..tensor import Tensor, require_tensors
+from ..engine.op import Op
+from ..engine.tensor import Tensor, require_tensors
 from .linear import _swap
 from .samples import Maker, uniform
 

@@ -1,6 +1,6 @@
 """Dropout: a product with a random mask."""
 
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from .elementwise import multiply
 
 
@@ -9,7 +9,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
     The mask comes from the stream "dropout" and is a constant to the gradient.
     """
-    from ..random import bernoulli  # made of ops itself
+    from ..engine.random import bernoulli  # made of ops itself
 
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p = {p} is not in [0, 1)")

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Op
-from ..tensor import Tensor
-from .samples import away_from_zero, booleans, constant, spread, uniform
+from ..engine.op import Op
+from ..engine.tensor import Tensor
+from .samples import away_from_zero, booleans, constant, distinct, uniform
 
 
-def _elementwise(name: str, meaning: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
-    return Op(name, meaning, vjps, samples, dtypes=dtypes, broadcasts=True)
+def _elementwise(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
+    return Op(name, reference, vjps, samples, dtypes=dtypes, broadcasts=True)
 
 
 _PAIR = [
@@ -181,8 +181,8 @@ maximum = _elementwise(
     "maximum",
     np.maximum,
     (
-        lambda g, y, a, b: multiply(g, preference(a, b)),
-        lambda g, y, a, b: multiply(g, preference(b, a)),
+        lambda g, y, a, b: multiply(g, tie_weight(a, b)),
+        lambda g, y, a, b: multiply(g, tie_weight(b, a)),
     ),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
@@ -190,13 +190,13 @@ minimum = _elementwise(
     "minimum",
     np.minimum,
     (
-        lambda g, y, a, b: multiply(g, preference(b, a)),
-        lambda g, y, a, b: multiply(g, preference(a, b)),
+        lambda g, y, a, b: multiply(g, tie_weight(b, a)),
+        lambda g, y, a, b: multiply(g, tie_weight(a, b)),
     ),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
-preference: Op = _elementwise(
-    "preference",  # 1 where a > b, 1/2 where they tie, 0 elsewhere: who the maximum belongs to
+tie_weight: Op = _elementwise(
+    "tie_weight",  # 1 where a > b, 1/2 where they tie, 0 elsewhere: who the maximum belongs to
     lambda a, b: ((np.greater(a, b) * 1.0 + np.greater_equal(a, b)) / 2).astype(
         np.result_type(a, b)
     ),
@@ -209,14 +209,14 @@ _clip = _elementwise(
     (lambda g, y, x, low, high: clip_grad(g, x, low=low, high=high),),
     [
         (away_from_zero(3, 4), {"low": -0.1, "high": 0.1}),
-        (spread(12), {"low": -0.475, "high": 0.375}),
+        (distinct(12), {"low": -0.475, "high": 0.375}),
     ],
 )
 clip_grad: Op = _elementwise(
     "clip_grad",
     lambda g, x, low, high: np.where((x >= low) & (x <= high), g, g.dtype.type(0)),
     (lambda gg, y, g, x, low, high: clip_grad(gg, x, low=low, high=high), None),
-    [(uniform(12), spread(12), {"low": -0.475, "high": 0.375})],
+    [(uniform(12), distinct(12), {"low": -0.475, "high": 0.375})],
 )
 
 
@@ -242,9 +242,9 @@ where: Op = _elementwise(
 )
 
 
-def _comparison(name: str, meaning: Any) -> Op:
+def _comparison(name: str, reference: Any) -> Op:
     samples = [*_PAIR, (constant([0, 1, 2]), constant([1, 1, 1]))]
-    return _elementwise(name, meaning, (None, None), samples, dtypes="x")
+    return _elementwise(name, reference, (None, None), samples, dtypes="x")
 
 
 greater = _comparison("greater", np.greater)

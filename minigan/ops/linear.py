@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Op
-from ..tensor import Tensor, require_tensors
+from ..engine.op import Op
+from ..engine.tensor import Tensor, require_tensors
 from .reduce import sum
 from .samples import uniform
 from .shape import reshape, transpose

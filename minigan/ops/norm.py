@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Op, Update
-from ..tensor import Tensor, require_tensors
+from ..engine.op import Op, Update
+from ..engine.tensor import Tensor, require_tensors
 from . import elementwise as ew
 from .reduce import sum
 from .samples import uniform
 from .shape import reshape, slice
 
 
-# -------------------------------------------------------------------------------- the meanings
+# -------------------------------------------------------------------------------- the reference_ops
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (divided by N, not N - 1) of each m, as (1, m, 1)."""
     mean = x.mean((0, 2), keepdims=True)

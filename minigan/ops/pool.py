@@ -1,7 +1,7 @@
 """Resizing images: pooling, nearest upsampling, and moving channels into space.
 
-`sum_pool` and `spread` are each other's adjoint. Average pooling is the first, divided by the size
-of its window; nearest upsampling is the second, with windows that touch.
+`sum_pool` and `sum_pool_grad` are each other's adjoint. Average pooling is the first, divided by
+the size of its window; nearest upsampling is the second, with windows that touch.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.op import Op
+from ..engine.tensor import Tensor, require_tensors
 from ..kernels.conv2d.geometry import Pair, output_size
-from ..op import Op
-from ..tensor import Tensor, require_tensors
 from .conv import pair
 from .elementwise import divide
 from .samples import uniform
@@ -29,7 +29,7 @@ def _sum_windows(x: np.ndarray, kernel: Pair, stride: Pair) -> np.ndarray:
     return _windows(x, kernel, stride).sum((4, 5))
 
 
-def _spread_windows(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np.ndarray:
+def _add_windows(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np.ndarray:
     x = np.zeros((*g.shape[:2], *size), g.dtype)
     windows = _windows(x, kernel, stride, writeable=True)
     for h, v in np.ndindex(kernel):
@@ -46,15 +46,15 @@ _sum_pool: Op = Op(
     "sum_pool",
     _sum_windows,
     (
-        lambda g, y, x, kernel, stride: _spread(
+        lambda g, y, x, kernel, stride: _sum_pool_grad(
             g, kernel=kernel, stride=stride, size=(x.shape[2], x.shape[3])
         ),
     ),
     [(uniform(2, 3, 4, 6), _TOUCHING), (uniform(2, 3, 5, 6), _APART)],
 )
-_spread: Op = Op(
-    "spread",
-    _spread_windows,
+_sum_pool_grad: Op = Op(
+    "sum_pool_grad",
+    _add_windows,
     (lambda gg, x, g, kernel, stride, size: _sum_pool(gg, kernel=kernel, stride=stride),),
     [
         (uniform(2, 3, 2, 2), {**_TOUCHING, "size": (4, 6)}),
@@ -96,7 +96,7 @@ def upsample_nearest(x: Tensor, scale: int | Pair = 2) -> Tensor:
     _check_image("upsample_nearest", x)
     block = pair("upsample_nearest", "scale", scale, 1)
     size = (x.shape[2] * block[0], x.shape[3] * block[1])
-    return _spread(x, kernel=block, stride=block, size=size)
+    return _sum_pool_grad(x, kernel=block, stride=block, size=size)
 
 
 def _check_block(op: str, x: Tensor, block: Any) -> int:

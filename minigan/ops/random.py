@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Op, Update
+from ..engine.op import Op, Update
 from .samples import indices
 
 Shape = tuple[int, ...]
@@ -89,7 +89,7 @@ def _polynomial(coefficients: list[float], z: np.ndarray) -> np.ndarray:
     return total
 
 
-# --------------------------------------------------------------------------------- the meanings
+# --------------------------------------------------------------------------------- references
 def _uniform(
     position: np.ndarray,
     seed: np.ndarray,

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from ..op import Op
-from ..tensor import Tensor, require_tensors
+from ..engine.op import Op
+from ..engine.tensor import Tensor, require_tensors
 from . import elementwise as ew
-from .samples import spread, uniform
+from .samples import distinct, uniform
 from .shape import broadcast_to, check_axis, reshape
 
 Axes = int | tuple[int, ...] | None
@@ -64,8 +64,8 @@ _max = Op(
     np.max,
     (_max_vjp,),
     [
-        *((spread(3, 4), attributes) for attributes in _AXES),
-        (spread(2, 3, 4), {"axis": (0, 2), "keepdims": False}),
+        *((distinct(3, 4), attributes) for attributes in _AXES),
+        (distinct(2, 3, 4), {"axis": (0, 2), "keepdims": False}),
     ],
     dtypes="x",
 )

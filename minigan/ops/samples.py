@@ -37,7 +37,7 @@ def away_from_zero(*shape: int) -> Maker:
     )
 
 
-def spread(*shape: int) -> Maker:
+def distinct(*shape: int) -> Maker:
     """Distinct values, at least 0.05 apart: for functions that compare their elements."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

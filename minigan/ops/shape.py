@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.op import Op
+from ..engine.tensor import Tensor, require_tensors
 from ..kernels.runtime.recording import active
-from ..op import Op
-from ..tensor import Tensor, require_tensors
 from .samples import indices, uniform
 
 Shape = tuple[int, ...]
@@ -98,7 +98,7 @@ def sum_to(g: Tensor, shape: Shape) -> Tensor:
 _slice = Op(
     "slice",
     lambda x, index: x[index if ... in index else (*index, ...)],  # a view, of one element too
-    (lambda g, y, x, index: embed(g, shape=x.shape, index=index, value=0.0),),
+    (lambda g, y, x, index: slice_scatter(g, shape=x.shape, index=index, value=0.0),),
     [
         (uniform(4, 5), {"index": (builtins.slice(1, 3), builtins.slice(None, None, 2))}),
         (uniform(4, 5), {"index": (2, builtins.slice(None, None, -1))}),
@@ -136,15 +136,15 @@ def slice(x: Tensor, index: Any) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------- copies
-def _embed(x: np.ndarray, shape: Shape, index: tuple[Any, ...], value: float) -> np.ndarray:
+def _slice_scatter(x: np.ndarray, shape: Shape, index: tuple[Any, ...], value: float) -> np.ndarray:
     y = np.full(shape, value, x.dtype)
     y[index] = x
     return y
 
 
-embed: Op = Op(
-    "embed",  # the adjoint of slice, and padding: x at `index` of an array full of `value`
-    _embed,
+slice_scatter: Op = Op(
+    "slice_scatter",  # the adjoint of slice, and padding: x at `index` of an array full of `value`
+    _slice_scatter,
     (lambda g, y, x, shape, index, value: _slice(g, index=index),),
     [
         (
@@ -173,7 +173,7 @@ def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Ten
         )
     shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths, strict=True))
     index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, widths, strict=True))
-    return embed(x, shape=shape, index=index, value=float(value))
+    return slice_scatter(x, shape=shape, index=index, value=float(value))
 
 
 def _concatenate_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> Tensor:

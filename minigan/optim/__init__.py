@@ -1,5 +1,6 @@
 """Optimizers, and what goes with them: averages, limits, schedules of the learning rate."""
 
+from ..engine.assign import assign
 from . import schedules
 from .averages import ExponentialMovingAverage, HistoricalAverage
 from .clipping import clip_grad_norm, clip_grad_value, clip_weights
@@ -11,8 +12,6 @@ from .optimizers import (
     Optimizer,
     RMSprop,
     adam,
-    assign,
-    load_tensors,
     rmsprop,
     sgd,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "clip_weights",
-    "load_tensors",
     "rmsprop",
     "schedules",
     "sgd",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import ops
-from ..tensor import Tensor, no_grad
-from .optimizers import assign, load_tensors, new_like, sgd
+from ..engine.assign import assign, load_tensors
+from ..engine.tensor import Tensor, no_grad
+from .optimizers import new_like, sgd
 
 if TYPE_CHECKING:
     from ..nn import Module

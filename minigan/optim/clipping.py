@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import ops
-from ..tensor import Tensor, no_grad
-from .optimizers import assign
+from ..engine.assign import assign
+from ..engine.tensor import Tensor, no_grad
 
 
 def clip_grad_norm(gradients: Sequence[Tensor | None], max_norm: float) -> list[Tensor]:

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Update
-from ..tensor import Tensor
+from ..engine.assign import assign, load_tensors
+from ..engine.op import Update
+from ..engine.tensor import Tensor
 
 Arrays = list[np.ndarray]
 
@@ -77,15 +78,9 @@ def _adam(
         p[...] = p * T(shrink) - T(lr / (1 - power1)) * m / denominator
 
 
-def _assign(target: np.ndarray, value: np.ndarray) -> None:
-    # x[::2] = x[:3] is one that numpy gets wrong
-    target[...] = value.copy() if np.may_share_memory(target, value) else value
-
-
 sgd = Update("sgd", _sgd, writes=(0, 2))
 rmsprop = Update("rmsprop", _rmsprop, writes=(0, 2))
 adam = Update("adam", _adam, writes=(0, 2, 3, 4))
-assign = Update("assign", _assign)  # by numpy on the host's arrays: a copy, no arithmetic
 
 
 # ------------------------------------------------------------------------------- the optimizers
@@ -273,43 +268,9 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], O
 }
 
 
-def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) -> None:
-    """Copy arrays into tensors in place, by name; everything is checked before anything changes.
-
-    Raises:
-        ValueError: names are missing or unknown, or a shape or dtype differs.
-    """
-    missing, unknown = (
-        sorted(targets.keys() - values.keys()),
-        sorted(values.keys() - targets.keys()),
-    )
-    if missing or unknown:
-        raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
-    restored = {}
-    for key, x in targets.items():
-        try:
-            restored[key] = _restored(x, np.asarray(values[key]))
-        except ValueError as error:
-            raise ValueError(f"{name}: {key}: {error}") from None
-    for key, target in targets.items():
-        value = restored[key]
-        if (value.shape, value.dtype) != (target.shape, target.dtype):
-            raise ValueError(
-                f"{name}: {key} is {value.dtype}{value.shape} in the state to load,"
-                f" but {target.dtype}{target.shape} here"
-            )
-    for key, target in targets.items():
-        assign(target, restored[key])
-
-
 def new_like(like: Tensor, values: np.ndarray) -> Tensor:
     """A tensor with these values on the device of another."""
     return Tensor(like.device.from_numpy(values), like.device)
-
-
-def _restored(like: Tensor, values: np.ndarray) -> Tensor:
-    """What `numpy()` of a tensor of the same device gave, as a tensor again."""
-    return Tensor(like.device.adopt(values, like.device), like.device)
 
 
 def at_least_zero(name: str, **numbers: float) -> None:

@@ -1,0 +1,110 @@
+"""From three loops to `cpu.matmul`, one idea a rung: `rung(a, b) -> c` for each in RUNGS.
+
+Every rung takes contiguous (m, k) and (k, n) of one dtype, float32 or float64. The README tells
+what each changes and what it brought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.launch import empty
+from ..runtime.cpu.simd import VECTOR_BYTES, address
+from . import cpu
+from .micro import ROWS, VECTORS, tile
+
+DEPTH_BLOCK, COLUMN_BLOCK = 64, 512
+
+
+@jit
+def _naive(a, b, c):
+    for i in range(c.shape[0]):
+        for j in range(c.shape[1]):
+            total = c.dtype.type(0)
+            for p in range(a.shape[1]):
+                total += a[i, p] * b[p, j]
+            c[i, j] = total
+
+
+@jit
+def _row_order(a, b, c):
+    c[:] = 0
+    for i in range(c.shape[0]):
+        for p in range(a.shape[1]):
+            for j in range(c.shape[1]):
+                c[i, j] += a[i, p] * b[p, j]
+
+
+@jit
+def _blocked(a, b, c):
+    c[:] = 0
+    (m, k), n = a.shape, b.shape[1]
+    for p0 in range(0, k, DEPTH_BLOCK):
+        for j0 in range(0, n, COLUMN_BLOCK):
+            j1 = min(n, j0 + COLUMN_BLOCK)
+            for i in range(m):
+                row = c[i, j0:j1]
+                for p in range(p0, min(k, p0 + DEPTH_BLOCK)):
+                    x, other = a[i, p], b[p, j0:j1]
+                    for j in range(j1 - j0):
+                        row[j] += x * other[j]
+
+
+@jit
+def _register_tile(a, b, c):
+    (m, k), n = a.shape, b.shape[1]
+    size = c.itemsize
+    width = VECTORS * VECTOR_BYTES // size
+    rows, columns = m // ROWS * ROWS, n // width * width
+    if k == 0:
+        rows = columns = 0
+    for j in range(0, columns, width):
+        for i in range(0, rows, ROWS):
+            a_start, b_start = address(a) + i * k * size, address(b) + j * size
+            c_start, c_row = address(c) + (i * n + j) * size, n * size
+            tile(
+                ROWS, VECTORS, c,
+                a_start, k * size, size, ROWS,
+                b_start, n * size, k, c_start, c_row, 0, 0, 0,
+            )  # fmt: skip
+    for i in range(m):
+        row = c[i, columns if i < rows else 0 :]
+        row[:] = 0
+        for p in range(k):
+            x, other = a[i, p], b[p, n - len(row) :]
+            for j in range(len(row)):
+                row[j] += x * other[j]
+
+
+def _rung(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        c = empty((a.shape[0], b.shape[1]), a.dtype)
+        kernel(a, b, c)
+        return c
+
+    return run
+
+
+def one_thread(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`cpu.matmul` by one thread, whatever the size."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        return cpu.matmul(a, b)
+    finally:
+        numba.set_num_threads(before)
+
+
+RUNGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "naive": _rung(_naive),
+    "row order": _rung(_row_order),
+    "blocked": _rung(_blocked),
+    "register tile": _rung(_register_tile),
+    "packing and K-blocks": one_thread,
+    "threads": cpu.matmul,
+}

@@ -1,0 +1,132 @@
+"""Compile kernels with numba, and keep the machine code on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+
+from ..files import cache_root
+
+KERNELS_FOLDER = Path(__file__).resolve().parents[2]
+
+# Called with the name of each kernel that is about to be compiled (not found in the cache).
+compile_listener: Callable[[str], None] | None = None
+
+
+# ------------------------------------------------------------------------------- compilation
+@cache
+def source_hash() -> str:
+    """Names the state of all kernel sources: a change in any of them is a new cache folder.
+
+    numba itself looks only at the file of the function that it compiles, and would go on running
+    a stale kernel after a change in a helper of another file.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    for path in sorted(KERNELS_FOLDER.rglob("*.py")):
+        digest.update(str(path.relative_to(KERNELS_FOLDER)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def compiled_folder() -> Path | None:
+    """Where compiled kernels are kept; None where no such folder can be written."""
+    try:
+        folder = cache_root() / "kernels" / source_hash()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return None
+
+
+class _Locator(_CacheLocator):
+    """Tells numba's cache that its files lie in `compiled_folder()` and are never stale there."""
+
+    def __init__(self, function: Any, file: str) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._room = f"{Path(file).parent.name}.{Path(file).stem}"
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> _Locator | None:
+        return cls(function, file) if compiled_folder() else None
+
+    def get_cache_path(self) -> str:
+        return str(compiled_folder())
+
+    def get_source_stamp(self) -> str:
+        return source_hash()
+
+    def get_disambiguator(self) -> str:
+        return f"{self._room}-{self._line}"
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012  (numba's declaration)
+
+
+class _Cache(FunctionCache):
+    """numba's cache, silent when the disk is full, and telling who is about to be compiled."""
+
+    _impl_class = _CacheImpl
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        found = super().load_overload(signature, target)
+        if found is None:
+            _tell(self._py_func)
+        return found
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        # On a failure the kernel runs all the same, and is compiled again in the next process.
+        with contextlib.suppress(OSError):
+            super().save_overload(signature, data)
+
+
+class _NoCache(NullCache):
+    """For where no folder can be written: every kernel is about to be compiled."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def load_overload(self, signature: Any, target: Any) -> None:
+        _tell(self._function)
+
+
+def _tell(function: Any) -> None:
+    if compile_listener is not None:
+        compile_listener(function.__name__)
+
+
+def jit(function: Any = None, **options: Any) -> Any:
+    """`numba.njit` with the GIL released, numpy's division, and a cache that follows the sources.
+
+    Use: `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals (a
+    function that closes over another compiled one is never found in the cache).
+    """
+    if function is None:
+        return lambda function: jit(function, **options)
+    dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
+    if options.get("inline") != "always":  # those are part of what they are inlined in
+        dispatcher._cache = (_Cache if compiled_folder() else _NoCache)(function)
+    return dispatcher
+
+
+# ----------------------------------------------------------------------------------- the host
+def vector_bytes() -> int:
+    """Width of the vector registers that kernels are compiled for: 64, 32 or 16 bytes."""
+    features = getattr(numba.config, "CPU_FEATURES", None)  # the user's choice of target
+    if features is None:
+        features = llvm.get_host_cpu_features().flatten()
+    for name, width in (("+avx512f", 64), ("+avx2", 32)):
+        if name in features.split(","):
+            return width
+    return 16

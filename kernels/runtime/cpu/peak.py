@@ -1,0 +1,157 @@
+"""What this machine can do at most: multiply-adds in registers, and bytes from and to a memory.
+
+The two roofs of a roofline (Williams, Waterman and Patterson 2009; cache-aware: Ilic, Pratas and
+Sousa 2014). Both rates are the best of several short bursts: what the machine does when it is
+left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+
+from .compiler import jit
+from .launch import launch
+from .simd import REGISTERS, VECTOR_BYTES, Simd, address, intrinsic
+
+# Vectors that fit the registers, and enough to hide an fma's latency.
+CHAINS = REGISTERS * 3 // 4
+CHAIN_BYTES = CHAINS * VECTOR_BYTES
+
+CACHED = 16 * 1024  # bytes that every first-level cache holds, and
+UNCACHED = 256 * 1024 * 1024  # bytes that few last-level caches do
+
+BURST, BURSTS = 0.002, 15  # seconds that one takes at least, and how many there are
+
+
+# ------------------------------------------------------------------------------ in numba
+@intrinsic
+def _multiply_add(typing, like, z, factor, term, count):
+    """z <- factor z + term for the CHAINS vectors at z, `count` times, without memory.
+
+    All are addresses; `factor` and `term` are one element each.
+    """
+
+    def codegen(context, builder, signature, args):
+        _, z, factor, term, count = args
+        simd = Simd(context, builder, like.dtype)
+        places = simd.vectors(z, CHAINS)
+        a, b = simd.broadcast(factor), simd.broadcast(term)
+        # LLVM keeps these variables in registers.
+        chains = [cgutils.alloca_once_value(builder, simd.load(place)) for place in places]
+        with cgutils.for_range(builder, count):
+            for chain in chains:
+                builder.store(simd.fma(a, builder.load(chain), b), chain)
+        for chain, place in zip(chains, places, strict=True):
+            simd.store(builder.load(chain), place)
+        return context.get_dummy_value()
+
+    return types.void(like, *[types.intp] * 4), codegen
+
+
+@jit
+def _chains(z, factor, term, count, begin, end):
+    a, b = np.full(1, factor, z.dtype), np.full(1, term, z.dtype)
+    for t in range(begin, end):
+        _multiply_add(z, address(z) + t * CHAIN_BYTES, address(a), address(b), count)
+
+
+@jit
+def _add(y, x, count):
+    for _ in range(count):
+        for i in range(len(y)):
+            y[i] += x[i]
+
+
+@jit
+def _sums(y, x, count, begin, end):
+    for t in range(begin, end):
+        _add(y[t], x[t], count)
+
+
+# ------------------------------------------------------------------------------ in Python
+def multiply_add(z: np.ndarray, factor: float, term: float, count: int) -> None:
+    """z <- factor z + term, fused, `count` times; z is (threads, CHAIN_BYTES), a row for each."""
+    launch(_chains, z, factor, term, count, over=len(z), parts=len(z))
+
+
+def add(y: np.ndarray, x: np.ndarray, count: int) -> None:
+    """y <- y + x, `count` times: two loads and a store; both are (threads, n), a row for each."""
+    launch(_sums, y, x, count, over=len(y), parts=len(y))
+
+
+def fma_rate(dtype: Any, threads: int) -> float:
+    """FLOP/s of independent chains of fused multiply-adds, 2 FLOP each, that stay in registers.
+
+    Raises:
+        TypeError: dtype is neither float32 nor float64.
+        ValueError: `threads` is not between 1 and what a kernel may use here and now.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"fma_rate: dtype is float32 or float64, not {dtype}")
+    _check_threads("fma_rate", threads)
+    z = np.empty((threads, CHAIN_BYTES // dtype.itemsize), dtype)
+    z[:] = np.arange(z.shape[1])  # equal chains would be one to a compiler
+    return 2 * z.size / _seconds(lambda count: multiply_add(z, 0.5, 0.5, count))
+
+
+def bandwidth(size: int, threads: int) -> float:
+    """byte/s that `threads` threads load and store as each adds one array to another, y += x.
+
+    Each has arrays of its own, `size` bytes for the two (rounded up to whole vectors), and walks
+    over them again and again: what is measured is the nearest memory that holds them. Two bytes
+    are loaded for one that is stored, as where a kernel updates a sum in memory.
+
+    Raises:
+        ValueError: size < 1, or `threads` is not between 1 and what a kernel may use here and now.
+    """
+    if size < 1:
+        raise ValueError(f"bandwidth: size is at least 1 byte, not {size}")
+    _check_threads("bandwidth", threads)
+    shape = (threads, -(-size // (2 * VECTOR_BYTES)) * VECTOR_BYTES // 4)
+    x, y = aligned(shape, np.float32), aligned(shape, np.float32)
+    x[:] = y[:] = 1
+    return 3 * x.nbytes / _seconds(lambda count: add(y, x, count))
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """`np.empty` from the start of a vector on.
+
+    Elsewhere every vector, or every second, lies in two lines of the cache, which takes twice as
+    long to load.
+    """
+    dtype, size = np.dtype(dtype), math.prod(shape)
+    memory = np.empty(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
+    start = -memory.ctypes.data % VECTOR_BYTES
+    return memory[start:][: size * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def _check_threads(name: str, threads: int) -> None:
+    most = threads()
+    if not 1 <= threads <= most:
+        raise ValueError(
+            f"{name}: threads is between 1 and {most}, what a kernel may use here and now, "
+            f"not {threads}"
+        )
+
+
+def _seconds(run: Callable[[int], object]) -> float:
+    """Seconds per count of run(count), in the best of BURSTS bursts."""
+    run(1)  # compiles
+    count = 1
+    while _burst(run, count) < BURST:
+        count *= 2
+    return min(_burst(run, count) for _ in range(BURSTS)) / count
+
+
+def _burst(run: Callable[[int], object], count: int) -> float:
+    start = time.perf_counter()
+    run(count)
+    return time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""Compile CUDA C++ kernels and launch them on a GPU."""

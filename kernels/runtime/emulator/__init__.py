@@ -1,0 +1,1 @@
+"""Compile CUDA C++ kernels with g++ and run them on the CPU."""

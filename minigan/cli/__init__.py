@@ -1,0 +1,5 @@
+"""The command `minigan`."""
+
+from .commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,83 @@
+"""What `minigan info` shows: versions, the processor, and which op runs on what."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from ..engine.device import get_device
+from ..engine.op import Op, Update
+from ..kernels.runtime.files import cache_root
+
+
+def describe() -> str:
+    """Several lines of text."""
+    from ..engine.cpu import CpuDevice
+    from ..engine.cuda import CudaDevice
+    from ..kernels.runtime.cpu.compiler import compiled_folder, vector_bytes
+    from ..kernels.runtime.cpu.thread_pool import threads
+
+    def installed(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            return f"{package} (not installed)"
+
+    cpu, emulator = get_device("cpu"), get_device("cuda-emulator")
+    assert isinstance(cpu, CpuDevice)
+    assert isinstance(emulator, CudaDevice)
+    compiled = compiled_folder()
+    bits = 8 * vector_bytes()
+    packages = ", ".join(map(installed, ("numpy", "numba", "matplotlib", "safetensors")))
+    lines = [
+        f"{installed('minigan')} on Python {sys.version.split()[0]}, {packages}",
+        f"processor      {processor()}",
+        f"kernel cache   {compiled or 'none can be written; kernels are compiled in each process'}",
+        f"data cache     {_cache('data')}",
+        "",
+        "device         runs on",
+        "reference      numpy",
+        f"cpu            numba, {bits}-bit vectors, {threads()} threads",
+        f"cuda           {_launcher('cuda')}",
+        f"cuda-emulator  {_launcher('cuda-emulator')}; cache {_cache('emulator')}",
+        "",
+        f"{'op or update':<22}{'reference':<12}{'cpu':<24}cuda, cuda-emulator",
+    ]
+    for name in [*Op.registry, *Update.registry]:
+        lines.append(f"{name:<22}{'numpy':<12}{cpu.where(name):<24}{emulator.where(name)}")
+    return "\n".join(lines)
+
+
+def _cache(part: str) -> str:
+    try:
+        return str(cache_root() / part)
+    except RuntimeError as error:
+        return f"none: {error}"
+
+
+def _launcher(name: str) -> str:
+    """What runs a CUDA device's kernels here, or why none does."""
+    from ..kernels.runtime.cuda.launcher import KernelError
+
+    try:
+        found = get_device(name).launcher.describe()  # type: ignore[attr-defined]
+    except KernelError as error:
+        return f"not here: {error}"
+    return ", ".join(f"{what} {words}" for what, words in found.items())
+
+
+def processor() -> str:
+    """The processor's name and how many cores this process may use."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = (
+                next(line for line in file if line.startswith("model name")).split(":")[1].strip()
+            )
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name} ({platform.machine()}), {cores} cores"

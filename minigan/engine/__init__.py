@@ -1,0 +1,1 @@
+"""Record operations on tensors, differentiate them, and run them on devices."""

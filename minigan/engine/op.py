@@ -1,0 +1,216 @@
+"""The two kinds of launch: an `Op` computes a new tensor, an `Update` changes tensors in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .recording import active_step
+from .tensor import Tensor, is_recording
+
+# What each letter of `Op(dtypes=...)` accepts. Letters f and x stand for one dtype that all such
+# inputs share.
+KINDS = {"f": "a float32 or float64 tensor", "x": "a tensor", "b": "a bool tensor"}
+KINDS["i"] = "an integer tensor"
+NUMBERS = (int, float, np.integer, np.floating)
+
+
+class Op:
+    """A pure function of tensors, its derivative, and what to check both on.
+
+    Args:
+        name: unique; devices look their kernels up by it.
+        reference: `(*arrays, **attributes) -> array`, in numpy. It *is* the specification.
+        vjps: per input, `(g, y, *inputs, **attributes) -> cotangent of that input`, written in
+            ops, or None where no gradient flows. One function `(i, g, y, *inputs, **attributes)`
+            serves an op of any number of inputs.
+        samples: inputs to check the op on: tuples of makers `rng -> array` (see `samples.py`) and
+            numbers, with a dict of attributes at the end where there are any. They reach every
+            branch of every VJP.
+        broadcasts: inputs broadcast as numpy's do; `grad` sums cotangents back to their shapes.
+        prepare: `(g, y, *inputs, **attributes)`, run once per backward; its result stands in for
+            `g` in every VJP, so that work they share is done once.
+        dtypes: a letter per input, the last one for all further ones (see KINDS).
+        view: the result looks into the first input's memory and shares its version.
+        max_order: how often a result may be differentiated. No op here needs less than infinity.
+        check: `(*inputs, **attributes)`, raises ValueError on inputs that do not fit.
+    """
+
+    registry: ClassVar[dict[str, Op]] = {}
+
+    def __init__(
+        self,
+        name: str,
+        reference: Callable[..., Any],
+        vjps: Sequence[Callable[..., Tensor] | None] | Callable[..., Tensor],
+        samples: Sequence[tuple[Any, ...]] = (),
+        *,
+        broadcasts: bool = False,
+        prepare: Callable[..., Any] | None = None,
+        dtypes: str = "f",
+        view: bool = False,
+        max_order: float = math.inf,
+        check: Callable[..., None] | None = None,
+    ) -> None:
+        if name in Op.registry:
+            raise ValueError(f"an op named {name!r} exists already")
+        self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
+        self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
+        self.view, self.max_order, self.check = view, max_order, check
+        Op.registry[name] = self
+
+    def __repr__(self) -> str:
+        return f"Op({self.name!r})"
+
+    def vjp(self, i: int) -> Callable[..., Tensor] | None:
+        """The VJP of input `i`, or None."""
+        return partial(self.vjps, i) if callable(self.vjps) else self.vjps[i]
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Tensor:
+        device = self._common_device(inputs)
+        if self.check is not None:
+            self.check(*inputs, **attributes)
+        elif self.broadcasts:
+            check_broadcast(self.name, inputs)
+        arrays = tuple(x.array if isinstance(x, Tensor) else _plain(x) for x in inputs)
+        y = Tensor(device.run(self, arrays, attributes), device)
+        recording = active_step()
+        if recording is not None:
+            recording.devices[device] = None
+            for x in inputs:
+                if isinstance(x, Tensor) and x.op is None and x.requires_grad:
+                    recording.add_tensor(x)
+        if self.view:
+            y.version_cell = inputs[0].version_cell
+        if is_recording() and y.dtype.kind == "f":
+            for i, x in enumerate(inputs):
+                if isinstance(x, Tensor) and x.requires_grad and self.vjp(i) is not None:
+                    y.record(self, inputs, attributes)
+                    break
+        return y
+
+    def _common_device(self, inputs: tuple[Any, ...]) -> Any:
+        """The inputs' device, once their kinds, dtypes and devices are found to agree."""
+        first: Tensor | None = None
+        shared: Any = None  # the dtype that the inputs of kind f and x agree on
+        for i, x in enumerate(inputs):
+            if not isinstance(x, Tensor):
+                if not isinstance(x, NUMBERS):
+                    raise TypeError(
+                        f"{self.name}: argument {i} is {type(x).__name__}; tensors and numbers are"
+                        " accepted (mg.tensor(values) makes a tensor)"
+                    )
+                continue
+            if first is None:
+                first = x
+            elif x.device is not first.device:
+                raise ValueError(
+                    f"{self.name}: argument {i} is on device {x.device.name!r}, the first on"
+                    f" {first.device.name!r}; move one with .to(device)"
+                )
+            kind = self.dtypes[i] if i < len(self.dtypes) else self.dtypes[-1]
+            if kind not in "fx":
+                if x.dtype.kind != kind:
+                    raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
+                continue
+            if kind == "f" and x.dtype.kind != "f":
+                raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
+            if shared is None:
+                shared = x.dtype
+            elif x.dtype != shared:
+                raise TypeError(
+                    f"{self.name}: argument {i} is {x.dtype}, the others {shared};"
+                    " convert one with .to(dtype)"
+                )
+        if first is None:
+            raise TypeError(f"{self.name}: no argument is a tensor (mg.tensor(values) makes one)")
+        if (
+            shared is not None
+            and shared.kind != "f"
+            and any(isinstance(x, (float, np.floating)) for x in inputs)
+        ):
+            raise TypeError(
+                f"{self.name}: a {shared} tensor does not mix with a float; convert it with .to()"
+            )
+        return first.device
+
+
+class Update:
+    """A change in place, without a derivative: `reference(*arrays, **attributes)`.
+
+    Each argument is a tensor or a list of tensors (all of a model's parameters in one launch).
+    Those numbered in `writes` are changed: their versions rise, so that `grad` refuses a graph
+    that was recorded from the values they had before.
+    """
+
+    registry: ClassVar[dict[str, Update]] = {}
+
+    def __init__(self, name: str, reference: Callable[..., None], writes: Sequence[int] = (0,)):
+        if name in Update.registry:
+            raise ValueError(f"an update named {name!r} exists already")
+        self.name, self.reference, self.writes = name, reference, tuple(writes)
+        Update.registry[name] = self
+
+    def __repr__(self) -> str:
+        return f"Update({self.name!r})"
+
+    def __call__(self, *arguments: Tensor | Sequence[Tensor], **attributes: Any) -> None:
+        arrays: list[np.ndarray | list[np.ndarray]] = []
+        device = None
+        for argument in arguments:
+            tensors = [argument] if isinstance(argument, Tensor) else argument
+            for x in tensors:
+                device = x.device if device is None else device
+                if x.device is not device:
+                    raise ValueError(
+                        f"{self.name}: tensors lie on {device.name!r} and on {x.device.name!r};"
+                        " an update works on one device"
+                    )
+            arrays.append(
+                argument.array if isinstance(argument, Tensor) else [x.array for x in tensors]
+            )
+        if device is None:
+            return  # lists without a tensor: nothing to change
+        device.update(self, tuple(arrays), attributes)
+        self._note(device, arguments)
+        for i in self.writes:
+            argument = arguments[i]
+            for x in [argument] if isinstance(argument, Tensor) else argument:
+                x.version_cell[0] += 1
+
+    def _note(self, device: Any, arguments: Sequence[Tensor | Sequence[Tensor]]) -> None:
+        """Tell a recording what this update works on, and what it writes."""
+        recording = active_step()
+        if recording is None:
+            return
+        recording.devices[device] = None
+        for i, argument in enumerate(arguments):
+            for x in [argument] if isinstance(argument, Tensor) else argument:
+                if i in self.writes:
+                    recording.add_tensor(x)
+                    if id(x.version_cell) in recording.read_only:
+                        raise ValueError(
+                            f"capture: {self.name} changes an argument of the step, which is a"
+                            " copy; take the tensor from outside instead"
+                        )
+                    recording.written_versions.append(x.version_cell)
+
+
+def _plain(x: Any) -> Any:
+    """A numpy number as a Python one, which does not change the dtype of the arrays it meets."""
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def check_broadcast(name: str, inputs: tuple[Any, ...]) -> None:
+    """Raise ValueError, with all shapes, unless the inputs broadcast against each other."""
+    shapes = [x.shape for x in inputs if isinstance(x, Tensor)]
+    if any(shape != shapes[0] for shape in shapes):
+        try:
+            np.broadcast_shapes(*shapes)
+        except ValueError:
+            listed = " and ".join(map(str, shapes))
+            raise ValueError(f"{name}: shapes {listed} do not broadcast") from None

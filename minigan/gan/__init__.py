@@ -1,0 +1,1 @@
+"""Losses, penalties, models and the training step of generative adversarial networks."""

@@ -1,0 +1,171 @@
+"""Presets: a published GAN under a name, as options of a run, with data that suit it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ..kernels.runtime.cpu.thread_pool import threads
+from ..kernels.runtime.files import atomic_write, cache_root
+from ..training.config import Config
+from ..training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Options under a name, and where they come from."""
+
+    paper: str
+    about: str
+    options: dict[str, Any]
+
+
+_GOODFELLOW = "Goodfellow et al. 2014"
+_CONVOLUTIONAL = {"steps": 3000, "sample_every": 250}
+# Narrow modes need both learning rates to fall, D's to be the larger one, no momentum, an average
+# of G, and data of unit size; `minigan bench modes` compares methods in this setting.
+NARROW_MODES: dict[str, Any] = {
+    "standardize": True,
+    "model": "toy-relu",
+    "steps": 25_000,
+    "batch": 128,
+    "lr_g": 2e-3,
+    "lr_d": 4e-3,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "schedule": "linear",
+    "ema": 0.999,
+}
+R3GAN: dict[str, Any] = {
+    "loss": "relativistic",
+    "penalty": "r1+r2",
+    "penalty_weight": 0.05,
+    "penalty_end": 5e-5,
+}
+
+# What each tutorial meant, without its bugs: logits into one cross-entropy, images in [-1, 1] to
+# match tanh, D and G updated in turn, shuffled batches, Adam with beta1 = 0.5.
+PRESETS = {
+    "keras-mlp": Preset(
+        _GOODFELLOW, "the Keras tutorial's GAN: dropout 0.3 in D", {"model": "mlp-dropout"}
+    ),
+    "pytorch-mlp": Preset(
+        _GOODFELLOW, "the PyTorch tutorial's GAN: batch 128", {"model": "mlp", "batch": 128}
+    ),
+    "tf-mlp": Preset(
+        _GOODFELLOW, "the TensorFlow tutorial's GAN: 1024 units, twice", {"model": "mlp-wide"}
+    ),
+    "lsgan": Preset("Mao et al. 2017", "least squares on logits", {"loss": "leastsquares"}),
+    "wgan": Preset(
+        "Arjovsky et al. 2017",
+        "a critic with clipped weights",
+        {
+            "data": "swiss-roll",
+            "loss": "wasserstein",
+            "clip_weights": 0.1,
+            "n_critic": 5,
+            "optimizer": "rmsprop",
+            "beta2": 0.99,
+            "lr_g": 5e-4,
+            "lr_d": 5e-4,
+            "batch": 256,
+            "steps": 5000,
+        },
+    ),
+    "wgan-gp": Preset(
+        "Gulrajani et al. 2017",
+        "a critic whose slope is held at 1",
+        {
+            "data": "swiss-roll",
+            "loss": "wasserstein",
+            "penalty": "wgan-gp",
+            "penalty_weight": 0.1,
+            "n_critic": 5,
+            "lr_g": 1e-3,
+            "lr_d": 1e-3,
+            "beta2": 0.9,
+            "batch": 256,
+            "steps": 5000,
+        },
+    ),
+    "dragan": Preset(
+        "Kodali et al. 2017",
+        "D's slope held at 1 around the data",
+        {"penalty": "dragan"},
+    ),
+    "hinge": Preset(
+        "Lim and Ye 2017", "margins, and two time scales (TTUR)", {"loss": "hinge", "lr_d": 4e-4}
+    ),
+    "sngan": Preset(
+        "Miyato et al. 2018", "spectral norm in D", {"model": "sngan", **_CONVOLUTIONAL}
+    ),
+    "r3gan": Preset(
+        "Huang et al. 2024",
+        "relativistic pairs, R1 and R2",
+        {"data": "grid", **NARROW_MODES, **R3GAN},
+    ),
+    "dcgan": Preset(
+        "Radford et al. 2016", "convolutions and batch norm", {"model": "dcgan", **_CONVOLUTIONAL}
+    ),
+    "resnet": Preset(
+        "Miyato et al. 2018, table 4",
+        "residual nets, spectral norm in D, hinge",
+        {
+            "model": "resnet",
+            "loss": "hinge",
+            "steps": 2000,
+            "sample_every": 250,
+            "beta1": 0.0,
+            "beta2": 0.9,
+        },
+    ),
+    "cgan": Preset("Mirza and Osindero 2014", "labels as one more plane", {"condition": "concat"}),
+    "acgan": Preset("Odena et al. 2017", "D also names the class", {"condition": "acgan"}),
+    "projection": Preset(
+        "Miyato and Koyama 2018",
+        "labels as an inner product with D's features",
+        {"condition": "projection", "model": "sngan", **_CONVOLUTIONAL},
+    ),
+    "pacgan": Preset(
+        "Lin et al. 2018",
+        "D judges two samples at once",
+        {"data": "ring", **NARROW_MODES, "pack": 2},
+    ),
+}
+
+
+# ------------------------------------------------------------------------------------------ speed
+TIMED = 1.0  # seconds
+
+
+def seconds(name: str) -> float:
+    """Seconds that 1,000 steps of a preset take on this machine, measured once and remembered.
+
+    The measure is kept with the compiled kernels, by preset and number of threads.
+    """
+    path = cache_root() / "presets.json"
+    key = json.dumps([name, PRESETS[name].options, threads()], sort_keys=True)
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        known[key] = _timed(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda file: file.write(json.dumps(known, indent=1).encode()))
+    return float(known[key])
+
+
+def _timed(name: str) -> float:
+    """From at least three captured steps, after two that compile and record."""
+    options: dict[str, Any] = {"size": 1000, **PRESETS[name].options}
+    trainer = Trainer(Config(**options))
+    for _ in range(2):
+        trainer.step()
+    done, began = 0, time.perf_counter()
+    while done < 3 or time.perf_counter() - began < TIMED:
+        trainer.step()
+        done += 1
+    return 1000 * (time.perf_counter() - began) / done

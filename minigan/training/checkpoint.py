@@ -1,0 +1,87 @@
+"""Checkpoints: one safetensors file, the same bytes for the same state, whole or absent.
+
+Its one metadata entry is JSON: `info`, and the SHA-256 of info and tensors, so that a flipped bit
+is found and not trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ..engine.tensor import Tensor
+from ..kernels.runtime.files import atomic_write
+
+KEY = "minigan"  # the one metadata key: several would be written in random order
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file that is missing, broken, or not minigan's."""
+
+
+def save(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray | Tensor],
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Write tensors by name, and `info` (anything JSON holds), under a temporary name, renamed.
+
+    On any failure (a full disk, a kill) the file that was there before is still there.
+
+    Raises:
+        TypeError: a value of `info` that JSON cannot hold, or a dtype that safetensors cannot.
+        OSError: the file cannot be written.
+    """
+    arrays = {
+        name: np.asarray(x.numpy() if isinstance(x, Tensor) else x, order="C")
+        for name, x in tensors.items()
+    }
+    held = json.loads(json.dumps(dict(info or {})))  # as `load` will see it
+    text = json.dumps({"info": held, "sha256": _digest(arrays, held)}, sort_keys=True)
+    try:
+        data = safetensors.numpy.save(arrays, metadata={KEY: text})
+    except safetensors.SafetensorError as error:
+        raise TypeError(f"{path} cannot be saved: {error}") from None
+    atomic_write(path, lambda file: file.write(data))
+
+
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors, as numpy arrays by name, and the info.
+
+    Raises:
+        CheckpointError: no such file, or it is truncated, corrupt, or not written by `save`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if KEY not in metadata:
+                raise CheckpointError(f"{path} holds tensors but was not written by minigan")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        written = json.loads(metadata[KEY])
+        info, digest = written["info"], written["sha256"]
+    except CheckpointError:
+        raise
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
+    if _digest(tensors, info) != digest:
+        raise CheckpointError(f"{path} is corrupt: its contents do not match their SHA-256")
+    return tensors, info
+
+
+def _digest(arrays: Mapping[str, np.ndarray], info: Any) -> str:
+    digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
+    for name, x in sorted(arrays.items()):
+        digest.update(f"{name} {x.dtype.name} {x.shape}".encode())
+        digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
