@@ -37,7 +37,8 @@ def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1
 
     With `over`, kernel(*arguments, first, last) for positions 0..over, in so many parts,
     MAX_THREADS at most, which threads share out: parts must not depend on each other. A
-    launch that fails is done again by one thread, from Python, to say why: a kernel that can fail must not work in place.
+    launch that fails is done again by one thread, from Python, to say why: a kernel that can fail
+    must not work in place.
     """
     parts = min(parts, MAX_THREADS)
     if over is None:

@@ -28,7 +28,7 @@ def _meaning(op, arrays, attributes):
 
 
 def _check(target, name, arrays, attributes, terms):
-    """Against the float64 reference; sums of `terms` numbers are chains of a 32nd of them at most."""
+    """Against the float64 reference; a sum of `terms` is chains of a 32nd of them at most."""
     op = Op.registry[name]
     wanted = _meaning(op, arrays, attributes)
     kept = [np.copy(a) for a in arrays]

@@ -1,4 +1,4 @@
-"""L1 distances of all pairs and their gradients: references, adjoints, layouts, threads, PyTorch."""
+"""L1 distances of all pairs and their gradients: reference, adjoints, layouts, PyTorch."""
 
 from __future__ import annotations
 

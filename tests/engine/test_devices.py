@@ -17,6 +17,7 @@ import minigan as mg
 from minigan import nn, optim
 from minigan.engine.device import get_device
 from minigan.engine.op import Op, Update
+from minigan.kernels.runtime.cpu.compiler import KERNELS_FOLDER
 
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "inner", "vdot", "outer", "multi_dot"}
 

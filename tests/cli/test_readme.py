@@ -16,7 +16,7 @@ from minigan.kernels.elementwise import cuda as room
 from minigan.kernels.runtime.cuda.launcher import walk
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text()
 
 

@@ -18,8 +18,8 @@ from player_helpers import (
 )
 
 import minigan as mg
-import minigan.players as module
 from minigan import Config, Trainer, nn, ops
+from minigan.gan import players as module
 from minigan.gan.augment import diff_augment
 
 __all__ = ["small_models"]

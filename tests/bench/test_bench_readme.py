@@ -10,7 +10,7 @@ import pytest
 
 from minigan.bench import readme
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GPU = {
     "gpu": "NVIDIA Example",
     "memory": "140 GiB",

@@ -13,7 +13,7 @@ from minigan import kernels
 
 PACKAGE = Path(minigan.__file__).parent
 INSTALLED_KERNELS = Path(kernels.__file__).parent
-CHECKOUT = Path(__file__).parent.parent
+CHECKOUT = Path(__file__).parents[2]
 SOURCES = (".py", ".md", ".cu", ".h")
 
 

@@ -102,7 +102,7 @@ def test_compiled_once_per_dtype_and_told(gpu, empty_cache):
     for dtype in ("float32", "float64", "float32"):
         assert _ones(gpu, "two_blocks", np.dtype(dtype)) == [1] * 64
         _ones(gpu, "within_a_warp", np.dtype(dtype))
-    assert told == ["tests/planted.cu (float32)", "tests/planted.cu (float64)"]
+    assert told == ["kernels/planted.cu (float32)", "kernels/planted.cu (float64)"]
 
 
 def test_another_process_finds_what_was_compiled(gpu, empty_cache):

@@ -144,7 +144,7 @@ import hashlib, platform, sys
 machine = sys.argv[1]
 if machine:
     platform.machine = lambda: machine
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_conv import digests
 from minigan.kernels.runtime.cpu.simd import REGISTERS, VECTOR_BYTES
 print(VECTOR_BYTES, REGISTERS, *digests())
@@ -179,7 +179,8 @@ def test_narrower_vectors_give_the_same_bits(
     if int(found.split(maxsplit=1)[0]) > VECTOR_BYTES:
         pytest.skip("this machine has no such vectors")
     here = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "MINIGAN_CACHE": str(tmp_path)}
-    command = [sys.executable, "-c", DIGESTS, machine, str(Path(__file__).parent)]
+    here_and_above = map(str, Path(__file__).parents[:2])
+    command = [sys.executable, "-c", DIGESTS, machine, *here_and_above]
     done = subprocess.run(
         command,
         env={**os.environ, **here},
