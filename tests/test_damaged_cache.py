@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import EMULATOR
+from emulator_helpers import needs_compiler
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
@@ -104,7 +104,7 @@ def test_kernels_under_each_others_names(tmp_path: Path) -> None:
     assert run(script, cache) == ["3", "3.5", "0"]
 
 
-@pytest.mark.skipif(not EMULATOR, reason="no C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("suffix", ["so", "sha256"])
 def test_a_damaged_library_of_the_emulator(suffix: str, tmp_path: Path) -> None:
     script, cache = tmp_path / "script.py", tmp_path / "cache"
