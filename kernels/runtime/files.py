@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -42,3 +43,16 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def with_digest(content: bytes) -> bytes:
+    """The content behind its SHA-256, as `without_digest` takes it."""
+    return hashlib.sha256(content).digest() + content
+
+
+def without_digest(content: bytes) -> bytes:
+    """What `with_digest` was given; ValueError if a bit of it is not as it was written."""
+    digest, content = content[:32], content[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("the file is damaged: its content does not fit its digest")
+    return content

@@ -15,7 +15,8 @@ def _assign(target: np.ndarray, value: np.ndarray) -> None:
     target[...] = value.copy() if np.may_share_memory(target, value) else value
 
 
-assign = Update("assign", _assign)
+# The value broadcasts to the target.
+assign = Update("assign", _assign, "x x")
 
 
 def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) -> None:

@@ -205,6 +205,13 @@ class Tensor:
     def __ge__(self, x: Any) -> Tensor: return ops.greater_equal(self, x)
     def __lt__(self, x: Any) -> Tensor: return ops.less(self, x)
     def __le__(self, x: Any) -> Tensor: return ops.less_equal(self, x)
+    def __eq__(self, x: object) -> Tensor:  # type: ignore[override]
+        return ops.equal(self, x) if isinstance(x, COMPARED) else NotImplemented
+    def __ne__(self, x: object) -> Tensor:  # type: ignore[override]
+        return ops.not_equal(self, x) if isinstance(x, COMPARED) else NotImplemented
+    # As == says nothing about identity, `in`, `.index` and `.remove` do not find a tensor in a
+    # list. Dicts and sets look for the hash, and then for the same object, before they ask ==.
+    __hash__ = object.__hash__
     def __getitem__(self, index: Any) -> Tensor: return ops.slice(self, index)
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return ops.sum(self, axis=axis, keepdims=keepdims)
@@ -217,6 +224,11 @@ class Tensor:
     @property
     def T(self) -> Tensor: return ops.transpose(self)
     # fmt: on
+
+
+# What == compares element by element, or refuses by name as > does: an array, a complex number.
+# Anything else (None, a string, a list) is unequal as a whole.
+COMPARED = (Tensor, int, float, complex, np.ndarray, np.generic)
 
 
 def tensor(

@@ -26,7 +26,7 @@ def _power_iteration(u: np.ndarray, v: np.ndarray, w: np.ndarray, steps: int, ep
 
 # u (m,) and v (n,) move towards the left and right singular vectors of w (m, n) whose singular
 # value is the largest.
-power_iteration = Update("power_iteration", _power_iteration, writes=(0, 1))
+power_iteration = Update("power_iteration", _power_iteration, "f(m) f(n) f(m,n)", writes=(0, 1))
 
 
 class SpectralNorm(Module):

@@ -163,7 +163,7 @@ def _running_moments(
 
 
 # The variance that is kept is the unbiased one, divided by N - 1, as in PyTorch.
-running_moments = Update("running_moments", _running_moments, writes=(0, 1))
+running_moments = Update("running_moments", _running_moments, "f(c) f(c) f(n,c,k)", writes=(0, 1))
 
 
 # ------------------------------------------------------------------------------- the functions

@@ -196,5 +196,5 @@ def _reseed(position: np.ndarray, seed: np.ndarray, to_position: int, to_seed: i
     position[0], seed[0] = to_position, to_seed
 
 
-advance = Update("advance", _advance)
-reseed = Update("reseed", _reseed, writes=(0, 1))
+advance = Update("advance", _advance, "int64(1)")
+reseed = Update("reseed", _reseed, "int64(1) int64(1)", writes=(0, 1))

@@ -78,9 +78,9 @@ def _adam(
         p[...] = p * T(shrink) - T(lr / (1 - power1)) * m / denominator
 
 
-sgd = Update("sgd", _sgd, writes=(0, 2))
-rmsprop = Update("rmsprop", _rmsprop, writes=(0, 2))
-adam = Update("adam", _adam, writes=(0, 2, 3, 4))
+sgd = Update("sgd", _sgd, "[f] [f] [f]? float64(1)", writes=(0, 2))
+rmsprop = Update("rmsprop", _rmsprop, "[f] [f] [f] float64(1)", writes=(0, 2))
+adam = Update("adam", _adam, "[f] [f] [f] [f] float64(3)", writes=(0, 2, 3, 4))
 
 
 # ------------------------------------------------------------------------------- the optimizers
@@ -143,7 +143,7 @@ class Optimizer:
                 raise ValueError(f"{name}: there is no gradient for parameter {i} ({p.shape})")
             if not isinstance(g, Tensor):
                 raise TypeError(f"{name}: gradient {i} is {type(g).__name__}, not a tensor")
-            if (g.shape, g.dtype) != (p.shape, p.dtype):
+            if g.array.shape != p.array.shape or g.array.dtype != p.array.dtype:
                 raise ValueError(
                     f"{name}: gradient {i} is {g.dtype}{g.shape}, its parameter {p.dtype}{p.shape}"
                 )

@@ -269,16 +269,17 @@ def test_a_generators_gradient_skips_the_discriminators(launches: Counter[str]) 
 # --------------------------------------------------------------------------------------- updates
 def test_an_update_raises_the_versions_of_what_it_writes() -> None:
     a, b, c = leaf(1), leaf(2), leaf(3)
-    update = Update("test_update", lambda xs, y, z: xs[0].__iadd__(y), writes=(0, 2))
+    update = Update("test_update", lambda xs, y, z: xs[0].__iadd__(y), "[f] f f", writes=(0, 2))
+    of_lists = Update("test_lists", lambda xs, ys: 1 / 0, "[f] [f]", writes=(0, 1))
     try:
         update([a, b], c, c)
         assert (a.version, b.version, c.version) == (1, 1, 1)
         assert values(a) == [[4]]
-        update([], [], [])  # nothing to change
+        of_lists([], [])  # nothing to change
     finally:
-        del Update.registry["test_update"]
+        del Update.registry["test_update"], Update.registry["test_lists"]
     with pytest.raises(ValueError, match="an update named 'adam' exists"):
-        Update("adam", lambda x: None)
+        Update("adam", lambda x: None, "x")
 
 
 def test_an_update_on_the_device_it_is_given() -> None:

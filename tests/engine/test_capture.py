@@ -423,7 +423,7 @@ def test_each_python_thread_records_its_own():
 def own_ops():
     """An op and an update without kernels."""
     cube = Op("cube_", lambda x: x**3, (None,), [])
-    count = Update("count_", lambda x: np.add(x, 1, out=x))
+    count = Update("count_", lambda x: np.add(x, 1, out=x), "x")
     yield cube, count
     del Op.registry["cube_"], Update.registry["count_"]
 

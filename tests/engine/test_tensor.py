@@ -119,6 +119,9 @@ def test_detach_keeps_memory_and_version() -> None:
         lambda x: 3 * x, lambda x: x / 4, lambda x: 4 / x, lambda x: x**2, lambda x: x**1,
         lambda x: x**3, lambda x: x**-1.5, lambda x: 2**x, lambda x: -x, abs,
         lambda x: x > 1, lambda x: x >= 1, lambda x: x < 1, lambda x: x <= 1,
+        lambda x: x == 2, lambda x: x != 2,
+        lambda x: x == x[0], lambda x: x != x[:, :1], lambda x: x == np.float64(3),
+        lambda x: np.float64(3) != x,
         lambda x: x @ x.T, lambda x: x.T, lambda x: x[0], lambda x: x[..., 1], lambda x: x[:, ::-1],
         lambda x: x[-1, 0], lambda x: x[None, 1:], lambda x: x.reshape(-1),
         lambda x: x.reshape(3, 2), lambda x: x.reshape((1, -1)), lambda x: x.transpose(1, 0),
@@ -139,6 +142,66 @@ def test_operators_and_methods_are_numpys(f: Callable[[Any], Any], device: str) 
         wanted.size,
     )
     assert np.allclose(y.numpy(), wanted, rtol=1e-15)
+
+
+@DEVICES
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_equality_is_elementwise(dtype: str, device: str) -> None:
+    a, b = np.array([0, 1, 2, 1]).astype(dtype), np.array([0, 2, 1, 1]).astype(dtype)
+    x, y = (mg.tensor(v, dtype=dtype, device=device) for v in (a, b))
+    one = np.ones((), dtype).item()
+    for got, wanted in (
+        (x == y, a == b), (x != y, a != b), (x == one, a == one), (one != x, one != a),
+    ):  # fmt: skip
+        assert got.dtype == np.bool_
+        assert got.numpy().tolist() == wanted.tolist()
+        assert not got.requires_grad
+
+
+@DEVICES
+def test_equality_of_special_values_is_numpys(device: str) -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0])
+    for dtype in ("float32", "float64"):
+        x = mg.tensor(values[:, None], dtype=dtype, device=device)
+        y = mg.tensor(values, dtype=dtype, device=device)
+        assert np.array_equal((x == y).numpy(), values[:, None] == values)
+        assert np.array_equal((x != y).numpy(), values[:, None] != values)
+        assert (y != y).numpy().tolist() == [True, False, False, False, False]
+    x = mg.tensor([0.0, 1.0, 2.0], device=device)
+    assert mg.ops.where(x == 0, 10.0, x).numpy().tolist() == [10, 1, 2]
+
+
+def test_a_tensor_is_unequal_to_what_is_no_number() -> None:
+    x = mg.tensor([1.0, 2.0])
+    for other in (None, "1.0", [1.0, 2.0], (1.0, 2.0), object(), {}):
+        assert (x == other) is False
+        assert (other == x) is False
+        assert (x != other) is True
+        assert (other != x) is True
+
+
+def test_what_equality_refuses() -> None:
+    x = mg.tensor([1.0, 2.0])
+    a = np.array([1.0, 2.0], "f")
+    for f in (lambda: x == a, lambda: a == x, lambda: x != a):
+        with pytest.raises(TypeError, match="equal: argument 1 is ndarray; tensors and numbers"):
+            f()
+    with pytest.raises(TypeError, match="equal: argument 1 is complex"):
+        _ = x == 1j
+    with pytest.raises(TypeError, match="equal: argument 1 is float64, the others float32"):
+        _ = x == mg.tensor([1.0], "float64")
+    with pytest.raises(ValueError, match=r"equal: shapes \(2,\) and \(3,\) do not broadcast"):
+        _ = x == mg.tensor([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="item"):
+        bool(x == x)
+
+
+def test_tensors_are_hashed_by_identity() -> None:
+    x, y = mg.tensor([1.0, 2.0]), mg.tensor([1.0, 2.0])
+    assert hash(x) != hash(y)
+    assert {x: "x", y: "y"}[y] == "y"
+    assert len({x, y, x}) == 2
+    assert y not in {x}
 
 
 @DEVICES

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -274,9 +275,18 @@ def test_a_batch_of_none() -> None:
         assert not y.any()
 
 
-def test_tasks_keep_all_threads_busy() -> None:
-    """64 images of 7 x 7 places: 8 at a time fill their tiles, and each thread has as many."""
-    assert cpu._group(64, 49, 2) == 8
+@pytest.fixture(params=[4, 8])
+def tile_rows(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The height of a tile: that of processors with 16 vector registers, and with 32."""
+    cpu._group.cache_clear()
+    monkeypatch.setattr(cpu, "ROWS", request.param)
+    yield request.param
+    cpu._group.cache_clear()
+
+
+def test_tasks_keep_all_threads_busy(tile_rows: int) -> None:
+    """64 images of 7 x 7 places: as many at a time as a tile has rows leave no tile half full."""
+    assert cpu._group(64, 49, 2) == tile_rows
     assert cpu._group(3, 49, 1) in (2, 3)
     assert cpu._group(64, 784, 32) == 1
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,15 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    NullCache,
+    _CacheLocator,
+)
 
-from ..files import cache_root
+from ..files import cache_root, with_digest, without_digest
 
 KERNELS_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -74,13 +82,70 @@ class _CacheImpl(CompileResultCacheImpl):
     _locator_classes = [_Locator]  # noqa: RUF012  (numba's declaration)
 
 
+class _CacheFile(IndexDataCacheFile):
+    """numba's index and data files, each behind a digest: what is damaged is not there.
+
+    numba would unpickle whatever a power cut or a bad disk left of a file, and run it. A data file
+    also holds the key that it was saved under: two processes that save at one time may give two
+    kernels the same file name.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (key, data))
+
+    def load(self, key: Any) -> Any:
+        try:
+            saved_key, data = super().load(key)
+        except Exception:  # whatever is wrong with a file: the kernel can be compiled again
+            return None
+        return data if saved_key == key else None
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            stamp, overloads = self._read(self._index_path)
+        except Exception:  # as above
+            return {}
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        with self._open_for_write(self._index_path) as file:
+            file.write(self._dump((self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        return self._read(self._data_path(name))
+
+    def _read(self, path: str) -> Any:
+        return pickle.loads(without_digest(Path(path).read_bytes()))
+
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        content = io.BytesIO()
+        yield content
+        with super()._open_for_write(filepath) as file:
+            file.write(with_digest(content.getvalue()))
+
+
 class _Cache(FunctionCache):
-    """numba's cache, silent when the disk is full, and telling who is about to be compiled."""
+    """numba's cache, silent when the disk is full, and telling who is about to be compiled.
+
+    A cached kernel that cannot be read is compiled again, and replaced.
+    """
 
     _impl_class = _CacheImpl
 
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = _CacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
+
     def load_overload(self, signature: Any, target: Any) -> Any:
-        found = super().load_overload(signature, target)
+        try:
+            found = super().load_overload(signature, target)
+        except Exception:  # a file that is whole, but of no use to this numba
+            found = None
         if found is None:
             _tell(self._py_func)
         return found

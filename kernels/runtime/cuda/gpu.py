@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import atomic_write, cache_root
+from ..files import atomic_write, cache_root, with_digest, without_digest
 from ..recording import Recording, active, in_turn
 from .launcher import (
     GPU_FLAGS,
@@ -194,10 +194,11 @@ class Gpu(Launcher):
         text = source_text(source)
         name = digest(str(nvrtc.getVersion()), *flags, text)
         path = None
-        with contextlib.suppress(OSError, RuntimeError):  # no home, or a cache that is not ours
+        # No home, a cache that is not ours, or a damaged file.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
             path = cache_root() / "cuda" / f"{source.parent.name}.{source.stem}-{name}.cubin"
             module = self.cupy.cuda.function.Module()
-            module.load(path.read_bytes())
+            module.load(without_digest(path.read_bytes()))
             return module
         self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
         binary = self._compile(source, text, flags)
@@ -206,7 +207,7 @@ class Gpu(Launcher):
         if path is not None:
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(path, lambda file: file.write(binary))
+                atomic_write(path, lambda file: file.write(with_digest(binary)))
         return module
 
     def _compile(self, source: Path, text: str, flags: tuple[str, ...]) -> bytes:

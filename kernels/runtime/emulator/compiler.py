@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -51,7 +52,28 @@ def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -
         library = Path(folder, "kernel.so")
         _run([compiler, *flags, include, str(file), "-o", str(library)], source)
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, lambda out: out.write(library.read_bytes()))
+        content = library.read_bytes()
+        atomic_write(path, lambda out: out.write(content))
+        atomic_write(_digest_path(path), lambda out: out.write(_digest(content)))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a library is there, and as it was compiled.
+
+    A loader maps it without a look at it: a page that is missing kills the process when it is used.
+    """
+    try:
+        return _digest_path(path).read_bytes() == _digest(path.read_bytes())
+    except OSError:
+        return False
+
+
+def _digest_path(library: Path) -> Path:
+    return library.with_name(library.name + ".sha256")
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _callers(kernels: list[tuple[str, str]]) -> str:

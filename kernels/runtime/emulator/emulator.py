@@ -45,6 +45,7 @@ from .compiler import (
     emulator_folder,
     find_compiler,
     host,
+    is_whole,
     own_folder,
 )
 
@@ -291,7 +292,7 @@ class Emulator(Launcher):
         for folder in (emulator_folder, own_folder):  # the second one for this process alone
             try:
                 path = folder() / file
-                if not path.is_file():
+                if not is_whole(path):
                     self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
                     compile_library(compiler, source, flags, path)
                 library = ctypes.CDLL(str(path))
