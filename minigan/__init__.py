@@ -14,7 +14,6 @@ from .config import Config
 from .device import Device, get_device, use_device
 from .op import Op, Update
 from .random import manual_seed
-from .stack import stacked
 from .tensor import Tensor, no_grad, tensor
 from .trainer import Trainer
 
@@ -40,7 +39,6 @@ __all__ = [
     "optim",
     "random",
     "save",
-    "stacked",
     "tensor",
     "use_device",
 ]

@@ -74,7 +74,7 @@ def build_parser() -> Parser:
                        " takes longer: conv (beside PyTorch's), kernels (beside the machine's"
                        " peaks and numpy), memory (of a process, beside PyTorch's), modes (that"
                        " methods cover, an hour), scaling (with"
-                       " batch and width), seeds (ten as one step), threads; with --devices"
+                       " batch and width), threads; with --devices"
                        " matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather, normalize,"
                        " normalize_grad, adam, normal, step [all]")  # fmt: skip
     bench.add_argument("--devices", metavar="NAMES",

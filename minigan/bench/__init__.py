@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from ..device import use_device
 from ..names import choose
-from . import conv, matmul, memory, modes, roofline, scaling, seeds, steps, threads
+from . import conv, matmul, memory, modes, roofline, scaling, steps, threads
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
@@ -69,11 +69,6 @@ def _threads(setup: Setup) -> tuple[Any, str]:
     return cases, threads.report(cases)
 
 
-def _seeds(setup: Setup) -> tuple[Any, str]:
-    cases = _measure("seeds", seeds.groups(setup.plan, setup.threads), setup)
-    return cases, seeds.report(cases)
-
-
 def _kernels(setup: Setup) -> tuple[Any, str]:
     """The machine's peaks are the best of several times: others may be at work in some of them."""
     peaks, cases = [roofline.peaks(setup.plan, setup.threads)], []
@@ -101,8 +96,7 @@ def _scaling(setup: Setup) -> tuple[Any, str]:
 
 def _modes(setup: Setup) -> tuple[Any, str]:
     contests = setup.plan.contests
-    with progress_bar("modes", modes.steps(contests), "step") as bar:
-        cases = modes.measure(contests, bar.update)
+    cases = modes.measure(contests)
     return cases, modes.report(cases, contests)
 
 
@@ -111,7 +105,6 @@ BENCHMARKS = {
     "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
     "conv": Benchmark(_conv, (conv.MODULE,)),
     "threads": Benchmark(_threads, ("pytorch",)),
-    "seeds": Benchmark(_seeds),
     "kernels": Benchmark(_kernels, draw=roofline.draw),
     "memory": Benchmark(_memory),
     "modes": Benchmark(_modes),

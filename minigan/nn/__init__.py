@@ -24,7 +24,6 @@ from .norm import (
     has_batch_norm,
 )
 from .spectral import SpectralNorm, spectral_norm
-from .stack import stacked
 
 __all__ = [
     "AvgPool2d",
@@ -57,5 +56,4 @@ __all__ = [
     "has_batch_norm",
     "shapes",
     "spectral_norm",
-    "stacked",
 ]

@@ -127,7 +127,7 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate; set it and the next step uses it."""
-        return float(self.state.numpy().flat[0])
+        return float(self.state.numpy()[0])
 
     @lr.setter
     def lr(self, value: float) -> None:
@@ -285,12 +285,7 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
     )
     if missing or unknown:
         raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
-    restored = {}
-    for key, x in targets.items():
-        try:
-            restored[key] = _restored(x, np.asarray(values[key]))
-        except ValueError as error:
-            raise ValueError(f"{name}: {key}: {error}") from None
+    restored = {key: new_like(x, np.asarray(values[key])) for key, x in targets.items()}
     for key, target in targets.items():
         value = restored[key]
         if (value.shape, value.dtype) != (target.shape, target.dtype):
@@ -305,11 +300,6 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
 def new_like(like: Tensor, values: np.ndarray) -> Tensor:
     """A tensor with these values on the device of another."""
     return Tensor(like.device.from_numpy(values), like.device)
-
-
-def _restored(like: Tensor, values: np.ndarray) -> Tensor:
-    """What `numpy()` of a tensor of the same device gave, as a tensor again."""
-    return Tensor(like.device.adopt(values, like.device), like.device)
 
 
 def at_least_zero(name: str, **numbers: float) -> None:
