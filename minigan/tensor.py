@@ -59,7 +59,6 @@ class Tensor:
         "device",
         "inputs",
         "op",
-        "orders",
         "requires_grad",
         "version_cell",
         "versions",
@@ -73,7 +72,6 @@ class Tensor:
         self.attributes: dict[str, Any] = {}
         self.versions: tuple[int, ...] = ()
         self.version_cell = [0]
-        self.orders = float("inf")
 
     def record(self, op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> None:
         """Note that this tensor is `op(*inputs, **attributes)`, and the versions it was made of."""
@@ -81,7 +79,6 @@ class Tensor:
         self.op, self.inputs, self.attributes = op, inputs, attributes
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         self.versions = (self.version, *(x.version for x in tensors))
-        self.orders = min(op.max_order, *(x.orders for x in tensors))
 
     # --------------------------------------------------------------------------- what it is
     @property
