@@ -87,10 +87,7 @@ def build_parser() -> Parser:
                        " --devices: of time against size")  # fmt: skip
 
     _command(commands, "info", run_info, "show versions, processor, devices, and what runs where")
-    presets = _command(
-        commands, "presets", run_presets, "list the presets of `minigan train`, and time each"
-    )
-    presets.add_argument("--no-time", action="store_true", help="only list them")
+    _command(commands, "presets", run_presets, "list the presets of `minigan train`")
     return parser
 
 
@@ -335,13 +332,10 @@ def run_info(options: argparse.Namespace) -> int:
 
 
 def run_presets(options: argparse.Namespace) -> int:
-    from .presets import PRESETS, seconds
+    from .presets import PRESETS
 
-    if not options.no_time:
-        announce_kernels("cpu")
-    print(f"{'name':<12}{'s / 1,000 steps':>16}  data")
+    print(f"{'name':<12}data")
     for name, preset in PRESETS.items():
-        took = "" if options.no_time else f"{seconds(name):.1f}"
         data = preset.options.get("data", "glyphs")
-        print(f"{name:<12}{took:>16}  {data:<12}{preset.about} ({preset.paper})", flush=True)
+        print(f"{name:<12}{data:<12}{preset.about} ({preset.paper})")
     return 0
