@@ -73,8 +73,7 @@ def build_parser() -> Parser:
     bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both], and what"
                        " takes longer: conv (beside PyTorch's), kernels (beside the machine's"
                        " peaks and numpy), memory (of a process, beside PyTorch's), modes (that"
-                       " methods cover, an hour), scaling (with"
-                       " batch and width), threads; with --devices"
+                       " methods cover, an hour); with --devices"
                        " matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather, normalize,"
                        " normalize_grad, adam, normal, step [all]")  # fmt: skip
     bench.add_argument("--devices", metavar="NAMES",
@@ -83,8 +82,8 @@ def build_parser() -> Parser:
     bench.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
     bench.add_argument("--json", metavar="FILE", help="write machine and samples here")
     bench.add_argument("--figure", metavar="FILE",
-                       help="a .png of kernels (a roofline) or of scaling, with no other NAME; with"
-                       " --devices: of time against size")  # fmt: skip
+                       help="a .png of kernels (a roofline), with no other NAME; with --devices:"
+                       " of time against size")  # fmt: skip
 
     _command(commands, "info", run_info, "show versions, processor, devices, and what runs where")
     _command(commands, "presets", run_presets, "list the presets of `minigan train`")
