@@ -38,6 +38,9 @@ def build_parser() -> Parser:
     add_train_options(train)
     train.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
     train.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
+    train.add_argument("--seeds", metavar="LIST",
+                       help="a run for each, say 0-9 or 0,3,5, in processes; then the mean and"
+                       " standard error over seeds of what evaluate measures")  # fmt: skip
     train.add_argument("--no-capture", action="store_true",
                        help="run every step's Python, no replays; same bits")  # fmt: skip
     train.add_argument("--resume", metavar="DIR",
@@ -151,6 +154,9 @@ def run_train(options: argparse.Namespace) -> int:
     if rate is not None:
         given = {"lr_g": rate, "lr_d": rate, **given}
     progress = sys.stderr.isatty() or not os.environ.get("CI")
+    if options.seeds is not None and (options.resume is not None or "seed" in given):
+        other = "--seed" if "seed" in given else "--resume"
+        raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")
     if options.resume is not None:
         folder = Path(options.resume)
         before = read_config(folder).as_dict()
@@ -170,6 +176,8 @@ def run_train(options: argparse.Namespace) -> int:
             return _train(run, progress, not options.no_capture)
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **given})
+    if options.seeds is not None:
+        return _train_seeds(config, options, progress)
     if options.out is not None:
         check_free(Path(options.out))
     announce_kernels(config.device)
@@ -192,7 +200,28 @@ def _check_not_spent(folder: Path, before: dict[str, Any], steps: int | None) ->
         )
 
 
-_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "no_capture"}
+_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "seeds", "no_capture"}
+
+
+def _train_seeds(config: Any, options: argparse.Namespace, progress: bool) -> int:
+    from .seed_runs import estimates, parse_seeds, train_seed_runs
+
+    seeds = parse_seeds(options.seeds)
+    out = None if options.out is None else Path(options.out)
+    trainer, runs = train_seed_runs(config, seeds, out, not options.no_capture, progress)
+    for run in runs:
+        resume = f"minigan train --resume {shlex.quote(str(run.folder))}"
+        end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
+        print(f"seed {run.seed}: {run.folder}{end}")
+    measured = estimates(runs)
+    if measured:
+        count = sum(run.measures is not None for run in runs)
+        print(
+            f"step {config.steps}, {count} seed{'s' * (count > 1)}, {len(trainer.held_out)} samples"
+            " a draw, mean +- standard error over seeds"
+        )
+        _print_estimates(measured, trainer.data)
+    return 130 if any(run.stopped for run in runs) else 0
 
 
 def _train(run: Any, progress: bool, captured: bool) -> int:
@@ -265,8 +294,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({name: value.as_dict() for name, value in found.items()}))
         return 0
-    data, n = trainer.data, len(trainer.held_out)
+    n = len(trainer.held_out)
     print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
+    _print_estimates(found, trainer.data)
+    return 0
+
+
+def _print_estimates(estimates: dict[str, Any], data: Any) -> None:
     labels = {
         "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
         "sliced_wasserstein_floor": "its floor, training to held-out",
@@ -277,9 +311,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
         "label_agreement_permuted": "the same, labels shuffled: chance",
         "classifier_accuracy": "held-out real samples that it is right on",
     }
-    for name, value in found.items():
+    for name, value in estimates.items():
         print(f"  {labels[name]:<48} {value}")
-    return 0
 
 
 def run_check(options: argparse.Namespace) -> int:
