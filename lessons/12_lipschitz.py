@@ -8,9 +8,11 @@
 # 9.1) that a Wasserstein GAN "solves mode collapse". What the first one limits is how far a layer
 # stretches; the parameters grow on. R1, the penalty of today's GANs, makes the gradient of the
 # discriminator vanish, on purpose. And what covers 25 modes is a matter to measure: here it is
-# measured, on ten seeds at a time.
+# measured, on ten seeds.
 
 # %%
+from functools import partial
+
 import numpy as np
 
 import minigan as mg
@@ -26,6 +28,7 @@ from minigan.gan.losses import (
     r2_penalty,
 )
 from minigan.metrics import mixture_quality
+from minigan.seeds import map_seeds
 from minigan.training.evaluate import Estimate
 from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
 
@@ -204,9 +207,9 @@ lesson.expect("gamma 0.3: eigenvalues by autograd and by formula, gap", gap, at_
 #
 # Now a game with a generator that can fail: 25 Gaussians of sigma 0.05, two apart. One run tells
 # more about luck than about a method, so each row below is a mean over seeds with its standard
-# error. Several runs cost little more than one if they are one: on the device `mg.stacked(seeds)`
-# an array has a leading axis, the seeds, and each launch does all of them. The code is that of one
-# run. And as a step is the same list of launches each time, `mg.capture` notes it and replays it.
+# error. Runs of different seeds have nothing to do with each other, so `map_seeds(train, seeds)`
+# shares them out to processes, one for each core: a run has the same bits in any of them. And as a
+# step is the same list of launches each time, `mg.capture` notes it and replays it.
 #
 # There are two settings. *Gentle*: latents in the plane, learning rates 0.002 and 0.004. *Hard*:
 # latents of 64 numbers and three times the rates. In both, rates fall in a line to zero, beta1 is
@@ -217,44 +220,43 @@ lesson.expect("gamma 0.3: eigenvalues by autograd and by formula, gap", gap, at_
 
 # %%
 RUNS, STEPS = (range(2), 250) if lesson.fast else (range(10), 5000)
-BATCH, GAME = 128, NonSaturating()
+BATCH, GAME, DECAY = 128, NonSaturating(), 0.9 if lesson.fast else 0.99
 
 
-def train(seeds=RUNS, steps=STEPS, hard=0, beta1=0, norm=None, game=GAME, penalty=None, fall=1e-3):
+def train(seed, steps=STEPS, hard=0, beta1=0, norm=None, game=GAME, penalty=None, fall=1e-3):
+    mg.manual_seed(seed)
     latent, rate = (64, 3) if hard else (2, 1)
-    with mg.use_device(mg.stacked(seeds)):
-        mg.manual_seed(0)  # each run has its own seed
-        hidden = nn.Dense(latent, 128), nn.ReLU(), nn.Dense(128, 128), nn.ReLU()
-        G, D = nn.Sequential(*hidden, nn.Dense(128, 2)), discriminator(norm)
-        average = mg.optim.ExponentialMovingAverage(G, 0.9 if lesson.fast else 0.99)
-        nets, betas = (G, D), (beta1, 0.99)
-        optimizer_g, optimizer_d = (mg.optim.Adam(x.parameters(), betas=betas) for x in nets)
-        points = mg.tensor(data.values / SCALE, dtype="float32")
-        gamma = mg.tensor(0.1, dtype="float32")  # on the device, as it falls
+    hidden = nn.Dense(latent, 128), nn.ReLU(), nn.Dense(128, 128), nn.ReLU()
+    G, D = nn.Sequential(*hidden, nn.Dense(128, 2)), discriminator(norm)
+    average = mg.optim.ExponentialMovingAverage(G, DECAY)
+    nets, betas = (G, D), (beta1, 0.99)
+    optimizer_g, optimizer_d = (mg.optim.Adam(x.parameters(), betas=betas) for x in nets)
+    points = mg.tensor(data.values / SCALE, dtype="float32")
+    gamma = mg.tensor(0.1, dtype="float32")  # on the device, as it falls
 
-        @mg.capture
-        def step():
-            chosen = mg.random.uniform((BATCH, 1), stream="data") * len(data)
-            real = ops.gather(points, ops.cast(chosen, dtype=np.dtype("int64")))
-            fake = G(mg.random.normal((BATCH, latent)))
-            logits = D(ops.concatenate([real, fake.detach()]))
-            extra = penalty(D, real, fake) * (gamma / 2) if penalty else 0.0
-            loss_d = game.discriminator(logits[:BATCH], logits[BATCH:]) + extra
-            optimizer_d.step(mg.grad(loss_d, D.parameters()))
-            loss_g = game.generator(D(fake), D(real) if game.is_relativistic else None)
-            optimizer_g.step(mg.grad(loss_g, G.parameters()))
-            average.update()
+    @mg.capture
+    def step():
+        chosen = mg.random.uniform((BATCH, 1), stream="data") * len(data)
+        real = ops.gather(points, ops.cast(chosen, dtype=np.dtype("int64")))
+        fake = G(mg.random.normal((BATCH, latent)))
+        logits = D(ops.concatenate([real, fake.detach()]))
+        extra = penalty(D, real, fake) * (gamma / 2) if penalty else 0.0
+        loss_d = game.discriminator(logits[:BATCH], logits[BATCH:]) + extra
+        optimizer_d.step(mg.grad(loss_d, D.parameters()))
+        loss_g = game.generator(D(fake), D(real) if game.is_relativistic else None)
+        optimizer_g.step(mg.grad(loss_g, G.parameters()))
+        average.update()
 
-        for t in lesson.progress(np.arange(steps) / steps, "25 Gaussians"):
-            optimizer_g.lr, optimizer_d.lr = 2e-3 * rate * (1 - t), 4e-3 * rate * (1 - t)
-            mg.optim.assign(gamma, mg.tensor(0.1 * fall**t, dtype="float32"))
-            step()
-        made = average.module(mg.random.normal((5000, latent), stream="samples")).numpy()
-        return made * SCALE, D.state_dict()
+    for t in np.arange(steps) / steps:
+        optimizer_g.lr, optimizer_d.lr = 2e-3 * rate * (1 - t), 4e-3 * rate * (1 - t)
+        mg.optim.assign(gamma, mg.tensor(0.1 * fall**t, dtype="float32"))
+        step()
+    made = average.module(mg.random.normal((5000, latent), stream="samples")).numpy()
+    return made * SCALE, D.state_dict()
 
 
-single, among = (train(seeds, steps=20)[0][-1] for seeds in ([1], [0, 1]))
-lesson.expect("a run alone and in a stack: difference", abs(single - among).max(), equal=0.0)
+here, (_, (there, _)) = train(1, steps=20)[0], map_seeds(partial(train, steps=20), [0, 1])
+lesson.expect("a run here and in a process: difference", abs(here - there).max(), equal=0.0)
 ceiling = mixture_quality(data.values, data.modes, data.sigma).high_quality
 lesson.expect("real draws: high quality", ceiling, at_least=0.987, at_most=0.991)
 
@@ -279,7 +281,8 @@ ROWS = {
 samples, states, table = {}, {}, {"modes": {}, "high_quality": {}, "reverse_kl": {}}
 print(f"  {len(RUNS)} seeds, {STEPS} steps", *(f"{key:>18}" for key in table))
 for row in (x for x in ROWS if not lesson.fast or x[-2:] not in ("R1", "GP")):
-    samples[row], states[row] = train(**ROWS[row])
+    runs = map_seeds(partial(train, **ROWS[row]), RUNS, label=row)
+    samples[row], states[row] = zip(*runs, strict=True)
     found = [vars(mixture_quality(x, data.modes, data.sigma)) for x in samples[row]]
     for key, column in table.items():
         column[row] = Estimate.of([x[key] for x in found])
@@ -289,8 +292,8 @@ by_beta1 = high["gentle, beta1 0.5"].mean / high["gentle, plain"].mean
 lesson.expect("gentle: high quality, beta1 0.5 / beta1 0", by_beta1, at_most=0.85)
 covered = modes["hard, plain"].mean / modes["hard, R3GAN"].mean
 lesson.expect("hard: modes, plain / R3GAN", covered, at_most=1.5 if lesson.fast else 0.6)
-found = np.linalg.norm(states["hard, spectral norm"]["2.module.weight"], 2, axis=(1, 2)).mean()
-lesson.expect("hard, spectral norm: sigma of its weights, mean", found, at_least=3)
+found = [np.linalg.norm(x["2.module.weight"], 2) for x in states["hard, spectral norm"]]
+lesson.expect("hard, spectral norm: sigma of its weights, mean", np.mean(found), at_least=3)
 
 # %% [markdown]
 # In a full run, with ten seeds and 5000 steps:
@@ -367,7 +370,7 @@ with lesson.figure(13, 6.8) as figure:
     for axes, (row, made) in zip(below.subplots(1, len(samples)), samples.items(), strict=True):
         colour = COLOURS[row.split(", ")[1]].replace(GREY, "#555555")
         axes.plot(*data.modes.T, "o", ms=7, mfc="none", mec=GREY, mew=0.8)
-        axes.plot(*made[0, :2000].T, ".", ms=2.6, mew=0, color=colour)
+        axes.plot(*made[0][:2000].T, ".", ms=2.6, mew=0, color=colour)
         axes.set(xlim=(-5, 5), ylim=(-5, 5), xticks=[], yticks=[], aspect="equal")
         axes.set_title(row.replace(", ", "\n"), fontsize=12)
 

@@ -19,7 +19,6 @@ from .engine.op import Op, Update
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
 from .gan import losses
-from .stack import stacked
 from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
@@ -46,7 +45,6 @@ __all__ = [
     "optim",
     "random",
     "save",
-    "stacked",
     "tensor",
     "use_device",
 ]

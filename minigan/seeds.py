@@ -1,69 +1,196 @@
-"""A mean over seeds at little more than the price of one: several runs of a Config as one."""
+"""Run a function once per seed, in worker processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import operator
+import pickle
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
 
-import numpy as np
+from .engine.device import current_device, use_device
+from .engine.random import default_generator, manual_seed
+from .utils.progress import bar_look
 
-from . import nn, ops
-from .data import Dataset
-from .engine import random
-from .engine.capture import capture
-from .engine.device import get_device, use_device
-from .engine.tensor import no_grad, tensor
-from .gan.players import Players, build
-from .stack import stacked
-from .training.config import Config
-from .training.trainer import Batches, deviation, filled_in
+T = TypeVar("T")
 
 
-def train_seeds(
-    config: Config, seeds: Iterable[int], data: Dataset, tick: Callable[[], object] = lambda: None
-) -> Callable[[int, int], np.ndarray]:
-    """Train a GAN for each seed on all of `data`, all of them in one batched step.
+class SeedError(RuntimeError):
+    """The function failed for a seed; the message names it, and `__cause__` is the error."""
 
-    What seed s has at the end is, bit for bit, what a `Trainer` has with that seed and data, and a
-    holdout of 0.
+
+def map_seeds(
+    function: Callable[[int], T],
+    seeds: Iterable[int],
+    workers: int | None = None,
+    label: str = "seeds",
+) -> list[T]:
+    """Return [function(seed) for seed in seeds], computed in parallel by processes.
+
+        def train(seed):
+            trainer = Trainer(Config(data="ring", seed=seed))
+            ...
+            return trainer.sample(1000)
+
+        samples = map_seeds(train, range(10))
+
+    Each call begins with `mg.manual_seed(seed)`, on the current device of the caller, and the
+    random numbers of the caller go on as if nothing had been drawn. So a result has the same bits
+    however many processes there are, and in whatever order the seeds are taken.
+
+    A worker process computes on one thread, so that as many runs as there are cores go on at full
+    speed. With one worker the calls are made in this process, one after the other. The processes
+    are joblib's: within `joblib.parallel_config(backend="dask")` or "ray" the same call runs on a
+    cluster. A live line on stderr, if that is a terminal, counts the seeds that are done.
 
     Args:
-        config: the options that shape training; its data, device's files and seed are not read.
-        seeds: one per run. data: without labels, or labels are not looked at.
-        tick: called after each step.
-
-    Returns:
-        draw(n, seed): n samples of each run, (runs, n, ...), of its generator or its average.
+        function: takes a seed. It, what it refers to and what it returns must be picklable by
+            cloudpickle, as functions of modules, of a script and of a notebook are.
+        seeds: integers in [0, 2**64).
+        workers: how many processes; None: the number of cores, or what a `parallel_config` says;
+            never more than seeds.
+        label: what the live line is called.
 
     Raises:
-        ValueError: options that do not fit the data, or a condition on labels.
+        TypeError, ValueError: a seed is no integer or out of range; workers is not positive.
+        SeedError: the function raised an error for a seed; remaining seeds are given up.
     """
-    if config.condition != "none":
-        raise ValueError(f"train_seeds: condition = {config.condition!r}; labels are not taken")
-    if len(data) < config.batch:
-        raise ValueError(f"train_seeds: batch = {config.batch}, but there are {len(data)} samples")
-    config = filled_in(config, data)
-    device = stacked(seeds, get_device(config.device))
-    scale = deviation(data) if config.standardize else 1.0
-    rows = tensor(data.values.reshape(len(data), -1) / scale, device=device.below)
-    with use_device(device):
-        random.manual_seed(0)  # each run's own seed
-        players = Players(config, *build(config, data.sample_shape, None))
-        batches = Batches([device.share(rows)], config.batch)
-        shape = (config.batch, *data.sample_shape)
-        play = capture(lambda reals: players.play([ops.reshape(x, *shape) for x in reals], []))
-        for step in range(config.steps):
-            players.prepare(step)
-            play([batches.next()[0] for _ in range(config.n_critic)])
-            tick()
+    seeds = [_checked(seed) for seed in seeds]
+    if workers is not None and operator.index(workers) < 1:
+        raise ValueError(f"map_seeds: workers = {workers} is not a positive number of processes")
+    count = _worker_count(workers, len(seeds))
+    results: list[Any] = [None] * len(seeds)
+    calls = _in_processes if count > 1 else _in_this_process
+    with (
+        _progress(label, len(seeds)) as advance,
+        closing(calls(function, seeds, count)) as outcomes,
+    ):
+        for i, result, error in outcomes:
+            if error is not None:
+                text = f"seed {seeds[i]}: {type(error).__name__}: {error}"
+                raise SeedError(text) from error
+            results[i] = result
+            advance()
+    return results
 
-    def draw(n: int, seed: int = 0) -> np.ndarray:
-        before = random.default_generator().state()
-        random.manual_seed(seed)
+
+def _checked(seed: Any) -> int:
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"map_seeds: seed {seed!r} is no integer") from None
+    if not 0 <= value < 2**64:
+        raise ValueError(f"map_seeds: seed {value} is outside [0, 2**64)")
+    return value
+
+
+def _worker_count(workers: int | None, seeds: int) -> int:
+    """Return how many processes to use; 1 means this one.
+
+    The seed of the default random generator belongs to a process, so threads cannot have one each:
+    where joblib would use threads (in a worker of its own, or because it was told to), it is 1.
+    """
+    from joblib import effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    backend, configured = get_active_backend()
+    if getattr(backend, "supports_sharedmem", False):
+        return 1
+    return min(effective_n_jobs(workers or configured or -1), max(1, seeds))
+
+
+Outcome = tuple[int, Any, Exception | None]  # position of the seed, result, error
+
+
+def _in_this_process(
+    function: Callable[[int], Any], seeds: list[int], count: int
+) -> Generator[Outcome, None, None]:
+    for i, seed in enumerate(seeds):
         try:
-            with use_device(device), nn.evaluating(players.sampler), no_grad():
-                made = players.sampler(players.latent(n, "samples")).numpy()
-        finally:
-            random.default_generator().set_state(before)
-        return made * np.float32(scale)
+            with _seeded(seed):
+                result = function(seed)
+        except Exception as error:
+            yield i, None, error
+        else:
+            yield i, result, None
 
-    return draw
+
+def _in_processes(
+    function: Callable[[int], Any], seeds: list[int], count: int
+) -> Generator[Outcome, None, None]:
+    """Yield outcomes as they come, or all at the end where joblib's backend cannot do better."""
+    from joblib import Parallel, delayed
+    from joblib.parallel import get_active_backend
+
+    streams = getattr(get_active_backend()[0], "supports_return_generator", False)
+    parallel = Parallel(
+        n_jobs=count,
+        return_as="generator_unordered" if streams else "list",
+        max_nbytes=None,  # arrays are sent as they are, not as read-only files in memory
+    )
+    device = current_device().name
+    outcomes = parallel(
+        delayed(_call_in_worker)(function, i, seed, device) for i, seed in enumerate(seeds)
+    )
+    try:
+        yield from outcomes
+    finally:
+        if streams:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that calls not yet made are given up is meant
+                outcomes.close()
+
+
+def _call_in_worker(function: Callable[[int], Any], i: int, seed: int, device: str) -> Outcome:
+    """Call the function on one thread; an error comes back with its traceback as a note."""
+    try:
+        with _one_thread(), use_device(device), _seeded(seed):
+            return i, function(seed), None
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return i, None, _picklable(error)
+
+
+def _picklable(error: Exception) -> Exception:
+    """Return the error, or its text as a RuntimeError if it does not survive pickling."""
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within: kernels compute on one thread. A worker of a cluster may be used by others later."""
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Within: random numbers are those of the seed; afterwards they go on where they were."""
+    before = default_generator().state()
+    manual_seed(seed)
+    try:
+        yield
+    finally:
+        default_generator().set_state(before)
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Callable[[], Any]]:
+    from tqdm import tqdm
+
+    look = {"desc": label, "leave": False, "disable": not sys.stderr.isatty(), **bar_look()}
+    with tqdm(total=total, **look) as bar:
+        yield bar.update

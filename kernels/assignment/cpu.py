@@ -135,6 +135,3 @@ def assign(
         augment(x, y, v, row, column, free[begin : begin + BATCH])
     u, _ = _prices(x, y, v)
     return column, u, v
-
-
-KERNELS: dict[str, object] = {}  # none is an op's

@@ -105,7 +105,7 @@ def _product(
     arguments = (image, other, out, s)
     gpu.launch(SOURCE, f"{kind}_{tile.name}", y.dtype, grid, (tile.threads,), arguments)
     if splits > 1:
-        join = (y, out, None, 0, splits, y.size, y.size, 1)
+        join = (y, out, None, splits, y.size, 1)
         many = (blocks(y.size, JOIN_THREADS),)
         gpu.launch(MATMUL, "join_splits", y.dtype, many, (JOIN_THREADS,), join)
     return y

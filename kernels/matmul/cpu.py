@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..elementwise.cpu import elementwise
@@ -187,7 +185,7 @@ def _task(t, a, b, bias, c, steps, starts, shape, cut):
     item, y, x = t // (across * down), t // across % down, t % across
     i, i_end = tall * y // down * ROWS, min(m, tall * (y + 1) // down * ROWS)
     j, j_end = wide * x // across * lanes, min(n, wide * (x + 1) // across * lanes)
-    first_bias = bias[0] + starts[item, 2] + i * bias[1] + j * bias[2]
+    first_bias = bias[0] + i * bias[1] + j * bias[2]
     _block(
         c,
         (a[0] + starts[item, 0] + i * a[1], a[1], a[2]),
@@ -219,7 +217,7 @@ def _product(
 
 # ------------------------------------------------------------------------------ in Python
 _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-_ONE_PRODUCT = np.zeros((1, 3), np.int64)
+_ONE_PRODUCT = np.zeros((1, 2), np.int64)
 
 
 def _wrong_dtypes(op: str, *arrays: np.ndarray) -> TypeError:
@@ -231,7 +229,7 @@ def _wrong_shapes(op: str, *arrays: np.ndarray) -> ValueError:
     given = ", ".join(str(x.shape) for x in arrays)
     accepted = {
         "matmul": "(..., m, k) and (..., k, n) with leading axes that broadcast",
-        "dense": "(..., n, k), (..., k, m) and (..., m) of equal leading axes",
+        "dense": "(n, k), (k, m) and (m,)",
     }
     return ValueError(f"{op}: takes shapes {accepted[op]}, not {given}")
 
@@ -239,7 +237,7 @@ def _wrong_shapes(op: str, *arrays: np.ndarray) -> ValueError:
 def _multiply(
     a: np.ndarray, b: np.ndarray, bias: np.ndarray, starts: np.ndarray = _ONE_PRODUCT
 ) -> np.ndarray:
-    """The products at a + starts[:, 0] and b + starts[:, 1], biases + starts[:, 2], by rows."""
+    """The products at a + starts[:, 0] and b + starts[:, 1], plus the bias, by rows."""
     m, k = a.shape
     n = b.shape[1]
     c = empty((len(starts) * m, n), a.dtype)
@@ -312,36 +310,33 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _products(batch: tuple[int, ...], a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """A @ B + bias for each pair of matrices; a bias (*batch, n), or an empty one for none."""
+    """A @ B + bias for each pair of matrices; a bias (n,), or an empty one for none."""
     shape = (*batch, a.shape[-2], b.shape[-1])
     if 0 in shape:
         return empty(shape, a.dtype)
     if not a.shape[-1]:
-        sums = bias[..., None, :] if bias.size else np.zeros(1, a.dtype)
+        sums = bias if bias.size else np.zeros(1, a.dtype)
         return elementwise("copy", np.broadcast_to(sums, shape))
     if not batch:
         return _multiply(a, b, bias)
-    starts = [_starts(a, batch), _starts(b, batch), np.zeros(math.prod(batch), np.int64)]
-    if bias.size:
-        starts[2], bias = _starts(bias[..., None, :], batch), bias[(0,) * (bias.ndim - 1)]
+    starts = [_starts(a, batch), _starts(b, batch)]
     if _thin(a.shape[-2], b.shape[-1], a.itemsize):  # `_multiply` will exchange the operands
-        starts[:2] = starts[1::-1]
+        starts.reverse()
     first_a, first_b = (x[(0,) * (x.ndim - 2)] for x in (a, b))
     return _multiply(first_a, first_b, bias, np.stack(starts, axis=1)).reshape(shape)
 
 
 def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """y = x @ w + b for (..., n, k), (..., k, m) and (..., m), leading axes equal.
+    """y = x @ w + b for (n, k), (k, m) and (m,).
 
     The bits of `matmul`, then one addition. float32 or float64, any strides. Raises TypeError or
     ValueError as `matmul` does.
     """
     if x.dtype not in _NO_BIAS or not x.dtype == w.dtype == b.dtype:
         raise _wrong_dtypes("dense", x, w, b)
-    batch, fits = x.shape[:-2], min(x.ndim, w.ndim) >= 2 and x.shape[-1] == w.shape[-2]
-    if not (fits and batch == w.shape[:-2] and b.shape == (*batch, w.shape[-1])):
+    if not (x.ndim == w.ndim == 2 and x.shape[1] == w.shape[0] and b.shape == w.shape[1:]):
         raise _wrong_shapes("dense", x, w, b)
-    return _products(batch, x, w, b)
+    return _products((), x, w, b)
 
 
 KERNELS = {"matmul": matmul, "dense": dense}

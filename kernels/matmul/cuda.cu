@@ -99,7 +99,6 @@ struct Product {
     long long m, n, k, depth;  // depth: of a split
     Operand a, b;
     long long first_matrix;
-    long long bias_step;  // from a matrix's bias to the next one's
     Walk<2> batch;
 };
 
@@ -120,7 +119,6 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
     long long starts[2];
     s.batch.locate(matrix, starts);
     const In<REAL> a = a0 + starts[0], b = b0 + starts[1];
-    const long long bias_start = matrix * s.bias_step;
 
     // The 32 threads of a warp cover 4 x 8 thread tiles: 4 + 8 groups are read for 32 products. A
     // thread's TM rows are groups of 4, BM / (TM / 4) apart, so that a warp's groups are neighbours.
@@ -185,7 +183,7 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {
                 out.at[j] = sums[i][g * GROUP + j];
-                if (bias && q + j < s.n) out.at[j] = out.at[j] + bias[bias_start + q + j];
+                if (bias && q + j < s.n) out.at[j] = out.at[j] + bias[q + j];
             }
             if (r < s.m && q + GROUP <= s.n && s.n % GROUP == 0) {
                 store<GROUP>(c, at / GROUP, out);
@@ -213,25 +211,23 @@ PRODUCT(product_64, 64, 64, 16, 4, 4, 2)
 PRODUCT(product_128, 128, 128, 8, 8, 8, 2)
 #endif
 
-// y[i] = partial[0, i] + partial[1, i] + ... (+ bias), in this order; a thread per element. Each
-// `matrix` elements begin a new matrix of the batch.
+// y[i] = partial[0, i] + partial[1, i] + ... (+ bias), in this order; a thread per element.
 extern "C" __global__ void __launch_bounds__(256)
-    join_splits(Out<REAL> y, In<REAL> partial, In<REAL> bias, long long bias_step, long long splits,
-                long long size, long long matrix, long long n) {
+    join_splits(Out<REAL> y, In<REAL> partial, In<REAL> bias, long long splits, long long size,
+                long long n) {
     const long long i = global_thread();
     if (i >= size) return;
     REAL total = partial[i];
     for (long long split = 1; split < splits; ++split) total += partial[split * size + i];
-    if (bias) total += bias[i / matrix * bias_step + i % n];
+    if (bias) total += bias[i % n];
     y[i] = total;
 }
 
 // y[r, q] = bias[q], or 0: a product over k = 0.
 extern "C" __global__ void __launch_bounds__(256)
-    no_product(Out<REAL> y, In<REAL> bias, long long bias_step, long long size, long long matrix,
-               long long n) {
+    no_product(Out<REAL> y, In<REAL> bias, long long size, long long n) {
     const long long i = global_thread();
     if (i >= size) return;
     y[i] = REAL(0);
-    if (bias) y[i] = bias[i / matrix * bias_step + i % n];
+    if (bias) y[i] = bias[i % n];
 }

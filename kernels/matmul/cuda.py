@@ -40,7 +40,6 @@ class Product(ctypes.Structure):
         ("a", Operand),
         ("b", Operand),
         ("first_matrix", ctypes.c_int64),
-        ("bias_step", ctypes.c_int64),
         ("batch", walk_type(2)),
     )
 
@@ -80,8 +79,7 @@ def multiply(
 ) -> Any:
     """(*batch, m, n): the products of the last two axes of a and b; leading axes broadcast.
 
-    A bias is (n,), or (*batch, n) to have one for each product.
-    `chosen` stands in for what `plan` would say.
+    A bias is (n,). `chosen` stands in for what `plan` would say.
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     dtype, matrices = a.dtype, math.prod(batch)
@@ -91,9 +89,8 @@ def multiply(
         return c
     if bias is not None and not bias.flags.c_contiguous:
         bias = contiguous(gpu, bias)
-    bias_step = n if bias is not None and bias.ndim > 1 else 0  # from matrix to matrix
     if not k:
-        arguments = [c, bias, bias_step, c.size, m * n, n]
+        arguments = [c, bias, c.size, n]
         gpu.launch(SOURCE, "no_product", dtype, join_grid, (JOIN_THREADS,), arguments)
         return c
     leads = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
@@ -109,12 +106,12 @@ def multiply(
     out = c if splits == 1 else gpu.empty((splits, *c.shape), dtype)
     tiles = blocks(m, edge) * blocks(n, edge)
     for first in range(0, matrices, MAX_GRID[2]):
-        product.first_matrix, product.bias_step = first, bias_step
+        product.first_matrix = first
         grid = (tiles, splits, min(matrices - first, MAX_GRID[2]))
         arguments = [a, b, out, bias if splits == 1 else None, product]
         gpu.launch(SOURCE, kernel, dtype, grid, (threads,), arguments)
     if splits > 1:
-        arguments = [c, out, bias, bias_step, splits, c.size, m * n, n]
+        arguments = [c, out, bias, splits, c.size, n]
         gpu.launch(SOURCE, "join_splits", dtype, join_grid, (JOIN_THREADS,), arguments)
     return c
 
@@ -125,8 +122,8 @@ def matmul(gpu: Launcher, a: Any, b: Any) -> Any:
 
 
 def dense(gpu: Launcher, x: Any, w: Any, b: Any) -> Any:
-    """y = x @ w + b for (..., n, k), (..., k, m) and (..., m), leading axes equal."""
-    return multiply(gpu, x, w, b, x.shape[:-2])
+    """y = x @ w + b for (n, k), (k, m) and (m,)."""
+    return multiply(gpu, x, w, b)
 
 
 KERNELS = {"matmul": matmul, "dense": dense}

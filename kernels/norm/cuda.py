@@ -99,7 +99,7 @@ def _sums(gpu: Launcher, g: Any, x: Any, eps: float, p: Plan, parts: Any) -> Any
     arguments = (out, g, x, float(eps), parts, p.numbers, p.shape)
     gpu.launch(SOURCE, "normalize_sums", x.dtype, (p.groups, p.pieces), (THREADS,), arguments)
     if p.pieces > 1:
-        join = (y, out, None, 0, p.pieces, y.size, y.size, 1)
+        join = (y, out, None, p.pieces, y.size, 1)
         grid = (blocks(y.size, JOIN_THREADS),)
         gpu.launch(MATMUL, "join_splits", x.dtype, grid, (JOIN_THREADS,), join)
     return y

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from ..engine.device import use_device
 from ..utils.names import choose
-from . import conv, matmul, memory, modes, roofline, scaling, seeds, steps, threads
+from . import conv, matmul, memory, modes, roofline, steps
 from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
@@ -64,16 +64,6 @@ def _step(setup: Setup) -> tuple[Any, str]:
     return cases, steps.report(cases)
 
 
-def _threads(setup: Setup) -> tuple[Any, str]:
-    cases = _measure("threads", threads.groups(setup.plan, setup.peers, setup.threads), setup)
-    return cases, threads.report(cases)
-
-
-def _seeds(setup: Setup) -> tuple[Any, str]:
-    cases = _measure("seeds", seeds.groups(setup.plan, setup.threads), setup)
-    return cases, seeds.report(cases)
-
-
 def _kernels(setup: Setup) -> tuple[Any, str]:
     """The machine's peaks are the best of several times: others may be at work in some of them."""
     peaks, cases = [roofline.peaks(setup.plan, setup.threads)], []
@@ -94,15 +84,9 @@ def _memory(setup: Setup) -> tuple[Any, str]:
     return found, memory.report(found)
 
 
-def _scaling(setup: Setup) -> tuple[Any, str]:
-    cases = _measure("scaling", scaling.groups(setup.plan, setup.peers), setup)
-    return cases, scaling.report(cases)
-
-
 def _modes(setup: Setup) -> tuple[Any, str]:
     contests = setup.plan.contests
-    with progress_bar("modes", modes.steps(contests), "step") as bar:
-        cases = modes.measure(contests, bar.update)
+    cases = modes.measure(contests)
     return cases, modes.report(cases, contests)
 
 
@@ -110,12 +94,9 @@ BENCHMARKS = {
     "matmul": Benchmark(_matmul, unasked=True),
     "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
     "conv": Benchmark(_conv, (conv.MODULE,)),
-    "threads": Benchmark(_threads, ("pytorch",)),
-    "seeds": Benchmark(_seeds),
     "kernels": Benchmark(_kernels, draw=roofline.draw),
     "memory": Benchmark(_memory),
     "modes": Benchmark(_modes),
-    "scaling": Benchmark(_scaling, ("pytorch",), draw=scaling.draw),
 }
 
 
@@ -140,7 +121,7 @@ def run(
         threads: for minigan and every peer; None: as many as minigan uses by itself.
         output: where the tables go; None: standard output.
         json_path: a file for what is returned, as JSON.
-        figure_path: a PNG of the one benchmark that is chosen, kernels or scaling.
+        figure_path: a PNG, where kernels is the one benchmark that is chosen.
         plan: what to measure.
 
     Raises:

@@ -7,8 +7,9 @@ method alone. The published rows beside them are of other nets and of many more 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import numpy as np
 from ..data import load
 from ..gan.presets import NARROW_MODES, R3GAN
 from ..metrics import mixture_quality
-from ..seeds import train_seeds
+from ..seeds import map_seeds
 from ..training.config import Config
 from ..training.evaluate import Estimate
+from ..training.trainer import Trainer
 from .table import render
 
 MEASURES = ("modes", "high_quality", "reverse_kl", "kl")
@@ -31,7 +33,7 @@ class Contest:
     Args:
         data: a mixture that `minigan.data` makes. shared: options of all rows.
         rows: by the method's name, the options that make it.
-        seeds: how many, trained as one. samples: measured at a time, `draws` times for each seed.
+        seeds: how many. samples: measured at a time, `draws` times for each seed.
         published: by name, the cells of rows found elsewhere, and `source`, where.
     """
 
@@ -96,47 +98,41 @@ CONTESTS: dict[str, Contest] = {
 }
 
 
-def steps(contests: Mapping[str, Contest]) -> int:
-    """How many there are to do in all, for a progress bar."""
-    return sum(
-        Config(**row, **contest.shared).steps
-        for contest in contests.values()
-        for row in contest.rows.values()
-    )
-
-
-def measure(
-    contests: Mapping[str, Contest], tick: Callable[[], object] = lambda: None
-) -> list[dict[str, Any]]:
-    """A case for each row: its options, seconds, and each measure for each seed."""
+def measure(contests: Mapping[str, Contest]) -> list[dict[str, Any]]:
+    """Return a case for each row: its options, seconds, and each measure for each seed."""
     cases = []
     for name, contest in contests.items():
-        data = load(contest.data)
         for method, options in contest.rows.items():
-            config = Config(data=contest.data, **{**contest.shared, **options})
+            config = Config(data=contest.data, **{"holdout": 0.0, **contest.shared, **options})
             began = time.perf_counter()
-            draw = train_seeds(config, range(contest.seeds), data, tick)
-            took = time.perf_counter() - began
-            found = _quality(contest, data, draw)
+            train = partial(_train_and_measure, config, contest.samples, contest.draws)
+            qualities = map_seeds(train, range(contest.seeds), label=f"{name}, {method}")
+            seconds = time.perf_counter() - began
             cases.append(
                 {
                     "contest": name,
                     "method": method,
                     "config": config.as_dict(),
-                    "seconds": took,
-                    **{key: list(values) for key, values in zip(MEASURES, found, strict=True)},
+                    "seconds": seconds,
+                    **{key: [quality[key] for quality in qualities] for key in MEASURES},
                 }
             )
     return cases
 
 
-def _quality(contest: Contest, data: Any, draw: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """(measures, seeds): means over the draws."""
-    found = []
-    for k in range(contest.draws):
-        qualities = [mixture_quality(x, data.modes, data.sigma) for x in draw(contest.samples, k)]
-        found.append([[asdict(q)[key] for q in qualities] for key in MEASURES])
-    return np.mean(found, axis=0)
+def _train_and_measure(config: Config, samples: int, draws: int, seed: int) -> dict[str, float]:
+    """Train one GAN on the data of seed 0; return the mean of each measure over the draws."""
+    data = load(config.data)
+    assert data.modes is not None
+    assert data.sigma is not None
+    trainer = Trainer(config.replace(seed=seed), data)
+    for _ in range(config.steps):
+        trainer.step()
+    qualities = [
+        asdict(mixture_quality(trainer.sample(samples, seed + k), data.modes, data.sigma))
+        for k in range(draws)
+    ]
+    return {key: float(np.mean([quality[key] for quality in qualities])) for key in MEASURES}
 
 
 def report(cases: Sequence[Mapping[str, Any]], contests: Mapping[str, Contest]) -> str:
@@ -155,7 +151,7 @@ def _table(name: str, contest: Contest, cases: Sequence[Mapping[str, Any]]) -> s
     options = mine[0]["config"]
     title = (
         f"modes: {name}, {options['steps']:,} steps of batch {options['batch']},"
-        f" {contest.seeds} seeds as one; mean +- standard error over seeds\n"
+        f" {contest.seeds} seeds; mean +- standard error over seeds\n"
         f"HQ: samples within 3 sigma of a mode (a real draw: 98.9 %), of {contest.samples:,},"
         f" {contest.draws} times; below the line {contest.source}"
     )

@@ -73,8 +73,6 @@ class Plan:
         kernel_seconds: as step_seconds, for each kernel.
         contests: mixtures, and the methods that are compared on them.
         memory_steps: training steps before resident memory is read.
-        scaled_batches, scaled_widths: of the MLP GAN, batch sizes, and widths of all its
-            hidden layers at its first batch size.
     """
 
     games: Mapping[str, Game] = field(default_factory=lambda: GAMES)
@@ -89,8 +87,6 @@ class Plan:
     kernel_seconds: float = 0.02
     memory_steps: int = 100
     contests: Mapping[str, Contest] = field(default_factory=lambda: CONTESTS)
-    scaled_batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-    scaled_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ def build_parser() -> Parser:
     add_train_options(train)
     train.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
     train.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
+    train.add_argument("--seeds", metavar="LIST",
+                       help="a run for each, say 0-9 or 0,3,5, in processes; then the mean and"
+                       " standard error over seeds of what evaluate measures")  # fmt: skip
     train.add_argument("--no-capture", action="store_true",
                        help="run every step's Python, no replays; same bits")  # fmt: skip
     train.add_argument("--resume", metavar="DIR",
@@ -73,8 +76,7 @@ def build_parser() -> Parser:
     bench.add_argument("names", nargs="*", metavar="NAME", help="matmul, step [both], and what"
                        " takes longer: conv (beside PyTorch's), kernels (beside the machine's"
                        " peaks and numpy), memory (of a process, beside PyTorch's), modes (that"
-                       " methods cover, an hour), scaling (with"
-                       " batch and width), seeds (ten as one step), threads; with --devices"
+                       " methods cover, an hour); with --devices"
                        " matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather, normalize,"
                        " normalize_grad, adam, normal, step [all]")  # fmt: skip
     bench.add_argument("--devices", metavar="NAMES",
@@ -83,14 +85,11 @@ def build_parser() -> Parser:
     bench.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
     bench.add_argument("--json", metavar="FILE", help="write machine and samples here")
     bench.add_argument("--figure", metavar="FILE",
-                       help="a .png of kernels (a roofline) or of scaling, with no other NAME; with"
-                       " --devices: of time against size")  # fmt: skip
+                       help="a .png of kernels (a roofline), with no other NAME; with --devices:"
+                       " of time against size")  # fmt: skip
 
     _command(commands, "info", run_info, "show versions, processor, devices, and what runs where")
-    presets = _command(
-        commands, "presets", run_presets, "list the presets of `minigan train`, and time each"
-    )
-    presets.add_argument("--no-time", action="store_true", help="only list them")
+    _command(commands, "presets", run_presets, "list the presets of `minigan train`")
     return parser
 
 
@@ -155,6 +154,9 @@ def run_train(options: argparse.Namespace) -> int:
     if rate is not None:
         given = {"lr_g": rate, "lr_d": rate, **given}
     progress = sys.stderr.isatty() or not os.environ.get("CI")
+    if options.seeds is not None and (options.resume is not None or "seed" in given):
+        other = "--seed" if "seed" in given else "--resume"
+        raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")
     if options.resume is not None:
         folder = Path(options.resume)
         before = read_config(folder).as_dict()
@@ -174,6 +176,8 @@ def run_train(options: argparse.Namespace) -> int:
             return _train(run, progress, not options.no_capture)
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **given})
+    if options.seeds is not None:
+        return _train_seeds(config, options, progress)
     if options.out is not None:
         check_free(Path(options.out))
     announce_kernels(config.device)
@@ -196,7 +200,28 @@ def _check_not_spent(folder: Path, before: dict[str, Any], steps: int | None) ->
         )
 
 
-_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "no_capture"}
+_NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "seeds", "no_capture"}
+
+
+def _train_seeds(config: Any, options: argparse.Namespace, progress: bool) -> int:
+    from ..seed_runs import estimates, parse_seeds, train_seed_runs
+
+    seeds = parse_seeds(options.seeds)
+    out = None if options.out is None else Path(options.out)
+    trainer, runs = train_seed_runs(config, seeds, out, not options.no_capture, progress)
+    for run in runs:
+        resume = f"minigan train --resume {shlex.quote(str(run.folder))}"
+        end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
+        print(f"seed {run.seed}: {run.folder}{end}")
+    measured = estimates(runs)
+    if measured:
+        count = sum(run.measures is not None for run in runs)
+        print(
+            f"step {config.steps}, {count} seed{'s' * (count > 1)}, {len(trainer.held_out)} samples"
+            " a draw, mean +- standard error over seeds"
+        )
+        _print_estimates(measured, trainer.data)
+    return 130 if any(run.stopped for run in runs) else 0
 
 
 def _train(run: Any, progress: bool, captured: bool) -> int:
@@ -269,8 +294,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({name: value.as_dict() for name, value in found.items()}))
         return 0
-    data, n = trainer.data, len(trainer.held_out)
+    n = len(trainer.held_out)
     print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
+    _print_estimates(found, trainer.data)
+    return 0
+
+
+def _print_estimates(estimates: dict[str, Any], data: Any) -> None:
     labels = {
         "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
         "sliced_wasserstein_floor": "its floor, training to held-out",
@@ -281,9 +311,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
         "label_agreement_permuted": "the same, labels shuffled: chance",
         "classifier_accuracy": "held-out real samples that it is right on",
     }
-    for name, value in found.items():
+    for name, value in estimates.items():
         print(f"  {labels[name]:<48} {value}")
-    return 0
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -335,13 +364,10 @@ def run_info(options: argparse.Namespace) -> int:
 
 
 def run_presets(options: argparse.Namespace) -> int:
-    from ..gan.presets import PRESETS, seconds
+    from ..gan.presets import PRESETS
 
-    if not options.no_time:
-        announce_kernels("cpu")
-    print(f"{'name':<12}{'s / 1,000 steps':>16}  data")
+    print(f"{'name':<12}data")
     for name, preset in PRESETS.items():
-        took = "" if options.no_time else f"{seconds(name):.1f}"
         data = preset.options.get("data", "glyphs")
-        print(f"{name:<12}{took:>16}  {data:<12}{preset.about} ({preset.paper})", flush=True)
+        print(f"{name:<12}{data:<12}{preset.about} ({preset.paper})")
     return 0

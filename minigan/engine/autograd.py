@@ -62,7 +62,7 @@ def grad(
             if g_t is None or not asked:
                 continue
             _check_fresh(t)
-            for x, gx in _input_cotangents(t, g_t, asked, create_graph):
+            for x, gx in _input_cotangents(t, g_t, asked):
                 before = cotangents.get(id(x))
                 cotangents[id(x)] = gx if before is None else ops.add(before, gx)
     return tuple(cotangents.get(id(x)) for x in inputs)
@@ -131,11 +131,6 @@ def _topological(output: Tensor) -> list[tuple[Tensor, Edges]]:
 def _check_fresh(t: Tensor) -> None:
     """Raise if the memory that `t` was computed from, or `t` itself, has been changed since."""
     op: Any = t.op
-    if t.orders < 1:
-        raise ValueError(
-            f"grad: op {op.name!r} or one before it cannot be differentiated this often"
-            " (see max_order)"
-        )
     tensors = [(i, x) for i, x in enumerate(t.inputs) if isinstance(x, Tensor)]
     for (i, x), version in zip([(-1, t), *tensors], t.versions, strict=True):
         if x.version != version:
@@ -147,9 +142,7 @@ def _check_fresh(t: Tensor) -> None:
             )
 
 
-def _input_cotangents(
-    t: Tensor, g: Tensor, asked: Edges, create_graph: bool
-) -> list[tuple[Tensor, Tensor]]:
+def _input_cotangents(t: Tensor, g: Tensor, asked: Edges) -> list[tuple[Tensor, Tensor]]:
     """Run the VJPs of the inputs that are asked for, and check what they return."""
     op: Any = t.op
     if op.prepare is not None:
@@ -166,8 +159,5 @@ def _input_cotangents(
                 f"{op.name}: the VJP of input {i} gave {gx.dtype}{gx.shape} on {gx.device.name!r},"
                 f" but the input is {x.dtype}{x.shape} on {x.device.name!r}"
             )
-        if create_graph and t.orders - 1 < gx.orders:
-            gx = ops.reshape(gx, gx.shape)  # a new tensor: the VJP may have given back g itself
-            gx.orders = t.orders - 1
         results.append((x, gx))
     return results

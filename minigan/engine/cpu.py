@@ -31,9 +31,10 @@ class CpuDevice(Device):
         for room in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
             if room.ispkg and not room.name.endswith(".runtime"):
                 module = importlib.import_module(room.name + ".cpu")
-                self.kernels.update(module.KERNELS)
+                table = getattr(module, "KERNELS", {})  # a metric's kernels are no op's
+                self.kernels.update(table)
                 if getattr(module, "FLOATS_ONLY", False):
-                    self.floats_only.update(module.KERNELS)
+                    self.floats_only.update(table)
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(kernel name)` whenever a kernel is about to be compiled."""

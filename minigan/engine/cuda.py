@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import pkgutil
 from collections.abc import Callable
@@ -24,8 +24,13 @@ class CudaDevice(Device):
         self.name, self.launcher = name, launcher
         self.kernels: dict[str, Callable[..., Any]] = {}
         for room in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
-            if room.ispkg and not room.name.endswith(".runtime"):
-                self.kernels.update(importlib.import_module(room.name + ".cuda").KERNELS)
+            module = room.name + ".cuda"
+            if (
+                room.ispkg
+                and not room.name.endswith(".runtime")
+                and importlib.util.find_spec(module)
+            ):
+                self.kernels.update(importlib.import_module(module).KERNELS)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.launcher.empty(shape, np.dtype(dtype))

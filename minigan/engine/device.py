@@ -37,14 +37,6 @@ class Device:
         """A copy of the values as a numpy array."""
         return np.array(array, order="C")
 
-    def adopt(self, array: np.ndarray, source: Device) -> Any:
-        """What `source.to_numpy` gave, as a new array of this device."""
-        return self.from_numpy(array)
-
-    def from_seed(self, seed: int) -> Any:
-        """The seed of a stream of random numbers as draws read it: int64, of shape (1,)."""
-        return self.from_numpy(np.array([signed(seed)], np.int64))
-
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         """The new array op(*arrays, **attributes); numbers stand for themselves."""
         with np.errstate(all="ignore"):
@@ -93,11 +85,6 @@ def _again(
         found = reference(*arrays, **attributes)
     if y is not None:
         y[...] = found
-
-
-def signed(seed: int) -> int:
-    """The lowest 64 bits, as int64 holds them."""
-    return (seed + 2**63) % 2**64 - 2**63
 
 
 def _cpu() -> Device:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -39,7 +38,6 @@ class Op:
             `g` in every VJP, so that work they share is done once.
         dtypes: a letter per input, the last one for all further ones (see KINDS).
         view: the result looks into the first input's memory and shares its version.
-        max_order: how often a result may be differentiated. No op here needs less than infinity.
         check: `(*inputs, **attributes)`, raises ValueError on inputs that do not fit.
     """
 
@@ -56,14 +54,13 @@ class Op:
         prepare: Callable[..., Any] | None = None,
         dtypes: str = "f",
         view: bool = False,
-        max_order: float = math.inf,
         check: Callable[..., None] | None = None,
     ) -> None:
         if name in Op.registry:
             raise ValueError(f"an op named {name!r} exists already")
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
-        self.view, self.max_order, self.check = view, max_order, check
+        self.view, self.check = view, check
         Op.registry[name] = self
 
     def __repr__(self) -> str:

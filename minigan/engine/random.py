@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import random as draws
-from .device import Device, current_device, get_device, signed
+from .device import Device, current_device, get_device
 from .op import Op
 from .recording import active_step
 from .tensor import FLOATS, Tensor, check_dtype
@@ -32,15 +32,15 @@ class _Stream:
         digest = hashlib.sha256(name.encode()).digest()
         self.id = int.from_bytes(digest[:8], "little", signed=True)
         self.position = Tensor(device.from_numpy(np.array([position], np.int64)), device)
-        self.seed = Tensor(device.from_seed(seed), device)
+        self.seed = Tensor(device.from_numpy(np.array([_signed(seed)], np.int64)), device)
 
     def read(self) -> int:
         # A captured step may take a stream over from another device, in the run that is noted.
-        return int(self.position.device.to_numpy(self.position.array).flat[0])
+        return int(self.position.device.to_numpy(self.position.array)[0])
 
     def reseed(self, seed: int, position: int) -> None:
         """In place, so that a captured step which draws from this stream follows."""
-        draws.reseed(self.position, self.seed, to_position=position, to_seed=signed(seed))
+        draws.reseed(self.position, self.seed, to_position=position, to_seed=_signed(seed))
 
 
 class Generator:
@@ -191,6 +191,11 @@ class Generator:
             position = self._positions.get(name, 0) if found is None else found.read()
             found = self._streams[name] = _Stream(name, self._seed, position, device)
         return found
+
+
+def _signed(seed: int) -> int:
+    """Return the int64 that has the bits of an unsigned 64-bit seed."""
+    return seed - (seed >> 63 << 64)
 
 
 def _integer(what: str, value: Any, below: int) -> int:

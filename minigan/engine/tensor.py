@@ -59,7 +59,6 @@ class Tensor:
         "device",
         "inputs",
         "op",
-        "orders",
         "requires_grad",
         "version_cell",
         "versions",
@@ -73,7 +72,6 @@ class Tensor:
         self.attributes: dict[str, Any] = {}
         self.versions: tuple[int, ...] = ()
         self.version_cell = [0]
-        self.orders = float("inf")
 
     def record(self, op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> None:
         """Note that this tensor is `op(*inputs, **attributes)`, and the versions it was made of."""
@@ -81,7 +79,6 @@ class Tensor:
         self.op, self.inputs, self.attributes = op, inputs, attributes
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         self.versions = (self.version, *(x.version for x in tensors))
-        self.orders = min(op.max_order, *(x.orders for x in tensors))
 
     # --------------------------------------------------------------------------- what it is
     @property
@@ -131,13 +128,7 @@ class Tensor:
             raise ValueError(
                 f"item() needs a tensor of one element; this one has shape {self.shape}"
             )
-        values = self.numpy()
-        if values.size != 1:
-            raise ValueError(
-                f"item(): on device {self.device.name!r} this is {values.size} values, one per run;"
-                " numpy() gives them all"
-            )
-        return values.item()
+        return self.numpy().item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -181,7 +172,7 @@ class Tensor:
         y = self
         if device is not None and get_device(device) is not self.device:
             target = get_device(device)
-            y = Tensor(target.adopt(self.numpy(), self.device), target, self.requires_grad)
+            y = Tensor(target.from_numpy(self.numpy()), target, self.requires_grad)
         if dtype is not None and check_dtype(dtype) != y.dtype:
             y = ops.cast(y, dtype=check_dtype(dtype))
         return y
@@ -243,9 +234,8 @@ def tensor(
         requires_grad: whether `grad` may be asked for derivatives with respect to it.
     """
     target = current_device() if device is None else get_device(device)
-    source = None
     if isinstance(values, Tensor):
-        values, source = values.numpy(), values.device
+        values = values.numpy()
     try:
         array = np.asarray(values)
     except ValueError as error:  # numpy's own words for a ragged list
@@ -261,8 +251,7 @@ def tensor(
     if requires_grad and dtype.kind != "f":
         raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")
     array = array.astype(dtype, copy=False)
-    made = target.from_numpy(array) if source is None else target.adopt(array, source)
-    return Tensor(made, target, requires_grad)
+    return Tensor(target.from_numpy(array), target, requires_grad)
 
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))

@@ -1,8 +1,7 @@
 """The two players: how they are built, and one turn of each, on whatever device they live.
 
 What a turn does beyond "judge, differentiate, step" is a table or an option of the Config: losses,
-penalties, limits, augmentation, packing, labels. It is written for one run; on a stacked device
-(`minigan.stacked`) the same code trains several.
+penalties, limits, augmentation, packing, labels.
 """
 
 from __future__ import annotations

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass
 from typing import Any
-
-from ..kernels.runtime.cpu.thread_pool import threads
-from ..kernels.runtime.files import atomic_write, cache_root
-from ..training.config import Config
-from ..training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -134,38 +127,3 @@ PRESETS = {
         {"data": "ring", **NARROW_MODES, "pack": 2},
     ),
 }
-
-
-# ------------------------------------------------------------------------------------------ speed
-TIMED = 1.0  # seconds
-
-
-def seconds(name: str) -> float:
-    """Seconds that 1,000 steps of a preset take on this machine, measured once and remembered.
-
-    The measure is kept with the compiled kernels, by preset and number of threads.
-    """
-    path = cache_root() / "presets.json"
-    key = json.dumps([name, PRESETS[name].options, threads()], sort_keys=True)
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
-    if key not in known:
-        known[key] = _timed(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, lambda file: file.write(json.dumps(known, indent=1).encode()))
-    return float(known[key])
-
-
-def _timed(name: str) -> float:
-    """From at least three captured steps, after two that compile and record."""
-    options: dict[str, Any] = {"size": 1000, **PRESETS[name].options}
-    trainer = Trainer(Config(**options))
-    for _ in range(2):
-        trainer.step()
-    done, began = 0, time.perf_counter()
-    while done < 3 or time.perf_counter() - began < TIMED:
-        trainer.step()
-        done += 1
-    return 1000 * (time.perf_counter() - began) / done

@@ -17,7 +17,6 @@ from .minibatch import MinibatchDiscrimination, MinibatchStdDev
 from .module import Module, Sequential, depends_on_batch, evaluating, shapes
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, has_batch_norm
 from .spectral import SpectralNorm, spectral_norm
-from .stack import stacked
 
 __all__ = [
     "AvgPool2d",
@@ -50,5 +49,4 @@ __all__ = [
     "has_batch_norm",
     "shapes",
     "spectral_norm",
-    "stacked",
 ]

@@ -166,7 +166,7 @@ class GaussianNoise(Module):
 
     sigma is a number of 0 or more, in the units of x. It lies on the device, in the buffer `scale`,
     and may be set at any time, as a learning rate may: `layer.sigma = 0.05` works on a captured
-    step from its next replay on, and on all runs of a stacked device.
+    step from its next replay on.
 
     Raises:
         ValueError: sigma is negative or not finite.
@@ -179,7 +179,7 @@ class GaussianNoise(Module):
     @property
     def sigma(self) -> float:
         """The noise's standard deviation, rounded to the buffer's dtype."""
-        return float(self.scale.numpy().flat[0])
+        return self.scale.item()
 
     @sigma.setter
     def sigma(self, value: float) -> None:

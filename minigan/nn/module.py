@@ -95,7 +95,7 @@ class Module:
             target = x.device if device is None else get_device(device)
             floating = dtype is not None and x.dtype.kind == "f"
             values = x.numpy().astype(check_dtype(dtype)) if floating else x.numpy()
-            x.array, x.device = target.adopt(values, x.device), target
+            x.array, x.device = target.from_numpy(values), target
             x.version_cell[0] += 1
         return self
 

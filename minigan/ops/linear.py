@@ -70,7 +70,7 @@ def _check_dense(x: Tensor, w: Tensor, b: Tensor) -> None:
 
 _dense = Op(
     "dense",
-    lambda x, w, b: np.matmul(x, w) + b[..., None, :],
+    lambda x, w, b: np.matmul(x, w) + b,
     (
         lambda g, y, x, w, b: _matmul(g, _swap(w)),
         lambda g, y, x, w, b: _matmul(_swap(x), g),

@@ -1,7 +1,6 @@
 """Limits on gradients before a step, and on weights after one.
 
-All of it is done on the device, so that it works in a captured step. On a stacked device each run
-has its own norm.
+All of it is done on the device, so that it works in a captured step.
 
     gradients = clip_grad_norm(mg.grad(loss, net.parameters()), max_norm=1.0)
     optimizer.step(gradients)

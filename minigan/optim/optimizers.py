@@ -122,7 +122,7 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate; set it and the next step uses it."""
-        return float(self.state.numpy().flat[0])
+        return float(self.state.numpy()[0])
 
     @lr.setter
     def lr(self, value: float) -> None:

@@ -9,14 +9,13 @@ import subprocess
 import sys
 from itertools import pairwise
 
-import numba
 import numpy as np
 import pytest
 from helpers import assert_close
 
 import minigan as mg
 from minigan import bench
-from minigan.bench import floor, games, peers, seeds, steps, threads
+from minigan.bench import floor, games, peers, steps
 from minigan.bench.plan import GAMES, Game, Plan
 from minigan.engine.device import Device
 from minigan.gan.models import Dcgan, Perceptrons
@@ -229,48 +228,6 @@ def test_peers_run_beside_minigan_and_one_without_its_compiler_says_so(monkeypat
     assert "ratio to" in text
 
 
-def test_seeds_are_measured_one_and_ten_at_a_time():
-    result, text = run(["seeds"])
-    assert [list(case["seconds"]) for case in result["seeds"]] == [["one seed", "10 seeds"]] * 2
-    assert text.count("10 seeds") == 2
-
-
-def test_the_seeds_report():
-    seconds = {"one seed": [1e-3] * 3, "10 seeds": [5e-3] * 3}
-    case = {"game": "ring", "batch": 7, "multiply_adds": 10**6, "flops_per_second": 4e9}
-    lines = seeds.report([{**case, "seconds": seconds}]).splitlines()
-    assert ["ring", "7", "one", "seed", "1.00", "1.00..1.00", "1.00", "50%"] in [
-        x.split() for x in lines
-    ]
-    assert ["10", "seeds", "5.00", "5.00..5.00", "0.500", "2.00", "100%"] in [
-        x.split() for x in lines
-    ]
-
-
-def test_threads_are_measured_at_every_power_of_two_and_are_set_back(monkeypatch, without_peers):
-    used = {}
-    make = threads.contenders
-
-    def spied(game, batch, peers):
-        step, states = make(game, batch, peers)[steps.OWN]()
-        number = len(used)
-        used[number] = set()
-        return {
-            steps.OWN: lambda: (lambda: used[number].add(numba.get_num_threads()) or step(), states)
-        }
-
-    monkeypatch.setattr(threads, "contenders", spied)
-    result, _ = run(["threads"], threads=2)
-    names = ["minigan, 1 thread", "minigan, 2 threads"]
-    cases = result["threads"]
-    assert [(x["game"], x["batch"]) for x in cases] == [("ring", 2), ("ring", 4), ("MLP", 16)]
-    for case in cases:
-        assert list(case["seconds"]) == names
-    assert list(used.values()) == [{1, 2}] * 3
-    assert numba.get_num_threads() == 1
-    assert [threads.counts(x) for x in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
-
-
 # ----------------------------------------------------------------------------------------- reports
 def case(batch, left_out=(), **seconds):
     rates = {"flops_per_second": 2e11, "bytes_per_second": 4e10, "floor": 0.001}
@@ -298,18 +255,3 @@ def test_the_step_report():
         "the fastest peer 1.00 2.00 1.41 1.00",
     ]
     assert max(map(len, lines)) <= 100
-
-
-def test_the_threads_report():
-    own = {"minigan, 1 thread": [0.004], "minigan, 2 threads": [0.002]}
-    found = {"game": "MLP", "batch": 64, "threads": [1, 2]}
-    peer = {threads.label(threads.PEER, count): [0.006] for count in (1, 2)}
-    rows = [
-        " ".join(line.split())
-        for seconds in (own, own | peer)
-        for line in threads.report([{**found, "seconds": seconds}]).splitlines()
-    ]
-    assert "MLP 64 minigan 1 4.00 4.00..4.00" in rows
-    assert "2 2.00 2.00..2.00 2.00 2.00..2.00" in rows
-    assert "PyTorch, fused Adam not installed" in rows
-    assert "2 6.00 6.00..6.00 1.00 1.00..1.00" in rows

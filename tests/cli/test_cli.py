@@ -62,8 +62,8 @@ def test_train_says_what_is_accepted_and_what_is_the_default():
 
 
 def test_it_is_a_module_too(tmp_path):
-    result = run("presets", "--no-time", cwd=tmp_path)
-    assert (result.status, result.errors, result.out) == (0, [], cli("presets", "--no-time").out)
+    result = run("presets", cwd=tmp_path)
+    assert (result.status, result.errors, result.out) == (0, [], cli("presets").out)
 
 
 # ------------------------------------------------------------------------------- info and presets

@@ -203,30 +203,7 @@ def test_recording_is_restored_after_an_error(make_op: MakeOp) -> None:
     assert (x * x).requires_grad
 
 
-# ----------------------------------------------------------------------------- orders and prepare
-def _once(make_op: MakeOp) -> Op:
-    return make_op("once", lambda x: x * x * x, (lambda g, y, x: g * x * x * 3.0,), max_order=1)
-
-
-def test_max_order_is_kept(make_op: MakeOp) -> None:
-    op, x = _once(make_op), leaf(2)
-    y = op(x * 1.0) + x
-    (gx,) = mg.grad(y, [x], create_graph=True)
-    assert values(gx) == [[13]]
-    with pytest.raises(ValueError, match="cannot be differentiated this often"):
-        mg.grad(gx, [x])
-    with pytest.raises(ValueError, match="cannot be differentiated this often"):
-        mg.grad((gx * x).sum(), [x])
-
-
-def test_max_order_of_one_op_does_not_bind_another_graph(make_op: MakeOp) -> None:
-    """The cotangent given from outside stays as it was."""
-    op = make_op("once", lambda x: x * 1, (lambda g, y, x: g,), max_order=1)
-    x, g = leaf(2), leaf(1)
-    mg.grad(op(x), [x], g, create_graph=True)
-    assert values(*mg.grad(g * g, [g])) == [[2]]
-
-
+# -------------------------------------------------------------------------------------- prepare
 def test_prepare_runs_once_per_backward(make_op: MakeOp, launches: Counter[str]) -> None:
     prepared = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,7 +169,7 @@ def test_arrays_are_refused() -> None:
         diff_augment(images(1, 1, 2, 2))  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------- captured steps, stacked runs
+# ----------------------------------------------------------------------------- captured steps
 def _turns(captured: bool, dtype: str) -> list[np.ndarray]:
     """Values and gradients of three batches."""
 
@@ -195,21 +194,6 @@ def test_a_captured_step_draws_anew_and_has_the_eager_bits(device: str, dtype: s
             results.append([x.tobytes() for x in _turns(captured, dtype)])
     assert results[0] == results[1]
     assert len(set(results[1])) == 6
-
-
-@DEVICES
-@pytest.mark.parametrize("captured", [False, True])
-def test_each_run_of_a_stack_is_as_alone(device: str, captured: bool) -> None:
-    turns = partial(_turns, captured, "float32")
-    mg.manual_seed(0)
-    with mg.use_device(mg.stacked(SEEDS, device)):
-        many = turns()
-    for i, seed in enumerate(SEEDS):
-        mg.manual_seed(seed)
-        with mg.use_device(device):
-            alone = turns()
-        assert [x.tobytes() for x in alone] == [x[i].tobytes() for x in many]
-    assert len({x.tobytes() for x in many[-1]}) == len(SEEDS)
 
 
 @DEVICES

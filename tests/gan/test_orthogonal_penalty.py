@@ -99,7 +99,7 @@ def test_rounding_does_not_make_it_negative() -> None:
     assert 0 <= orthogonal_penalty(layer).item() < 1e-10
 
 
-def test_in_a_captured_step_and_in_several_runs() -> None:
+def test_in_a_captured_step() -> None:
     layer = nn.Dense(3, 4)
     optimizer = mg.optim.SGD([layer.weight], lr=0.1)
     start = layer.state_dict()
@@ -114,12 +114,6 @@ def test_in_a_captured_step_and_in_several_runs() -> None:
     captured = mg.capture(step)
     assert [captured().item() for _ in range(4)] == eager
     assert eager[3] < eager[0]
-    mg.manual_seed(0)
-    many = orthogonal_penalty(nn.stacked((0, 4), lambda: nn.Dense(3, 4))).numpy()
-    for seed, found in zip((0, 4), many, strict=True):
-        mg.manual_seed(seed)
-        assert found == orthogonal_penalty(nn.Dense(3, 4)).item()
-    assert many[0] != many[1]
 
 
 def test_a_net_without_filters() -> None:

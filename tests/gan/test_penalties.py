@@ -168,30 +168,6 @@ def test_captured_steps_draw_anew(name: str) -> None:
     assert len(set(eager)) == 3
 
 
-def _value_and_slope(name: str) -> list[np.ndarray]:
-    a, b, x, y = tensors(None, A, B, X, Y)
-    a.requires_grad = True
-    penalty = PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
-    (slope,) = mg.grad(penalty, [a])
-    assert slope is not None
-    return [penalty.numpy(), slope.numpy()]
-
-
-@DEVICES
-@EACH
-def test_each_of_several_runs_has_the_bits_that_it_has_alone(device: str, name: str) -> None:
-    seeds = (0, 3)
-    with mg.use_device(mg.stacked(seeds, device)):
-        mg.manual_seed(0)
-        many = _value_and_slope(name)
-    for i, seed in enumerate(seeds):
-        with mg.use_device(device):
-            mg.manual_seed(seed)
-            for found, alone in zip(many, _value_and_slope(name), strict=True):
-                assert found[i].tobytes() == alone.tobytes()
-    assert np.array_equal(many[0][0], many[0][1]) == name.startswith("r")  # these draw nothing
-
-
 # -------------------------------------------------------------------------------------- edges
 @DEVICES
 @FLOATS

@@ -11,7 +11,7 @@ from run_helpers import RING, cli, refused, train
 
 from minigan import Config, Trainer, nn
 from minigan.data import Dataset
-from minigan.gan.presets import PRESETS, seconds
+from minigan.gan.presets import PRESETS
 from minigan.metrics import sliced_wasserstein
 from minigan.training.evaluate import evaluate
 from minigan.training.run import load_trainer
@@ -23,35 +23,14 @@ NAMES = (
 
 
 # --------------------------------------------------------------------------------------- the list
-def test_presets_are_listed_with_paper_and_speed(monkeypatch):
-    monkeypatch.setattr("minigan.gan.presets.seconds", lambda name: 12.34)
-    result = cli("presets")
-    head, *lines = result.out.splitlines()
-    assert head.split() == ["name", "s", "/", "1,000", "steps", "data"]
+def test_presets_are_listed_with_data_and_paper():
+    head, *lines = cli("presets").out.splitlines()
+    assert head.split() == ["name", "data"]
     assert tuple(line.split()[0] for line in lines) == NAMES == tuple(PRESETS)
     for line, preset in zip(lines, PRESETS.values(), strict=True):
-        assert re.search(r"  12\.3  \w", line)
+        assert line.split()[1] == preset.options.get("data", "glyphs")
         assert line.endswith(f"{preset.about} ({preset.paper})")
         assert re.search(r"\d{4}", preset.paper)
-    assert "12.3" not in cli("presets", "--no-time").out
-
-
-def test_a_presets_speed_is_measured_once_and_remembered(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr("minigan.gan.presets.TIMED", 0.01)
-    calls = []
-    monkeypatch.setattr(Trainer, "step", lambda self: calls.append(1))
-    found = seconds("pacgan")
-    assert found > 0
-    assert len(calls) >= 5
-    calls.clear()
-    assert seconds("pacgan") == found
-    assert not calls
-    (path,) = tmp_path.glob("presets.json")
-    path.write_text("{ broken")
-    assert seconds("pacgan") > 0
-    assert calls
-    assert all(x > 0 for x in json.loads(path.read_text()).values())
 
 
 # ----------------------------------------------------------------------------------- what they are

@@ -167,25 +167,6 @@ def test_threads_share_the_work_and_leave_the_bits(
             assert calls
 
 
-@DEVICES
-@pytest.mark.parametrize("name", NAMES)
-def test_runs_of_a_stack_are_one_launch_with_the_bits_of_single_ones(
-    device: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs, below, op = mg.stacked(range(3), device), get_device(device), Op.registry[name]
-    single = [dict(draw((2,), 5, 37, 21, "float32", seed))[op] for seed in range(3)]
-    stacks = tuple(runs.restore(np.stack(x)) for x in zip(*single, strict=True))
-    seen: list[str] = []
-    plain = type(below).run
-    monkeypatch.setattr(
-        type(below), "run", lambda self, op, *given: seen.append(op.name) or plain(self, op, *given)
-    )
-    many = runs.to_numpy(runs.run(op, stacks, {}))
-    assert seen == [name]
-    for found, arrays in zip(many, single, strict=True):
-        assert found.tobytes() == run(device, op, arrays, {}).tobytes()
-
-
 @needs_compiler
 @FLOATS
 def test_the_cuda_kernels_make_no_mistake(dtype: str) -> None:

@@ -51,7 +51,7 @@ PLANTS = {
         "r1_penalty(D, real) * (gamma / 2)",
         "r1_penalty(D, real) * gamma",
     ),
-    "a run alone and in a stack: difference": ("in ([1], [0, 1])", "in ([1], [1, 0])"),
+    "a run here and in a process: difference": ("steps=20), [0, 1])", "steps=20), [1, 0])"),
     "real draws: high quality": (
         "mixture_quality(data.values, ",
         "mixture_quality(1.01 * data.values, ",

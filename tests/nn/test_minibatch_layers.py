@@ -1,4 +1,4 @@
-"""The layers that let a discriminator see the batch; all layers captured and stacked."""
+"""The layers that let a discriminator see the batch; all layers in a captured step."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_the_minibatch_layers_mix_in_either_mode(layer: nn.Module) -> None:
         assert not np.array_equal(a[3:], b[3:])
 
 
-# ------------------------------------------------------- captured steps, stacked runs, all layers
+# ------------------------------------------------------------------- captured steps, all layers
 class Critic(nn.Module):
     """All four layers."""
 
@@ -236,18 +236,3 @@ def test_a_captured_step_has_the_eager_bits(device: str) -> None:
     assert eager.keys() == replayed.keys()
     for key, x in eager.items():
         assert x.tobytes() == replayed[key].tobytes(), key
-
-
-@DEVICES
-@pytest.mark.parametrize("captured", [False, True])
-def test_each_run_of_a_stack_is_as_alone(device: str, captured: bool) -> None:
-    mg.manual_seed(0)
-    with mg.use_device(mg.stacked(SEEDS, device)):
-        many = _train(captured)
-    for i, seed in enumerate(SEEDS):
-        mg.manual_seed(seed)
-        with mg.use_device(device):
-            one = _train(captured)
-        for key, x in one.items():
-            assert x.tobytes() == many[key][i].tobytes(), key
-    assert len({x.tobytes() for x in many["loss 2"]}) == len(SEEDS)

@@ -1,5 +1,6 @@
 """Modules and layers: names, state, modes, looks, and what each computes."""
 
+import copy
 import math
 from typing import Any
 
@@ -234,3 +235,8 @@ def test_dropout_has_the_same_bits_on_every_device() -> None:
 def test_dropout_refuses_what_is_no_probability(p: float) -> None:
     with pytest.raises(ValueError, match=r"Dropout: p = .* is not in \[0, 1\)"):
         nn.Dropout(p)
+
+
+def test_a_copied_net_stays_on_its_device() -> None:
+    net = copy.deepcopy(nn.Sequential(nn.Dense(2, 3)))
+    assert net(mg.random.normal((4, 2))).shape == (4, 3)

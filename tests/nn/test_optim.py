@@ -285,3 +285,18 @@ def test_gradients_that_do_not_fit_change_nothing(kind: Any) -> None:
             optimizer.step(gradients)
     assert v.numpy().tolist() == w.numpy().tolist() == [1, 2]
     assert v.version == w.version == 0
+
+
+# ------------------------------------------------------------------------ numbers and elements
+@DEVICES
+def test_numbers_are_updated_too(device: str) -> None:
+    p = mg.tensor(2.0, device=device, requires_grad=True)
+    optim.SGD([p], lr=0.25).step(mg.grad(p * p, [p]))
+    assert p.numpy() == 1
+
+
+@DEVICES
+def test_an_element_is_a_view(device: str) -> None:
+    x = mg.tensor([1.0, 2.0], device=device)
+    optim.assign(x[1], mg.tensor(5.0, device=device))
+    assert x.numpy().tolist() == [1, 5]

@@ -1,63 +1,153 @@
-"""Several runs of a Config as one: the bits of each are those that it has alone."""
+"""A function of the seed in worker processes: order, bits, errors, threads."""
 
+import os
+import subprocess
+import sys
+
+import joblib
+import numba
 import numpy as np
 import pytest
+from joblib.parallel import BACKENDS
 
+import minigan as mg
 from minigan import Config, Trainer
-from minigan.data import Dataset, load
+from minigan.data import load
 from minigan.metrics import mixture_quality
-from minigan.seeds import train_seeds
+from minigan.seeds import SeedError, map_seeds
 
 RING = Config(data="ring", batch=8, steps=6, holdout=0.0)
 ALL = {
     "plain": {},
-    "scaled, falling rates, averaged": {
-        "standardize": True,
-        "schedule": "cosine",
-        "warmup": 2,
-        "ema": 0.5,
-    },
     "r3gan": {"loss": "relativistic", "penalty": "r1+r2", "penalty_end": 0.01, "n_critic": 2},
-    "wgan-gp, packed": {"loss": "wasserstein", "penalty": "wgan-gp", "pack": 2},
-    "wgan": {"loss": "wasserstein", "clip_weights": 0.1, "optimizer": "rmsprop"},
-    "compared and limited": {"minibatch": "discrimination", "clip_norm": 0.1, "clip_value": 0.01},
-    "noise and averages": {"instance_noise": 0.3, "historical": 0.1, "orthogonal": 0.1},
     "dropout, features": {"model": "mlp-dropout", "generator_loss": "feature-matching"},
 }
 
 
+def _trainer(name):
+    """A function that trains; tests are no module that a worker can import, closures travel."""
+
+    def train(seed):
+        trainer = Trainer(RING.replace(**ALL[name], seed=seed), load("ring", size=50))
+        for _ in range(RING.steps):
+            trainer.step()
+        return trainer.sample(7, seed + 11)
+
+    return train
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_each_run_is_the_trainers(name):
-    config, data = RING.replace(**ALL[name]), load("ring", size=50)
-    ticks = []
-    draw = train_seeds(config, [3, 5], data, lambda: ticks.append(1))
-    assert len(ticks) == config.steps
-    together = draw(7, 11)
-    assert together.shape == (2, 7, 2)
-    for found, seed in zip(together, (3, 5), strict=True):
-        alone = Trainer(config.replace(seed=seed), data)
-        for _ in range(config.steps):
-            alone.step()
-        assert np.array_equal(found, alone.sample(7, seed + 11))
+def test_results_have_the_bits_of_single_runs_in_the_order_of_the_seeds(name):
+    train, seeds = _trainer(name), [5, 3, 5]
+    alone = [train(seed) for seed in seeds]
+    for workers in (1, 2):
+        found = map_seeds(train, seeds, workers=workers)
+        assert all(np.array_equal(a, b) for a, b in zip(alone, found, strict=True))
+    assert not np.array_equal(alone[0], alone[1])
 
 
-def test_seeds_differ_and_equal_seeds_do_not():
-    draw = train_seeds(RING, [0, 1, 0], load("ring", size=50))
-    a, b, c = draw(20, 0)
-    assert np.array_equal(a, c)
-    assert not np.array_equal(a, b)
-    assert not np.array_equal(draw(20, 0), draw(20, 1))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_call_begins_with_its_seed_and_the_callers_numbers_go_on(workers):
+    def draw(seed):
+        return mg.random.normal(3).numpy()
+
+    mg.manual_seed(8)
+    mg.random.normal(3)
+    before = mg.random.default_generator().state()
+    found = map_seeds(draw, range(4), workers=workers)
+    assert mg.random.default_generator().state() == before
+    for seed, x in enumerate(found):
+        mg.manual_seed(seed)
+        assert np.array_equal(draw(seed), x)
 
 
-def test_images_too():
-    images = Dataset("noise", np.tanh(np.random.default_rng(0).standard_normal((9, 1, 8, 8))))
-    config = RING.replace(augment="color,translation,cutout", minibatch="stddev", batch=4, steps=2)
-    assert train_seeds(config, range(2), images)(3, 0).shape == (2, 3, 1, 8, 8)
+def test_workers_are_processes_of_one_thread_on_the_callers_device():
+    def look(seed):
+        return os.getpid(), numba.get_num_threads(), mg.random.normal(1).device.name
+
+    with mg.use_device("reference"):
+        found = map_seeds(look, range(4), workers=2)
+    assert {x[1:] for x in found} == {(1, "reference")}
+    assert os.getpid() not in {pid for pid, *_ in found}
+    numba.set_num_threads(2)
+    assert map_seeds(look, [1], workers=5) == [(os.getpid(), 2, "cpu")]
+    assert map_seeds(look, [], workers=5) == []
 
 
-def test_what_it_refuses():
-    with pytest.raises(ValueError, match="condition = 'acgan'; labels are not taken"):
-        train_seeds(RING.replace(condition="acgan"), [0], load("ring", size=50))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_names_the_seed_and_has_its_cause(workers, recwarn):
+    def fail(seed):
+        if seed == 13:
+            raise KeyError("gone")
+        return seed
+
+    with pytest.raises(SeedError, match=r"^seed 13: KeyError: 'gone'$") as caught:
+        map_seeds(fail, range(11, 30), workers=workers)
+    assert isinstance(caught.value.__cause__, KeyError)
+    if workers > 1:
+        assert ", in fail\n" in caught.value.__cause__.__notes__[0]
+    assert not [x for x in recwarn if "cancelled" in str(x.message)]
+    assert map_seeds(fail, range(3), workers=workers) == [0, 1, 2]
+
+    class TwoArgumentError(Exception):
+        """One that pickle cannot make again."""
+
+        def __init__(self, a, b):
+            super().__init__(f"{a}{b}")
+
+    def strange(seed):
+        raise TwoArgumentError("odd", seed)
+
+    with pytest.raises(SeedError, match=r"seed [45]: .*TwoArgumentError: odd[45]$"):
+        map_seeds(strange, [4, 5], workers=workers)
+
+
+def test_calls_within_a_call_are_made_one_after_the_other():
+    def outer(seed):
+        return map_seeds(lambda seed: (os.getpid(), seed), [seed, seed + 1], workers=2)
+
+    for seed, ((first, a), (second, b)) in enumerate(map_seeds(outer, [0, 1], workers=2)):
+        assert (first, a, b) == (second, seed, seed + 1)
+
+
+def test_what_joblib_was_told_is_kept(monkeypatch):
+    seen = []
+
+    class Cluster(BACKENDS["loky"]):
+        supports_return_generator = False  # as not all of them do
+
+        def configure(self, n_jobs=1, **options):
+            seen.append(n_jobs)
+            return super().configure(n_jobs, **options)
+
+    monkeypatch.setitem(BACKENDS, "cluster", Cluster)
+    with joblib.parallel_config(backend="cluster", n_jobs=2):
+        assert map_seeds(abs, [3, 1, 2]) == [3, 1, 2]
+    assert seen == [2]
+    with joblib.parallel_config(backend="threading", n_jobs=2):  # they would share one generator
+        assert set(map_seeds(lambda seed: os.getpid(), range(3))) == {os.getpid()}
+
+
+def test_bad_seeds_and_workers_are_told():
+    with pytest.raises(TypeError, match=r"map_seeds: seed 1\.5 is no integer"):
+        map_seeds(abs, [1.5])
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match=f"map_seeds: seed {seed} is outside"):
+            map_seeds(abs, [seed])
+    with pytest.raises(ValueError, match="workers = 0 is not a positive"):
+        map_seeds(abs, [1], workers=0)
+
+
+def test_a_script_may_hand_over_what_it_defines_and_shows_no_line_in_a_file(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from minigan.seeds import map_seeds\n"
+        "SCALE = 3\n"
+        "def triple(seed):\n    return SCALE * seed\n"
+        "print(map_seeds(triple, range(3), workers=2))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[0, 3, 6]\n", "")
 
 
 def test_a_kl_with_an_off_mode_bin(rng):

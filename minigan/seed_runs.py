@@ -1,0 +1,101 @@
+"""`minigan train --seeds`: a run folder per seed, trained in worker processes and measured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from .cli.terminal import announce_kernels
+from .seeds import map_seeds
+from .training.config import Config
+from .training.evaluate import Estimate, evaluate
+from .training.folder import check_free, locked, new_folder
+from .training.run import Run
+from .training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """What became of one seed's run.
+
+    Args:
+        stopped: the name of the signal that ended it early; it can be resumed.
+        measures: the means that `minigan evaluate` prints; None if stopped, or without held-out
+            data.
+    """
+
+    seed: int
+    folder: Path
+    stopped: str | None
+    measures: dict[str, float] | None
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that a text such as "0-9", "0,3,5" or "0-2,7" names, in its order.
+
+    Raises:
+        ValueError: it is no such list, a range is empty, or a seed is named twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part, re.ASCII)
+        if match is None:
+            raise ValueError(f"--seeds {text}: seeds such as 0-9 or 0,3,5 are needed")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first >= 10_000:
+            raise ValueError(f"--seeds {text}: {part.strip()} is no range of 1 to 10,000 seeds")
+        seeds.extend(range(first, last + 1))
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds {text}: a seed is named twice")
+    return seeds
+
+
+def train_seed_runs(
+    config: Config, seeds: list[int], out: Path | None, captured: bool, progress: bool
+) -> tuple[Trainer, list[SeedRun]]:
+    """Train a run per seed; return a trainer of the same options, untrained, and the runs.
+
+    The folders are `out`/seed_S, or the next ones of runs/, in the order of the seeds. Each run is
+    the one that `minigan train --seed S` makes, bit for bit, and can be resumed as one.
+
+    Raises:
+        ValueError: options that do not fit the data; a folder is in use. Nothing was trained.
+        SeedError: a run failed; others may be unfinished, and can be resumed.
+    """
+    outs = {seed: None if out is None else out / f"seed_{seed}" for seed in seeds}
+    for folder in outs.values():
+        if folder is not None:
+            check_free(folder)
+    trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)  # checks, and downloads
+    folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
+    train = partial(_train_and_measure, config, folders, captured)
+    return trainer, map_seeds(train, seeds, label=f"{Path(config.data).name}, seeds")
+
+
+def _train_and_measure(
+    config: Config, folders: dict[int, Path], captured: bool, seed: int
+) -> SeedRun:
+    if seed == next(iter(folders)):  # one worker says what all of them compile
+        announce_kernels(config.device)
+    folder = folders[seed]
+    trainer = Trainer(config.replace(seed=seed))
+    trainer.captured = captured
+    with locked(folder):
+        stopped = Run(folder, trainer).train(progress=False)
+    measures = None
+    if stopped is None and can_be_measured(trainer):
+        measures = {name: value.mean for name, value in evaluate(trainer).items()}
+    return SeedRun(seed, folder, stopped, measures)
+
+
+def can_be_measured(trainer: Trainer) -> bool:
+    """Whether there are held-out samples, and as many for training."""
+    return 0 < len(trainer.held_out) <= len(trainer.data)
+
+
+def estimates(runs: list[SeedRun]) -> dict[str, Estimate]:
+    """Return mean and standard error over the runs of each measure."""
+    rows = [run.measures for run in runs if run.measures is not None]
+    return {name: Estimate.of([row[name] for row in rows]) for name in (rows[0] if rows else ())}

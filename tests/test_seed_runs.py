@@ -1,0 +1,90 @@
+"""`minigan train --seeds`: a run per seed, each as it is alone, and what they come to."""
+
+import json
+
+import pytest
+from run_helpers import RING, cli, refused, train
+
+from minigan.seed_runs import parse_seeds
+from minigan.training.evaluate import Estimate
+
+SMALL = [*RING, "--steps", 9, "--batch", 16]
+
+
+def files(run):
+    """What is the same in any run of these options, by name: speed is not."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["steps_per_second"]
+    pictures = {path.name: path.read_bytes() for path in run.glob("samples/*")}
+    names = ("checkpoint.safetensors", "config.json")
+    return {"metrics": rows} | pictures | {name: (run / name).read_bytes() for name in names}
+
+
+def test_each_run_is_the_one_of_that_seed_alone_and_their_mean_is_printed(tmp_path):
+    result = train(tmp_path / "all", *SMALL, "--seeds", "3,0")
+    evaluated = []
+    for seed in (3, 0):
+        alone, among = tmp_path / f"alone_{seed}", tmp_path / "all" / f"seed_{seed}"
+        train(alone, *SMALL, "--seed", seed)
+        assert files(alone) == files(among)
+        assert (among / "losses.png").is_file()
+        evaluated.append(json.loads(cli("evaluate", alone, "--json").out))
+    lines = result.out.splitlines()
+    assert lines[0] == f"seed 3: {tmp_path / 'all' / 'seed_3'}"
+    assert lines[1] == f"seed 0: {tmp_path / 'all' / 'seed_0'}"
+    assert lines[2] == ("step 9, 2 seeds, 60 samples a draw, mean +- standard error over seeds")
+    mean = Estimate.of([row["sliced_wasserstein"]["mean"] for row in evaluated])
+    assert lines[3] == f"  {'sliced Wasserstein, generated to held-out':<48} {mean}"
+    assert len(lines) == 3 + len(evaluated[0])
+    assert "last step" in cli("train", "--resume", tmp_path / "all" / "seed_0").out
+
+
+def test_folders_are_the_next_ones_in_the_order_of_the_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cli("train", *SMALL, "--device", "reference", "--holdout", 0, "--seeds", "7-8")
+    assert (result.status, result.errors) == (0, [])
+    assert result.out == "seed 7: runs/001-ring-toy\nseed 8: runs/002-ring-toy\n"
+    for seed, folder in ((7, "001-ring-toy"), (8, "002-ring-toy")):
+        assert json.loads((tmp_path / "runs" / folder / "config.json").read_text())["seed"] == seed
+
+
+def test_what_does_not_go_together_is_said_in_a_line(tmp_path):
+    assert "--seed does not go with it" in refused("train", "--seeds", "0-1", "--seed", "3")
+    assert "--resume does not go with it" in refused("train", "--seeds", "0", "--resume", tmp_path)
+    assert "seeds such as 0-9 or 0,3,5" in refused("train", "--seeds", "0-x")
+    assert "batch = 90000" in refused("train", *RING, "--batch", 90_000, "--seeds", "0-1")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "seed_1").mkdir()
+    (tmp_path / "seed_1" / "file").touch()
+    assert "seed_1 is in use" in refused("train", *RING, "--seeds", "0-1", "--out", tmp_path)
+    assert not (tmp_path / "seed_0").exists()
+
+
+def test_a_run_that_fails_is_named(tmp_path):
+    words = ["--optimizer", "sgd", "--lr", "1e30", "--device", "reference", "--seeds", "4,5"]
+    text = refused("train", *SMALL, *words, "--out", tmp_path / "run")
+    assert "seed 4: DivergedError: " in text or "seed 5: DivergedError: " in text
+    assert "is still the last good state" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0-3", [0, 1, 2, 3]), ("5", [5]), ("3,0", [3, 0]), ("0-1, 7", [0, 1, 7]), ("9-9", [9])],
+)
+def test_lists_of_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        *((text, "seeds such as") for text in ("", ",", "1,", "-1", "1-", "a", "1.5", "0--2")),
+        ("3-1", "no range"),
+        ("0-10000", "no range"),
+        ("0-3,2", "named twice"),
+    ],
+)
+def test_what_is_no_list_of_seeds(text, complaint):
+    with pytest.raises(ValueError, match=f"^--seeds {text}: .*{complaint}"):
+        parse_seeds(text)
