@@ -11,7 +11,7 @@ from helpers import DEVICES
 
 import minigan as mg
 from minigan import nn, ops, optim
-from minigan.engine.capture import CAPTURES
+from minigan.engine.capture import MAX_CAPTURES_PER_SIGNATURE
 from minigan.engine.cuda import CudaDevice
 from minigan.engine.op import Op, Update
 from minigan.gan.presets import PRESETS
@@ -313,7 +313,7 @@ def test_not_more_than_a_few_are_kept():
             layer.train(bool(i >> k & 1))
         step(x)
     assert len(ran) == 20
-    assert len(next(iter(step.captures.values()))) == CAPTURES
+    assert len(next(iter(step.captures.values()))) == MAX_CAPTURES_PER_SIGNATURE
 
 
 # -------------------------------------------------------------------------------------- refusals
@@ -328,7 +328,7 @@ def test_values_cannot_be_looked_at():
         lambda x: x.to("reference"),
     ]
     for look in looks:
-        with pytest.raises(RuntimeError, match="a captured step cannot look at values"):
+        with pytest.raises(RuntimeError, match="a captured step cannot read values"):
             mg.capture(look)(mg.tensor(1.0))
     assert recording.active() is None
     assert mg.tensor(1.0).item() == 1
