@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .recording import active_step
-from .tensor import Tensor, is_recording
+from .tensor import Tensor, is_grad_enabled
 
 # What each letter of `Op(dtypes=...)` accepts. All inputs of the kinds f and x share one dtype.
 KINDS = {
@@ -100,7 +100,7 @@ class Op:
                     recording.add_tensor(x)
         if self.view:
             y.version_cell = inputs[0].version_cell
-        if is_recording() and y.dtype.kind == "f":
+        if is_grad_enabled() and y.dtype.kind == "f":
             for i, x in enumerate(inputs):
                 if isinstance(x, Tensor) and x.requires_grad and self.vjp(i) is not None:
                     y.record(self, inputs, attributes)
