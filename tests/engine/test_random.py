@@ -1,5 +1,6 @@
 """Random numbers: distributions, independence, streams, seeds and state, bad arguments."""
 
+import contextlib
 import json
 import math
 
@@ -130,6 +131,20 @@ def test_draws_follow_each_other_without_gap_or_overlap(dtype):
     assert g.state()["streams"]["latent"] == 28 // per_block + 1
     g.bernoulli(5, 0.5, dtype=dtype)
     assert g.state()["streams"]["latent"] == 28 // per_block + 3
+
+
+def test_fork_rng_leaves_the_default_generator_as_it_was():
+    random.manual_seed(3)
+    random.normal(4)
+    before = random.default_generator().state()
+    with random.fork_rng():
+        continued = random.normal(4).numpy()
+    with contextlib.suppress(KeyError), random.fork_rng(7):
+        seeded = random.normal(4).numpy()
+        raise KeyError
+    assert random.default_generator().state() == before
+    assert_same_bits(random.normal(4).numpy(), continued)
+    assert_same_bits(seeded, Generator(7).normal(4).numpy())
 
 
 def test_state_goes_through_json_and_resumes():
