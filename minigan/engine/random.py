@@ -23,9 +23,10 @@ import numpy as np
 
 from ..ops import random as draws
 from .device import Device, current_device, get_device, signed
+from .dtypes import FLOATS, check_dtype
 from .op import Op
 from .recording import active_step
-from .tensor import FLOATS, Tensor, check_dtype
+from .tensor import Tensor
 
 Shape = int | Sequence[int]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..kernels.runtime.recording import active
 from .device import Device, current_device, get_device
+from .dtypes import FLOATS, check_dtype, is_dtype
 
 if TYPE_CHECKING:
     from .op import Op
@@ -199,7 +200,7 @@ class Tensor:
 
         It returns the tensor itself where nothing changes.
         """
-        if dtype is None and device is not None and _is_dtype(device):
+        if dtype is None and device is not None and is_dtype(device):
             device, dtype = None, device
         y = self
         if device is not None and get_device(device) is not self.device:
@@ -323,33 +324,6 @@ def tensor(
     array = array.astype(dtype, copy=False)
     copied = target.from_numpy(array) if source is None else target.adopt(array, source)
     return Tensor(copied, target, requires_grad)
-
-
-FLOATS = (np.dtype("float32"), np.dtype("float64"))
-DTYPES = (*FLOATS, np.dtype("int64"), np.dtype("bool"))
-
-
-def check_dtype(dtype: Any) -> np.dtype:
-    """Return the numpy dtype of a name or dtype; TypeError unless tensors can have it."""
-    try:
-        result = np.dtype(dtype)
-    except TypeError:
-        result = None
-    # None is tested first, because numpy holds np.dtype("float64") == None to be true.
-    if result is None or result not in DTYPES:
-        raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}")
-    return result
-
-
-def _is_dtype(x: Any) -> bool:
-    """Return whether `to(x)` means a dtype: any of numpy's, so that the error can name it."""
-    if isinstance(x, Device):
-        return False
-    try:
-        np.dtype(x)
-    except TypeError:
-        return False
-    return True
 
 
 def require_tensors(name: str, *values: Any) -> None:

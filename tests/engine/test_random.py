@@ -93,8 +93,8 @@ def test_bernoulli_is_exact_at_0_and_1():
 def test_permutations_are_equally_likely():
     counts: dict[tuple, int] = {}
     for position in range(12_000):
-        found = tuple(cpu.random_permutation(*counter(position, 4), stream=5, n=4).tolist())
-        counts[found] = counts.get(found, 0) + 1
+        order = tuple(cpu.random_permutation(*counter(position, 4), stream=5, n=4).tolist())
+        counts[order] = counts.get(order, 0) + 1
     assert len(counts) == 24
     chi_squared = sum((c - 500) ** 2 / 500 for c in counts.values())
     assert chi_squared < 49.7  # 23 degrees of freedom: passed once in a thousand
@@ -158,8 +158,8 @@ def test_state_goes_through_json_and_resumes():
     for target in (g, resumed):
         target.set_state(json.loads(saved))
         assert json.dumps(target.state()["streams"]["data"]) == "3"
-        found = [target.normal(7), target.permutation(11), target.uniform(3, stream="new")]
-        for a, b in zip(found, expected, strict=True):
+        drawn = [target.normal(7), target.permutation(11), target.uniform(3, stream="new")]
+        for a, b in zip(drawn, expected, strict=True):
             assert_same_bits(a.numpy(), b)
 
 

@@ -132,15 +132,15 @@ def test_detach_keeps_memory_and_version() -> None:
 )  # fmt: skip
 def test_operators_and_methods_are_numpys(f: Callable[[Any], Any], device: str) -> None:
     a = np.arange(1.0, 7.0).reshape(2, 3)
-    wanted = np.asarray(f(a))
+    expected = np.asarray(f(a))
     y = f(mg.tensor(a, device=device))
     assert (y.shape, y.dtype, y.ndim, y.size) == (
-        wanted.shape,
-        wanted.dtype,
-        wanted.ndim,
-        wanted.size,
+        expected.shape,
+        expected.dtype,
+        expected.ndim,
+        expected.size,
     )
-    assert np.allclose(y.numpy(), wanted, rtol=1e-15)
+    assert np.allclose(y.numpy(), expected, rtol=1e-15)
 
 
 @DEVICES
@@ -204,8 +204,8 @@ def test_log_softmax_does_not_overflow(device: str) -> None:
     a = np.random.default_rng(0).standard_normal((3, 5))
     f = lambda x: mg.ops.log_softmax(x, axis=0)  # noqa: E731
     mg.check.check_gradients(f, [a], device=device)
-    wanted = a - np.log(np.exp(a).sum(0))
-    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), wanted)
+    expected = a - np.log(np.exp(a).sum(0))
+    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), expected)
 
 
 @DEVICES
