@@ -1,14 +1,12 @@
 """minigan: how a GAN really works, down to the kernel."""
 
-try:
-    from . import kernels
-except ImportError as error:
-    if error.name != "minigan.kernels":
-        raise
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("minigan.kernels") is None:
     raise ImportError(
         "minigan is imported from a source checkout, where its kernels lie in a folder beside it;"
         " install it first: pip install -e ."
-    ) from None
+    )
 
 from . import data, metrics, nn, ops, optim
 from .engine import check, random
