@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..engine.device import Device, get_device
-from ..engine.op import Op, Update
+from ..engine.op import Op
+from ..engine.update import Update
 from ..kernels.runtime.recording import Recording, record
 from .plan import DevicePlan
 from .timing import Call

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..engine import random
-from ..engine.op import Update
 from ..engine.tensor import Tensor
+from ..engine.update import Update
 from ..ops.norm import check_eps
 from .module import Module
 

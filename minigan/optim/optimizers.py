@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..engine.assign import assign, load_tensors
-from ..engine.op import Update
 from ..engine.tensor import Tensor
+from ..engine.update import Update
 
 Arrays = list[np.ndarray]
 

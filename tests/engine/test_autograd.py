@@ -18,7 +18,8 @@ from helpers import DEVICES, leaf, values
 import minigan as mg
 from minigan import ops
 from minigan.engine.device import Device, get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 
 MakeOp = Callable[..., Op]
 
@@ -175,11 +176,11 @@ def test_no_grad_leaves_nothing_behind() -> None:
 def test_no_grad_holds_for_one_thread() -> None:
     x = leaf(1)
     inside, done = threading.Event(), threading.Event()
-    seen = []
+    flags = []
 
     def other() -> None:
         inside.wait(10)
-        seen.append((x * x).requires_grad)
+        flags.append((x * x).requires_grad)
         done.set()
 
     thread = threading.Thread(target=other)
@@ -187,9 +188,9 @@ def test_no_grad_holds_for_one_thread() -> None:
     with mg.no_grad():
         inside.set()
         assert done.wait(10)
-        seen.append((x * x).requires_grad)
+        flags.append((x * x).requires_grad)
     thread.join(10)
-    assert seen == [True, False]
+    assert flags == [True, False]
 
 
 def test_recording_is_restored_after_an_error(make_op: MakeOp) -> None:

@@ -1,4 +1,4 @@
-"""Tensors: making them, leaving them, their operators and their looks."""
+"""Tensors: construction, conversion, operators and methods, and their repr."""
 
 import operator
 from collections.abc import Callable
@@ -129,19 +129,66 @@ def test_detach_keeps_memory_and_version() -> None:
         lambda x: x.mean(), lambda x: x.mean(axis=(0, 1)), lambda x: x.max(),
         lambda x: x.max(axis=1),
         lambda x: x.sum(axis=np.int64(0)), lambda x: x.reshape(np.int64(6)),
+        lambda x: x.flatten(), lambda x: x.T.flatten(), lambda x: x.clip(2, 4.5),
+        lambda x: x * 2 ** x / (x + 1) - x**3, lambda x: -x + 1 >= 2 - x,
     ],
 )  # fmt: skip
 def test_operators_and_methods_are_numpys(f: Callable[[Any], Any], device: str) -> None:
     a = np.arange(1.0, 7.0).reshape(2, 3)
-    wanted = np.asarray(f(a))
+    expected = np.asarray(f(a))
     y = f(mg.tensor(a, device=device))
     assert (y.shape, y.dtype, y.ndim, y.size) == (
-        wanted.shape,
-        wanted.dtype,
-        wanted.ndim,
-        wanted.size,
+        expected.shape,
+        expected.dtype,
+        expected.ndim,
+        expected.size,
     )
-    assert np.allclose(y.numpy(), wanted, rtol=1e-15)
+    assert np.allclose(y.numpy(), expected, rtol=1e-15)
+
+
+@DEVICES
+@pytest.mark.parametrize("name", ["abs", "exp", "log", "sqrt", "tanh"])
+def test_functions_are_methods_too(name: str, device: str) -> None:
+    a = np.arange(1.0, 7.0).reshape(2, 3)
+    x = mg.tensor(a, device=device, requires_grad=True)
+    y = getattr(x, name)()
+    assert y.op is mg.Op.registry[name]
+    assert y.inputs == (x,)
+    assert np.allclose(y.numpy(), getattr(np, name)(a), rtol=1e-14)
+
+
+def test_a_method_is_one_op_with_its_operands_in_their_order() -> None:
+    """So that a formula in operators has the bits of the same formula in ops."""
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    cases: list[tuple[mg.Tensor, str, tuple[Any, ...]]] = [
+        (x * 2.0, "multiply", (x, 2.0)),
+        (2.0 * x, "multiply", (2.0, x)),
+        (1.0 - x, "subtract", (1.0, x)),
+        (1.0 / x, "divide", (1.0, x)),
+        (2.0**x, "power", (2.0, x)),
+        (x**3, "power", (x, 3)),
+        (x**2, "multiply", (x, x)),
+        (x.clip(0.0, 1.0), "clip", (x,)),
+        (x.flatten(), "reshape", (x,)),
+    ]
+    for y, name, inputs in cases:
+        assert y.op is mg.Op.registry[name]
+        assert len(y.inputs) == len(inputs)
+        assert all(a is b or a == b for a, b in zip(y.inputs, inputs, strict=True))
+
+
+@DEVICES
+def test_iteration_is_over_the_first_axis(device: str) -> None:
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], device=device, requires_grad=True)
+    rows = list(x)
+    assert [row.numpy().tolist() for row in rows] == x.numpy().tolist()
+    first, *_, last = x
+    (gx,) = mg.grad((first * last).sum(), [x])
+    assert gx.numpy().tolist() == [[5, 6], [0, 0], [1, 2]]
+    assert list(x[:0]) == []
+    assert [i for i, _ in enumerate(x)] == [0, 1, 2]
+    with pytest.raises(TypeError, match=r"shape \(\) cannot be iterated over"):
+        iter(x.sum())
 
 
 @DEVICES
@@ -220,8 +267,8 @@ def test_log_softmax_does_not_overflow(device: str) -> None:
     a = np.random.default_rng(0).standard_normal((3, 5))
     f = lambda x: mg.ops.log_softmax(x, axis=0)  # noqa: E731
     mg.check.check_gradients(f, [a], device=device)
-    wanted = a - np.log(np.exp(a).sum(0))
-    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), wanted)
+    expected = a - np.log(np.exp(a).sum(0))
+    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), expected)
 
 
 @DEVICES

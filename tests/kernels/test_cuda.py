@@ -11,7 +11,8 @@ from helpers import FLOATS, LAYOUTS, run
 import minigan as mg
 from minigan.engine.cuda import CudaDevice
 from minigan.engine.device import get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 from minigan.gan.presets import PRESETS
 from minigan.kernels.matmul.cuda import plan
 from minigan.kernels.optimizer import cuda as optimizer

@@ -14,7 +14,8 @@ from helpers import (
 )
 
 from minigan.engine.device import get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 
 CPU, REFERENCE = get_device("cpu"), get_device("reference")
 

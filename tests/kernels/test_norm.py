@@ -24,7 +24,8 @@ from minigan import nn, ops
 from minigan.engine.assign import assign
 from minigan.engine.check import check_gradients
 from minigan.engine.device import get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 from minigan.kernels.norm import cpu
 
 EPS = {"eps": 1e-5}

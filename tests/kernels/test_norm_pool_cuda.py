@@ -9,7 +9,8 @@ from helpers import FLOATS, LAYOUTS, assert_close, place
 
 from minigan.engine.cuda import CudaDevice
 from minigan.engine.device import get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 from minigan.kernels.norm import cuda as norm
 from minigan.kernels.runtime.emulator.emulator import Emulator
 from minigan.nn import spectral
