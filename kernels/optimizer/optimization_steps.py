@@ -30,8 +30,10 @@ BYTES_PER_PARAMETER = 28  # in float32: p, g, m, v are read and p, m, v written
 
 
 def _numbers(state: np.ndarray) -> list[float]:
-    """Advance the state; return 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1^t),
-    sqrt(1 - beta2^t) and eps."""
+    """Advance the powers in the state, and return the numbers of the rule.
+
+    They are 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1^t), sqrt(1 - beta2^t) and eps.
+    """
     state[1:] *= (BETA1, BETA2)
     lr, power1, power2 = map(float, state)
     return [1 - BETA1, BETA2, 1 - BETA2, lr / (1 - power1), math.sqrt(1 - power2), EPS]
