@@ -227,7 +227,7 @@ def test_bits_do_not_depend_on_threads_or_on_what_else_is_in_the_batch(
         if op is not BY_WEIGHT:
             few = cpu.KERNELS[op.name](arrays[0][5:8], arrays[1], **attributes)
             assert np.array_equal(few, alone[5:8])
-    assert {"by_places", "by_weights"} <= set(shared)
+    assert {"forward_or_input_grad", "weight_grad"} <= set(shared)
 
 
 @FLOATS
