@@ -25,7 +25,7 @@ Optimizations:
 - multithreading: over images, or for weight_grad over channels and splits of the sum
 
 Each element of a result is a sum of K-blocks in order, each block one chain of fused multiply-adds.
-Blocks and splits follow from the shapes (`matmul/split_k.py`), so bits do not depend on threads.
+Blocks and splits follow from the shapes (`matmul/k_blocks.py`), so bits do not depend on threads.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..matmul.k_blocks import steps_per_split
 from ..matmul.micro import ROWS
-from ..matmul.split_k import steps_per_split
 from ..reduce.cpu import reduce
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, first, launch, parts

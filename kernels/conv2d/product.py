@@ -5,7 +5,7 @@
 
     for j in 0 .. n step NR                           a packed panel of B
         for row in 0 .. items*positions step MR       a tile of C
-            for p in 0 .. k step kc                   K-blocks (`matmul/split_k.py`)
+            for p in 0 .. k step kc                   K-blocks (`matmul/k_blocks.py`)
                 tile (+)= A[row:row+MR, p:p+kc] @ B[p:p+kc, j:j+NR]     `micro.tile`
             store the tile, transposed: its rows are positions, which are contiguous in C
 
@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..matmul.k_blocks import block_length
 from ..matmul.micro import ROWS, VECTORS, panel_width, transpose_block
-from ..matmul.split_k import block_length
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
 from .micro import narrow_tile, store_transposed, tile

@@ -7,8 +7,7 @@ x a float32 or float64 array of any strides.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from numba import prange
 
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, flat, layout
+from ..runtime.timing import medians
 from . import cpu, functions
 
 LEAKY_RELU, LIBM_TANH, POLYNOMIAL_TANH = range(3)
@@ -159,19 +159,6 @@ RUNGS: dict[str, Callable[[str, np.ndarray], np.ndarray]] = {
     "threads over elements": _contiguous,
     "threads over slices (cpu.py)": _shipped,
 }
-
-
-def medians(calls: Mapping[str, Callable[[], Any]], rounds: int = 101) -> dict[str, float]:
-    """Seconds per call: medians of `rounds` in which all take turns."""
-    times: dict[str, list[float]] = {title: [] for title in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for title, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[title].append(time.perf_counter() - start)
-    return {title: float(np.median(seconds)) for title, seconds in times.items()}
 
 
 def measure() -> None:

@@ -4,7 +4,7 @@ The loops are those of GotoBLAS (Goto and van de Geijn 2008) and BLIS, without t
 NC: what a thread gets is a block of C.
 
     for each block of C, m x n                        in parallel
-        for p in 0 .. k step kc                       K-blocks (`split_k.py`)
+        for p in 0 .. k step kc                       K-blocks (`k_blocks.py`)
             for j in 0 .. n step NR                   a panel of B, kc x NR, stays in the L2 cache
                 pack B[p:p+kc, j:j+NR]                only where its rows are not contiguous
                 for i in 0 .. m step MR               MR rows of A, 2 KiB each, stay in the L1 cache
@@ -35,8 +35,8 @@ from ..elementwise.cpu import elementwise
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, first, launch, parts
 from ..runtime.cpu.simd import VECTOR_BYTES, address, pointer
+from .k_blocks import MAX_BLOCK_BYTES, block_length
 from .micro import ROWS, VECTORS, panel_width, tile, tile_transposed_b, transpose_block
-from .split_k import MAX_BLOCK_BYTES, block_length
 
 # The work from which on a launch from Python gains by a second thread: multiply-adds, and what
 # `_multiply` counts for the numbers that are moved.

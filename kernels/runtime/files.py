@@ -1,4 +1,4 @@
-"""The cache folder, and atomic writing of files."""
+"""The cache folder, atomic writing of files, and checksums."""
 
 from __future__ import annotations
 
@@ -50,12 +50,16 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
 
 
 def with_digest(content: bytes) -> bytes:
-    """The content behind its SHA-256, as `without_digest` takes it."""
+    """Return the SHA-256 digest of the content, followed by the content."""
     return hashlib.sha256(content).digest() + content
 
 
 def without_digest(content: bytes) -> bytes:
-    """What `with_digest` was given; ValueError if a bit of it is not as it was written."""
+    """Return the content given to `with_digest`.
+
+    Raises:
+        ValueError: the digest is not that of the content.
+    """
     digest, content = content[:32], content[32:]
     if hashlib.sha256(content).digest() != digest:
         raise ValueError("the file is damaged: its content does not fit its digest")

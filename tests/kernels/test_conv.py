@@ -35,8 +35,8 @@ from minigan.kernels.conv2d import cpu, tables
 from minigan.kernels.conv2d.geometry import output_size
 from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
 
-FACES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
-FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[face] for face in FACES)
+OPERATIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[name] for name in OPERATIONS)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
@@ -72,7 +72,7 @@ def case(n: int, c: int, size: int, out: int, kernel: int, stride: int, padding:
 
 
 def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[np.ndarray], dict]]:
-    """The three faces on random arrays of that geometry."""
+    """The three operations on random arrays of that geometry."""
     rng = np.random.default_rng(seed)
     (n, c, *size), kernel, out = shape["x"], shape["kernel"], shape["out"]
     places = {"stride": shape["stride"], "padding": shape["padding"]}
@@ -106,14 +106,14 @@ def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, A
 @settings(max_examples=40)
 @given(shape=geometries(), seed=st.integers(0, 99), layout=st.sampled_from(sorted(LAYOUTS)))
 @example(case(64, 1, 28, 64, 4, 2, 1), 0, "contiguous")  # splits of the weight's gradient
-@example(case(65, 1, 28, 3, 4, 2, 1), 0, "contiguous")  # the last one with fewer turns
-@example(case(23, 2, 14, 3, 4, 2, 1), 0, "contiguous")  # the last turn with fewer images
+@example(case(65, 1, 28, 3, 4, 2, 1), 0, "contiguous")  # the last split has fewer steps
+@example(case(23, 2, 14, 3, 4, 2, 1), 0, "contiguous")  # the last step has fewer images
 @example(case(9, 70, 14, 50, 4, 2, 1), 0, "transposed")  # panels of all widths, K-blocks
 @example(case(2, 3, 40, 3, 3, 1, 1), 0, "contiguous")  # few columns, a stretch of several tiles
 @example(case(3, 40, 6, 4, 5, 1, 2), 0, "contiguous")  # few columns, two K-blocks
 @example(case(2, 5, 3, 7, 1, 3, 0), 0, "contiguous")  # pixels that no weight reaches
 @example(case(3, 600, 1, 3, 1, 1, 0), 0, "contiguous")
-def test_the_cpu_means_what_numpy_means(
+def test_the_cpu_equals_the_reference(
     dtype: str, shape: dict[str, Any], seed: int, layout: str
 ) -> None:
     for op, arrays, attributes in calls(shape, seed, dtype):
@@ -123,7 +123,7 @@ def test_the_cpu_means_what_numpy_means(
 VIEWS = {
     "flipped down": lambda w: np.flip(np.flip(w, 2).copy(), 2),
     "flipped across": lambda w: np.flip(np.flip(w, 3).copy(), 3),
-    "turned by half": lambda w: np.flip(np.flip(w, (2, 3)).copy(), (2, 3)),
+    "rotated by half a turn": lambda w: np.flip(np.flip(w, (2, 3)).copy(), (2, 3)),
     "transposed": lambda w: w.swapaxes(2, 3).copy().swapaxes(2, 3),
     "channels last": lambda w: w.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2),
     "one number": lambda w: np.broadcast_to(w[:, :1, :1, :1], w.shape),
@@ -196,7 +196,7 @@ def test_narrower_vectors_give_the_same_bits(
 
 @KERNEL_DEVICES
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_are_where_the_meaning_has_them(device: str, value: float) -> None:
+def test_nan_and_infinity_are_where_the_reference_has_them(device: str, value: float) -> None:
     for size, kernel, stride, padding in ((6, 4, 2, 1), (5, 3, 1, 2), (5, 1, 2, 0), (4, 3, 3, 1)):
         for op, arrays, attributes in calls(
             case(2, 2, size, 5, kernel, stride, padding), 0, "float32"
@@ -207,7 +207,7 @@ def test_nan_and_infinity_are_where_the_meaning_has_them(device: str, value: flo
                 check(device, op, spoiled, attributes)
 
 
-def test_results_are_written_as_a_whole(poisoned: list[tuple[int, ...]]) -> None:
+def test_every_element_of_a_result_is_written(poisoned: list[tuple[int, ...]]) -> None:
     """Memory that was not written is NaN here, in the workspaces too."""
     for shape in (case(3, 2, 7, 5, 4, 2, 1), case(1, 3, 9, 2, 3, 3, 0), case(2, 1, 5, 4, 1, 2, 0)):
         for op, arrays, attributes in calls(shape, 0, "float32"):
@@ -234,7 +234,7 @@ def test_bits_do_not_depend_on_threads_or_on_what_else_is_in_the_batch(
 @KERNEL_DEVICES
 @settings(max_examples=5)
 @given(shape=geometries(), seed=st.integers(0, 99))
-def test_the_three_faces_are_each_others_adjoints(
+def test_the_three_operations_are_each_others_adjoints(
     device: str, dtype: str, shape: dict[str, Any], seed: int
 ) -> None:
     """<conv(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>"""
@@ -250,7 +250,7 @@ def test_the_three_faces_are_each_others_adjoints(
 
 
 @DEVICES
-def test_one_pixel_and_one_place_are_products_of_matrices(device: str) -> None:
+def test_one_pixel_and_one_position_are_matrix_products(device: str) -> None:
     """The same as the convolution; where weights are infinite, other places have no NaN."""
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s) for s in ((2, 3, 1, 1), (3, 4, 5, 2), (4,)))
@@ -266,7 +266,7 @@ def test_one_pixel_and_one_place_are_products_of_matrices(device: str) -> None:
     assert not np.isnan(y.numpy()).any()
 
 
-def test_a_batch_of_none() -> None:
+def test_an_empty_batch() -> None:
     for op, arrays, attributes in calls(case(1, 2, 5, 3, 3, 1, 1), 0, "float32"):
         none = [a[:0] if a.shape[0] == 1 else a for a in arrays]
         y = cpu.KERNELS[op.name](*none, **attributes)
@@ -347,7 +347,7 @@ def test_what_does_not_fit_is_refused_by_name(name: str) -> None:
         call()
 
 
-def test_the_cpu_never_runs_its_meaning() -> None:
+def test_the_cpu_never_runs_the_reference() -> None:
     device = get_device("cpu")
-    for face in FACES:
-        assert device.kernels[face] is cpu.KERNELS[face]  # type: ignore[attr-defined]
+    for name in OPERATIONS:
+        assert device.kernels[name] is cpu.KERNELS[name]  # type: ignore[attr-defined]

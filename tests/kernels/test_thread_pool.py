@@ -81,7 +81,7 @@ def test_tasks_run_at_one_time():
 @needs_calls
 def test_while_one_launch_uses_the_workers_another_runs_without():
     x = np.zeros(9, np.int64)
-    shared = pool.wake(2)
+    shared = pool.start_workers(2)
     shared[pool.LOCKED] = 1
     try:
         mask = shared[pool.TASK_MASK]

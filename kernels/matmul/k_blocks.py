@@ -1,4 +1,4 @@
-"""Split the sum over k of a matrix product into blocks.
+"""Split the sum over k of a matrix product into blocks, on the CPU. (`split_k.py`: on a GPU.)
 
 A sum of floating-point numbers depends on its order, so the order is part of the result. On the CPU
 each element of C is a sum of K-blocks in order, and each block is one chain of fused multiply-adds:
