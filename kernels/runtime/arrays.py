@@ -8,7 +8,7 @@ import numpy as np
 
 
 def array_address(x: np.ndarray) -> int:
-    """Return the address of the first element; a third of the time of `x.ctypes.data`."""
+    """Return the address of element [0, 0, ...]."""
     return x.__array_interface__["data"][0]
 
 

@@ -42,7 +42,7 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 @st.composite
 def geometries(draw: Any) -> dict[str, Any]:
-    """Shapes and places of a convolution, of any size and of odd ones."""
+    """Draw the sizes, stride and padding of a convolution."""
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     least = [max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True)]
@@ -75,14 +75,14 @@ def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[n
     """The three operations on random arrays of that geometry."""
     rng = np.random.default_rng(seed)
     (n, c, *size), kernel, out = shape["x"], shape["kernel"], shape["out"]
-    places = {"stride": shape["stride"], "padding": shape["padding"]}
-    rows = output_size((size[0], size[1]), kernel, **places)
+    geometry = {"stride": shape["stride"], "padding": shape["padding"]}
+    rows = output_size((size[0], size[1]), kernel, **geometry)
     shapes = (n, c, *size), (out, c, *kernel), (n, out, *rows)
     x, w, g = (rng.standard_normal(s).astype(dtype) for s in shapes)
     return [
-        (FORWARD, [x, w], places),
-        (BY_INPUT, [g, w], {"size": tuple(size), **places}),
-        (BY_WEIGHT, [x, g], {"kernel": kernel, **places}),
+        (FORWARD, [x, w], geometry),
+        (BY_INPUT, [g, w], {"size": tuple(size), **geometry}),
+        (BY_WEIGHT, [x, g], {"kernel": kernel, **geometry}),
     ]
 
 
@@ -158,7 +158,7 @@ ELSEWHERE += [("x86-64", "+sse4.2,+fma", "aarch64", "16 32")]
 
 
 def digests() -> list[str]:
-    found = []
+    result = []
     for dtype in ("float32", "float64"):
         for shape in (
             case(3, 5, 8, 20, 3, 1, 1),
@@ -167,17 +167,17 @@ def digests() -> list[str]:
         ):
             for op, arrays, attributes in calls(shape, 0, dtype):
                 y = cpu.KERNELS[op.name](*arrays, **attributes)
-                found.append(hashlib.sha256(y.tobytes()).hexdigest()[:16])
-    return found
+                result.append(hashlib.sha256(y.tobytes()).hexdigest()[:16])
+    return result
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 feature names")
-@pytest.mark.parametrize(("name", "features", "machine", "found"), ELSEWHERE)
+@pytest.mark.parametrize(("name", "features", "machine", "widths"), ELSEWHERE)
 def test_narrower_vectors_give_the_same_bits(
-    name: str, features: str, machine: str, found: str, tmp_path: Path
+    name: str, features: str, machine: str, widths: str, tmp_path: Path
 ) -> None:
     """So it is on processors without AVX-512, without AVX2, and (but for the code) on Arm."""
-    if int(found.split(maxsplit=1)[0]) > VECTOR_BYTES:
+    if int(widths.split(maxsplit=1)[0]) > VECTOR_BYTES:
         pytest.skip("this machine has no such vectors")
     here = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "MINIGAN_CACHE": str(tmp_path)}
     here_and_above = map(str, Path(__file__).parents[:2])
@@ -191,7 +191,7 @@ def test_narrower_vectors_give_the_same_bits(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [*found.split(), *digests()]
+    assert done.stdout.split() == [*widths.split(), *digests()]
 
 
 @KERNEL_DEVICES
@@ -238,9 +238,9 @@ def test_the_three_operations_are_each_others_adjoints(
     device: str, dtype: str, shape: dict[str, Any], seed: int
 ) -> None:
     """<conv(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>"""
-    found = calls(shape, seed, dtype)
-    (x, w), (g, _) = found[0][1], found[1][1]
-    ours = [run(device, op, arrays, attributes) for op, arrays, attributes in found]
+    cases = calls(shape, seed, dtype)
+    (x, w), (g, _) = cases[0][1], cases[1][1]
+    ours = [run(device, op, arrays, attributes) for op, arrays, attributes in cases]
     others = (g, x, w)
     dots = [float(np.sum(y.astype(np.float64) * z)) for y, z in zip(ours, others, strict=True)]
     size = float(np.sum(np.abs(ours[0].astype(np.float64) * g))) + 1
@@ -251,7 +251,7 @@ def test_the_three_operations_are_each_others_adjoints(
 
 @DEVICES
 def test_one_pixel_and_one_position_are_matrix_products(device: str) -> None:
-    """The same as the convolution; where weights are infinite, other places have no NaN."""
+    """The same as the convolution; where weights are infinite, other positions have no NaN."""
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s) for s in ((2, 3, 1, 1), (3, 4, 5, 2), (4,)))
     y = ops.conv_transpose2d(*(mg.tensor(a, device=device) for a in (x, w, b)))
@@ -285,7 +285,7 @@ def tile_rows(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def test_tasks_keep_all_threads_busy(tile_rows: int) -> None:
-    """64 images of 7 x 7 places: as many at a time as a tile has rows leave no tile half full."""
+    """64 images of 7 x 7 positions: as many per task as a tile has rows fill all tiles."""
     assert cpu._group(64, 49, 2) == tile_rows
     assert cpu._group(3, 49, 1) in (2, 3)
     assert cpu._group(64, 784, 32) == 1

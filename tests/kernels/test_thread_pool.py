@@ -12,6 +12,7 @@ from helpers import threads
 
 import minigan as mg
 from minigan.kernels.runtime.cpu import thread_pool as pool
+from minigan.kernels.runtime.cpu.atomics import load_acquire, pause, store_release
 from minigan.kernels.runtime.cpu.call import DIRECT
 from minigan.kernels.runtime.cpu.compiler import jit
 from minigan.kernels.runtime.cpu.launch import launch
@@ -31,9 +32,9 @@ def count(x, begin, end):
 def meet(x, patience, begin, end):
     """Wait, in each of two tasks, until the other one has begun."""
     for i in range(begin, end):
-        pool.store_release(x, i, 1)
-        while patience > 0 and pool.load_acquire(x, 1 - i) == 0:
-            pool.pause()
+        store_release(x, i, 1)
+        while patience > 0 and load_acquire(x, 1 - i) == 0:
+            pause()
             patience -= 1
         x[2 + i] = patience
 

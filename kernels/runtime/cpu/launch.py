@@ -89,7 +89,7 @@ def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
     return x.reshape(-1), 0, elements(x)
 
 
-def first(x: np.ndarray) -> np.ndarray:
+def first_element(x: np.ndarray) -> np.ndarray:
     """Return an array of one element, x[0, 0, ...]: kernels reach the others by its strides.
 
     It is writable also where x is not, so that numba compiles one signature.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import ArrayInterface, array_address, borrow
+from .atomics import fetch_add
 from .call import (
     BLOCK_WORDS,
     DIRECT,
@@ -23,7 +24,7 @@ from .call import (
 )
 from .compiler import jit
 from .simd import address
-from .thread_pool import ACTIVE_REPLAYS, fetch_add, run_parallel, start_workers
+from .thread_pool import ACTIVE_REPLAYS, run_parallel, start_workers
 
 
 class Launch:
