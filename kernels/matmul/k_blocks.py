@@ -18,7 +18,8 @@ from ..runtime.cpu.compiler import jit
 MAX_BLOCK_BYTES = 2048
 BLOCK_MULTIPLE = 16  # elements: whole vectors of the widest registers
 
-# A split of a convolution's weight gradient has to give threads this many rows in all to work on.
+# The sum of a result with fewer rows is split, so that rows times splits reaches this number and
+# there is work for all threads: a convolution's weight gradient has few rows and a long sum.
 MIN_UNSPLIT_ROWS = 512
 
 

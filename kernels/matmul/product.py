@@ -78,29 +78,35 @@ def _tiles_transposed_b(vectors, like, a, height, b, k, c, c_row, add):
 @jit
 def _tile_of_size(vectors, like, a, height, b, k, c, c_row, add, prefetch):
     """Call `tile` with its size as literals: 1, 2 or ROWS rows, 1 to VECTORS vectors."""
-    x, row, step = a
-    y, down = b[0], b[1]
-    line, by = prefetch
+    x, a_row, a_step = a
+    y, b_step = b[0], b[1]
+    fetch, fetch_step = prefetch
     if height == 1:
         if vectors == 3:
-            tile(1, 3, like, x, row, step, 1, y, down, k, c, c_row, add, line, by)
+            tile(1, 3, like, x, a_row, a_step, 1, y, b_step, k, c, c_row, add, fetch, fetch_step)
         elif vectors == 2:
-            tile(1, 2, like, x, row, step, 1, y, down, k, c, c_row, add, line, by)
+            tile(1, 2, like, x, a_row, a_step, 1, y, b_step, k, c, c_row, add, fetch, fetch_step)
         else:
-            tile(1, 1, like, x, row, step, 1, y, down, k, c, c_row, add, line, by)
+            tile(1, 1, like, x, a_row, a_step, 1, y, b_step, k, c, c_row, add, fetch, fetch_step)
     elif height == 2:
         if vectors == 3:
-            tile(2, 3, like, x, row, step, 2, y, down, k, c, c_row, add, line, by)
+            tile(2, 3, like, x, a_row, a_step, 2, y, b_step, k, c, c_row, add, fetch, fetch_step)
         elif vectors == 2:
-            tile(2, 2, like, x, row, step, 2, y, down, k, c, c_row, add, line, by)
+            tile(2, 2, like, x, a_row, a_step, 2, y, b_step, k, c, c_row, add, fetch, fetch_step)
         else:
-            tile(2, 1, like, x, row, step, 2, y, down, k, c, c_row, add, line, by)
+            tile(2, 1, like, x, a_row, a_step, 2, y, b_step, k, c, c_row, add, fetch, fetch_step)
     elif vectors == 3:
-        tile(ROWS, 3, like, x, row, step, height, y, down, k, c, c_row, add, line, by)
+        tile(
+            ROWS, 3, like, x, a_row, a_step, height, y, b_step, k, c, c_row, add, fetch, fetch_step
+        )
     elif vectors == 2:
-        tile(ROWS, 2, like, x, row, step, height, y, down, k, c, c_row, add, line, by)
+        tile(
+            ROWS, 2, like, x, a_row, a_step, height, y, b_step, k, c, c_row, add, fetch, fetch_step
+        )
     else:
-        tile(ROWS, 1, like, x, row, step, height, y, down, k, c, c_row, add, line, by)
+        tile(
+            ROWS, 1, like, x, a_row, a_step, height, y, b_step, k, c, c_row, add, fetch, fetch_step
+        )
 
 
 @jit

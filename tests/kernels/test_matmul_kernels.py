@@ -298,8 +298,8 @@ def test_narrower_vectors_give_the_same_bits(cpu_name, features, width, tmp_path
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    *results, found = done.stdout.split()
-    assert int(found) == width
+    *results, vector_bytes = done.stdout.split()
+    assert int(vector_bytes) == width
     random = np.random.default_rng(0)
     for (m, k, n), text in zip(
         [(9, 530, 77), (1, 64, 200), (40, 33, 1), (64, 16, 48)], results, strict=True

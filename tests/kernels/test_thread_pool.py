@@ -98,12 +98,12 @@ def test_while_one_launch_uses_the_workers_another_runs_without():
 def test_many_python_threads_launch_at_once():
     xs = [np.zeros(50, np.int64) for _ in range(4)]
 
-    def many(x):
+    def launch_often(x):
         for _ in range(2000):
             launch(count, x, over=50, parts=3)
 
     with ThreadPoolExecutor(4) as executor:
-        list(executor.map(many, xs))
+        list(executor.map(launch_often, xs))
     assert all((x == 2000).all() for x in xs)
 
 
@@ -118,12 +118,12 @@ def test_an_error_of_a_task_is_raised(parts):
 
 def test_a_replay_divides_its_launches():
     x, y = np.zeros(100, np.int64), np.zeros(3, np.int64)
-    notes = Recording()
-    with record(notes):
+    recorded = Recording()
+    with record(recorded):
         for parts in (1, 2, 7):
             launch(count, x, over=100, parts=parts)
             launch(count, y, 1, 2)
-    again = Replay(notes.launches) if DIRECT else lambda: [f() for f in notes.launches]
+    again = Replay(recorded.launches) if DIRECT else lambda: [f() for f in recorded.launches]
     for _ in range(500):
         again()
     assert (x == 3 * 501).all()
@@ -134,17 +134,17 @@ def test_a_replay_divides_its_launches():
 def test_a_replay_raises_the_error_of_a_task():
     x, last = np.zeros(100, np.int64), np.array([70])
 
-    notes = Recording()
-    with record(notes):
+    recorded = Recording()
+    with record(recorded):
         launch(count, x, over=100, parts=2)
         launch(upto, x, last, over=2, parts=2)
         launch(count, x, over=100, parts=2)
     last[0] = 100
     with pytest.raises(IndexError, match="too far"):
-        Replay(notes.launches)()
+        Replay(recorded.launches)()
     assert x[99] == 3  # the last launch was not done again
     last[0] = 70
-    Replay(notes.launches)()
+    Replay(recorded.launches)()
     assert x[99] == 5
 
 
