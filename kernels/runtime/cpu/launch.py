@@ -75,8 +75,8 @@ def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
     """Return (memory, offset, strides): x[i, j] is memory[offset + i*strides[0] + j*strides[1]].
 
     `memory` is one-dimensional, C-contiguous and writable, so that numba compiles a kernel once
-    per dtype, and not for each number of dimensions, layout and writability. x is copied only where
-    it is a view of something that numpy cannot show so, which no array made by a Device is.
+    per dtype, and not for each number of dimensions, layout and writability. x is copied where it
+    is no view of such memory, which arrays made by a Device always are.
     """
     if not (x.flags.c_contiguous and x.flags.writeable):
         base = x
