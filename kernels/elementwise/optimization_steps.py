@@ -8,8 +8,7 @@ x is a float32 or float64 array of any strides.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from numba import prange
 
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, flat, layout
+from ..runtime.timing import medians
 from . import cpu, functions
 
 # What a kernel computes: a number, so that one compiled kernel serves both ops.
@@ -200,19 +200,6 @@ STEPS: dict[str, Callable[[str, np.ndarray], np.ndarray]] = {
     "multithreading over elements": _over_elements,
     "multithreading over slices (cpu.py)": _cpu,
 }
-
-
-def medians(calls: Mapping[str, Callable[[], Any]], rounds: int = 101) -> dict[str, float]:
-    """Seconds per call: medians of `rounds` in which all take turns."""
-    times: dict[str, list[float]] = {title: [] for title in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for title, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[title].append(time.perf_counter() - start)
-    return {title: float(np.median(seconds)) for title, seconds in times.items()}
 
 
 def measure() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..elementwise.optimization_steps import medians
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
+from ..runtime.timing import medians
 from . import cpu
 
 Step = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]

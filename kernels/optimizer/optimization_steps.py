@@ -17,8 +17,8 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..elementwise.optimization_steps import medians
 from ..runtime.cpu.compiler import jit
+from ..runtime.timing import medians
 from . import cpu
 
 Arrays = list[np.ndarray]

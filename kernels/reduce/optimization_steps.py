@@ -15,9 +15,9 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..elementwise.optimization_steps import medians
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
+from ..runtime.timing import medians
 from . import cpu
 
 LANES = cpu.LANES

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..elementwise.optimization_steps import medians
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, flat, layout
 from ..runtime.strides import elements
+from ..runtime.timing import medians
 from . import cpu
 
 Step = Callable[[np.ndarray, Any], np.ndarray]

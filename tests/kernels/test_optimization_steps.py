@@ -279,32 +279,32 @@ def test_gathers(title: str, dtype: str, n: int, m: int, count: int, seed: int) 
 
 # -------------------------------------------------------------------------------- convolutions
 CONVOLUTIONS = [(2, 3, 5, 7, 6, 3, 4), (1, 1, 1, 1, 1, 1, 1), (3, 5, 17, 8, 9, 4, 2)]
-WINDOWS = [((1, 1), (0, 0)), ((2, 1), (1, 2)), ((3, 2), (0, 1))]
+GEOMETRIES = [((1, 1), (0, 0)), ((2, 1), (1, 2)), ((3, 2), (0, 1))]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("face", conv2d_cpu.KERNELS)
+@pytest.mark.parametrize("operation", conv2d_cpu.KERNELS)
 @pytest.mark.parametrize("title", conv2d.RUNGS)
-def test_convolutions(title: str, face: str, dtype: str) -> None:
+def test_convolutions(title: str, operation: str, dtype: str) -> None:
     for n, c, o, height, width, kh, kw in CONVOLUTIONS:
-        for stride, padding in WINDOWS:
-            window = {"stride": stride, "padding": padding}
-            out = output_size((height, width), (kh, kw), **window)
+        for stride, padding in GEOMETRIES:
+            geometry = {"stride": stride, "padding": padding}
+            out = output_size((height, width), (kh, kw), **geometry)
             x, w = normal(0, n, c, height, width, dtype=dtype), normal(1, o, c, kh, kw, dtype=dtype)
             g = normal(2, n, o, *out, dtype=dtype)
             arrays, attributes = {
                 "conv2d": ((x, w), {}),
                 "conv2d_input_grad": ((g, w), {"size": (height, width)}),
                 "conv2d_weight_grad": ((x, g), {"kernel": (kh, kw)}),
-            }[face]
+            }[operation]
             x[-1, 0, 0, 0] = np.nan
             before = [a.copy() for a in arrays]
-            y = conv2d.RUNGS[title][face](*arrays, **attributes, **window)
-            reference = Op.registry[face].reference
-            expected = reference(*(a.astype(np.float64) for a in arrays), **attributes, **window)
+            y = conv2d.RUNGS[title][operation](*arrays, **attributes, **geometry)
+            reference = Op.registry[operation].reference
+            expected = reference(*(a.astype(np.float64) for a in arrays), **attributes, **geometry)
             sizes = (np.nan_to_num(np.abs(a.astype(np.float64))) for a in arrays)
             terms = 1 + x.size + w.size
-            bound = terms * np.finfo(dtype).eps * reference(*sizes, **attributes, **window)
+            bound = terms * np.finfo(dtype).eps * reference(*sizes, **attributes, **geometry)
             assert y.dtype == dtype
             assert_near(y, expected, bound)
             for a, a_before in zip(arrays, before, strict=True):

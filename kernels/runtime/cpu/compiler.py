@@ -1,4 +1,9 @@
-"""Compile kernels with numba, and keep the machine code on disk."""
+"""Compile kernels with numba, and cache the machine code on disk.
+
+numba's own cache looks only at the source file of the function that it compiles: after a change in
+a helper of another file it would run a stale kernel. So the cache folder is named by a hash of all
+kernel sources, numba's version and numpy's; a file in it is never stale.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +39,7 @@ compile_listener: Callable[[str], None] | None = None
 # ------------------------------------------------------------------------------- compilation
 @cache
 def source_hash() -> str:
-    """Names the state of all kernel sources: a change in any of them is a new cache folder.
-
-    numba itself looks only at the file of the function that it compiles, and would go on running
-    a stale kernel after a change in a helper of another file.
-    """
+    """Return a hash of all kernel sources, which names the cache folder."""
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
     for path in sorted(KERNELS_FOLDER.rglob("*.py")):
         digest.update(str(path.relative_to(KERNELS_FOLDER)).encode() + path.read_bytes())
@@ -47,7 +48,7 @@ def source_hash() -> str:
 
 @cache
 def compiled_folder() -> Path | None:
-    """Where compiled kernels are kept; None where no such folder can be written."""
+    """Return the folder of the cache, made if need be; None where it cannot be written."""
     try:
         folder = cache_root() / "kernels" / source_hash()
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def compiled_folder() -> Path | None:
 
 
 class _Locator(_CacheLocator):
-    """Tells numba's cache that its files lie in `compiled_folder()` and are never stale there."""
+    """Locate numba's cache files in `compiled_folder()`, where none is ever stale."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._line = function.__code__.co_firstlineno
@@ -83,11 +84,11 @@ class _CacheImpl(CompileResultCacheImpl):
 
 
 class _CacheFile(IndexDataCacheFile):
-    """numba's index and data files, each behind a digest: what is damaged is not there.
+    """numba's index and data files, each with a checksum: a damaged file is a miss.
 
-    numba would unpickle whatever a power cut or a bad disk left of a file, and run it. A data file
-    also holds the key that it was saved under: two processes that save at one time may give two
-    kernels the same file name.
+    numba itself would unpickle whatever a power cut or a bad disk left of a file, and run it. A
+    data file also holds the key that it was saved under, because two processes that save at one
+    time may give two kernels the same file name.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -126,9 +127,9 @@ class _CacheFile(IndexDataCacheFile):
 
 
 class _Cache(FunctionCache):
-    """numba's cache, silent when the disk is full, and telling who is about to be compiled.
+    """numba's cache; it ignores a full disk, and reports kernels that are about to be compiled.
 
-    A cached kernel that cannot be read is compiled again, and replaced.
+    A cached kernel that cannot be read is a miss: it is compiled again, and its file replaced.
     """
 
     _impl_class = _CacheImpl
@@ -151,13 +152,13 @@ class _Cache(FunctionCache):
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        # On a failure the kernel runs all the same, and is compiled again in the next process.
+        # After a failure the kernel runs all the same; the next process compiles it again.
         with contextlib.suppress(OSError):
             super().save_overload(signature, data)
 
 
 class _NoCache(NullCache):
-    """For where no folder can be written: every kernel is about to be compiled."""
+    """No cache, where no folder can be written: every kernel is reported and compiled."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -172,23 +173,23 @@ def _tell(function: Any) -> None:
 
 
 def jit(function: Any = None, **options: Any) -> Any:
-    """`numba.njit` with the GIL released, numpy's division, and a cache that follows the sources.
+    """Compile a function with `numba.njit`: without the GIL, with numpy's division, and cached.
 
-    Use: `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals (a
-    function that closes over another compiled one is never found in the cache).
+    Use it as `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals:
+    numba never finds a function that closes over another compiled one in its cache.
     """
     if function is None:
         return lambda function: jit(function, **options)
     dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
-    if options.get("inline") != "always":  # those are part of what they are inlined in
+    if options.get("inline") != "always":  # an inlined function is compiled with its callers
         dispatcher._cache = (_Cache if compiled_folder() else _NoCache)(function)
     return dispatcher
 
 
-# ----------------------------------------------------------------------------------- the host
+# ----------------------------------------------------------------------------- the processor
 def vector_bytes() -> int:
-    """Width of the vector registers that kernels are compiled for: 64, 32 or 16 bytes."""
-    features = getattr(numba.config, "CPU_FEATURES", None)  # the user's choice of target
+    """Return the vector width that kernels are compiled for: 64, 32 or 16 bytes."""
+    features = getattr(numba.config, "CPU_FEATURES", None)  # the user's NUMBA_CPU_FEATURES
     if features is None:
         features = llvm.get_host_cpu_features().flatten()
     for name, width in (("+avx512f", 64), ("+avx2", 32)):
