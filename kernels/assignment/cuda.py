@@ -1,3 +1,3 @@
-"""Nothing for a GPU: a path is found by one scan after the other, and each waits for the last."""
+"""No CUDA kernels: in the assignment problem each step of a shortest path needs the one before."""
 
 KERNELS: dict[str, object] = {}

@@ -38,7 +38,7 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
 
     __device__ __forceinline__ RegisterTile() {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        if (SHAPE == WarpShape::ROWS_4_COLUMNS_8) {
+        if constexpr (SHAPE == WarpShape::ROWS_4_COLUMNS_8) {
             constexpr int WARPS = BN / TN / 8;  // along the columns
             group_m = warp / WARPS * 4 + lane / 8;
             group_n = warp % WARPS * 8 + lane % 8;

@@ -1,0 +1,45 @@
+"""Split-K on a GPU: a long sum is shared by several blocks, whose partial sums are then added in order.
+
+A kernel with too few blocks to fill a GPU splits its sum: block (.., s) computes part s and stores it
+to partial[s]. A second launch adds the parts. matmul, conv2d and norm share this code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..runtime.cuda.launcher import Launcher, ceil_div
+
+SOURCE = Path(__file__).with_name("split_k.cu")
+THREADS_PER_BLOCK = 256
+# How many blocks fill a large GPU: two for each of an H200's 132 multiprocessors. A constant, because
+# the number of splits decides the bits of a result, which must not depend on the GPU at hand.
+TARGET_BLOCKS = 264
+
+
+def count_splits(blocks: int, size: int, min_size: int, max_splits: int | None = None) -> int:
+    """Return in how many parts to split a sum of `size` terms that `blocks` blocks would compute.
+
+    As many as it takes for TARGET_BLOCKS blocks in all, but at most `max_splits`, and no part has
+    fewer than `min_size` terms.
+    """
+    splits = min(ceil_div(TARGET_BLOCKS, blocks), size // min_size)
+    return max(1, splits if max_splits is None else min(splits, max_splits))
+
+
+def allocate_partial_sums(gpu: Launcher, y: Any, splits: int) -> Any:
+    """Return the array that the blocks write to: y itself, or (splits, *y.shape)."""
+    return y if splits == 1 else gpu.empty((splits, *y.shape), y.dtype)
+
+
+def sum_splits(gpu: Launcher, y: Any, partial: Any, bias: Any = None, bias_step: int = 0) -> None:
+    """Compute y = partial[0] + partial[1] + ... (+ bias), in this order.
+
+    y is (..., m, n). A bias has n elements for each (m, n) matrix; `bias_step` is the number of
+    elements from a matrix's bias to the next one's, 0 where all share one.
+    """
+    matrix_size, n = (y.shape[-2] * y.shape[-1], y.shape[-1]) if bias is not None else (y.size, 1)
+    arguments = (y, partial, bias, bias_step, len(partial), y.size, matrix_size, n)
+    grid, block = (ceil_div(y.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,)
+    gpu.launch(SOURCE, "sum_splits", y.dtype, grid, block, arguments)
