@@ -1,4 +1,4 @@
-"""Launch convolutions on a GPU: each face as an implicit GEMM, its tile and its splits of the depth."""
+"""Launch convolutions on a GPU: each as an implicit GEMM, with its tile and splits."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ def plan(
     tile = middle
     if n <= narrow.columns:
         tile = narrow
-    elif (
-        dtype.itemsize == 4 and not is_weight_grad and count_tiles(largest) >= TARGET_BLOCKS // 2
-    ):
+    elif dtype.itemsize == 4 and not is_weight_grad and count_tiles(largest) >= TARGET_BLOCKS // 2:
         tile = largest
     splits = count_splits(count_tiles(tile), k, MIN_SPLIT_DEPTH)
     return tile, max(1, ceil_div(ceil_div(k, splits), DEPTH_MULTIPLE)) * DEPTH_MULTIPLE
@@ -103,7 +101,9 @@ def _launch(
     """Compute and return the last of (image, other, result); `chosen` overrides `plan`."""
     image, other, y = arrays
     if max(*image.shape[2:], *other.shape[2:], *y.shape[2:]) > MAX_SIDE_PIXELS:
-        raise ValueError(f"conv2d: sides of at most {MAX_SIDE_PIXELS} pixels, not {image.shape[2:]}")
+        raise ValueError(
+            f"conv2d: sides of at most {MAX_SIDE_PIXELS} pixels, not {image.shape[2:]}"
+        )
     if not y.size:
         return y
     s.image_height, s.image_width = image.shape[2:]
@@ -185,17 +185,18 @@ def conv2d_weight_grad(
 def conv2d_input_grad(
     gpu: Launcher, g: Any, w: Any, size: Pair, stride: Pair, padding: Pair
 ) -> Any:
-    """Compute gx[n, c, i, j] = sum of g[n, o, a, b] w[o, c, h, v], i = a*s + h - p, j = b*s + v - p."""
+    """Compute gx[n, c, i, j] = sum of g[n, o, a, b] w[o, c, h, v].
+
+    The sum is over o and all a, h with i = a*s + h - p and b, v with j = b*s + v - p.
+    """
     (height, width), (outputs, channels, *kernel) = size, w.shape
     x = gpu.empty((len(g), channels, height, width), g.dtype)
     (image, plane, _, _), (output, channel, down, across) = elements(g), elements(w)
     # With a stride larger than the image, there is one phase per pixel.
     phases = (min(stride[0], height), min(stride[1], width))
     s = Convolution(columns=channels)
-    s.phases = Phases(
-        phases[0] * phases[1], phases[1], *stride, *padding, height, width, *kernel
-    )
-    # The kernel completes these two for each phase; here their counts are of images and of channels.
+    s.phases = Phases(phases[0] * phases[1], phases[1], *stride, *padding, height, width, *kernel)
+    # The kernel completes these two for each phase. Until then they count images and channels.
     s.rows = IndexMap(len(g), 0, 0, image, 0, 0, 1, 1)
     s.depth = IndexMap(outputs, 0, 0, plane, 0, 0, -1, -1)
     s.other = Strides(0, output, down * stride[0], across * stride[1])

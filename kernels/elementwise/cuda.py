@@ -16,8 +16,8 @@ SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 256
 MAX_INPUTS = 3  # every kernel has this many; those that an op lacks are null pointers
 
-# Each line of cuda.cu that begins with one of these macros defines an op's kernel. An op whose name is
-# a C function's has an underscore behind it there.
+# Each line of cuda.cu that begins with one of these macros defines an op's kernel. If a C function
+# has the op's name, the kernel's name ends with an underscore.
 _LINES = re.findall(r"^(FUNCTION|COMPARISON|MAP)\((\w+),", SOURCE.read_text(), re.MULTILINE)
 KERNEL_OF = {kernel.rstrip("_"): kernel for _, kernel in _LINES if not kernel.startswith("cast_")}
 COMPARISONS = {kernel for kind, kernel in _LINES if kind == "COMPARISON"}
@@ -87,7 +87,14 @@ def _map(
     size = layout.size
     count = size // pack + size % pack if layout.vectorized else size
     arguments += [scalar(p, dtype), scalar(q, dtype), layout]
-    gpu.launch(SOURCE, kernel, dtype, (ceil_div(count, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,), arguments)
+    gpu.launch(
+        SOURCE,
+        kernel,
+        dtype,
+        (ceil_div(count, THREADS_PER_BLOCK),),
+        (THREADS_PER_BLOCK,),
+        arguments,
+    )
     return y
 
 

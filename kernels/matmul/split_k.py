@@ -1,7 +1,8 @@
-"""Split-K on a GPU: a long sum is shared by several blocks, whose partial sums are then added in order.
+"""Split-K on a GPU: divide a long sum among blocks, and add their partial sums in order.
 
-A kernel with too few blocks to fill a GPU splits its sum: block (.., s) computes part s and stores it
-to partial[s]. A second launch adds the parts. matmul, conv2d and norm share this code.
+A kernel with too few blocks to fill a GPU divides its sums into parts: some blocks compute part s
+of each result and store it to partial[s]. A second launch adds the parts. matmul, conv2d and norm
+share this code.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from ..runtime.cuda.launcher import Launcher, ceil_div
 
 SOURCE = Path(__file__).with_name("split_k.cu")
 THREADS_PER_BLOCK = 256
-# How many blocks fill a large GPU: two for each of an H200's 132 multiprocessors. A constant, because
-# the number of splits decides the bits of a result, which must not depend on the GPU at hand.
+# Blocks that fill a large GPU: two for each of an H200's 132 multiprocessors. It is a constant because
+# the number of splits decides a result's bits, which must not depend on the GPU at hand.
 TARGET_BLOCKS = 264
 
 

@@ -1,4 +1,4 @@
-"""Launch normalisation on a GPU: how x (a, m, b) is divided among blocks, and in how many launches."""
+"""Launch normalisation on a GPU: how x (a, m, b) is divided among blocks and launches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shape(ctypes.Structure):
 
 
 class Plan(NamedTuple):
-    """How a shape is computed: blocks along m, pieces of each, and how many numbers are averaged."""
+    """How a shape is computed: blocks along m, pieces of each, and the numbers per mean."""
 
     shape: Shape
     groups: int
@@ -98,7 +98,9 @@ def _sums(gpu: Launcher, g: Any, x: Any, eps: float, p: Plan, parts: Any) -> Any
     y = gpu.empty((2, x.shape[1]), x.dtype)
     out = allocate_partial_sums(gpu, y, p.pieces)
     arguments = (out, g, x, float(eps), parts, p.numbers, p.shape)
-    gpu.launch(SOURCE, "normalize_sums", x.dtype, (p.groups, p.pieces), (THREADS_PER_BLOCK,), arguments)
+    gpu.launch(
+        SOURCE, "normalize_sums", x.dtype, (p.groups, p.pieces), (THREADS_PER_BLOCK,), arguments
+    )
     if p.pieces > 1:
         sum_splits(gpu, y, out)
     return y
@@ -118,8 +120,20 @@ def normalize_grad(gpu: Launcher, g: Any, x: Any, scale: Any, eps: float) -> Any
     p = plan(*x.shape)
     parts = _moments(gpu, x, p)
     sums = None if parts is None else _sums(gpu, g, x, eps, p, parts)
-    arguments = (y, g, x, *_row_or_number(gpu, scale, x.dtype), float(eps), parts, sums, p.numbers, p.shape)
-    gpu.launch(SOURCE, "normalize_grad", x.dtype, (p.groups, p.pieces), (THREADS_PER_BLOCK,), arguments)
+    arguments = (
+        y,
+        g,
+        x,
+        *_row_or_number(gpu, scale, x.dtype),
+        float(eps),
+        parts,
+        sums,
+        p.numbers,
+        p.shape,
+    )
+    gpu.launch(
+        SOURCE, "normalize_grad", x.dtype, (p.groups, p.pieces), (THREADS_PER_BLOCK,), arguments
+    )
     return y
 
 

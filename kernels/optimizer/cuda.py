@@ -18,7 +18,7 @@ MAX_ELEMENTS = 2**31 - 1  # of one parameter
 
 
 class Table(ctypes.Structure):
-    """`Table` of cuda.cu: the parameters of one launch; `arrays` are those whose addresses it holds."""
+    """`Table` of cuda.cu: the parameters of one launch. It holds the addresses of `arrays`."""
 
     _fields_ = (
         ("count", ctypes.c_int32),

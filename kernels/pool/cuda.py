@@ -30,7 +30,14 @@ class Windows(ctypes.Structure):
 def _launch(gpu: Launcher, name: str, x: Any, size: Pair, kernel: Pair, stride: Pair) -> Any:
     y = gpu.empty((*x.shape[:2], *size), x.dtype)
     windows = Windows(y.size, x.shape[1], *size, *x.shape[2:], *kernel, *stride, *elements(x))
-    gpu.launch(SOURCE, name, x.dtype, (ceil_div(y.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,), (y, x, windows))
+    gpu.launch(
+        SOURCE,
+        name,
+        x.dtype,
+        (ceil_div(y.size, THREADS_PER_BLOCK),),
+        (THREADS_PER_BLOCK,),
+        (y, x, windows),
+    )
     return y
 
 

@@ -60,10 +60,19 @@ def _reduce_columns(gpu: Launcher, x: Any, outer: int, size: int, width: int, ki
     while True:
         row_blocks = max(1, ceil_div(size, BLOCK_ROWS))
         if row_blocks > MAX_GRID_DIM[1]:
-            raise ValueError(f"{kind}: an axis of {size} elements; at most {MAX_GRID_DIM[1] * BLOCK_ROWS}")
+            raise ValueError(
+                f"{kind}: an axis of {size} elements; at most {MAX_GRID_DIM[1] * BLOCK_ROWS}"
+            )
         y = gpu.empty((outer, row_blocks, width), x.dtype)
         grid = (ceil_div(width, 32), row_blocks, min(outer, MAX_BLOCKS_OUTER))
-        gpu.launch(SOURCE, f"{kind}_columns", x.dtype, grid, (THREADS_PER_BLOCK,), (x, y, outer, size, width))
+        gpu.launch(
+            SOURCE,
+            f"{kind}_columns",
+            x.dtype,
+            grid,
+            (THREADS_PER_BLOCK,),
+            (x, y, outer, size, width),
+        )
         x, size = y, row_blocks
         if size == 1:
             return x

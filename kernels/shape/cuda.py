@@ -38,7 +38,7 @@ def _view(gpu: Launcher, x: Any, index: tuple[Any, ...]) -> Any:
 
 # -------------------------------------------------------------------------------------- copies
 def contiguous(gpu: Launcher, x: Any) -> Any:
-    """Return a contiguous copy of x; a transposed matrix, or a batch of them, is copied by tiles."""
+    """Return a contiguous copy of x; transposed matrices are copied by tiles."""
     axes = merge(x.shape, (elements(x),))
     if len(axes) in (2, 3) and axes[-2][1] == 1 and min(axes[-1][0], axes[-2][0]) > 1:
         batch, batch_stride = axes[0] if len(axes) == 3 else (1, 0)
@@ -91,7 +91,10 @@ def concatenate(gpu: Launcher, *xs: Any, axis: int) -> Any:
 def _index_layout(
     gpu: Launcher, x: Any, i: Any, axis: int
 ) -> tuple[Any, Any, list[int], list[int]]:
-    """Return (contiguous x, indices, sizes, strides): of the indices before, along, after the axis."""
+    """Return contiguous x, the indices, and three sizes and strides of the indices.
+
+    These are of the axes before `axis`, of `axis`, and of those behind it.
+    """
     x = x if x.flags.c_contiguous else contiguous(gpu, x)
     strides = elements(i)
     groups = (slice(axis), slice(axis, axis + 1), slice(axis + 1, None))
@@ -108,7 +111,14 @@ def gather(gpu: Launcher, x: Any, i: Any, axis: int) -> Any:
     y = gpu.empty(i.shape, x.dtype)
     x, i, sizes, index_strides = _index_layout(gpu, x, i, axis)
     arguments = (y, x, i, *sizes, x.shape[axis], *index_strides)
-    gpu.launch(SOURCE, "gather", x.dtype, (ceil_div(y.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,), arguments)
+    gpu.launch(
+        SOURCE,
+        "gather",
+        x.dtype,
+        (ceil_div(y.size, THREADS_PER_BLOCK),),
+        (THREADS_PER_BLOCK,),
+        arguments,
+    )
     return y
 
 

@@ -1,6 +1,6 @@
 """Compile `.cu` files for GPUs on a machine without one: NVRTC needs neither GPU nor driver.
 
-It needs the packages cuda-bindings and nvidia-cuda-nvrtc, which come with `pip install minigan[test]`.
+It needs the packages cuda-bindings and nvidia-cuda-nvrtc, which are in the extra `test`.
 """
 
 from __future__ import annotations

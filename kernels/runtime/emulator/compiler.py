@@ -60,7 +60,7 @@ def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -
 
 
 def _entry_points(kernels: list[tuple[str, ...]]) -> str:
-    """Return C++ functions that launch each (kernel, parameters), and one that lists the kernels."""
+    """Return C++ functions that launch each (kernel, parameters), and one that lists them."""
     lines = [
         '\n#line 1 "entry points"',
         'extern "C" {',
@@ -73,9 +73,9 @@ def _entry_points(kernels: list[tuple[str, ...]]) -> str:
         kernel_lines.append(" ".join([kernel, *names]))
         lines += [
             f"static const char* const names_{kernel}[] = {{{quoted}}};",
-            f"EXPORT int emulator_run_{kernel}(const emulator::Launch* launch, void** arguments) {{",
+            f"EXPORT int emulator_run_{kernel}(const emulator::Launch* launch, void** table) {{",
             f"    emulator::parameters = names_{kernel};",
-            f"    return emulator::Entry<{kernel}>::run(*launch, arguments);",
+            f"    return emulator::Entry<{kernel}>::run(*launch, table);",
             "}",
             f"EXPORT int emulator_sizes_{kernel}(int* sizes) {{",
             f"    return emulator::Entry<{kernel}>::sizes(sizes);",
@@ -106,7 +106,7 @@ def _lines(source: Path) -> list[str]:
 
 @cache
 def find_compiler() -> str:
-    """Return the path of a C++ compiler: $CXX, else g++ or clang++; KernelError if there is none."""
+    """Return the path of a C++ compiler: $CXX, g++ or clang++; KernelError if there is none."""
     chosen = os.environ.get("CXX")
     for name in [chosen] if chosen else ["g++", "clang++"]:
         path = shutil.which(name)
