@@ -14,8 +14,8 @@ from ..runtime.cuda.launcher import Launcher, ceil_div
 
 SOURCE = Path(__file__).with_name("split_k.cu")
 THREADS_PER_BLOCK = 256
-# Blocks that fill a large GPU: two for each of an H200's 132 multiprocessors. It is a constant because
-# the number of splits decides a result's bits, which must not depend on the GPU at hand.
+# Blocks that fill a large GPU: two for each of an H200's 132 multiprocessors. It is a constant, as
+# the number of splits decides the bits of a result, which must not depend on the GPU at hand.
 TARGET_BLOCKS = 264
 
 
