@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.kernels.runtime.cuda.launcher import NVRTC_FLAGS, HEADERS, KernelError
+from minigan.kernels.runtime.cuda.launcher import HEADERS, NVRTC_FLAGS, KernelError
 from minigan.kernels.runtime.emulator import emulator
 
 __version__ = "0 (a stand-in)"

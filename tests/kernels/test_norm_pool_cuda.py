@@ -28,7 +28,7 @@ def _reference(op, arrays, attributes):
 
 
 def _check(target, name, arrays, attributes, terms):
-    """Compare with the float64 reference; a sum of `terms` is in chains of at most a 32nd of them."""
+    """Compare with the float64 reference; a sum of `terms` is in 32 chains or more."""
     op = Op.registry[name]
     expected = _reference(op, arrays, attributes)
     originals = [np.copy(a) for a in arrays]
