@@ -1,9 +1,10 @@
-// Convolution, its weight gradient and its input gradient on a GPU, each as an implicit GEMM: one matrix
-// product whose im2col matrix is never stored.
+// Convolution, its weight gradient and its input gradient on a GPU, each as an implicit GEMM: one
+// matrix product whose im2col matrix is never stored.
 //
 // Computes: C[i, j] = sum over p of A[i, p] * B[j, p], where A is the im2col matrix of `image`:
 //
-//     A[i, p] = image[offset(i) + offset(p)],  0 if row(i) + row(p) or column(i) + column(p) is outside
+//     A[i, p] = image[offset(i) + offset(p)],  0 if row(i) + row(p) or column(i) + column(p) is
+//     outside
 //
 //                 rows i                    depth p                   image    B[j, p]        C[i, j]
 //   forward       position (n, a, b)        weight index (c, h, v)    x        w[o, c, h, v]  y[n, o, a, b]
@@ -12,13 +13,14 @@
 //
 //     positions: row(a) = a * stride - padding        weight indices: row(h) = h
 //
-// Launch: grid (tiles of C times phases, splits of the depth), blocks of (BM / TM) * (BN / TN) threads.
+// Launch: grid (tiles of C times phases, splits of the depth), blocks of (BM / TM) * (BN / TN)
+// threads.
 //
-// Additive addressing. im2col's matrix holds each pixel once for each weight that uses it; but the address
-// of an element is a sum of a part of its row and a part of its column. So each thread decodes its rows i
-// once, and a block decodes the BK indices p of a slice once for all of its rows. What is left for an
-// element of A is one addition and two comparisons, and it is stored to shared memory as in any tiled
-// product.
+// Additive addressing. im2col's matrix holds each pixel once for each weight that uses it; but the
+// address of an element is a sum of a part of its row and a part of its column. So each thread
+// decodes its rows i once, and a block decodes the BK indices p of a slice once for all of its
+// rows. What is left for an element of A is one addition and two comparisons, and it is stored to
+// shared memory as in any tiled product.
 //
 //       p: weight indices      offset(p): one thread each
 //      +---------+            +---+---+---+---+
@@ -27,24 +29,26 @@
 //   v  |         |            one addition and two
 //      +---------+            comparisons per element
 //
-// Phases of the input gradient. Pixel i receives from the weights h with i + padding = a * stride + h: every
-// stride-th one. Pixels `stride` apart use the same weights; together they are one *phase*:
+// Phases of the input gradient. Pixel i receives from the weights h with i + padding = a * stride +
+// h: every stride-th one. Pixels `stride` apart use the same weights; together they are one
+// *phase*:
 //
 //     stride 2, 4 weights    pixels  0 1 2 3 4 5 ..     phase 0:  i = 0, 2, 4 ..  weights h0, h0 + 2 ..
 //                            phase   0 1 0 1 0 1 ..     phase 1:  i = 1, 3, 5 ..  weights h1, h1 + 2 ..
 //
-// Within a phase the gradient is a convolution of g with stride 1 that runs backward through the weights:
-// a = r + a0 - h'. This is a gather: no two threads add to one pixel, and no zeros between the pixels of g
-// are multiplied. Where a phase has no weight at all, the sum is 0. One launch computes all phases.
+// Within a phase the gradient is a convolution of g with stride 1 that runs backward through the
+// weights: a = r + a0 - h'. This is a gather: no two threads add to one pixel, and no zeros between
+// the pixels of g are multiplied. Where a phase has no weight at all, the sum is 0. One launch
+// computes all phases.
 //
-// Split-K. Where there are too few tiles to fill a GPU, the depth is split among blocks by the shape alone,
-// and sum_splits (matmul/split_k.cu) adds the partial sums in order. Within a split each element is one
-// chain of fused multiply-adds, p rising.
+// Split-K. Where there are too few tiles to fill a GPU, the depth is split among blocks by the
+// shape alone, and sum_splits (matmul/split_k.cu) adds the partial sums in order. Within a split
+// each element is one chain of fused multiply-adds, p rising.
 //
 // Optimizations:
-//   - global memory coalescing: neighbouring threads read neighbouring positions of the image, so a sector
-//     of 32 bytes serves 8 of them (4 with stride 2). Vectorized access to the image would need stride 1
-//     and windows that begin at multiples of 4
+//   - global memory coalescing: neighbouring threads read neighbouring positions of the image, so
+//     a sector of 32 bytes serves 8 of them (4 with stride 2). Vectorized access to the image would
+//     need stride 1 and windows that begin at multiples of 4
 //   - shared-memory tiling; tiles padded, and their rows permuted, against bank conflicts
 //   - 2D register blocking with vectorized reads of shared memory (register_tile.h)
 //   - double buffering
@@ -55,9 +59,9 @@
 enum Face { FORWARD, WEIGHT_GRAD, INPUT_GRAD };
 constexpr int OUTSIDE = -(1 << 30);  // a row or column that no sum brings back into an image
 
-// How a flat index counts (plane, row, column), the last one fastest, and where it leads in the image:
-// (0, 0) to pixel (first_row, first_column), the next rows and columns by steps of pixels, the next
-// plane by a step in memory.
+// How a flat index counts (plane, row, column), the last one fastest, and where it leads in the
+// image: (0, 0) to pixel (first_row, first_column), the next rows and columns by steps of pixels,
+// the next plane by a step in memory.
 struct IndexMap {
     long long count, rows, columns;
     long long plane_stride;
@@ -98,7 +102,8 @@ struct Index {
     }
 };
 
-// A row's or a depth index's part of the address of an element of A, and of its pixel's coordinates.
+// A row's or a depth index's part of the address of an element of A, and of its pixel's
+// coordinates.
 struct Pixel {
     long long offset;
     int row, column;
@@ -136,7 +141,8 @@ __device__ __forceinline__ bool is_inside(const Convolution& s, const Pixel& i, 
            static_cast<unsigned>(i.column + p.column) < static_cast<unsigned>(s.image_width);
 }
 
-// The product of phase `number` of the input gradient: its pixels are rows of A, its weights the depth.
+// The product of phase `number` of the input gradient: its pixels are rows of A, its weights the
+// depth.
 __device__ __forceinline__ Convolution phase_of(const Convolution& all, int number) {
     Convolution s = all;
     const Phases& f = all.phases;
@@ -156,8 +162,9 @@ __device__ __forceinline__ Convolution phase_of(const Convolution& all, int numb
     return s;
 }
 
-// The position of row i of a tile in shared memory. A thread reads 4 neighbours at once, and these are
-// rows 8 apart; so a thread stores its first rows next to those of 7 other lanes, without bank conflicts:
+// The position of row i of a tile in shared memory. A thread reads 4 neighbours at once, and these
+// are rows 8 apart; so a thread stores its first rows next to those of 7 other lanes, without bank
+// conflicts:
 //
 //     shared memory  0  8 16 24   1  9 17 25   2 10 18 26   ..     rows of lanes 0, 1, 2 ..
 __device__ __forceinline__ int shared_position(int i) { return i / 32 * 32 + i % 8 * 4 + i % 32 / 8; }
@@ -167,9 +174,9 @@ template <class Tile> __device__ __forceinline__ int permuted_row(const Tile& ti
     return i / GROUP * Tile::GROUP_STRIDE_M + tile.group_m / 8 * 32 + i % GROUP * 8 + tile.group_m % 8;
 }
 
-// A slice of A, BM rows and BK steps, on its way from global to shared memory, where it is stored as
-// tile[p][shared_position(i)]. Neighbouring threads take neighbouring positions of the image: these are
-// rows, or (ALONG_DEPTH, for the weight gradient) steps.
+// A slice of A, BM rows and BK steps, on its way from global to shared memory, where it is stored
+// as tile[p][shared_position(i)]. Neighbouring threads take neighbouring positions of the image:
+// these are rows, or (ALONG_DEPTH, for the weight gradient) steps.
 template <int BM, int BK, int THREADS, bool ALONG_DEPTH> struct ImageSlice {
     static constexpr int STRIDE = BM + GROUP;  // as in RegisterTile
     static constexpr int PER_THREAD = BM * BK / THREADS, ROWS = ALONG_DEPTH ? PER_THREAD : 1;
@@ -180,7 +187,8 @@ template <int BM, int BK, int THREADS, bool ALONG_DEPTH> struct ImageSlice {
     int i, p;  // the thread's first element in the slice
 
     __device__ __forceinline__ ImageSlice(const Convolution& s, long long first) {
-        // Along the depth, 16 rows at a time, in the order 0 8 1 9 ..: they are stored to other banks.
+        // Along the depth, 16 rows at a time, in the order 0 8 1 9 ..: they are stored to other
+        // banks.
         const int sixteenth = threadIdx.x / BK;
         i = ALONG_DEPTH ? sixteenth % 2 * 8 + sixteenth / 2 : threadIdx.x % BM;
         p = ALONG_DEPTH ? threadIdx.x % BK : threadIdx.x / BM;
@@ -270,8 +278,8 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
         slice_a.store_shared(tile_a);
         slice_b.store_shared(tile_b);
         if (threadIdx.x < BK) next[threadIdx.x] = depth_step(s, end - left + BK + threadIdx.x, end);
-        // This one barrier also protects the buffers: when one is stored to again, two slices later, all
-        // threads have passed the barrier of the slice between, so none still reads it.
+        // This one barrier also protects the buffers: when one is stored to again, two slices
+        // later, all threads have passed the barrier of the slice between, so none still reads it.
         __syncthreads();
         if (left > BK) {
             slice_a.load_global(image, s, next);

@@ -1,11 +1,13 @@
-// A convolution on a GPU, one optimization step at a time, from the direct kernel to the one of cuda.cu.
-// All arrays are contiguous.
+// A convolution on a GPU, one optimization step at a time, from the direct kernel to the one of
+// cuda.cu. All arrays are contiguous.
 //
 // Computes: y[n, o, a, b] = sum over (c, h, v) of w[o, c, h, v] *
-//     x[n, c, a * stride_down + h - padding_down, b * stride_across + v - padding_across], with zeros around x.
+//     x[n, c, a * stride_down + h - padding_down, b * stride_across + v - padding_across], with
+//     zeros around x.
 //
-// Every step adds the products of an element in the same order, each by a fused multiply-add, so all steps
-// have the same bits. A position is where the kernel is put, (n, a, b); k = (c, h, v) is a weight's index.
+// Every step adds the products of an element in the same order, each by a fused multiply-add, so
+// all steps have the same bits. A position is where the kernel is put, (n, a, b); k = (c, h, v) is
+// a weight's index.
 
 struct Sizes {
     long long images, channels, height, width;  // of x
@@ -30,9 +32,10 @@ struct Position {
     }
 };
 
-// 1. Direct. One thread per element of y, numbered along its rows: the threads of a warp read adjacent
-// elements of x, and the same weight. But every multiply-add takes two reads of global memory, and x is read
-// once for each output channel and each weight. Launch: blocks of 256 threads.
+// 1. Direct. One thread per element of y, numbered along its rows: the threads of a warp read
+// adjacent elements of x, and the same weight. But every multiply-add takes two reads of global
+// memory, and x is read once for each output channel and each weight. Launch: blocks of 256
+// threads.
 extern "C" __global__ void direct(In<REAL> x, In<REAL> w, Out<REAL> y, Sizes s) {
     const long long i = global_thread(), area = s.rows * s.columns;
     if (i >= s.images * s.outputs * area) return;
@@ -47,10 +50,11 @@ extern "C" __global__ void direct(In<REAL> x, In<REAL> w, Out<REAL> y, Sizes s) 
     y[i] = sum;
 }
 
-// 2. im2col. The pixels under each weight are written out as a matrix, (weights, positions) for each image; then
-// a convolution is one matrix product per image, for which a fast kernel exists. But the matrix is larger
-// than x by the number of weights that use a pixel (9 for 3 x 3 with stride 1, 4 for 4 x 4 with stride 2), and
-// it is written to global memory and read again. Launch: one thread per element of the matrix.
+// 2. im2col. The pixels under each weight are written out as a matrix, (weights, positions) for
+// each image; then a convolution is one matrix product per image, for which a fast kernel exists.
+// But the matrix is larger than x by the number of weights that use a pixel (9 for 3 x 3 with
+// stride 1, 4 for 4 x 4 with stride 2), and it is written to global memory and read again. Launch:
+// one thread per element of the matrix.
 extern "C" __global__ void im2col(In<REAL> x, Out<REAL> columns, Sizes s) {
     const long long i = global_thread(), area = s.rows * s.columns;
     const long long depth = s.channels * s.kernel_height * s.kernel_width;
@@ -61,9 +65,10 @@ extern "C" __global__ void im2col(In<REAL> x, Out<REAL> columns, Sizes s) {
                                 k / s.kernel_width % s.kernel_height, k % s.kernel_width);
 }
 
-// 3. Implicit GEMM with shared-memory tiling. The same product, but the matrix is never stored: a block reads
-// its tile of it, 16 weights by 16 positions, from the image into shared memory, and 16 weights of 16 output
-// channels of w. Each is then used 16 times. The cost: the address of every element takes divisions.
+// 3. Implicit GEMM with shared-memory tiling. The same product, but the matrix is never stored: a
+// block reads its tile of it, 16 weights by 16 positions, from the image into shared memory, and 16
+// weights of 16 output channels of w. Each is then used 16 times. The cost: the address of every
+// element takes divisions.
 // Launch: one block of 16 x 16 threads per 16 positions and 16 output channels.
 extern "C" __global__ void __launch_bounds__(256, 4)
     implicit_gemm(In<REAL> x, In<REAL> w, Out<REAL> y, Sizes s) {
@@ -94,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     if (index < positions && o < s.outputs) y[(index / area * s.outputs + o) * area + index % area] = sum;
 }
 
-// 4. Additive addressing, 2D register blocking, double buffering: `forward_64` of cuda.cu. An element's address
-// is the sum of a part of its position and a part of its weight index, each computed once for a row or a
-// column of the tile. As in the last steps of matmul, a thread computes 4 x 4 elements of y, and the next
-// slice is loaded while one is used.
+// 4. Additive addressing, 2D register blocking, double buffering: `forward_64` of cuda.cu. An
+// element's address is the sum of a part of its position and a part of its weight index, each
+// computed once for a row or a column of the tile. As in the last steps of matmul, a thread
+// computes 4 x 4 elements of y, and the next slice is loaded while one is used.

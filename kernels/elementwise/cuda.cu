@@ -1,15 +1,19 @@
-// Elementwise ops on a GPU: one line per op, a formula of its inputs a, b, c and its attributes p, q.
+// Elementwise ops on a GPU: one line per op, a formula of its inputs a, b, c and its attributes p,
+// q.
 //
-// Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which is
+// Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which
+// is
 //     passed by value beside a null pointer.
-// Launch: blocks of 256 threads; one thread per Pack of 16 bytes and one per element left over, or one
+// Launch: blocks of 256 threads; one thread per Pack of 16 bytes and one per element left over, or
+// one
 //     thread per element.
 //
-// Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread loads 16
-// bytes of each array with one instruction: a warp moves 512 bytes in 16 sectors, the fewest possible.
+// Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread
+// loads 16 bytes of each array with one instruction: a warp moves 512 bytes in 16 sectors, the
+// fewest possible.
 //
-// Strided path. For any other strides, broadcasting included, a thread computes one element, and finds its
-// offset in each array by dividing the element's index by the sizes of the axes.
+// Strided path. For any other strides, broadcasting included, a thread computes one element, and
+// finds its offset in each array by dividing the element's index by the sizes of the axes.
 //
 // Optimizations:
 //   - global memory coalescing

@@ -1,19 +1,22 @@
-// C = A @ B (+ bias) on a GPU, for any strides, any sizes and batches: the last of the optimization steps
-// (optimization_steps.cu tells them one by one).
+// C = A @ B (+ bias) on a GPU, for any strides, any sizes and batches: the last of the optimization
+// steps (optimization_steps.cu tells them one by one).
 //
 // Computes: C[z] = A[z] @ B[z] + bias[z], A (m, k), B (k, n), C (m, n) contiguous.
-// Launch: grid (tiles of C, splits of K, matrices of the batch), blocks of (BM / TM) * (BN / TN) threads.
+// Launch: grid (tiles of C, splits of K, matrices of the batch), blocks of (BM / TM) * (BN / TN)
+// threads.
 //
-// Tiling. A block computes a BM x BN tile of C. It goes through K in slices of BK steps: the slices of A
-// and B are copied to shared memory, where each element is used BN, or BM, times. Each thread
+// Tiling. A block computes a BM x BN tile of C. It goes through K in slices of BK steps: the slices
+// of A and B are copied to shared memory, where each element is used BN, or BM, times. Each thread
 // accumulates TM x TN elements in registers (register_tile.h).
 //
-// Double buffering. While one slice is used, the next one is loaded from global memory into registers and
-// then stored to the other of two buffers in shared memory, so one __syncthreads() per slice suffices.
+// Double buffering. While one slice is used, the next one is loaded from global memory into
+// registers and then stored to the other of two buffers in shared memory, so one __syncthreads()
+// per slice suffices.
 //
-// Split-K. Where there are too few tiles to fill a GPU, K is split among blocks. Each writes its partial
-// sums, and sum_splits (split_k.cu) adds them in order. How K is split depends on the shape only, and
-// within a split each element is one chain of fused multiply-adds: the bits are the same on every GPU.
+// Split-K. Where there are too few tiles to fill a GPU, K is split among blocks. Each writes its
+// partial sums, and sum_splits (split_k.cu) adds them in order. How K is split depends on the shape
+// only, and within a split each element is one chain of fused multiply-adds: the bits are the same
+// on every GPU.
 //
 // Optimizations:
 //   - global memory coalescing: a warp reads along whichever axis of A, or B, is contiguous
@@ -25,16 +28,16 @@
 
 #include "register_tile.h"
 
-// How an operand lies in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is A, or B
-// transposed, so that one code reads both. `along_k`: the threads of a warp read neighbours along k, else
-// along i. `vectorized`: they read Packs along that axis.
+// How an operand lies in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is A,
+// or B transposed, so that one code reads both. `along_k`: the threads of a warp read neighbours
+// along k, else along i. `vectorized`: they read Packs along that axis.
 struct Operand {
     long long row_stride, k_stride, rows;
     int along_k, vectorized;
 };
 
-// A slice of an operand, WIDTH rows and BK steps, on its way from global to shared memory, where it is
-// stored as tile[p][i]. Each thread moves elements (or Packs) at equal distances along one axis.
+// A slice of an operand, WIDTH rows and BK steps, on its way from global to shared memory, where it
+// is stored as tile[p][i]. Each thread moves elements (or Packs) at equal distances along one axis.
 template <int WIDTH, int BK, int THREADS> struct Slice {
     static constexpr int STRIDE = WIDTH + GROUP;  // as in RegisterTile
     static constexpr int PER_THREAD = WIDTH * BK / THREADS, PACKS = PER_THREAD / PACK_SIZE;
@@ -54,8 +57,8 @@ template <int WIDTH, int BK, int THREADS> struct Slice {
         step = i_step * x.row_stride + p_step * x.k_stride;
     }
 
-    // Load the slice, of which `rows` rows and `depth` steps exist, and zeros for the rest; then go on
-    // to the next slice.
+    // Load the slice, of which `rows` rows and `depth` steps exist, and zeros for the rest; then go
+    // on to the next slice.
     __device__ __forceinline__ void load_global(const In<REAL>& x, const Operand& operand, int rows,
                                                 int depth) {
         if (operand.vectorized) {
@@ -147,8 +150,8 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
         const Shared<REAL> tile_b = tiles_b + buffer * Tile::SIZE_B;
         slice_a.store_shared(tile_a, s.a);
         slice_b.store_shared(tile_b, s.b);
-        // This one barrier also protects the buffer: when it is stored to again, two slices later, all
-        // threads have passed the barrier of the slice between, so none still reads it.
+        // This one barrier also protects the buffer: when it is stored to again, two slices later,
+        // all threads have passed the barrier of the slice between, so none still reads it.
         __syncthreads();
         if (left > BK) {
             slice_a.load_global(a, s.a, rows, left - BK);
@@ -183,7 +186,8 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
     }
 }
 
-// At least BLOCKS blocks fit on a multiprocessor, which limits the registers per thread: to 128 in float.
+// At least BLOCKS blocks fit on a multiprocessor, which limits the registers per thread: to 128 in
+// float.
 #define PRODUCT(name, BM, BN, BK, TM, TN, BLOCKS)                                   \
     extern "C" __global__ void __launch_bounds__((BM / TM) * (BN / TN), BLOCKS)     \
         name(In<REAL> a, In<REAL> b, Out<REAL> c, In<REAL> bias, Product product) { \

@@ -2,14 +2,14 @@
 // A is (m, k), B (k, n), C (m, n), all contiguous. The names of the steps are those of SGEMM_CUDA
 // (Simon Boehm 2022, "How to Optimize a CUDA Matmul Kernel for cuBLAS-like Performance").
 //
-// What decides the speed is how often memory is accessed, and by which threads together. A warp is 32
-// consecutive threads that execute an instruction together. When it accesses global memory, the GPU moves
-// sectors of 32 bytes: 4 of them for 32 adjacent floats, but 32 for 32 floats that lie apart. Shared memory
-// is on the chip and common to a block of threads; it has 32 banks of 4 bytes, and serves one word from
-// each bank per pass.
+// What decides the speed is how often memory is accessed, and by which threads together. A warp is
+// 32 consecutive threads that execute an instruction together. When it accesses global memory, the
+// GPU moves sectors of 32 bytes: 4 of them for 32 adjacent floats, but 32 for 32 floats that lie
+// apart. Shared memory is on the chip and common to a block of threads; it has 32 banks of 4 bytes,
+// and serves one word from each bank per pass.
 
-// 1. Naive. One thread per element of C, numbered down the columns. The threads of a warp are in different
-// rows: each reads its own row of A, and the warp's writes to C lie n elements apart.
+// 1. Naive. One thread per element of C, numbered down the columns. The threads of a warp are in
+// different rows: each reads its own row of A, and the warp's writes to C lie n elements apart.
 // Launch: m * n threads in blocks of 256.
 extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
     const long long row = global_thread() % m, column = global_thread() / m;
@@ -19,8 +19,8 @@ extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long 
     c[row * n + column] = sum;
 }
 
-// 2. Global memory coalescing. The threads are numbered along the rows: a warp reads 32 adjacent elements of
-// B, and all its threads read the same element of A. Launch: as before.
+// 2. Global memory coalescing. The threads are numbered along the rows: a warp reads 32 adjacent
+// elements of B, and all its threads read the same element of A. Launch: as before.
 extern "C" __global__ void global_memory_coalescing(In<REAL> a, In<REAL> b, Out<REAL> c, long long m,
                                                     long long n, long long k) {
     const long long row = global_thread() / n, column = global_thread() % n;
@@ -30,8 +30,8 @@ extern "C" __global__ void global_memory_coalescing(In<REAL> a, In<REAL> b, Out<
     c[row * n + column] = sum;
 }
 
-// 3. Shared-memory tiling. A block computes a 32 x 32 tile of C. It copies 32 x 32 tiles of A and B to shared
-// memory, one element of each per thread, and uses each of them 32 times from there.
+// 3. Shared-memory tiling. A block computes a 32 x 32 tile of C. It copies 32 x 32 tiles of A and B
+// to shared memory, one element of each per thread, and uses each of them 32 times from there.
 // Launch: one block of 32 x 32 threads per tile.
 extern "C" __global__ void __launch_bounds__(1024)
     shared_memory_tiling(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
@@ -50,8 +50,9 @@ extern "C" __global__ void __launch_bounds__(1024)
     if (row < m && column < n) c[row * n + column] = sum;
 }
 
-// 4. 2D register blocking. A thread computes 4 x 4 elements, 16 apart so that the threads of a warp still read
-// adjacent elements. For 16 multiply-adds it reads 8 numbers from shared memory instead of 32.
+// 4. 2D register blocking. A thread computes 4 x 4 elements, 16 apart so that the threads of a warp
+// still read adjacent elements. For 16 multiply-adds it reads 8 numbers from shared memory instead
+// of 32.
 // Launch: one block of 16 x 16 threads per 64 x 64 tile of C.
 extern "C" __global__ void __launch_bounds__(256, 2)
     register_blocking(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
@@ -96,5 +97,6 @@ extern "C" __global__ void __launch_bounds__(256, 2)
         }
 }
 
-// 5. Vectorized access and double buffering: `product_64` of cuda.cu. Both memories are read 16 bytes at a
-// time; the next slice is loaded while this one is used, so one barrier per slice is enough.
+// 5. Vectorized access and double buffering: `product_64` of cuda.cu. Both memories are read 16
+// bytes at a time; the next slice is loaded while this one is used, so one barrier per slice is
+// enough.

@@ -1,12 +1,13 @@
 // Split-K, second part: add the partial sums that several blocks left of each element, in order.
 //
 // Computes: y[i] = partial[0, i] + partial[1, i] + ... (+ bias). `partial` is (splits, size); every
-//     `matrix_size` elements of y are a matrix with rows of n elements, and have a bias of n elements of
-//     their own, `bias_step` after the one before (0: they share one). `bias` may be null.
+//     `matrix_size` elements of y are a matrix with rows of n elements, and have a bias of n
+//     elements of their own, `bias_step` after the one before (0: they share one). `bias` may be
+//     null.
 // Launch: one thread per element, blocks of 256 threads.
 //
-// The order of the additions is fixed, so the bits do not depend on which block finished first. (Atomic
-// additions would save this launch and make the order, and the bits, vary from run to run.)
+// The order of the additions is fixed, so the bits do not depend on which block finished first.
+// (Atomic additions would save this launch and make the order, and the bits, vary from run to run.)
 //
 // Optimizations:
 //   - global memory coalescing: neighbouring threads read neighbouring elements of each partial sum

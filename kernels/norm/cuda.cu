@@ -1,15 +1,15 @@
-// Normalisation on a GPU: x (a, m, b), with statistics of each m over a and b. With r = 1 / sqrt(variance
-// + eps) and h = (x - mean) r,
+// Normalisation on a GPU: x (a, m, b), with statistics of each m over a and b. With r = 1 /
+// sqrt(variance + eps) and h = (x - mean) r,
 //
 // Computes: normalize        scale h + shift                      normalize_sums   sum(g), sum(g h)
 //           normalize_grad   scale r (g - mean(g) - h mean(g h))  inverse_std      r
 //           running_moments  an update of running statistics      normalize_vector x / max(|x|, eps)
 // Launch: grid (groups of channels, pieces), blocks of 256 threads.
 //
-// One block per channel. A block reads all numbers of one m, which we call a channel, three times: for the
-// mean, for the sum of squared distances from it, and to write the result. From the second time on they
-// are in the cache. (The mean of the squares minus the squared mean would take one pass less, and lose
-// all digits where the mean is large.)
+// One block per channel. A block reads all numbers of one m, which we call a channel, three times:
+// for the mean, for the sum of squared distances from it, and to write the result. From the second
+// time on they are in the cache. (The mean of the squares minus the squared mean would take one
+// pass less, and lose all digits where the mean is large.)
 //
 //            b = 49               `row_threads` threads, a power of two that covers b, take a row of b
 //        m  +------+              numbers, and THREADS / row_threads rows are taken at a time: so a
@@ -19,10 +19,10 @@
 //           |//////|  row 1       be too short for that. Then a block takes `channels` adjacent channels,
 //           |      |              32 contiguous numbers, and each thread belongs to one of them.
 //
-// Pieces. Few channels with many numbers each cannot fill a GPU. Then they are divided into pieces, by the
-// shape alone, with one block each, in two launches: `moments` writes the count, mean and squared
-// distances of each piece; the second kernel combines them in order, and computes its own piece of the
-// result (Chan, Golub, LeVeque 1983):
+// Pieces. Few channels with many numbers each cannot fill a GPU. Then they are divided into pieces,
+// by the shape alone, with one block each, in two launches: `moments` writes the count, mean and
+// squared distances of each piece; the second kernel combines them in order, and computes its own
+// piece of the result (Chan, Golub, LeVeque 1983):
 //
 //     mean = sum n_i mean_i / N        N variance = sum (squares_i + n_i (mean_i - mean)^2)
 //
@@ -122,7 +122,8 @@ __device__ __forceinline__ Moments piece_moments(const Piece& piece, const In<RE
     return {mean, piece.total(squares)};
 }
 
-// The moments of the whole channel; `parts` is the result of `moments`, or null if there is one piece.
+// The moments of the whole channel; `parts` is the result of `moments`, or null if there is one
+// piece.
 __device__ __forceinline__ Moments channel_moments(const Piece& piece, const In<REAL>& x,
                                                    const In<REAL>& parts, REAL count) {
     if (!parts) return piece_moments(piece, x);
@@ -227,8 +228,8 @@ KERNEL normalize_grad(Out<REAL> y, In<REAL> g, In<REAL> x, In<REAL> scales, REAL
     });
 }
 
-// These two write one or two numbers per channel, so they are launched with one block per channel, and
-// read x only if there are no `parts`.
+// These two write one or two numbers per channel, so they are launched with one block per channel,
+// and read x only if there are no `parts`.
 KERNEL inverse_std(Out<REAL> y, In<REAL> x, REAL eps, In<REAL> parts, REAL count, Shape s) {
     SHARED(REAL, scratch, THREADS);
     const Piece piece(s, scratch, 0);

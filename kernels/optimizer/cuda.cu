@@ -1,15 +1,18 @@
 // Optimizer updates on a GPU, over all parameters of a model in one launch.
 //
-// Computes: Adam, AdamW, RMSprop, SGD with and without momentum, in place. The rules are those of cpu.py,
+// Computes: Adam, AdamW, RMSprop, SGD with and without momentum, in place. The rules are those of
+// cpu.py,
 //     operation by operation.
-// Launch: first one thread, which computes the rule's coefficients; then blocks of 256 threads, each for
+// Launch: first one thread, which computes the rule's coefficients; then blocks of 256 threads,
+// each for
 //     256 * 16 bytes of one parameter.
 //
-// Table of parameters. A Table, passed by value, holds the addresses of all parameters, gradients and
-// moments, and the first block of each parameter: a block finds its parameter by bisection.
+// Table of parameters. A Table, passed by value, holds the addresses of all parameters, gradients
+// and moments, and the first block of each parameter: a block finds its parameter by bisection.
 //
-// State on the device. What changes from step to step (the learning rate, the powers of beta) lies in
-// `state` on the GPU, so a step needs nothing from the host, and a captured step can be replayed.
+// State on the device. What changes from step to step (the learning rate, the powers of beta) lies
+// in `state` on the GPU, so a step needs nothing from the host, and a captured step can be
+// replayed.
 //
 // Optimizations:
 //   - kernel fusion: each number is read and written once, and one launch serves all parameters
@@ -65,8 +68,8 @@ struct SGD {
     __device__ void step(REAL& p, REAL g, REAL&, REAL&) const { p -= rate * (g + couple * p); }
 };
 
-// m = momentum m + g;  p -= rate (g_weight g + m_weight m), the weights being 0 and 1, or with Nesterov's
-// method 1 and momentum.
+// m = momentum m + g;  p -= rate (g_weight g + m_weight m), the weights being 0 and 1, or with
+// Nesterov's method 1 and momentum.
 struct Momentum {
     static constexpr int MOMENTS = 1;
     REAL couple, rate, momentum, g_weight, m_weight;
@@ -133,8 +136,8 @@ OPTIMIZER(rmsprop, RMSprop)
 OPTIMIZER(sgd, SGD)
 OPTIMIZER(momentum, Momentum)
 
-// The rules' coefficients, from the state [lr, beta1^t, beta2^t] (or [lr]) and the options: computed in
-// float64 by one thread, and rounded once. Adam's also advances the powers of beta.
+// The rules' coefficients, from the state [lr, beta1^t, beta2^t] (or [lr]) and the options:
+// computed in float64 by one thread, and rounded once. Adam's also advances the powers of beta.
 extern "C" __global__ void adam_coefficients(InOut<double> state, Out<REAL> coefficients, double beta1,
                                              double beta2, double eps, double weight_decay,
                                              long long decoupled) {

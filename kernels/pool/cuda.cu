@@ -4,8 +4,9 @@
 //           sum_pool_grad   y[i, j] = the sum of g over the windows that cover pixel (i, j)
 // Launch: one thread per element of y, blocks of 256 threads.
 //
-// Gather. The gradient could be a scatter, one thread per window that adds to its pixels, but then several
-// threads would add to one pixel. Instead each pixel's thread finds the windows that cover it:
+// Gather. The gradient could be a scatter, one thread per window that adds to its pixels, but then
+// several threads would add to one pixel. Instead each pixel's thread finds the windows that cover
+// it:
 //
 //      pixel i        0 1 2 3 4 5 6      windows of 3, stride 2: pixel i is covered by windows
 //      window 0       x x x              ceil((i - 2) / 2) to floor(i / 2), as far as they exist
@@ -13,8 +14,8 @@
 //      window 2               x x x
 //
 // Optimizations:
-//   - global memory coalescing: neighbouring threads write neighbours of a row, and read neighbours, or
-//     elements `stride` apart
+//   - global memory coalescing: neighbouring threads write neighbours of a row, and read
+//     neighbours, or elements `stride` apart
 
 constexpr int THREADS = 256;
 

@@ -1,13 +1,15 @@
 // Counter-based random numbers on a GPU: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011).
 //
-// Computes: uniform, normal, Laplace and Bernoulli numbers, and permutations, from a seed, a stream and the
+// Computes: uniform, normal, Laplace and Bernoulli numbers, and permutations, from a seed, a stream
+// and the
 //     number of a block in the stream.
-// Launch: one thread per Philox block of four 32-bit words, thread blocks of 128 threads. (A block, below,
+// Launch: one thread per Philox block of four 32-bit words, thread blocks of 128 threads. (A block,
+// below,
 //     is a Philox block.)
 //
-// The same bits as on every other device: the words are integers, and all else is + - * / sqrt in float64,
-// each rounded on its own (no fused multiply-add, no library function), with one rounding to REAL at the
-// end. The polynomials are explained in cpu.py.
+// The same bits as on every other device: the words are integers, and all else is + - * / sqrt in
+// float64, each rounded on its own (no fused multiply-add, no library function), with one rounding
+// to REAL at the end. The polynomials are explained in cpu.py.
 //
 // Optimizations:
 //   - no state: threads need nothing from each other
@@ -76,7 +78,8 @@ __device__ void cosine_sine(double t, double& cosine, double& sine) {
 }
 
 // --------------------------------------------------------------------------- distributions
-// Thread i makes block position + i, of COUNT numbers. `convert` fills a Pack from the block's words.
+// Thread i makes block position + i, of COUNT numbers. `convert` fills a Pack from the block's
+// words.
 template <int COUNT, class F>
 __device__ void draw(const Out<REAL>& y, const In<long long>& position, const In<long long>& seed,
                      unsigned long long stream, long long size, F convert) {
@@ -99,8 +102,8 @@ __device__ void draw(const Out<REAL>& y, const In<long long>& position, const In
     }
 }
 
-// low + span u, u in [0, 1) of 24 or 53 bits. A result that is rounded up to `high` becomes `top`, the
-// number just below it.
+// low + span u, u in [0, 1) of 24 or 53 bits. A result that is rounded up to `high` becomes `top`,
+// the number just below it.
 extern "C" __global__ void __launch_bounds__(128)
     uniform(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size,
             REAL low, REAL high, REAL span, REAL top) {
@@ -115,8 +118,8 @@ extern "C" __global__ void __launch_bounds__(128)
     });
 }
 
-// Box and Muller (1958): two numbers, sqrt(-2 log u) times cos(2 pi t) and sin(2 pi t), from two words, u in
-// (0, 1] and t in [0, 1).
+// Box and Muller (1958): two numbers, sqrt(-2 log u) times cos(2 pi t) and sin(2 pi t), from two
+// words, u in (0, 1] and t in [0, 1).
 extern "C" __global__ void __launch_bounds__(128)
     normal(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size) {
     const int shift = sizeof(REAL) == 4 ? 0 : 11;
@@ -161,8 +164,8 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // -------------------------------------------------------------------- kernels of one thread
-// The Fisher-Yates shuffle from the front (Durstenfeld 1964): i goes to position j <= i, and what was there
-// goes to i. Each step needs the one before, so one thread does them all.
+// The Fisher-Yates shuffle from the front (Durstenfeld 1964): i goes to position j <= i, and what
+// was there goes to i. Each step needs the one before, so one thread does them all.
 extern "C" __global__ void permutation(InOut<long long> y, In<long long> position, In<long long> seed,
                                        long long stream, long long size) {
     Words words = {};

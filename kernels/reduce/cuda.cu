@@ -1,15 +1,16 @@
-// Sum and maximum over the middle axis of (outer, size, width) on a GPU, in an order that depends on the
-// shape only, and without atomic operations.
+// Sum and maximum over the middle axis of (outer, size, width) on a GPU, in an order that depends
+// on the shape only, and without atomic operations.
 //
 // Computes: y[o, c] = the sum, or the maximum, of x[o, :, c].
-// Launch: blocks of 256 threads; a long axis leaves one number per block, which the next launch reduces.
+// Launch: blocks of 256 threads; a long axis leaves one number per block, which the next launch
+// reduces.
 //
-// Rows (width == 1): the numbers to be reduced are contiguous. A block reduces BLOCK_ELEMENTS elements of
-// one row: each thread a chain of every 256th element, then five shuffles reduce the 32 lanes of each
-// warp, and one warp reduces the warps' results. A short row is reduced by one warp.
+// Rows (width == 1): the numbers to be reduced are contiguous. A block reduces BLOCK_ELEMENTS
+// elements of one row: each thread a chain of every 256th element, then five shuffles reduce the 32
+// lanes of each warp, and one warp reduces the warps' results. A short row is reduced by one warp.
 //
-// Columns (width > 1): neighbours belong to different results. A block reduces BLOCK_ROWS rows of 32
-// columns: each of its 8 warps every eighth row, and then a tree through shared memory.
+// Columns (width > 1): neighbours belong to different results. A block reduces BLOCK_ROWS rows of
+// 32 columns: each of its 8 warps every eighth row, and then a tree through shared memory.
 //
 // Optimizations:
 //   - global memory coalescing: a warp reads 32 neighbouring elements, in rows and in columns
@@ -72,8 +73,8 @@ __device__ void short_rows(const In<REAL>& x, const Out<REAL>& y, long long oute
     if (threadIdx.x % 32 == 0) y[row] = total;
 }
 
-// Block (x, y, z) reduces rows BLOCK_ROWS * y .. of columns 32 x .., for z and, in a grid-stride loop, further
-// o. y is (outer, row blocks, width).
+// Block (x, y, z) reduces rows BLOCK_ROWS * y .. of columns 32 x .., for z and, in a grid-stride
+// loop, further o. y is (outer, row blocks, width).
 template <class F>
 __device__ void columns(const In<REAL>& x, const Out<REAL>& y, long long outer, long long size,
                         long long width) {

@@ -5,8 +5,8 @@
 //     `scatter_add`, which has one thread per column of a band of rows.
 //
 // Optimizations:
-//   - transpose: shared-memory tiling, so that both global reads and writes are coalesced; the tile is padded
-//     against bank conflicts
+//   - transpose: shared-memory tiling, so that both global reads and writes are coalesced; the
+//     tile is padded against bank conflicts
 //   - scatter_add: no atomic operations, so that the order of additions, and the bits, are fixed
 
 // y[..] = x[..] for any strides of both.
@@ -25,9 +25,9 @@ extern "C" __global__ void __launch_bounds__(256) fill(Out<REAL> y, long long si
     if (i < size) y[i] = value;
 }
 
-// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of 32 x 32 goes through shared memory: x is read
-// along r and y is written along c, both contiguous. The tile's rows are 33 long, so that the 32 elements
-// of a column lie in 32 different banks. Blocks of 32 x 8 threads.
+// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of 32 x 32 goes through shared memory:
+// x is read along r and y is written along c, both contiguous. The tile's rows are 33 long, so that
+// the 32 elements of a column lie in 32 different banks. Blocks of 32 x 8 threads.
 extern "C" __global__ void __launch_bounds__(256)
     transpose(Out<REAL> y, In<REAL> x, long long rows, long long columns, long long batch_stride,
               long long stride) {
@@ -43,8 +43,8 @@ extern "C" __global__ void __launch_bounds__(256)
             y[y_start + (row + k) * columns + column + threadIdx.x] = tile[threadIdx.x * 33 + k];
 }
 
-// y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner). The indices may have
-// any strides.
+// y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner). The indices
+// may have any strides.
 extern "C" __global__ void __launch_bounds__(256)
     gather(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
            long long inner, long long size, long long stride_o, long long stride_j, long long stride_c) {
@@ -54,9 +54,9 @@ extern "C" __global__ void __launch_bounds__(256)
     y[thread] = x[(o * size + i[o * stride_o + j * stride_j + c * stride_c]) * inner + c];
 }
 
-// y = 0, then y[o, i[o, j, c], c] += x[o, j, c] for j = 0, 1, ..., in this order. A thread owns column (o, c)
-// in one band of rows, so no two threads write the same element; it reads all indices of its column and
-// uses those that fall into its band.
+// y = 0, then y[o, i[o, j, c], c] += x[o, j, c] for j = 0, 1, ..., in this order. A thread owns
+// column (o, c) in one band of rows, so no two threads write the same element; it reads all indices
+// of its column and uses those that fall into its band.
 extern "C" __global__ void __launch_bounds__(128)
     scatter_add(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
                 long long inner, long long size, long long stride_o, long long stride_j,

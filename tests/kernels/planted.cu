@@ -1,5 +1,5 @@
-// Correct kernels, and kernels with planted mistakes, which the checked emulator must tell apart. They are
-// launched with 64 threads per block, unless a test says otherwise.
+// Correct kernels, and kernels with planted mistakes, which the checked emulator must tell apart.
+// They are launched with 64 threads per block, unless a test says otherwise.
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
@@ -66,14 +66,15 @@ extern "C" __global__ void copy(In<REAL> x, Out<REAL> y, long long n) {
 }
 
 // -------------------------------------------------------------------------------------- races
-// Each thread reads what the one before it wrote, without a barrier. (The emulator runs thread 0 first, so
-// the values are there: only the race is wrong.)
+// Each thread reads what the one before it wrote, without a barrier. (The emulator runs thread 0
+// first, so the values are there: only the race is wrong.)
 extern "C" __global__ void no_barrier(In<REAL> x, Out<REAL> y) {
     SHARED(REAL, tile, 64);
     tile[threadIdx.x] = x[threadIdx.x];
     y[threadIdx.x] = tile[threadIdx.x ? threadIdx.x - 1 : 0];
 }
-// The barrier before the next iteration is missing: a fast thread overwrites what a slow one still reads.
+// The barrier before the next iteration is missing: a fast thread overwrites what a slow one still
+// reads.
 extern "C" __global__ void no_second_barrier(In<REAL> x, Out<REAL> y) {
     SHARED(REAL, tile, 64);
     REAL total = 0;
@@ -140,7 +141,8 @@ extern "C" __global__ void halves_in_order(Out<REAL> y) {
     __syncwarp(threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u);
     y[threadIdx.x] = tile[threadIdx.x ^ 15];
 }
-// All threads read, and one of the second warp writes: its own warp is synchronised, the first is not.
+// All threads read, and one of the second warp writes: its own warp is synchronised, the first is
+// not.
 extern "C" __global__ void read_by_others(Out<REAL> y) {
     SHARED(REAL, tile, 1);
     if (threadIdx.x == 0) tile[0] = 1;

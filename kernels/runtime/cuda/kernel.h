@@ -1,5 +1,5 @@
-// What every .cu file of minigan may use beyond CUDA itself. The launcher pastes this header before the
-// file's text, for NVRTC and for the emulator's g++ alike.
+// What every .cu file of minigan may use beyond CUDA itself. The launcher pastes this header before
+// the file's text, for NVRTC and for the emulator's g++ alike.
 //
 //   REAL                        the dtype that the file is compiled for: float, double, long long, bool
 //   In<T> x, Out<T> y           kernel parameters: arrays that are read, written; InOut<T> for both
@@ -8,8 +8,8 @@
 //   Shared<T>                   a function parameter that takes either kind of shared array
 //   Pack<T, N>, load, store     N consecutive, aligned elements: one vectorized memory access
 //
-// On a GPU and in the emulator's fast build these are raw pointers and __shared__ arrays. The emulator's
-// checked build replaces the array types by classes that check each access (checked.h).
+// On a GPU and in the emulator's fast build these are raw pointers and __shared__ arrays. The
+// emulator's checked build replaces the array types by classes that check each access (checked.h).
 #ifdef EMULATOR
 #include "emulator.h"
 #endif
@@ -75,9 +75,9 @@ __device__ __forceinline__ long long integer_divide(long long i, long long divis
 }
 
 // A common shape for several arrays, and the strides of each array over it, in elements (0 where an
-// array is broadcast). The host merges adjacent axes that all arrays step through with one stride, so
-// contiguous arrays have one axis. `vectorized` is set where there is one axis with strides 1 or 0
-// and every array's address is a multiple of the size of a Pack of PACK_SIZE elements.
+// array is broadcast). The host merges adjacent axes that all arrays step through with one stride,
+// so contiguous arrays have one axis. `vectorized` is set where there is one axis with strides 1 or
+// 0 and every array's address is a multiple of the size of a Pack of PACK_SIZE elements.
 constexpr int MAX_AXES = 10;
 template <int ARRAYS> struct StridedLayout {
     long long size;

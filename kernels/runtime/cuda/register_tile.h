@@ -1,10 +1,10 @@
 // The compute part of a tiled matrix product, shared by matmul and conv2d: shared-memory tiles,
 // 2D register blocking, vectorized shared-memory reads.
 //
-// A block of threads computes a BM x BN tile of C = A B. For each slice of BK steps along K the slices
-// of A and B are in shared memory, both with K as the slow axis: tile_a[k][row], tile_b[k][column].
-// Each thread accumulates TM x TN elements of C in registers: per step it reads TM + TN numbers from
-// shared memory for TM * TN multiply-adds.
+// A block of threads computes a BM x BN tile of C = A B. For each slice of BK steps along K the
+// slices of A and B are in shared memory, both with K as the slow axis: tile_a[k][row],
+// tile_b[k][column]. Each thread accumulates TM x TN elements of C in registers: per step it reads
+// TM + TN numbers from shared memory for TM * TN multiply-adds.
 //
 //                  BN                       a thread's elements of the tile, for TM = TN = 8:
 //              +--------+  BK                  groups of GROUP = 4 neighbouring rows and columns,
@@ -15,14 +15,14 @@
 //   BM | A  | C tile |                         ####....####....
 //      +----+--------+                         ................
 //
-// Within a warp, neighbouring threads read neighbouring groups, 16 bytes each in float32, so a warp's
-// reads are free of bank conflicts. Rows of the shared tiles are padded by GROUP elements, so that
-// stores down a column fall into different banks.
+// Within a warp, neighbouring threads read neighbouring groups, 16 bytes each in float32, so a
+// warp's reads are free of bank conflicts. Rows of the shared tiles are padded by GROUP elements,
+// so that stores down a column fall into different banks.
 
 constexpr int GROUP = 4;  // consecutive elements that a thread reads from shared memory at once
 
-// Which of a warp's 32 threads compute which part: 8 threads side by side along one axis of the tile
-// and 4 along the other.
+// Which of a warp's 32 threads compute which part: 8 threads side by side along one axis of the
+// tile and 4 along the other.
 enum class WarpShape { ROWS_4_COLUMNS_8, ROWS_8_COLUMNS_4 };
 
 template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct RegisterTile {
@@ -51,7 +51,8 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
         for (int i = 0; i < TM * TN; ++i) sums[i / TN][i % TN] = REAL(0);
     }
 
-    // Add the products of one slice: sums[i][j] += a[k][i] * b[k][j] for k = 0 .. BK - 1, in this order.
+    // Add the products of one slice: sums[i][j] += a[k][i] * b[k][j] for k = 0 .. BK - 1, in this
+    // order.
     __device__ __forceinline__ void accumulate(const Shared<REAL>& tile_a, const Shared<REAL>& tile_b) {
 #pragma unroll
         for (int k = 0; k < BK; ++k) {

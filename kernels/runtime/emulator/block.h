@@ -1,8 +1,8 @@
 // The execution of one block of threads: scheduling, __syncthreads(), and warp barriers.
 //
-// Each CUDA thread runs on a fiber. Threads are started in order; a thread that waits at a barrier keeps
-// its fiber's stack, and the next thread is started on another fiber. The block ends when all threads
-// have finished, or, in error, when no thread can run.
+// Each CUDA thread runs on a fiber. Threads are started in order; a thread that waits at a barrier
+// keeps its fiber's stack, and the next thread is started on another fiber. The block ends when all
+// threads have finished, or, in error, when no thread can run.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -17,10 +17,10 @@ namespace emulator {
 constexpr int MAX_THREADS_PER_BLOCK = 1024;
 constexpr std::size_t MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024;  // of the largest GPUs
 
-// An array argument of a launch: the bytes [first, end) that the launch may access, and the allocation
-// that they lie in, [base, base + bytes). `written` has one byte per element of the allocation: has it
-// been written? `view` too: does it belong to the array? It is null if no gaps lie between the
-// array's elements. The same structure is in emulator.py.
+// An array argument of a launch: the bytes [first, end) that the launch may access, and the
+// allocation that they lie in, [base, base + bytes). `written` has one byte per element of the
+// allocation: has it been written? `view` too: does it belong to the array? It is null if no gaps
+// lie between the array's elements. The same structure is in emulator.py.
 struct Region {
     std::uint64_t first, end, base, bytes, itemsize;
     unsigned char *written, *view;
@@ -34,9 +34,9 @@ struct Launch {
     Region* region;
 };
 
-// What the checked build counts. An access is one instruction of one warp. Global memory is accessed in
-// sectors of 32 bytes. Shared memory has 32 banks of 4 bytes; an access takes one pass, plus one for
-// each bank conflict. The ideal counts are those of the same bytes without gaps.
+// What the checked build counts. An access is one instruction of one warp. Global memory is
+// accessed in sectors of 32 bytes. Shared memory has 32 banks of 4 bytes; an access takes one pass,
+// plus one for each bank conflict. The ideal counts are those of the same bytes without gaps.
 struct Counts {
     std::int64_t accesses, sectors, ideal_sectors, shared_accesses, passes, ideal_passes, barriers;
 };
@@ -52,7 +52,8 @@ static void (*body)();  // calls the kernel with its arguments
 static int threads, started, finished, arrived;  // of this block; `arrived` at its __syncthreads()
 static uint3 next_index;                         // threadIdx of the next thread to start
 static int created;                              // fibers that have a stack and a context
-// Fibers without a thread; fibers that wait at __syncthreads(); a ring buffer of fibers that can run.
+// Fibers without a thread; fibers that wait at __syncthreads(); a ring buffer of fibers that can
+// run.
 static int idle_count, waiting_count, ready_first, ready_count;
 static Fiber *idle[MAX_THREADS_PER_BLOCK], *waiting[MAX_THREADS_PER_BLOCK], *ready[MAX_THREADS_PER_BLOCK];
 static std::int64_t block_serial;  // numbers the blocks of all launches of this library
@@ -162,8 +163,8 @@ inline void sync_block(int line) {
 }
 
 // ------------------------------------------------------------------------- __syncwarp, shuffles
-// What a thread brings to a warp barrier: a __syncwarp(), or a shuffle, which is a barrier of the lanes
-// in its mask at which each lane takes the value of another.
+// What a thread brings to a warp barrier: a __syncwarp(), or a shuffle, which is a barrier of the
+// lanes in its mask at which each lane takes the value of another.
 struct Lane {
     unsigned mask = 0;       // the lanes that it waits for; 0 where it does not wait
     Fiber* fiber = nullptr;
@@ -176,9 +177,9 @@ static bool has_finished[MAX_THREADS_PER_BLOCK];
 static int lanes_waiting;
 
 #ifdef CHECKED
-// Vector clocks (Mattern 1988), which define happens-before within a warp: what lane k did up to its
-// time clocks[thread][k] happens before what `thread` does now. A __syncwarp() joins the clocks of its
-// lanes, and then advances each lane's own time.
+// Vector clocks (Mattern 1988), which define happens-before within a warp: what lane k did up to
+// its time clocks[thread][k] happens before what `thread` does now. A __syncwarp() joins the clocks
+// of its lanes, and then advances each lane's own time.
 static unsigned clocks[MAX_THREADS_PER_BLOCK][32];
 
 inline void reset_clocks() {

@@ -163,8 +163,8 @@ __attribute__((noinline)) void write(const Pointer<T, M>& x, T* address, T value
 }
 
 // A reference to an element, which checks when it is read or written. `const auto old = y[i]` would
-// make a reference that is read only where `old` is used, so that does not compile; the type must be
-// named: `const REAL old = y[i]`.
+// make a reference that is read only where `old` is used, so that does not compile; the type must
+// be named: `const REAL old = y[i]`.
 template <class T, class M> struct ElementReference {
     Pointer<T, M> x;
     T* address;
@@ -269,7 +269,8 @@ inline void end_block() {
 }
 inline void end_launch() { instructions.clear(); }
 
-// Make a kernel's parameter from the argument's address: of an array, a pointer that knows its region.
+// Make a kernel's parameter from the argument's address: of an array, a pointer that knows its
+// region.
 template <class P> struct Unpack {
     static P from(void* value, int) { return *static_cast<P*>(value); }
 };

@@ -1,6 +1,6 @@
-// CUDA C++ on the CPU: g++ compiles a .cu file against this header, and a launch runs its blocks one
-// after another on one core. Each CUDA thread runs on a fiber, because __syncthreads() must wait for
-// threads that have not started yet.
+// CUDA C++ on the CPU: g++ compiles a .cu file against this header, and a launch runs its blocks
+// one after another on one core. Each CUDA thread runs on a fiber, because __syncthreads() must
+// wait for threads that have not started yet.
 //
 //   language.h   CUDA's keywords, vector types and built-in variables
 //   fibers.h     fibers: a stack each, and the context switch

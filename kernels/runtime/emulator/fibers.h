@@ -1,9 +1,9 @@
 // Fibers: function calls with a stack of their own, and the context switch between them.
 //
-// A context switch pushes the registers that a function must preserve (the callee-saved registers of
-// the calling convention), exchanges the stack pointers, and pops the registers of the other fiber.
-// ucontext does the same in about 0.5 us, because it also saves the signal mask by a system call; it
-// is used where there is no assembly for the processor.
+// A context switch pushes the registers that a function must preserve (the callee-saved registers
+// of the calling convention), exchanges the stack pointers, and pops the registers of the other
+// fiber. ucontext does the same in about 0.5 us, because it also saves the signal mask by a system
+// call; it is used where there is no assembly for the processor.
 #pragma once
 #include <cstddef>
 #include <cstring>

@@ -1,11 +1,11 @@
-// Shadow memory of the checked build: for each element, the accesses that a later one may race with; and
-// for each instruction of a warp, its addresses, to count the memory transactions.
+// Shadow memory of the checked build: for each element, the accesses that a later one may race
+// with; and for each instruction of a warp, its addresses, to count the memory transactions.
 //
-// Race detection is by happens-before, as in ThreadSanitizer. Two accesses to an element race if they are
-// of different threads, at least one is a plain write or exactly one is atomic, and neither happens
-// before the other. Between threads of a block, __syncthreads() orders accesses (their barrier epochs
-// differ); between threads of a warp also __syncwarp() does (by vector clocks). Nothing orders threads
-// of different blocks within a launch.
+// Race detection is by happens-before, as in ThreadSanitizer. Two accesses to an element race if
+// they are of different threads, at least one is a plain write or exactly one is atomic, and
+// neither happens before the other. Between threads of a block, __syncthreads() orders accesses
+// (their barrier epochs differ); between threads of a warp also __syncwarp() does (by vector
+// clocks). Nothing orders threads of different blocks within a launch.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace emulator {
 // -------------------------------------------------------------------------------------- races
-// An access to an element: the thread, numbered through all blocks of this library, its barrier epoch,
-// and the thread's own time in its vector clock.
+// An access to an element: the thread, numbered through all blocks of this library, its barrier
+// epoch, and the thread's own time in its vector clock.
 struct Access {
     std::int64_t thread = -1;  // -1: there is none
     unsigned epoch = 0, time = 0;
@@ -40,11 +40,11 @@ inline bool is_unordered(const Access& earlier, const Access& now) {
            clocks[current->thread][earlier.thread & 31] < earlier.time;
 }
 
-// A bounded history of accesses of one kind (reads, or atomic operations), which do not race with each
-// other but may race with a later access. It keeps one access of a block before the last one, and of
-// the last one's barrier epoch two warps with two threads each. Whatever thread makes the next access,
-// an access of another block or of another warp is among them if there was one. What is not detected
-// is a race within a warp with a thread that came before the warp's last two.
+// A bounded history of accesses of one kind (reads, or atomic operations), which do not race with
+// each other but may race with a later access. It keeps one access of a block before the last one,
+// and of the last one's barrier epoch two warps with two threads each. Whatever thread makes the
+// next access, an access of another block or of another warp is among them if there was one. What
+// is not detected is a race within a warp with a thread that came before the warp's last two.
 struct AccessHistory {
     Access other_block, warps[2][2];
 
@@ -71,8 +71,8 @@ struct AccessHistory {
     }
 };
 
-// The shadow of one element. A plain write that does not race comes after all earlier accesses, so only
-// the write needs to be kept.
+// The shadow of one element. A plain write that does not race comes after all earlier accesses, so
+// only the write needs to be kept.
 struct Shadow {
     Access write;
     AccessHistory atomics, reads;
@@ -117,7 +117,8 @@ struct Instruction {
 };
 static std::unordered_map<std::uint64_t, Instruction> instructions;  // by return address and warp
 
-// Record one lane's access. The instruction is identified by the return address of the checking call.
+// Record one lane's access. The instruction is identified by the return address of the checking
+// call.
 inline void record_lane(const void* return_address, const void* address, unsigned bytes, bool shared) {
     const int thread = current->thread, lane = thread & 31;
     Instruction& instruction =
@@ -131,8 +132,8 @@ inline void record_lane(const void* return_address, const void* address, unsigne
     access.shared = shared;
 }
 
-// Add the transactions of a warp's access to `counts`: the distinct sectors, or the largest number of
-// distinct words in one bank.
+// Add the transactions of a warp's access to `counts`: the distinct sectors, or the largest number
+// of distinct words in one bank.
 inline void count_transactions(const WarpAccess& access) {
     const unsigned unit = access.shared ? 4 : 32;
     std::uint64_t units[256], addresses[32];
