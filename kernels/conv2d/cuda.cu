@@ -6,12 +6,12 @@
 //     A[i, p] = image[offset(i) + offset(p)],  0 if row(i) + row(p) or column(i) + column(p) is
 //     outside
 //
-//                 rows i                    depth p                   image    B[j, p]        C[i, j]
-//   forward       position (n, a, b)        weight index (c, h, v)    x        w[o, c, h, v]  y[n, o, a, b]
-//   weight_grad   weight index (c, h, v)    position (n, a, b)        x        g[n, o, a, b]  gw[o, c, h, v]
-//   input_grad    pixel (n, i, j)           weight index (o, h', v')  g        w[o, c, h, v]  gx[n, c, i, j]
+//                rows i              depth p             image  B[j, p]        C[i, j]
+//   forward      position (n, a, b)  weight (c, h, v)    x      w[o, c, h, v]  y[n, o, a, b]
+//   weight_grad  weight (c, h, v)    position (n, a, b)  x      g[n, o, a, b]  gw[o, c, h, v]
+//   input_grad   pixel (n, i, j)     weight (o, h', v')  g      w[o, c, h, v]  gx[n, c, i, j]
 //
-//     positions: row(a) = a * stride - padding        weight indices: row(h) = h
+//     positions: row(a) = a * stride - padding        weights: row(h) = h
 //
 // Launch: grid (tiles of C times phases, splits of the depth), blocks of (BM / TM) * (BN / TN)
 // threads.
@@ -33,8 +33,8 @@
 // h: every stride-th one. Pixels `stride` apart use the same weights; together they are one
 // *phase*:
 //
-//     stride 2, 4 weights    pixels  0 1 2 3 4 5 ..     phase 0:  i = 0, 2, 4 ..  weights h0, h0 + 2 ..
-//                            phase   0 1 0 1 0 1 ..     phase 1:  i = 1, 3, 5 ..  weights h1, h1 + 2 ..
+//     stride 2, 4 weights   pixels  0 1 2 3 4 5 ..   phase 0:  i = 0, 2, 4 ..  h = h0, h0 + 2 ..
+//                           phase   0 1 0 1 0 1 ..   phase 1:  i = 1, 3, 5 ..  h = h1, h1 + 2 ..
 //
 // Within a phase the gradient is a convolution of g with stride 1 that runs backward through the
 // weights: a = r + a0 - h'. This is a gather: no two threads add to one pixel, and no zeros between
@@ -109,7 +109,8 @@ struct Pixel {
     int row, column;
 };
 
-__device__ __forceinline__ Pixel pixel_of(const Convolution& s, const IndexMap& map, const Index& i) {
+__device__ __forceinline__ Pixel pixel_of(const Convolution& s, const IndexMap& map,
+                                          const Index& i) {
     Pixel pixel;
     pixel.row = map.first_row + static_cast<int>(i.row) * map.row_step;
     pixel.column = map.first_column + static_cast<int>(i.column) * map.column_step;
@@ -154,7 +155,8 @@ __device__ __forceinline__ Convolution phase_of(const Convolution& all, int numb
     s.rows.count = all.rows.count * s.rows.rows * s.rows.columns;  // all.rows.count: images
     s.rows.first_row = (i + f.padding_down) / f.stride_down;
     s.rows.first_column = (j + f.padding_across) / f.stride_across;
-    s.depth.rows = (f.kernel_height - h + f.stride_down - 1) / f.stride_down;  // 0 if h is no weight
+    // The number of the phase's weights along each axis, 0 if h or v is no weight.
+    s.depth.rows = (f.kernel_height - h + f.stride_down - 1) / f.stride_down;
     s.depth.columns = (f.kernel_width - v + f.stride_across - 1) / f.stride_across;
     s.depth.count = all.depth.count * s.depth.rows * s.depth.columns;  // all.depth.count: channels
     s.other.start = h * (all.other.row / f.stride_down) + v * (all.other.column / f.stride_across);
@@ -167,11 +169,14 @@ __device__ __forceinline__ Convolution phase_of(const Convolution& all, int numb
 // conflicts:
 //
 //     shared memory  0  8 16 24   1  9 17 25   2 10 18 26   ..     rows of lanes 0, 1, 2 ..
-__device__ __forceinline__ int shared_position(int i) { return i / 32 * 32 + i % 8 * 4 + i % 32 / 8; }
+__device__ __forceinline__ int shared_position(int i) {
+    return i / 32 * 32 + i % 8 * 4 + i % 32 / 8;
+}
 
 // The inverse, for a thread's sums: the row, within the tile, of sums[i][0].
 template <class Tile> __device__ __forceinline__ int permuted_row(const Tile& tile, int i) {
-    return i / GROUP * Tile::GROUP_STRIDE_M + tile.group_m / 8 * 32 + i % GROUP * 8 + tile.group_m % 8;
+    return i / GROUP * Tile::GROUP_STRIDE_M + tile.group_m / 8 * 32 + i % GROUP * 8 +
+           tile.group_m % 8;
 }
 
 // A slice of A, BM rows and BK steps, on its way from global to shared memory, where it is stored
@@ -257,7 +262,8 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
     const Convolution s = FACE == INPUT_GRAD ? phase_of(all, blockIdx.x % phases) : all;
     const long long number = blockIdx.x / phases;
     const long long row = number / tiles_per_row * BM, column = number % tiles_per_row * BN;
-    if (row >= s.rows.count) return;  // the whole block: the grid is for the phase with the most rows
+    // The grid is for the phase with the most rows. The whole block returns, before any barrier.
+    if (row >= s.rows.count) return;
     const long long begin = min(blockIdx.y * s.split_depth, s.depth.count);
     const long long end = min(begin + s.split_depth, s.depth.count);
 

@@ -25,7 +25,8 @@ struct Position {
         image = i / s.columns / s.rows;
     }
     // Return the pixel under weight (c, h, v), 0 outside the image.
-    __device__ REAL pixel(const In<REAL>& x, const Sizes& s, long long c, long long h, long long v) const {
+    __device__ REAL pixel(const In<REAL>& x, const Sizes& s, long long c, long long h,
+                          long long v) const {
         const long long i = row + h, j = column + v;
         if (i < 0 || i >= s.height || j < 0 || j >= s.width) return REAL(0);
         return x[((image * s.channels + c) * s.height + i) * s.width + j];
@@ -82,10 +83,11 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     REAL sum = 0;
     for (long long p = 0; p < depth; p += 16) {
         const long long k = p + j;
-        tile_x[j * 16 + i] = index < positions && k < depth
-                                 ? position.pixel(x, s, k / s.kernel_width / s.kernel_height,
-                                            k / s.kernel_width % s.kernel_height, k % s.kernel_width)
-                                 : REAL(0);
+        tile_x[j * 16 + i] =
+            index < positions && k < depth
+                ? position.pixel(x, s, k / s.kernel_width / s.kernel_height,
+                                 k / s.kernel_width % s.kernel_height, k % s.kernel_width)
+                : REAL(0);
         tile_w[j * 17 + i] =
             first + j < s.outputs && p + i < depth
                 ? static_cast<REAL>(w[(first + j) * depth + p + i])
@@ -96,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(256, 4)
         __syncthreads();  // the tiles may be overwritten
     }
     const long long o = first + j;
-    if (index < positions && o < s.outputs) y[(index / area * s.outputs + o) * area + index % area] = sum;
+    if (index < positions && o < s.outputs)
+        y[(index / area * s.outputs + o) * area + index % area] = sum;
 }
 
 // 4. Additive addressing, 2D register blocking, double buffering: `forward_64` of cuda.cu. An

@@ -34,7 +34,8 @@ constexpr int TILE = 32, WARPS = 8, ROWS = TILE / WARPS, ROWS_PER_BLOCK = 4;
 
 struct Pairs {
     long long c, n, m;
-    long long blocks_down, blocks_across;  // tiles along n; tiles along m, or groups of rows along c
+    // Tiles along n; tiles along m, or for the gradient groups of rows along c.
+    long long blocks_down, blocks_across;
     long long g_stride_i, g_stride_j;
 };
 
@@ -66,7 +67,8 @@ __device__ __forceinline__ void pairs(const Out<REAL>& y, const In<REAL>& a, con
         const REAL other = b[p * s.m + j];
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
-            if (first + r < s.n) total[r] += term(p * s.n + first + r, a[p * s.n + first + r] - other);
+            if (first + r < s.n)
+                total[r] += term(p * s.n + first + r, a[p * s.n + first + r] - other);
     }
 #pragma unroll
     for (int r = 0; r < ROWS; ++r)
@@ -103,7 +105,8 @@ KERNEL l1_distances_grad(Out<REAL> y, In<REAL> g, In<REAL> a, In<REAL> b, Pairs 
             const int x = along_j ? line : lane, z = along_j ? lane : line;
             const long long down = block.down * TILE + x, across = start + z;
             if (down < s.n && across < s.m)
-                tile[z * (TILE + 1) + x] = g[block.k * s.n * s.m + down * s.g_stride_i + across * s.g_stride_j];
+                tile[z * (TILE + 1) + x] =
+                    g[block.k * s.n * s.m + down * s.g_stride_i + across * s.g_stride_j];
         }
         __syncthreads();
         for (int z = warp; z < TILE && start + z < s.m && i < s.n; z += WARPS) {
@@ -114,7 +117,8 @@ KERNEL l1_distances_grad(Out<REAL> y, In<REAL> g, In<REAL> a, In<REAL> b, Pairs 
         }
     }
 #pragma unroll
-    for (int q = 0; q < ROWS_PER_BLOCK; ++q) warp_sums[(warp * ROWS_PER_BLOCK + q) * TILE + lane] = total[q];
+    for (int q = 0; q < ROWS_PER_BLOCK; ++q)
+        warp_sums[(warp * ROWS_PER_BLOCK + q) * TILE + lane] = total[q];
     __syncthreads();
     if (warp >= count || i >= s.n) return;
     REAL sum = warp_sums[warp * TILE + lane];

@@ -29,7 +29,8 @@ __device__ __forceinline__ REAL at_least(REAL x, REAL low) { return x < low ? lo
 
 // Load Pack i of an input, or repeat its one number.
 template <class T>
-__device__ __forceinline__ Pack<T, PACK_SIZE> fetch(const In<T>& x, T number, long long stride, long long i) {
+__device__ __forceinline__ Pack<T, PACK_SIZE> fetch(const In<T>& x, T number, long long stride,
+                                                    long long i) {
     if (x && stride) return load<PACK_SIZE>(x, i);
     const T repeated = x ? static_cast<T>(x[0]) : number;
     Pack<T, PACK_SIZE> pack;
@@ -40,7 +41,8 @@ __device__ __forceinline__ Pack<T, PACK_SIZE> fetch(const In<T>& x, T number, lo
 // Apply f to each element. Array 0 of the layout is the output.
 template <class R, class A, class B, class C, class F>
 __device__ __forceinline__ void map(const Out<R>& y, const In<A>& a, A a_number, const In<B>& b,
-                                    B b_number, const In<C>& c, C c_number, const StridedLayout<4>& layout, F f) {
+                                    B b_number, const In<C>& c, C c_number,
+                                    const StridedLayout<4>& layout, F f) {
     const long long i = global_thread();
     if (layout.vectorized) {
         const long long packs = layout.size / PACK_SIZE;
@@ -49,7 +51,8 @@ __device__ __forceinline__ void map(const Out<R>& y, const In<A>& a, A a_number,
             const auto v = fetch(b, b_number, layout.strides[2][0], i);
             const auto w = fetch(c, c_number, layout.strides[3][0], i);
             Pack<R, PACK_SIZE> out;
-            for (int k = 0; k < PACK_SIZE; ++k) out.values[k] = f(u.values[k], v.values[k], w.values[k]);
+            for (int k = 0; k < PACK_SIZE; ++k)
+                out.values[k] = f(u.values[k], v.values[k], w.values[k]);
             store<PACK_SIZE>(y, i, out);
         } else if (const long long j = packs * PACK_SIZE + (i - packs); j < layout.size) {
             y[j] = f(a ? static_cast<A>(a[j * layout.strides[1][0]]) : a_number,
@@ -65,14 +68,14 @@ __device__ __forceinline__ void map(const Out<R>& y, const In<A>& a, A a_number,
     }
 }
 
-#define MAP(name, R, A, B, C, expression)                                                          \
-    extern "C" __global__ void __launch_bounds__(256)                                              \
-        name(Out<R> y, In<A> a, A a_number, In<B> b, B b_number, In<C> c, C c_number, REAL p,      \
-             REAL q, StridedLayout<4> layout) {                                                               \
-        map<R, A, B, C>(y, a, a_number, b, b_number, c, c_number, layout, [p, q](A a, B b, C c) {    \
-            (void)a, (void)b, (void)c, (void)p, (void)q;                                           \
-            return static_cast<R>(expression);                                                     \
-        });                                                                                        \
+#define MAP(name, R, A, B, C, expression)                                                         \
+    extern "C" __global__ void __launch_bounds__(256)                                             \
+        name(Out<R> y, In<A> a, A a_number, In<B> b, B b_number, In<C> c, C c_number, REAL p,     \
+             REAL q, StridedLayout<4> layout) {                                                   \
+        map<R, A, B, C>(y, a, a_number, b, b_number, c, c_number, layout, [p, q](A a, B b, C c) { \
+            (void)a, (void)b, (void)c, (void)p, (void)q;                                          \
+            return static_cast<R>(expression);                                                    \
+        });                                                                                       \
     }
 #define FUNCTION(name, expression) MAP(name, REAL, REAL, REAL, REAL, expression)
 #define COMPARISON(name, expression) MAP(name, bool, REAL, REAL, REAL, expression)

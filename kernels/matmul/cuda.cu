@@ -89,7 +89,8 @@ template <int WIDTH, int BK, int THREADS> struct Slice {
         offset += BK * operand.k_stride;
     }
 
-    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile, const Operand& operand) const {
+    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile,
+                                                 const Operand& operand) const {
         if (operand.vectorized && !operand.along_k) {
 #pragma unroll
             for (int j = 0; j < PACKS; ++j) {
@@ -101,7 +102,8 @@ template <int WIDTH, int BK, int THREADS> struct Slice {
         } else {
 #pragma unroll
             for (int j = 0; j < PER_THREAD; ++j) {
-                const int n = operand.vectorized ? j / PACK_SIZE : j;  // of the thread's packs or elements
+                const int n =
+                    operand.vectorized ? j / PACK_SIZE : j;  // of the thread's packs or elements
                 const int l = operand.vectorized ? j % PACK_SIZE : 0;
                 tile[(p + n * p_step + l) * STRIDE + i + n * i_step] = values[j];
             }

@@ -11,7 +11,8 @@
 // 1. Naive. One thread per element of C, numbered down the columns. The threads of a warp are in
 // different rows: each reads its own row of A, and the warp's writes to C lie n elements apart.
 // Launch: m * n threads in blocks of 256.
-extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
+extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n,
+                                 long long k) {
     const long long row = global_thread() % m, column = global_thread() / m;
     if (column >= n) return;
     REAL sum = 0;
@@ -21,8 +22,8 @@ extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long 
 
 // 2. Global memory coalescing. The threads are numbered along the rows: a warp reads 32 adjacent
 // elements of B, and all its threads read the same element of A. Launch: as before.
-extern "C" __global__ void global_memory_coalescing(In<REAL> a, In<REAL> b, Out<REAL> c, long long m,
-                                                    long long n, long long k) {
+extern "C" __global__ void global_memory_coalescing(In<REAL> a, In<REAL> b, Out<REAL> c,
+                                                    long long m, long long n, long long k) {
     const long long row = global_thread() / n, column = global_thread() % n;
     if (row >= m) return;
     REAL sum = 0;
@@ -34,7 +35,8 @@ extern "C" __global__ void global_memory_coalescing(In<REAL> a, In<REAL> b, Out<
 // to shared memory, one element of each per thread, and uses each of them 32 times from there.
 // Launch: one block of 32 x 32 threads per tile.
 extern "C" __global__ void __launch_bounds__(1024)
-    shared_memory_tiling(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
+    shared_memory_tiling(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n,
+                         long long k) {
     SHARED(REAL, tile_a, 32 * 32);
     SHARED(REAL, tile_b, 32 * 32);
     const int x = threadIdx.x, y = threadIdx.y;
@@ -42,7 +44,8 @@ extern "C" __global__ void __launch_bounds__(1024)
     REAL sum = 0;
     for (long long p = 0; p < k; p += 32) {
         tile_a[y * 32 + x] = row < m && p + x < k ? static_cast<REAL>(a[row * k + p + x]) : REAL(0);
-        tile_b[y * 32 + x] = p + y < k && column < n ? static_cast<REAL>(b[(p + y) * n + column]) : REAL(0);
+        tile_b[y * 32 + x] =
+            p + y < k && column < n ? static_cast<REAL>(b[(p + y) * n + column]) : REAL(0);
         __syncthreads();  // the tiles are complete
         for (int q = 0; q < 32; ++q) sum = fma(tile_a[y * 32 + q], tile_b[q * 32 + x], sum);
         __syncthreads();  // the tiles may be overwritten

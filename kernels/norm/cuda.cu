@@ -3,7 +3,8 @@
 //
 // Computes: normalize        scale h + shift                      normalize_sums   sum(g), sum(g h)
 //           normalize_grad   scale r (g - mean(g) - h mean(g h))  inverse_std      r
-//           running_moments  an update of running statistics      normalize_vector x / max(|x|, eps)
+//           running_moments  updates of running statistics
+//           normalize_vector x / max(|x|, eps), for one vector
 // Launch: grid (groups of channels, pieces), blocks of 256 threads.
 //
 // One block per channel. A block reads all numbers of one m, which we call a channel, three times:
@@ -11,13 +12,13 @@
 // time on they are in the cache. (The mean of the squares minus the squared mean would take one
 // pass less, and lose all digits where the mean is large.)
 //
-//            b = 49               `row_threads` threads, a power of two that covers b, take a row of b
-//        m  +------+              numbers, and THREADS / row_threads rows are taken at a time: so a
-//        |  |//////|  row 0       warp reads contiguous memory.
+//            b = 49            `row_threads` threads, a power of two that covers b, take a row of b
+//        m  +------+           numbers, and THREADS / row_threads rows are taken at a time: so a
+//        |  |//////|  row 0    warp reads contiguous memory.
 //        v  |      |
-//           +------+              Where b is small (1 in a batch norm between dense layers), a row would
-//           |//////|  row 1       be too short for that. Then a block takes `channels` adjacent channels,
-//           |      |              32 contiguous numbers, and each thread belongs to one of them.
+//           +------+           Where b is small (1 in a batch norm of dense layers), a row is too
+//           |//////|  row 1    short for that. Then a block takes `channels` adjacent channels, 32
+//           |      |           contiguous numbers, and each thread belongs to one of them.
 //
 // Pieces. Few channels with many numbers each cannot fill a GPU. Then they are divided into pieces,
 // by the shape alone, with one block each, in two launches: `moments` writes the count, mean and
@@ -85,7 +86,8 @@ struct Piece {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         __syncthreads();  // before the scratch memory of an earlier call is overwritten
         if (s.channels == 1) {
-            for (int offset = 16; offset > 0; offset /= 2) x += __shfl_down_sync(ALL_LANES, x, offset);
+            for (int offset = 16; offset > 0; offset /= 2)
+                x += __shfl_down_sync(ALL_LANES, x, offset);
             if (lane == 0) scratch[warp] = x;
             __syncthreads();
             x = scratch[0];
@@ -130,7 +132,8 @@ __device__ __forceinline__ Moments channel_moments(const Piece& piece, const In<
     const long long stride = 3 * piece.s.m;
     REAL sum = 0, squares = 0;
     In<REAL> part = parts + 3 * piece.channel;
-    for (long long i = 0; i < piece.s.pieces; ++i) sum = fma(part[i * stride], part[i * stride + 1], sum);
+    for (long long i = 0; i < piece.s.pieces; ++i)
+        sum = fma(part[i * stride], part[i * stride + 1], sum);
     const REAL mean = sum / count;
     for (long long i = 0; i < piece.s.pieces; ++i) {
         const REAL distance = part[i * stride + 1] - mean;
@@ -165,7 +168,8 @@ KERNEL moments(Out<REAL> parts, In<REAL> x, Shape s) {
 }
 
 // The channel's element of a row (m,), or the number that stands for all where the row is null.
-__device__ __forceinline__ REAL row_or_number(const In<REAL>& row, REAL number, const Piece& piece) {
+__device__ __forceinline__ REAL row_or_number(const In<REAL>& row, REAL number,
+                                              const Piece& piece) {
     return row ? static_cast<REAL>(row[piece.channel]) : number;
 }
 
@@ -239,14 +243,15 @@ KERNEL inverse_std(Out<REAL> y, In<REAL> x, REAL eps, In<REAL> parts, REAL count
 
 // Move the running mean and variance toward those of x. The running variance is the unbiased one:
 // `unbiased` is N / (N - 1).
-KERNEL running_moments(InOut<REAL> means, InOut<REAL> variances, In<REAL> x, REAL momentum, REAL unbiased,
-                       long long means_stride, long long variances_stride, In<REAL> parts, REAL count,
-                       Shape s) {
+KERNEL running_moments(InOut<REAL> means, InOut<REAL> variances, In<REAL> x, REAL momentum,
+                       REAL unbiased, long long means_stride, long long variances_stride,
+                       In<REAL> parts, REAL count, Shape s) {
     SHARED(REAL, scratch, THREADS);
     const Piece piece(s, scratch, 0);
     const Moments all = channel_moments(piece, x, parts, count);
     if (!is_writer(piece)) return;
-    const long long mean = piece.channel * means_stride, variance = piece.channel * variances_stride;
+    const long long mean = piece.channel * means_stride,
+                    variance = piece.channel * variances_stride;
     means[mean] += momentum * (all.mean - means[mean]);
     variances[variance] += momentum * (all.squares / count * unbiased - variances[variance]);
 }
@@ -259,7 +264,8 @@ KERNEL normalize_vector(Out<REAL> y, In<REAL> x, long long size, long long y_str
         const REAL value = x[i];
         squares = fma(value, value, squares);
     }
-    for (int offset = 16; offset > 0; offset /= 2) squares += __shfl_down_sync(ALL_LANES, squares, offset);
+    for (int offset = 16; offset > 0; offset /= 2)
+        squares += __shfl_down_sync(ALL_LANES, squares, offset);
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = squares;
     __syncthreads();
     squares = scratch[0];

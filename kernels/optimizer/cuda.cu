@@ -94,7 +94,8 @@ template <class Rule> __device__ void update(const Table& table, const In<REAL>&
             high = middle;
     }
     const Rule rule(coefficients);
-    const long long pack = static_cast<long long>(blockIdx.x - table.first_block[k]) * THREADS + threadIdx.x;
+    const long long pack =
+        static_cast<long long>(blockIdx.x - table.first_block[k]) * THREADS + threadIdx.x;
     const long long size = table.sizes[k];
     if (pack * PACK_SIZE >= size) return;
     const auto p = array_at<InOut<REAL>>(table.addresses[0][k]);
@@ -109,7 +110,8 @@ template <class Rule> __device__ void update(const Table& table, const In<REAL>&
         const Pack<REAL, PACK_SIZE> gs = load<PACK_SIZE>(g, pack);
         if (Rule::MOMENTS > 0) ms = load<PACK_SIZE>(m, pack);
         if (Rule::MOMENTS > 1) vs = load<PACK_SIZE>(v, pack);
-        for (int i = 0; i < PACK_SIZE; ++i) rule.step(ps.values[i], gs.values[i], ms.values[i], vs.values[i]);
+        for (int i = 0; i < PACK_SIZE; ++i)
+            rule.step(ps.values[i], gs.values[i], ms.values[i], vs.values[i]);
         store<PACK_SIZE>(p, pack, ps);
         if (Rule::MOMENTS > 0) store<PACK_SIZE>(m, pack, ms);
         if (Rule::MOMENTS > 1) store<PACK_SIZE>(v, pack, vs);
@@ -126,10 +128,10 @@ template <class Rule> __device__ void update(const Table& table, const In<REAL>&
     }
 }
 
-#define OPTIMIZER(name, Rule)                                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                     \
-        name(Table table, In<REAL> coefficients) {                                            \
-        update<Rule>(table, coefficients);                                                    \
+#define OPTIMIZER(name, Rule)                                                                     \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                         \
+        name(Table table, In<REAL> coefficients) {                                                \
+        update<Rule>(table, coefficients);                                                        \
     }
 OPTIMIZER(adam, Adam)
 OPTIMIZER(rmsprop, RMSprop)
@@ -138,9 +140,9 @@ OPTIMIZER(momentum, Momentum)
 
 // The rules' coefficients, from the state [lr, beta1^t, beta2^t] (or [lr]) and the options:
 // computed in float64 by one thread, and rounded once. Adam's also advances the powers of beta.
-extern "C" __global__ void adam_coefficients(InOut<double> state, Out<REAL> coefficients, double beta1,
-                                             double beta2, double eps, double weight_decay,
-                                             long long decoupled) {
+extern "C" __global__ void adam_coefficients(InOut<double> state, Out<REAL> coefficients,
+                                             double beta1, double beta2, double eps,
+                                             double weight_decay, long long decoupled) {
     const double lr = state[0], power1 = state[1] * beta1, power2 = state[2] * beta2;
     state[1] = power1;
     state[2] = power2;
@@ -154,8 +156,8 @@ extern "C" __global__ void adam_coefficients(InOut<double> state, Out<REAL> coef
     coefficients[7] = static_cast<REAL>(eps);
 }
 
-extern "C" __global__ void rmsprop_coefficients(In<double> state, Out<REAL> coefficients, double alpha,
-                                                double eps, double weight_decay) {
+extern "C" __global__ void rmsprop_coefficients(In<double> state, Out<REAL> coefficients,
+                                                double alpha, double eps, double weight_decay) {
     coefficients[0] = static_cast<REAL>(weight_decay);
     coefficients[1] = static_cast<REAL>(alpha);
     coefficients[2] = static_cast<REAL>(1 - alpha);
@@ -163,8 +165,9 @@ extern "C" __global__ void rmsprop_coefficients(In<double> state, Out<REAL> coef
     coefficients[4] = static_cast<REAL>(eps);
 }
 
-extern "C" __global__ void sgd_coefficients(In<double> state, Out<REAL> coefficients, double momentum,
-                                            long long nesterov, double weight_decay) {
+extern "C" __global__ void sgd_coefficients(In<double> state, Out<REAL> coefficients,
+                                            double momentum, long long nesterov,
+                                            double weight_decay) {
     coefficients[0] = static_cast<REAL>(weight_decay);
     coefficients[1] = static_cast<REAL>(state[0]);
     coefficients[2] = static_cast<REAL>(momentum);

@@ -1,7 +1,7 @@
 // Sum pooling and its gradient on a GPU.
 //
-// Computes: sum_pool        y[a, b] = the sum of the window of x that begins at (a * stride, b * stride)
-//           sum_pool_grad   y[i, j] = the sum of g over the windows that cover pixel (i, j)
+// Computes: sum_pool        y[a, b] = sum of the window of x that begins at (a stride, b stride)
+//           sum_pool_grad   y[i, j] = sum of g over the windows that cover pixel (i, j)
 // Launch: one thread per element of y, blocks of 256 threads.
 //
 // Gather. The gradient could be a scatter, one thread per window that adds to its pixels, but then
@@ -61,20 +61,23 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_pool(Out<REAL> y, In<R
                             pixel.column * s.stride_across * s.x.column;
     REAL total = 0;
     for (long long h = 0; h < s.kernel_height; ++h)
-        for (long long v = 0; v < s.kernel_width; ++v) total += x[first + h * s.x.row + v * s.x.column];
+        for (long long v = 0; v < s.kernel_width; ++v)
+            total += x[first + h * s.x.row + v * s.x.column];
     y[i] = total;
 }
 
 // Find the first and the last window that cover pixel i, along one axis.
 __device__ __forceinline__ void find_windows(long long i, long long kernel, long long stride,
                                              long long count, long long& first, long long& last) {
-    long long before = i - kernel + stride;  // ceil(a / b) = floor((a + b - 1) / b), for a = i - kernel + 1
+    long long before =
+        i - kernel + stride;  // ceil(a / b) = floor((a + b - 1) / b), for a = i - kernel + 1
     first = before > 0 ? divide_with_remainder(before, stride) : 0;
     last = divide_with_remainder(i, stride);
     if (last >= count) last = count - 1;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) sum_pool_grad(Out<REAL> y, In<REAL> g, Windows s) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sum_pool_grad(Out<REAL> y, In<REAL> g, Windows s) {
     const long long i = global_thread();
     if (i >= s.size) return;
     const Pixel pixel(s, i);
@@ -83,6 +86,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_pool_grad(Out<REAL> y,
     find_windows(pixel.column, s.kernel_width, s.stride_across, s.columns, left, right);
     REAL total = 0;
     for (long long a = bottom; a >= top; --a)
-        for (long long b = right; b >= left; --b) total += g[pixel.start + a * s.x.row + b * s.x.column];
+        for (long long b = right; b >= left; --b)
+            total += g[pixel.start + a * s.x.row + b * s.x.column];
     y[i] = total;
 }

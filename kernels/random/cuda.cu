@@ -27,7 +27,8 @@ struct Words {
     }
 };
 
-__device__ Words philox(unsigned long long block, unsigned long long stream, unsigned long long seed) {
+__device__ Words philox(unsigned long long block, unsigned long long stream,
+                        unsigned long long seed) {
     unsigned c0 = static_cast<unsigned>(block), c1 = static_cast<unsigned>(block >> 32);
     unsigned c2 = static_cast<unsigned>(stream), c3 = static_cast<unsigned>(stream >> 32);
     unsigned k0 = static_cast<unsigned>(seed), k1 = static_cast<unsigned>(seed >> 32);
@@ -60,7 +61,8 @@ __device__ double negative_log(double u) {
     const long long e = (bits - 0x3FE6A09E667F3BCDLL) >> 52;  // 0 from sqrt(1/2) to sqrt(2)
     const double m = __longlong_as_double(bits - e * (1LL << 52));
     const double s = (m - 1.0) / (m + 1.0), z = s * s;
-    return -static_cast<double>(e) * 0.6931471805599453 - (2.0 * s + s * (z * polynomial(atanh, z)));
+    return -static_cast<double>(e) * 0.6931471805599453 -
+           (2.0 * s + s * (z * polynomial(atanh, z)));
 }
 
 // cos and sin of 2 pi t, t in [0, 1): by the nearest multiple of pi / 2, and the angle from it.
@@ -105,75 +107,83 @@ __device__ void draw(const Out<REAL>& y, const In<long long>& position, const In
 // low + span u, u in [0, 1) of 24 or 53 bits. A result that is rounded up to `high` becomes `top`,
 // the number just below it.
 extern "C" __global__ void __launch_bounds__(128)
-    uniform(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size,
-            REAL low, REAL high, REAL span, REAL top) {
+    uniform(Out<REAL> y, In<long long> position, In<long long> seed, long long stream,
+            long long size, REAL low, REAL high, REAL span, REAL top) {
     const int shift = sizeof(REAL) == 4 ? 8 : 11;
     const REAL unit = static_cast<REAL>(sizeof(REAL) == 4 ? 0x1p-24 : 0x1p-53);
-    draw<NUMBERS>(y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+    draw<NUMBERS>(
+        y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
 #pragma unroll
-        for (int i = 0; i < NUMBERS; ++i) {
-            const REAL x = low + span * (static_cast<REAL>(words.bits(i) >> shift) * unit);
-            pack.values[i] = x < high ? x : top;
-        }
-    });
+            for (int i = 0; i < NUMBERS; ++i) {
+                const REAL x = low + span * (static_cast<REAL>(words.bits(i) >> shift) * unit);
+                pack.values[i] = x < high ? x : top;
+            }
+        });
 }
 
 // Box and Muller (1958): two numbers, sqrt(-2 log u) times cos(2 pi t) and sin(2 pi t), from two
 // words, u in (0, 1] and t in [0, 1).
 extern "C" __global__ void __launch_bounds__(128)
-    normal(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size) {
+    normal(Out<REAL> y, In<long long> position, In<long long> seed, long long stream,
+           long long size) {
     const int shift = sizeof(REAL) == 4 ? 0 : 11;
     const double unit = sizeof(REAL) == 4 ? 0x1p-32 : 0x1p-53;
-    draw<NUMBERS>(y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+    draw<NUMBERS>(
+        y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
 #pragma unroll
-        for (int i = 0; i < NUMBERS; i += 2) {
-            const double u = (static_cast<double>(words.bits(i) >> shift) + 1.0) * unit;
-            const double radius = sqrt(2.0 * negative_log(u));
-            double cosine, sine;
-            cosine_sine(static_cast<double>(words.bits(i + 1) >> shift) * unit, cosine, sine);
-            pack.values[i] = static_cast<REAL>(radius * cosine);
-            pack.values[i + 1] = static_cast<REAL>(radius * sine);
-        }
-    });
+            for (int i = 0; i < NUMBERS; i += 2) {
+                const double u = (static_cast<double>(words.bits(i) >> shift) + 1.0) * unit;
+                const double radius = sqrt(2.0 * negative_log(u));
+                double cosine, sine;
+                cosine_sine(static_cast<double>(words.bits(i + 1) >> shift) * unit, cosine, sine);
+                pack.values[i] = static_cast<REAL>(radius * cosine);
+                pack.values[i + 1] = static_cast<REAL>(radius * sine);
+            }
+        });
 }
 
 // -log u, u in (0, 1] of 31 or 53 bits; the lowest bit of the word is the sign.
 extern "C" __global__ void __launch_bounds__(128)
-    laplace(Out<REAL> y, In<long long> position, In<long long> seed, long long stream, long long size) {
+    laplace(Out<REAL> y, In<long long> position, In<long long> seed, long long stream,
+            long long size) {
     const int shift = sizeof(REAL) == 4 ? 1 : 11;
     const double unit = sizeof(REAL) == 4 ? 0x1p-31 : 0x1p-53;
-    draw<NUMBERS>(y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
+    draw<NUMBERS>(
+        y, position, seed, stream, size, [=](const Words& words, int, Pack<REAL, NUMBERS>& pack) {
 #pragma unroll
-        for (int i = 0; i < NUMBERS; ++i) {
-            const unsigned long long word = words.bits(i);
-            const double x = negative_log((static_cast<double>(word >> shift) + 1.0) * unit);
-            pack.values[i] = static_cast<REAL>(word & 1 ? -x : x);
-        }
-    });
+            for (int i = 0; i < NUMBERS; ++i) {
+                const unsigned long long word = words.bits(i);
+                const double x = negative_log((static_cast<double>(word >> shift) + 1.0) * unit);
+                pack.values[i] = static_cast<REAL>(word & 1 ? -x : x);
+            }
+        });
 }
 
 // 1 where the 32-bit word is less than `below`, else 0: four numbers per block, in either dtype.
 extern "C" __global__ void __launch_bounds__(128)
     bernoulli(Out<REAL> y, In<long long> position, In<long long> seed, long long stream,
               long long size, long long below) {
-    draw<4>(y, position, seed, stream, size, [=](const Words& words, int first, Pack<REAL, NUMBERS>& pack) {
+    draw<4>(y, position, seed, stream, size,
+            [=](const Words& words, int first, Pack<REAL, NUMBERS>& pack) {
 #pragma unroll
-        for (int i = 0; i < NUMBERS; ++i)
-            pack.values[i] = static_cast<long long>(words.words[first + i]) < below ? REAL(1) : REAL(0);
-    });
+                for (int i = 0; i < NUMBERS; ++i)
+                    pack.values[i] =
+                        static_cast<long long>(words.words[first + i]) < below ? REAL(1) : REAL(0);
+            });
 }
 
 // -------------------------------------------------------------------- kernels of one thread
 // The Fisher-Yates shuffle from the front (Durstenfeld 1964): i goes to position j <= i, and what
 // was there goes to i. Each step needs the one before, so one thread does them all.
-extern "C" __global__ void permutation(InOut<long long> y, In<long long> position, In<long long> seed,
-                                       long long stream, long long size) {
+extern "C" __global__ void permutation(InOut<long long> y, In<long long> position,
+                                       In<long long> seed, long long stream, long long size) {
     Words words = {};
     for (long long i = 0; i < size; ++i) {
         if (i % 4 == 0)
             words = philox(static_cast<unsigned long long>(position[0] + i / 4), stream,
                            static_cast<unsigned long long>(seed[0]));
-        const unsigned long long product = words.words[i % 4] * static_cast<unsigned long long>(i + 1);
+        const unsigned long long product =
+            words.words[i % 4] * static_cast<unsigned long long>(i + 1);
         const long long j = static_cast<long long>(product >> 32);
         if (j != i) y[i] = y[j];
         y[j] = i;
@@ -184,8 +194,8 @@ extern "C" __global__ void advance(InOut<long long> position, long long count) {
     position[0] += count;
 }
 
-extern "C" __global__ void reseed(Out<long long> position, Out<long long> seed, long long to_position,
-                                  long long to_seed) {
+extern "C" __global__ void reseed(Out<long long> position, Out<long long> seed,
+                                  long long to_position, long long to_seed) {
     position[0] = to_position;
     seed[0] = to_seed;
 }

@@ -38,7 +38,8 @@ struct Maximum {  // NaN if any element is NaN
 
 // Reduce the values of a warp's lanes; the result is valid in lane 0.
 template <class F> __device__ __forceinline__ REAL reduce_warp(REAL x) {
-    for (int offset = 16; offset > 0; offset /= 2) x = F::combine(x, __shfl_down_sync(ALL_LANES, x, offset));
+    for (int offset = 16; offset > 0; offset /= 2)
+        x = F::combine(x, __shfl_down_sync(ALL_LANES, x, offset));
     return x;
 }
 
@@ -57,7 +58,8 @@ __device__ void rows(const In<REAL>& x, const Out<REAL>& y, long long outer, lon
     if (threadIdx.x % 32 == 0) warp_results[threadIdx.x / 32] = total;
     __syncthreads();
     if (threadIdx.x < 32) {
-        total = reduce_warp<F>(threadIdx.x < WARPS ? static_cast<REAL>(warp_results[threadIdx.x]) : F::identity());
+        total = reduce_warp<F>(threadIdx.x < WARPS ? static_cast<REAL>(warp_results[threadIdx.x])
+                                                   : F::identity());
         if (threadIdx.x == 0) y[row * gridDim.x + blockIdx.x] = total;
     }
 }
@@ -68,7 +70,8 @@ __device__ void short_rows(const In<REAL>& x, const Out<REAL>& y, long long oute
     const long long row = static_cast<long long>(blockIdx.x) * WARPS + threadIdx.x / 32;
     if (row >= outer) return;  // the whole warp
     REAL total = F::identity();
-    for (long long i = threadIdx.x % 32; i < size; i += 32) total = F::combine(total, x[row * size + i]);
+    for (long long i = threadIdx.x % 32; i < size; i += 32)
+        total = F::combine(total, x[row * size + i]);
     total = reduce_warp<F>(total);
     if (threadIdx.x % 32 == 0) y[row] = total;
 }
@@ -97,22 +100,24 @@ __device__ void columns(const In<REAL>& x, const Out<REAL>& y, long long outer, 
             __syncthreads();
         }
         // Each thread reads its own element, so the next iteration needs no barrier before it.
-        if (warp == 0 && column < width) y[(o * gridDim.y + blockIdx.y) * width + column] = partial[lane];
+        if (warp == 0 && column < width)
+            y[(o * gridDim.y + blockIdx.y) * width + column] = partial[lane];
     }
 }
 
-#define REDUCTION(name, F)                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                           \
-        name##_rows(In<REAL> x, Out<REAL> y, long long outer, long long size) {                     \
-        rows<F>(x, y, outer, size);                                                                 \
-    }                                                                                               \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                           \
-        name##_short_rows(In<REAL> x, Out<REAL> y, long long outer, long long size) {               \
-        short_rows<F>(x, y, outer, size);                                                           \
-    }                                                                                               \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                           \
-        name##_columns(In<REAL> x, Out<REAL> y, long long outer, long long size, long long width) { \
-        columns<F>(x, y, outer, size, width);                                                       \
+#define REDUCTION(name, F)                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                         \
+        name##_rows(In<REAL> x, Out<REAL> y, long long outer, long long size) {                   \
+        rows<F>(x, y, outer, size);                                                               \
+    }                                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                         \
+        name##_short_rows(In<REAL> x, Out<REAL> y, long long outer, long long size) {             \
+        short_rows<F>(x, y, outer, size);                                                         \
+    }                                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                         \
+        name##_columns(In<REAL> x, Out<REAL> y, long long outer, long long size,                  \
+                       long long width) {                                                         \
+        columns<F>(x, y, outer, size, width);                                                     \
     }
 REDUCTION(sum, Sum)
 REDUCTION(max, Maximum)

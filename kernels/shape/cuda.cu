@@ -47,7 +47,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // may have any strides.
 extern "C" __global__ void __launch_bounds__(256)
     gather(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
-           long long inner, long long size, long long stride_o, long long stride_j, long long stride_c) {
+           long long inner, long long size, long long stride_o, long long stride_j,
+           long long stride_c) {
     const long long thread = global_thread();
     if (thread >= outer * count * inner) return;
     const long long c = thread % inner, j = thread / inner % count, o = thread / inner / count;

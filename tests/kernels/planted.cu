@@ -38,7 +38,9 @@ extern "C" __global__ void beyond_dynamic(Out<REAL> y) {
 extern "C" __global__ void packs_beyond(In<REAL> x, Out<REAL> y) {
     store<4>(y, threadIdx.x, load<4>(x, threadIdx.x));
 }
-extern "C" __global__ void through_null(In<REAL> x, Out<REAL> y) { y[threadIdx.x] = x[threadIdx.x]; }
+extern "C" __global__ void through_null(In<REAL> x, Out<REAL> y) {
+    y[threadIdx.x] = x[threadIdx.x];
+}
 
 struct Addresses {
     unsigned long long at[2];
@@ -261,12 +263,15 @@ struct Numbers {
     double b;
     int4 c;
 };
-extern "C" __global__ void __launch_bounds__(256) indices(Out<long long> y, Numbers numbers, int small, REAL r) {
-    const long long block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * static_cast<long long>(blockIdx.z));
+extern "C" __global__ void __launch_bounds__(256)
+    indices(Out<long long> y, Numbers numbers, int small, REAL r) {
+    const long long block =
+        blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * static_cast<long long>(blockIdx.z));
     const long long thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
     const float4 v = make_float4(numbers.a, 1, 2, 3);
     const long long sum = static_cast<long long>(v.x + numbers.b + numbers.c.w + small + r);
-    y[block * blockDim.x * blockDim.y * blockDim.z + thread] = 1000 * block + thread + 1000000 * sum;
+    y[block * blockDim.x * blockDim.y * blockDim.z + thread] =
+        1000 * block + thread + 1000000 * sum;
 }
 
 extern "C" __global__ void atomics(InOut<int> y) {

@@ -1,7 +1,7 @@
 // What every .cu file of minigan may use beyond CUDA itself. The launcher pastes this header before
 // the file's text, for NVRTC and for the emulator's g++ alike.
 //
-//   REAL                        the dtype that the file is compiled for: float, double, long long, bool
+//   REAL                        the file's dtype: float, double, long long or bool
 //   In<T> x, Out<T> y           kernel parameters: arrays that are read, written; InOut<T> for both
 //   SHARED(T, tile, N)          __shared__ T tile[N]
 //   DYNAMIC_SHARED(T, tile)     dynamic shared memory, whose size is a launch parameter
@@ -91,7 +91,8 @@ template <int ARRAYS> struct StridedLayout {
         for (int axis = axes - 1; axis >= 0; --axis) {
             long long position;
             if (size < 4294967296LL) {  // a 64-bit division takes four times as long
-                const unsigned quotient = static_cast<unsigned>(i) / static_cast<unsigned>(sizes[axis]);
+                const unsigned quotient =
+                    static_cast<unsigned>(i) / static_cast<unsigned>(sizes[axis]);
                 position = i - static_cast<long long>(quotient) * sizes[axis];
                 i = quotient;
             } else {

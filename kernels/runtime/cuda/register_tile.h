@@ -34,7 +34,7 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
     static constexpr int GROUP_STRIDE_M = BM / (TM / GROUP), GROUP_STRIDE_N = BN / (TN / GROUP);
 
     REAL sums[TM][TN];
-    int group_m, group_n;  // the position of the thread's first group, in groups, along rows and columns
+    int group_m, group_n;  // the thread's first group along rows and along columns
 
     __device__ __forceinline__ RegisterTile() {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -53,19 +53,22 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
 
     // Add the products of one slice: sums[i][j] += a[k][i] * b[k][j] for k = 0 .. BK - 1, in this
     // order.
-    __device__ __forceinline__ void accumulate(const Shared<REAL>& tile_a, const Shared<REAL>& tile_b) {
+    __device__ __forceinline__ void accumulate(const Shared<REAL>& tile_a,
+                                               const Shared<REAL>& tile_b) {
 #pragma unroll
         for (int k = 0; k < BK; ++k) {
             REAL a[TM], b[TN];
 #pragma unroll
             for (int g = 0; g < TM / GROUP; ++g) {
-                const auto group = load<GROUP>(tile_a, (k * STRIDE_A + g * GROUP_STRIDE_M) / GROUP + group_m);
+                const auto group =
+                    load<GROUP>(tile_a, (k * STRIDE_A + g * GROUP_STRIDE_M) / GROUP + group_m);
 #pragma unroll
                 for (int i = 0; i < GROUP; ++i) a[g * GROUP + i] = group.values[i];
             }
 #pragma unroll
             for (int g = 0; g < TN / GROUP; ++g) {
-                const auto group = load<GROUP>(tile_b, (k * STRIDE_B + g * GROUP_STRIDE_N) / GROUP + group_n);
+                const auto group =
+                    load<GROUP>(tile_b, (k * STRIDE_B + g * GROUP_STRIDE_N) / GROUP + group_n);
 #pragma unroll
                 for (int j = 0; j < GROUP; ++j) b[g * GROUP + j] = group.values[j];
             }

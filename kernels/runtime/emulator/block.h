@@ -55,7 +55,8 @@ static int created;                              // fibers that have a stack and
 // Fibers without a thread; fibers that wait at __syncthreads(); a ring buffer of fibers that can
 // run.
 static int idle_count, waiting_count, ready_first, ready_count;
-static Fiber *idle[MAX_THREADS_PER_BLOCK], *waiting[MAX_THREADS_PER_BLOCK], *ready[MAX_THREADS_PER_BLOCK];
+static Fiber *idle[MAX_THREADS_PER_BLOCK], *waiting[MAX_THREADS_PER_BLOCK],
+    *ready[MAX_THREADS_PER_BLOCK];
 static std::int64_t block_serial;  // numbers the blocks of all launches of this library
 static unsigned epoch;             // the number of __syncthreads() that this block has passed
 alignas(128) static unsigned char dynamic_shared[MAX_SHARED_BYTES_PER_BLOCK];
@@ -85,8 +86,9 @@ inline Fiber* next_fiber() {
         if (idle_count) return idle[--idle_count];
         Fiber* fiber = &fibers[created++];
         if (!fiber->stack) {
-            fiber->stack = static_cast<char*>(mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
-                                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+            fiber->stack =
+                static_cast<char*>(mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
             if (fiber->stack == MAP_FAILED) std::abort();
         }
         init_context(*fiber);
@@ -122,7 +124,8 @@ inline void describe_thread(char* text, std::size_t size, int thread) {
 }
 
 // ------------------------------------------------------------------------------ __syncthreads
-static int barrier_line[MAX_THREADS_PER_BLOCK];  // the source line of the barrier each thread waits at
+// The source line of the barrier that each thread waits at.
+static int barrier_line[MAX_THREADS_PER_BLOCK];
 
 inline void release_block() {
     for (int i = 0; i < waiting_count; ++i) make_ready(waiting[i]);
@@ -169,7 +172,7 @@ struct Lane {
     unsigned mask = 0;       // the lanes that it waits for; 0 where it does not wait
     Fiber* fiber = nullptr;
     int source = 0;          // the lane whose value it takes
-    bool memory = false;     // is it a __syncwarp(), which orders memory accesses? A shuffle does not
+    bool memory = false;  // is it a __syncwarp(), which orders memory accesses? A shuffle does not
     alignas(16) unsigned char value[16], result[16];
 };
 static Lane lanes[MAX_THREADS_PER_BLOCK];

@@ -1,6 +1,6 @@
 // The checked build's array types. Each access to an element checks:
 //
-//   bounds            does the element lie in the array that the host passed, or in the shared array?
+//   bounds            does the element lie in the array that was passed, or in the shared array?
 //   initialisation    has the element that is read been written before?
 //   races             does the access race with an earlier one? (shadow.h)
 //
@@ -26,10 +26,11 @@ struct Array {
     std::vector<Shadow>* shadow = nullptr;
 };
 static std::vector<Array> arrays;
-static std::unordered_map<std::uint64_t, std::vector<Shadow>> shadows;  // by the allocation's address
+static std::unordered_map<std::uint64_t, std::vector<Shadow>> shadows;  // by allocation
 static void* error_address;  // the return address of the check that failed, for the source line
 
-__attribute__((noinline, cold)) inline void fail(const void* return_address, const std::string& what) {
+__attribute__((noinline, cold)) inline void fail(const void* return_address,
+                                                 const std::string& what) {
     char thread[100];
     describe_thread(thread, sizeof thread, current->thread);
     std::snprintf(message, sizeof message, "%s %s", thread, what.c_str());
@@ -50,8 +51,8 @@ inline std::string element_name(const char* array, std::int64_t i) {
     return std::string(array) + "[" + std::to_string(i) + "]";
 }
 
-inline void check_race(const void* return_address, Shadow& shadow, AccessKind kind, const char* verb,
-                       const std::string& element) {
+inline void check_race(const void* return_address, Shadow& shadow, AccessKind kind,
+                       const char* verb, const std::string& element) {
     const Race race = record_access(shadow, kind);
     if (!race) return;
     fail(return_address, std::string(verb) + " " + element + ", which " + thread_name(race.other) +
@@ -93,7 +94,8 @@ struct GlobalMemory {
         if (kind != AccessKind::write && !r.written[i])
             fail(return_address, "reads " + element_name(array->name, index) +
                                      ", which nothing has written before");
-        check_race(return_address, (*array->shadow)[i], kind, verb, element_name(array->name, index));
+        check_race(return_address, (*array->shadow)[i], kind, verb,
+                   element_name(array->name, index));
         r.written[i] |= kind != AccessKind::read;
     }
 };
@@ -149,15 +151,15 @@ template <class T, class M> struct Pointer;
 
 template <class T, class M>
 __attribute__((noinline)) T read(const Pointer<T, M>& x, const T* address) {
-    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(address), sizeof(T),
-                   AccessKind::read);
+    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(address),
+                   sizeof(T), AccessKind::read);
     record_lane(RETURN_ADDRESS, address, sizeof(T), M::shared);
     return *address;
 }
 template <class T, class M>
 __attribute__((noinline)) void write(const Pointer<T, M>& x, T* address, T value) {
-    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(address), sizeof(T),
-                   AccessKind::write);
+    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(address),
+                   sizeof(T), AccessKind::write);
     record_lane(RETURN_ADDRESS, address, sizeof(T), M::shared);
     *address = value;
 }
@@ -232,10 +234,11 @@ __attribute__((noinline)) Pack<T, N> load_pack(const Pointer<T, M>& x, const T* 
     return pack;
 }
 template <int N, class T, class M>
-__attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first, const Pack<T, N>& pack) {
+__attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first,
+                                          const Pack<T, N>& pack) {
     if (reinterpret_cast<std::uint64_t>(first) % alignof(Pack<T, N>))
-        fail(RETURN_ADDRESS,
-             "stores a Pack whose address is no multiple of " + std::to_string(alignof(Pack<T, N>)));
+        fail(RETURN_ADDRESS, "stores a Pack whose address is no multiple of " +
+                                 std::to_string(alignof(Pack<T, N>)));
     for (int k = 0; k < N; ++k) {
         x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(first + k),
                        sizeof(T), AccessKind::write);
@@ -257,7 +260,8 @@ inline void begin_launch(const Launch& launch) {
     }
     for (std::uint64_t i = 0; i < launch.regions; ++i) {
         const Region& region = launch.region[i];
-        const char* name = region.argument < 0 ? "an array of a table" : parameters[region.argument];
+        const char* name =
+            region.argument < 0 ? "an array of a table" : parameters[region.argument];
         arrays.push_back({&region, name, &shadows[region.base]});
     }
 }
@@ -283,7 +287,9 @@ template <class T> struct Unpack<Output<T>> {
     }
 };
 template <class T> struct Unpack<Input<T>> {
-    static Input<T> from(void* value, int argument) { return {Unpack<Output<T>>::from(value, argument)}; }
+    static Input<T> from(void* value, int argument) {
+        return {Unpack<Output<T>>::from(value, argument)};
+    }
 };
 template <class P> P unpack(void* value, int argument) { return Unpack<P>::from(value, argument); }
 
@@ -297,7 +303,8 @@ template <class P> struct AtAddress;
 template <class T> struct AtAddress<Output<T>> {
     static Output<T> make(std::uint64_t number) {
         T* address = reinterpret_cast<T*>(number);
-        for (const Array& array : arrays)  // an array that begins there, rather than one that contains it
+        // An array that begins there, rather than one that contains the address.
+        for (const Array& array : arrays)
             if (array.region->first == number) return {address, address, {&array}};
         for (const Array& array : arrays)
             if (array.region->first <= number && number < array.region->end)
@@ -324,11 +331,12 @@ template <class T> using Out = emulator::Output<T>;
 template <class T> using InOut = emulator::Output<T>;
 template <class T> using Shared = emulator::Pointer<T, emulator::SharedMemory>;
 
-#define SHARED(T, name, count)                                     \
-    SHARED_FITS(T, count);                                         \
-    alignas(128) static T name##_memory[count];                    \
+#define SHARED(T, name, count)                                        \
+    SHARED_FITS(T, count);                                            \
+    alignas(128) static T name##_memory[count];                       \
     static emulator::SharedArray name##_shadow{"", 0, 0, -1, {}, {}}; \
-    const auto name = emulator::shared_array<T>(name##_shadow, name##_memory, sizeof name##_memory, #name)
+    const auto name =                                                 \
+        emulator::shared_array<T>(name##_shadow, name##_memory, sizeof name##_memory, #name)
 #define DYNAMIC_SHARED(T, name)                                                           \
     const auto name = emulator::shared_array<T>(                                          \
         emulator::dynamic_array, reinterpret_cast<T*>(emulator::dynamic_shared),          \
@@ -367,7 +375,8 @@ template <class T, class M>
 __attribute__((noinline)) T atomicCAS(const emulator::Pointer<T, M>& x, T compare, T value) {
     ATOMIC_FITS(atomicCAS, T);
     const char* address = reinterpret_cast<const char*>(x.address);
-    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), address, sizeof(T), emulator::AccessKind::atomic);
+    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), address, sizeof(T),
+                   emulator::AccessKind::atomic);
     const T old = *x.address;
     if (old == compare) *x.address = value;
     return old;

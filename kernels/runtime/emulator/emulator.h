@@ -4,9 +4,9 @@
 //
 //   language.h   CUDA's keywords, vector types and built-in variables
 //   fibers.h     fibers: a stack each, and the context switch
-//   block.h      a block: threads are started in order; one that waits at a barrier keeps its stack,
-//                and the last to arrive makes the others ready. Warps: shuffles are barriers of the
-//                lanes in their mask. A kernel without barriers runs all its threads on one fiber
+//   block.h      a block: threads are started in order; one that waits at a barrier keeps its
+//                stack, and the last to arrive makes the others ready. Warps: shuffles are
+//                barriers of the lanes in their mask. A kernel without barriers uses one fiber
 //   emulator.h   CUDA's functions, and launches
 //   checked.h    with CHECKED defined: array types that check each access, on the shadow memory of
 //   shadow.h     races and transactions
@@ -211,7 +211,8 @@ inline int run(const Launch& launch, void (*kernel)()) {
                 current = &main_fiber;
                 if (finished < threads) {
                     if (!message[0]) report_deadlock();
-                    created = idle_count = 0;  // all contexts are made anew: they hold unfinished threads
+                    // The fibers hold unfinished threads: make all contexts anew.
+                    created = idle_count = 0;
                     lanes_waiting = 0;
                     for (Lane& lane : lanes) lane.mask = 0, lane.fiber = nullptr;
                     end_launch();
@@ -230,7 +231,8 @@ template <class... P, void (*kernel)(P...)> struct Entry<kernel> {
 
     static void call() { std::apply(kernel, *arguments); }
 
-    template <std::size_t... i> static int run(const Launch& l, void** a, std::index_sequence<i...>) {
+    template <std::size_t... i>
+    static int run(const Launch& l, void** a, std::index_sequence<i...>) {
         begin_launch(l);
         std::tuple<P...> unpacked{unpack<P>(a[i], static_cast<int>(i))...};
         arguments = &unpacked;

@@ -119,7 +119,8 @@ static std::unordered_map<std::uint64_t, Instruction> instructions;  // by retur
 
 // Record one lane's access. The instruction is identified by the return address of the checking
 // call.
-inline void record_lane(const void* return_address, const void* address, unsigned bytes, bool shared) {
+inline void record_lane(const void* return_address, const void* address, unsigned bytes,
+                        bool shared) {
     const int thread = current->thread, lane = thread & 31;
     Instruction& instruction =
         instructions[reinterpret_cast<std::uint64_t>(return_address) * 32 + thread / 32];
