@@ -1,4 +1,4 @@
-"""Presets: a published GAN under a name, as options of a run, with data that suit it."""
+"""Presets: the options of a run that trains a published GAN on suitable data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from ..training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Preset:
-    """Options under a name, and where they come from."""
+    """Options of a run.
+
+    Attributes:
+        paper: the publication that the method is from.
+        about: a description for the command line.
+        options: fields of a `Config`, as far as they differ from the defaults.
+    """
 
     paper: str
     about: str
@@ -24,8 +30,8 @@ class Preset:
 
 _GOODFELLOW = "Goodfellow et al. 2014"
 _CONVOLUTIONAL = {"steps": 3000, "sample_every": 250}
-# Narrow modes need both learning rates to fall, D's to be the larger one, no momentum, an average
-# of G, and data of unit size; `minigan bench modes` compares methods in this setting.
+# Mixtures with narrow modes are learned well with learning rates that fall to 0, D's twice G's, no
+# momentum, an average of G, and standardized data. `minigan bench modes` compares methods so.
 NARROW_MODES: dict[str, Any] = {
     "standardize": True,
     "model": "toy-relu",
@@ -45,8 +51,8 @@ R3GAN: dict[str, Any] = {
     "penalty_end": 5e-5,
 }
 
-# What each tutorial meant, without its bugs: logits into one cross-entropy, images in [-1, 1] to
-# match tanh, D and G updated in turn, shuffled batches, Adam with beta1 = 0.5.
+# The tutorials' GANs are trained without the tutorials' bugs: cross-entropy of logits, images in
+# [-1, 1] as tanh gives, alternating updates of D and G, shuffled batches, Adam with beta1 = 0.5.
 PRESETS = {
     "keras-mlp": Preset(
         _GOODFELLOW, "the Keras tutorial's GAN: dropout 0.3 in D", {"model": "mlp-dropout"}
