@@ -41,11 +41,11 @@ def test_a_presets_speed_is_measured_once_and_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr("minigan.gan.presets.TIMED", 0.01)
     calls = []
     monkeypatch.setattr(Trainer, "step", lambda self: calls.append(1))
-    found = seconds("pacgan")
-    assert found > 0
+    actual = seconds("pacgan")
+    assert actual > 0
     assert len(calls) >= 5
     calls.clear()
-    assert seconds("pacgan") == found
+    assert seconds("pacgan") == actual
     assert not calls
     (path,) = tmp_path.glob("presets.json")
     path.write_text("{ broken")
@@ -125,8 +125,8 @@ def pictures():
 def test_every_preset_trains_samples_and_is_evaluated(tmp_path, name, device):
     """From the command line, at a small size: one folder with all that belongs there."""
     run, data = tmp_path / "run", tmp_path / "pictures.npz"
-    made = pictures()
-    np.savez(data, images=made.values, labels=made.labels)
+    images = pictures()
+    np.savez(data, images=images.values, labels=images.labels)
     points = PRESETS[name].options.get("data", "glyphs") in ("ring", "grid", "swiss-roll")
     where = ["--size", 200] if points else ["--data", data, "--holdout", 0.5]
     small = [*where, "--batch", 8 if device == "cpu" else 4, "--steps", 2, "--log-every", 1]
@@ -168,7 +168,7 @@ def test_every_preset_learns(name):
     steps, options, bound = LEARNING[name]
     trainer = Trainer(Config(**{**PRESETS[name].options, **options, "steps": steps}))
     real, n = trainer.held_out, min(1000, len(trainer.held_out))
-    labels = real.labels[:n] if trainer.players.labelled else None
+    labels = real.labels[:n] if trainer.players.is_conditional else None
 
     def distance():
         return sliced_wasserstein(trainer.sample(n, 1, labels), real.values[:n], 128)
@@ -180,10 +180,10 @@ def test_every_preset_learns(name):
     print(f"{name}: {share:.3f} of the distance is left, of {start:.3f}")
     assert share < bound
     if name == "acgan":
-        found = evaluate(trainer, 16)
-        assert found["label_agreement"].mean > 0.4  # 0.489
-        assert found["label_agreement_permuted"].mean < 0.15
-        assert found["classifier_accuracy"].mean > 0.9
+        actual = evaluate(trainer, 16)
+        assert actual["label_agreement"].mean > 0.4  # 0.489
+        assert actual["label_agreement_permuted"].mean < 0.15
+        assert actual["classifier_accuracy"].mean > 0.9
 
 
 # ------------------------------------------------------------------------- data they cannot take
