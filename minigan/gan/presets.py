@@ -82,7 +82,7 @@ PRESETS = {
     ),
     "wgan-gp": Preset(
         "Gulrajani et al. 2017",
-        "a critic whose slope is held at 1",
+        "a critic with gradient norm 1",
         {
             "data": "swiss-roll",
             "loss": "wasserstein",
@@ -98,7 +98,7 @@ PRESETS = {
     ),
     "dragan": Preset(
         "Kodali et al. 2017",
-        "D's slope held at 1 around the data",
+        "gradient norm 1 around the data",
         {"penalty": "dragan"},
     ),
     "hinge": Preset(
@@ -127,8 +127,10 @@ PRESETS = {
             "beta2": 0.9,
         },
     ),
-    "cgan": Preset("Mirza and Osindero 2014", "labels as one more plane", {"condition": "concat"}),
-    "acgan": Preset("Odena et al. 2017", "D also names the class", {"condition": "acgan"}),
+    "cgan": Preset(
+        "Mirza and Osindero 2014", "labels as one more channel", {"condition": "concat"}
+    ),
+    "acgan": Preset("Odena et al. 2017", "D also classifies samples", {"condition": "acgan"}),
     "projection": Preset(
         "Miyato and Koyama 2018",
         "labels as an inner product with D's features",
@@ -136,7 +138,7 @@ PRESETS = {
     ),
     "pacgan": Preset(
         "Lin et al. 2018",
-        "D judges two samples at once",
+        "D has two samples as one input",
         {"data": "ring", **NARROW_MODES, "pack": 2},
     ),
 }

@@ -135,8 +135,10 @@ class Module:
 class Sequential(Module):
     """Modules that are applied one after the other; their names are numbers from 0.
 
-    net = nn.Sequential(nn.Dense(2, 128), nn.ReLU(), nn.Dense(128, 1))
-    features = net[:-1](x)
+    It has a length, can be iterated over, and a slice is a `Sequential` of the same modules:
+
+        net = nn.Sequential(nn.Dense(2, 128), nn.ReLU(), nn.Dense(128, 1))
+        features = net[:-1](x)
     """
 
     def __init__(self, *modules: Module) -> None:
@@ -161,7 +163,6 @@ class Sequential(Module):
     @overload
     def __getitem__(self, i: slice) -> Sequential: ...
     def __getitem__(self, i: int | slice) -> Module:
-        """Return one module, or for a slice a `Sequential` of the same module objects."""
         modules = list(self)[i]
         return Sequential(*modules) if isinstance(modules, list) else modules
 

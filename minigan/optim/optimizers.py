@@ -29,6 +29,7 @@ def _sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
+    """Compute the `sgd` update in numpy; `state` is [lr]."""
     for k, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
         T = p.dtype.type
         step = g + T(weight_decay) * p
@@ -47,6 +48,7 @@ def _rmsprop(
     eps: float,
     weight_decay: float,
 ) -> None:
+    """Compute the `rmsprop` update in numpy; `state` is [lr]."""
     for p, g, v in zip(parameters, gradients, squares, strict=True):
         T = p.dtype.type
         step = g + T(weight_decay) * p
@@ -66,6 +68,7 @@ def _adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
+    """Compute the `adam` update in numpy; `state` is [lr, beta1^t, beta2^t]. `decoupled` is AdamW's."""
     state[1:] *= (beta1, beta2)
     lr, power1, power2 = map(float, state)
     shrink, couple = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
