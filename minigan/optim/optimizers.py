@@ -68,7 +68,7 @@ def _adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """Compute the `adam` update in numpy; `state` is [lr, beta1^t, beta2^t]; AdamW is `decoupled`."""
+    """Compute the `adam` update in numpy; `state` is [lr, beta1^t, beta2^t]; `decoupled`: AdamW."""
     state[1:] *= (beta1, beta2)
     lr, power1, power2 = map(float, state)
     shrink, couple = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
