@@ -73,9 +73,9 @@ def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_ro
         players = trainer.players
         fake = trainer.generator(players.latent(32))
         (real,) = trainer.batches.next()
-        players._turn_d(real, fake, [])
+        players.discriminator_step(real, fake, [])
         between = weights(trainer)
-        players._turn_g(fake, real, [])
+        players.generator_step(fake, real, [])
     after = weights(trainer)
     for name in before:
         first, second = (0, 1) if name.startswith("discriminator") else (1, 0)
