@@ -25,7 +25,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: list[float]) -> Estimate:
-        """Return the mean and standard error of values; the error is NaN where one is not finite."""
+        """Return the mean and standard error; the error is NaN where a value is not finite."""
         error = math.nan
         if len(values) > 1 and all(map(math.isfinite, values)):
             error = float(np.std(values, ddof=1)) / math.sqrt(len(values))

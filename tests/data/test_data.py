@@ -240,7 +240,7 @@ def test_unknown_names(given):
         ({"size": 2.5}, "size 2.5"),
         ({"size": True}, "size True"),
         ({"seed": -1}, "seed -1"),
-        ({"split": "validation"}, "'validation': must be one of train, test"),
+        ({"split": "validation"}, "unknown split 'validation'.*accepted: train, test"),
         ({"data_dir": "."}, "data_dir is for mnist and fashion-mnist only"),
     ],
 )

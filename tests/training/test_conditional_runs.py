@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from run_helpers import GLYPHS, RING, assert_same_run, cli, metrics, refused, sha256, train
 
-from minigan.training.run import load_trainer
+from minigan.training.resume import load_trainer
 
 AGREEMENT = ["label_agreement", "label_agreement_permuted", "classifier_accuracy"]
 

@@ -13,7 +13,8 @@ from minigan import Config, Trainer
 from minigan.data import DataError, Dataset
 from minigan.engine import random
 from minigan.metrics import mixture_quality, sliced_wasserstein
-from minigan.training.trainer import Batches, DivergedError
+from minigan.training.batches import Batches
+from minigan.training.trainer import DivergedError
 
 RING = Config(data="ring", size=400, batch=32, steps=10)
 
