@@ -34,5 +34,5 @@ def stop_requests() -> Iterator[list[str]]:
     try:
         yield requests
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for replaced, handler in previous.items():
+            signal.signal(replaced, handler)
