@@ -17,7 +17,7 @@ LABELS = {
     "high_quality": "share within 3 sigma (a real draw: 0.9889)",
     "reverse_kl": "reverse KL of the modes (nats)",
     "label_agreement": "samples that a classifier gives their label",
-    "label_agreement_permuted": "the same, labels permuted: chance",
+    "label_agreement_permuted": "the same, labels shuffled: chance",
     "classifier_accuracy": "its accuracy on held-out real samples",
 }
 

@@ -23,6 +23,8 @@ from typing import Any
 
 from ..utils.names import choose, list_names
 
+SEPARATOR_NAMES = {"+": "+", ",": "commas"}  # what `--help` calls the separators
+
 
 @dataclass(frozen=True)
 class Check:
@@ -96,6 +98,7 @@ class Option:
 
     @property
     def accepted_names(self) -> Collection[str] | None:
+        """The names that are accepted now; None for an option that is no choice of names."""
         return self.choices() if callable(self.choices) else self.choices
 
     def describe_default(self) -> str:
@@ -158,10 +161,8 @@ class Option:
 
     @property
     def label(self) -> str:
+        """What messages call the option."""
         return self.name.replace("_", " ")
-
-
-SEPARATOR_NAMES = {"+": "+", ",": "commas"}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What is wrong is told in one line, with exit status 2; nothing is lost or half-written."""
+"""Bad input is reported in one line, with exit status 2; nothing is lost or half-written."""
 
 import shutil
 
