@@ -55,7 +55,8 @@ class Config:
         config = Config(data="ring", steps=2000, lr_d=4e-4)
         Trainer(config)
 
-    Every field is an option of `minigan train`, where `lr_d` is written `--lr-d`.
+    Every field is an option of `minigan train`, where `lr_d` is written `--lr-d`. README.md beside
+    this module lists them.
 
     Raises:
         ValueError: a value is not accepted, or options do not go together; the message names them.
