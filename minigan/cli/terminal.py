@@ -1,4 +1,4 @@
-"""What is told while work goes on, and how the streams that it is told on are kept usable."""
+"""Print what a command is busy with, and keep its streams usable."""
 
 from __future__ import annotations
 
@@ -11,33 +11,40 @@ from contextlib import contextmanager
 
 from ..engine.device import get_device
 
-EVERY = 3.0  # seconds between two lines on compilation
+NOTICE_SECONDS = 3.0  # between two lines on compilation
+
+
+def shows_progress() -> bool:
+    """Return whether to show progress bars: on a terminal, and in a file unless CI is set."""
+    return sys.stderr.isatty() or not os.environ.get("CI")
 
 
 def announce_kernels(device: str) -> None:
-    """Say what is being compiled, in whole lines: the first use on a machine takes a while."""
-    started = time.monotonic()
-    told = -EVERY
+    """Print a line on stderr now and then while a device compiles kernels.
+
+    The first use of kernels on a machine takes a while.
+    """
+    last_time: float | None = None
 
     def listener(name: str) -> None:
         from tqdm import tqdm
 
-        nonlocal told
-        now = time.monotonic() - started
-        if now - told >= EVERY:
-            what = "compiling kernels for this machine, once:" if told < 0 else "compiling"
-            tqdm.write(f"{what} {name}", file=sys.stderr)  # above the live line, if there is one
-            told = now
+        nonlocal last_time
+        now = time.monotonic()
+        if last_time is None or now - last_time >= NOTICE_SECONDS:
+            once = " kernels for this machine, once:" if last_time is None else ""
+            tqdm.write(f"compiling{once} {name}", file=sys.stderr)  # above a progress bar
+            last_time = now
 
     get_device(device).on_compile(listener)
 
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Paths of any bytes can be printed; closed streams (`>&-`) swallow what they are given.
+    """Let a command print paths of any bytes, and to streams that are closed (`>&-`).
 
-    What stdout still holds at the end and cannot be written (nobody reads, or the disk is full) is
-    let go: Python would try again as it exits, and complain.
+    What stdout still buffers at the end and cannot be written (nobody reads, or the disk is full)
+    is dropped: Python would try again at exit, and print an error.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115

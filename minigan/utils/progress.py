@@ -10,20 +10,18 @@ if TYPE_CHECKING:
 
 
 def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
-    """One live line on stderr, whole in 80 columns; into a file, every ten seconds."""
+    """Return a tqdm bar for a training of `steps` steps, of which `done` are done.
+
+    On a terminal it is one live line that fits into 80 columns; in a file, a line every ten
+    seconds.
+    """
     from tqdm import tqdm
 
-    return tqdm(
-        total=steps,
-        initial=done,
-        desc=name,
-        disable=not show,
-        **bar_look(),
-    )
+    return tqdm(total=steps, initial=done, desc=name, disable=not show, **bar_look())
 
 
 def bar_look() -> dict[str, Any]:
-    """How every live line of training looks, in tqdm's words."""
+    """Return the arguments of tqdm that all our progress bars share."""
     return {
         "bar_format": "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
         "dynamic_ncols": True,
