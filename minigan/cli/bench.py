@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..utils.progress import announce_kernels
 from .parser import Parser
-from .terminal import announce_kernels
 
 
 def add_arguments(parser: Parser) -> None:

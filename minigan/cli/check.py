@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..utils.names import choose
+from ..utils.progress import announce_kernels
 from .parser import Parser
-from .terminal import announce_kernels
 
 
 def add_arguments(parser: Parser) -> None:

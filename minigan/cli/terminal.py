@@ -5,38 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from ..engine.device import get_device
-
-NOTICE_SECONDS = 3.0  # between two lines on compilation
 
 
 def shows_progress() -> bool:
     """Return whether to show progress bars: on a terminal, and in a file unless CI is set."""
     return sys.stderr.isatty() or not os.environ.get("CI")
-
-
-def announce_kernels(device: str) -> None:
-    """Print a line on stderr now and then while a device compiles kernels.
-
-    The first use of kernels on a machine takes a while.
-    """
-    last_time: float | None = None
-
-    def listener(name: str) -> None:
-        from tqdm import tqdm
-
-        nonlocal last_time
-        now = time.monotonic()
-        if last_time is None or now - last_time >= NOTICE_SECONDS:
-            once = " kernels for this machine, once:" if last_time is None else ""
-            tqdm.write(f"compiling{once} {name}", file=sys.stderr)  # above a progress bar
-            last_time = now
-
-    get_device(device).on_compile(listener)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.names import choose
+from ..utils.progress import announce_kernels
 from .evaluate import print_estimates
 from .options import add_train_options, config_options
 from .parser import Parser
-from .terminal import announce_kernels, shows_progress
+from .terminal import shows_progress
 
 if TYPE_CHECKING:
     from ..training.config import Config

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..cli.terminal import announce_kernels
 from ..seeds import map_seeds
+from ..utils.progress import announce_kernels
 from .config import Config
 from .evaluate import Estimate, evaluate
 from .run import Run

@@ -1,12 +1,17 @@
-"""Show progress bars on stderr."""
+"""Show on stderr what a program is busy with: progress bars, and kernels being compiled."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
+
+from ..engine.device import get_device
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+NOTICE_SECONDS = 3.0  # between two lines on compilation
 
 
 def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
@@ -27,3 +32,23 @@ def bar_look() -> dict[str, Any]:
         "dynamic_ncols": True,
         "mininterval": 0.2 if sys.stderr.isatty() else 10,
     }
+
+
+def announce_kernels(device: str) -> None:
+    """Print a line on stderr now and then while a device compiles kernels.
+
+    The first use of kernels on a machine takes a while.
+    """
+    last_time: float | None = None
+
+    def listener(name: str) -> None:
+        from tqdm import tqdm
+
+        nonlocal last_time
+        now = time.monotonic()
+        if last_time is None or now - last_time >= NOTICE_SECONDS:
+            once = " kernels for this machine, once:" if last_time is None else ""
+            tqdm.write(f"compiling{once} {name}", file=sys.stderr)  # above a progress bar
+            last_time = now
+
+    get_device(device).on_compile(listener)

@@ -12,11 +12,11 @@ from PIL import Image
 from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
 
 import minigan as mg
-from minigan.cli.terminal import announce_kernels
 from minigan.engine.op import Op
 from minigan.engine.update import Update
 from minigan.kernels.runtime.cpu import compiler as runtime
 from minigan.training.resume import load_trainer
+from minigan.utils.progress import announce_kernels
 
 COMMANDS = ["train", "sample", "evaluate", "check", "bench", "info", "presets"]
 
