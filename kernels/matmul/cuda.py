@@ -95,9 +95,9 @@ def multiply(
         bias = contiguous(gpu, bias)
     bias_step = n if bias is not None and bias.ndim > 1 else 0
     if not k:
-        grid, block = (ceil_div(c.size, FILL_THREADS_PER_BLOCK),), (FILL_THREADS_PER_BLOCK,)
+        blocks, block = ceil_div(c.size, FILL_THREADS_PER_BLOCK), (FILL_THREADS_PER_BLOCK,)
         arguments = [c, bias, bias_step, c.size, m * n, n]
-        gpu.launch(SOURCE, "empty_product", dtype, grid, block, arguments)
+        gpu.launch(SOURCE, "empty_product", dtype, (blocks,), block, arguments)
         return c
     batch_strides = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
     (a_row, a_k), (b_k, b_column) = elements(a)[-2:], elements(b)[-2:]
