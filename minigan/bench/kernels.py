@@ -12,7 +12,8 @@ import numpy as np
 
 from ..engine.device import Device, get_device
 from ..engine.op import Op, Update
-from ..kernels.runtime.recording import Recording, record
+from ..engine.recording import StepRecording
+from ..kernels.runtime.recording import record
 from .plan import DevicePlan
 from .timing import Call
 
@@ -29,13 +30,13 @@ def replayed(call: Call, count: int = 1) -> Call:
 
     Each replay works on the same memory. The function returns the result of the last call.
     """
-    recording = Recording()
+    recording = StepRecording()
     with record(recording):
         results = [call() for _ in range(count)]
     program = get_device("cpu").program(recording)
 
     # The default argument keeps the recording alive: it owns the memory of the launches.
-    def replay(_recording: Recording = recording) -> object:
+    def replay(_recording: StepRecording = recording) -> object:
         program()
         return results[-1]
 

@@ -245,7 +245,7 @@ def test_table_columns_are_aligned():
         "a     1.5  x",
         "long   10",
     ]
-    with pytest.raises(ValueError, match="a row has 1 format_quartiles, the heads 2"):
+    with pytest.raises(ValueError, match="a row has 1 cells, the heads 2"):
         format_table(["a", "b"], [["1"]])
 
 
