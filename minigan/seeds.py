@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import os
 import pickle
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from .engine.device import current_device, use_device
@@ -37,9 +39,9 @@ def map_seeds(
 
         samples = map_seeds(train, range(10))
 
-    Each call begins with `mg.manual_seed(seed)`, on the current device of the caller, and the
-    random numbers of the caller go on as if nothing had been drawn. So a result has the same bits
-    however many processes there are, and in whatever order the seeds are taken.
+    Each call begins with `mg.manual_seed(seed)`, on the caller's current device and in its working
+    directory. So a result has the same bits however many processes there are, and in whatever
+    order the seeds are taken. The caller's random numbers go on as if nothing had been drawn.
 
     A worker process computes on one thread, so that as many runs as there are cores go on at full
     speed. With one worker the calls are made in this process, one after the other. The processes
@@ -131,12 +133,13 @@ def _in_processes(
         return_as="generator_unordered" if streams else "list",
         max_nbytes=None,  # arrays are sent as they are, not as read-only files in memory
     )
-    device = current_device().name
+    place = current_device().name, os.getcwd()
     outcomes = parallel(
-        delayed(_call_in_worker)(function, i, seed, device) for i, seed in enumerate(seeds)
+        delayed(_call_in_worker)(function, i, seed, *place) for i, seed in enumerate(seeds)
     )
     try:
-        yield from outcomes
+        for outcome in outcomes:  # noqa: UP028 (it would close them outside of the block below)
+            yield outcome
     finally:
         if streams:
             with warnings.catch_warnings():
@@ -144,10 +147,22 @@ def _in_processes(
                 outcomes.close()
 
 
-def _call_in_worker(function: Callable[[int], Any], i: int, seed: int, device: str) -> Outcome:
-    """Call the function on one thread; an error comes back with its traceback as a note."""
+_one_call = threading.Lock()
+
+
+def _call_in_worker(
+    function: Callable[[int], Any], i: int, seed: int, device: str, folder: str
+) -> Outcome:
+    """Call the function on one thread; an error comes back with its traceback as a note.
+
+    A worker of Dask may have several threads: their calls wait for each other, as the seed, the
+    working directory and the number of threads are the process's.
+    """
     try:
-        with _one_thread(), use_device(device), _seeded(seed):
+        # A worker that is used again is still in the folder where the caller was before; on
+        # another machine there may be no such folder.
+        there = chdir(folder) if os.path.isdir(folder) else nullcontext()
+        with _one_call, there, _one_thread(), use_device(device), _seeded(seed):
             return i, function(seed), None
     except Exception as error:
         error.add_note(traceback.format_exc())

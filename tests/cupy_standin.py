@@ -1,7 +1,7 @@
-"""What `gpu.py` uses of cupy, standing on numpy and the emulator: a GPU for machines without one.
+"""A stand-in for the parts of cupy that `gpu.py` uses, made of numpy and the emulator.
 
-`nvrtc` compiles the text with g++, and its kernels run on the emulator, from the bytes that cupy
-would hand to the driver. Its "binary" is that text again.
+Its `nvrtc` compiles the text with g++, and its kernels run on the emulator, from the bytes that
+cupy would pass to the driver. Its "binary" is the text again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.kernels.runtime.cuda.launcher import GPU_FLAGS, HEADERS, KernelError
+from minigan.kernels.runtime.cuda.launcher import HEADERS, NVRTC_FLAGS, KernelError
 from minigan.kernels.runtime.emulator import emulator
 
 __version__ = "0 (a stand-in)"
@@ -27,7 +27,7 @@ class OutOfMemoryError(MemoryError):
 
 
 class Memory:
-    """`array.data`: where the first element lies."""
+    """`array.data`: the address of the first element."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.ptr = array.__array_interface__["data"][0]
@@ -65,7 +65,7 @@ class MemoryPointer:
 
 
 class Allocation:
-    """What `cuda.alloc` gives."""
+    """What `cuda.alloc` returns."""
 
     def __init__(self, size: int) -> None:
         if size > TOTAL:
@@ -75,12 +75,12 @@ class Allocation:
 
 
 class Stream:
-    """Launches within begin_capture and end_capture are noted and not done."""
+    """Launches between begin_capture and end_capture are recorded instead of run."""
 
     ptr = 7
 
     def __init__(self, non_blocking: bool = False) -> None:
-        self.noted: list[tuple[Any, ...]] | None = None
+        self.recorded: list[tuple[Any, ...]] | None = None
 
     def __enter__(self) -> None:
         streams.append(self)
@@ -89,25 +89,25 @@ class Stream:
         streams.pop()
 
     def begin_capture(self) -> None:
-        self.noted = []
+        self.recorded = []
 
     def end_capture(self) -> Any:
-        noted, self.noted = self.noted, None
-        return Graph(noted or [])
+        recorded, self.recorded = self.recorded, None
+        return Graph(recorded or [])
 
     def synchronize(self) -> None:
         waits.append("waited")
 
 
 class Graph:
-    def __init__(self, noted: list[tuple[Any, ...]]) -> None:
-        self.noted = noted
+    def __init__(self, recorded: list[tuple[Any, ...]]) -> None:
+        self.recorded = recorded
 
     def launch(self, stream: Stream) -> None:
         assert stream is streams[0]
         graphs.append(self)
-        for launch in self.noted:
-            do_launch(*launch)
+        for launch in self.recorded:
+            run_kernel(*launch)
 
 
 streams: list[Stream] = [Stream()]
@@ -136,17 +136,17 @@ def broadcast_to(array: ndarray, shape: tuple[int, ...]) -> ndarray:
 
 
 class Kernel:
-    """`module.get_function(name)`: its `ptr` is what a launch names it by."""
+    """`module.get_function(name)`; a launch identifies it by its `ptr`."""
 
     dynamic_bytes = 48 * 1024
 
     def __init__(self, entry: Any, library: Any) -> None:
         self.entry, self.library = entry, library
         self.ptr = id(self)
-        known[self.ptr] = self
+        kernels[self.ptr] = self
 
 
-known: dict[int, Kernel] = {}
+kernels: dict[int, Kernel] = {}
 
 
 def launch_kernel(function: int, *numbers: int) -> None:
@@ -154,20 +154,20 @@ def launch_kernel(function: int, *numbers: int) -> None:
     assert all(isinstance(n, int) for n in numbers)
     *sizes, shared, stream, arguments, extra = numbers
     assert (len(sizes), stream, extra) == (6, Stream.ptr, 0)
-    noted = streams[-1].noted
-    if noted is not None:
-        noted.append((function, sizes, shared, CopiedArguments(known[function], arguments)))
+    recorded = streams[-1].recorded
+    if recorded is not None:
+        recorded.append((function, sizes, shared, CopiedArguments(kernels[function], arguments)))
     else:
-        do_launch(function, sizes, shared, arguments)
+        run_kernel(function, sizes, shared, arguments)
 
 
 class CopiedArguments:
-    """What a graph keeps of a launch: its arguments' bytes, as many as the kernel takes."""
+    """The arguments of a launch in a graph: a copy of their bytes."""
 
     def __init__(self, kernel: Kernel, table: int) -> None:
         sizes = [8 if size < 0 else size for size in kernel.entry.sizes]
-        places = (ctypes.c_void_p * len(sizes)).from_address(table)
-        self.values = [ctypes.string_at(x, n) for x, n in zip(places, sizes, strict=True)]
+        addresses = (ctypes.c_void_p * len(sizes)).from_address(table)
+        self.values = [ctypes.string_at(x, n) for x, n in zip(addresses, sizes, strict=True)]
         self.buffers = [ctypes.create_string_buffer(x, len(x)) for x in self.values]
         self.table = (ctypes.c_void_p * len(sizes))(*map(ctypes.addressof, self.buffers))
 
@@ -175,9 +175,9 @@ class CopiedArguments:
         return ctypes.addressof(self.table)
 
 
-def do_launch(function: int, sizes: list[int], shared: int, arguments: Any) -> None:
-    kernel = known[function]
-    if not getattr(ready, "context", False):
+def run_kernel(function: int, sizes: list[int], shared: int, arguments: Any) -> None:
+    kernel = kernels[function]
+    if not getattr(threads, "has_context", False):
         raise RuntimeError("CUDA_ERROR_INVALID_CONTEXT")
     if shared > kernel.dynamic_bytes:
         raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
@@ -189,7 +189,7 @@ def do_launch(function: int, sizes: list[int], shared: int, arguments: Any) -> N
 
 def set_attribute(function: int, attribute: int, value: int) -> None:
     assert attribute == 8
-    known[function].dynamic_bytes = value
+    kernels[function].dynamic_bytes = value
 
 
 class NVRTCError(RuntimeError):
@@ -198,7 +198,7 @@ class NVRTCError(RuntimeError):
 
 def _build(code: str, real: str) -> tuple[Any, dict[str, Any]]:
     header = (HEADERS / "kernel.h").read_text()
-    assert header in code  # the emulator puts it there by itself
+    assert header in code  # the emulator adds it again
     text = code.split("\n", 1)[1].replace(header, "")
     dtype = np.dtype(real.removeprefix("-DREAL_IS_").lower())
     with tempfile.TemporaryDirectory() as folder:
@@ -229,16 +229,16 @@ class Nvrtc:
         return number
 
     def compileProgram(self, program: int, flags: tuple[str, ...]) -> None:
-        assert flags[: len(GPU_FLAGS)] == GPU_FLAGS
-        target, real = flags[len(GPU_FLAGS) :]
+        assert flags[: len(NVRTC_FLAGS)] == NVRTC_FLAGS
+        target, real = flags[len(NVRTC_FLAGS) :]
         self.compiled += 1
-        found = self.programs[program]
-        found["target"] = target.removeprefix("--gpu-architecture=")
-        found["binary"] = json.dumps([found["code"], real]).encode()
+        state = self.programs[program]
+        state["target"] = target.removeprefix("--gpu-architecture=")
+        state["binary"] = json.dumps([state["code"], real]).encode()
         try:
-            _build(found["code"], real)
+            _build(state["code"], real)
         except KernelError as error:
-            found["log"] = f"module.cu(1): error: {error}\n1 error detected\n"
+            state["log"] = f"module.cu(1): error: {error}\n1 error detected\n"
             raise NVRTCError("NVRTC_ERROR_COMPILATION (6)") from None
 
     def getProgramLog(self, program: int) -> str:
@@ -277,10 +277,10 @@ class Device:
     compute_capability = "90"
 
     def use(self) -> None:
-        ready.context = True
+        threads.has_context = True
 
 
-ready = threading.local()  # has this thread a context?
+threads = threading.local()  # `has_context`
 RUNTIME = SimpleNamespace(
     getDevice=lambda: 0,
     getDeviceCount=lambda: 1,

@@ -1,8 +1,9 @@
-"""Who can run CUDA kernels here: the emulator needs a C++ compiler, a real device a GPU."""
+"""Skip marks for tests of CUDA kernels: the emulator needs a C++ compiler, `cuda` a GPU."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -11,9 +12,9 @@ from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.compiler import find_compiler
 
 
-def _answers(question: object) -> bool:
+def _succeeds(function: Callable[[], object]) -> bool:
     try:
-        question()  # type: ignore[operator]
+        function()
     except KernelError:
         return False
     return True
@@ -21,14 +22,14 @@ def _answers(question: object) -> bool:
 
 @cache
 def has_gpu() -> bool:
-    """True where cupy and a GPU answer."""
+    """Return whether there are cupy and a GPU."""
     from minigan.engine.device import get_device
 
-    return _answers(lambda: get_device("cuda"))
+    return _succeeds(lambda: get_device("cuda"))
 
 
-COMPILER = _answers(find_compiler)
-# In CI a missing compiler is a failure, so there the tests run, and say what is missing.
+COMPILER = _succeeds(find_compiler)
+# In CI a missing compiler is a failure: the tests run, and say what is missing.
 needs_compiler = pytest.mark.skipif(
     not COMPILER and not os.environ.get("CI"),
     reason="no C++ compiler (g++): the CUDA emulator cannot be built",

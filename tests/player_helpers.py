@@ -1,4 +1,4 @@
-"""Two small nets that play, what they saw and said, and the same arithmetic in numpy."""
+"""Small networks for tests of training steps, spies on their calls, and arithmetic in numpy."""
 
 from __future__ import annotations
 
@@ -29,20 +29,23 @@ def bent(inputs: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Dense(inputs, 3), nn.LeakyReLU(0.2), nn.Dense(3, 1))
 
 
-def players(
+def make_players(
     discriminator: nn.Module | None = None, generator: nn.Module | None = None, **options: Any
 ) -> Players:
     """Players on points of the plane, with a linear generator."""
     config = Config(**{**PLAIN, "batch": N, **options})
-    made = generator or nn.Sequential(nn.Dense(2, 2))
-    return Players(config, made, discriminator or line(2 * config.pack))
+    return Players(
+        config, generator or nn.Sequential(nn.Dense(2, 2)), discriminator or line(2 * config.pack)
+    )
 
 
-def told(condition: str, net: nn.Sequential, classes: int = 3, **options: Any) -> Players:
-    """The same with labels: `net` judges points, beside their label's numbers if concat."""
+def make_conditional_players(
+    condition: str, net: nn.Sequential, classes: int = 3, **options: Any
+) -> Players:
+    """The same with labels: `net` discriminates points, with the label's embedding if concat."""
     generator = ConditionalGenerator(nn.Sequential(nn.Dense(2 + classes, 2)), classes)
-    made: Any = CONDITIONS[condition]
-    return players(made(net, (2,), classes), generator, condition=condition, **options)
+    build: Any = CONDITIONS[condition]
+    return make_players(build(net, (2,), classes), generator, condition=condition, **options)
 
 
 def points(count: int = N, seed: int = 5) -> mg.Tensor:
@@ -56,7 +59,7 @@ def labels(*values: int) -> mg.Tensor:
 
 # ------------------------------------------------------------------------------------------- spies
 def spy(module: nn.Module) -> list[list[np.ndarray]]:
-    """From here on: [*inputs, result] of each call."""
+    """A list that receives [*inputs, output] of each later call of the module."""
     calls: list[list[np.ndarray]] = []
     forward = module.forward
 
@@ -79,8 +82,8 @@ def moved(module: nn.Module, before: list[np.ndarray]) -> list[np.ndarray]:
     return [a - b for a, b in zip(before, arrays(module), strict=True)]
 
 
-def numbers(found: dict[str, Any], *names: str) -> list[float]:
-    return [float(found[name]) for name in names]
+def numbers(actual: dict[str, Any], *names: str) -> list[float]:
+    return [float(actual[name]) for name in names]
 
 
 # ---------------------------------------------------------------------------------- by hand, numpy
@@ -102,9 +105,9 @@ def entropy(logits: np.ndarray, classes: np.ndarray) -> float:
     return float(-np.log(softmax(logits)[np.arange(len(logits)), classes]).mean())
 
 
-def close(given: Any, wanted: Any, bound: float = 2e-6) -> None:
+def close(actual: Any, expected: Any, bound: float = 2e-6) -> None:
     """Within float32's rounding of numbers about 1."""
-    np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=bound)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=bound)
 
 
 # ------------------------------------------------------------------------------------- whole runs
@@ -119,10 +122,10 @@ class Lines:
         self,
         sample_shape: tuple[int, ...],
         latent_size: int,
-        judged_shape: tuple[int, ...] | None = None,
+        discriminator_shape: tuple[int, ...] | None = None,
     ) -> tuple[nn.Sequential, nn.Sequential]:
-        (seen,) = judged_shape or sample_shape
-        return nn.Sequential(nn.Dense(latent_size, *sample_shape)), line(seen)
+        (inputs,) = discriminator_shape or sample_shape
+        return nn.Sequential(nn.Dense(latent_size, *sample_shape)), line(inputs)
 
 
 SMALL = {
@@ -144,8 +147,8 @@ def small_models(monkeypatch: pytest.MonkeyPatch) -> None:
 def cloud(count: int = 40, classes: int = 3) -> Dataset:
     """Points whose first coordinate is near their label."""
     rng = np.random.default_rng(1)
-    given = rng.integers(classes, size=count)
-    return Dataset("cloud", rng.normal(0, 0.1, (count, 2)) + given[:, None], given, classes)
+    y = rng.integers(classes, size=count)
+    return Dataset("cloud", rng.normal(0, 0.1, (count, 2)) + y[:, None], y, classes)
 
 
 def tiles(count: int = 24, channels: int = 3, side: int = 16) -> Dataset:
@@ -155,7 +158,7 @@ def tiles(count: int = 24, channels: int = 3, side: int = 16) -> Dataset:
     return Dataset("tiles", values, rng.integers(3, size=count), 4)
 
 
-# Options beside those of POINTS or IMAGES. Between them: every option that shapes a turn.
+# Options beside those of POINTS or IMAGES. Between them: every option that shapes a training step.
 ON_POINTS = {
     "plain": {},
     "wgan": {"loss": "wasserstein", "clip_weights": 0.05, "optimizer": "rmsprop", "n_critic": 3},

@@ -1,332 +1,333 @@
-// The three faces of a convolution on a GPU, each as one product of matrices that is nowhere stored.
+// Convolution, its weight gradient and its input gradient on a GPU, each as an implicit GEMM: one
+// matrix product whose im2col matrix is never stored.
 //
-// Write a convolution as C[i, j] = sum over p of A[i, p] * B[j, p], and A is what im2col would make of
-// the image: a row for each place of the kernel, a column for each of its taps. It holds each pixel as
-// often as there are taps that use it, and which pixel an element is, is a sum:
+// Computes: C[i, j] = sum over p of A[i, p] * B[j, p], where A is the im2col matrix of `image`:
 //
-//     A[i, p] = image[at(i) + at(p)],   0 where row(i) + row(p) or column(i) + column(p) is outside
+//     A[i, p] = image[offset(i) + offset(p)],  0 if row(i) + row(p) or column(i) + column(p) is
+//     outside
 //
-//                 rows i              depth p             image    B[j, p]        C[i, j]
-//   forward       place (n, a, b)     tap (c, h, v)       x        w[o, c, h, v]  y[n, o, a, b]
-//   weight_grad   tap (c, h, v)       place (n, a, b)     x        g[n, o, a, b]  gw[o, c, h, v]
-//   input_grad    pixel (n, i, j)     tap (o, h', v')     g        w[o, c, h, v]  gx[n, c, i, j]
+//                rows i              depth p             image  B[j, p]        C[i, j]
+//   forward      position (n, a, b)  weight (c, h, v)    x      w[o, c, h, v]  y[n, o, a, b]
+//   weight_grad  weight (c, h, v)    position (n, a, b)  x      g[n, o, a, b]  gw[o, c, h, v]
+//   input_grad   pixel (n, i, j)     weight (o, h', v')  g      w[o, c, h, v]  gx[n, c, i, j]
 //
-//        places: row(a) = a * stride - padding        taps: row(h) = h
+//     positions: row(a) = a * stride - padding        weights: row(h) = h
 //
-//       p: taps ->        at(p): a thread each                 So a block takes rows i apart once, into
-//      +---------+        +---+---+---+---+                    where they lie, and the BK indices p of
-//   i  |         |    i:  |   |   |   |   |  += at(i)          a slice once for all of its rows. What
-//   |  | im2col  |  =     +---+---+---+---+                    is left to do for an element of A is an
-//   v  |         |        one addition and two                 addition and two comparisons, and it goes
-//      +---------+        comparisons an element               to shared memory as in any product.
+// Launch: grid (tiles of C times phases, splits of the depth), blocks of (BM / TM) * (BN / TN)
+// threads.
 //
-// The gradient of the input, gathered: pixel i is reached by the taps h with i + padding = a * stride + h,
-// every stride-th one. Pixels `stride` apart have the same taps, so they are one *phase*:
+// Additive addressing. im2col's matrix holds each pixel once for each weight that uses it; but the
+// address of an element is a sum of a part of its row and a part of its column. So each thread
+// decodes its rows i once, and a block decodes the BK indices p of a slice once for all of its
+// rows. What is left for an element of A is one addition and two comparisons, and it is stored to
+// shared memory as in any tiled product.
 //
-//     stride 2, 4 taps     pixels  0 1 2 3 4 5 ..     phase 0:  i = 0, 2, 4 ..  taps h0, h0 + 2 ..
-//                          phase   0 1 0 1 0 1 ..     phase 1:  i = 1, 3, 5 ..  taps h1, h1 + 2 ..
+//       p: weight indices      offset(p): one thread each
+//      +---------+            +---+---+---+---+
+//   i  |         |        i:  |   |   |   |   |  += offset(i)
+//   |  | im2col  |   =        +---+---+---+---+
+//   v  |         |            one addition and two
+//      +---------+            comparisons per element
 //
-// and within a phase it is a convolution of g with stride 1, that runs backward through the taps:
-// a = r + a0 - h'. Nobody adds to what others add to, or multiplies by zeros between the pixels of g. Where
-// a phase has no tap at all, the sum is 0. A launch does all phases.
+// Phases of the input gradient. Pixel i receives from the weights h with i + padding = a * stride +
+// h: every stride-th one. Pixels `stride` apart use the same weights; together they are one
+// *phase*:
 //
-// The rest is as in matmul's cuda.cu: TM x TN sums a thread, the next slice on its way while one is
-// used, two buffers and one barrier a slice. Neighbours in a warp take neighbours of the image: places
-// in a row, so a sector of 32 bytes serves 8 of them (4 with stride 2). 16 bytes at a time would need
-// a stride of 1 and windows that begin at multiples of 4. Few tiles cannot fill a GPU: then the depth is
-// split among blocks by the shape alone, and the partial sums are added in order. Each element is one
-// chain of fused multiply-adds per split, p rising.
+//     stride 2, 4 weights   pixels  0 1 2 3 4 5 ..   phase 0:  i = 0, 2, 4 ..  h = h0, h0 + 2 ..
+//                           phase   0 1 0 1 0 1 ..   phase 1:  i = 1, 3, 5 ..  h = h1, h1 + 2 ..
+//
+// Within a phase the gradient is a convolution of g with stride 1 that runs backward through the
+// weights: a = r + a0 - h'. This is a gather: no two threads add to one pixel, and no zeros between
+// the pixels of g are multiplied. Where a phase has no weight at all, the sum is 0. One launch
+// computes all phases.
+//
+// Split-K. Where there are too few tiles to fill a GPU, the depth is split among blocks by the
+// shape alone, and sum_splits (matmul/split_k.cu) adds the partial sums in order. Within a split
+// each element is one chain of fused multiply-adds, p rising.
+//
+// Optimizations:
+//   - global memory coalescing: neighbouring threads read neighbouring positions of the image, so
+//     a sector of 32 bytes serves 8 of them (4 with stride 2). Vectorized access to the image would
+//     need stride 1 and windows that begin at multiples of 4
+//   - shared-memory tiling; tiles padded, and their rows permuted, against bank conflicts
+//   - 2D register blocking with vectorized reads of shared memory (register_tile.h)
+//   - double buffering
+//   - split-K
 
-enum Rows { PLACES, TAPS, PIXELS };  // what the rows of A are: forward, weight_grad, input_grad
-constexpr int GROUP = 4;  // neighbouring elements that a thread reads from shared memory at once
-constexpr int OUTSIDE = -(1 << 30);  // a row that no row can bring back into an image
+#include "register_tile.h"
 
-// How an index counts (plane, row, column), the last the fastest: sizes of the two inner axes, and what
-// a step along each is in the image. A plane is a step in memory, rows and columns are pixels.
-struct Side {
+enum Face { FORWARD, WEIGHT_GRAD, INPUT_GRAD };
+constexpr int OUTSIDE = -(1 << 30);  // a row or column that no sum brings back into an image
+
+// How a flat index counts (plane, row, column), the last one fastest, and where it leads in the
+// image: (0, 0) to pixel (first_row, first_column), the next rows and columns by steps of pixels,
+// the next plane by a step in memory.
+struct IndexMap {
     long long count, rows, columns;
-    long long plane;
-    int row, column, down, across;  // (0, 0)'s pixel, and the way to the next
+    long long plane_stride;
+    int first_row, first_column, row_step, column_step;
 };
-// How the same index counts in another array: steps in elements.
-struct Steps {
+// The strides of the same (plane, row, column) in another array, in elements.
+struct Strides {
     long long start, plane, row, column;
 };
-// Only the gradient of the input has phases: stride x stride, `across` of them side by side.
+// The phases of the input gradient: `count` in all, `across` side by side; 0 for the other faces.
 struct Phases {
     int count, across;
     int stride_down, stride_across, padding_down, padding_across;
     int height, width, kernel_height, kernel_width;
 };
+// A convolution without its arrays' addresses; `Convolution` of cuda.py.
 struct Convolution {
-    Side rows, depth;                       // of A
-    long long columns, split;               // of C; the depth of a split
-    long long image_row, image_column;      // steps in memory
+    IndexMap rows, depth;                         // of A
+    long long columns, split_depth;               // columns of C; steps of the depth per split
+    long long image_row_stride, image_column_stride;
     int image_height, image_width;
-    Steps other, result;                    // along the depth of B, along the rows of C
-    long long other_column, result_column;  // from one j to the next
+    Strides other, result;                        // along the depth of B; along the rows of C
+    long long other_column, result_column;        // strides along the columns of B and C
     long long result_size;
     Phases phases;
 };
 
-__device__ __forceinline__ long long divide(long long i, long long by) {
-    if ((i | by) >> 32) return i / by;  // takes four times as long
-    return static_cast<unsigned>(i) / static_cast<unsigned>(by);
-}
-
 struct Index {
     long long plane, row, column;
-    __device__ __forceinline__ Index(const Side& s, long long i) {
-        const long long line = divide(i, s.columns);
-        column = i - line * s.columns;
-        plane = divide(line, s.rows);
-        row = line - plane * s.rows;
+    __device__ __forceinline__ Index(const IndexMap& map, long long i) {
+        const long long line = integer_divide(i, map.columns);
+        column = i - line * map.columns;
+        plane = integer_divide(line, map.rows);
+        row = line - plane * map.rows;
     }
-    __device__ __forceinline__ long long in(const Steps& s) const {
+    __device__ __forceinline__ long long offset(const Strides& s) const {
         return s.start + plane * s.plane + row * s.row + column * s.column;
     }
 };
 
-// One side's part of an element of A: where it lies, and in which row and column of the image.
-struct Place {
-    long long at;
+// A row's or a depth index's part of the address of an element of A, and of its pixel's
+// coordinates.
+struct Pixel {
+    long long offset;
     int row, column;
 };
 
-__device__ __forceinline__ Place place_of(const Convolution& s, const Side& side, const Index& i) {
-    Place place;
-    place.row = side.row + static_cast<int>(i.row) * side.down;
-    place.column = side.column + static_cast<int>(i.column) * side.across;
-    place.at = i.plane * side.plane + place.row * s.image_row + place.column * s.image_column;
-    return place;
+__device__ __forceinline__ Pixel pixel_of(const Convolution& s, const IndexMap& map,
+                                          const Index& i) {
+    Pixel pixel;
+    pixel.row = map.first_row + static_cast<int>(i.row) * map.row_step;
+    pixel.column = map.first_column + static_cast<int>(i.column) * map.column_step;
+    pixel.offset = i.plane * map.plane_stride + pixel.row * s.image_row_stride +
+                   pixel.column * s.image_column_stride;
+    return pixel;
 }
 
-__device__ __forceinline__ Place row_place(const Convolution& s, long long i) {
+__device__ __forceinline__ Pixel row_pixel(const Convolution& s, long long i) {
     if (i >= s.rows.count) return {0, OUTSIDE, OUTSIDE};
-    return place_of(s, s.rows, Index(s.rows, i));
+    return pixel_of(s, s.rows, Index(s.rows, i));
 }
 
-// A step of the depth, for both operands.
-struct alignas(16) Step {
-    Place image;
+// A decoded depth index p: its part of A's address, and its offset in B.
+struct alignas(16) DepthStep {
+    Pixel image;
     long long other;
     long long unused;
 };
 
-__device__ __forceinline__ Step step_of(const Convolution& s, long long p, long long end) {
+__device__ __forceinline__ DepthStep depth_step(const Convolution& s, long long p, long long end) {
     if (p >= end) return {{0, OUTSIDE, OUTSIDE}, 0, 0};
     const Index i(s.depth, p);
-    return {place_of(s, s.depth, i), i.in(s.other), 0};
+    return {pixel_of(s, s.depth, i), i.offset(s.other), 0};
 }
 
-__device__ __forceinline__ bool inside(const Convolution& s, const Place& i, const Place& p) {
+__device__ __forceinline__ bool is_inside(const Convolution& s, const Pixel& i, const Pixel& p) {
     return static_cast<unsigned>(i.row + p.row) < static_cast<unsigned>(s.image_height) &&
            static_cast<unsigned>(i.column + p.column) < static_cast<unsigned>(s.image_width);
 }
 
-// Phase `number` of the gradient of the input: its pixels are rows of A, its taps the depth.
-__device__ __forceinline__ Convolution phase_of(const Convolution& given, int number) {
-    Convolution s = given;
-    const Phases& f = given.phases;
-    const int i = number / f.across, j = number % f.across;  // the first pixel
-    const int h = (i + f.padding_down) % f.stride_down;      // the first tap
+// The product of phase `number` of the input gradient: its pixels are rows of A, its weights the
+// depth.
+__device__ __forceinline__ Convolution phase_of(const Convolution& all, int number) {
+    Convolution s = all;
+    const Phases& f = all.phases;
+    const int i = number / f.across, j = number % f.across;  // the phase's first pixel
+    const int h = (i + f.padding_down) % f.stride_down;      // and its first weight
     const int v = (j + f.padding_across) % f.stride_across;
     s.rows.rows = (f.height - i + f.stride_down - 1) / f.stride_down;
     s.rows.columns = (f.width - j + f.stride_across - 1) / f.stride_across;
-    s.rows.count = given.rows.count * s.rows.rows * s.rows.columns;  // it was the number of images
-    s.rows.row = (i + f.padding_down) / f.stride_down;
-    s.rows.column = (j + f.padding_across) / f.stride_across;
-    s.depth.rows = (f.kernel_height - h + f.stride_down - 1) / f.stride_down;  // 0 if h is no tap
+    s.rows.count = all.rows.count * s.rows.rows * s.rows.columns;  // all.rows.count: images
+    s.rows.first_row = (i + f.padding_down) / f.stride_down;
+    s.rows.first_column = (j + f.padding_across) / f.stride_across;
+    // The number of the phase's weights along each axis, 0 if h or v is no weight.
+    s.depth.rows = (f.kernel_height - h + f.stride_down - 1) / f.stride_down;
     s.depth.columns = (f.kernel_width - v + f.stride_across - 1) / f.stride_across;
-    s.depth.count = given.depth.count * s.depth.rows * s.depth.columns;  // and of channels
-    s.other.start = h * (given.other.row / f.stride_down) + v * (given.other.column / f.stride_across);
+    s.depth.count = all.depth.count * s.depth.rows * s.depth.columns;  // all.depth.count: channels
+    s.other.start = h * (all.other.row / f.stride_down) + v * (all.other.column / f.stride_across);
     s.result.start = static_cast<long long>(i) * f.width + j;
     return s;
 }
 
-// Where row i of a tile stands in shared memory. A thread reads 4 neighbours there at once, and these are
-// rows 8 apart: so when it writes the first of its rows, 8 lanes of the warp write neighbours.
+// The position of row i of a tile in shared memory. A thread reads 4 neighbours at once, and these
+// are rows 8 apart; so a thread stores its first rows next to those of 7 other lanes, without bank
+// conflicts:
 //
-//     in shared memory  0  8 16 24   1  9 17 25   2 10 18 26   ..     rows of lanes 0, 1, 2 ..
-__device__ __forceinline__ int slot(int i) { return i / 32 * 32 + i % 8 * 4 + i % 32 / 8; }
-
-// Row i of the TM that lane tx of those along the rows has, among the tile's.
-template <int SPREAD> __device__ __forceinline__ int row_of(int tx, int i) {
-    return i / GROUP * SPREAD + tx / 8 * 32 + i % GROUP * 8 + tx % 8;
+//     shared memory  0  8 16 24   1  9 17 25   2 10 18 26   ..     rows of lanes 0, 1, 2 ..
+__device__ __forceinline__ int shared_position(int i) {
+    return i / 32 * 32 + i % 8 * 4 + i % 32 / 8;
 }
 
-// A slice of A, BM rows and BK steps, on its way to shared memory as tile[p][i]. Neighbouring threads
-// take neighbouring rows, or (ALONG_DEPTH) neighbouring steps: whichever counts places.
+// The inverse, for a thread's sums: the row, within the tile, of sums[i][0].
+template <class Tile> __device__ __forceinline__ int permuted_row(const Tile& tile, int i) {
+    return i / GROUP * Tile::GROUP_STRIDE_M + tile.group_m / 8 * 32 + i % GROUP * 8 +
+           tile.group_m % 8;
+}
+
+// A slice of A, BM rows and BK steps, on its way from global to shared memory, where it is stored
+// as tile[p][shared_position(i)]. Neighbouring threads take neighbouring positions of the image:
+// these are rows, or (ALONG_DEPTH, for the weight gradient) steps.
 template <int BM, int BK, int THREADS, bool ALONG_DEPTH> struct ImageSlice {
-    static constexpr int STRIDE = BM + GROUP;  // in other banks than the row before
-    static constexpr int MINE = BM * BK / THREADS, ROWS = ALONG_DEPTH ? MINE : 1;
+    static constexpr int STRIDE = BM + GROUP;  // as in RegisterTile
+    static constexpr int PER_THREAD = BM * BK / THREADS, ROWS = ALONG_DEPTH ? PER_THREAD : 1;
     static_assert(BM * BK % THREADS == 0 && (ALONG_DEPTH ? THREADS == 16 * BK : THREADS % BM == 0),
                   "each thread takes elements at equal distances along one axis");
-    REAL values[MINE];
-    Place rows[ROWS];
-    int i, d;
+    REAL values[PER_THREAD];
+    Pixel rows[ROWS];
+    int i, p;  // the thread's first element in the slice
 
     __device__ __forceinline__ ImageSlice(const Convolution& s, long long first) {
-        const int sixteenth = threadIdx.x / BK;  // in order 0 8 1 9 .., whose slots are in other banks
+        // Along the depth, 16 rows at a time, in the order 0 8 1 9 ..: they are stored to other
+        // banks.
+        const int sixteenth = threadIdx.x / BK;
         i = ALONG_DEPTH ? sixteenth % 2 * 8 + sixteenth / 2 : threadIdx.x % BM;
-        d = ALONG_DEPTH ? threadIdx.x % BK : threadIdx.x / BM;
+        p = ALONG_DEPTH ? threadIdx.x % BK : threadIdx.x / BM;
 #pragma unroll
-        for (int j = 0; j < ROWS; ++j) rows[j] = row_place(s, first + i + j * (THREADS / BK));
+        for (int j = 0; j < ROWS; ++j) rows[j] = row_pixel(s, first + i + j * (THREADS / BK));
     }
 
-    __device__ __forceinline__ void fetch(const In<REAL>& x, const Convolution& s,
-                                          const Shared<Step>& steps) {
+    __device__ __forceinline__ void load_global(const In<REAL>& x, const Convolution& s,
+                                                const Shared<DepthStep>& steps) {
 #pragma unroll
-        for (int j = 0; j < MINE; ++j) {
-            const Step step = steps[ALONG_DEPTH ? d : d + j * (THREADS / BM)];
-            const Place& row = rows[ALONG_DEPTH ? j : 0];
+        for (int j = 0; j < PER_THREAD; ++j) {
+            const DepthStep step = steps[ALONG_DEPTH ? p : p + j * (THREADS / BM)];
+            const Pixel& row = rows[ALONG_DEPTH ? j : 0];
             values[j] = REAL(0);
-            if (inside(s, row, step.image)) values[j] = x[row.at + step.image.at];
+            if (is_inside(s, row, step.image)) values[j] = x[row.offset + step.image.offset];
         }
     }
 
-    __device__ __forceinline__ void put(const Shared<REAL>& tile) const {
+    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile) const {
 #pragma unroll
-        for (int j = 0; j < MINE; ++j) {
+        for (int j = 0; j < PER_THREAD; ++j) {
             const int row = ALONG_DEPTH ? i + j * (THREADS / BK) : i;
-            const int step = ALONG_DEPTH ? d : d + j * (THREADS / BM);
-            tile[step * STRIDE + slot(row)] = values[j];
+            const int step = ALONG_DEPTH ? p : p + j * (THREADS / BM);
+            tile[step * STRIDE + shared_position(row)] = values[j];
         }
     }
 };
 
 // A slice of B, BN columns and BK steps: neighbouring threads take neighbouring steps.
 template <int BN, int BK, int THREADS> struct OtherSlice {
-    static constexpr int STRIDE = BN + GROUP, MINE = BN * BK / THREADS;
+    static constexpr int STRIDE = BN + GROUP, PER_THREAD = BN * BK / THREADS;
     static_assert(BN * BK % THREADS == 0 && THREADS % BK == 0, "each thread takes whole columns");
-    REAL values[MINE];
+    REAL values[PER_THREAD];
 
-    __device__ __forceinline__ void fetch(const In<REAL>& x, const Convolution& s,
-                                          const Shared<Step>& steps, long long first, long long left) {
-        const int d = threadIdx.x % BK;
-        const Step step = steps[d];
+    __device__ __forceinline__ void load_global(const In<REAL>& x, const Convolution& s,
+                                                const Shared<DepthStep>& steps, long long first,
+                                                long long left) {
+        const int p = threadIdx.x % BK;
+        const DepthStep step = steps[p];
 #pragma unroll
-        for (int j = 0; j < MINE; ++j) {
+        for (int j = 0; j < PER_THREAD; ++j) {
             const long long column = first + threadIdx.x / BK + j * (THREADS / BK);
             values[j] = REAL(0);
-            if (column < s.columns && d < left) values[j] = x[column * s.other_column + step.other];
+            if (column < s.columns && p < left) values[j] = x[column * s.other_column + step.other];
         }
     }
 
-    __device__ __forceinline__ void put(const Shared<REAL>& tile) const {
+    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile) const {
 #pragma unroll
-        for (int j = 0; j < MINE; ++j)
+        for (int j = 0; j < PER_THREAD; ++j)
             tile[threadIdx.x % BK * STRIDE + threadIdx.x / BK + j * (THREADS / BK)] = values[j];
     }
 };
 
-template <int BM, int BN, int BK, int TM, int TN, Rows ROWS>
+template <int BM, int BN, int BK, int TM, int TN, Face FACE>
 __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& other,
-                                         const Out<REAL>& y, const Convolution& given) {
-    constexpr int THREADS = (BM / TM) * (BN / TN);
-    using SliceA = ImageSlice<BM, BK, THREADS, ROWS == TAPS>;
-    using SliceB = OtherSlice<BN, BK, THREADS>;
-    constexpr int SIZE_A = BK * SliceA::STRIDE, SIZE_B = BK * SliceB::STRIDE;
-    SHARED(REAL, tiles_a, 2 * SIZE_A);
-    SHARED(REAL, tiles_b, 2 * SIZE_B);
-    SHARED(Step, steps, 2 * BK);
+                                         const Out<REAL>& y, const Convolution& all) {
+    using Tile = RegisterTile<BM, BN, BK, TM, TN, WarpShape::ROWS_8_COLUMNS_4>;
+    static_assert(Tile::GROUP_STRIDE_M % 32 == 0, "shared_position permutes 32 rows");
+    SHARED(REAL, tiles_a, 2 * Tile::SIZE_A);
+    SHARED(REAL, tiles_b, 2 * Tile::SIZE_B);
+    SHARED(DepthStep, steps, 2 * BK);
 
-    const long long wide = (given.columns + BN - 1) / BN;
-    const int phases = ROWS == PIXELS ? given.phases.count : 1;
-    const Convolution s = ROWS == PIXELS ? phase_of(given, blockIdx.x % phases) : given;
-    const long long tile = blockIdx.x / phases, row = tile / wide * BM, column = tile % wide * BN;
-    if (row >= s.rows.count) return;  // the whole block: another phase has more rows
-    const long long begin = min(blockIdx.y * s.split, s.depth.count);
-    const long long end = min(begin + s.split, s.depth.count);
+    const long long tiles_per_row = (all.columns + BN - 1) / BN;
+    const int phases = FACE == INPUT_GRAD ? all.phases.count : 1;
+    const Convolution s = FACE == INPUT_GRAD ? phase_of(all, blockIdx.x % phases) : all;
+    const long long number = blockIdx.x / phases;
+    const long long row = number / tiles_per_row * BM, column = number % tiles_per_row * BN;
+    // The grid is for the phase with the most rows. The whole block returns, before any barrier.
+    if (row >= s.rows.count) return;
+    const long long begin = min(blockIdx.y * s.split_depth, s.depth.count);
+    const long long end = min(begin + s.split_depth, s.depth.count);
 
-    // The 32 threads of a warp cover 8 x 4 thread tiles. A thread's TN columns are groups of 4,
-    // BN / (TN / 4) apart, so that a warp's groups are neighbours; of its rows see `slot`.
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    constexpr int WARPS_HIGH = BM / TM / 8;
-    const int tx = warp % WARPS_HIGH * 8 + lane % 8, ty = warp / WARPS_HIGH * 4 + lane / 8;
-    constexpr int SPREAD_M = BM / (TM / GROUP), SPREAD_N = BN / (TN / GROUP);
-    static_assert(SPREAD_M % 32 == 0, "a warp's rows are 32 neighbours");
-
-    REAL sums[TM][TN];
-#pragma unroll
-    for (int i = 0; i < TM * TN; ++i) sums[i / TN][i % TN] = REAL(0);
-
-    SliceA slice_a(s, row);
-    SliceB slice_b;
-    if (threadIdx.x < BK) steps[threadIdx.x] = step_of(s, begin + threadIdx.x, end);
+    Tile tile;
+    ImageSlice<BM, BK, Tile::THREADS, FACE == WEIGHT_GRAD> slice_a(s, row);
+    OtherSlice<BN, BK, Tile::THREADS> slice_b;
+    if (threadIdx.x < BK) steps[threadIdx.x] = depth_step(s, begin + threadIdx.x, end);
     __syncthreads();
     long long left = end - begin;
-    slice_a.fetch(image, s, steps);
-    slice_b.fetch(other, s, steps, column, left);
+    slice_a.load_global(image, s, steps);
+    slice_b.load_global(other, s, steps, column, left);
     int buffer = 0;
     for (; left > 0; left -= BK) {
-        const Shared<REAL> tile_a = tiles_a + buffer * SIZE_A, tile_b = tiles_b + buffer * SIZE_B;
+        const Shared<REAL> tile_a = tiles_a + buffer * Tile::SIZE_A;
+        const Shared<REAL> tile_b = tiles_b + buffer * Tile::SIZE_B;
         buffer ^= 1;
-        const Shared<Step> next = steps + buffer * BK;
-        slice_a.put(tile_a);
-        slice_b.put(tile_b);
-        if (threadIdx.x < BK) next[threadIdx.x] = step_of(s, end - left + BK + threadIdx.x, end);
-        __syncthreads();  // also: nobody reads the slice or the steps before last any more
+        const Shared<DepthStep> next = steps + buffer * BK;
+        slice_a.store_shared(tile_a);
+        slice_b.store_shared(tile_b);
+        if (threadIdx.x < BK) next[threadIdx.x] = depth_step(s, end - left + BK + threadIdx.x, end);
+        // This one barrier also protects the buffers: when one is stored to again, two slices
+        // later, all threads have passed the barrier of the slice between, so none still reads it.
+        __syncthreads();
         if (left > BK) {
-            slice_a.fetch(image, s, next);
-            slice_b.fetch(other, s, next, column, left - BK);
+            slice_a.load_global(image, s, next);
+            slice_b.load_global(other, s, next, column, left - BK);
         }
-#pragma unroll
-        for (int q = 0; q < BK; ++q) {
-            REAL u[TM], v[TN];
-#pragma unroll
-            for (int g = 0; g < TM / GROUP; ++g) {
-                const auto group = load<GROUP>(tile_a, (q * SliceA::STRIDE + g * SPREAD_M) / GROUP + tx);
-#pragma unroll
-                for (int i = 0; i < GROUP; ++i) u[g * GROUP + i] = group.at[i];
-            }
-#pragma unroll
-            for (int g = 0; g < TN / GROUP; ++g) {
-                const auto group = load<GROUP>(tile_b, (q * SliceB::STRIDE + g * SPREAD_N) / GROUP + ty);
-#pragma unroll
-                for (int j = 0; j < GROUP; ++j) v[g * GROUP + j] = group.at[j];
-            }
-#pragma unroll
-            for (int i = 0; i < TM; ++i)
-#pragma unroll
-                for (int j = 0; j < TN; ++j) sums[i][j] = fma(u[i], v[j], sums[i][j]);
-        }
+        tile.accumulate(tile_a, tile_b);
     }
 
-    // C is (splits, result_size); with one split this is the result.
+    // y is (splits, result_size): the result itself if there is one split.
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
-        const long long r = row + row_of<SPREAD_M>(tx, i);
+        const long long r = row + permuted_row(tile, i);
         if (r >= s.rows.count) continue;
-        const long long at = blockIdx.y * s.result_size + Index(s.rows, r).in(s.result);
+        const long long offset = blockIdx.y * s.result_size + Index(s.rows, r).offset(s.result);
 #pragma unroll
         for (int j = 0; j < TN; ++j) {
-            const long long q = column + j / GROUP * SPREAD_N + ty * GROUP + j % GROUP;
-            if (q < s.columns) y[at + q * s.result_column] = sums[i][j];
+            const long long q = column + tile.column(j);
+            if (q < s.columns) y[offset + q * s.result_column] = tile.sums[i][j];
         }
     }
 }
 
-// BLOCKS at least share a multiprocessor, which bounds the registers of a thread.
-#define CONVOLUTION(name, ROWS, BM, BN, BK, TM, TN, BLOCKS)                     \
+// At least BLOCKS blocks fit on a multiprocessor, which limits the registers per thread.
+#define CONVOLUTION(name, FACE, BM, BN, BK, TM, TN, BLOCKS)                     \
     extern "C" __global__ void __launch_bounds__((BM / TM) * (BN / TN), BLOCKS) \
         name(In<REAL> image, In<REAL> other, Out<REAL> y, Convolution s) {      \
-        convolve<BM, BN, BK, TM, TN, ROWS>(image, other, y, s);                 \
+        convolve<BM, BN, BK, TM, TN, FACE>(image, other, y, s);                 \
     }
 #ifdef REAL_IS_FLOAT64
-CONVOLUTION(places_narrow, PLACES, 128, 16, 8, 4, 4, 2)
-CONVOLUTION(taps_narrow, TAPS, 128, 16, 8, 4, 4, 2)
-CONVOLUTION(pixels_narrow, PIXELS, 128, 16, 8, 4, 4, 2)
-CONVOLUTION(places_64, PLACES, 64, 64, 16, 4, 4, 1)
-CONVOLUTION(taps_64, TAPS, 64, 64, 16, 4, 4, 1)
-CONVOLUTION(pixels_64, PIXELS, 64, 64, 16, 4, 4, 1)
+CONVOLUTION(forward_narrow, FORWARD, 128, 16, 8, 4, 4, 2)
+CONVOLUTION(weight_grad_narrow, WEIGHT_GRAD, 128, 16, 8, 4, 4, 2)
+CONVOLUTION(input_grad_narrow, INPUT_GRAD, 128, 16, 8, 4, 4, 2)
+CONVOLUTION(forward_64, FORWARD, 64, 64, 16, 4, 4, 1)
+CONVOLUTION(weight_grad_64, WEIGHT_GRAD, 64, 64, 16, 4, 4, 1)
+CONVOLUTION(input_grad_64, INPUT_GRAD, 64, 64, 16, 4, 4, 1)
 #else
-CONVOLUTION(places_narrow, PLACES, 128, 16, 8, 4, 4, 4)
-CONVOLUTION(taps_narrow, TAPS, 128, 16, 8, 4, 4, 4)
-CONVOLUTION(pixels_narrow, PIXELS, 128, 16, 8, 4, 4, 4)
-CONVOLUTION(places_64, PLACES, 64, 64, 16, 4, 4, 2)
-CONVOLUTION(taps_64, TAPS, 64, 64, 16, 4, 4, 2)
-CONVOLUTION(pixels_64, PIXELS, 64, 64, 16, 4, 4, 2)
-CONVOLUTION(places_128, PLACES, 128, 64, 8, 8, 4, 2)
-CONVOLUTION(pixels_128, PIXELS, 128, 64, 8, 8, 4, 2)
+CONVOLUTION(forward_narrow, FORWARD, 128, 16, 8, 4, 4, 4)
+CONVOLUTION(weight_grad_narrow, WEIGHT_GRAD, 128, 16, 8, 4, 4, 4)
+CONVOLUTION(input_grad_narrow, INPUT_GRAD, 128, 16, 8, 4, 4, 4)
+CONVOLUTION(forward_64, FORWARD, 64, 64, 16, 4, 4, 2)
+CONVOLUTION(weight_grad_64, WEIGHT_GRAD, 64, 64, 16, 4, 4, 2)
+CONVOLUTION(input_grad_64, INPUT_GRAD, 64, 64, 16, 4, 4, 2)
+CONVOLUTION(forward_128, FORWARD, 128, 64, 8, 8, 4, 2)
+CONVOLUTION(input_grad_128, INPUT_GRAD, 128, 64, 8, 8, 4, 2)
 #endif

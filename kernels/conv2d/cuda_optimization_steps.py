@@ -1,8 +1,8 @@
-"""From a thread per element to `cuda.conv2d`, one idea a rung: RUNGS hold
-`rung(gpu, x, w, stride, padding) -> y`.
+"""The optimization steps of a convolution on a GPU.
 
-Every rung takes contiguous x (n, c, height, width) and w (o, c, kh, kw) of one dtype, float32 or
-float64. `optimization_steps.cu` tells what each changes.
+STEPS = {name: step(gpu, x, w, stride, padding) -> y}. Every step takes contiguous x (n, c, height,
+width) and w (o, c, kh, kw) of one dtype, float32 or float64. optimization_steps.cu says what each
+step changes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..matmul.cuda import multiply
-from ..runtime.cuda.launcher import Launcher, blocks
-from .cuda import TILES, Pair, conv2d, output_size
+from ..runtime.cuda.launcher import Launcher, ceil_div
+from .cuda import TILES, conv2d
+from .geometry import Pair, output_size
 
 SOURCE = Path(__file__).with_name("optimization_steps.cu")
-THREADS, TILE = 256, 16  # of a block; the edge of the tile that implicit_tiles makes
-Rung = Callable[[Launcher, Any, Any, Pair, Pair], Any]
+THREADS_PER_BLOCK, TILE = 256, 16  # TILE: edge of a block's tile in implicit_gemm
+Step = Callable[[Launcher, Any, Any, Pair, Pair], Any]
 
 
 class Sizes(ctypes.Structure):
@@ -30,13 +31,13 @@ class Sizes(ctypes.Structure):
         for name in (
             *("images", "channels", "height", "width"),
             *("outputs", "kernel_height", "kernel_width", "rows", "columns"),
-            *("down", "across", "padding_down", "padding_across"),
+            *("stride_down", "stride_across", "padding_down", "padding_across"),
         )
     )
 
 
 def _sizes(x: Any, w: Any, stride: Pair, padding: Pair) -> tuple[Sizes, tuple[int, ...]]:
-    """For a kernel, and y's shape."""
+    """Return the kernels' Sizes, and the shape of y."""
     size = output_size(x.shape[2:], w.shape[2:], stride, padding)
     outputs, _, *kernel = w.shape
     sizes = Sizes(*x.shape, outputs, *kernel, *size, *stride, *padding)
@@ -44,44 +45,44 @@ def _sizes(x: Any, w: Any, stride: Pair, padding: Pair) -> tuple[Sizes, tuple[in
 
 
 def direct(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
-    """A thread per element of y."""
+    """Compute y with one thread per element."""
     sizes, shape = _sizes(x, w, stride, padding)
     y = gpu.empty(shape, x.dtype)
-    grid = (blocks(y.size, THREADS),)
-    gpu.launch(SOURCE, "direct", x.dtype, grid, (THREADS,), (x, w, y, sizes))
+    grid = (ceil_div(y.size, THREADS_PER_BLOCK),)
+    gpu.launch(SOURCE, "direct", x.dtype, grid, (THREADS_PER_BLOCK,), (x, w, y, sizes))
     return y
 
 
 def im2col(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
-    """The matrix of what lies under each tap; a product per image: w (o, k) @ (n, k, places)."""
+    """Compute y by im2col and one product per image, w (o, k) @ columns (n, k, positions)."""
     sizes, shape = _sizes(x, w, stride, padding)
-    taps = math.prod(w.shape[1:])
-    columns = gpu.empty((len(x), taps, shape[2] * shape[3]), x.dtype)
-    grid = (blocks(columns.size, THREADS),)
-    gpu.launch(SOURCE, "im2col", x.dtype, grid, (THREADS,), (x, columns, sizes))
-    in_one_piece = ("product_64", 64, 256, max(16, taps))
-    y = multiply(gpu, w.reshape(len(w), taps), columns, None, (len(x),), in_one_piece)
+    depth = math.prod(w.shape[1:])
+    columns = gpu.empty((len(x), depth, shape[2] * shape[3]), x.dtype)
+    grid = (ceil_div(columns.size, THREADS_PER_BLOCK),)
+    gpu.launch(SOURCE, "im2col", x.dtype, grid, (THREADS_PER_BLOCK,), (x, columns, sizes))
+    one_split = ("product_64", 64, 256, max(16, depth))
+    y = multiply(gpu, w.reshape(len(w), depth), columns, None, (len(x),), one_split)
     return y.reshape(shape)
 
 
-def implicit_tiles(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
-    """The product without the matrix."""
+def implicit_gemm(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
+    """Compute y as the same product, without storing the matrix."""
     sizes, shape = _sizes(x, w, stride, padding)
     y = gpu.empty(shape, x.dtype)
-    grid = (blocks(shape[0] * shape[2] * shape[3], TILE), blocks(len(w), TILE))
-    gpu.launch(SOURCE, "implicit_tiles", x.dtype, grid, (TILE, TILE), (x, w, y, sizes))
+    grid = (ceil_div(shape[0] * shape[2] * shape[3], TILE), ceil_div(len(w), TILE))
+    gpu.launch(SOURCE, "implicit_gemm", x.dtype, grid, (TILE, TILE), (x, w, y, sizes))
     return y
 
 
-def additive(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
-    """`cuda.conv2d` with its middle tile and the taps in one piece, whatever the size."""
-    taps = math.prod(w.shape[1:])
-    return conv2d(gpu, x, w, stride, padding, chosen=(TILES[1], max(16, taps)))
+def additive_addressing(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
+    """Compute y by cuda.cu with its 64 x 64 tile and the depth in one split, for any size."""
+    depth = math.prod(w.shape[1:])
+    return conv2d(gpu, x, w, stride, padding, chosen=(TILES[1], max(16, depth)))
 
 
-RUNGS: dict[str, Rung] = {
+STEPS: dict[str, Step] = {
     "direct": direct,
     "im2col": im2col,
-    "implicit tiles": implicit_tiles,
-    "additive, register tiles, double-buffered": additive,
+    "implicit GEMM, shared-memory tiling": implicit_gemm,
+    "additive addressing, register blocking, double buffering": additive_addressing,
 }

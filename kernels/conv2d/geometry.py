@@ -1,4 +1,4 @@
-"""How large a convolution's result is."""
+"""The size of a convolution's output."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ Pair = tuple[int, int]
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """(height, width) of a convolution's result: floor((size + 2 padding - kernel) / stride) + 1"""
-    rows, columns = (
+    """Return the output's (height, width): floor((size + 2 padding - kernel) / stride) + 1."""
+    height, width = (
         (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
     )
-    return rows, columns
+    return height, width

@@ -1,4 +1,21 @@
-"""The product behind every convolution: C = A @ B, A being read through tables from padded images.
+"""The matrix product behind every convolution: an implicit GEMM, with A read through two tables.
+
+    C = A @ B        A[row, p] at address row_address(row) + offsets[p], in a padded image
+                     row_address(item, position) = a[0] + item*a[1] + positions[position]
+
+    for j in 0 .. n step NR                           a packed panel of B
+        for row in 0 .. items*positions step MR       a tile of C
+            for p in 0 .. k step kc                   K-blocks (`matmul/k_blocks.py`)
+                tile (+)= A[row:row+MR, p:p+kc] @ B[p:p+kc, j:j+NR]     `micro.tile`
+            store the tile, transposed: its rows are positions, which are contiguous in C
+
+Here are the product, and what prepares its operands: padded images, and panels of B.
+
+Optimizations:
+- implicit GEMM: im2col's matrix is not written; images are copied once, padded with zeros
+- register blocking, vectorized access, cache blocking and packing as in `matmul/cpu.py`
+- stores by columns: a tile is transposed in registers, so that C is written contiguously
+- narrow products: for few columns the vectors run along positions instead (`multiply_narrow`)
 
 Addresses are integers; strides and tables are in bytes.
 """
@@ -7,211 +24,220 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..matmul.cpu import _panel_width
-from ..matmul.micro import ROWS, VECTORS, transpose_block
+from ..matmul.k_blocks import block_length
+from ..matmul.micro import ROWS, VECTORS, panel_width, transpose_block
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
-from .micro import flat_tile, store_turned, tile
+from .micro import narrow_tile, store_transposed, tile
 
-DEPTH = 512  # elements of a sum that are one chain of multiply-adds
-# Columns that are too few for vectors of columns, and how many vectors of places a tile then has.
-FEW, WIDE = 4, 6 if REGISTERS == 32 else 3
+MAX_BLOCK_ELEMENTS = 512  # of a K-block
+# The most columns of a narrow product, and the vectors of positions in a tile of it.
+NARROW_COLUMNS, NARROW_VECTORS = 4, 6 if REGISTERS == 32 else 3
 
 
 # ---------------------------------------------------------------------------------- the operands
 @jit
-def _pad(like, x, strides, size, padded, before, into):
-    """One plane x of (height, width) into a larger one, `before` (rows, columns), zeros around."""
-    width = like.itemsize
-    zero_bytes(into, padded[0] * padded[1] * width)
-    into += (before[0] * padded[1] + before[1]) * width
+def _pad_plane(like, x, strides, size, padded, before, target):
+    """Copy a plane (height, width) into a larger one of zeros, `before` (rows, columns) inside."""
+    item = like.itemsize
+    zero_bytes(target, padded[0] * padded[1] * item)
+    target += (before[0] * padded[1] + before[1]) * item
     for _ in range(size[0]):
-        if strides[1] == width:
-            copy_bytes(x, into, size[1] * width)
+        if strides[1] == item:
+            copy_bytes(x, target, size[1] * item)
         else:
-            row = pointer(like, into)
+            row = pointer(like, target)
             for j in range(size[1]):
                 row[j] = pointer(like, x + j * strides[1])[0]
         x += strides[0]
-        into += padded[1] * width
+        target += padded[1] * item
 
 
 @jit
-def pad_images(x, strides, images, channels, size, padded, before, workspace, steps):
-    """Planes (image, channel) of x, for ranges of both, padded: at their steps in the workspace."""
+def pad_images(x, strides, images, channels, size, padded, before, workspace, plane_strides):
+    """Copy the planes of ranges of images and channels of x, padded, into the workspace.
+
+    Plane (image, channel) goes to image*plane_strides[0] + channel*plane_strides[1].
+    """
     for image in range(images[0], images[1]):
         for channel in range(channels[0], channels[1]):
             source = address(x) + image * strides[0] + channel * strides[1]
-            into = address(workspace) + image * steps[0] + channel * steps[1]
-            _pad(workspace, source, (strides[2], strides[3]), size, padded, before, into)
+            target = address(workspace) + image * plane_strides[0] + channel * plane_strides[1]
+            _pad_plane(workspace, source, (strides[2], strides[3]), size, padded, before, target)
 
 
 @jit
-def _pack_panel(like, x, steps, width, column, into):
-    """Row p of the panel has B[p, q] = x[steps[p] + q*column] for q < width, then zeros.
+def _pack_panel(like, x, offsets, width, column, target):
+    """Pack a panel: B[p, q] = x[offsets[p] + q*column] for q < width, then zeros.
 
-    By square blocks: those whose steps are neighbours in memory are turned in registers.
+    Square blocks whose offsets are consecutive elements are transposed in registers.
     """
     size = like.itemsize
     lanes = VECTOR_BYTES // size
     stride = -(-width // lanes) * VECTOR_BYTES
     if width * size < stride:
-        zero_bytes(into, steps.size * stride)
-    for p in range(0, steps.size, lanes):
-        deep = min(lanes, steps.size - p)
-        together = deep == lanes
-        for i in range(1, deep):
-            together = together and steps[p + i] - steps[p] == i * size
+        zero_bytes(target, offsets.size * stride)
+    for p in range(0, offsets.size, lanes):
+        height = min(lanes, offsets.size - p)
+        consecutive = height == lanes
+        for i in range(1, height):
+            consecutive = consecutive and offsets[p + i] - offsets[p] == i * size
         for q in range(0, width, lanes):
-            wide = min(lanes, width - q)
-            source, target = x + q * column, into + p * stride + q * size
-            if together and wide == lanes:
-                transpose_block(like, source + steps[p], column, target, stride)
+            block_width = min(lanes, width - q)
+            source, block = x + q * column, target + p * stride + q * size
+            if consecutive and block_width == lanes:
+                transpose_block(like, source + offsets[p], column, block, stride)
             else:
-                for j in range(wide):
-                    for i in range(deep):
-                        from_place = pointer(like, source + steps[p + i] + j * column)
-                        pointer(like, target + i * stride + j * size)[0] = from_place[0]
+                for j in range(block_width):
+                    for i in range(height):
+                        element = pointer(like, source + offsets[p + i] + j * column)
+                        pointer(like, block + i * stride + j * size)[0] = element[0]
 
 
 @jit
-def pack(x, tables, column, panels, begin, end):
-    """Panels begin..end of B; the tables are those of `tables.panels`."""
+def pack_panels(x, table, column, panels, begin, end):
+    """Pack panels begin..end of B; the table is that of `tables.Packing`."""
     for t in range(begin, end):
-        source, k, at, width, into = tables[5 * t : 5 * t + 5]
-        steps = tables[at : at + k]
-        _pack_panel(panels, address(x) + source, steps, width, column, address(panels) + into)
+        source, k, start, width, target = table[5 * t : 5 * t + 5]
+        offsets = table[start : start + k]
+        _pack_panel(panels, address(x) + source, offsets, width, column, address(panels) + target)
 
 
 # ----------------------------------------------------------------------------------- the product
 @jit
-def scratch(like, tiles):
-    """The memory of some tiles, and two rows of addresses."""
+def allocate_scratch(like, tiles):
+    """Return memory for `tiles` tiles, and for two rows of addresses."""
     lanes = VECTOR_BYTES // like.itemsize
     return np.empty(tiles * ROWS * VECTORS * lanes, like.dtype), np.empty(2 * ROWS, np.int64)
 
 
 @jit
-def tiles_of(rows, n, lanes):
-    """How many tiles a product has."""
-    count, j = 0, 0
+def count_tiles(rows, n, lanes):
+    """Return how many tiles a product of so many rows and n columns has."""
+    panels, j = 0, 0
     while j < n:
-        count, j = count + 1, j + _panel_width(n - j, lanes)
-    return count * -(-rows // ROWS)
+        panels, j = panels + 1, j + panel_width(n - j, lanes)
+    return panels * -(-rows // ROWS)
 
 
 @jit
-def _tile(vectors, like, starts, height, steps, b, k, add):
-    """`tile` of a width that is known only here, into the memory of `like`."""
+def _tile_of_width(vectors, like, a_rows, height, offsets, b, k, add):
+    """Call `tile` with its width as a literal; the tile is the memory of `like`."""
     b_step, c = vectors * VECTOR_BYTES, address(like)
     if vectors == 3:
-        tile(ROWS, 3, like, starts, height, steps, b, b_step, k, c, add)
+        tile(ROWS, 3, like, a_rows, height, offsets, b, b_step, k, c, add)
     elif vectors == 2:
-        tile(ROWS, 2, like, starts, height, steps, b, b_step, k, c, add)
+        tile(ROWS, 2, like, a_rows, height, offsets, b, b_step, k, c, add)
     else:
-        tile(ROWS, 1, like, starts, height, steps, b, b_step, k, c, add)
+        tile(ROWS, 1, like, a_rows, height, offsets, b, b_step, k, c, add)
 
 
 @jit
-def _addresses(starts, targets, a, c, size, places, item, place, height):
-    """Where `height` rows begin in A and in C, item after item."""
+def _row_addresses(a_rows, c_rows, a, c, size, positions, item, position, height):
+    """Fill in where `height` rows begin in A and in C, position after position, item after item."""
     for r in range(height):
-        starts[r] = a[0] + item * a[1] + places[place]
-        targets[r] = c[0] + item * c[1] + place * size
-        place += 1
-        if place == places.size:
-            item, place = item + 1, 0
+        a_rows[r] = a[0] + item * a[1] + positions[position]
+        c_rows[r] = c[0] + item * c[1] + position * size
+        position += 1
+        if position == positions.size:
+            item, position = item + 1, 0
 
 
 @jit
-def _store(tile, stride, targets, height, width, column):
-    """The tile to its rows' targets, whose columns lie `column` apart."""
+def _store_tile(tile, stride, c_rows, height, width, column):
+    """Store a tile into the rows of C, whose columns are `column` bytes apart."""
     size = tile.itemsize
     lanes = VECTOR_BYTES // size
-    whole = 0
-    if height == ROWS and targets[ROWS - 1] - targets[0] == (ROWS - 1) * size:
-        whole = width // lanes * lanes
-        for q in range(0, whole, lanes):
-            source, into = address(tile) + q * size, targets[0] + q * column
-            store_turned(ROWS, tile, source, stride * size, into, column)
-    for q in range(whole, width):
+    transposed = 0  # columns that are stored as vectors
+    if height == ROWS and c_rows[ROWS - 1] - c_rows[0] == (ROWS - 1) * size:
+        transposed = width // lanes * lanes
+        for q in range(0, transposed, lanes):
+            source, target = address(tile) + q * size, c_rows[0] + q * column
+            store_transposed(ROWS, tile, source, stride * size, target, column)
+    for q in range(transposed, width):
         for r in range(height):
-            pointer(tile, targets[r] + q * column)[0] = tile[r * stride + q]
+            pointer(tile, c_rows[r] + q * column)[0] = tile[r * stride + q]
 
 
 @jit
-def _depth(k):
-    """The length of a K-block: it follows from k alone, as all that touches the bits."""
-    return -(-k // (max(1, -(-k // DEPTH)) * 16)) * 16
+def multiply(scratch, a, items, positions, offsets, b, n, c, column, step=0, steps=1):
+    """Compute C = A @ B for rows (item, position).
 
+    Element p of a row of A is at a[0] + item*a[1] + positions[position] + offsets[p]; element q of
+    a row of C at c[0] + item*c[1] + position*size + q*column. B is packed, at address b.
 
-@jit
-def product(memory, a, items, places, steps, b, n, c, column, turn=0, turns=1):
-    """C = A @ B for rows (item, place), one panel of B after the other.
-
-    A row begins at a[0] + item*a[1] + places[place], and its element p is steps[p] further on. In
-    C, element q of the row is at c[0] + item*c[1] + place*size + q*column.
-
-    Where A and B come in several turns, C is the sum of their products. Its tiles wait in memory,
-    which has room for all of them then, until the last turn.
+    A sum may come in several steps, each with its part of A and B. Its tiles then stay in
+    `scratch`, which holds all of them, from step 0 to the last, which stores them.
     """
-    tiles, numbers = memory
-    starts, targets = numbers[:ROWS], numbers[ROWS:]
-    size, k, count = tiles.itemsize, steps.size, places.size
+    tiles, addresses = scratch
+    a_rows, c_rows = addresses[:ROWS], addresses[ROWS:]
+    size, k, count = tiles.itemsize, offsets.size, positions.size
     lanes = VECTOR_BYTES // size
-    depth = max(16, _depth(k))
-    if k == 0:  # no weight reaches these places
+    kc = block_length(k, MAX_BLOCK_ELEMENTS)
+    if k == 0:  # no weight reaches these positions
         tiles[:] = 0
-    each, at_tile = ROWS * VECTORS * lanes, 0
+    tile_size, tile_start = ROWS * VECTORS * lanes, 0
     j = 0
     while j < n:
-        width = _panel_width(n - j, lanes)
+        width = panel_width(n - j, lanes)
         vectors = -(-width // lanes)
         for row in range(0, items * count, ROWS):
             height = min(ROWS, items * count - row)
-            item, place = row // count, row % count
+            item, position = row // count, row % count
             target = c[0] + j * column, c[1]
-            _addresses(starts, targets, a, target, size, places, item, place, height)
-            tile = tiles[at_tile : at_tile + each]
-            at_tile = 0 if turns == 1 else at_tile + each
-            for p in range(0, k, depth):
-                at, from_row = address(steps) + 8 * p, b + p * vectors * VECTOR_BYTES
-                deep = min(depth, k - p)
-                _tile(vectors, tile, address(starts), height, at, from_row, deep, p + turn)
-            if turn + 1 == turns:
-                _store(tile, vectors * lanes, targets, height, width, column)
+            _row_addresses(a_rows, c_rows, a, target, size, positions, item, position, height)
+            tile = tiles[tile_start : tile_start + tile_size]
+            tile_start = 0 if steps == 1 else tile_start + tile_size
+            for p in range(0, k, kc):
+                block_offsets, b_rows = address(offsets) + 8 * p, b + p * vectors * VECTOR_BYTES
+                length = min(kc, k - p)
+                _tile_of_width(
+                    vectors, tile, address(a_rows), height, block_offsets, b_rows, length, p + step
+                )
+            if step + 1 == steps:
+                _store_tile(tile, vectors * lanes, c_rows, height, width, column)
         b += k * vectors * VECTOR_BYTES
         j += width
 
 
 @jit
-def product_of_few(line, a, items, places, steps, b, n, c, column):
-    """The same where B has at most FEW columns, and the places are pixels of neighbouring rows.
+def multiply_narrow(memory, a, items, positions, offsets, b, n, c, column):
+    """Compute `multiply` for at most NARROW_COLUMNS columns, with vectors of positions.
 
-    Turned around: the columns are the rows of the tile, and its lanes are neighbours in the padded
-    plane, those between two rows of places included; what comes out there is dropped.
+    The operands change sides: columns of B are rows of the tile, and its lanes are consecutive
+    pixels of the padded plane, all rows of positions end to end. Neighbouring positions must be
+    neighbouring pixels. Results for pixels between two rows of positions are dropped.
     """
-    size, k = line.itemsize, steps.size
-    depth = max(16, _depth(k))
+    size, k = memory.itemsize, offsets.size
+    kc = block_length(k, MAX_BLOCK_ELEMENTS)
     if k == 0:
-        line[:] = 0
-    stretch = places[places.size - 1] - places[0] + size
-    row = line.size // FEW * size
+        memory[:] = 0
+    extent = positions[positions.size - 1] - positions[0] + size
+    row = memory.size // NARROW_COLUMNS * size
+    step = NARROW_VECTORS * VECTOR_BYTES
     for item in range(items):
-        start = a[0] + item * a[1] + places[0]
-        for p in range(0, k, depth):
-            deep, at = min(depth, k - p), address(steps) + 8 * p
-            for q in range(0, stretch, WIDE * VECTOR_BYTES):
+        start = a[0] + item * a[1] + positions[0]
+        for p in range(0, k, kc):
+            length, block_offsets = min(kc, k - p), address(offsets) + 8 * p
+            for q in range(0, extent, step):
                 r = 0
                 while r < n:
-                    w, into = b + p * VECTOR_BYTES + r * size, address(line) + q + r * row
+                    w = b + p * VECTOR_BYTES + r * size
+                    pixels, target = start + q, address(memory) + q + r * row
                     if n - r >= 3:
-                        flat_tile(3, WIDE, line, w, VECTOR_BYTES, at, start + q, deep, into, row, p)
+                        narrow_tile(
+                            3, NARROW_VECTORS, memory,
+                            w, VECTOR_BYTES, block_offsets, pixels, length, target, row, p,
+                        )  # fmt: skip
                         r += 3
                     else:
-                        flat_tile(1, WIDE, line, w, VECTOR_BYTES, at, start + q, deep, into, row, p)
+                        narrow_tile(
+                            1, NARROW_VECTORS, memory,
+                            w, VECTOR_BYTES, block_offsets, pixels, length, target, row, p,
+                        )  # fmt: skip
                         r += 1
         for r in range(n):
-            out = pointer(line, c[0] + item * c[1] + r * column)
-            for i in range(places.size):
-                out[i] = pointer(line, address(line) + r * row + places[i] - places[0])[0]
+            out = pointer(memory, c[0] + item * c[1] + r * column)
+            for i in range(positions.size):
+                source = address(memory) + r * row + positions[i] - positions[0]
+                out[i] = pointer(memory, source)[0]

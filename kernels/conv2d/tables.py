@@ -1,6 +1,14 @@
-"""Where the elements of a convolution's operands lie: the tables that its kernels walk.
+"""The tables of byte offsets through which a convolution's product reads its operands.
 
-All numbers are bytes, and all tables int64; each follows from sizes and strides alone.
+An element of A lies at (offset of its row) + (offset of its term p): see `cpu.py`. The functions
+here make the two tables of each operation, and the one from which B is packed:
+
+    operation     row offsets (positions)        term offsets               B's columns
+    forward       output positions (a, b)        weights (c, h, v)          output channels
+    input_grad    input pixels (i, j), by phase  weights (o, h, v)          input channels
+    weight_grad   weights (h, v) of a channel    positions (n, a, b)        output channels
+
+All tables are int64 and in bytes. They follow from sizes and strides alone, so they are cached.
 """
 
 from __future__ import annotations
@@ -11,61 +19,65 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..matmul.cpu import _panel_width
+from ..matmul.micro import panel_width
 from ..runtime.cpu.simd import VECTOR_BYTES
 from .geometry import Pair
 
-RECORD = 9  # numbers that tell of a phase
+PHASE_WORDS = 9  # words of a phase's record, see `_with_records`
 
 
 class Packing(NamedTuple):
-    """What `product.pack` needs: its tables, how many panels, and their size in elements."""
+    """What `product.pack_panels` needs: its table, how many panels, and their size in elements."""
 
     tables: np.ndarray
     panels: int
     size: int
 
 
-class Faces(NamedTuple):
-    """What `cpu.by_places` needs: its tables, how many phases, and the packing of the weights."""
+class ProductTables(NamedTuple):
+    """What `cpu.forward_or_input_grad` needs: its table, its phases, the packing of the weights."""
 
     tables: np.ndarray
     phases: int
     packing: Packing
 
 
-def _sums(*rows: Iterable[int] | np.ndarray) -> np.ndarray:
-    """a + b + ... for all a, b, ..., the last one running fastest."""
+def _outer_sum(*rows: Iterable[int] | np.ndarray) -> np.ndarray:
+    """Return a + b + ... for all a, b, ... of the rows, flat, the last row running fastest."""
     total = np.zeros(1, np.int64)
     for row in rows:
         total = (total[:, None] + np.asarray(row, np.int64)).reshape(-1)
     return total
 
 
-def _packing(
+def _plan_packing(
     sources: list[tuple[int, np.ndarray]], column: int, n: int, size: int
 ) -> tuple[Packing, list[int]]:
-    """For (first byte, steps of the rows) each, panels of n columns that lie `column` apart.
+    """Plan the panels of matrices with n columns, `column` bytes apart.
 
-    A record for each panel (first byte, k, where its steps begin, columns, first byte in memory),
-    then the steps. Also: where each source's panels begin.
+    A source is a matrix: its first byte, and the offsets of its rows from there.
+
+    Returns the packing, and at which byte of the packed memory each source begins. The table has a
+    record for each panel (first byte, rows, index of the row offsets in the table, columns, first
+    byte in the packed memory), then the row offsets; sources that share them store them once.
     """
     lanes = VECTOR_BYTES // size
-    distinct = {id(steps): steps for _, steps in sources}
+    distinct = {id(offsets): offsets for _, offsets in sources}
     starts = dict(zip(distinct, np.cumsum([0, *map(len, distinct.values())]), strict=False))
-    records, begins, into = [], [], 0
-    for first, steps in sources:
-        begins.append(into)
+    records, source_starts, packed = [], [], 0
+    for first, offsets in sources:
+        source_starts.append(packed)
         j = 0
         while j < n:
-            width = _panel_width.py_func(n - j, lanes)
-            records.append((first + j * column, steps.size, starts[id(steps)], width, into))
-            into += -(-width // lanes) * VECTOR_BYTES * steps.size
+            width = panel_width.py_func(n - j, lanes)
+            start = starts[id(offsets)]
+            records.append((first + j * column, offsets.size, start, width, packed))
+            packed += -(-width // lanes) * VECTOR_BYTES * offsets.size
             j += width
     table = np.array(records, np.int64).reshape(-1, 5)
     table[:, 2] += table.size
     tables = np.concatenate([table.reshape(-1), *distinct.values()])
-    return Packing(tables, len(records), into // size), begins
+    return Packing(tables, len(records), packed // size), source_starts
 
 
 @lru_cache(maxsize=64)
@@ -76,17 +88,25 @@ def forward(
     w_shape: tuple[int, ...],
     w_strides: tuple[int, ...],
     size: int,
-) -> Faces:
-    """Rows are places (a, b); sums run over (c, h, v); columns are output channels."""
+) -> ProductTables:
+    """Make the tables of conv2d: rows are positions (a, b), sums run over (c, h, v).
+
+    Args:
+        padded: the sides of an image with its padding.
+        out: the sides of the output.
+        size: bytes of an element.
+    """
     n, channels, height, width = w_shape
     line, plane = padded[1] * size, padded[0] * padded[1] * size
-    places = _sums(np.arange(out[0]) * stride[0] * line, np.arange(out[1]) * stride[1] * size)
-    inner = np.arange(channels), np.arange(height), np.arange(width)
-    steps = _sums(inner[0] * plane, inner[1] * line, inner[2] * size)
-    weights = _sums(*(i * s for i, s in zip(inner, w_strides[1:], strict=True)))
-    packing, begins = _packing([(0, weights)], w_strides[0], n, size)
+    positions = _outer_sum(
+        np.arange(out[0]) * stride[0] * line, np.arange(out[1]) * stride[1] * size
+    )
+    taps = np.arange(channels), np.arange(height), np.arange(width)
+    offsets = _outer_sum(taps[0] * plane, taps[1] * line, taps[2] * size)
+    weights = _outer_sum(*(i * s for i, s in zip(taps, w_strides[1:], strict=True)))
+    packing, starts = _plan_packing([(0, weights)], w_strides[0], n, size)
     target = (0, *out, out[1] * size, size)
-    return Faces(_with_records([(steps, places, begins[0], target)]), 1, packing)
+    return ProductTables(_with_records([(offsets, positions, starts[0], target)]), 1, packing)
 
 
 @lru_cache(maxsize=64)
@@ -98,12 +118,17 @@ def input_grad(
     w_shape: tuple[int, ...],
     w_strides: tuple[int, ...],
     item: int,
-) -> Faces:
-    """Rows are places (i, j) of one phase of the stride; sums run over (o, h, v); columns: c.
+) -> ProductTables:
+    """Make the tables of the input's gradient: rows are pixels of a phase, sums run over (o, h, v).
 
-    Pixel i takes g[(i + padding - h) / stride] for the h's where this is whole, one in `stride`.
-    So the pixels fall into phases, and in each the input's gradient is a convolution of stride 1
-    with some of the weights, back to front.
+    Pixel i takes g[(i + padding - h) / stride] for those h for which this is whole: every
+    stride-th. So the pixels fall into stride x stride phases, and in each the input's gradient is
+    a convolution of stride 1 over g, with every stride-th weight, in reverse order.
+
+    Args:
+        padded: the sides of g with its zeros around.
+        size: the sides of the input.
+        item: bytes of an element.
     """
     kernel = w_shape[2], w_shape[3]
     line, plane = padded[1] * item, padded[0] * padded[1] * item
@@ -113,13 +138,13 @@ def input_grad(
         for numbers in zip(size, kernel, stride, padding, strict=True)
     ]
     phases, sources = [], []
-    for first, rows, h, h_back in axes[0]:
-        for left, columns, v, v_back in axes[1]:
+    for first, rows, h, h_offsets in axes[0]:
+        for left, columns, v, v_offsets in axes[1]:
             if not rows.size or not columns.size:
                 continue
-            places = _sums(rows * line, columns * item)
-            steps = _sums(channels * plane, h_back * line, v_back * item)
-            weights = _sums(channels * w_strides[0], h * w_strides[2], v * w_strides[3])
+            positions = _outer_sum(rows * line, columns * item)
+            offsets = _outer_sum(channels * plane, h_offsets * line, v_offsets * item)
+            weights = _outer_sum(channels * w_strides[0], h * w_strides[2], v * w_strides[3])
             target = (
                 (first * size[1] + left) * item,
                 rows.size,
@@ -127,27 +152,28 @@ def input_grad(
                 stride[0] * size[1] * item,
                 stride[1] * item,
             )
-            phases.append((steps, places, target))
+            phases.append((offsets, positions, target))
             sources.append((0, weights))
-    packing, begins = _packing(sources, w_strides[1], w_shape[1], item)
-    records = [(s, p, b, t) for (s, p, t), b in zip(phases, begins, strict=True)]
-    return Faces(_with_records(records), len(records), packing)
+    packing, starts = _plan_packing(sources, w_strides[1], w_shape[1], item)
+    records = [(o, p, s, t) for (o, p, t), s in zip(phases, starts, strict=True)]
+    return ProductTables(_with_records(records), len(records), packing)
 
 
 def taps(kernel: Pair, stride: Pair) -> Pair:
-    """How many of a kernel's weights one phase has at most, on each axis."""
+    """Return how many of a kernel's weights one phase has at most, on each axis."""
     return -(-kernel[0] // stride[0]), -(-kernel[1] // stride[1])
 
 
 def _phase(
     phase: int, size: int, kernel: int, stride: int, padding: int
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """On one axis: the first pixel, the pixels' places in g (padded by taps - 1), the weights, and
-    how far from its place each weight finds its g."""
+    """Return, for one axis and one phase: the first pixel; for each pixel its position in g, which
+    is padded by taps - 1; the weights; for each weight the offset from the position to its g.
+    """
     first = (phase - padding) % stride
-    places = (np.arange(first, size, stride) + padding) // stride
+    positions = (np.arange(first, size, stride) + padding) // stride
     weights = np.arange(phase, kernel, stride)
-    return first, places, weights, -(-kernel // stride) - 1 - weights // stride
+    return first, positions, weights, -(-kernel // stride) - 1 - weights // stride
 
 
 @lru_cache(maxsize=64)
@@ -157,38 +183,42 @@ def weight_grad(
     stride: Pair,
     g_shape: tuple[int, ...],
     g_strides: tuple[int, ...],
-    few: int,
+    step_images: int,
     size: int,
 ) -> tuple[np.ndarray, Packing]:
-    """Rows are weights (h, v) of a channel; sums run over (n, a, b); columns are g's channels.
+    """Make the tables of the weight's gradient: rows are weights (h, v), sums over (n, a, b).
 
-    The tables: where the weights look in a plane, then where each place (a, b) lies in it. The
-    packing is of g, `few` images to a panel.
+    Returns the offsets of the weights in a padded plane, then those of the positions (a, b); and
+    the packing of g, `step_images` images to a panel.
     """
     images, n, *out = g_shape
     line = padded[1] * size
-    weights = _sums(np.arange(kernel[0]) * line, np.arange(kernel[1]) * size)
-    places = _sums(np.arange(out[0]) * stride[0] * line, np.arange(out[1]) * stride[1] * size)
-    inner = np.arange(out[0]) * g_strides[2], np.arange(out[1]) * g_strides[3]
-    whole = _sums(np.arange(few) * g_strides[0], *inner)
-    rest = whole[: images % few * out[0] * out[1]]
-    sources = [(i * g_strides[0], whole) for i in range(0, images - images % few, few)]
+    weights = _outer_sum(np.arange(kernel[0]) * line, np.arange(kernel[1]) * size)
+    positions = _outer_sum(
+        np.arange(out[0]) * stride[0] * line, np.arange(out[1]) * stride[1] * size
+    )
+    g_positions = np.arange(out[0]) * g_strides[2], np.arange(out[1]) * g_strides[3]
+    whole = _outer_sum(np.arange(step_images) * g_strides[0], *g_positions)
+    rest = whole[: images % step_images * out[0] * out[1]]
+    last = images - images % step_images
+    sources = [(i * g_strides[0], whole) for i in range(0, last, step_images)]
     if rest.size:
-        sources.append((images // few * few * g_strides[0], rest))
-    return np.concatenate([weights, places]), _packing(sources, g_strides[1], n, size)[0]
+        sources.append((last * g_strides[0], rest))
+    return np.concatenate([weights, positions]), _plan_packing(sources, g_strides[1], n, size)[0]
 
 
 def _with_records(
     phases: Sequence[tuple[np.ndarray, np.ndarray, int, tuple[int, ...]]],
 ) -> np.ndarray:
-    """A record for each phase, then its steps and places.
+    """Return one table: a record for each phase, then the offsets and positions of each.
 
-    A record is k, where the steps begin, where the places begin, the first byte of the panels, and
-    of the target: first byte, rows, columns, bytes from row to row and from column to column.
+    A record is k, the indices of the offsets and of the positions in the table, the first byte of
+    the panels, and of the target: first byte, rows, columns, bytes from row to row and from column
+    to column.
     """
-    records, at = [], RECORD * len(phases)
-    for steps, places, panel, target in phases:
-        records.append((steps.size, at, at + steps.size, panel, *target))
-        at += steps.size + places.size
-    numbers = [x for steps, places, *_ in phases for x in (steps, places)]
-    return np.concatenate([np.array(records, np.int64).reshape(-1), *numbers])
+    records, index = [], PHASE_WORDS * len(phases)
+    for offsets, positions, panel, target in phases:
+        records.append((offsets.size, index, index + offsets.size, panel, *target))
+        index += offsets.size + positions.size
+    rows = [x for offsets, positions, *_ in phases for x in (offsets, positions)]
+    return np.concatenate([np.array(records, np.int64).reshape(-1), *rows])

@@ -1,13 +1,26 @@
 """Elementwise kernels for the CPU, each generated from one expression.
 
-From `"tanh_grad": "g y -> g * (T(1) - y * y)"` this file writes, per dtype T, the source of a
-function and compiles it on first use:
+For the expression `"tanh_grad": "g y -> g * (T(1) - y * y)"` and a dtype T this module generates
+the source of a function, and numba compiles it at its first call:
 
-    tanh_grad_float32(out, g, .., y, .., layout, begin, end)       a span of the output
+    tanh_grad_float32(out, g_memory, g_offset, y_memory, y_offset, layout, begin, end)
 
-`kernel_source("tanh_grad", "float32")` shows it. Inputs broadcast and may be any views: each is
-flat memory, an offset and strides. Adjacent axes that every operand walks with one stride are
-merged first, so that contiguous operands of equal shape are one long row.
+    for each row of the elements begin..end:       threads share out the elements
+        find where the row starts in each input    one division per axis that was not merged
+        for i in the row:                          vectorized by LLVM
+            out[i] = expression
+
+`kernel_source("tanh_grad", "float32")` returns that source. Inputs broadcast and may be views with
+any strides: each is passed as flat memory, the offset of its first element, and its strides.
+
+Optimizations:
+    - Loop fusion: one pass over memory, and no temporary arrays.
+    - Adjacent axes that all operands traverse with one stride are merged: contiguous operands of
+      equal shape are one long row.
+    - Rows of unit stride, and rows of one repeated element, have loops of their own over slices,
+      which LLVM vectorizes.
+    - float32 exp, tanh and log1p are polynomials instead of calls (`functions.py`).
+    - Multithreading from GRAIN elements on.
 """
 
 from __future__ import annotations
@@ -26,7 +39,7 @@ from ..runtime.cpu.launch import empty, flat, launch, layout, parts
 from ..runtime.strides import padded, scalar
 from . import functions
 
-# name: "inputs ; attributes -> expression". T(c) is the constant c in the kernel's dtype.
+# Op name: "inputs ; attributes -> expression". T(c) is the constant c in the kernel's dtype.
 EXPRESSIONS = {
     "add": "a b -> a + b",
     "subtract": "a b -> a - b",
@@ -64,67 +77,75 @@ EXPRESSIONS = {
     " - (T(1) - t) * at_least(log1p(-p), T(-100))",
     "copy": "x -> x",
 }
-# What the expressions may call.
-NAMES = {
+# The globals of the generated functions: what an expression may call.
+EXPRESSION_GLOBALS = {
     "__name__": __name__,
     "numba": numba,
     **{name: getattr(math, name) for name in ("cos", "log", "log1p", "sin", "sqrt")},
     **{name: getattr(functions, name) for name in ("exp", "tanh", "log1p_unit", "at_least")},
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
-# Elements below which a second thread costs more than it saves; fewer where each is dear.
+# With fewer elements, a second thread costs more than it saves. Where an element takes long to
+# compute, fewer elements are enough.
 GRAIN = 1048576
-DEAR = {
+MIN_PARALLEL_ELEMENTS_BY_OP = {
     **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 262144),
     **dict.fromkeys(("log", "power", "cross_entropy"), 32768),
 }
 
 
 def _parse(name: str) -> tuple[list[str], list[str], str]:
+    """Return the input names, the attribute names and the expression of kernel `name`."""
     head, expression = EXPRESSIONS[name].split("->")
     inputs, _, attributes = head.partition(";")
     return inputs.split(), attributes.split(), expression.strip()
 
 
-def kernel_source(name: str, dtype: str) -> str:
-    """The generated source of kernel `name` for inputs of `dtype`."""
-    inputs, attributes, expression = _parse(name)
-    function = f"{name}_{dtype}"
-    operands = ", ".join(f"{x}_memory, {x}_start" for x in inputs)
-    arguments = ", ".join(["out", operands, "layout", *attributes])
-    numbered = list(enumerate(inputs, 1))  # row i of the layout holds the strides of input i
-    # How each input advances along the innermost axis: by one, not at all, or by its stride.
-    # The first two are what LLVM vectorises.
-    reads = {"1": "{0}_row[i]", "0": "{0}_row[0]", "n": "{0}_memory[{0}_at + i * {0}_step]"}
+def _inner_loops(inputs: list[str], expression: str) -> list[str]:
+    """Return the source lines of the loops over one row, one loop for each kind of strides.
+
+    An input advances along the innermost axis by one element ("1"), not at all ("0"), or by its
+    stride ("n"). LLVM vectorizes the loops of the first two kinds.
+    """
+    reads = {"1": "{0}_row[i]", "0": "{0}_row[0]", "n": "{0}_memory[{0}_start + i * {0}_stride]"}
     cases = ["1" * len(inputs), *(["10", "01"] if len(inputs) == 2 else []), "n" * len(inputs)]
-    loops: list[str] = []
+    lines: list[str] = []
     for case in cases:
         pairs = list(zip(inputs, case, strict=True))
-        test = " and ".join(f"{x}_step == {s}" for x, s in pairs)
-        word = "else" if "n" in case else f"{'elif' if loops else 'if'} {test}"
-        loops += [
-            f"        {word}:",
+        test = " and ".join(f"{x}_stride == {stride}" for x, stride in pairs)
+        branch = "else" if "n" in case else f"{'elif' if lines else 'if'} {test}"
+        lines += [
+            f"        {branch}:",
             "            for i in range(size):",
-            *(f"                {x} = {reads[s].format(x)}" for x, s in pairs),
+            *(f"                {x} = {reads[stride].format(x)}" for x, stride in pairs),
             f"                out_row[i] = {expression}",
         ]
+    return lines
+
+
+def kernel_source(name: str, dtype: str) -> str:
+    """Return the generated source of kernel `name` for inputs of `dtype`."""
+    inputs, attributes, expression = _parse(name)
+    operands = ", ".join(f"{x}_memory, {x}_offset" for x in inputs)
+    arguments = ", ".join(["out", operands, "layout", *attributes])
+    numbered = list(enumerate(inputs, 1))  # row i of the layout holds the strides of input i
     lines = [
-        f"def {function}({arguments}, begin, end):",
+        f"def {name}_{dtype}({arguments}, begin, end):",
         "    last = layout.shape[1] - 1",
-        "    width = layout[0, last]",
-        *(f"    {x}_step = layout[{i}, last]" for i, x in numbered),
+        "    row_length = layout[0, last]",
+        *(f"    {x}_stride = layout[{i}, last]" for i, x in numbered),
         "    while begin < end:",
-        "        line = begin // width",
-        "        column = begin - line * width",
-        "        size = min(width - column, end - begin)",
-        *(f"        {x}_at = {x}_start + column * {x}_step" for x in inputs),
+        "        row = begin // row_length",
+        "        column = begin - row * row_length",
+        "        size = min(row_length - column, end - begin)",
+        *(f"        {x}_start = {x}_offset + column * {x}_stride" for x in inputs),
         "        for axis in range(last - 1, -1, -1):",
-        "            position = line % layout[0, axis]",
-        "            line //= layout[0, axis]",
-        *(f"            {x}_at += position * layout[{i}, axis]" for i, x in numbered),
+        "            index = row % layout[0, axis]",
+        "            row //= layout[0, axis]",
+        *(f"            {x}_start += index * layout[{i}, axis]" for i, x in numbered),
         "        out_row = out[begin : begin + size]",
-        *(f"        {x}_row = {x}_memory[{x}_at :]" for x in inputs),
-        *loops,
+        *(f"        {x}_row = {x}_memory[{x}_start :]" for x in inputs),
+        *_inner_loops(inputs, expression),
         "        begin += size",
     ]
     return "\n".join(lines) + "\n"
@@ -132,17 +153,21 @@ def kernel_source(name: str, dtype: str) -> str:
 
 @cache
 def _compiled(name: str, dtype: np.dtype) -> Callable[..., None]:
-    """The kernel; numba compiles it when it is first called."""
+    """Return kernel `name` for `dtype`; numba compiles it at its first call."""
     source = kernel_source(name, dtype.name)
     file = f"<minigan {name} {dtype.name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for tracebacks
-    space = dict(NAMES, T=getattr(numba, dtype.name))
-    exec(compile(source, file, "exec"), space)
-    return jit(space[f"{name}_{dtype.name}"])
+    namespace = dict(EXPRESSION_GLOBALS, T=getattr(numba, dtype.name))
+    exec(compile(source, file, "exec"), namespace)
+    return jit(namespace[f"{name}_{dtype.name}"])
 
 
 def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
-    """Run kernel `name` on arrays and numbers of one dtype (and a bool mask, for `where`)."""
+    """Compute kernel `name` of arrays and numbers that broadcast; return a new array.
+
+    The inputs have one dtype, but for the bool mask of `where`. The result has that dtype, bool
+    for a comparison, or the attribute `dtype` (for `cast`).
+    """
     arrays = [x for x in inputs if isinstance(x, np.ndarray)]
     dtype = arrays[-1].dtype if arrays[-1].dtype.kind == "f" else arrays[0].dtype
     if "dtype" in attributes:
@@ -160,23 +185,25 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
             operands += [np.array([scalar(x, dtype)]), 0]
             strides.append((0,) * len(shape))
             continue
-        memory, start, steps = flat(x)
-        operands += [memory, start]
-        strides.append(steps if x.shape == shape else padded(steps, x.shape, len(shape)))
+        memory, offset, own_strides = flat(x)
+        operands += [memory, offset]
+        strides.append(
+            own_strides if x.shape == shape else padded(own_strides, x.shape, len(shape))
+        )
     merged = layout(shape, tuple(strides))
     numbers = [scalar(attributes[a], dtype) for a in _parse(name)[1]] if attributes else []
-    kernel = _compiled(name, dtype)
-    many = parts(out.size, DEAR.get(name, GRAIN))
-    launch(kernel, out.reshape(-1), *operands, merged, *numbers, over=out.size, parts=many)
+    arguments = out.reshape(-1), *operands, merged, *numbers
+    part_count = parts(out.size, MIN_PARALLEL_ELEMENTS_BY_OP.get(name, GRAIN))
+    launch(_compiled(name, dtype), *arguments, over=out.size, parts=part_count)
     return out
 
 
 def cast(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """x in another dtype."""
+    """Return a copy of x converted to `dtype`."""
     return elementwise("copy", x, dtype=np.dtype(dtype))
 
 
-FLOATS_ONLY = True  # integers and bools run their numpy reference
+FLOATS_ONLY = True  # integers and bools are computed by the numpy reference
 KERNELS: dict[str, Callable[..., np.ndarray]] = {
     **{name: partial(elementwise, name) for name in EXPRESSIONS if name != "copy"},
     "cast": cast,

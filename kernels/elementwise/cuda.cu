@@ -1,13 +1,23 @@
-// Ops on each element: one line per op, from its inputs a, b, c and its attributes p, q.
+// Elementwise ops on a GPU: one line per op, a formula of its inputs a, b, c and its attributes p,
+// q.
 //
-// Every kernel has the same two ways through memory:
-//   packed    all arrays lie contiguous (or are one number): a thread takes 16 bytes of each array
-//             with one wide load, so a warp moves 512 bytes with one instruction
-//   walked    any strides, broadcasting: a thread takes one element, whose place in each array it
-//             finds by dividing its number by the sizes of the axes
-// An input may also be a number, which comes by value beside a null pointer.
-
-constexpr int LANES = 16 / sizeof(REAL);
+// Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which
+// is
+//     passed by value beside a null pointer.
+// Launch: blocks of 256 threads; one thread per Pack of 16 bytes and one per element left over, or
+// one
+//     thread per element.
+//
+// Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread
+// loads 16 bytes of each array with one instruction: a warp moves 512 bytes in 16 sectors, the
+// fewest possible.
+//
+// Strided path. For any other strides, broadcasting included, a thread computes one element, and
+// finds its offset in each array by dividing the element's index by the sizes of the axes.
+//
+// Optimizations:
+//   - global memory coalescing
+//   - vectorized access where it is possible
 
 __device__ __forceinline__ float magnitude(float x) { return fabsf(x); }
 __device__ __forceinline__ double magnitude(double x) { return fabs(x); }
@@ -17,57 +27,60 @@ __device__ __forceinline__ bool magnitude(bool x) { return x; }
 // max(x, low), NaN where x is NaN.
 __device__ __forceinline__ REAL at_least(REAL x, REAL low) { return x < low ? low : x; }
 
-// LANES elements of an input from element LANES i on.
+// Load Pack i of an input, or repeat its one number.
 template <class T>
-__device__ __forceinline__ Pack<T, LANES> fetch(const In<T>& x, T number, long long step, long long i) {
-    if (x && step) return load<LANES>(x, i);
-    const T same = x ? static_cast<T>(x[0]) : number;
-    Pack<T, LANES> pack;
-    for (int k = 0; k < LANES; ++k) pack.at[k] = same;
+__device__ __forceinline__ Pack<T, PACK_SIZE> fetch(const In<T>& x, T number, long long stride,
+                                                    long long i) {
+    if (x && stride) return load<PACK_SIZE>(x, i);
+    const T repeated = x ? static_cast<T>(x[0]) : number;
+    Pack<T, PACK_SIZE> pack;
+    for (int k = 0; k < PACK_SIZE; ++k) pack.values[k] = repeated;
     return pack;
 }
 
-// Array 0 is the output. f computes one element.
+// Apply f to each element. Array 0 of the layout is the output.
 template <class R, class A, class B, class C, class F>
 __device__ __forceinline__ void map(const Out<R>& y, const In<A>& a, A a_number, const In<B>& b,
-                                    B b_number, const In<C>& c, C c_number, const Walk<4>& walk, F f) {
+                                    B b_number, const In<C>& c, C c_number,
+                                    const StridedLayout<4>& layout, F f) {
     const long long i = global_thread();
-    if (walk.packed) {
-        const long long packs = walk.size / LANES;
+    if (layout.vectorized) {
+        const long long packs = layout.size / PACK_SIZE;
         if (i < packs) {
-            const auto u = fetch(a, a_number, walk.strides[1][0], i);
-            const auto v = fetch(b, b_number, walk.strides[2][0], i);
-            const auto w = fetch(c, c_number, walk.strides[3][0], i);
-            Pack<R, LANES> out;
-            for (int k = 0; k < LANES; ++k) out.at[k] = f(u.at[k], v.at[k], w.at[k]);
-            store<LANES>(y, i, out);
-        } else if (const long long j = packs * LANES + (i - packs); j < walk.size) {
-            y[j] = f(a ? static_cast<A>(a[j * walk.strides[1][0]]) : a_number,
-                     b ? static_cast<B>(b[j * walk.strides[2][0]]) : b_number,
-                     c ? static_cast<C>(c[j * walk.strides[3][0]]) : c_number);
+            const auto u = fetch(a, a_number, layout.strides[1][0], i);
+            const auto v = fetch(b, b_number, layout.strides[2][0], i);
+            const auto w = fetch(c, c_number, layout.strides[3][0], i);
+            Pack<R, PACK_SIZE> out;
+            for (int k = 0; k < PACK_SIZE; ++k)
+                out.values[k] = f(u.values[k], v.values[k], w.values[k]);
+            store<PACK_SIZE>(y, i, out);
+        } else if (const long long j = packs * PACK_SIZE + (i - packs); j < layout.size) {
+            y[j] = f(a ? static_cast<A>(a[j * layout.strides[1][0]]) : a_number,
+                     b ? static_cast<B>(b[j * layout.strides[2][0]]) : b_number,
+                     c ? static_cast<C>(c[j * layout.strides[3][0]]) : c_number);
         }
-    } else if (i < walk.size) {
-        long long places[4];
-        walk.locate(i, places);
-        y[places[0]] = f(a ? static_cast<A>(a[places[1]]) : a_number,
-                         b ? static_cast<B>(b[places[2]]) : b_number,
-                         c ? static_cast<C>(c[places[3]]) : c_number);
+    } else if (i < layout.size) {
+        long long offsets[4];
+        layout.locate(i, offsets);
+        y[offsets[0]] = f(a ? static_cast<A>(a[offsets[1]]) : a_number,
+                         b ? static_cast<B>(b[offsets[2]]) : b_number,
+                         c ? static_cast<C>(c[offsets[3]]) : c_number);
     }
 }
 
-#define MAP(name, R, A, B, C, expression)                                                          \
-    extern "C" __global__ void __launch_bounds__(256)                                              \
-        name(Out<R> y, In<A> a, A a_number, In<B> b, B b_number, In<C> c, C c_number, REAL p,      \
-             REAL q, Walk<4> walk) {                                                               \
-        map<R, A, B, C>(y, a, a_number, b, b_number, c, c_number, walk, [p, q](A a, B b, C c) {    \
-            (void)a, (void)b, (void)c, (void)p, (void)q;                                           \
-            return static_cast<R>(expression);                                                     \
-        });                                                                                        \
+#define MAP(name, R, A, B, C, expression)                                                         \
+    extern "C" __global__ void __launch_bounds__(256)                                             \
+        name(Out<R> y, In<A> a, A a_number, In<B> b, B b_number, In<C> c, C c_number, REAL p,     \
+             REAL q, StridedLayout<4> layout) {                                                   \
+        map<R, A, B, C>(y, a, a_number, b, b_number, c, c_number, layout, [p, q](A a, B b, C c) { \
+            (void)a, (void)b, (void)c, (void)p, (void)q;                                          \
+            return static_cast<R>(expression);                                                    \
+        });                                                                                       \
     }
 #define FUNCTION(name, expression) MAP(name, REAL, REAL, REAL, REAL, expression)
 #define COMPARISON(name, expression) MAP(name, bool, REAL, REAL, REAL, expression)
 
-// ------------------------------------------------------------------------------ of every dtype
+// ----------------------------------------------------------------------------------- all dtypes
 FUNCTION(copy, a)
 FUNCTION(add, a + b)
 FUNCTION(multiply, a * b)
@@ -90,7 +103,7 @@ FUNCTION(negative, -a)
 FUNCTION(sign, a != a ? a : REAL(a > REAL(0)) - REAL(a < REAL(0)))
 #endif
 
-// ----------------------------------------------------------------------------------- of floats
+// ----------------------------------------------------------------------------------- floats
 #if defined(REAL_IS_FLOAT32) || defined(REAL_IS_FLOAT64)
 FUNCTION(divide, a / b)
 FUNCTION(power, pow(a, b))

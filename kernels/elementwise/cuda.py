@@ -1,4 +1,4 @@
-"""Elementwise kernels on a GPU: what each op's line in `cuda.cu` is launched with."""
+"""Launch elementwise kernels on a GPU, one for each op's line in `cuda.cu`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cuda.launcher import Launcher, blocks, walk
+from ..runtime.cuda.launcher import Launcher, ceil_div, strided_layout
 from ..runtime.strides import elements, padded, scalar
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-THREADS = 256  # of a block
-INPUTS = 3  # that each kernel takes, absent ones as null
+THREADS_PER_BLOCK = 256
+MAX_INPUTS = 3  # every kernel has this many; those that an op lacks are null pointers
 
-# Each line of cuda.cu that begins so makes an op's kernel. What C calls by an op's name already has
-# an underscore behind it there.
+# Each line of cuda.cu that begins with one of these macros defines an op's kernel. If a C function
+# has the op's name, the kernel's name ends with an underscore.
 _LINES = re.findall(r"^(FUNCTION|COMPARISON|MAP)\((\w+),", SOURCE.read_text(), re.MULTILINE)
 KERNEL_OF = {kernel.rstrip("_"): kernel for _, kernel in _LINES if not kernel.startswith("cast_")}
 COMPARISONS = {kernel for kind, kernel in _LINES if kind == "COMPARISON"}
-# What p and q are in an op's line.
+# The attributes that are p and q in an op's line.
 ATTRIBUTES = {
     **dict.fromkeys(("leaky_relu", "leaky_relu_grad"), ("slope",)),
     **dict.fromkeys(("clip", "clip_grad"), ("low", "high")),
@@ -30,7 +30,7 @@ BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
 
 
 def elementwise(gpu: Launcher, name: str, *inputs: Any, **attributes: Any) -> Any:
-    """Run the kernel of op `name` on arrays, which broadcast, and numbers."""
+    """Compute an elementwise op of arrays, which broadcast, and numbers."""
     mask, values = ((), inputs) if name != "where" else (inputs[:1], inputs[1:])
     arrays = [x for x in values if hasattr(x, "dtype")]
     dtype = arrays[0].dtype if arrays else np.result_type(*values)
@@ -46,12 +46,12 @@ def elementwise(gpu: Launcher, name: str, *inputs: Any, **attributes: Any) -> An
 
 
 def copy(gpu: Launcher, x: Any) -> Any:
-    """x in new, contiguous memory."""
+    """Return a contiguous copy of x."""
     return _map(gpu, "copy", x.dtype, x.dtype, (x,), [])
 
 
 def cast(gpu: Launcher, x: Any, dtype: Any) -> Any:
-    """x in another dtype."""
+    """Return x converted to another dtype."""
     return _map(gpu, f"cast_{np.dtype(dtype).name}", x.dtype, np.dtype(dtype), (x,), [])
 
 
@@ -63,15 +63,16 @@ def _map(
     inputs: tuple[Any, ...],
     numbers: list[float],
 ) -> Any:
+    """Launch a kernel of cuda.cu on arrays and numbers that broadcast to a common shape."""
     shapes = [x.shape for x in inputs if hasattr(x, "dtype")]
     shape = shapes[0] if all(s == shapes[0] for s in shapes) else np.broadcast_shapes(*shapes)
     y = gpu.empty(shape, out_dtype)
-    lanes = 16 // dtype.itemsize
+    pack = 16 // dtype.itemsize  # elements of a vectorized access
     arguments: list[Any] = [y]
     strides, aligned = [elements(y)], True
-    for k in range(INPUTS):
+    for k in range(MAX_INPUTS):
         x: Any = inputs[k] if k < len(inputs) else 0
-        # The first input of `where` alone is of a dtype of its own.
+        # Only the first input of `where` has another dtype than the rest.
         kind = BOOL if kernel == "where" and k == 0 else dtype
         if not hasattr(x, "dtype"):
             arguments += [None, scalar(x, kind)]
@@ -79,13 +80,21 @@ def _map(
             continue
         arguments += [x, kind.type(0)]
         strides.append(padded(elements(x), x.shape, len(shape)))
-        aligned = aligned and gpu.address(x) % (lanes * kind.itemsize) == 0
+        aligned = aligned and gpu.address(x) % (pack * kind.itemsize) == 0
     p, q = (*numbers, 0.0, 0.0)[:2]
-    path = walk(shape, tuple(strides), packed=aligned)
-    # What the packs leave over takes a thread per element.
-    count = path.size // lanes + path.size % lanes if path.packed else path.size
-    arguments += [scalar(p, dtype), scalar(q, dtype), path]
-    gpu.launch(SOURCE, kernel, dtype, (blocks(count, THREADS),), (THREADS,), arguments)
+    layout = strided_layout(shape, tuple(strides), aligned=aligned)
+    # With vectorized access, one thread per pack, and one per element that the packs leave over.
+    size = layout.size
+    count = size // pack + size % pack if layout.vectorized else size
+    arguments += [scalar(p, dtype), scalar(q, dtype), layout]
+    gpu.launch(
+        SOURCE,
+        kernel,
+        dtype,
+        (ceil_div(count, THREADS_PER_BLOCK),),
+        (THREADS_PER_BLOCK,),
+        arguments,
+    )
     return y
 
 

@@ -1,9 +1,9 @@
-"""exp, tanh and log1p in float32 from + - * / alone, so that LLVM can vectorise a loop of them.
+"""exp, tanh and log1p in float32 from + - * / alone, so that LLVM can vectorize a loop of them.
 
-libm's functions are calls, one element at a time. These are straight-line code: reduce x to
-x = n ln 2 + r with |r| <= ln 2 / 2, sum the Taylor series of expm1(r), scale by 2^n. At degree 7
-the series' remainder is below r^8 / 8! < 6e-9, a tenth of a unit in the last place of float32.
-float64, which serves checks, takes libm's.
+libm's functions are called for one element at a time. These have no calls and no branches: write
+x = n ln 2 + r with |r| <= ln 2 / 2, sum the Taylor series of expm1(r), scale by 2^n. With degree 7
+the remainder of the series is below r^8 / 8! < 6e-9, a tenth of a unit in the last place of
+float32. In float64, which gradient checks use, the functions are libm's.
 """
 
 import math
@@ -17,22 +17,23 @@ from ..runtime.cpu.compiler import jit
 LOG2_E = float32(1.4426950408889634)
 LN2_HIGH = float32(0.693359375)  # 9 bits: n * LN2_HIGH is exact (Cody and Waite 1980)
 LN2_LOW = float32(-2.12194440054690583e-4)  # ln 2 - LN2_HIGH
-# x + 1.5 * 2^23 rounds x to an integer, which then stands in the low bits of the sum.
+# Adding 1.5 * 2^23 rounds x to an integer, and leaves that integer in the low bits of the sum.
 ROUNDER = float32(12582912.0)
 ROUNDER_BITS = np.int32(0x4B400000)
+# Taylor coefficients of expm1(r), and of atanh(s) from s^3 on.
 C2, C3, C4, C5, C6, C7 = (float32(1 / math.factorial(k)) for k in range(2, 8))
 A3, A5, A7, A9, A11, A13, A15 = (float32(1 / k) for k in range(3, 17, 2))
 
 
 @jit
 def _power_of_two(n):
-    """2^n for -126 <= n <= 127, by writing the exponent's bits."""
+    """Return 2^n for -126 <= n <= 127, by writing the bits of the exponent."""
     return np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 @jit
 def _reduce(x):
-    """(n, expm1(r)) with x = n ln 2 + r. NaN stays NaN in the second."""
+    """Return (n, expm1(r)) with x = n ln 2 + r. For x = NaN, expm1(r) is NaN."""
     shifted = x * LOG2_E + ROUNDER
     n = shifted - ROUNDER
     r = (x - n * LN2_HIGH) - n * LN2_LOW
@@ -42,17 +43,17 @@ def _reduce(x):
 
 @jit
 def exp_float32(x):
-    """e^x within 2 units in the last place; 0 below -104, inf above 88.73."""
+    """Return e^x within 2 units in the last place; 0 below -104, inf above 88.73."""
     low, high = float32(-105.0), float32(89.0)
-    clipped = low if x < low else (high if x > high else x)  # NaN passes both
+    clipped = low if x < low else (high if x > high else x)  # NaN stays NaN
     n, expm1 = _reduce(clipped)
-    half = n >> np.int32(1)  # 2^n in two factors: n reaches -151 and 128
+    half = n >> np.int32(1)  # two factors, as n can be -151 or 128: beyond float32
     return (float32(1.0) + expm1) * _power_of_two(half) * _power_of_two(n - half)
 
 
 @jit
 def tanh_float32(x):
-    """(e^2|x| - 1) / (e^2|x| + 1) with x's sign: relative error below 4e-7, also near 0."""
+    """Return tanh(x) = sign(x) (e^2|x| - 1) / (e^2|x| + 1), relative error below 4e-7."""
     magnitude = abs(x)
     limit = float32(10.0)  # tanh(10) rounds to 1
     clipped = limit if magnitude > limit else magnitude
@@ -65,10 +66,10 @@ def tanh_float32(x):
 
 @jit
 def log1p_unit_float32(x):
-    """log(1 + x) for 0 <= x <= 1, NaN for NaN: relative error below 2e-7.
+    """Return log(1 + x) for 0 <= x <= 1, NaN for NaN; relative error below 2e-7.
 
-    It is 2 atanh(s) with s = x / (2 + x) <= 1/3; of the series s + s^3/3 + s^5/5 + ... the terms
-    that are left out, from s^17 / 17 on, are below 2e-9 of the whole.
+    log(1 + x) = 2 atanh(s) with s = x / (2 + x) <= 1/3. The terms of the series
+    s + s^3/3 + s^5/5 + ... that are left out, from s^17 / 17 on, are below 2e-9 of the sum.
     """
     s = x / (x + float32(2.0))
     z = s * s
@@ -78,28 +79,28 @@ def log1p_unit_float32(x):
 
 @jit
 def at_least(x, low):
-    """max(x, low), NaN where x is NaN."""
+    """Return max(x, low), NaN where x is NaN."""
     return low if x < low else x
 
 
 def exp(x):
-    """e^x for the kernels' expressions: vectorisable in float32, libm's in float64."""
+    """Return e^x in compiled code: a polynomial in float32, libm's in float64."""
     raise NotImplementedError("compiled code only")
 
 
 def tanh(x):
-    """tanh(x), likewise."""
+    """Return tanh(x) in compiled code: a polynomial in float32, libm's in float64."""
     raise NotImplementedError("compiled code only")
 
 
 def log1p_unit(x):
-    """log(1 + x) for 0 <= x <= 1, likewise."""
+    """Return log(1 + x) for 0 <= x <= 1 in compiled code: a polynomial in float32."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(exp, inline="never")
 def _exp(x):
-    # numba takes the signature from a function of its own, hence the lambdas.
+    # numba compares the signature with that of a Python function, hence the lambdas.
     return (lambda x: exp_float32(x)) if x == types.float32 else (lambda x: math.exp(x))  # noqa: PLW0108
 
 

@@ -1,14 +1,14 @@
-"""The rungs below cpu.py. `python -m minigan.kernels.elementwise.optimization_steps` measures them.
+"""The optimization steps that lead to `cpu.py`, for LeakyReLU and tanh.
 
-`RUNGS[title](op, x)` is a fresh C-contiguous array; `op` is "leaky_relu" (slope 0.2) or "tanh",
-x a float32 or float64 array of any strides.
+`STEPS[title](op, x)` returns a new C-contiguous array. `op` is "leaky_relu" (slope 0.2) or "tanh",
+x is a float32 or float64 array of any strides.
+`python -m minigan.kernels.elementwise.optimization_steps` measures the steps.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,10 @@ from numba import prange
 
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, flat, layout
+from ..runtime.timing import medians
 from . import cpu, functions
 
+# What a kernel computes: a number, so that one compiled kernel serves both ops.
 LEAKY_RELU, LIBM_TANH, POLYNOMIAL_TANH = range(3)
 WITH_CALLS = {"leaky_relu": LEAKY_RELU, "tanh": LIBM_TANH}
 INLINED = {"leaky_relu": LEAKY_RELU, "tanh": POLYNOMIAL_TANH}
@@ -27,18 +29,18 @@ SLOPE = 0.2
 
 # --------------------------------------------------------------------------------------- numpy
 def by_numpy(op: str, x: np.ndarray) -> np.ndarray:
-    """A pass over memory, and a temporary array, for every operator of the formula."""
+    """Compute the formula with numpy: one pass and one temporary array for each operator."""
     if op == "leaky_relu":
         return np.ascontiguousarray(np.where(x > 0, x, x * x.dtype.type(SLOPE)))
     e = np.expm1(np.abs(x) * -2)
     return np.ascontiguousarray(np.copysign(-e / (e + 2), x))
 
 
-# -------------------------------------------------------------------- one loop, by one core
-# `layout` holds the shape (row 0) and the strides of x over it (row 1).
+# ------------------------------------------------------------------------- loops on one thread
+# Row 0 of `layout` is the shape, row 1 the strides of x.
 @jit
 def _value(op, x, slope):
-    """What is done to an element."""
+    """Return the op of one element."""
     if op == LIBM_TANH:
         return math.tanh(x)
     if op == POLYNOMIAL_TANH:
@@ -47,54 +49,79 @@ def _value(op, x, slope):
 
 
 @jit
-def by_element(op, slope, out, x, start, layout):
-    """Where an element lies is worked out from its number: a division for each axis."""
+def by_element(op, slope, out, x, offset, layout):
+    """Compute all in one loop.
+
+    for each element i:
+        find x's element          a division for each axis
+        out[i] = op(x)
+
+    Optimizations:
+        - Loop fusion: one pass over memory, no temporary arrays.
+    """
     for i in range(out.size):
-        at = start
+        position = offset
         rest = i
         for axis in range(layout.shape[1] - 1, -1, -1):
-            at += rest % layout[0, axis] * layout[1, axis]
+            position += rest % layout[0, axis] * layout[1, axis]
             rest //= layout[0, axis]
-        out[i] = _value(op, x[at], slope)
+        out[i] = _value(op, x[position], slope)
 
 
 @jit
-def _line_start(line, start, layout):
-    """Where line `line` of the innermost axis begins."""
-    at = start
+def _row_start(row, offset, layout):
+    """Return the position in memory where row `row` of the innermost axis begins."""
+    position = offset
     for axis in range(layout.shape[1] - 2, -1, -1):
-        at += line % layout[0, axis] * layout[1, axis]
-        line //= layout[0, axis]
-    return at
+        position += row % layout[0, axis] * layout[1, axis]
+        row //= layout[0, axis]
+    return position
 
 
 @jit
-def by_line(op, slope, out, x, start, layout):
-    """That is done once a line, which is then walked by its stride."""
-    width, step = layout[0, -1], layout[1, -1]
-    for first in range(0, out.size, width):
-        at = _line_start(first // width, start, layout)
-        for i in range(width):
-            out[first + i] = _value(op, x[at + i * step], slope)
+def by_row(op, slope, out, x, offset, layout):
+    """Compute row by row.
+
+    for each row of the innermost axis:
+        find the row's start in x     a division for each other axis
+        for i in the row:
+            out[i] = op(x)
+
+    Optimizations:
+        - Index arithmetic once per row: it is hoisted out of the inner loop.
+    """
+    row_length, stride = layout[0, -1], layout[1, -1]
+    for first in range(0, out.size, row_length):
+        position = _row_start(first // row_length, offset, layout)
+        for i in range(row_length):
+            out[first + i] = _value(op, x[position + i * stride], slope)
 
 
 @jit
-def by_unit_line(op, slope, out, x, start, layout):
-    """Lines of neighbours (stride 1) get a loop of their own."""
-    width, step = layout[0, -1], layout[1, -1]
-    for first in range(0, out.size, width):
-        at = _line_start(first // width, start, layout)
-        if step == 1:
-            for i in range(width):
-                out[first + i] = _value(op, x[at + i], slope)
+def by_unit_stride_row(op, slope, out, x, offset, layout):
+    """Compute row by row, with a second loop for rows of unit stride.
+
+    Optimizations:
+        - As before, and the inner loop of a row of unit stride has no multiplication.
+    """
+    row_length, stride = layout[0, -1], layout[1, -1]
+    for first in range(0, out.size, row_length):
+        position = _row_start(first // row_length, offset, layout)
+        if stride == 1:
+            for i in range(row_length):
+                out[first + i] = _value(op, x[position + i], slope)
         else:
-            for i in range(width):
-                out[first + i] = _value(op, x[at + i * step], slope)
+            for i in range(row_length):
+                out[first + i] = _value(op, x[position + i * stride], slope)
 
 
 @jit
-def _line(op, out, x, slope):
-    """Straight-line code would be computed for every op and then chosen from: so, a loop each."""
+def _compute_row(op, out, x, slope):
+    """Compute one row of unit stride.
+
+    Each op has a loop of its own: where a loop selects between ops without calls, LLVM computes
+    all of them for every element and then selects.
+    """
     if op == LIBM_TANH:
         for i in range(out.size):
             out[i] = math.tanh(x[i])
@@ -107,71 +134,72 @@ def _line(op, out, x, slope):
 
 
 @jit
-def by_slice(op, slope, out, x, start, layout):
-    """They are cut out first and walked from 0: the compiler sees that no index is negative."""
-    width, step = layout[0, -1], layout[1, -1]
-    for first in range(0, out.size, width):
-        at = _line_start(first // width, start, layout)
-        if step == 1:
-            _line(op, out[first : first + width], x[at:], slope)
+def by_slice(op, slope, out, x, offset, layout):
+    """Compute row by row, each row a slice.
+
+    Optimizations:
+        - As before, and vectorized access: a row of unit stride is sliced first and indexed from
+          0. So the compiler knows that no index is negative, and vectorizes the loop.
+        - With POLYNOMIAL_TANH, no call in the inner loop: so tanh is vectorized, too.
+    """
+    row_length, stride = layout[0, -1], layout[1, -1]
+    for first in range(0, out.size, row_length):
+        position = _row_start(first // row_length, offset, layout)
+        if stride == 1:
+            _compute_row(op, out[first : first + row_length], x[position:], slope)
         else:
-            for i in range(width):
-                out[first + i] = _value(op, x[at + i * step], slope)
+            for i in range(row_length):
+                out[first + i] = _value(op, x[position + i * stride], slope)
 
 
-# ------------------------------------------------------------------------------------- threads
+# ------------------------------------------------------------------------------ multithreading
 @jit(parallel=True)
-def over_elements(op, slope, out, x, start, layout):
-    """Threads take elements. x is one line of stride 1 (see `_contiguous`)."""
+def over_elements(op, slope, out, x, offset, layout):
+    """Compute one contiguous row, its elements shared among threads.
+
+    for i in the row:                 prange: threads share out the elements
+        out[i] = op(x[offset + i])
+
+    Optimizations:
+        - Multithreading. The index offset + i prevents vectorization again.
+    """
     if op == POLYNOMIAL_TANH:
         for i in prange(layout[0, 0]):
-            out[i] = functions.tanh(x[start + i])
+            out[i] = functions.tanh(x[offset + i])
     else:
         for i in prange(layout[0, 0]):
-            out[i] = x[start + i] if x[start + i] > 0 else x[start + i] * slope
+            out[i] = x[offset + i] if x[offset + i] > 0 else x[offset + i] * slope
 
 
-# ------------------------------------------------------------------------------------ the table
-def _hosted(kernel: Any, codes: dict[str, int], op: str, x: np.ndarray) -> np.ndarray:
+# ----------------------------------------------------------------------------------- the steps
+def _run(kernel: Any, codes: dict[str, int], op: str, x: np.ndarray) -> np.ndarray:
+    """Run one of the loops above; `codes` are the numbers that stand for the ops."""
     out = empty(x.shape, x.dtype)
     if x.size:
-        memory, start, strides = flat(x)
+        memory, offset, strides = flat(x)
         merged = layout(x.shape, (strides,))
-        kernel(codes[op], x.dtype.type(SLOPE), out.reshape(-1), memory, start, merged)
+        kernel(codes[op], x.dtype.type(SLOPE), out.reshape(-1), memory, offset, merged)
     return out
 
 
-def _contiguous(op: str, x: np.ndarray) -> np.ndarray:
-    return _hosted(over_elements, INLINED, op, np.ascontiguousarray(x))
+def _over_elements(op: str, x: np.ndarray) -> np.ndarray:
+    return _run(over_elements, INLINED, op, np.ascontiguousarray(x))
 
 
-def _shipped(op: str, x: np.ndarray) -> np.ndarray:
+def _cpu(op: str, x: np.ndarray) -> np.ndarray:
     return cpu.elementwise(op, x, **({"slope": SLOPE} if op == "leaky_relu" else {}))
 
 
-RUNGS: dict[str, Callable[[str, np.ndarray], np.ndarray]] = {
-    "numpy, a temporary per operator": by_numpy,
-    "one loop, index arithmetic": partial(_hosted, by_element, WITH_CALLS),
-    "line by line": partial(_hosted, by_line, WITH_CALLS),
-    "lines of stride 1 apart": partial(_hosted, by_unit_line, WITH_CALLS),
-    "lines as slices": partial(_hosted, by_slice, WITH_CALLS),
-    "no calls in the loop": partial(_hosted, by_slice, INLINED),
-    "threads over elements": _contiguous,
-    "threads over slices (cpu.py)": _shipped,
+STEPS: dict[str, Callable[[str, np.ndarray], np.ndarray]] = {
+    "numpy, one temporary per operator": by_numpy,
+    "loop fusion": partial(_run, by_element, WITH_CALLS),
+    "index arithmetic once per row": partial(_run, by_row, WITH_CALLS),
+    "loop for unit stride": partial(_run, by_unit_stride_row, WITH_CALLS),
+    "vectorized access": partial(_run, by_slice, WITH_CALLS),
+    "polynomial instead of calls": partial(_run, by_slice, INLINED),
+    "multithreading over elements": _over_elements,
+    "multithreading over slices (cpu.py)": _cpu,
 }
-
-
-def medians(calls: Mapping[str, Callable[[], Any]], rounds: int = 101) -> dict[str, float]:
-    """Seconds per call: medians of `rounds` in which all take turns."""
-    times: dict[str, list[float]] = {title: [] for title in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for title, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[title].append(time.perf_counter() - start)
-    return {title: float(np.median(seconds)) for title, seconds in times.items()}
 
 
 def measure() -> None:
@@ -180,10 +208,10 @@ def measure() -> None:
     for count in (64, 1024):
         x = generator.standard_normal((count, 784), np.float32)
         for op in INLINED:
-            calls = {title: partial(rung, op, x) for title, rung in RUNGS.items()}
+            calls = {title: partial(step, op, x) for title, step in STEPS.items()}
             peers = {"np.tanh": partial(np.tanh, x)} if op == "tanh" else {}
             for title, seconds in medians({**calls, **peers}, 31).items():
-                print(f"{count:5} {op:10}  {title:32} {seconds / x.size * 1e9:7.3f} ns")
+                print(f"{count:5} {op:10}  {title:36} {seconds / x.size * 1e9:7.3f} ns")
 
 
 if __name__ == "__main__":

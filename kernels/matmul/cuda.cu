@@ -1,202 +1,193 @@
-// C = A @ B (+ bias) on a GPU: the top rung of `optimization_steps.cu`, for any strides and any sizes.
+// C = A @ B (+ bias) on a GPU, for any strides, any sizes and batches: the last of the optimization
+// steps (optimization_steps.cu tells them one by one).
 //
-//            BN                   A block of threads makes a BM x BN tile of C. It walks K in steps of
-//        +--------+  BK           BK: the step's slices of A and B go through shared memory, where each
-//        | B      |               element is used BN, or BM, times.
-//        +--------+               A thread holds TM x TN sums in registers, so of each element that it
-//     BK                          reads from shared memory it makes TN, or TM, multiply-adds.
-//   +----+--------+
-//   | A  | C      | BM            While one slice is used, the next one is on its way from memory into
-//   +----+--------+               registers, and then goes into the other of two buffers: one barrier a
-//                                 step. Memory and shared memory are read 16 bytes at a time.
+// Computes: C[z] = A[z] @ B[z] + bias, A (m, k), B (k, n), C (m, n) contiguous.
+// Launch: grid (tiles of C, splits of K, matrices of the batch), blocks of (BM / TM) * (BN / TN)
+// threads.
 //
-// Few tiles cannot fill a GPU. Then K is split among blocks, each writes its partial sums, and
-// `join_splits` adds them in order. How K is split follows from the shape alone, and each element is
-// one chain of fused multiply-adds per split: the bits are the same on every GPU.
+// Tiling. A block computes a BM x BN tile of C. It goes through K in slices of BK steps: the slices
+// of A and B are copied to shared memory, where each element is used BN, or BM, times. Each thread
+// accumulates TM x TN elements in registers (register_tile.h).
+//
+// Double buffering. While one slice is used, the next one is loaded from global memory into
+// registers and then stored to the other of two buffers in shared memory, so one __syncthreads()
+// per slice suffices.
+//
+// Split-K. Where there are too few tiles to fill a GPU, K is split among blocks. Each writes its
+// partial sums, and sum_splits (split_k.cu) adds them in order. How K is split depends on the shape
+// only, and within a split each element is one chain of fused multiply-adds: the bits are the same
+// on every GPU.
+//
+// Optimizations:
+//   - global memory coalescing: a warp reads along whichever axis of A, or B, is contiguous
+//   - shared-memory tiling; rows padded against bank conflicts
+//   - 2D register blocking; a warp's 32 threads cover 4 x 8 of the threads' tiles
+//   - vectorized access: 16 bytes at a time from both memories, where alignment allows
+//   - double buffering
+//   - split-K
 
-constexpr int GROUP = 4;  // neighbouring elements that a thread reads from shared memory at once
-constexpr int LANES = 16 / sizeof(REAL);
+#include "register_tile.h"
 
-// How one operand lies: X[i, p] = x[i * row + p * step], for i < rows. A is X as it is; for B, i
-// counts columns, so that both are read by the same code. `along_k` says which neighbours the threads
-// of a warp take, those in p or those in i; `wide`, that they take them 16 bytes at a time.
+// How an operand lies in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is A,
+// or B transposed, so that one code reads both. `along_k`: the threads of a warp read neighbours
+// along k, else along i. `vectorized`: they read Packs along that axis.
 struct Operand {
-    long long row, step, rows;
-    int along_k, wide;
+    long long row_stride, k_stride, rows;
+    int along_k, vectorized;
 };
 
-// A slice of an operand: WIDTH rows, BK deep, on its way to shared memory as tile[p][i]. A thread
-// takes elements (or packs of them) at equal distances, whose places follow from the first one's.
+// A slice of an operand, WIDTH rows and BK steps, on its way from global to shared memory, where it
+// is stored as tile[p][i]. Each thread moves elements (or Packs) at equal distances along one axis.
 template <int WIDTH, int BK, int THREADS> struct Slice {
-    static constexpr int STRIDE = WIDTH + GROUP;  // in other banks than the row before
-    static constexpr int MINE = WIDTH * BK / THREADS, PACKS = MINE / LANES;
-    static_assert(MINE % LANES == 0 && THREADS % WIDTH == 0 && THREADS % BK == 0,
+    static constexpr int STRIDE = WIDTH + GROUP;  // as in RegisterTile
+    static constexpr int PER_THREAD = WIDTH * BK / THREADS, PACKS = PER_THREAD / PACK_SIZE;
+    static_assert(PER_THREAD % PACK_SIZE == 0 && THREADS % WIDTH == 0 && THREADS % BK == 0,
                   "each thread takes whole packs, at equal distances along one axis");
-    REAL values[MINE];
-    int i, d, i_jump, d_jump;  // the first element's place in the slice, and the way to the next
-    long long at, jump;        // the same in memory
+    REAL values[PER_THREAD];
+    int i, p, i_step, p_step;  // the thread's first element in the slice, and the step to its next
+    long long offset, step;    // the same in global memory
 
-    __device__ __forceinline__ Slice(const Operand& o, long long first, long long p) {
-        const int size = o.wide ? LANES : 1, t = threadIdx.x * size;
-        i = o.along_k ? t / BK : t % WIDTH;
-        d = o.along_k ? t % BK : t / WIDTH;
-        i_jump = o.along_k ? THREADS * size / BK : 0;
-        d_jump = o.along_k ? 0 : THREADS * size / WIDTH;
-        at = (first + i) * o.row + (p + d) * o.step;
-        jump = i_jump * o.row + d_jump * o.step;
+    __device__ __forceinline__ Slice(const Operand& x, long long first_row, long long first_p) {
+        const int size = x.vectorized ? PACK_SIZE : 1, t = threadIdx.x * size;
+        i = x.along_k ? t / BK : t % WIDTH;
+        p = x.along_k ? t % BK : t / WIDTH;
+        i_step = x.along_k ? THREADS * size / BK : 0;
+        p_step = x.along_k ? 0 : THREADS * size / WIDTH;
+        offset = (first_row + i) * x.row_stride + (first_p + p) * x.k_stride;
+        step = i_step * x.row_stride + p_step * x.k_stride;
     }
 
-    // The next slice, of which `high` rows and `deep` steps are there; zeros beyond. Then on by BK.
-    __device__ __forceinline__ void fetch(const In<REAL>& x, const Operand& o, int high, int deep) {
-        if (o.wide) {
+    // Load the slice, of which `rows` rows and `depth` steps exist, and zeros for the rest; then go
+    // on to the next slice.
+    __device__ __forceinline__ void load_global(const In<REAL>& x, const Operand& operand, int rows,
+                                                int depth) {
+        if (operand.vectorized) {
 #pragma unroll
             for (int j = 0; j < PACKS; ++j) {
-                const int row = i + j * i_jump, step = d + j * d_jump;
-                const int room = row >= high || step >= deep ? 0 : o.along_k ? deep - step : high - row;
-                const In<REAL> from = x + (at + j * jump);
-                Pack<REAL, LANES> pack = {};
-                if (room >= LANES) {
-                    pack = load<LANES>(from, 0);
+                const int row = i + j * i_step, k = p + j * p_step;
+                const bool exists = row < rows && k < depth;
+                const int left = !exists ? 0 : operand.along_k ? depth - k : rows - row;
+                const In<REAL> from = x + (offset + j * step);
+                Pack<REAL, PACK_SIZE> pack = {};
+                if (left >= PACK_SIZE) {
+                    pack = load<PACK_SIZE>(from, 0);
                 } else {
 #pragma unroll
-                    for (int l = 0; l < LANES; ++l)
-                        if (l < room) pack.at[l] = from[l];
+                    for (int l = 0; l < PACK_SIZE; ++l)
+                        if (l < left) pack.values[l] = from[l];
                 }
 #pragma unroll
-                for (int l = 0; l < LANES; ++l) values[j * LANES + l] = pack.at[l];
+                for (int l = 0; l < PACK_SIZE; ++l) values[j * PACK_SIZE + l] = pack.values[l];
             }
         } else {
 #pragma unroll
-            for (int j = 0; j < MINE; ++j) {
-                const bool there = i + j * i_jump < high && d + j * d_jump < deep;
-                values[j] = there ? static_cast<REAL>(x[at + j * jump]) : REAL(0);
+            for (int j = 0; j < PER_THREAD; ++j) {
+                const bool exists = i + j * i_step < rows && p + j * p_step < depth;
+                values[j] = exists ? static_cast<REAL>(x[offset + j * step]) : REAL(0);
             }
         }
-        at += BK * o.step;
+        offset += BK * operand.k_stride;
     }
 
-    __device__ __forceinline__ void put(const Shared<REAL>& tile, const Operand& o) const {
-        if (o.wide && !o.along_k) {
+    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile,
+                                                 const Operand& operand) const {
+        if (operand.vectorized && !operand.along_k) {
 #pragma unroll
             for (int j = 0; j < PACKS; ++j) {
-                Pack<REAL, LANES> pack;
+                Pack<REAL, PACK_SIZE> pack;
 #pragma unroll
-                for (int l = 0; l < LANES; ++l) pack.at[l] = values[j * LANES + l];
-                store<LANES>(tile, ((d + j * d_jump) * STRIDE + i) / LANES, pack);
+                for (int l = 0; l < PACK_SIZE; ++l) pack.values[l] = values[j * PACK_SIZE + l];
+                store<PACK_SIZE>(tile, ((p + j * p_step) * STRIDE + i) / PACK_SIZE, pack);
             }
         } else {
 #pragma unroll
-            for (int j = 0; j < MINE; ++j) {
-                const int taken = o.wide ? j / LANES : j, l = o.wide ? j % LANES : 0;
-                tile[(d + taken * d_jump + l) * STRIDE + i + taken * i_jump] = values[j];
+            for (int j = 0; j < PER_THREAD; ++j) {
+                const int n =
+                    operand.vectorized ? j / PACK_SIZE : j;  // of the thread's packs or elements
+                const int l = operand.vectorized ? j % PACK_SIZE : 0;
+                tile[(p + n * p_step + l) * STRIDE + i + n * i_step] = values[j];
             }
         }
     }
 };
 
-// Everything about a product but its arrays. Matrix z of the batch begins where `batch` says.
+// A product without its arrays' addresses; `Product` of cuda.py.
 struct Product {
-    long long m, n, k, depth;  // depth: of a split
+    long long m, n, k;
+    long long split_depth;  // steps of k per split
     Operand a, b;
-    long long first_matrix;
-    Walk<2> batch;
+    long long first_matrix;  // of this launch, in the batch
+    StridedLayout<2> batch;  // where each matrix of A and of B begins
 };
 
 template <int BM, int BN, int BK, int TM, int TN>
 __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0, const Out<REAL>& c,
                                          const In<REAL>& bias, const Product& s) {
-    constexpr int THREADS = (BM / TM) * (BN / TN);
-    using SliceA = Slice<BM, BK, THREADS>;
-    using SliceB = Slice<BN, BK, THREADS>;
-    constexpr int SIZE_A = BK * SliceA::STRIDE, SIZE_B = BK * SliceB::STRIDE;
-    SHARED(REAL, tiles_a, 2 * SIZE_A);
-    SHARED(REAL, tiles_b, 2 * SIZE_B);
+    using Tile = RegisterTile<BM, BN, BK, TM, TN, WarpShape::ROWS_4_COLUMNS_8>;
+    SHARED(REAL, tiles_a, 2 * Tile::SIZE_A);
+    SHARED(REAL, tiles_b, 2 * Tile::SIZE_B);
 
-    const long long wide = (s.n + BN - 1) / BN;
-    const long long row = blockIdx.x / wide * BM, column = blockIdx.x % wide * BN;
-    const long long begin = blockIdx.y * s.depth, end = begin + s.depth < s.k ? begin + s.depth : s.k;
+    const long long tiles_per_row = (s.n + BN - 1) / BN;
+    const long long row = blockIdx.x / tiles_per_row * BM, column = blockIdx.x % tiles_per_row * BN;
+    const long long begin = blockIdx.y * s.split_depth;
+    const long long end = begin + s.split_depth < s.k ? begin + s.split_depth : s.k;
     const long long matrix = s.first_matrix + blockIdx.z;
     long long starts[2];
     s.batch.locate(matrix, starts);
     const In<REAL> a = a0 + starts[0], b = b0 + starts[1];
 
-    // The 32 threads of a warp cover 4 x 8 thread tiles: 4 + 8 groups are read for 32 products. A
-    // thread's TM rows are groups of 4, BM / (TM / 4) apart, so that a warp's groups are neighbours.
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    constexpr int WARPS_WIDE = BN / TN / 8;
-    const int ty = warp / WARPS_WIDE * 4 + lane / 8, tx = warp % WARPS_WIDE * 8 + lane % 8;
-    constexpr int SPREAD_M = BM / (TM / GROUP), SPREAD_N = BN / (TN / GROUP);
-
-    REAL sums[TM][TN];
-#pragma unroll
-    for (int i = 0; i < TM * TN; ++i) sums[i / TN][i % TN] = REAL(0);
-
-    const int high = static_cast<int>(min(static_cast<long long>(BM), s.m - row));
-    const int wide_here = static_cast<int>(min(static_cast<long long>(BN), s.n - column));
-    SliceA slice_a(s.a, row, begin);
-    SliceB slice_b(s.b, column, begin);
-    int left = static_cast<int>(end - begin);  // of this split's depth
-    slice_a.fetch(a, s.a, high, left);
-    slice_b.fetch(b, s.b, wide_here, left);
+    Tile tile;
+    const int rows = static_cast<int>(min(static_cast<long long>(BM), s.m - row));
+    const int columns = static_cast<int>(min(static_cast<long long>(BN), s.n - column));
+    Slice<BM, BK, Tile::THREADS> slice_a(s.a, row, begin);
+    Slice<BN, BK, Tile::THREADS> slice_b(s.b, column, begin);
+    int left = static_cast<int>(end - begin);  // steps of this split
+    slice_a.load_global(a, s.a, rows, left);
+    slice_b.load_global(b, s.b, columns, left);
     int buffer = 0;
     for (; left > 0; left -= BK) {
-        const Shared<REAL> tile_a = tiles_a + buffer * SIZE_A, tile_b = tiles_b + buffer * SIZE_B;
-        slice_a.put(tile_a, s.a);
-        slice_b.put(tile_b, s.b);
-        __syncthreads();  // also: nobody reads this buffer's slice before last any more
+        const Shared<REAL> tile_a = tiles_a + buffer * Tile::SIZE_A;
+        const Shared<REAL> tile_b = tiles_b + buffer * Tile::SIZE_B;
+        slice_a.store_shared(tile_a, s.a);
+        slice_b.store_shared(tile_b, s.b);
+        // This one barrier also protects the buffer: when it is stored to again, two slices later,
+        // all threads have passed the barrier of the slice between, so none still reads it.
+        __syncthreads();
         if (left > BK) {
-            slice_a.fetch(a, s.a, high, left - BK);
-            slice_b.fetch(b, s.b, wide_here, left - BK);
+            slice_a.load_global(a, s.a, rows, left - BK);
+            slice_b.load_global(b, s.b, columns, left - BK);
         }
-#pragma unroll
-        for (int q = 0; q < BK; ++q) {
-            REAL x[TM], y[TN];
-#pragma unroll
-            for (int g = 0; g < TM / GROUP; ++g) {
-                const auto group = load<GROUP>(tile_a, (q * SliceA::STRIDE + g * SPREAD_M) / GROUP + ty);
-#pragma unroll
-                for (int i = 0; i < GROUP; ++i) x[g * GROUP + i] = group.at[i];
-            }
-#pragma unroll
-            for (int g = 0; g < TN / GROUP; ++g) {
-                const auto group = load<GROUP>(tile_b, (q * SliceB::STRIDE + g * SPREAD_N) / GROUP + tx);
-#pragma unroll
-                for (int j = 0; j < GROUP; ++j) y[g * GROUP + j] = group.at[j];
-            }
-#pragma unroll
-            for (int i = 0; i < TM; ++i)
-#pragma unroll
-                for (int j = 0; j < TN; ++j) sums[i][j] = fma(x[i], y[j], sums[i][j]);
-        }
+        tile.accumulate(tile_a, tile_b);
         buffer ^= 1;
     }
 
-    // C is (splits, matrices, m, n); with one split this is the result.
+    // c is (splits, matrices, m, n): the result itself if there is one split.
     const long long start = (blockIdx.y * s.batch.size + matrix) * s.m * s.n;
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
-        const long long r = row + i / GROUP * SPREAD_M + ty * GROUP + i % GROUP;
+        const long long r = row + tile.row(i);
 #pragma unroll
         for (int g = 0; g < TN / GROUP; ++g) {
-            const long long q = column + g * SPREAD_N + tx * GROUP, at = start + r * s.n + q;
+            const long long q = column + tile.column(g * GROUP), offset = start + r * s.n + q;
             Pack<REAL, GROUP> out;
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {
-                out.at[j] = sums[i][g * GROUP + j];
-                if (bias && q + j < s.n) out.at[j] = out.at[j] + bias[q + j];
+                out.values[j] = tile.sums[i][g * GROUP + j];
+                if (bias && q + j < s.n) out.values[j] = out.values[j] + bias[q + j];
             }
             if (r < s.m && q + GROUP <= s.n && s.n % GROUP == 0) {
-                store<GROUP>(c, at / GROUP, out);
+                store<GROUP>(c, offset / GROUP, out);
             } else {
 #pragma unroll
                 for (int j = 0; j < GROUP; ++j)
-                    if (r < s.m && q + j < s.n) c[at + j] = out.at[j];
+                    if (r < s.m && q + j < s.n) c[offset + j] = out.values[j];
             }
         }
     }
 }
 
-// BLOCKS at least share a multiprocessor, which bounds the registers of a thread: 128 in float.
+// At least BLOCKS blocks fit on a multiprocessor, which limits the registers per thread: to 128 in
+// float.
 #define PRODUCT(name, BM, BN, BK, TM, TN, BLOCKS)                                   \
     extern "C" __global__ void __launch_bounds__((BM / TM) * (BN / TN), BLOCKS)     \
         name(In<REAL> a, In<REAL> b, Out<REAL> c, In<REAL> bias, Product product) { \
@@ -211,23 +202,11 @@ PRODUCT(product_64, 64, 64, 16, 4, 4, 2)
 PRODUCT(product_128, 128, 128, 8, 8, 8, 2)
 #endif
 
-// y[i] = partial[0, i] + partial[1, i] + ... (+ bias), in this order; a thread per element.
+// A product over k = 0: c[r, q] = bias[q], or 0. One thread per element, blocks of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
-    join_splits(Out<REAL> y, In<REAL> partial, In<REAL> bias, long long splits, long long size,
-                long long n) {
+    empty_product(Out<REAL> c, In<REAL> bias, long long size, long long n) {
     const long long i = global_thread();
     if (i >= size) return;
-    REAL total = partial[i];
-    for (long long split = 1; split < splits; ++split) total += partial[split * size + i];
-    if (bias) total += bias[i % n];
-    y[i] = total;
-}
-
-// y[r, q] = bias[q], or 0: a product over k = 0.
-extern "C" __global__ void __launch_bounds__(256)
-    no_product(Out<REAL> y, In<REAL> bias, long long size, long long n) {
-    const long long i = global_thread();
-    if (i >= size) return;
-    y[i] = REAL(0);
-    if (bias) y[i] = bias[i % n];
+    c[i] = REAL(0);
+    if (bias) c[i] = bias[i % n];
 }

@@ -1,4 +1,4 @@
-"""C = A @ B on a GPU: which tile, and how K is split, for a product's shape."""
+"""Launch C = A @ B on a GPU: the tile, the splits of K and the strides for each shape."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cuda.launcher import MAX_GRID, Launcher, blocks, walk, walk_type
+from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div, layout_type, strided_layout
 from ..runtime.strides import elements
 from ..shape.cuda import contiguous
+from .split_k import TARGET_BLOCKS, allocate_partial_sums, count_splits, sum_splits
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-# (kernel, edge of its square tile, threads), the largest first.
+# (kernel, edge of its square tile, threads per block), the largest tile first.
 TILES = (("product_128", 128, 256), ("product_64", 64, 256), ("product_32", 32, 64))
-DEEP = 16  # a slice's depth, BK in cuda.cu
-# Blocks that fill a large GPU, and the least depth of a split that is worth a block of its own.
-# They are constants: if they followed the GPU at hand, so would the bits of the result.
-BUSY, LEAST_DEPTH, MOST_SPLITS = 264, 64, 32
-JOIN_THREADS = 256
+DEPTH_MULTIPLE = 16  # of a split's depth, so that it is whole slices (BK in cuda.cu)
+MIN_SPLIT_DEPTH, MAX_SPLITS = 64, 32
+FILL_THREADS_PER_BLOCK = 256  # of empty_product
 
 
 class Operand(ctypes.Structure):
     """`Operand` of cuda.cu."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("row", "step", "rows")),
-        *((name, ctypes.c_int32) for name in ("along_k", "wide")),
+        *((name, ctypes.c_int64) for name in ("row_stride", "k_stride", "rows")),
+        *((name, ctypes.c_int32) for name in ("along_k", "vectorized")),
     )
 
 
@@ -36,37 +35,42 @@ class Product(ctypes.Structure):
     """`Product` of cuda.cu."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("m", "n", "k", "depth")),
+        *((name, ctypes.c_int64) for name in ("m", "n", "k", "split_depth")),
         ("a", Operand),
         ("b", Operand),
         ("first_matrix", ctypes.c_int64),
-        ("batch", walk_type(2)),
+        ("batch", layout_type(2)),
     )
 
 
 def plan(m: int, k: int, n: int, matrices: int, dtype: np.dtype) -> tuple[str, int, int, int]:
-    """(kernel, tile edge, threads, depth of a split) for a product of this shape."""
+    """Return (kernel, tile edge, threads per block, depth of a split) for a shape.
+
+    The tile is the largest of which there are enough to fill half a GPU. The depth of a split does
+    not depend on the number of matrices, so a matrix has the same bits in a batch as alone.
+    """
     tiles = TILES if dtype.itemsize == 4 else TILES[1:]
-    counts = [blocks(m, edge) * blocks(n, edge) for _, edge, _ in tiles]
+    counts = [ceil_div(m, edge) * ceil_div(n, edge) for _, edge, _ in tiles]
 
-    def largest(copies: int) -> int:
-        enough = (i for i, count in enumerate(counts) if count * copies >= BUSY // 2)
-        return next(enough, len(tiles) - 1)
+    def choose_tile(copies: int) -> int:
+        filling = (i for i, count in enumerate(counts) if count * copies >= TARGET_BLOCKS // 2)
+        return next(filling, len(tiles) - 1)
 
-    kernel, edge, threads = tiles[largest(matrices)]
-    # A matrix of a batch is split, and so has the bits, as if it were alone.
-    splits = max(1, min(blocks(BUSY, counts[largest(1)]), k // LEAST_DEPTH, MOST_SPLITS))
-    depth = blocks(blocks(k, splits), DEEP) * DEEP
+    kernel, edge, threads = tiles[choose_tile(matrices)]
+    splits = count_splits(counts[choose_tile(1)], k, MIN_SPLIT_DEPTH, MAX_SPLITS)
+    depth = ceil_div(ceil_div(k, splits), DEPTH_MULTIPLE) * DEPTH_MULTIPLE
     return kernel, edge, threads, depth
 
 
-def _operand(gpu: Launcher, x: Any, row: int, step: int, rows: int, starts_fit: bool) -> Operand:
-    """Along which axis its elements are read, and whether 16 bytes at a time."""
-    lanes = 16 // x.dtype.itemsize
-    along_k = step == 1 if 1 in (row, step) else step < row
-    dense, other = (step, row) if along_k else (row, step)
-    wide = dense == 1 and other % lanes == 0 and starts_fit and gpu.address(x) % 16 == 0
-    return Operand(row, step, rows, along_k, wide)
+def _operand(
+    gpu: Launcher, x: Any, row_stride: int, k_stride: int, rows: int, starts_aligned: bool
+) -> Operand:
+    """Choose the axis along which a warp reads, and whether by vectorized access."""
+    pack = 16 // x.dtype.itemsize
+    along_k = k_stride == 1 if 1 in (row_stride, k_stride) else k_stride < row_stride
+    inner, outer = (k_stride, row_stride) if along_k else (row_stride, k_stride)
+    rows_aligned = outer % pack == 0 and starts_aligned and gpu.address(x) % 16 == 0
+    return Operand(row_stride, k_stride, rows, along_k, inner == 1 and rows_aligned)
 
 
 def multiply(
@@ -77,52 +81,51 @@ def multiply(
     batch: tuple[int, ...] = (),
     chosen: tuple[str, int, int, int] | None = None,
 ) -> Any:
-    """(*batch, m, n): the products of the last two axes of a and b; leading axes broadcast.
+    """Compute (*batch, m, n): the products of the last two axes of a and b; leading axes broadcast.
 
-    A bias is (n,). `chosen` stands in for what `plan` would say.
+    A bias is (n,). `chosen` overrides `plan`.
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     dtype, matrices = a.dtype, math.prod(batch)
-    join_grid = (blocks(math.prod(batch) * m * n, JOIN_THREADS),)
     c = gpu.empty((*batch, m, n), dtype)
     if not c.size:
         return c
     if bias is not None and not bias.flags.c_contiguous:
         bias = contiguous(gpu, bias)
     if not k:
+        grid, block = (ceil_div(c.size, FILL_THREADS_PER_BLOCK),), (FILL_THREADS_PER_BLOCK,)
         arguments = [c, bias, c.size, n]
-        gpu.launch(SOURCE, "no_product", dtype, join_grid, (JOIN_THREADS,), arguments)
+        gpu.launch(SOURCE, "empty_product", dtype, grid, block, arguments)
         return c
-    leads = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
-    (a_row, a_step), (b_step, b_column) = elements(a)[-2:], elements(b)[-2:]
-    lanes = 16 // dtype.itemsize
-    fits = [all(stride % lanes == 0 for stride in lead) for lead in leads]
+    batch_strides = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
+    (a_row, a_k), (b_k, b_column) = elements(a)[-2:], elements(b)[-2:]
+    pack = 16 // dtype.itemsize
+    starts_aligned = [all(stride % pack == 0 for stride in strides) for strides in batch_strides]
     kernel, edge, threads, depth = chosen or plan(m, k, n, matrices, dtype)
-    splits = blocks(k, depth)
+    splits = ceil_div(k, depth)
     product = Product(m, n, k, depth)
-    product.a = _operand(gpu, a, a_row, a_step, m, fits[0])
-    product.b = _operand(gpu, b, b_column, b_step, n, fits[1])
-    product.batch = walk(batch, tuple(leads))
-    out = c if splits == 1 else gpu.empty((splits, *c.shape), dtype)
-    tiles = blocks(m, edge) * blocks(n, edge)
-    for first in range(0, matrices, MAX_GRID[2]):
+    product.a = _operand(gpu, a, a_row, a_k, m, starts_aligned[0])
+    product.b = _operand(gpu, b, b_column, b_k, n, starts_aligned[1])
+    product.batch = strided_layout(batch, tuple(batch_strides))
+    out = allocate_partial_sums(gpu, c, splits)
+    tiles = ceil_div(m, edge) * ceil_div(n, edge)
+    for first in range(0, matrices, MAX_GRID_DIM[2]):
         product.first_matrix = first
-        grid = (tiles, splits, min(matrices - first, MAX_GRID[2]))
+        grid = (tiles, splits, min(matrices - first, MAX_GRID_DIM[2]))
         arguments = [a, b, out, bias if splits == 1 else None, product]
         gpu.launch(SOURCE, kernel, dtype, grid, (threads,), arguments)
     if splits > 1:
-        arguments = [c, out, bias, splits, c.size, n]
-        gpu.launch(SOURCE, "join_splits", dtype, join_grid, (JOIN_THREADS,), arguments)
+        sum_splits(gpu, c, out, bias)
     return c
 
 
 def matmul(gpu: Launcher, a: Any, b: Any) -> Any:
-    """C = A @ B, as `numpy.matmul` for (..., m, k) and (..., k, n): leading axes broadcast."""
+    """Compute C = A @ B as `numpy.matmul`, (..., m, k) @ (..., k, n): leading axes broadcast."""
     return multiply(gpu, a, b, None, np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
 
 
 def dense(gpu: Launcher, x: Any, w: Any, b: Any) -> Any:
-    """y = x @ w + b for (n, k), (k, m) and (m,)."""
+    """Compute y = x @ w + b for (n, k), (k, m) and (m,)."""
     return multiply(gpu, x, w, b)
 
 

@@ -1,7 +1,8 @@
-"""From a thread per element to `cuda.multiply`, one idea a rung: `rung(gpu, a, b) -> c` in RUNGS.
+"""The optimization steps of a matrix product on a GPU: STEPS = {name: step(gpu, a, b) -> c}.
 
-Every rung takes contiguous (m, k) and (k, n) of one dtype, float32 or float64. The source
-tells what each changes, the README what it brought.
+Every step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64.
+optimization_steps.cu says what each step changes, the README what it gains. The names are those of
+SGEMM_CUDA.
 """
 
 from __future__ import annotations
@@ -10,40 +11,54 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..runtime.cuda.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, ceil_div
 from .cuda import multiply
 
 SOURCE = Path(__file__).with_name("optimization_steps.cu")
-Rung = Callable[[Launcher, Any, Any], Any]
-# kernel: edge of the tile of C that a block makes (None: 256 elements in a row), threads of a block
-SHAPES: dict[str, tuple[int | None, tuple[int, ...]]] = {
+Step = Callable[[Launcher, Any, Any], Any]
+# kernel: edge of a block's tile of C (None: 256 elements in a row), block of threads
+LAUNCHES: dict[str, tuple[int | None, tuple[int, ...]]] = {
     "naive": (None, (256,)),
-    "coalesced": (None, (256,)),
-    "shared_tiles": (32, (32, 32)),
-    "register_tiles": (64, (16, 16)),
+    "global_memory_coalescing": (None, (256,)),
+    "shared_memory_tiling": (32, (32, 32)),
+    "register_blocking": (64, (16, 16)),
 }
 
 
-def launch(gpu: Launcher, kernel: str, a: Any, b: Any, source: Path = SOURCE) -> Any:
-    """A @ B by a kernel of `optimization_steps.cu`, or of another file with kernels like it."""
-    (m, k), n = a.shape, b.shape[1]
-    edge, threads = SHAPES[kernel]
-    c = gpu.empty((m, n), a.dtype)
-    grid = (blocks(n, edge), blocks(m, edge)) if edge else (blocks(m * n, threads[0]),)
-    gpu.launch(source, kernel, a.dtype, grid, threads, (a, b, c, m, n, k))
-    return c
+def _step(kernel: str) -> Step:
+    edge, block = LAUNCHES[kernel]
+
+    def step(gpu: Launcher, a: Any, b: Any) -> Any:
+        (m, k), n = a.shape, b.shape[1]
+        c = gpu.empty((m, n), a.dtype)
+        grid = (ceil_div(n, edge), ceil_div(m, edge)) if edge else (ceil_div(m * n, block[0]),)
+        gpu.launch(SOURCE, kernel, a.dtype, grid, block, (a, b, c, m, n, k))
+        return c
+
+    return step
 
 
-def _rung(kernel: str) -> Rung:
-    return lambda gpu, a, b: launch(gpu, kernel, a, b)
-
-
-def vectorised(gpu: Launcher, a: Any, b: Any) -> Any:
-    """`cuda.multiply` with its middle tile and K in one piece, whatever the size."""
+def vectorized_double_buffered(gpu: Launcher, a: Any, b: Any) -> Any:
+    """Compute A @ B by cuda.cu with its 64 x 64 tile and K in one split, for any size."""
     return multiply(gpu, a, b, chosen=("product_64", 64, 256, max(16, a.shape[1])))
 
 
-RUNGS: dict[str, Rung] = {
-    **{kernel.replace("_", " "): _rung(kernel) for kernel in SHAPES},
-    "vectorised, double-buffered": vectorised,
+STEPS: dict[str, Step] = {
+    "naive": _step("naive"),
+    "global memory coalescing": _step("global_memory_coalescing"),
+    "shared-memory tiling": _step("shared_memory_tiling"),
+    "2D register blocking": _step("register_blocking"),
+    "vectorized access, double buffering": vectorized_double_buffered,
 }
+
+# The names that lessons/04_cuda_kernels.py still uses.
+RUNGS = dict(
+    zip(
+        (
+            *("naive", "coalesced", "shared tiles", "register tiles"),
+            "vectorised, double-buffered",
+        ),
+        STEPS.values(),
+        strict=True,
+    )
+)

@@ -1,16 +1,41 @@
-"""Tiles held in SIMD registers. Each intrinsic is one short loop, or one block of vector code."""
+"""The micro-kernels of the matrix product: tiles of C in vector registers, as LLVM code.
+
+They are what the BLIS papers (Van Zee and van de Geijn 2015) call a micro-kernel: the loop over p
+within a K-block, for an MR x NR tile of C whose sums stay in registers. Here MR is ROWS and NR is
+VECTORS vector registers. Each intrinsic emits one short loop, or one block of vector code.
+
+Optimizations:
+- register blocking: for each p, 3 loads of B and 8 broadcasts of A feed 24 fused multiply-adds, and
+  24 independent sums hide the latency of each
+- vectorized access: rows of B and C are whole vectors
+- prefetch: each iteration prefetches one cache line that a later tile needs
+"""
 
 from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
 
+from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, i64, intrinsic
 
-# The tile: ROWS x VECTORS sums, VECTORS registers of B and one of A must fit the register file,
-# 24 + 3 + 1 of 32, or 12 + 3 + 1 of 16.
+# The register tile: ROWS x VECTORS sums, VECTORS registers for a row of B and one for an element of
+# A must fit the register file: 24 + 3 + 1 of 32 registers, or 12 + 3 + 1 of 16.
 ROWS = 8 if REGISTERS == 32 else 4
 VECTORS = 3
+
+
+@jit
+def panel_width(columns, lanes):
+    """Return the width of the next panel of B, of the columns that are left.
+
+    It is three vectors, or two where four are left (2 + 2, not 3 + 1), or what whole vectors are
+    left, or at last the columns that do not fill a vector.
+    """
+    vectors = columns // lanes
+    if vectors == 0:
+        return columns
+    return lanes * (VECTORS - 1 if vectors == VECTORS + 1 else min(vectors, VECTORS))
 
 
 @intrinsic(prefer_literal=True)
@@ -29,67 +54,67 @@ def tile(
     c,
     c_row,
     add,
-    far,
-    far_step,
+    prefetch,
+    prefetch_step,
 ):
-    """C[r, q] (+)= sum over p < k of A[r, p] B[p, q], for one tile that stays in registers.
+    """Compute one tile, C[r, q] = sum over p < k of A[r, p] B[p, q], or add it to C.
 
         A[r, p] at a + r*a_row + p*a_step      one element, broadcast to all lanes
         B[p, :] at b + p*b_step                contiguous, `vectors` registers
-        C[r, :] at c + r*c_row                 contiguous, replaced, or added to where `add`
+        C[r, :] at c + r*c_row                 contiguous; added to where `add` is not 0
 
-    The tile is `rows` x `vectors` (literals) large. Its rows from `height` on repeat row
-    height - 1, so that nothing outside A is read. Each element is one chain of fused
-    multiply-adds from zero, p rising.
+    The tile has `rows` x `vectors` registers (literals). Only `height` rows of A exist: the tile's
+    others repeat the last one, so that nothing outside A is read. Each element is one chain of
+    fused multiply-adds from zero, p rising.
 
-    Far memory takes as long as hundreds of multiply-adds. So each tile calls for lines that later
-    ones will need: before the sums C's of the tile below, and with each p the one at
-    far + p*far_step.
+    Prefetches: before the loop, the rows of C below this tile, for the next one to write; at each
+    p, the cache line at prefetch + p*prefetch_step, which the caller chooses.
     """
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         return None
     m, n = rows.literal_value, vectors.literal_value
 
     def codegen(context, builder, signature, args):
-        a, a_row, a_step, height, b, b_step, k, c, c_row, add, far, far_step = args[3:]
+        a, a_row, a_step, height, b, b_step, k, c, c_row, add, prefetch, prefetch_step = args[3:]
         simd = Simd(context, builder, like.dtype)
         last = builder.sub(height, ONE)
-        starts = []
+        a_rows = []
         for r in range(m):
             row = ir.Constant(i64, r)
             row = builder.select(builder.icmp_signed("<", row, last), row, last)
-            starts.append(builder.add(a, builder.mul(row, a_row)))
+            a_rows.append(builder.add(a, builder.mul(row, a_row)))
 
-        addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
-        below = builder.mul(ir.Constant(i64, m), c_row)
-        for x in addresses:
-            simd.prefetch(builder.add(x, below), write=True)
+        c_addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
+        tile_below = builder.mul(ir.Constant(i64, m), c_row)
+        for x in c_addresses:
+            simd.prefetch(builder.add(x, tile_below), write=True)
 
         def step(offsets, sums):
             b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offsets[1]), n)]
-            simd.prefetch(builder.add(far, offsets[2]))
-            totals = []
-            for r, start in enumerate(starts):
-                x = simd.broadcast(builder.add(start, offsets[0]))
-                totals += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
-            return totals
+            simd.prefetch(builder.add(prefetch, offsets[2]))
+            new_sums = []
+            for r, a_start in enumerate(a_rows):
+                x = simd.broadcast(builder.add(a_start, offsets[0]))
+                new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
+            return new_sums
 
-        totals = simd.loop(k, [a_step, b_step, far_step], m * n, step)
-        simd.write(totals, addresses, add)
+        sums = simd.loop(k, [a_step, b_step, prefetch_step], m * n, step)
+        simd.store_or_add(sums, c_addresses, add)
         return context.get_dummy_value()
 
     return types.void(rows, vectors, like, *[types.intp] * 12), codegen
 
 
 @intrinsic(prefer_literal=True)
-def transposed_tile(typing, rows, vectors, like, a, a_row, a_step, b, b_column, k, c, c_row, add):
-    """C[r, q] (+)= sum over p < k of A[r, p] B[p, q], where B's columns are contiguous.
+def tile_transposed_b(typing, rows, vectors, like, a, a_row, a_step, b, b_column, k, c, c_row, add):
+    """Compute `tile` for a B whose columns are contiguous, transposed in registers.
 
         A[r, p] at a + r*a_row + p*a_step      as in `tile`
-        B[:, q] at b + q*b_column              `vectors` registers of columns, k whole ones deep
+        B[:, q] at b + q*b_column              contiguous; k is a multiple of the lanes
         C[r, :] at c + r*c_row                 as in `tile`
 
-    Square blocks of B are turned in registers, and used at once; the chains are `tile`'s.
+    For tiles of one or two rows, for which packing B first would cost more than the product. The
+    chains of multiply-adds are those of `tile`.
     """
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         return None
@@ -100,24 +125,24 @@ def transposed_tile(typing, rows, vectors, like, a, a_row, a_step, b, b_column, 
         simd = Simd(context, builder, like.dtype)
         lanes = ir.Constant(i64, simd.lanes)
 
-        def step(offsets, sums):
+        def step(offsets, sums):  # `lanes` values of p
             a_block, b_block = builder.add(a, offsets[0]), builder.add(b, offsets[1])
             blocks = [
                 simd.load_transposed(simd.at(b_block, v * simd.lanes, b_column), b_column)
                 for v in range(n)
             ]
-            totals = list(sums)
-            for p, row in enumerate(zip(*blocks, strict=True)):
+            new_sums = list(sums)
+            for p, b_row in enumerate(zip(*blocks, strict=True)):
                 for r in range(m):
                     x = simd.broadcast(simd.at(simd.at(a_block, p, a_step), r, a_row))
-                    for v, y in enumerate(row):
-                        totals[r * n + v] = simd.fma(x, y, totals[r * n + v])
-            return totals
+                    for v, y in enumerate(b_row):
+                        new_sums[r * n + v] = simd.fma(x, y, new_sums[r * n + v])
+            return new_sums
 
         steps = [builder.mul(lanes, a_step), ir.Constant(i64, VECTOR_BYTES)]
-        totals = simd.loop(builder.sdiv(k, lanes), steps, m * n, step)
+        sums = simd.loop(builder.sdiv(k, lanes), steps, m * n, step)
         addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
-        simd.write(totals, addresses, add)
+        simd.store_or_add(sums, addresses, add)
         return context.get_dummy_value()
 
     return types.void(rows, vectors, like, *[types.intp] * 9), codegen
@@ -125,7 +150,10 @@ def transposed_tile(typing, rows, vectors, like, a, a_row, a_step, b, b_column, 
 
 @intrinsic
 def transpose_block(typing, like, x, x_row, y, y_row):
-    """y[p, q] = x[q, p] for a square block of lanes x lanes; the rows of both are contiguous."""
+    """Transpose a square block of lanes x lanes: y[p, q] = x[q, p]; rows of both are contiguous.
+
+    The rows of x behind the block are prefetched into the second-level cache.
+    """
 
     def codegen(context, builder, signature, args):
         _, x, x_row, y, y_row = args

@@ -1,13 +1,18 @@
-// C = A @ B on a GPU, one idea a rung. A is (m, k), B (k, n), C (m, n), all contiguous.
+// C = A @ B on a GPU, one optimization step at a time, from the naive kernel to the one of cuda.cu.
+// A is (m, k), B (k, n), C (m, n), all contiguous. The names of the steps are those of SGEMM_CUDA
+// (Simon Boehm 2022, "How to Optimize a CUDA Matmul Kernel for cuBLAS-like Performance").
 //
-// A warp is 32 neighbouring threads that do one instruction together. Where it goes to memory, the GPU
-// moves whole sectors of 32 bytes: four of them serve 32 neighbouring floats, and 32 of them serve
-// 32 floats that lie far apart. Memory close to the processor, shared by a block of threads, serves
-// one word from each of its 32 banks per pass. So who is whose neighbour decides.
+// What decides the speed is how often memory is accessed, and by which threads together. A warp is
+// 32 consecutive threads that execute an instruction together. When it accesses global memory, the
+// GPU moves sectors of 32 bytes: 4 of them for 32 adjacent floats, but 32 for 32 floats that lie
+// apart. Shared memory is on the chip and common to a block of threads; it has 32 banks of 4 bytes,
+// and serves one word from each bank per pass.
 
-// 1. naive. A thread per element of C, counted down the columns: neighbours in a warp lie in
-// different rows, so that each reads its own row of A, and the writes of a warp lie n apart.
-extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
+// 1. Naive. One thread per element of C, numbered down the columns. The threads of a warp are in
+// different rows: each reads its own row of A, and the warp's writes to C lie n elements apart.
+// Launch: m * n threads in blocks of 256.
+extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n,
+                                 long long k) {
     const long long row = global_thread() % m, column = global_thread() / m;
     if (column >= n) return;
     REAL sum = 0;
@@ -15,8 +20,10 @@ extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long 
     c[row * n + column] = sum;
 }
 
-// 2. coalesced. Counted along the rows: neighbours read neighbours of B, and share one element of A.
-extern "C" __global__ void coalesced(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
+// 2. Global memory coalescing. The threads are numbered along the rows: a warp reads 32 adjacent
+// elements of B, and all its threads read the same element of A. Launch: as before.
+extern "C" __global__ void global_memory_coalescing(In<REAL> a, In<REAL> b, Out<REAL> c,
+                                                    long long m, long long n, long long k) {
     const long long row = global_thread() / n, column = global_thread() % n;
     if (row >= m) return;
     REAL sum = 0;
@@ -24,10 +31,12 @@ extern "C" __global__ void coalesced(In<REAL> a, In<REAL> b, Out<REAL> c, long l
     c[row * n + column] = sum;
 }
 
-// 3. shared tiles. A block of 32 x 32 threads makes a tile of C. It takes A and B 32 deep into shared
-// memory, each thread one element of both, and each is then used 32 times from there.
+// 3. Shared-memory tiling. A block computes a 32 x 32 tile of C. It copies 32 x 32 tiles of A and B
+// to shared memory, one element of each per thread, and uses each of them 32 times from there.
+// Launch: one block of 32 x 32 threads per tile.
 extern "C" __global__ void __launch_bounds__(1024)
-    shared_tiles(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
+    shared_memory_tiling(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n,
+                         long long k) {
     SHARED(REAL, tile_a, 32 * 32);
     SHARED(REAL, tile_b, 32 * 32);
     const int x = threadIdx.x, y = threadIdx.y;
@@ -35,18 +44,21 @@ extern "C" __global__ void __launch_bounds__(1024)
     REAL sum = 0;
     for (long long p = 0; p < k; p += 32) {
         tile_a[y * 32 + x] = row < m && p + x < k ? static_cast<REAL>(a[row * k + p + x]) : REAL(0);
-        tile_b[y * 32 + x] = p + y < k && column < n ? static_cast<REAL>(b[(p + y) * n + column]) : REAL(0);
-        __syncthreads();  // the tiles are whole
+        tile_b[y * 32 + x] =
+            p + y < k && column < n ? static_cast<REAL>(b[(p + y) * n + column]) : REAL(0);
+        __syncthreads();  // the tiles are complete
         for (int q = 0; q < 32; ++q) sum = fma(tile_a[y * 32 + q], tile_b[q * 32 + x], sum);
-        __syncthreads();  // all have used them
+        __syncthreads();  // the tiles may be overwritten
     }
     if (row < m && column < n) c[row * n + column] = sum;
 }
 
-// 4. register tiles. A thread makes 4 x 4 elements, 16 apart so that a warp's reads stay neighbours. For 16
-// multiply-adds it now reads 8 elements from shared memory, not 32. 16 x 16 threads, 64 x 64 of C.
+// 4. 2D register blocking. A thread computes 4 x 4 elements, 16 apart so that the threads of a warp
+// still read adjacent elements. For 16 multiply-adds it reads 8 numbers from shared memory instead
+// of 32.
+// Launch: one block of 16 x 16 threads per 64 x 64 tile of C.
 extern "C" __global__ void __launch_bounds__(256, 2)
-    register_tiles(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
+    register_blocking(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {
     SHARED(REAL, tile_a, 64 * 16);
     SHARED(REAL, tile_b, 16 * 64);
     const int x = threadIdx.x, y = threadIdx.y, t = 16 * y + x;
@@ -88,5 +100,6 @@ extern "C" __global__ void __launch_bounds__(256, 2)
         }
 }
 
-// 5. `product_64` of cuda.cu: both memories are read 16 bytes at a time, and the next slice is on its
-// way while this one is used, so one barrier a slice is enough.
+// 5. Vectorized access and double buffering: `product_64` of cuda.cu. Both memories are read 16
+// bytes at a time; the next slice is loaded while this one is used, so one barrier per slice is
+// enough.

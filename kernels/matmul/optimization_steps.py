@@ -1,7 +1,15 @@
-"""From three loops to `cpu.matmul`, one idea a rung: `rung(a, b) -> c` for each in RUNGS.
+"""The optimization steps from three loops to `cpu.matmul`: `RUNGS[name](a, b) -> c`.
 
-Every rung takes contiguous (m, k) and (k, n) of one dtype, float32 or float64. The README tells
-what each changes and what it brought.
+Each step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64:
+
+    naive                a row of A times a column of B
+    loop order           i, p, j: B and C are read along their rows
+    cache blocking       a block of B stays in cache while all rows of A pass
+    register blocking    a tile of C stays in registers (with vectorized access)
+    packing              `cpu.matmul` by one thread: K-blocks, packed panels of B, prefetch
+    multithreading       `cpu.matmul`
+
+The README has what each step measures.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from ..runtime.cpu.simd import VECTOR_BYTES, address
 from . import cpu
 from .micro import ROWS, VECTORS, tile
 
-DEPTH_BLOCK, COLUMN_BLOCK = 64, 512
+KC, NC = 64, 512  # rows and columns of the block of B that stays in cache
 
 
 @jit
@@ -32,7 +40,7 @@ def _naive(a, b, c):
 
 
 @jit
-def _row_order(a, b, c):
+def _loop_order(a, b, c):
     c[:] = 0
     for i in range(c.shape[0]):
         for p in range(a.shape[1]):
@@ -41,22 +49,22 @@ def _row_order(a, b, c):
 
 
 @jit
-def _blocked(a, b, c):
+def _cache_blocking(a, b, c):
     c[:] = 0
     (m, k), n = a.shape, b.shape[1]
-    for p0 in range(0, k, DEPTH_BLOCK):
-        for j0 in range(0, n, COLUMN_BLOCK):
-            j1 = min(n, j0 + COLUMN_BLOCK)
+    for p0 in range(0, k, KC):
+        for j0 in range(0, n, NC):
+            j1 = min(n, j0 + NC)
             for i in range(m):
-                row = c[i, j0:j1]
-                for p in range(p0, min(k, p0 + DEPTH_BLOCK)):
-                    x, other = a[i, p], b[p, j0:j1]
+                c_row = c[i, j0:j1]
+                for p in range(p0, min(k, p0 + KC)):
+                    x, b_row = a[i, p], b[p, j0:j1]
                     for j in range(j1 - j0):
-                        row[j] += x * other[j]
+                        c_row[j] += x * b_row[j]
 
 
 @jit
-def _register_tile(a, b, c):
+def _register_blocking(a, b, c):
     (m, k), n = a.shape, b.shape[1]
     size = c.itemsize
     width = VECTORS * VECTOR_BYTES // size
@@ -72,16 +80,17 @@ def _register_tile(a, b, c):
                 a_start, k * size, size, ROWS,
                 b_start, n * size, k, c_start, c_row, 0, 0, 0,
             )  # fmt: skip
+    # What whole tiles do not cover.
     for i in range(m):
         row = c[i, columns if i < rows else 0 :]
         row[:] = 0
         for p in range(k):
-            x, other = a[i, p], b[p, n - len(row) :]
+            x, b_row = a[i, p], b[p, n - len(row) :]
             for j in range(len(row)):
-                row[j] += x * other[j]
+                row[j] += x * b_row[j]
 
 
-def _rung(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _step(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         c = empty((a.shape[0], b.shape[1]), a.dtype)
         kernel(a, b, c)
@@ -91,7 +100,7 @@ def _rung(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 
 def one_thread(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`cpu.matmul` by one thread, whatever the size."""
+    """Return `cpu.matmul(a, b)`, computed by one thread whatever the size."""
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
@@ -101,10 +110,10 @@ def one_thread(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 RUNGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "naive": _rung(_naive),
-    "row order": _rung(_row_order),
-    "blocked": _rung(_blocked),
-    "register tile": _rung(_register_tile),
-    "packing and K-blocks": one_thread,
-    "threads": cpu.matmul,
+    "naive": _step(_naive),
+    "loop order": _step(_loop_order),
+    "cache blocking": _step(_cache_blocking),
+    "register blocking": _step(_register_blocking),
+    "packing": one_thread,
+    "multithreading": cpu.matmul,
 }

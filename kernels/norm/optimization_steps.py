@@ -1,6 +1,8 @@
-"""From plain loops to `cpu.py`, one idea a rung: `rung(x, scale, shift, eps) -> y` in RUNGS.
+"""The optimization steps that lead to `cpu.py`, for `normalize`.
 
-Every rung normalises x (a, m, b), contiguous, float32 or float64, by the moments of each m.
+`STEPS[title](x, scale, shift, eps)` returns x (a, m, b), C-contiguous, float32 or float64,
+normalized by mean and variance of each channel m.
+`python -m minigan.kernels.norm.optimization_steps` measures the steps.
 """
 
 from __future__ import annotations
@@ -12,17 +14,23 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..elementwise.optimization_steps import medians
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
+from ..runtime.timing import medians
 from . import cpu
 
-Rung = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
+Step = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
 
 
 @jit
 def _by_channel(x, y, scale, shift, eps):
-    """One m after the other; each sum is one chain of additions."""
+    """Normalize channel by channel.
+
+    for each channel m:
+        for i in range(a), j in range(b): mean += x[i, m, j]                 one accumulator
+        for i in range(a), j in range(b): variance += (x[i, m, j] - mean)^2  one accumulator
+        for i in range(a), j in range(b): y[i, m, j] = ...
+    """
     a, _, b = x.shape
     for m in range(x.shape[1]):
         mean, variance = x.dtype.type(0), x.dtype.type(0)
@@ -42,7 +50,10 @@ def _by_channel(x, y, scale, shift, eps):
 
 @jit
 def _one_pass(x, y, scale, shift, eps):
-    """variance = mean of squares - square of mean: one walk less, and wrong where |mean| >> std."""
+    """Normalize channel by channel, with variance = mean of squares - square of mean.
+
+    That is one pass less over x, but the variance is wrong where |mean| >> standard deviation.
+    """
     a, _, b = x.shape
     count = x.dtype.type(a * b)
     for m in range(x.shape[1]):
@@ -58,7 +69,7 @@ def _one_pass(x, y, scale, shift, eps):
                 y[i, m, j] = scale[m] * ((x[i, m, j] - mean) * r) + shift[m]
 
 
-def _rung(kernel: Any) -> Rung:
+def _step(kernel: Any) -> Step:
     def run(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, eps: float) -> np.ndarray:
         y = empty(x.shape, x.dtype)
         kernel(x, y, scale, shift, x.dtype.type(eps))
@@ -67,49 +78,47 @@ def _rung(kernel: Any) -> Rung:
     return run
 
 
-def _blocks(
+def _one_thread(
     x: np.ndarray, scale: np.ndarray, shift: np.ndarray, eps: float, task_bytes: int
 ) -> np.ndarray:
-    """What cpu.py does with one thread, in tasks of that size."""
-    before, threads = cpu.TASK_BYTES, numba.get_num_threads()
+    """Return what cpu.py computes with one thread and tasks of `task_bytes`."""
+    task_bytes_before, threads = cpu.TASK_BYTES, numba.get_num_threads()
     cpu.TASK_BYTES = task_bytes
     numba.set_num_threads(1)
     try:
         return cpu.normalize(x, scale, shift, eps)
     finally:
-        cpu.TASK_BYTES = before
+        cpu.TASK_BYTES = task_bytes_before
         numba.set_num_threads(threads)
 
 
-# Not to be shipped: it loses the variance of what lies far from zero.
-WRONG: dict[str, Rung] = {"one pass": _rung(_one_pass)}
-RUNGS: dict[str, Rung] = {
-    "by channel": _rung(_by_channel),
-    "segments": partial(_blocks, task_bytes=2**62),
-    "segments that stay in the cache": partial(_blocks, task_bytes=cpu.TASK_BYTES),
-    "threads": cpu.normalize,
+STEPS: dict[str, Step] = {
+    "naive, channel by channel": _step(_by_channel),
+    "loop order, row by row": partial(_one_thread, task_bytes=2**62),
+    "cache blocking": partial(_one_thread, task_bytes=cpu.TASK_BYTES),
+    "multithreading (cpu.py)": cpu.normalize,
 }
+# Not used by any op: it loses the variance of numbers whose mean is far from zero.
+UNSTABLE_STEPS: dict[str, Step] = {"one-pass variance": _step(_one_pass)}
 
 
 def measure() -> None:
-    """Print nanoseconds per element at the sizes of a DCGAN on digits, and what one pass loses."""
+    """Print nanoseconds per element at the sizes of a DCGAN on digits, and the errors."""
     generator = np.random.default_rng(0)
+    steps = {**STEPS, **UNSTABLE_STEPS}
     for shape in ((128, 128, 49), (64, 64, 196)):
         x = generator.standard_normal(shape, np.float32)
         rows = np.ones(shape[1], np.float32), np.zeros(shape[1], np.float32)
-        calls = {title: partial(rung, x, *rows, 1e-5) for title, rung in {**RUNGS, **WRONG}.items()}
+        calls = {title: partial(step, x, *rows, 1e-5) for title, step in steps.items()}
         for title, seconds in medians(calls, 31).items():
             print(f"{shape}  {title:32} {seconds / x.size * 1e9:6.3f} ns")
     x = generator.standard_normal((128, 1, 49), np.float32)
     one = np.ones(1, np.float32)
-    for far in (0, 10, 100, 1000, 10000):
-        y = x + np.float32(far)
-        want = (y.astype(np.float64) - y.mean(dtype=np.float64)) / y.std(dtype=np.float64)
-        errors = [
-            np.abs(rung(y, one, 0 * one, 1e-12) - want).max()
-            for rung in (*RUNGS.values(), *WRONG.values())
-        ]
-        print(f"mean {far:6}  " + "  ".join(f"{error:9.1e}" for error in errors))
+    for mean in (0, 10, 100, 1000, 10000):
+        y = x + np.float32(mean)
+        exact = (y.astype(np.float64) - y.mean(dtype=np.float64)) / y.std(dtype=np.float64)
+        errors = [np.abs(step(y, one, 0 * one, 1e-12) - exact).max() for step in steps.values()]
+        print(f"mean {mean:6}  " + "  ".join(f"{error:9.1e}" for error in errors))
 
 
 if __name__ == "__main__":

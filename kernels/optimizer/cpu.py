@@ -1,7 +1,16 @@
-"""Optimizer updates: one launch walks all parameters of a model, whatever their number.
+"""Optimizer updates: one launch updates all parameters of a model, whatever their number.
 
-A table holds the addresses of every parameter, gradient and moment; the elements are numbered
-through from the first parameter to the last, and each thread takes an equal share of them.
+A table holds the addresses of each parameter, its gradient and its moments. The elements are
+counted through all parameters, first to last:
+
+    for each parameter with elements in begin..end:       threads share out the elements
+        for i in the part of it within begin..end:        vectorized by LLVM
+            load p, g and the moments; apply the rule; store p and the moments
+
+Optimizations:
+    - Loop fusion: each number is loaded and stored once, the rest stays in registers.
+    - Multi-tensor apply: one launch for all parameters.
+    - Multithreading from GRAIN elements on, in equal parts that may end within a parameter.
 """
 
 from __future__ import annotations
@@ -14,17 +23,16 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ..elementwise.cpu import elementwise
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, keep, launch, parts
-from ..shape.cpu import assign
+from ..shape.cpu import assign, contiguous
 
-GRAIN = 262144  # elements that are worth a second thread
+GRAIN = 262144  # elements; with fewer, a second thread costs more than it saves
 
 
 @intrinsic
 def _pointer(typing_context, address, like):
-    """The address as a pointer to elements of `like`'s dtype."""
+    """Return the address as a pointer to elements of `like`'s dtype."""
     pointer = types.CPointer(like.dtype)
 
     def codegen(context, builder, signature, arguments):
@@ -35,55 +43,62 @@ def _pointer(typing_context, address, like):
 
 @jit
 def _array(address, size, like):
+    """Return the memory at an address as an array of `size` elements of `like`'s dtype."""
     return carray(_pointer(address, like), size)
 
 
-# Each rule updates one stretch of one parameter p with its gradient g and its moments. The numbers
-# come in the parameters' dtype. Weight decay is `shrink`, a factor of p (decoupled), or `couple`,
-# the share of p that is added to g.
+# ----------------------------------------------------------------------------------- the rules
+# Each updates a slice of one parameter p with its gradient g and its moments. `numbers` have the
+# parameters' dtype. Weight decay is either decoupled, p * decay_factor, or added to the gradient,
+# g + weight_decay * p.
 @jit
 def _adam(p, g, m, v, numbers):
-    """m += (1-b1)(g-m);  v = b2 v + (1-b2) g^2;  p -= rate m / (sqrt(v) / root + eps)."""
-    shrink, couple, blend, keep = numbers[0], numbers[1], numbers[2], numbers[3]
-    fresh, rate, root, eps = numbers[4], numbers[5], numbers[6], numbers[7]
+    """Apply m += (1-b1)(g-m);  v = b2 v + (1-b2) g^2;  p -= lr m / (sqrt(v) / root + eps)."""
+    decay_factor, weight_decay = numbers[0], numbers[1]
+    one_minus_beta1, beta2, one_minus_beta2 = numbers[2], numbers[3], numbers[4]
+    lr, root, eps = numbers[5], numbers[6], numbers[7]
     for i in range(p.size):
-        gradient = g[i] + couple * p[i]
-        mean = m[i] + (gradient - m[i]) * blend
-        square = v[i] * keep + fresh * gradient * gradient
+        gradient = g[i] + weight_decay * p[i]
+        mean = m[i] + (gradient - m[i]) * one_minus_beta1
+        square = v[i] * beta2 + one_minus_beta2 * gradient * gradient
         m[i] = mean
         v[i] = square
-        p[i] = p[i] * shrink - rate * mean / (np.sqrt(square) / root + eps)
+        p[i] = p[i] * decay_factor - lr * mean / (np.sqrt(square) / root + eps)
 
 
 @jit
 def _rmsprop(p, g, v, numbers):
-    """v = a v + (1-a) g^2;  p -= rate g / (sqrt(v) + eps)."""
-    couple, keep, fresh, rate, eps = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    """Apply v = alpha v + (1-alpha) g^2;  p -= lr g / (sqrt(v) + eps)."""
+    weight_decay, alpha, one_minus_alpha = numbers[0], numbers[1], numbers[2]
+    lr, eps = numbers[3], numbers[4]
     for i in range(p.size):
-        gradient = g[i] + couple * p[i]
-        square = v[i] * keep + fresh * gradient * gradient
+        gradient = g[i] + weight_decay * p[i]
+        square = v[i] * alpha + one_minus_alpha * gradient * gradient
         v[i] = square
-        p[i] -= rate * gradient / (np.sqrt(square) + eps)
+        p[i] -= lr * gradient / (np.sqrt(square) + eps)
 
 
 @jit
 def _sgd(p, g, numbers):
-    """p -= rate g."""
-    couple, rate = numbers[0], numbers[1]
+    """Apply p -= lr g."""
+    weight_decay, lr = numbers[0], numbers[1]
     for i in range(p.size):
-        p[i] -= rate * (g[i] + couple * p[i])
+        p[i] -= lr * (g[i] + weight_decay * p[i])
 
 
 @jit
 def _momentum(p, g, m, numbers):
-    """m = momentum m + g;  p -= rate (ahead g + last m): Nesterov's looks one step ahead."""
-    couple, rate, momentum = numbers[0], numbers[1], numbers[2]
-    ahead, last = numbers[3], numbers[4]
+    """Apply m = momentum m + g;  p -= lr (g_factor g + m_factor m).
+
+    The factors are 0 and 1, or 1 and momentum for Nesterov's rule.
+    """
+    weight_decay, lr, momentum = numbers[0], numbers[1], numbers[2]
+    g_factor, m_factor = numbers[3], numbers[4]
     for i in range(p.size):
-        gradient = g[i] + couple * p[i]
+        gradient = g[i] + weight_decay * p[i]
         mean = m[i] * momentum + gradient
         m[i] = mean
-        p[i] -= rate * (ahead * gradient + last * mean)
+        p[i] -= lr * (g_factor * gradient + m_factor * mean)
 
 
 ADAM, RMSPROP, SGD, MOMENTUM = range(4)
@@ -91,13 +106,17 @@ ADAM, RMSPROP, SGD, MOMENTUM = range(4)
 
 @jit
 def walk(rule, table, sizes, numbers, begin, end):
-    """Apply a rule to the elements begin..end, counted through all parameters."""
-    at = 0
+    """Apply a rule to the elements begin..end, counted through all parameters.
+
+    table[:, k] are the addresses of parameter k, its gradient and its moments, sizes[k] is the
+    number of its elements.
+    """
+    parameter_start = 0
     for k in range(sizes.size):
         size = sizes[k]
-        first = max(begin - at, 0)
-        last = min(end - at, size)
-        at += size
+        first = max(begin - parameter_start, 0)
+        last = min(end - parameter_start, size)
+        parameter_start += size
         if first >= last:
             continue
         p = _array(table[0, k], size, numbers)[first:last]
@@ -115,14 +134,19 @@ def walk(rule, table, sizes, numbers, begin, end):
 
 
 def _address(x: np.ndarray) -> int:
-    """Three times as fast as `x.ctypes.data`, for a writable array; 0 for an empty one."""
+    """Return the address of a writable array, 0 for an empty one.
+
+    This takes a third of the time of `x.ctypes.data`.
+    """
     return ctypes.addressof(ctypes.c_char.from_buffer(x.data)) if x.size else 0
 
 
-# ------------------------------------------------------------------------ a step's few numbers
-# They follow from the state, which lies on the device: so a step needs nothing from the host.
+# ------------------------------------------------------------------------- a rule's few numbers
+# They are computed, in float64, by kernels from the optimizer's state: so a captured step follows
+# a learning rate that changes.
 @jit
 def adam_numbers(state, numbers, beta1, beta2, eps, weight_decay, decoupled):
+    """Advance the powers of beta1 and beta2 in the state, and write the numbers of `_adam`."""
     state[1] *= beta1
     state[2] *= beta2
     lr = state[0]
@@ -134,34 +158,37 @@ def adam_numbers(state, numbers, beta1, beta2, eps, weight_decay, decoupled):
 
 @jit
 def rmsprop_numbers(state, numbers, alpha, eps, weight_decay):
+    """Write the numbers of `_rmsprop`."""
     numbers[0], numbers[1], numbers[2] = weight_decay, alpha, 1 - alpha
     numbers[3], numbers[4] = state[0], eps
 
 
 @jit
 def sgd_numbers(state, numbers, momentum, nesterov, weight_decay):
+    """Write the numbers of `_sgd` and `_momentum`."""
     numbers[0], numbers[1], numbers[2] = weight_decay, state[0], momentum
     numbers[3], numbers[4] = (1.0, momentum) if nesterov else (0.0, 1.0)
 
 
-def _step(
-    rule: int, lists: list[list[np.ndarray]], begin: Any, state: np.ndarray, *given: float
+# ----------------------------------------------------------------------------------- in Python
+def _update(
+    rule: int,
+    lists: list[list[np.ndarray]],
+    write_numbers: Any,
+    state: np.ndarray,
+    *hyperparameters: float,
 ) -> None:
-    """Make the rule's numbers, then walk parameters, gradients and moments, lists of one length."""
-    # Gradients may be views. What is packed must live until the launch is over.
-    packed = [
-        [x if x.flags.c_contiguous and x.flags.writeable else elementwise("copy", x) for x in xs]
-        for xs in lists
-    ]
-    keep(*(x for xs in packed for x in xs))
-    table = np.array([[_address(x) for x in xs] for xs in packed], np.int64)
-    sizes = np.array([x.size for x in packed[0]], np.int64)
+    """Update parameters in place: `lists` are parameters, gradients and moments, of one length."""
+    # Arrays may be views. The contiguous copies must live until the launch is over.
+    dense = [[contiguous(x) for x in arrays] for arrays in lists]
+    keep(*(x for arrays in dense for x in arrays))
+    table = np.array([[_address(x) for x in arrays] for arrays in dense], np.int64)
+    sizes = np.array([x.size for x in dense[0]], np.int64)
     total = int(sizes.sum())
-    numbers = empty((8,), packed[0][0].dtype)
-    launch(begin, state, numbers, *given)
-    many = parts(total, GRAIN)
-    launch(walk, rule, table, sizes, numbers, over=total, parts=many)
-    for arrays, copies in zip((lists[0], *lists[2:]), (packed[0], *packed[2:]), strict=True):
+    numbers = empty((8,), dense[0][0].dtype)
+    launch(write_numbers, state, numbers, *hyperparameters)
+    launch(walk, rule, table, sizes, numbers, over=total, parts=parts(total, GRAIN))
+    for arrays, copies in zip((lists[0], *lists[2:]), (dense[0], *dense[2:]), strict=True):
         for x, copy in zip(arrays, copies, strict=True):
             if copy is not x:
                 assign(x, copy)
@@ -179,9 +206,10 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """Adam and AdamW; state is [lr, beta1^t, beta2^t]."""
-    given = *map(float, (beta1, beta2, eps, weight_decay)), decoupled
-    _step(ADAM, [parameters, gradients, means, squares], adam_numbers, state, *given)
+    """Make step t of Adam, or of AdamW if decoupled; state is [lr, beta1^(t-1), beta2^(t-1)]."""
+    hyperparameters = *map(float, (beta1, beta2, eps, weight_decay)), decoupled
+    lists = [parameters, gradients, means, squares]
+    _update(ADAM, lists, adam_numbers, state, *hyperparameters)
 
 
 def rmsprop(
@@ -193,9 +221,9 @@ def rmsprop(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """RMSprop; state is [lr]."""
-    given = map(float, (alpha, eps, weight_decay))
-    _step(RMSPROP, [parameters, gradients, squares], rmsprop_numbers, state, *given)
+    """Make a step of RMSprop; state is [lr]."""
+    hyperparameters = map(float, (alpha, eps, weight_decay))
+    _update(RMSPROP, [parameters, gradients, squares], rmsprop_numbers, state, *hyperparameters)
 
 
 def sgd(
@@ -207,10 +235,10 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
-    """SGD, with a list of means if there is momentum; state is [lr]."""
-    rule, more = (MOMENTUM, [means]) if means else (SGD, [])
-    given = float(momentum), nesterov, float(weight_decay)
-    _step(rule, [parameters, gradients, *more], sgd_numbers, state, *given)
+    """Make a step of SGD; `means` is empty if there is no momentum; state is [lr]."""
+    rule, moments = (MOMENTUM, [means]) if means else (SGD, [])
+    hyperparameters = float(momentum), nesterov, float(weight_decay)
+    _update(rule, [parameters, gradients, *moments], sgd_numbers, state, *hyperparameters)
 
 
 KERNELS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}

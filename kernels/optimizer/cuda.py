@@ -1,4 +1,4 @@
-"""Optimizer updates on a GPU: a launch for the numbers, and one that walks all parameters."""
+"""Launch optimizer updates on a GPU: one launch for the coefficients, one over all parameters."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cuda.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, ceil_div
 from ..shape.cuda import assign, contiguous
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-# As in cuda.cu. A Table must fit into the 4 KiB that a launch can carry.
-THREADS, CAPACITY, ARRAYS = 256, 88, 4
-MOST = 2**31  # elements of one parameter
+# As in cuda.cu. A Table must fit into the 4 KiB that a kernel's arguments may take.
+THREADS_PER_BLOCK, CAPACITY, ARRAYS = 256, 88, 4
+MAX_ELEMENTS = 2**31 - 1  # of one parameter
 
 
 class Table(ctypes.Structure):
-    """The parameters of one launch; `arrays` are those that it holds addresses of."""
+    """`Table` of cuda.cu: the parameters of one launch. It holds the addresses of `arrays`."""
 
     _fields_ = (
         ("count", ctypes.c_int32),
@@ -30,34 +30,41 @@ class Table(ctypes.Structure):
     arrays: list[Any]
 
 
-def _table(gpu: Launcher, lists: list[list[Any]], per_block: int) -> tuple[Table, int]:
-    """The table of up to CAPACITY parameters, and how many blocks it takes."""
-    table, total = Table(), 0
+def _table(gpu: Launcher, lists: list[list[Any]], block_elements: int) -> tuple[Table, int]:
+    """Return the table of up to CAPACITY parameters, and the number of blocks for them."""
+    table, blocks = Table(), 0
     table.arrays = [x for xs in lists for x in xs]
     table.count = len(lists[0])
     for k, parameter in enumerate(lists[0]):
-        table.first_block[k], table.sizes[k] = total, parameter.size
-        total += blocks(parameter.size, per_block)
+        table.first_block[k], table.sizes[k] = blocks, parameter.size
+        blocks += ceil_div(parameter.size, block_elements)
         for row, xs in zip(table.addresses, lists, strict=False):
             row[k] = gpu.address(xs[k])
-    return table, total
+    return table, blocks
 
 
-def _step(gpu: Launcher, kernel: str, lists: list[list[Any]], begin: str, given: list[Any]) -> None:
-    """Make the rule's numbers from what is given, then walk: parameters, gradients, moments."""
+def _step(
+    gpu: Launcher, kernel: str, lists: list[list[Any]], coefficients: str, options: list[Any]
+) -> None:
+    """Compute the rule's coefficients from [state, *options], then update all parameters.
+
+    `lists` are parameters, gradients and moments; `coefficients` is the first kernel's name.
+    """
     dtype = lists[0][0].dtype
-    if any(p.size >= MOST for p in lists[0]):
-        raise ValueError(f"{kernel}: a parameter has {MOST} elements or more")
-    numbers = gpu.empty((8,), dtype)
-    gpu.launch(SOURCE, begin, dtype, (1,), (1,), [given[0], numbers, *given[1:]])
-    packed = [[x if x.flags.c_contiguous else contiguous(gpu, x) for x in xs] for xs in lists]
-    # An empty parameter has no address, and nothing to do.
-    some = [k for k, p in enumerate(packed[0]) if p.size]
-    for start in range(0, len(some), CAPACITY):
-        chosen = [[xs[k] for k in some[start : start + CAPACITY]] for xs in packed]
-        table, total = _table(gpu, chosen, THREADS * 16 // dtype.itemsize)
-        gpu.launch(SOURCE, kernel, dtype, (total,), (THREADS,), [table, numbers])
-    for xs, copies in zip((lists[0], *lists[2:]), (packed[0], *packed[2:]), strict=True):
+    if any(p.size > MAX_ELEMENTS for p in lists[0]):
+        raise ValueError(f"{kernel}: a parameter has more than {MAX_ELEMENTS} elements")
+    values = gpu.empty((8,), dtype)
+    state, *rest = options
+    gpu.launch(SOURCE, coefficients, dtype, (1,), (1,), [state, values, *rest])
+    dense = [[x if x.flags.c_contiguous else contiguous(gpu, x) for x in xs] for xs in lists]
+    # An empty parameter has no address.
+    nonempty = [k for k, p in enumerate(dense[0]) if p.size]
+    for start in range(0, len(nonempty), CAPACITY):
+        chosen = [[xs[k] for k in nonempty[start : start + CAPACITY]] for xs in dense]
+        table, blocks = _table(gpu, chosen, THREADS_PER_BLOCK * 16 // dtype.itemsize)
+        gpu.launch(SOURCE, kernel, dtype, (blocks,), (THREADS_PER_BLOCK,), [table, values])
+    # What was updated in a contiguous copy goes back: all lists but the gradients.
+    for xs, copies in zip((lists[0], *lists[2:]), (dense[0], *dense[2:]), strict=True):
         for x, copy in zip(xs, copies, strict=True):
             if copy is not x:
                 assign(gpu, x, copy)
@@ -76,9 +83,9 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """Adam and AdamW; state is [lr, beta1^t, beta2^t]."""
-    given = [state, *map(np.float64, (beta1, beta2, eps, weight_decay)), decoupled]
-    _step(gpu, "adam", [parameters, gradients, means, squares], "adam_numbers", given)
+    """Update by Adam or AdamW; state is [lr, beta1^t, beta2^t]."""
+    options = [state, *map(np.float64, (beta1, beta2, eps, weight_decay)), decoupled]
+    _step(gpu, "adam", [parameters, gradients, means, squares], "adam_coefficients", options)
 
 
 def rmsprop(
@@ -91,9 +98,9 @@ def rmsprop(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """RMSprop; state is [lr]."""
-    given = [state, *map(np.float64, (alpha, eps, weight_decay))]
-    _step(gpu, "rmsprop", [parameters, gradients, squares], "rmsprop_numbers", given)
+    """Update by RMSprop; state is [lr]."""
+    options = [state, *map(np.float64, (alpha, eps, weight_decay))]
+    _step(gpu, "rmsprop", [parameters, gradients, squares], "rmsprop_coefficients", options)
 
 
 def sgd(
@@ -106,10 +113,10 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
-    """SGD, with a list of means if there is momentum; state is [lr]."""
-    given = [state, np.float64(momentum), nesterov, np.float64(weight_decay)]
+    """Update by SGD; `means` is empty without momentum; state is [lr]."""
+    options = [state, np.float64(momentum), nesterov, np.float64(weight_decay)]
     lists = [parameters, gradients, means] if means else [parameters, gradients]
-    _step(gpu, "momentum" if means else "sgd", lists, "sgd_numbers", given)
+    _step(gpu, "momentum" if means else "sgd", lists, "sgd_coefficients", options)
 
 
 KERNELS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}

@@ -1,4 +1,4 @@
-"""Random numbers by counter on a GPU: the bits of every other device."""
+"""Launch counter-based random numbers on a GPU: the bits are those of every other device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cuda.launcher import Launcher, blocks
+from ..runtime.cuda.launcher import Launcher, ceil_div
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-THREADS = 128  # of a block
-FLOAT32 = np.dtype("float32")  # what kernels without a REAL are compiled for
+THREADS_PER_BLOCK = 128
+FLOAT32 = np.dtype("float32")  # what the kernels that do not use REAL are compiled for
 
 
 def _draw(
@@ -26,11 +26,13 @@ def _draw(
     *numbers: Any,
     per_block: int | None = None,
 ) -> Any:
+    """Fill a new array; a thread makes one Philox block, of `per_block` numbers or of 16 bytes."""
     dtype = np.dtype(dtype)
     y = gpu.empty(shape, dtype)
-    count = blocks(math.prod(shape), per_block or 16 // dtype.itemsize)
+    philox_blocks = ceil_div(math.prod(shape), per_block or 16 // dtype.itemsize)
     arguments = (y, position, seed, stream, y.size, *numbers)
-    gpu.launch(SOURCE, kernel, dtype, (blocks(count, THREADS),), (THREADS,), arguments)
+    grid = (ceil_div(philox_blocks, THREADS_PER_BLOCK),)
+    gpu.launch(SOURCE, kernel, dtype, grid, (THREADS_PER_BLOCK,), arguments)
     return y
 
 
@@ -45,7 +47,7 @@ def random_uniform(
     low: float,
     high: float,
 ) -> Any:
-    """Uniform in [low, high)."""
+    """Draw uniformly from [low, high)."""
     real = np.dtype(dtype).type
     a, b = real(low), real(high)
     bounds = (a, b, b - a, np.nextafter(b, a))
@@ -55,39 +57,39 @@ def random_uniform(
 def random_normal(
     gpu: Launcher, position: Any, seed: Any, *, stream: int, shape: Any, dtype: Any
 ) -> Any:
-    """Mean 0, variance 1."""
+    """Draw from the normal distribution of mean 0 and variance 1."""
     return _draw(gpu, "normal", position, seed, stream, shape, dtype)
 
 
 def random_laplace(
     gpu: Launcher, position: Any, seed: Any, *, stream: int, shape: Any, dtype: Any
 ) -> Any:
-    """Density exp(-|x|) / 2."""
+    """Draw from the Laplace distribution, of density exp(-|x|) / 2."""
     return _draw(gpu, "laplace", position, seed, stream, shape, dtype)
 
 
 def random_bernoulli(
     gpu: Launcher, position: Any, seed: Any, *, stream: int, shape: Any, dtype: Any, p: float
 ) -> Any:
-    """1 with probability p, else 0."""
+    """Draw 1 with probability p, else 0."""
     below = round(p * 2**32)
     return _draw(gpu, "bernoulli", position, seed, stream, shape, dtype, below, per_block=4)
 
 
 def random_permutation(gpu: Launcher, position: Any, seed: Any, *, stream: int, n: int) -> Any:
-    """0 .. n - 1 in random order, by one thread."""
+    """Return 0 .. n - 1 in random order, made by one thread."""
     y = gpu.empty((n,), np.dtype("int64"))
     gpu.launch(SOURCE, "permutation", FLOAT32, (1,), (1,), (y, position, seed, stream, n))
     return y
 
 
 def advance(gpu: Launcher, position: Any, blocks: int) -> None:
-    """position += blocks."""
+    """Advance a stream's position by a number of Philox blocks."""
     gpu.launch(SOURCE, "advance", FLOAT32, (1,), (1,), (position, blocks))
 
 
 def reseed(gpu: Launcher, position: Any, seed: Any, to_position: int, to_seed: int) -> None:
-    """Put a stream at a position of a seed's sequence."""
+    """Set a stream's seed and its position in that seed's sequence."""
     arguments = (position, seed, to_position, to_seed)
     gpu.launch(SOURCE, "reseed", FLOAT32, (1,), (1,), arguments)
 

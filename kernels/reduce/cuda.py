@@ -1,4 +1,4 @@
-"""Sum and maximum over axes on a GPU: passes over one run of axes at a time."""
+"""Launch sums and maxima over axes on a GPU, one run of adjacent axes at a time."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 
 from ..elementwise.cuda import cast
-from ..runtime.cuda.launcher import MAX_GRID, Launcher, blocks
+from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div
 from ..runtime.strides import runs
 from ..shape.cuda import contiguous
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-# As in cuda.cu.
-THREADS, CHUNK, BAND = 256, 4096, 256
-SHORT = 256  # elements of a row that a single warp reduces
-MOST_OUTER = MAX_GRID[2]  # blocks along `outer` in a launch; a block walks on from there
+# As in cuda.cu: the elements of a row, or the rows, that a block reduces.
+THREADS_PER_BLOCK, BLOCK_ELEMENTS, BLOCK_ROWS = 256, 4096, 256
+MAX_WARP_ELEMENTS = 256  # of a row that one warp reduces
+MAX_BLOCKS_OUTER = MAX_GRID_DIM[2]  # blocks along `outer`; each goes on in a grid-stride loop
 BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
 
 
 def reduce(gpu: Launcher, x: Any, axis: tuple[int, ...], keepdims: bool, kind: str) -> Any:
-    """The sum, or the largest element, over the axes (sorted, counted from the front)."""
-    if x.dtype == BOOL:  # numpy counts True's, and keeps the dtype of a maximum
+    """Compute the sum or the maximum (`kind`) over the axes, which are sorted and nonnegative."""
+    if x.dtype == BOOL:  # as in numpy, a sum of bools is an int64, a maximum is a bool
         y = reduce(gpu, cast(gpu, x, INT64), axis, keepdims, kind)
         return y if kind == "sum" else cast(gpu, y, BOOL)
     kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
@@ -39,32 +39,41 @@ def reduce(gpu: Launcher, x: Any, axis: tuple[int, ...], keepdims: bool, kind: s
 
 
 def _reduce_rows(gpu: Launcher, x: Any, outer: int, size: int, kind: str) -> Any:
-    """(outer, size) -> (outer,), in passes that each leave one number per chunk."""
+    """Reduce (outer, size) to (outer,), in passes that leave one number per block."""
     while True:
-        chunks = max(1, blocks(size, CHUNK))
-        y = gpu.empty((outer, chunks), x.dtype)
-        if size <= SHORT:
-            grid: tuple[int, ...] = (blocks(outer, THREADS // 32),)
+        per_row = max(1, ceil_div(size, BLOCK_ELEMENTS))
+        y = gpu.empty((outer, per_row), x.dtype)
+        if size <= MAX_WARP_ELEMENTS:
+            grid: tuple[int, ...] = (ceil_div(outer, THREADS_PER_BLOCK // 32),)
             kernel = f"{kind}_short_rows"
         else:
-            grid = (chunks, min(outer, MAX_GRID[1]), blocks(outer, MAX_GRID[1]))
+            grid = (per_row, min(outer, MAX_GRID_DIM[1]), ceil_div(outer, MAX_GRID_DIM[1]))
             kernel = f"{kind}_rows"
-        gpu.launch(SOURCE, kernel, x.dtype, grid, (THREADS,), (x, y, outer, size))
-        x, size = y, chunks
+        gpu.launch(SOURCE, kernel, x.dtype, grid, (THREADS_PER_BLOCK,), (x, y, outer, size))
+        x, size = y, per_row
         if size == 1:
             return x
 
 
 def _reduce_columns(gpu: Launcher, x: Any, outer: int, size: int, width: int, kind: str) -> Any:
-    """(outer, size, width) -> (outer, width), in passes that each leave one row per band."""
+    """Reduce (outer, size, width) to (outer, width), in passes that leave one row per block."""
     while True:
-        bands = max(1, blocks(size, BAND))
-        if bands > MAX_GRID[1]:
-            raise ValueError(f"{kind}: an axis of {size} elements; at most {MAX_GRID[1] * BAND}")
-        y = gpu.empty((outer, bands, width), x.dtype)
-        grid = (blocks(width, 32), bands, min(outer, MOST_OUTER))
-        gpu.launch(SOURCE, f"{kind}_columns", x.dtype, grid, (THREADS,), (x, y, outer, size, width))
-        x, size = y, bands
+        row_blocks = max(1, ceil_div(size, BLOCK_ROWS))
+        if row_blocks > MAX_GRID_DIM[1]:
+            raise ValueError(
+                f"{kind}: an axis of {size} elements; at most {MAX_GRID_DIM[1] * BLOCK_ROWS}"
+            )
+        y = gpu.empty((outer, row_blocks, width), x.dtype)
+        grid = (ceil_div(width, 32), row_blocks, min(outer, MAX_BLOCKS_OUTER))
+        gpu.launch(
+            SOURCE,
+            f"{kind}_columns",
+            x.dtype,
+            grid,
+            (THREADS_PER_BLOCK,),
+            (x, y, outer, size, width),
+        )
+        x, size = y, row_blocks
         if size == 1:
             return x
 

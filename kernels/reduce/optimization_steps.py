@@ -1,9 +1,8 @@
-"""The rungs below cpu.py, for sums.
+"""The optimization steps that lead to `cpu.py`, for sums.
 
-`python -m minigan.kernels.reduce.optimization_steps` measures them.
-
-`RUNGS[title](x, axis)` is the sum of x, a C-contiguous float32 or float64 matrix, over axis 0 (a
-bias's gradient), axis 1 or, for None, both.
+`STEPS[title](x, axis)` returns the sum of x, a C-contiguous float32 or float64 matrix, over axis 0
+(the gradient of a bias), over axis 1 or, for None, over both.
+`python -m minigan.kernels.reduce.optimization_steps` measures the steps.
 """
 
 from __future__ import annotations
@@ -16,20 +15,26 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..elementwise.optimization_steps import medians
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
+from ..runtime.timing import medians
 from . import cpu
 
 LANES = cpu.LANES
 AXES = {"all": None, "rows": 1, "columns": 0}
 
 
-# ----------------------------------------------------------------------------- rung 1: one chain
-# x is flat memory, seen as (outer, size, width), and its middle is summed: out is (outer, width).
+# Of the kernels below, x is flat memory of shape (outer, size, width), and `out`, of zeros, is
+# (outer, width): the middle axis is summed.
 @jit
-def one_chain(out, x, size):
-    """Each addition waits for the one before it."""
+def one_accumulator(out, x, size):
+    """Sum with one accumulator for each result.
+
+    for o, j in the results:
+        for i in range(size):
+            total += x[o, i, j]     waits for the addition before it
+        out[o, j] = total
+    """
     outer, width = out.shape
     for o in range(outer):
         for j in range(width):
@@ -39,18 +44,28 @@ def one_chain(out, x, size):
             out[o, j] = total
 
 
-# ------------------------------------------------------------------ rung 2: chains side by side
 @jit
 def add(total, x):
+    """Add x to total, element by element."""
     for i in range(total.size):
         total[i] += x[i]
 
 
 @jit
-def many_chains(out, x, size):
-    """LANES chains for a row; one for each column, all carried on row by row."""
+def multiple_accumulators(out, x, size):
+    """Sum with several accumulators side by side.
+
+    for o in range(outer):
+        columns:  for each row i: out[o] += x[o, i]             vectorized over the columns
+        rows:     for each chunk of LANES: lanes += chunk       vectorized over the lanes
+                  out[o] = sum of the lanes
+
+    Optimizations:
+        - Multiple accumulators (instruction-level parallelism).
+        - Loop order: columns are accumulated row by row, so that memory is read in order.
+    """
     outer, width = out.shape
-    chains = np.empty(LANES, x.dtype)
+    lanes = np.empty(LANES, x.dtype)
     for o in range(outer):
         if width > 1:
             for i in range(o * size, (o + 1) * size):
@@ -58,17 +73,17 @@ def many_chains(out, x, size):
             continue
         row = x[o * size : (o + 1) * size]
         whole = size // LANES * LANES
-        chains[:] = 0
+        lanes[:] = 0
         for i in range(0, whole, LANES):
-            add(chains, row[i : i + LANES])
-        add(chains[: size - whole], row[whole:])
+            add(lanes, row[i : i + LANES])
+        add(lanes[: size - whole], row[whole:])
         for lane in range(LANES):
-            out[o, 0] += chains[lane]
+            out[o, 0] += lanes[lane]
 
 
-# ------------------------------------------------------------------------- what not to ship
+# ----------------------------------------------------- faulty kernels, for the README and tests
 @jit(parallel=True)
-def _prange(x):
+def _prange_sum(x):
     total = x.dtype.type(0)
     for i in prange(x.size):
         total += x[i]
@@ -76,93 +91,96 @@ def _prange(x):
 
 
 def prange_sum(x: np.ndarray) -> Any:
-    """The sum of all elements, one chain per thread: other bits for another number of threads."""
-    return _prange(x.reshape(-1))
+    """Return the sum of all elements, one accumulator per thread.
+
+    The bits of the result depend on the number of threads.
+    """
+    return _prange_sum(x.reshape(-1))
 
 
 @jit
-def _largest(x):
+def _max_without_nan(x):
     largest = x[0]
     for i in range(x.size):
         largest = x[i] if x[i] > largest else largest
     return largest
 
 
-def largest_but_nan(x: np.ndarray) -> Any:
-    """The largest element; a NaN is passed over, unless it comes first."""
-    return _largest(x.reshape(-1))
+def max_without_nan(x: np.ndarray) -> Any:
+    """Return the largest element, but lose a NaN unless it is the first element."""
+    return _max_without_nan(x.reshape(-1))
 
 
-# ------------------------------------------------------------------------------------ the table
-def _seen(x: np.ndarray, axis: int | None) -> tuple[int, int, int]:
-    """(outer, size, width): the middle is what is summed."""
+# ----------------------------------------------------------------------------------- the steps
+def _split_shape(x: np.ndarray, axis: int | None) -> tuple[int, int, int]:
+    """Return x's shape as (outer, size, width), of which the middle axis is summed."""
     n, m = x.shape
     return {None: (1, n * m, 1), 0: (1, n, m), 1: (n, m, 1)}[axis]
 
 
-def _chains(kernel: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
-    outer, size, width = _seen(x, axis)
+def _run(kernel: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
+    outer, size, width = _split_shape(x, axis)
     out = np.zeros((outer, width), x.dtype)
     kernel(out, x.reshape(-1), size)
     return out.reshape(() if axis is None else -1)
 
 
-def _blocks(x: np.ndarray, axis: int | None) -> np.ndarray:
-    """What cpu.py does with one thread."""
-    outer, size, width = _seen(x, axis)
+def _one_thread(x: np.ndarray, axis: int | None) -> np.ndarray:
+    """Return what cpu.py computes, on one thread."""
+    outer, size, width = _split_shape(x, axis)
     zero = x.dtype.type(0)
     if axis == 0:
         out = empty((outer, width), x.dtype)
-        cpu.columns(out, x.reshape(-1), size, zero, False, 0, width)
+        cpu.reduce_columns(out, x.reshape(-1), size, zero, False, 0, width)
         return out.reshape(-1)
     while True:
-        out = empty((outer, max(1, -(-size // cpu.BLOCK))), x.dtype)
-        cpu.rows(out, x.reshape(-1), size, zero, False, 0, out.size)
+        out = empty((outer, max(1, -(-size // cpu.BLOCK_ELEMENTS))), x.dtype)
+        cpu.reduce_row_blocks(out, x.reshape(-1), size, zero, False, 0, out.size)
         x, size = out, out.shape[1]
         if size == 1:
             return out.reshape(() if axis is None else -1)
 
 
-def _shipped(x: np.ndarray, axis: int | None) -> np.ndarray:
+def _cpu(x: np.ndarray, axis: int | None) -> np.ndarray:
     return cpu.reduce(x, (0, 1) if axis is None else (axis,), False)
 
 
-RUNGS: dict[str, Callable[[np.ndarray, int | None], np.ndarray]] = {
-    "one chain": partial(_chains, one_chain),
-    "many chains": partial(_chains, many_chains),
-    "blocks": _blocks,
-    "threads over blocks (cpu.py)": _shipped,
+STEPS: dict[str, Callable[[np.ndarray, int | None], np.ndarray]] = {
+    "naive, one accumulator": partial(_run, one_accumulator),
+    "multiple accumulators": partial(_run, multiple_accumulators),
+    "blocked summation": _one_thread,
+    "multithreading over blocks (cpu.py)": _cpu,
 }
 
 
 def measure() -> None:
-    """Print times per element, the error's growth, and what the number of threads does."""
+    """Print the time per element, the rounding error, and the bits for each number of threads."""
     generator = np.random.default_rng(0)
     for shape in ((64, 784), (4096, 784)):
         x = generator.random(shape, np.float32)
         for form, axis in AXES.items():
-            calls = {title: partial(rung, x, axis) for title, rung in RUNGS.items()}
+            calls = {title: partial(step, x, axis) for title, step in STEPS.items()}
             calls["numpy"] = partial(np.sum, x, axis)
             for title, seconds in medians(calls, 31).items():
-                print(f"{shape}  {form:8} {title:30} {seconds / x.size * 1e9:6.3f} ns")
+                print(f"{shape}  {form:8} {title:36} {seconds / x.size * 1e9:6.3f} ns")
     for n in (10**3, 10**5, 10**7):
         x = generator.random((n, 1), np.float32)
         exact = np.sum(x, dtype=np.float64)
-        peers: dict[str, Callable[..., Any]] = {**RUNGS, "numpy": np.sum}
-        for title, rung in peers.items():
-            error = abs(float(rung(x, None)) / exact - 1) / np.finfo(np.float32).eps
-            print(f"{n:9} elements  {title:30} {error:9.2f} eps")
+        peers: dict[str, Callable[..., Any]] = {**STEPS, "numpy": np.sum}
+        for title, step in peers.items():
+            error = abs(float(step(x, None)) / exact - 1) / np.finfo(np.float32).eps
+            print(f"{n:9} elements  {title:36} {error:9.2f} eps")
     x = generator.standard_normal((1000, 1000), np.float32)
-    most = numba.get_num_threads()
+    max_threads = numba.get_num_threads()
     sums: dict[str, Callable[[np.ndarray], Any]] = {
         "prange": prange_sum,
-        "cpu.py": partial(_shipped, axis=None),
+        "cpu.py": partial(_cpu, axis=None),
     }
     for title, function in sums.items():
-        for threads in range(1, most + 1):
+        for threads in range(1, max_threads + 1):
             numba.set_num_threads(threads)
             print(f"{title:8} {threads} threads  {float(function(x)).hex()}")
-    numba.set_num_threads(most)
+    numba.set_num_threads(max_threads)
 
 
 if __name__ == "__main__":

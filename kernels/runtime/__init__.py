@@ -1,1 +1,1 @@
-"""What every kernel of a device shares: compilation, caches, threads, flat views of arrays."""
+"""What all kernel families share: compilation, caches, launches, recording, threads, timing."""

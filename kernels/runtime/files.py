@@ -1,7 +1,8 @@
-"""Where minigan keeps what it can make again, and how it writes a file that is whole or absent."""
+"""The cache folder, atomic writing of files, and checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -10,13 +11,16 @@ from typing import BinaryIO
 
 
 def cache_root() -> Path:
-    """The folder for everything that can be made again: MINIGAN_CACHE, else the user's cache.
+    """Return the folder for what can be made again: MINIGAN_CACHE, else the user's cache folder.
 
-    Nothing is created. RuntimeError where neither variable is set and the user has no home.
+    Nothing is created.
+
+    Raises:
+        RuntimeError: neither MINIGAN_CACHE nor XDG_CACHE_HOME is set and the user has no home.
     """
-    given = os.environ.get("MINIGAN_CACHE")
-    if given:
-        return Path(given)
+    folder = os.environ.get("MINIGAN_CACHE")
+    if folder:
+        return Path(folder)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigan"
     except RuntimeError:
@@ -26,10 +30,11 @@ def cache_root() -> Path:
 
 
 def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Puts at `path` what `write(file)` writes: all of it, or, on any failure, what was there.
+    """Replace the file at `path` by what `write(file)` writes; on a failure it stays as it was.
 
-    The bytes go to a temporary name in the same folder (which must exist), are forced to the disk
-    and then renamed, so that no reader and no power cut ever sees half a file.
+    The bytes go to a temporary file in the same folder (which must exist), are flushed to disk
+    with fsync, and the file is renamed. So neither another process nor a power cut sees a part of
+    a file.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
@@ -42,3 +47,20 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def with_digest(content: bytes) -> bytes:
+    """Return the SHA-256 digest of the content, followed by the content."""
+    return hashlib.sha256(content).digest() + content
+
+
+def without_digest(content: bytes) -> bytes:
+    """Return the content given to `with_digest`.
+
+    Raises:
+        ValueError: the digest is not that of the content.
+    """
+    digest, content = content[:32], content[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("the file is damaged: its content does not fit its digest")
+    return content

@@ -1,7 +1,8 @@
-"""What one run of a captured step leaves behind: its launches, in order, and the memory they use.
+"""Record the launches of a captured step, and plan the memory that they share.
 
-Host code asks for memory and launches kernels as ever. While a Recording is active, memory comes
-from its plan, and each launch is noted. Running the notes again does the step again, in place:
+While a Recording is active in a Python thread, each kernel launch of that thread runs as usual and
+is also appended to `recording.launches`, and each result array is allocated from the recording's
+memory plan. Calling the recorded launches in order repeats the step, in the same memory:
 
     recording = Recording()
     with record(recording):
@@ -9,7 +10,8 @@ from its plan, and each launch is noted. Running the notes again does the step a
     for launch in recording.launches:
         launch()
 
-So whatever a launch reads must be written by a launch before it, or be kept for good.
+So a launch may read two kinds of memory: what an earlier launch of the recording has written, and
+arrays outside the plan (parameters, constants), which the recording keeps alive.
 """
 
 from __future__ import annotations
@@ -22,34 +24,40 @@ from typing import Any
 
 import numpy as np
 
-ALIGNMENT = 256  # of every array, as cudaMalloc's
-CHUNK = 1 << 20  # bytes that are taken at least
+from .arrays import array_address, array_at
+
+ALIGNMENT_BYTES = 256  # of every array in a plan, as cudaMalloc aligns
+MIN_CHUNK_BYTES = 1 << 20  # the least that a plan requests from the system at once
 
 
 class Recording:
-    """Launches, the memory that they share, and what has to live as long as they do."""
+    """The launches of one step, their memory plan, and the objects that they need alive."""
 
     def __init__(self) -> None:
         self.launches: list[Callable[[], Any]] = []
         self.kept: list[Any] = []
-        self.memory: Memory | None = None
+        self.memory: MemoryPlan | None = None
 
     def add(self, launch: Callable[[], Any]) -> None:
-        """Note what has just been done, as a function that does it again."""
+        """Append a launch that has just run, as a function that runs it again."""
         self.launches.append(launch)
 
-    def keep(self, *things: Any) -> None:
-        """What the launches use and the plan does not hold."""
-        self.kept.extend(things)
+    def keep(self, *objects: Any) -> None:
+        """Keep objects alive that the launches use and the memory plan does not own."""
+        self.kept.extend(objects)
 
-    def block(self, size: int, take: Callable[[int], tuple[Any, int]]) -> Block:
-        """`size` bytes; `take(bytes)` gives new memory, its owner and its address."""
+    def block(self, size: int, allocate: Callable[[int], tuple[Any, int]]) -> Block:
+        """Return `size` bytes of the plan's memory.
+
+        `allocate(bytes)` returns new memory, as its owner and its address. A recording uses one
+        kind of memory: the function of the first call serves all.
+        """
         if self.memory is None:
-            self.memory = Memory(take)
+            self.memory = MemoryPlan(allocate)
         return self.memory.block(size)
 
     def owns(self, address: int) -> bool:
-        """Whether the plan holds the memory there."""
+        """Return whether an address lies in the plan's memory."""
         return self.memory is not None and self.memory.owns(address)
 
 
@@ -61,13 +69,13 @@ _state = _State()
 
 
 def active() -> Recording | None:
-    """The Recording that this Python thread's launches go to, if there is one."""
+    """Return the active Recording of this Python thread, or None."""
     return _state.recording
 
 
 @contextmanager
 def record(recording: Recording) -> Iterator[None]:
-    """Within the block, do this thread's launches and add each to the recording."""
+    """Make a recording the active one of this Python thread within the `with` block."""
     before, _state.recording = _state.recording, recording
     try:
         yield
@@ -76,64 +84,71 @@ def record(recording: Recording) -> Iterator[None]:
 
 
 def in_turn(launches: Iterable[Callable[[], Any]]) -> None:
-    """Do what was noted again, from Python."""
+    """Run recorded launches in order, each by a call from Python."""
     for launch in launches:
         launch()
 
 
 # ---------------------------------------------------------------------------------------- memory
 class Block:
-    """Bytes of a plan, which takes them back when the last array in them is gone."""
+    """A span of a plan's memory, returned to the plan when the last array in it is freed."""
 
     __slots__ = ("__weakref__", "address", "memory", "size")
 
-    def __init__(self, memory: Memory, address: int, size: int) -> None:
+    def __init__(self, memory: MemoryPlan, address: int, size: int) -> None:
         self.memory, self.address, self.size = memory, address, size
 
     def __del__(self) -> None:
         self.memory.release(self.address, self.size)
 
 
-class Memory:
-    """A plan made as it is needed: what one array leaves, the next takes (best fit).
+class MemoryPlan:
+    """A best-fit allocator whose placement is decided once, while a step is recorded.
 
-    Arrays are freed while a step is recorded at the places where they are freed in each replay, so
-    two that share memory here never live at one time there.
+    A freed span is given to later arrays. Python frees the arrays of a step at fixed points of its
+    sequence of launches, so two arrays that share memory are never alive at the same point of a
+    replay either.
     """
 
-    def __init__(self, take: Callable[[int], tuple[Any, int]]) -> None:
-        self._take = take
-        self._chunks: list[tuple[Any, int, int]] = []  # owner, first address, end
-        self._free: dict[int, int] = {}  # spans that nobody uses: first address, end
+    def __init__(self, allocate: Callable[[int], tuple[Any, int]]) -> None:
+        self._allocate = allocate
+        self._chunks: list[tuple[Any, int, int]] = []  # (owner, first address, end address)
+        self._free: dict[int, int] = {}  # free spans: first address -> end address
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The bytes of all chunks."""
         return sum(end - first for _, first, end in self._chunks)
 
     def owns(self, address: int) -> bool:
         return any(first <= address < end for _, first, end in self._chunks)
 
     def block(self, size: int) -> Block:
-        size = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
+        """Return the smallest free span of at least `size` bytes, cut to the aligned size."""
+        size = max(1, -(-size // ALIGNMENT_BYTES)) * ALIGNMENT_BYTES
         fitting = [(end - first, first) for first, end in self._free.items() if end - first >= size]
         if not fitting:
-            room = max(CHUNK, size)
-            owner, address = self._take(room + ALIGNMENT)
-            first = -(-address // ALIGNMENT) * ALIGNMENT
-            self._chunks.append((owner, first, first + room))
-            self._free[first] = first + room
-            fitting = [(room, first)]
-        room, first = min(fitting)
+            fitting = [self._add_chunk(size)]
+        span, first = min(fitting)
         end = self._free.pop(first)
-        if room > size:
+        if span > size:
             self._free[first + size] = end
         return Block(self, first, size)
 
+    def _add_chunk(self, size: int) -> tuple[int, int]:
+        """Allocate a chunk of at least `size` bytes; return its size and its first address."""
+        size = max(MIN_CHUNK_BYTES, size)
+        owner, address = self._allocate(size + ALIGNMENT_BYTES)
+        first = -(-address // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        self._chunks.append((owner, first, first + size))
+        self._free[first] = first + size
+        return size, first
+
     def release(self, address: int, size: int) -> None:
-        """A span is free again, as one with its free neighbours."""
+        """Free a span, and merge it with the free spans before and behind it."""
         end = address + size
-        for first, last in list(self._free.items()):  # chunks never touch each other
+        # Chunks never touch each other: their owners are longer than they by ALIGNMENT_BYTES.
+        for first, last in list(self._free.items()):
             if last == address:
                 del self._free[first]
                 address = first
@@ -142,38 +157,26 @@ class Memory:
         self._free[address] = end
 
     def fill(self, byte: int) -> None:
-        """Overwrite all of it, for tests: no replay may depend on what lies there."""
+        """Overwrite all memory of the plan: tests show that no replay depends on old contents."""
         for owner, _, _ in self._chunks:
             owner[...] = byte
 
 
-class _Window:
-    """Shows numpy the bytes of a block."""
-
-    def __init__(self, block: Block, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.block = block
-        self.__array_interface__ = {
-            "data": (block.address, False),
-            "shape": shape,
-            "typestr": dtype.str,
-            "version": 3,
-        }
-
-
+# ------------------------------------------------------------------------------- numpy's memory
 def host_empty(recording: Recording, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """A numpy array, contents undefined, in memory of the recording's plan."""
+    """Return a numpy array of undefined contents in the memory of the recording's plan."""
     dtype = np.dtype(dtype)
-    block = recording.block(math.prod(shape) * dtype.itemsize, _host_memory)
-    return np.asarray(_Window(block, shape, dtype))
+    block = recording.block(math.prod(shape) * dtype.itemsize, _allocate_host)
+    return array_at(block.address, shape, dtype, block)
 
 
-def _host_memory(size: int) -> tuple[np.ndarray, int]:
+def _allocate_host(size: int) -> tuple[np.ndarray, int]:
     owner = np.empty(size, np.uint8)
-    return owner, owner.__array_interface__["data"][0]
+    return owner, array_address(owner)
 
 
-def keep_outside(recording: Recording, *arrays: np.ndarray) -> None:
-    """Keep those of the arrays that lie in other memory than the plan's."""
+def keep_unplanned(recording: Recording, *arrays: np.ndarray) -> None:
+    """Keep alive those numpy arrays that lie outside the memory of the recording's plan."""
     for x in arrays:
-        if not recording.owns(x.__array_interface__["data"][0]):
+        if not recording.owns(array_address(x)):
             recording.keep(x)

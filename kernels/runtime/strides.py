@@ -1,4 +1,4 @@
-"""Arrays as flat memory: strides in elements, and axes that may be walked as one."""
+"""Strides in elements, and the merging of axes that a kernel can walk as one."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ Size = tuple[int, ...]
 
 
 def elements(x: Any) -> Size:
-    """Strides in elements."""
+    """Return the strides of an array in elements, not bytes."""
     size = x.dtype.itemsize
     return tuple(stride // size for stride in x.strides)
 
 
 def scalar(x: float, dtype: np.dtype) -> np.generic:
-    """Return x in that dtype; a number too large for it silently becomes infinite, as in numpy."""
+    """Return x in a dtype; a number too large for it becomes infinite, without a warning."""
     with np.errstate(over="ignore"):
         return dtype.type(x)
 
 
 def padded(strides: Size, shape: Size, ndim: int) -> Size:
-    """Strides over the broadcast shape: 0 on axes that repeat."""
+    """Return the strides of an operand over the broadcast shape: 0 on axes that repeat."""
     own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
     return (0,) * (ndim - len(shape)) + own
 
 
 def span(x: Any, address: int) -> tuple[int, int]:
-    """The first byte of an array whose first element lies there, and the byte behind its last."""
+    """Return the first address of an array's elements and the address behind the last one.
+
+    `address` is that of element [0, 0, ...]; with negative strides, others lie below it.
+    """
     if 0 in x.shape:
         return address, address
-    reach = [(n - 1) * stride for n, stride in zip(x.shape, x.strides, strict=True)]
-    low, high = (sum(r for r in reach if (r < 0) == below) for below in (True, False))
+    extents = [(n - 1) * stride for n, stride in zip(x.shape, x.strides, strict=True)]
+    low, high = (sum(e for e in extents if (e < 0) == negative) for negative in (True, False))
     return address + low, address + high + x.dtype.itemsize
 
 
 @cache
 def merge(shape: Size, strides: tuple[Size, ...]) -> tuple[Size, ...]:
-    """(size, stride of operand 1, stride of operand 2, ..) per axis, to walk them together.
+    """Return the axes of a loop nest over all operands: (size, stride of each operand) per axis.
 
-    Adjacent axes that every operand walks with one stride are merged, so that contiguous operands
-    of equal shape are one long row.
+    Two adjacent axes become one where, for every operand, the outer stride is the inner stride
+    times the inner size. So contiguous operands of equal shape give one axis.
     """
     axes: list[Size] = []
     for axis, size in enumerate(shape):
@@ -59,9 +62,10 @@ def merge(shape: Size, strides: tuple[Size, ...]) -> tuple[Size, ...]:
 
 
 def runs(shape: Size, axes: Size) -> Iterator[tuple[int, int, int]]:
-    """How axes (sorted) are reduced, one run of adjacent ones at a time, the last one first.
+    """Yield (outer, size, inner) for each run of adjacent axes to reduce, the last run first.
 
-    (elements before it, in it, behind it) for each run, those that are reduced already being 1.
+    `axes` is sorted. The three are products of sizes: of the axes before the run, in it and
+    behind it. Axes that were reduced by an earlier run count as 1.
     """
     sizes, remaining = list(shape), list(axes)
     while remaining:
@@ -70,6 +74,6 @@ def runs(shape: Size, axes: Size) -> Iterator[tuple[int, int, int]]:
         while remaining and remaining[-1] == first - 1:
             first = remaining.pop()
         parts = (slice(first), slice(first, stop), slice(stop, None))
-        outer, size, width = (math.prod(sizes[part]) for part in parts)
-        yield outer, size, width
+        outer, size, inner = (math.prod(sizes[part]) for part in parts)
+        yield outer, size, inner
         sizes[first:stop] = [1] * (stop - first)

@@ -1,4 +1,17 @@
-"""Ops that move elements: views are free, copies and look-ups are walked in memory order."""
+"""Kernels that move elements: views, copies, gather and scatter-add.
+
+`reshape`, `transpose`, `broadcast_to` and `slice` are views: no element moves. A copy is
+
+    for each row of the elements begin..end:     threads share out the elements
+        for i in the row:                        a memcpy, if both strides are 1
+            y[i] = x[i]
+
+Optimizations:
+    - Adjacent axes that x and y traverse with one stride are merged: rows get longer.
+    - Vectorized access: a loop over two slices, which LLVM replaces by a memcpy.
+    - Strength reduction: from row to row, a counter per axis with a carry, no division.
+    - Multithreading of copies from MIN_PARALLEL_ELEMENTS on.
+"""
 
 from __future__ import annotations
 
@@ -12,81 +25,96 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, flat, launch, layout, parts
 from ..runtime.strides import scalar
 
-GRAIN = 1048576  # elements that are worth a second thread
+MIN_PARALLEL_ELEMENTS = 1048576  # with fewer, a second thread costs more than it saves
 
 
 # --------------------------------------------------------------------------------------- views
 def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A view of contiguous memory, else of a contiguous copy."""
+    """Return x in another shape: a view if x is C-contiguous, else a copy."""
     return (x if x.flags.c_contiguous else elementwise("copy", x)).reshape(shape)
 
 
 def _view(x: np.ndarray, index: tuple[Any, ...]) -> np.ndarray:
-    """x[index], a view of one element too, which numpy would copy into a number."""
+    """Return x[index] as a view, of one element too, which numpy would return as a number."""
     return x[index if ... in index else (*index, ...)]
 
 
 # -------------------------------------------------------------------------------------- copies
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """Return x if it is C-contiguous and writable, else a copy that is.
+
+    numba would compile a kernel once more for read-only arrays.
+    """
+    return x if x.flags.c_contiguous and x.flags.writeable else elementwise("copy", x)
+
+
 @jit
 def _copy(y, x):
-    # A loop becomes a memcpy; numba's own `y[..] = x[..]` takes three times as long.
+    """Copy x to y, which are contiguous.
+
+    LLVM replaces the loop by a memcpy; numba's own `y[..] = x[..]` takes three times as long.
+    """
     for i in range(y.size):
         y[i] = x[i]
 
 
 @jit
-def move(y, y_start, x, x_start, merged, begin, end):
-    """y[..] = x[..] for elements begin..end of the merged shape (see `layout`)."""
+def move(y, y_offset, x, x_offset, merged, begin, end):
+    """Copy the elements begin..end of x to y, both flat memory.
+
+    `merged` holds the shape (row 0) and the strides of y and of x (rows 1 and 2): see `layout`.
+    """
     last = merged.shape[1] - 1
-    width, y_step, x_step = merged[0, last], merged[1, last], merged[2, last]
-    line = begin // width
-    column = begin - line * width
-    y_at, x_at = y_start, x_start
-    position = np.empty(last, np.int64)
+    row_length, y_stride, x_stride = merged[0, last], merged[1, last], merged[2, last]
+    row = begin // row_length
+    column = begin - row * row_length
+    y_start, x_start = y_offset, x_offset
+    index = np.empty(last, np.int64)
     for axis in range(last - 1, -1, -1):
-        position[axis] = line % merged[0, axis]
-        line //= merged[0, axis]
-        y_at += position[axis] * merged[1, axis]
-        x_at += position[axis] * merged[2, axis]
+        index[axis] = row % merged[0, axis]
+        row //= merged[0, axis]
+        y_start += index[axis] * merged[1, axis]
+        x_start += index[axis] * merged[2, axis]
     while begin < end:
-        stop = min(width, column + end - begin)
-        if y_step == 1 and x_step == 1:
-            _copy(y[y_at + column : y_at + stop], x[x_at + column : x_at + stop])
+        stop = min(row_length, column + end - begin)
+        if y_stride == 1 and x_stride == 1:
+            _copy(y[y_start + column : y_start + stop], x[x_start + column : x_start + stop])
         else:
             for i in range(column, stop):
-                y[y_at + i * y_step] = x[x_at + i * x_step]
+                y[y_start + i * y_stride] = x[x_start + i * x_stride]
         begin += stop - column
         column = 0
-        for axis in range(last - 1, -1, -1):  # one line on, with a carry: no division
-            position[axis] += 1
-            y_at += merged[1, axis]
-            x_at += merged[2, axis]
-            if position[axis] < merged[0, axis]:
+        for axis in range(last - 1, -1, -1):  # the next row: count up, with a carry
+            index[axis] += 1
+            y_start += merged[1, axis]
+            x_start += merged[2, axis]
+            if index[axis] < merged[0, axis]:
                 break
-            position[axis] = 0
-            y_at -= merged[0, axis] * merged[1, axis]
-            x_at -= merged[0, axis] * merged[2, axis]
+            index[axis] = 0
+            y_start -= merged[0, axis] * merged[1, axis]
+            x_start -= merged[0, axis] * merged[2, axis]
 
 
 @jit
 def fill(y, value):
+    """Set all elements of y, flat memory, to a value."""
     for i in range(y.size):
         y[i] = value
 
 
 def assign(y: np.ndarray, x: np.ndarray) -> None:
-    """y[...] = x, which share no memory."""
+    """Copy x to y, which have one shape and share no memory."""
     if not x.size:
         return
-    y_memory, y_start, y_strides = flat(y)
-    x_memory, x_start, x_strides = flat(x)
+    y_memory, y_offset, y_strides = flat(y)
+    x_memory, x_offset, x_strides = flat(x)
     merged = layout(x.shape, (y_strides, x_strides))
-    many = parts(x.size, GRAIN)
-    launch(move, y_memory, y_start, x_memory, x_start, merged, over=x.size, parts=many)
+    arguments = y_memory, y_offset, x_memory, x_offset, merged
+    launch(move, *arguments, over=x.size, parts=parts(x.size, MIN_PARALLEL_ELEMENTS))
 
 
 def slice_scatter(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:
-    """x at `index` of an array full of `value`."""
+    """Return an array of `shape` full of `value`, with x at `index`."""
     y = empty(shape, x.dtype)
     if x.size < y.size:
         launch(fill, y.reshape(-1), scalar(value, x.dtype))
@@ -95,83 +123,94 @@ def slice_scatter(x: np.ndarray, shape: tuple[int, ...], index: Any, value: floa
 
 
 def concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
-    """The arrays one after the other along `axis`."""
+    """Return the arrays joined along `axis`."""
     shape = list(xs[0].shape)
     shape[axis] = sum(x.shape[axis] for x in xs)
     y = empty(tuple(shape), xs[0].dtype)
-    at = 0
+    start = 0
     for x in xs:
-        assign(y[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)], x)
-        at += x.shape[axis]
+        assign(y[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)], x)
+        start += x.shape[axis]
     return y
 
 
 # ------------------------------------------------------------------------------------ by index
 @jit
-def _inside(index, size):
-    """A captured step cannot look at its indices before it uses them, so the kernel does."""
+def _checked(index, size):
+    """Return the index; raise IndexError if it is not in 0..size - 1.
+
+    The kernel checks it, because the indices of a captured step are not known before it runs.
+    """
     if index < 0 or index >= size:
         raise IndexError("an index is outside the axis")
     return index
 
 
 @jit
-def take(y, x, i, start, steps, shape, size):
-    """y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner)."""
+def take(y, x, i, offset, strides, shape, size):
+    """Compute y[o, j, c] = x[o, i[o, j, c], c].
+
+    y is (outer, count, inner) = shape, x is (outer, size, inner). The indices lie in flat memory i
+    from `offset` on, with three strides. A last stride of 0 means one index for a whole row, which
+    is then copied as a whole.
+    """
     outer, count, inner = shape
     for o in range(outer):
         for j in range(count):
-            at = start + o * steps[0] + j * steps[1]
-            out = (o * count + j) * inner
-            if steps[2] == 0:
-                row = (o * size + _inside(i[at], size)) * inner
-                _copy(y[out : out + inner], x[row : row + inner])
+            i_start = offset + o * strides[0] + j * strides[1]
+            y_start = (o * count + j) * inner
+            if strides[2] == 0:
+                x_start = (o * size + _checked(i[i_start], size)) * inner
+                _copy(y[y_start : y_start + inner], x[x_start : x_start + inner])
             else:
                 for c in range(inner):
-                    row = (o * size + _inside(i[at + c * steps[2]], size)) * inner
-                    y[out + c] = x[row + c]
+                    x_start = (o * size + _checked(i[i_start + c * strides[2]], size)) * inner
+                    y[y_start + c] = x[x_start + c]
 
 
 @jit
-def add_at(y, x, i, start, steps, shape, size):
-    """y[o, i[o, j, c], c] += x[o, j, c], in this order."""
+def add_at(y, x, i, offset, strides, shape, size):
+    """Compute y[o, i[o, j, c], c] += x[o, j, c] in the order of j: see `take`.
+
+    One thread adds in this order, so that several x with one index always give the same bits.
+    """
     outer, count, inner = shape
     for o in range(outer):
         for j in range(count):
-            at = start + o * steps[0] + j * steps[1]
+            i_start = offset + o * strides[0] + j * strides[1]
             for c in range(inner):
-                row = (o * size + _inside(i[at + c * steps[2]], size)) * inner
-                y[row + c] += x[(o * count + j) * inner + c]
+                y_start = (o * size + _checked(i[i_start + c * strides[2]], size)) * inner
+                y[y_start + c] += x[(o * count + j) * inner + c]
 
 
-def _by_index(x: np.ndarray, i: np.ndarray, axis: int) -> tuple[Any, ...]:
-    """x contiguous, and the indices as memory, start, three steps and three sizes."""
+def _index_arguments(x: np.ndarray, i: np.ndarray, axis: int) -> tuple[Any, ...]:
+    """Return flat x, and the indices as flat memory, offset, three strides and three sizes."""
     x = x if x.flags.c_contiguous else elementwise("copy", x)
     groups = (slice(axis), slice(axis, axis + 1), slice(axis + 1, None))
     sizes = tuple(math.prod(i.shape[group]) for group in groups)
-    memory, start, strides = flat(i)
-    merged = [layout(i.shape[group], (strides[group],)) for group in groups]
+    memory, offset, own_strides = flat(i)
+    merged = [layout(i.shape[group], (own_strides[group],)) for group in groups]
     if any(m.shape[1] > 1 for m in merged):  # a view whose axes do not merge
-        return _by_index(x, elementwise("copy", i), axis)
-    steps = tuple(0 if n == 1 else int(m[1, 0]) for n, m in zip(sizes, merged, strict=True))
-    return x.reshape(-1), memory, start, steps, sizes
+        return _index_arguments(x, elementwise("copy", i), axis)
+    strides = tuple(0 if n == 1 else int(m[1, 0]) for n, m in zip(sizes, merged, strict=True))
+    return x.reshape(-1), memory, offset, strides, sizes
 
 
 def gather(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
-    """y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`."""
+    """Return y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`."""
     y = empty(i.shape, x.dtype)
     if y.size:
-        memory, *indices = _by_index(x, i, axis)
+        memory, *indices = _index_arguments(x, i, axis)
         launch(take, y.reshape(-1), memory, *indices, x.shape[axis])
     return y
 
 
 def scatter_add(x: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """Zeros of `size` along `axis`, each x added at the place its index says."""
+    """Return zeros, `size` of them along `axis`, to which each x is added at its index."""
     y = empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
     launch(fill, y.reshape(-1), x.dtype.type(0))
     if x.size:
-        memory, *indices = _by_index(x, i, axis)
+        memory, *indices = _index_arguments(x, i, axis)
         launch(add_at, y.reshape(-1), memory, *indices, size)
     return y
 

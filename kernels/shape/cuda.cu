@@ -1,62 +1,75 @@
-// Ops that move elements. All but `transposed` take a thread per element of what they write.
+// Ops that move elements on a GPU: strided copies, fills, transposition, gather and scatter-add.
+//
+// Computes: see each kernel.
+// Launch: one thread per element of the result, blocks of 256 threads; but for `transpose`, and for
+//     `scatter_add`, which has one thread per column of a band of rows.
+//
+// Optimizations:
+//   - transpose: shared-memory tiling, so that both global reads and writes are coalesced; the
+//     tile is padded against bank conflicts
+//   - scatter_add: no atomic operations, so that the order of additions, and the bits, are fixed
 
-// y[..] = x[..] over a Walk of both.
-extern "C" __global__ void __launch_bounds__(256) move(Out<REAL> y, In<REAL> x, Walk<2> walk) {
+// y[..] = x[..] for any strides of both.
+extern "C" __global__ void __launch_bounds__(256)
+    copy_strided(Out<REAL> y, In<REAL> x, StridedLayout<2> layout) {
     const long long i = global_thread();
-    if (i >= walk.size) return;
-    long long places[2];
-    walk.locate(i, places);
-    y[places[0]] = x[places[1]];
+    if (i >= layout.size) return;
+    long long offsets[2];
+    layout.locate(i, offsets);
+    y[offsets[0]] = x[offsets[1]];
 }
 
+// y[..] = value.
 extern "C" __global__ void __launch_bounds__(256) fill(Out<REAL> y, long long size, REAL value) {
     const long long i = global_thread();
     if (i < size) y[i] = value;
 }
 
-// y[b, r, c] = x[b * batch_stride + r + c * stride]: both sides are read and written along their
-// rows. A tile of 32 x 32 goes through shared memory, whose rows are 33 long so that the 32 elements
-// of a column lie in 32 different banks. Threads: 32 x 8.
+// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of 32 x 32 goes through shared memory:
+// x is read along r and y is written along c, both contiguous. The tile's rows are 33 long, so that
+// the 32 elements of a column lie in 32 different banks. Blocks of 32 x 8 threads.
 extern "C" __global__ void __launch_bounds__(256)
-    transposed(Out<REAL> y, In<REAL> x, long long rows, long long columns, long long batch_stride,
-               long long stride) {
+    transpose(Out<REAL> y, In<REAL> x, long long rows, long long columns, long long batch_stride,
+              long long stride) {
     SHARED(REAL, tile, 32 * 33);
     const long long column = blockIdx.x * 32LL, row = blockIdx.y * 32LL;
-    const long long from = blockIdx.z * batch_stride, to = blockIdx.z * rows * columns;
+    const long long x_start = blockIdx.z * batch_stride, y_start = blockIdx.z * rows * columns;
     for (int k = threadIdx.y; k < 32; k += 8)
         if (column + k < columns && row + threadIdx.x < rows)
-            tile[k * 33 + threadIdx.x] = x[from + row + threadIdx.x + (column + k) * stride];
+            tile[k * 33 + threadIdx.x] = x[x_start + row + threadIdx.x + (column + k) * stride];
     __syncthreads();
     for (int k = threadIdx.y; k < 32; k += 8)
         if (row + k < rows && column + threadIdx.x < columns)
-            y[to + (row + k) * columns + column + threadIdx.x] = tile[threadIdx.x * 33 + k];
+            y[y_start + (row + k) * columns + column + threadIdx.x] = tile[threadIdx.x * 33 + k];
 }
 
 // y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner). The indices
-// have strides of their own.
+// may have any strides.
 extern "C" __global__ void __launch_bounds__(256)
     gather(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
-           long long inner, long long size, long long step_o, long long step_j, long long step_c) {
-    const long long at = global_thread();
-    if (at >= outer * count * inner) return;
-    const long long c = at % inner, j = at / inner % count, o = at / inner / count;
-    y[at] = x[(o * size + i[o * step_o + j * step_j + c * step_c]) * inner + c];
+           long long inner, long long size, long long stride_o, long long stride_j,
+           long long stride_c) {
+    const long long thread = global_thread();
+    if (thread >= outer * count * inner) return;
+    const long long c = thread % inner, j = thread / inner % count, o = thread / inner / count;
+    y[thread] = x[(o * size + i[o * stride_o + j * stride_j + c * stride_c]) * inner + c];
 }
 
-// y[o, i[o, j, c], c] += x[o, j, c], for j = 0, 1, ...: in this order, whatever the number of
-// threads. A thread owns column (o, c) in the rows of one band, so no two write the same element;
-// it reads all indices of its column and takes those that fall into its band.
+// y = 0, then y[o, i[o, j, c], c] += x[o, j, c] for j = 0, 1, ..., in this order. A thread owns
+// column (o, c) in one band of rows, so no two threads write the same element; it reads all indices
+// of its column and uses those that fall into its band.
 extern "C" __global__ void __launch_bounds__(128)
     scatter_add(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
-                long long inner, long long size, long long step_o, long long step_j,
-                long long step_c, long long band) {
-    const long long at = global_thread();
-    if (at >= outer * inner) return;
-    const long long c = at % inner, o = at / inner;
-    const long long first = blockIdx.y * band, last = first + band < size ? first + band : size;
+                long long inner, long long size, long long stride_o, long long stride_j,
+                long long stride_c, long long band_rows) {
+    const long long thread = global_thread();
+    if (thread >= outer * inner) return;
+    const long long c = thread % inner, o = thread / inner;
+    const long long first = blockIdx.y * band_rows;
+    const long long last = first + band_rows < size ? first + band_rows : size;
     for (long long row = first; row < last; ++row) y[(o * size + row) * inner + c] = REAL(0);
     for (long long j = 0; j < count; ++j) {
-        const long long row = i[o * step_o + j * step_j + c * step_c];
+        const long long row = i[o * stride_o + j * stride_j + c * stride_c];
         if (first <= row && row < last)
             y[(o * size + row) * inner + c] += x[(o * count + j) * inner + c];
     }

@@ -1,4 +1,4 @@
-"""Ops that move elements on a GPU: views are free, copies are launches."""
+"""Launch ops that move elements on a GPU; views need no launch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..elementwise.cuda import copy as plain_copy
-from ..runtime.cuda.launcher import MAX_GRID, Launcher, blocks, walk
+from ..elementwise.cuda import copy
+from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div, strided_layout
 from ..runtime.strides import elements, merge, scalar, span
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-THREADS = 256  # of a block
-TILE = 32  # as in `transposed`
-# Threads that scatter_add wants at least, so that a large GPU is busy: it makes bands of rows.
-SCATTER_THREADS, BUSY = 128, 264 * 128
+THREADS_PER_BLOCK = 256
+TILE = 32  # edge of the tile of `transpose` in cuda.cu, as there
+# scatter_add divides the rows into bands, so that at least this many threads fill a large GPU.
+SCATTER_THREADS_PER_BLOCK, MIN_SCATTER_THREADS = 128, 264 * 128
 
 
 # --------------------------------------------------------------------------------------- views
 def reshape(gpu: Launcher, x: Any, shape: tuple[int, ...]) -> Any:
-    """A view of contiguous memory, else of a contiguous copy."""
+    """Return a view of that shape, of x if it is contiguous, else of a contiguous copy."""
     return (x if x.flags.c_contiguous else contiguous(gpu, x)).reshape(shape)
 
 
@@ -32,102 +32,117 @@ def broadcast_to(gpu: Launcher, x: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _view(gpu: Launcher, x: Any, index: tuple[Any, ...]) -> Any:
-    """x[index], a view of one element too, which numpy would copy into a number."""
+    """Return the view x[index]; of one element too, which numpy would copy into a scalar."""
     return x[index if ... in index else (*index, ...)]
 
 
 # -------------------------------------------------------------------------------------- copies
 def contiguous(gpu: Launcher, x: Any) -> Any:
-    """x in new, contiguous memory; where only the order of two axes differs, by tiles."""
+    """Return a contiguous copy of x; transposed matrices are copied by tiles."""
     axes = merge(x.shape, (elements(x),))
     if len(axes) in (2, 3) and axes[-2][1] == 1 and min(axes[-1][0], axes[-2][0]) > 1:
         batch, batch_stride = axes[0] if len(axes) == 3 else (1, 0)
         (rows, _), (columns, stride) = axes[-2:]
-        tall = blocks(rows, TILE)
-        if tall <= MAX_GRID[1] and batch <= MAX_GRID[2]:
+        tile_rows = ceil_div(rows, TILE)
+        if tile_rows <= MAX_GRID_DIM[1] and batch <= MAX_GRID_DIM[2]:
             y = gpu.empty(x.shape, x.dtype)
-            grid = (blocks(columns, TILE), tall, batch)
+            grid = (ceil_div(columns, TILE), tile_rows, batch)
             arguments = (y, x, rows, columns, batch_stride, stride)
-            gpu.launch(SOURCE, "transposed", x.dtype, grid, (TILE, 8), arguments)
+            gpu.launch(SOURCE, "transpose", x.dtype, grid, (TILE, 8), arguments)
             return y
-    return plain_copy(gpu, x)
+    return copy(gpu, x)
 
 
-def _move(gpu: Launcher, y: Any, x: Any) -> None:
-    """y[...] = x for a view y."""
-    path = walk(x.shape, (elements(y), elements(x)))
-    gpu.launch(SOURCE, "move", x.dtype, (blocks(path.size, THREADS),), (THREADS,), (y, x, path))
+def _copy_to(gpu: Launcher, y: Any, x: Any) -> None:
+    """Compute y[...] = x for a view y."""
+    layout = strided_layout(x.shape, (elements(y), elements(x)))
+    grid, block = (ceil_div(layout.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,)
+    gpu.launch(SOURCE, "copy_strided", x.dtype, grid, block, (y, x, layout))
 
 
 def _fill(gpu: Launcher, y: Any, value: float) -> None:
-    number = scalar(value, y.dtype)
-    gpu.launch(SOURCE, "fill", y.dtype, (blocks(y.size, THREADS),), (THREADS,), (y, y.size, number))
+    grid, block = (ceil_div(y.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,)
+    gpu.launch(SOURCE, "fill", y.dtype, grid, block, (y, y.size, scalar(value, y.dtype)))
 
 
 def slice_scatter(gpu: Launcher, x: Any, shape: tuple[int, ...], index: Any, value: float) -> Any:
-    """x at `index` of an array full of `value`."""
+    """Return an array full of `value` but for x at `index`."""
     y = gpu.empty(shape, x.dtype)
     if x.size < y.size:
         _fill(gpu, y, value)
-    _move(gpu, _view(gpu, y, index), x)
+    _copy_to(gpu, _view(gpu, y, index), x)
     return y
 
 
 def concatenate(gpu: Launcher, *xs: Any, axis: int) -> Any:
-    """The arrays one after the other along `axis`."""
+    """Join the arrays along `axis`."""
     shape = list(xs[0].shape)
     shape[axis] = sum(x.shape[axis] for x in xs)
     y = gpu.empty(tuple(shape), xs[0].dtype)
-    at = 0
+    start = 0
     for x in xs:
-        _move(gpu, y[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)], x)
-        at += x.shape[axis]
+        stop = start + x.shape[axis]
+        _copy_to(gpu, y[(slice(None),) * axis + (slice(start, stop),)], x)
+        start = stop
     return y
 
 
 # ------------------------------------------------------------------------------------ by index
-def _by_index(gpu: Launcher, x: Any, i: Any, axis: int) -> tuple[Any, Any, list[int], list[int]]:
-    """x contiguous, the indices, and their three sizes and steps: before, along, after the axis."""
+def _index_layout(
+    gpu: Launcher, x: Any, i: Any, axis: int
+) -> tuple[Any, Any, list[int], list[int]]:
+    """Return contiguous x, the indices, and three sizes and strides of the indices.
+
+    These are of the axes before `axis`, of `axis`, and of those behind it.
+    """
     x = x if x.flags.c_contiguous else contiguous(gpu, x)
     strides = elements(i)
     groups = (slice(axis), slice(axis, axis + 1), slice(axis + 1, None))
     merged = [merge(i.shape[group], (strides[group],)) for group in groups]
-    if any(len(m) > 1 for m in merged):  # a view whose axes do not merge
-        return _by_index(gpu, x, contiguous(gpu, i), axis)
+    if any(len(m) > 1 for m in merged):  # the axes before or after `axis` do not merge into one
+        return _index_layout(gpu, x, contiguous(gpu, i), axis)
     sizes = [math.prod(i.shape[group]) for group in groups]
-    steps = [0 if n == 1 else m[0][1] for n, m in zip(sizes, merged, strict=True)]
-    return x, i, sizes, steps
+    index_strides = [0 if n == 1 else m[0][1] for n, m in zip(sizes, merged, strict=True)]
+    return x, i, sizes, index_strides
 
 
 def gather(gpu: Launcher, x: Any, i: Any, axis: int) -> Any:
-    """y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`."""
+    """Compute y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`."""
     y = gpu.empty(i.shape, x.dtype)
-    x, i, sizes, steps = _by_index(gpu, x, i, axis)
-    arguments = (y, x, i, *sizes, x.shape[axis], *steps)
-    gpu.launch(SOURCE, "gather", x.dtype, (blocks(y.size, THREADS),), (THREADS,), arguments)
+    x, i, sizes, index_strides = _index_layout(gpu, x, i, axis)
+    arguments = (y, x, i, *sizes, x.shape[axis], *index_strides)
+    gpu.launch(
+        SOURCE,
+        "gather",
+        x.dtype,
+        (ceil_div(y.size, THREADS_PER_BLOCK),),
+        (THREADS_PER_BLOCK,),
+        arguments,
+    )
     return y
 
 
 def scatter_add(gpu: Launcher, x: Any, i: Any, axis: int, size: int) -> Any:
-    """Zeros of `size` along `axis`, each x added at the place its index says, in order."""
+    """Add each x to zeros of `size` along `axis`, at the position of its index, in order."""
     y = gpu.empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
     if not y.size:
         return y
-    x, i, sizes, steps = _by_index(gpu, x, i, axis)
+    x, i, sizes, index_strides = _index_layout(gpu, x, i, axis)
     columns = sizes[0] * sizes[2]
-    bands = min(size, max(1, blocks(BUSY, columns)), MAX_GRID[1])
-    band = blocks(size, bands)
-    grid = (blocks(columns, SCATTER_THREADS), blocks(size, band))
-    arguments = (y, x, i, *sizes, size, *steps, band)
-    gpu.launch(SOURCE, "scatter_add", x.dtype, grid, (SCATTER_THREADS,), arguments)
+    num_bands = min(size, max(1, ceil_div(MIN_SCATTER_THREADS, columns)), MAX_GRID_DIM[1])
+    band_rows = ceil_div(size, num_bands)
+    grid = (ceil_div(columns, SCATTER_THREADS_PER_BLOCK), ceil_div(size, band_rows))
+    arguments = (y, x, i, *sizes, size, *index_strides, band_rows)
+    gpu.launch(SOURCE, "scatter_add", x.dtype, grid, (SCATTER_THREADS_PER_BLOCK,), arguments)
     return y
 
 
 def assign(gpu: Launcher, target: Any, value: Any) -> None:
-    """target[...] = value, also where the two share memory."""
+    """Compute target[...] = value, also where the two overlap in memory."""
     value = gpu.broadcast_to(value, target.shape)
-    (first, end), (begin, stop) = (span(x, gpu.address(x)) for x in (target, value))
-    _move(gpu, target, contiguous(gpu, value) if first < stop and begin < end else value)
+    (first, end), (value_first, value_end) = (span(x, gpu.address(x)) for x in (target, value))
+    overlap = first < value_end and value_first < end
+    _copy_to(gpu, target, contiguous(gpu, value) if overlap else value)
 
 
 KERNELS = {

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.device import Device, get_device
-from ..engine.op import Op, Update
+from ..engine.op import Op
 from ..engine.recording import StepRecording
+from ..engine.update import Update
 from ..kernels.runtime.recording import record
 from .plan import DevicePlan
 from .timing import Call

@@ -204,7 +204,7 @@ _NOT_CONFIG = {"command", "run_command", "preset", "out", "resume", "seeds", "no
 
 
 def _train_seeds(config: Any, options: argparse.Namespace, progress: bool) -> int:
-    from ..seed_runs import estimates, parse_seeds, train_seed_runs
+    from ..training.seed_runs import estimates, parse_seeds, train_seed_runs
 
     seeds = parse_seeds(options.seeds)
     out = None if options.out is None else Path(options.out)

@@ -7,7 +7,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from ..engine.device import get_device
-from ..engine.op import Op, Update
+from ..engine.op import Op
+from ..engine.update import Update
 from ..kernels.runtime.files import cache_root
 
 

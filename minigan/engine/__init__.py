@@ -1,1 +1,1 @@
-"""Record operations on tensors, differentiate them, and run them on devices."""
+"""The engine: tensors, ops, automatic differentiation, devices, capture and random numbers."""

@@ -1,4 +1,4 @@
-"""Copy values into tensors in place."""
+"""The in-place copy of values into tensors, one at a time or a whole state by name."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from .op import Update
 from .tensor import Tensor
+from .update import Update
 
 
 def _assign(target: np.ndarray, value: np.ndarray) -> None:
-    # x[::2] = x[:3] is one that numpy gets wrong
+    # numpy is wrong where the memory of both overlaps and strides differ, as in x[::2] = x[:3].
     target[...] = value.copy() if np.may_share_memory(target, value) else value
 
 
-assign = Update("assign", _assign)
+# The value broadcasts to the target.
+assign = Update("assign", _assign, "x x")
 
 
 def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) -> None:
-    """Copy arrays into tensors in place, by name; everything is checked before anything changes.
+    """Copy arrays into tensors in place, by name. Everything is checked before anything changes.
+
+    Args:
+        targets: the tensors to change.
+        values: numpy arrays, one for each name in `targets`.
+        name: of the object that the state belongs to, for error messages.
 
     Raises:
         ValueError: names are missing or unknown, or a shape or dtype differs.
     """
-    missing, unknown = (
-        sorted(targets.keys() - values.keys()),
-        sorted(values.keys() - targets.keys()),
-    )
+    missing = sorted(targets.keys() - values.keys())
+    unknown = sorted(values.keys() - targets.keys())
     if missing or unknown:
         raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
     restored = {

@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation: one function that walks the graph backwards."""
+"""Reverse-mode automatic differentiation: `grad` walks the graph backwards and runs the VJPs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from .tensor import Tensor, recording
+from .tensor import Tensor, set_grad_enabled
 
-Edges = list[tuple[int, Tensor]]
+Edges = list[tuple[int, Tensor]]  # number and tensor of each input that a gradient flows to
 
 
 def grad(
@@ -20,56 +20,53 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """d sum(output * grad_output) / d input, for each input.
+    """Return the gradient d sum(output * grad_output) / d input for each input.
 
     Only paths that lead from `output` to the inputs are walked: `grad(loss, G.parameters())` never
-    computes a gradient of the discriminator that the loss passed through.
+    computes a gradient of the discriminator's parameters, through which the loss passes.
+
+        gradients = mg.grad(loss, generator.parameters())
+        (gx,) = mg.grad(critic(x).sum(), [x], create_graph=True)  # for a gradient penalty
 
     Args:
+        output: the tensor to differentiate.
         inputs: tensors that require gradients, leaves or not.
         grad_output: the cotangent, of the output's shape and dtype; 1 for a scalar output.
         create_graph: record the computation of the gradients, so that they can be differentiated
-            again. VJPs are made of ops; running them with recording on is all that it takes.
-        allow_unused: give None for an input that the output does not depend on, instead of raising.
+            again. A VJP is made of ops, so it is enough to run it with recording on.
+        allow_unused: return None for an input that the output does not depend on, do not raise.
 
     Raises:
         ValueError: the output does not depend on an input; a tensor of the graph was changed in
             place since it was recorded; a shape, dtype or device does not fit.
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    g = _start(output, inputs, grad_output)
-    order = _topological(output)
-    wanted = {id(x) for x in inputs}
-    leads = set(wanted)  # tensors on a path from an input to the output
+    g_output = _output_cotangent(output, inputs, grad_output)
+    order = _topological_order(output)
+    input_ids = {id(x) for x in inputs}
+    on_path = set(input_ids)  # ids of the tensors on a path from an input to the output
     for t, edges in order:
-        if any(id(x) in leads for _, x in edges):
-            leads.add(id(t))
+        if any(id(x) in on_path for _, x in edges):
+            on_path.add(id(t))
     if not allow_unused:
-        present = {id(t) for t, _ in order}
-        for i, x in enumerate(inputs):
-            if id(x) not in present:
-                raise ValueError(
-                    f"grad: the output does not depend on input {i} (shape {x.shape}): was it"
-                    " computed from another tensor, detached, or under no_grad()?"
-                    " allow_unused=True gives None for it"
-                )
-    cotangents: dict[int, Tensor] = {id(output): g}
-    with recording(create_graph):
+        _check_used(inputs, {id(t) for t, _ in order})
+    cotangents: dict[int, Tensor] = {id(output): g_output}
+    with set_grad_enabled(create_graph):
         for t, edges in reversed(order):
-            # An inner cotangent is dropped as soon as it has been passed on.
-            g_t = cotangents.get(id(t)) if id(t) in wanted else cotangents.pop(id(t), None)
-            asked = [(i, x) for i, x in edges if id(x) in leads]
-            if g_t is None or not asked:
+            # The cotangent of an inner tensor is dropped as soon as it has been passed on.
+            g = cotangents.get(id(t)) if id(t) in input_ids else cotangents.pop(id(t), None)
+            path_edges = [(i, x) for i, x in edges if id(x) in on_path]
+            if g is None or not path_edges:
                 continue
-            _check_fresh(t)
-            for x, gx in _input_cotangents(t, g_t, asked):
-                before = cotangents.get(id(x))
-                cotangents[id(x)] = gx if before is None else ops.add(before, gx)
+            _check_versions(t)
+            for x, gx in _input_cotangents(t, g, path_edges):
+                partial_sum = cotangents.get(id(x))
+                cotangents[id(x)] = gx if partial_sum is None else partial_sum + gx
     return tuple(cotangents.get(id(x)) for x in inputs)
 
 
-def _start(output: Tensor, inputs: list[Tensor], grad_output: Tensor | None) -> Tensor:
-    """The output's cotangent, once the arguments are found to be right."""
+def _output_cotangent(output: Tensor, inputs: list[Tensor], grad_output: Tensor | None) -> Tensor:
+    """Check the arguments of `grad` and return the cotangent of the output."""
     if not isinstance(output, Tensor):
         raise TypeError(f"grad: the output is {type(output).__name__}, not a tensor")
     for i, x in enumerate(inputs):
@@ -90,18 +87,35 @@ def _start(output: Tensor, inputs: list[Tensor], grad_output: Tensor | None) -> 
         return Tensor(ones, output.device)
     if not isinstance(grad_output, Tensor):
         raise TypeError(f"grad: grad_output is {type(grad_output).__name__}, not a tensor")
-    given = (grad_output.shape, grad_output.dtype, grad_output.device)
-    if given != (output.shape, output.dtype, output.device):
+    if _kind(grad_output) != _kind(output):
         raise ValueError(
-            f"grad: grad_output is {grad_output.dtype}{grad_output.shape} on"
-            f" {grad_output.device.name!r}, but the output is {output.dtype}{output.shape} on"
-            f" {output.device.name!r}"
+            f"grad: grad_output is {_describe(grad_output)}, but the output is {_describe(output)}"
         )
     return grad_output
 
 
+def _kind(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.dtype, x.device
+
+
+def _describe(x: Tensor) -> str:
+    """Return dtype, shape and device for an error message."""
+    return f"{x.dtype}{x.shape} on {x.device.name!r}"
+
+
+def _check_used(inputs: list[Tensor], graph_ids: set[int]) -> None:
+    """Raise ValueError if an input is no tensor of the graph, whose ids are given."""
+    for i, x in enumerate(inputs):
+        if id(x) not in graph_ids:
+            raise ValueError(
+                f"grad: the output does not depend on input {i} (shape {x.shape}): was it"
+                " computed from another tensor, detached, or under no_grad()?"
+                " allow_unused=True gives None for it"
+            )
+
+
 def _edges(t: Tensor) -> Edges:
-    """The inputs of `t` that a gradient flows to, with their numbers."""
+    """Return the inputs of `t` that a gradient flows to, with their numbers."""
     if t.op is None:
         return []
     return [
@@ -111,53 +125,57 @@ def _edges(t: Tensor) -> Edges:
     ]
 
 
-def _topological(output: Tensor) -> list[tuple[Tensor, Edges]]:
-    """All tensors that `output` depends on, inputs first; iterative, so depth has no limit."""
+def _topological_order(output: Tensor) -> list[tuple[Tensor, Edges]]:
+    """Return all tensors that `output` depends on, inputs before outputs, with their edges.
+
+    A loop with a stack of its own: recursion would limit the depth of a graph.
+    """
     order: list[tuple[Tensor, Edges]] = []
-    seen: set[int] = set()
+    visited: set[int] = set()
+    # A tensor is pushed without its edges on the way down and with them for the way up.
     stack: list[tuple[Tensor, Edges | None]] = [(output, None)]
     while stack:
         t, edges = stack.pop()
         if edges is not None:
             order.append((t, edges))
-        elif id(t) not in seen:
-            seen.add(id(t))
+        elif id(t) not in visited:
+            visited.add(id(t))
             edges = _edges(t)
             stack.append((t, edges))
             stack.extend((x, None) for _, x in edges)
     return order
 
 
-def _check_fresh(t: Tensor) -> None:
-    """Raise if the memory that `t` was computed from, or `t` itself, has been changed since."""
+def _check_versions(t: Tensor) -> None:
+    """Raise ValueError if `t` or one of its inputs was changed in place since it was recorded."""
     op: Any = t.op
     tensors = [(i, x) for i, x in enumerate(t.inputs) if isinstance(x, Tensor)]
     for (i, x), version in zip([(-1, t), *tensors], t.versions, strict=True):
         if x.version != version:
-            what = f"input {i} of op {op.name!r}" if i >= 0 else f"the output of op {op.name!r}"
+            role = f"input {i} of op {op.name!r}" if i >= 0 else f"the output of op {op.name!r}"
             raise ValueError(
-                f"grad: {what} (shape {x.shape}) was changed in place after it was recorded"
+                f"grad: {role} (shape {x.shape}) was changed in place after it was recorded"
                 f" (version {version}, now {x.version}): the graph is stale; compute the output"
                 " again after an optimizer step, before asking for its gradient"
             )
 
 
-def _input_cotangents(t: Tensor, g: Tensor, asked: Edges) -> list[tuple[Tensor, Tensor]]:
-    """Run the VJPs of the inputs that are asked for, and check what they return."""
+def _input_cotangents(t: Tensor, g: Tensor, edges: Edges) -> list[tuple[Tensor, Tensor]]:
+    """Run the VJPs of these inputs of `t`, and check shape, dtype and device of the results."""
     op: Any = t.op
     if op.prepare is not None:
         g = op.prepare(g, t, *t.inputs, **t.attributes)
     results = []
-    for i, x in asked:
+    for i, x in edges:
         gx = op.vjp(i)(g, t, *t.inputs, **t.attributes)
         if op.broadcasts and isinstance(gx, Tensor) and gx.shape != x.shape:
             gx = ops.sum_to(gx, x.shape)
         if not isinstance(gx, Tensor):
             raise TypeError(f"{op.name}: the VJP of input {i} gave {type(gx).__name__}, no tensor")
-        if (gx.shape, gx.dtype, gx.device) != (x.shape, x.dtype, x.device):
+        if _kind(gx) != _kind(x):
             raise ValueError(
-                f"{op.name}: the VJP of input {i} gave {gx.dtype}{gx.shape} on {gx.device.name!r},"
-                f" but the input is {x.dtype}{x.shape} on {x.device.name!r}"
+                f"{op.name}: the VJP of input {i} gave {_describe(gx)},"
+                f" but the input is {_describe(x)}"
             )
         results.append((x, gx))
     return results

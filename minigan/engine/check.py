@@ -1,7 +1,8 @@
-"""Is a gradient right? Finite differences against VJPs, in float64, at any order.
+"""Gradient checks: VJPs against central finite differences, in float64, at any order.
 
-One random direction v and one random cotangent g tell: <g, J v>, from central differences of f,
-must equal <vjp(g), v>, from `grad`. (A cotangent of ones would let a wrong permutation pass.)
+Of a function f with Jacobian J, a random direction v and a random cotangent g are drawn. Then
+<g, J v>, from central differences of f, must equal <vjp(g), v>, from `grad`. (The cotangent is
+random because a cotangent of ones would let a wrong permutation pass.)
 """
 
 from __future__ import annotations
@@ -38,24 +39,34 @@ def check_gradients(
     atol: float = 1e-8,
     name: str = "f",
 ) -> list[float]:
-    """Check d f / d arrays, then the derivative of that, up to `order`.
+    """Check the gradient of f at `arrays`, then the derivative of that, up to `order`.
+
+        mg.check.check_gradients(lambda x, w: (x @ w).tanh(), [x_array, w_array])
 
     Args:
-        f: of as many tensors as there are arrays; smooth within `eps` of them. Arrays that are
-            not floating (masks, indices) are passed on and not differentiated.
+        f: a function of as many tensors as there are arrays, smooth within `eps` of them.
+        arrays: float64 arrays. Others (masks, indices) are passed on and not differentiated.
+        order: the highest order of the derivative.
+        device: a name or a Device to run on.
+        seed: of the random directions and cotangents.
+        eps: the step of the central differences.
+        rtol, atol: the tolerance is atol + rtol * max(|exact|, |numeric|).
+        name: of the function, for error messages.
+
     Returns:
-        The error of each order, relative to its tolerance: at most 1.
+        The error of each order divided by its tolerance: at most 1.
+
     Raises:
-        GradientError: an error above atol + rtol * max(|exact|, |numeric|), or a NaN.
+        GradientError: an error is above its tolerance, or NaN.
     """
     rng = np.random.default_rng(seed)
     target = get_device(device)
     errors = []
     for k in range(1, order + 1):
         exact, numeric = _compare(f, arrays, rng, eps, target)
-        allowed = atol + rtol * max(abs(exact), abs(numeric))
-        error = abs(exact - numeric) / allowed
-        if not error <= 1:  # so written that NaN fails
+        tolerance = atol + rtol * max(abs(exact), abs(numeric))
+        error = abs(exact - numeric) / tolerance
+        if not error <= 1:  # not `error > 1`, which is false for NaN
             raise GradientError(
                 f"{name}, order {k}: the VJPs say {exact:.12g}, finite differences {numeric:.12g}"
             )
@@ -76,7 +87,7 @@ def _directions(arrays: Sequence[np.ndarray], rng: np.random.Generator) -> list[
 def _compare(
     f: Function, arrays: Sequence[np.ndarray], rng: np.random.Generator, eps: float, device: Device
 ) -> tuple[float, float]:
-    """<vjp(g), v> and <g, J v> for one random g and v."""
+    """Return <vjp(g), v> and <g, J v> for one random g and v."""
     xs = _tensors(arrays, device)
     y = f(*xs)
     g = rng.standard_normal(y.shape)
@@ -84,34 +95,35 @@ def _compare(
     if not y.requires_grad:  # a constant: its derivative is zero, and so must be the differences
         exact = 0.0
     else:
-        wanted = [(x, v) for x, v in zip(xs, vs, strict=True) if v is not None]
-        gxs = grad(y, [x for x, _ in wanted], tensor(g, device=device), allow_unused=True)
-        pairs = zip(gxs, wanted, strict=True)
-        exact = sum(float((gx.numpy() * v).sum()) for gx, (_, v) in pairs if gx is not None)
+        pairs = [(x, v) for x, v in zip(xs, vs, strict=True) if v is not None]
+        gxs = grad(y, [x for x, _ in pairs], tensor(g, device=device), allow_unused=True)
+        terms = zip(gxs, pairs, strict=True)
+        exact = sum(float((gx.numpy() * v).sum()) for gx, (_, v) in terms if gx is not None)
 
-    def at(step: float) -> float:
+    def along_v(step: float) -> float:
+        """Return <g, f(arrays + step * v)>."""
         moved = [a if v is None else a + step * v for a, v in zip(arrays, vs, strict=True)]
         return float((f(*_tensors(moved, device)).numpy() * g).sum())
 
-    return exact, (at(eps) - at(-eps)) / (2 * eps)
+    return exact, (along_v(eps) - along_v(-eps)) / (2 * eps)
 
 
 def _derivative(
     f: Function, arrays: Sequence[np.ndarray], rng: np.random.Generator, device: Device
 ) -> tuple[Function, list[np.ndarray]]:
-    """The function (x, g) -> sum_i <v_i, vjp_i(g)> with fixed random v, and where to check it."""
+    """Return the function (x, g) -> sum_i <v_i, vjp_i(g)>, v random and fixed, and its arrays."""
     y = f(*_tensors(arrays, device))
     vs = _directions(arrays, rng)
 
     def derivative(*arguments: Tensor) -> Tensor:
         *xs, g = arguments
         y = f(*xs)
-        wanted = [(x, v) for x, v in zip(xs, vs, strict=True) if v is not None]
+        pairs = [(x, v) for x, v in zip(xs, vs, strict=True) if v is not None]
         total: Any = (g * 0.0).sum()
         if not y.requires_grad:
             return total
-        gxs = grad(y, [x for x, _ in wanted], g, create_graph=True, allow_unused=True)
-        for gx, (_, v) in zip(gxs, wanted, strict=True):
+        gxs = grad(y, [x for x, _ in pairs], g, create_graph=True, allow_unused=True)
+        for gx, (_, v) in zip(gxs, pairs, strict=True):
             if gx is not None:
                 total = total + (gx * tensor(v, device=device)).sum()
         return total
@@ -121,18 +133,18 @@ def _derivative(
 
 @dataclass(frozen=True)
 class OpCheck:
-    """What `check_op` found: how many samples, the largest error of each order, what failed."""
+    """The result of `check_op`."""
 
-    samples: int
-    errors: tuple[float, ...]
-    failure: str
+    samples: int  # that were checked
+    errors: tuple[float, ...]  # the largest of each order, divided by its tolerance
+    failure: str  # empty if all samples passed
 
 
 def op_samples(op: Op, seed: int = 0) -> Iterator[tuple[Function, list[np.ndarray], bool]]:
-    """(f, arrays, smooth) per sample of an op: f(*tensors of the arrays) is the op's result.
+    """Yield (f, arrays, smooth) for each sample of an op.
 
-    Numbers and attributes of the sample are bound in f; `smooth` is False where the sample lies on
-    a kink, and there is no derivative to check.
+    `f`, of as many tensors as there are arrays, applies the op; the numbers and attributes of the
+    sample are bound in it. `smooth` is False for a sample on a kink, which has no derivative.
     """
     rng = np.random.default_rng(seed)
     for sample in op.samples:
@@ -141,14 +153,14 @@ def op_samples(op: Op, seed: int = 0) -> Iterator[tuple[Function, list[np.ndarra
         makers = [x for x in inputs if callable(x)]
 
         def f(*xs: Tensor, inputs: Any = inputs, attributes: Any = attributes) -> Tensor:
-            given = iter(xs)
-            return op(*(next(given) if callable(x) else x for x in inputs), **attributes)
+            tensors = iter(xs)
+            return op(*(next(tensors) if callable(x) else x for x in inputs), **attributes)
 
         yield f, [make(rng) for make in makers], all(make.smooth for make in makers)
 
 
 def check_op(op: Op, device: str | Device = "cpu", order: int = 2) -> OpCheck:
-    """Check an op's gradients on all of its samples."""
+    """Check the gradients of an op on all of its samples."""
     worst = [0.0] * order
     count = 0
     for f, arrays, smooth in op_samples(op):

@@ -1,40 +1,38 @@
-"""The `cpu` device: numpy arrays, and the numba kernels of every room."""
+"""The `cpu` device: numpy arrays, and the numba kernels of every kernel family."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..kernels.runtime.cpu import compiler, replay
 from ..kernels.runtime.cpu.thread_pool import threads
 from .device import Device
-from .op import Op, Update
+from .kernel_families import family_modules
+from .op import Op
 from .recording import StepRecording
-
-# Their numpy reference is BLAS, or a loop that takes minutes: they have a kernel or they fail.
-NEVER_NUMPY = {"matmul", "dense", "conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
+from .update import Update
 
 
 class CpuDevice(Device):
-    """Ops run their kernel; those without one for these dtypes run their numpy reference."""
+    """A device that runs numba kernels, and the numpy reference of an op or update that has none.
+
+    A family whose module says `FLOATS_ONLY = True` has kernels for floating arrays only; its ops
+    run their reference for integers and bools. An op with `needs_kernel` never runs its reference.
+    """
 
     name = "cpu"
 
     def __init__(self) -> None:
         self.kernels: dict[str, Any] = {}
         self.floats_only: set[str] = set()
-        for room in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
-            if room.ispkg and not room.name.endswith(".runtime"):
-                module = importlib.import_module(room.name + ".cpu")
-                table = getattr(module, "KERNELS", {})  # a metric's kernels are no op's
-                self.kernels.update(table)
-                if getattr(module, "FLOATS_ONLY", False):
-                    self.floats_only.update(table)
+        for module in family_modules("cpu"):
+            kernels = getattr(module, "KERNELS", {})  # a family may serve a metric and have no op
+            self.kernels.update(kernels)
+            if getattr(module, "FLOATS_ONLY", False):
+                self.floats_only.update(kernels)
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(kernel name)` whenever a kernel is about to be compiled."""
@@ -43,10 +41,10 @@ class CpuDevice(Device):
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
         kernel = self.kernels.get(op.name)
         if kernel is not None and (
-            op.name not in self.floats_only or _floating(arrays, attributes)
+            op.name not in self.floats_only or _has_floats(arrays, attributes)
         ):
             return kernel(*arrays, **attributes)
-        if op.name in NEVER_NUMPY:
+        if op.needs_kernel:
             raise NotImplementedError(f"the cpu device has no kernel for op {op.name!r}")
         return super().run(op, arrays, attributes)
 
@@ -58,21 +56,24 @@ class CpuDevice(Device):
             kernel(*arrays, **attributes)
 
     def program(self, recording: StepRecording) -> Callable[[], None]:
-        """Neighbouring launches of kernels are called from one compiled loop."""
+        """Return a function that does the launches again, neighbouring kernels in a compiled loop.
+
+        How work is split depends on the number of threads, so the replay is valid for this number.
+        """
         count = threads()
         recording.conditions.append(lambda: threads() == count)
         recording.launches[:] = replay.program(recording.launches)
         return super().program(recording)
 
     def where(self, name: str) -> str:
-        """What an op or update of that name runs on, in words."""
+        """Describe what an op or update of that name runs on."""
         if name not in self.kernels:
             return "numpy"
         return "numba; integers numpy" if name in self.floats_only else "numba"
 
 
-def _floating(arrays: tuple[Any, ...], attributes: dict[str, Any]) -> bool:
-    """True where a float array goes in or comes out: what kernels are written for."""
+def _has_floats(arrays: tuple[Any, ...], attributes: dict[str, Any]) -> bool:
+    """Return whether an input array is floating, or the dtype that the op is to return."""
     for x in arrays:
         if isinstance(x, np.ndarray) and x.dtype.kind == "f":
             return True

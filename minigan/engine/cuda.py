@@ -1,36 +1,33 @@
-"""The `cuda` device, and `cuda-emulator`, its twin for machines without a GPU: the same kernels."""
+"""The devices `cuda` and `cuda-emulator`, which run the same kernels on a GPU and on the CPU."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..kernels.runtime.cuda.launcher import Launcher
 from .device import Device
-from .op import Op, Update
+from .kernel_families import family_modules
+from .op import Op
 from .recording import StepRecording
+from .update import Update
 
 
 class CudaDevice(Device):
-    """Ops run the CUDA kernels of every room, through a launcher; nothing falls back to numpy."""
+    """A device that runs the CUDA kernels of every kernel family through a launcher.
+
+    The launcher is that of a GPU or of the emulator. Nothing falls back to numpy: an op or update
+    without a kernel raises NotImplementedError.
+    """
 
     def __init__(self, name: str, launcher: Launcher) -> None:
         self.name, self.launcher = name, launcher
         self.kernels: dict[str, Callable[..., Any]] = {}
-        for room in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
-            module = room.name + ".cuda"
-            if (
-                room.ispkg
-                and not room.name.endswith(".runtime")
-                and importlib.util.find_spec(module)
-            ):
-                self.kernels.update(importlib.import_module(module).KERNELS)
+        for module in family_modules("cuda"):
+            self.kernels.update(module.KERNELS)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.launcher.empty(shape, np.dtype(dtype))
@@ -59,8 +56,8 @@ class CudaDevice(Device):
             return self.kernels[name]
         except KeyError:
             raise NotImplementedError(
-                f"the {self.name} device has no kernel for {name!r}; `minigan info` lists what it"
-                " has, and .to('cpu') takes a tensor to where its reference runs"
+                f"the {self.name} device has no kernel for {name!r}; `minigan info` lists those it"
+                " has, and .to('cpu') moves a tensor to a device that runs the numpy reference"
             ) from None
 
     def copy(self, target: Any, source: Any) -> None:
@@ -70,12 +67,12 @@ class CudaDevice(Device):
         return self.launcher.program(list(recording.launches))
 
     def where(self, name: str) -> str:
-        """What an op or update of that name runs on, in words."""
+        """Describe what an op or update of that name runs on."""
         return "CUDA" if name in self.kernels else "-"
 
 
 def emulator() -> CudaDevice:
-    """The `cuda-emulator` device; with MINIGAN_EMULATOR=checked one that finds mistakes."""
+    """Return the `cuda-emulator` device; MINIGAN_EMULATOR=checked makes it check each access."""
     from ..kernels.runtime.emulator.compiler import BUILDS
     from ..kernels.runtime.emulator.emulator import Emulator
     from ..utils.names import choose
@@ -86,7 +83,7 @@ def emulator() -> CudaDevice:
 
 
 def gpu() -> CudaDevice:
-    """The `cuda` device; KernelError, which says what to do, where there is none."""
+    """Return the `cuda` device; KernelError, which says what to do, if there is no GPU."""
     from ..kernels.runtime.cuda.gpu import Gpu
 
     return CudaDevice("cuda", Gpu())

@@ -1,4 +1,7 @@
-"""A device holds arrays and runs ops on them. Nothing above it names numba or cupy."""
+"""Devices: where the arrays of tensors lie and ops run, and which device is the current one.
+
+Nothing above a device names numba or cupy.
+"""
 
 from __future__ import annotations
 
@@ -13,78 +16,83 @@ from ..kernels.runtime.recording import active, in_turn
 from ..utils.names import choose
 
 if TYPE_CHECKING:
-    from .op import Op, Update
+    from .op import Op
     from .recording import StepRecording
+    from .update import Update
 
 
 class Device:
-    """Where tensors live. This class is the `reference` device: numpy, and the ops' own reference.
+    """The `reference` device, and the base of the others: numpy arrays, and each op's reference.
 
-    Another device overrides what differs; `run` and `update` are all that an op or update needs.
+    An op needs `run` of a device and an update `update`. Other devices override what differs.
     """
 
     name = "reference"
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A new array of undefined contents."""
+        """Return a new array, contents undefined."""
         return np.empty(shape, dtype)
 
     def from_numpy(self, array: np.ndarray) -> Any:
-        """A new, C-contiguous array of this device with these values."""
+        """Return a new, C-contiguous array of this device with these values."""
         return np.array(array, order="C")
 
     def to_numpy(self, array: Any) -> np.ndarray:
-        """A copy of the values as a numpy array."""
+        """Return a copy of the values as a numpy array."""
         return np.array(array, order="C")
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-        """The new array op(*arrays, **attributes); numbers stand for themselves."""
+        """Return op(*arrays, **attributes) as a new array, or as a view if the op is one.
+
+        Numbers among the arrays are passed by value.
+        """
         with np.errstate(all="ignore"):
             y = np.asarray(op.reference(*arrays, **attributes))
         recording = active()
         if recording is not None and not any(np.may_share_memory(x, y) for x in arrays):
-            recording.add(partial(_again, op.reference, arrays, attributes, y))
+            recording.add(partial(_run_again, op.reference, arrays, attributes, y))
         return y
 
     def update(self, update: Update, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
-        """Change arrays in place."""
+        """Run an update, which changes some of the arrays in place."""
         with np.errstate(all="ignore"):
             update.reference(*arrays, **attributes)
         recording = active()
         if recording is not None:
-            recording.add(partial(_again, update.reference, arrays, attributes))
+            recording.add(partial(_run_again, update.reference, arrays, attributes))
 
     def copy(self, target: Any, source: Any) -> None:
-        """target[...] = source, arrays of this device of one shape and dtype."""
+        """Copy the values of an array of this device to another of the same shape and dtype."""
         target[...] = source
 
     def program(self, recording: StepRecording) -> Callable[[], None]:
-        """A function that does all that a recording notes again, in order."""
+        """Return a function that does all launches of a recording again, in order."""
         return partial(in_turn, list(recording.launches))
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
-        """Call `listener(name)` whenever a kernel is about to be compiled; here none ever is."""
+        """Call `listener(name)` whenever a kernel is about to be compiled; numpy compiles none."""
 
     def synchronize(self) -> None:
-        """Return when everything started before is done; here it is done already."""
+        """Wait until all launches are done; those of numpy are done when they return."""
 
     def __deepcopy__(self, known: dict[int, Any]) -> Self:
-        return self  # there is one of each
+        return self  # one object for each device, which tensors are compared by
 
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
 
 
-def _again(
+def _run_again(
     reference: Callable[..., Any],
     arrays: tuple[Any, ...],
     attributes: dict[str, Any],
     y: np.ndarray | None = None,
 ) -> None:
+    """Run a reference in a replay; the result of an op goes to the memory of the first run."""
     with np.errstate(all="ignore"):
-        found = reference(*arrays, **attributes)
+        result = reference(*arrays, **attributes)
     if y is not None:
-        y[...] = found
+        y[...] = result
 
 
 def _cpu() -> Device:
@@ -105,8 +113,8 @@ def _cuda_emulator() -> Device:
     return emulator()
 
 
-# How each device is made, on first use: importing minigan does not import numba.
-_makers: dict[str, Callable[[], Device]] = {
+# Devices are made on first use, so that importing minigan does not import numba.
+_constructors: dict[str, Callable[[], Device]] = {
     "reference": Device,
     "cpu": _cpu,
     "cuda": _cuda,
@@ -117,41 +125,49 @@ _lock = threading.Lock()
 
 
 def device_names() -> list[str]:
-    """The names that `get_device` accepts."""
-    return list(_makers)
+    """Return the names that `get_device` accepts."""
+    return list(_constructors)
 
 
 def get_device(device: str | Device) -> Device:
-    """The device of that name (one object per name)."""
+    """Return the device of that name, one object for each name.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
     if isinstance(device, Device):
         return device
     with _lock:
         if device not in _devices:
-            _devices[device] = choose("device", device, _makers)()
+            _devices[device] = choose("device", device, _constructors)()
         return _devices[device]
 
 
 class _Current(threading.local):
-    name: str | Device = "cpu"
+    device: str | Device = "cpu"  # a name until it is used, so that numba is imported then
 
 
 _current = _Current()
 
 
 def current_device() -> Device:
-    """Where `mg.tensor` and the random numbers put new tensors: `cpu` unless told otherwise."""
-    return get_device(_current.name)
+    """Return the device of new tensors and random numbers in this Python thread, `cpu` at first."""
+    return get_device(_current.device)
 
 
 class use_device:
-    """Make a device the current one of this Python thread: a call, or a `with` block."""
+    """Make a device the current one of this Python thread, from here on or for a `with` block.
+
+    mg.use_device("cuda")
+    with mg.use_device("reference"):
+        x = mg.tensor([1.0])
+    """
 
     def __init__(self, device: str | Device) -> None:
-        target = get_device(device)
-        self._before, _current.name = _current.name, target
+        self._before, _current.device = _current.device, get_device(device)
 
     def __enter__(self) -> Device:
         return current_device()
 
     def __exit__(self, *error: object) -> None:
-        _current.name = self._before
+        _current.device = self._before

@@ -1,4 +1,4 @@
-"""The two kinds of launch: an `Op` computes a new tensor, an `Update` changes tensors in place."""
+"""An Op: an operation on tensors, its derivatives, and the inputs to check both on."""
 
 from __future__ import annotations
 
@@ -9,33 +9,45 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .recording import active_step
-from .tensor import Tensor, is_recording
+from .tensor import Tensor, is_grad_enabled
 
-# What each letter of `Op(dtypes=...)` accepts. Letters f and x stand for one dtype that all such
-# inputs share.
-KINDS = {"f": "a float32 or float64 tensor", "x": "a tensor", "b": "a bool tensor"}
-KINDS["i"] = "an integer tensor"
+# What each letter of `Op(dtypes=...)` accepts. All inputs of the kinds f and x share one dtype.
+KINDS = {
+    "f": "a float32 or float64 tensor",
+    "x": "a tensor",
+    "b": "a bool tensor",
+    "i": "an integer tensor",
+}
 NUMBERS = (int, float, np.integer, np.floating)
 
 
 class Op:
-    """A pure function of tensors, its derivative, and what to check both on.
+    """A pure function of tensors: its numpy reference, its VJPs, and samples to check them on.
+
+    A VJP (vector-Jacobian product) takes the cotangent of the result to that of one input:
+
+        tanh = Op("tanh", np.tanh, vjps=(lambda g, y, x: tanh_grad(g, y),), samples=[...])
 
     Args:
         name: unique; devices look their kernels up by it.
-        reference: `(*arrays, **attributes) -> array`, in numpy. It *is* the specification.
-        vjps: per input, `(g, y, *inputs, **attributes) -> cotangent of that input`, written in
+        reference: `(*arrays, **attributes) -> array`, in numpy. It is the specification.
+        vjps: for each input, `(g, y, *inputs, **attributes) -> cotangent of that input`, made of
             ops, or None where no gradient flows. One function `(i, g, y, *inputs, **attributes)`
             serves an op of any number of inputs.
-        samples: inputs to check the op on: tuples of makers `rng -> array` (see `samples.py`) and
-            numbers, with a dict of attributes at the end where there are any. They reach every
-            branch of every VJP.
-        broadcasts: inputs broadcast as numpy's do; `grad` sums cotangents back to their shapes.
-        prepare: `(g, y, *inputs, **attributes)`, run once per backward; its result stands in for
-            `g` in every VJP, so that work they share is done once.
-        dtypes: a letter per input, the last one for all further ones (see KINDS).
-        view: the result looks into the first input's memory and shares its version.
+        samples: inputs to check the op on: tuples of samplers `rng -> array` (see
+            `ops/samples.py`) and numbers, with a dict of attributes at the end if there are any.
+            Together they reach every branch of every VJP.
+        broadcasts: inputs broadcast as in numpy; `grad` sums cotangents back to their shapes.
+        prepare: `(g, y, *inputs, **attributes)`, run once for each backward pass. Its result takes
+            the place of `g` in every VJP, so that work which they share is done once.
+        dtypes: a letter for each input, the last one for all further ones (see KINDS).
+        view: the result is a view of the first input's memory and shares its version.
         check: `(*inputs, **attributes)`, raises ValueError on inputs that do not fit.
+        needs_kernel: never run the reference on the `cpu` device, where it would be a call of
+            BLAS, or a loop that takes minutes.
+
+    Raises:
+        ValueError: an op of this name exists.
     """
 
     registry: ClassVar[dict[str, Op]] = {}
@@ -52,19 +64,21 @@ class Op:
         dtypes: str = "f",
         view: bool = False,
         check: Callable[..., None] | None = None,
+        needs_kernel: bool = False,
     ) -> None:
         if name in Op.registry:
             raise ValueError(f"an op named {name!r} exists already")
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
         self.view, self.check = view, check
+        self.needs_kernel = needs_kernel
         Op.registry[name] = self
 
     def __repr__(self) -> str:
         return f"Op({self.name!r})"
 
     def vjp(self, i: int) -> Callable[..., Tensor] | None:
-        """The VJP of input `i`, or None."""
+        """Return the VJP of input `i`, or None if no gradient flows to it."""
         return partial(self.vjps, i) if callable(self.vjps) else self.vjps[i]
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Tensor:
@@ -83,7 +97,7 @@ class Op:
                     recording.add_tensor(x)
         if self.view:
             y.version_cell = inputs[0].version_cell
-        if is_recording() and y.dtype.kind == "f":
+        if is_grad_enabled() and y.dtype.kind == "f":
             for i, x in enumerate(inputs):
                 if isinstance(x, Tensor) and x.requires_grad and self.vjp(i) is not None:
                     y.record(self, inputs, attributes)
@@ -91,9 +105,9 @@ class Op:
         return y
 
     def _common_device(self, inputs: tuple[Any, ...]) -> Any:
-        """The inputs' device, once their kinds, dtypes and devices are found to agree."""
+        """Check the types, dtypes and devices of the inputs, and return their device."""
         first: Tensor | None = None
-        shared: Any = None  # the dtype that the inputs of kind f and x agree on
+        shared: Any = None  # the dtype of the inputs of kinds f and x
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 if not isinstance(x, NUMBERS):
@@ -136,74 +150,13 @@ class Op:
         return first.device
 
 
-class Update:
-    """A change in place, without a derivative: `reference(*arrays, **attributes)`.
-
-    Each argument is a tensor or a list of tensors (all of a model's parameters in one launch).
-    Those numbered in `writes` are changed: their versions rise, so that `grad` refuses a graph
-    that was recorded from the values they had before.
-    """
-
-    registry: ClassVar[dict[str, Update]] = {}
-
-    def __init__(self, name: str, reference: Callable[..., None], writes: Sequence[int] = (0,)):
-        if name in Update.registry:
-            raise ValueError(f"an update named {name!r} exists already")
-        self.name, self.reference, self.writes = name, reference, tuple(writes)
-        Update.registry[name] = self
-
-    def __repr__(self) -> str:
-        return f"Update({self.name!r})"
-
-    def __call__(self, *arguments: Tensor | Sequence[Tensor], **attributes: Any) -> None:
-        arrays: list[np.ndarray | list[np.ndarray]] = []
-        device = None
-        for argument in arguments:
-            tensors = [argument] if isinstance(argument, Tensor) else argument
-            for x in tensors:
-                device = x.device if device is None else device
-                if x.device is not device:
-                    raise ValueError(
-                        f"{self.name}: tensors lie on {device.name!r} and on {x.device.name!r};"
-                        " an update works on one device"
-                    )
-            arrays.append(
-                argument.array if isinstance(argument, Tensor) else [x.array for x in tensors]
-            )
-        if device is None:
-            return  # lists without a tensor: nothing to change
-        device.update(self, tuple(arrays), attributes)
-        self._note(device, arguments)
-        for i in self.writes:
-            argument = arguments[i]
-            for x in [argument] if isinstance(argument, Tensor) else argument:
-                x.version_cell[0] += 1
-
-    def _note(self, device: Any, arguments: Sequence[Tensor | Sequence[Tensor]]) -> None:
-        """Tell a recording what this update works on, and what it writes."""
-        recording = active_step()
-        if recording is None:
-            return
-        recording.devices[device] = None
-        for i, argument in enumerate(arguments):
-            for x in [argument] if isinstance(argument, Tensor) else argument:
-                if i in self.writes:
-                    recording.add_tensor(x)
-                    if id(x.version_cell) in recording.read_only:
-                        raise ValueError(
-                            f"capture: {self.name} changes an argument of the step, which is a"
-                            " copy; take the tensor from outside instead"
-                        )
-                    recording.written_versions.append(x.version_cell)
-
-
 def _plain(x: Any) -> Any:
-    """A numpy number as a Python one, which does not change the dtype of the arrays it meets."""
+    """Return a numpy number as a Python one, which leaves the dtype of an array as it is."""
     return x.item() if isinstance(x, np.generic) else x
 
 
 def check_broadcast(name: str, inputs: tuple[Any, ...]) -> None:
-    """Raise ValueError, with all shapes, unless the inputs broadcast against each other."""
+    """Raise ValueError, with all shapes, unless the tensors broadcast against each other."""
     shapes = [x.shape for x in inputs if isinstance(x, Tensor)]
     if any(shape != shapes[0] for shape in shapes):
         try:

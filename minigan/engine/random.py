@@ -1,32 +1,38 @@
-"""Random numbers from named streams: the same seed gives the same bits, on every device.
+"""Random numbers from named streams: the same seed gives the same bits on every device.
 
-Each use of randomness has a stream of its own ("init", "data", "latent", "dropout", ...), so that
-drawing more numbers for one never changes another: a grid of samples drawn in the midst of a
+Each use of random numbers has a stream of its own ("init", "data", "latent", "dropout", ...), so
+that drawing more numbers from one never changes another: a grid of samples drawn in the middle of a
 training run does not change the run.
+
+    mg.manual_seed(0)
+    z = mg.random.normal((64, 100))
+    order = mg.random.permutation(1000, stream="data")
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..ops import random as draws
 from .device import Device, current_device, get_device
+from .dtypes import FLOATS, check_dtype
 from .op import Op
 from .recording import active_step
-from .tensor import FLOATS, Tensor, check_dtype
+from .tensor import Tensor
 
 Shape = int | Sequence[int]
 
 
 class _Stream:
-    """Where one stream of a generator stands, on the device that last drew from it."""
+    """The position and seed of one stream, as tensors of the device that last drew from it."""
 
     def __init__(self, name: str, seed: int, position: int, device: Device) -> None:
         digest = hashlib.sha256(name.encode()).digest()
@@ -35,37 +41,39 @@ class _Stream:
         self.seed = Tensor(device.from_numpy(np.array([_signed(seed)], np.int64)), device)
 
     def read(self) -> int:
-        # A captured step may take a stream over from another device, in the run that is noted.
+        """Return the position: the number of the next block."""
+        # Not `.item()`, which raises in a captured step: a step may move a stream to another device
+        # in the run that is recorded.
         return int(self.position.device.to_numpy(self.position.array)[0])
 
     def reseed(self, seed: int, position: int) -> None:
-        """In place, so that a captured step which draws from this stream follows."""
+        """Set seed and position in place, so that captured steps draw from there."""
         draws.reseed(self.position, self.seed, to_position=position, to_seed=_signed(seed))
 
 
 class Generator:
     """Named streams of random numbers, all of one seed.
 
-    Number i of a stream depends on the seed, the stream's name and i alone (Philox 4x32-10; Salmon
-    et al. 2011). Each draw takes whole blocks of four 32-bit words. A stream lives on the device
-    that last drew from it; drawing on another one moves it there, and it goes on where it stood.
+    Number i of a stream depends on the seed, the name of the stream and i alone (Philox 4x32-10;
+    Salmon et al. 2011). Each draw takes whole blocks of four 32-bit words. The position of a stream
+    lies on the device that last drew from it; drawing on another device moves it there.
 
     Args:
         seed: an integer in [0, 2**64).
 
-    The methods share their arguments: `shape` is a size or sizes, `dtype` float32 (the default) or
-    float64, `device` a name or Device (default: the current one), `stream` the stream's name. They
-    raise ValueError on a negative size and TypeError on another dtype.
+    Arguments that the methods share: `shape` is a size or sizes, `dtype` float32 (the default) or
+    float64, `device` a name or Device (default: the current one), `stream` the name of a stream.
+    They raise ValueError on a negative size and TypeError on another dtype.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
-        self._positions: dict[str, int] = {}  # of streams that no device holds yet
+        self._positions: dict[str, int] = {}  # of streams that were not drawn from since set_state
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int) -> None:
-        """Start every stream anew, from another seed. Captured steps follow."""
+        """Start every stream from its beginning with this seed, in captured steps too."""
         self.set_state({"seed": seed, "streams": {}})
 
     def uniform(
@@ -77,20 +85,21 @@ class Generator:
         device: Any = None,
         stream: str = "latent",
     ) -> Tensor:
-        """Uniform in [low, high): low + (high - low) u, u a multiple of 2^-24 (float64: 2^-53).
+        """Draw from the uniform distribution on [low, high).
 
-        Where low == high, that number.
+        The numbers are low + (high - low) u, where u is a multiple of 2^-24 (float64: 2^-53) in
+        [0, 1); all are `low` if low == high.
 
         Raises:
-            ValueError: unless low <= high, and their difference is finite in this dtype.
+            ValueError: low > high, or their difference is not finite in this dtype.
         """
         real = _float(dtype)
         with np.errstate(over="ignore"):
             a, b = real.type(low), real.type(high)
             if not (a <= b and np.isfinite(b - a)):
                 raise ValueError(
-                    f"uniform: low = {low} and high = {high} in {real}; accepted are bounds"
-                    " with low <= high and a finite difference"
+                    f"uniform: low = {low} and high = {high} in {real}; bounds with low <= high"
+                    " and a finite difference are accepted"
                 )
         bounds = {"low": float(a), "high": float(b)}
         return self._floats(draws.random_uniform, shape, real, device, stream, bounds)
@@ -98,13 +107,19 @@ class Generator:
     def normal(
         self, shape: Shape, dtype: Any = None, device: Any = None, stream: str = "latent"
     ) -> Tensor:
-        """Mean 0 and variance 1 (Box and Muller 1958); at most 6.67 in size (float64: 8.58)."""
+        """Draw from the normal distribution of mean 0 and variance 1 (Box and Muller 1958).
+
+        No number is larger than 6.67 in absolute value (float64: 8.58).
+        """
         return self._floats(draws.random_normal, shape, _float(dtype), device, stream)
 
     def laplace(
         self, shape: Shape, dtype: Any = None, device: Any = None, stream: str = "latent"
     ) -> Tensor:
-        """Density exp(-|x|) / 2: mean 0, variance 2; at most 21.5 in size (float64: 36.8)."""
+        """Draw from the Laplace distribution of density exp(-|x|) / 2: mean 0, variance 2.
+
+        No number is larger than 21.5 in absolute value (float64: 36.8).
+        """
         return self._floats(draws.random_laplace, shape, _float(dtype), device, stream)
 
     def bernoulli(
@@ -115,20 +130,20 @@ class Generator:
         device: Any = None,
         stream: str = "latent",
     ) -> Tensor:
-        """1 with probability p (rounded to a multiple of 2^-32), else 0, as floats.
+        """Draw 1 with probability p (rounded to a multiple of 2^-32), else 0, as floats.
 
         Raises:
-            ValueError: unless 0 <= p <= 1.
+            ValueError: p is not in [0, 1].
         """
         if not 0 <= p <= 1:
-            raise ValueError(f"bernoulli: p = {p} is no probability; accepted are 0 to 1")
-        chance = {"p": float(p)}
+            raise ValueError(f"bernoulli: p = {p} is not a probability in [0, 1]")
+        attributes = {"p": float(p)}
         return self._floats(
-            draws.random_bernoulli, shape, _float(dtype), device, stream, chance, per_block=4
+            draws.random_bernoulli, shape, _float(dtype), device, stream, attributes, per_block=4
         )
 
     def permutation(self, n: int, device: Any = None, stream: str = "data") -> Tensor:
-        """0 ... n - 1 in random order, int64 of shape (n,); n at most 2^32 (Durstenfeld 1964).
+        """Return 0 ... n - 1 in random order, int64 of shape (n,) (Durstenfeld 1964).
 
         Raises:
             ValueError: n is negative or above 2^32.
@@ -139,13 +154,13 @@ class Generator:
         return self._draw(draws.random_permutation, -(-size // 4), device, stream, n=size)
 
     def state(self) -> dict[str, Any]:
-        """The seed and each used stream's position (next block), for JSON and `set_state`."""
+        """Return the seed and the position (next block) of each used stream, as JSON can hold."""
         positions = self._positions | {name: s.read() for name, s in self._streams.items()}
         used = {name: position for name, position in sorted(positions.items()) if position}
         return {"seed": self._seed, "streams": used}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from where `state()` was taken. Captured steps follow."""
+        """Continue from where `state()` was taken, in captured steps too."""
         seed = _integer("seed", state["seed"], 2**64)
         positions = {
             name: _integer(f"position of stream {name!r}", position, 2**63)
@@ -163,16 +178,17 @@ class Generator:
         dtype: np.dtype,
         device: Any,
         stream: str,
-        attributes: dict[str, float] | None = None,
+        attributes: dict[str, Any] | None = None,
         per_block: int | None = None,
     ) -> Tensor:
-        """Draw an array. A block makes 4 numbers, or 2 in float64, unless told otherwise."""
+        """Draw an array; a block makes `per_block` numbers, by default 4 (float64: 2)."""
         sizes = _sizes(shape)
         blocks = -(-math.prod(sizes) // (per_block or 16 // dtype.itemsize))
-        given = {"shape": sizes, "dtype": dtype} | (attributes or {})
-        return self._draw(op, blocks, device, stream, **given)
+        attributes = {"shape": sizes, "dtype": dtype} | (attributes or {})
+        return self._draw(op, blocks, device, stream, **attributes)
 
     def _draw(self, op: Op, blocks: int, device: Any, name: str, **attributes: Any) -> Tensor:
+        """Draw numbers and move the stream on by `blocks`, a launch each, both recorded."""
         target = current_device() if device is None else get_device(device)
         with self._lock:
             stream = self._stream(name, target)
@@ -184,13 +200,14 @@ class Generator:
         return numbers
 
     def _stream(self, name: str, device: Device) -> _Stream:
-        found = self._streams.get(name)
-        if found is None or found.position.device is not device:
+        """Return the stream of that name on this device, moved there if it lies on another."""
+        stream = self._streams.get(name)
+        if stream is None or stream.position.device is not device:
             if not isinstance(name, str):
                 raise TypeError(f"a stream is named by a string, not by {name!r}")
-            position = self._positions.get(name, 0) if found is None else found.read()
-            found = self._streams[name] = _Stream(name, self._seed, position, device)
-        return found
+            position = self._positions.get(name, 0) if stream is None else stream.read()
+            stream = self._streams[name] = _Stream(name, self._seed, position, device)
+        return stream
 
 
 def _signed(seed: int) -> int:
@@ -198,17 +215,19 @@ def _signed(seed: int) -> int:
     return seed - (seed >> 63 << 64)
 
 
-def _integer(what: str, value: Any, below: int) -> int:
+def _integer(name: str, value: Any, below: int) -> int:
+    """Return the value as an int; `below` is a power of two, named in the error."""
     try:
-        found = operator.index(value)
+        number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{what}: {value!r} is no integer") from None
-    if not 0 <= found < below:
-        raise ValueError(f"{what}: {value} is outside [0, 2**{below.bit_length() - 1})")
-    return found
+        raise TypeError(f"{name}: {value!r} is not an integer") from None
+    if not 0 <= number < below:
+        raise ValueError(f"{name}: {value} is outside [0, 2**{below.bit_length() - 1})")
+    return number
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:
+    """Return a shape, or the one size of one, as a tuple of ints."""
     try:
         sizes = tuple(operator.index(n) for n in (shape if np.iterable(shape) else (shape,)))
     except TypeError:
@@ -220,10 +239,11 @@ def _sizes(shape: Shape) -> tuple[int, ...]:
 
 
 def _float(dtype: Any) -> np.dtype:
-    found = check_dtype("float32" if dtype is None else dtype)
-    if found not in FLOATS:
-        raise TypeError(f"random numbers are float32 or float64, not {found}")
-    return found
+    """Return the floating dtype of that name, float32 for None."""
+    result = check_dtype("float32" if dtype is None else dtype)
+    if result not in FLOATS:
+        raise TypeError(f"random numbers are float32 or float64, not {result}")
+    return result
 
 
 # -------------------------------------------------------------------------- the default generator
@@ -231,8 +251,24 @@ _default = Generator(0)
 
 
 def default_generator() -> Generator:
-    """The Generator behind `manual_seed` and the functions of this module."""
+    """Return the Generator behind `manual_seed` and the functions of this module."""
     return _default
+
+
+@contextlib.contextmanager
+def fork_rng(seed: int | None = None) -> Iterator[None]:
+    """Restore the state of the default generator after a `with` block, as `torch.random.fork_rng`.
+
+    Args:
+        seed: seed the generator with it inside the block; None goes on from the present state.
+    """
+    state = _default.state()
+    if seed is not None:
+        _default.manual_seed(seed)
+    try:
+        yield
+    finally:
+        _default.set_state(state)
 
 
 manual_seed = _default.manual_seed
@@ -242,9 +278,9 @@ laplace = _default.laplace
 bernoulli = _default.bernoulli
 permutation = _default.permutation
 
-# What `--latent` accepts; the uniform one is as wide as a tanh.
+# The distributions that `--latent` accepts. The uniform one has the range of a tanh, (-1, 1).
 LATENTS: dict[str, Callable[..., Tensor]] = {
     "normal": normal,
-    "uniform": lambda shape, **given: uniform(shape, -1.0, 1.0, **given),
+    "uniform": lambda shape, **options: uniform(shape, -1.0, 1.0, **options),
     "laplace": laplace,
 }

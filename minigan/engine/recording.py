@@ -1,4 +1,4 @@
-"""What a captured step depends on besides its launches and their memory."""
+"""The record of what a captured step depends on besides its launches and their memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tensor: an array on a device, and the op that made it."""
+"""The Tensor: an array on a device, with the op and inputs that it was computed from."""
 
 from __future__ import annotations
 
@@ -11,45 +11,57 @@ import numpy as np
 
 from ..kernels.runtime.recording import active
 from .device import Device, current_device, get_device
+from .dtypes import FLOATS, check_dtype, is_dtype
 
 if TYPE_CHECKING:
     from .op import Op
 
 
-class _State(threading.local):
-    recording = True
+class _GradMode(threading.local):
+    enabled = True
 
 
-_state = _State()
+_grad_mode = _GradMode()
 
 
-def is_recording() -> bool:
-    """True where ops leave a graph behind (see `no_grad`)."""
-    return _state.recording
+def is_grad_enabled() -> bool:
+    """Return whether ops record the graph in this Python thread (see `no_grad`)."""
+    return _grad_mode.enabled
 
 
 @contextlib.contextmanager
-def recording(on: bool) -> Iterator[None]:
-    """Within: record ops for `grad`, or do not. Each Python thread has its own setting."""
-    before, _state.recording = _state.recording, on
+def set_grad_enabled(enabled: bool) -> Iterator[None]:
+    """Switch the recording of the graph on or off in a `with` block, for this Python thread."""
+    before, _grad_mode.enabled = _grad_mode.enabled, enabled
     try:
         yield
     finally:
-        _state.recording = before
+        _grad_mode.enabled = before
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
-    """Within: ops leave no graph behind, and their results need no memory beyond themselves."""
-    return recording(False)
+    """Switch the recording of the graph off in a `with` block, for this Python thread.
+
+    with mg.no_grad():
+        fake = generator(latent)  # keeps no memory for a backward pass
+    """
+    return set_grad_enabled(False)
 
 
 class Tensor:
-    """An array on a device, and how it was made: `op(*inputs, **attributes)`, None for a leaf.
+    """An array on a device that remembers how it was computed: `op(*inputs, **attributes)`.
 
-    The graph hangs on the outputs: a tensor holds its inputs, never the other way round. So there
-    are no reference cycles, and memory is freed as soon as the last output is dropped.
+    A leaf has no op. An output refers to its inputs and never the other way round, so the graph has
+    no reference cycles, and its memory is freed as soon as the last output is dropped.
 
-    `version` counts the in-place changes (`Update`s) of the memory; views share the count.
+    `version` counts the in-place changes (`Update`s) of the memory. Views share the counter, and
+    `grad` refuses a graph whose tensors have changed since it was recorded.
+
+    Make one with `mg.tensor(values)`. Operators and methods are those of a numpy array:
+
+        x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        loss = ((x @ x.T) ** 2).mean()
+        (gx,) = mg.grad(loss, [x])
     """
 
     __slots__ = (
@@ -63,7 +75,8 @@ class Tensor:
         "version_cell",
         "versions",
     )
-    __array_priority__ = 1000  # numpy_array * tensor asks the tensor, which refuses by name
+    # numpy_array * tensor calls the tensor's __rmul__, whose error names the op and the array.
+    __array_priority__ = 1000
 
     def __init__(self, array: Any, device: Device, requires_grad: bool = False) -> None:
         self.array, self.device, self.requires_grad = array, device, requires_grad
@@ -74,31 +87,36 @@ class Tensor:
         self.version_cell = [0]
 
     def record(self, op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> None:
-        """Note that this tensor is `op(*inputs, **attributes)`, and the versions it was made of."""
+        """Record the op that computed this tensor, and the versions of its inputs and itself."""
         self.requires_grad = True
         self.op, self.inputs, self.attributes = op, inputs, attributes
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         self.versions = (self.version, *(x.version for x in tensors))
 
-    # --------------------------------------------------------------------------- what it is
+    # ----------------------------------------------------------------------------- properties
     @property
     def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
         return tuple(self.array.shape)
 
     @property
     def dtype(self) -> np.dtype:
+        """The numpy dtype of the elements."""
         return self.array.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self.array.ndim
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return self.array.size
 
     @property
     def version(self) -> int:
+        """How often the memory was changed in place."""
         return self.version_cell[0]
 
     def __len__(self) -> int:
@@ -106,24 +124,28 @@ class Tensor:
             raise TypeError("a tensor of shape () has no length")
         return self.shape[0]
 
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("a tensor of shape () cannot be iterated over: it has no axis")
+        return (self[i] for i in range(len(self)))
+
     def __repr__(self) -> str:
-        made = f", op={self.op.name}" if self.op else ", requires_grad=True" * self.requires_grad
-        on = f", device={self.device.name!r}{made}"
+        graph = f", op={self.op.name}" if self.op else ", requires_grad=True" * self.requires_grad
         values = np.array2string(self.numpy(), prefix="tensor(", separator=", ", threshold=20)
-        return f"tensor({values}, dtype={self.dtype}{on})"
+        return f"tensor({values}, dtype={self.dtype}, device={self.device.name!r}{graph})"
 
     # -------------------------------------------------------------------- to and from numpy
     def numpy(self) -> np.ndarray:
-        """A copy of the values."""
+        """Return a copy of the values as a numpy array; RuntimeError inside a captured step."""
         if active() is not None:
             raise RuntimeError(
-                "a captured step cannot look at values (.numpy(), .item(), bool(), print): they are"
-                " others in each replay; return the tensor, and look at it outside"
+                "a captured step cannot read values (.numpy(), .item(), bool(), print), which"
+                " differ in each replay; return the tensor and read it outside"
             )
         return self.device.to_numpy(self.array)
 
     def item(self) -> float | int | bool:
-        """The one value of a tensor of size 1, as a Python number."""
+        """Return the value of a tensor of size 1 as a Python number."""
         if self.size != 1:
             raise ValueError(
                 f"item() needs a tensor of one element; this one has shape {self.shape}"
@@ -132,7 +154,7 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("a tensor's values cannot be seen without a copy (copy=False)")
+            raise ValueError("a tensor cannot become a numpy array without a copy (copy=False)")
         return self.numpy().astype(dtype or self.dtype, copy=False)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -155,19 +177,21 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
-    # -------------------------------------------------------------------- leaving the graph
+    # ------------------------------------------------------------- graph, device and dtype
     def detach(self) -> Tensor:
-        """The same memory and version, without its history."""
+        """Return a tensor of the same memory and version that is not part of the graph."""
         y = Tensor(self.array, self.device)
         y.version_cell = self.version_cell
         return y
 
     def to(self, device: Any = None, dtype: Any = None) -> Tensor:
-        """This tensor on another device (detached) or in another dtype (differentiable).
+        """Return this tensor on another device (detached) or in another dtype (differentiable).
 
-        `x.to("cpu")`, `x.to(device="cpu")`, `x.to("float64")`, `x.to(dtype=np.float64)`.
+            x.to("cpu"), x.to(device="cpu"), x.to("float64"), x.to(dtype=np.float64)
+
+        It returns the tensor itself where nothing changes.
         """
-        if dtype is None and device is not None and _is_dtype(device):
+        if dtype is None and device is not None and is_dtype(device):
             device, dtype = None, device
         y = self
         if device is not None and get_device(device) is not self.device:
@@ -177,7 +201,7 @@ class Tensor:
             y = ops.cast(y, dtype=check_dtype(dtype))
         return y
 
-    # --------------------------------------------------- shorthands for ops, as numpy has them
+    # -------------------------------------------- operators and methods, each a call of one op
     # fmt: off
     def __add__(self, x: Any) -> Tensor: return ops.add(self, x)
     def __radd__(self, x: Any) -> Tensor: return ops.add(x, self)
@@ -196,45 +220,106 @@ class Tensor:
     def __ge__(self, x: Any) -> Tensor: return ops.greater_equal(self, x)
     def __lt__(self, x: Any) -> Tensor: return ops.less(self, x)
     def __le__(self, x: Any) -> Tensor: return ops.less_equal(self, x)
+    def __eq__(self, x: object) -> Tensor:  # type: ignore[override]
+        return ops.equal(self, x) if isinstance(x, COMPARED) else NotImplemented
+    def __ne__(self, x: object) -> Tensor:  # type: ignore[override]
+        return ops.not_equal(self, x) if isinstance(x, COMPARED) else NotImplemented
+    # As == says nothing about identity, `in`, `.index` and `.remove` do not find a tensor in a
+    # list. Dicts and sets look for the hash, and then for the same object, before they ask ==.
+    __hash__ = object.__hash__
     def __getitem__(self, index: Any) -> Tensor: return ops.slice(self, index)
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.sum(self, axis=axis, keepdims=keepdims)
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.mean(self, axis=axis, keepdims=keepdims)
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.max(self, axis=axis, keepdims=keepdims)
-    def reshape(self, *shape: Any) -> Tensor: return ops.reshape(self, *shape)
-    def transpose(self, *axes: Any) -> Tensor: return ops.transpose(self, *axes)
-    @property
-    def T(self) -> Tensor: return ops.transpose(self)
     # fmt: on
+
+    def abs(self) -> Tensor:
+        """Return |x|, as `abs(x)`."""
+        return ops.abs(self)
+
+    def exp(self) -> Tensor:
+        """Return e to the power of each element."""
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        """Return the natural logarithm of each element."""
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        """Return the square root of each element."""
+        return ops.sqrt(self)
+
+    def tanh(self) -> Tensor:
+        """Return the hyperbolic tangent of each element."""
+        return ops.tanh(self)
+
+    def clip(self, low: float, high: float) -> Tensor:
+        """Return each element limited to [low, high] (see `ops.clip`)."""
+        return ops.clip(self, low, high)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Return the sum over an axis, several or all (see `ops.sum`)."""
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Return the mean over an axis, several or all (see `ops.mean`)."""
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Return the largest element over an axis, several or all (see `ops.max`)."""
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the elements in another shape, a view where it can be (see `ops.reshape`)."""
+        return ops.reshape(self, *shape)
+
+    def flatten(self) -> Tensor:
+        """Return the elements in one axis, a view where it can be."""
+        return ops.reshape(self, -1)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Return a view with the axes in another order, reversed by default."""
+        return ops.transpose(self, *axes)
+
+    @property
+    def T(self) -> Tensor:
+        """The view with all axes in reverse order."""
+        return ops.transpose(self)
+
+
+# What == compares element by element, or refuses by name as > does: an array, a complex number.
+# Anything else (None, a string, a list) is unequal as a whole.
+COMPARED = (Tensor, int, float, complex, np.ndarray, np.generic)
 
 
 def tensor(
     values: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A new tensor holding a copy of `values` (numbers, nested lists, an array or a tensor).
+    """Return a new tensor with a copy of `values` (numbers, nested lists, an array or a tensor).
+
+        mg.tensor([1.0, 2.0])                             float32 on the current device
+        mg.tensor(numpy_array, device="cuda", requires_grad=True)
 
     Args:
-        dtype: float32, float64, int64 or bool (a name or a numpy dtype). Without it, floating
+        dtype: float32, float64, int64 or bool (a name or a numpy dtype). By default, floating
             numpy arrays and tensors keep theirs; Python floats become float32, integers int64.
-        device: a name or a Device; without it the current one (see `use_device`).
-        requires_grad: whether `grad` may be asked for derivatives with respect to it.
+        device: a name or a Device; by default the current one (see `use_device`).
+        requires_grad: whether `grad` can differentiate with respect to this tensor.
+
+    Raises:
+        TypeError: the values are not numbers, or the dtype is not accepted.
+        ValueError: the nested lists are ragged.
     """
     target = current_device() if device is None else get_device(device)
     if isinstance(values, Tensor):
         values = values.numpy()
     try:
         array = np.asarray(values)
-    except ValueError as error:  # numpy's own words for a ragged list
+    except ValueError as error:  # numpy's message says where a nested list is ragged
         raise ValueError(f"tensor: the values form no array: {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: values of type {array.dtype} are not numbers")
     if dtype is None:
-        given = isinstance(values, (np.ndarray, np.generic))
-        kind = array.dtype.kind
-        keep = given and array.dtype in FLOATS
-        dtype = array.dtype if keep else {"f": "float32", "b": "bool"}.get(kind, "int64")
+        is_numpy = isinstance(values, (np.ndarray, np.generic))
+        default = {"f": "float32", "b": "bool"}.get(array.dtype.kind, "int64")
+        dtype = array.dtype if is_numpy and array.dtype in FLOATS else default
     dtype = check_dtype(dtype)
     if requires_grad and dtype.kind != "f":
         raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")
@@ -242,34 +327,8 @@ def tensor(
     return Tensor(target.from_numpy(array), target, requires_grad)
 
 
-FLOATS = (np.dtype("float32"), np.dtype("float64"))
-DTYPES = (*FLOATS, np.dtype("int64"), np.dtype("bool"))
-
-
-def check_dtype(dtype: Any) -> np.dtype:
-    """The numpy dtype meant by a name or a dtype; TypeError unless tensors can have it."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found not in DTYPES:  # numpy finds None equal to float64
-        raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}")
-    return found
-
-
-def _is_dtype(x: Any) -> bool:
-    """True for what `to(x)` takes as a dtype: any that numpy knows, for a clear refusal."""
-    if isinstance(x, Device):
-        return False
-    try:
-        np.dtype(x)
-    except TypeError:
-        return False
-    return True
-
-
 def require_tensors(name: str, *values: Any) -> None:
-    """TypeError, with the op's name, unless all values are tensors."""
+    """Raise TypeError, with the op's name, unless all values are tensors."""
     for i, x in enumerate(values):
         if not isinstance(x, Tensor):
             raise TypeError(
@@ -278,4 +337,7 @@ def require_tensors(name: str, *values: Any) -> None:
             )
 
 
-from .. import ops  # noqa: E402  (the shorthands above; ops themselves are made of tensors)
+# This is the one circle of imports. An op takes and returns tensors, so `ops` imports this module;
+# the operators and methods of a tensor are ops, so this module imports `ops`. It does so here at
+# the end, after everything that ops need from it is defined.
+from .. import ops  # noqa: E402

@@ -1,15 +1,15 @@
-"""Differentiable augmentation: a discriminator that sees changed images, so that few last longer.
+"""Differentiable augmentation (DiffAugment) of the discriminator's inputs, for small data sets.
 
 The transforms are those of Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN
-training", in the version of its authors' code. Real and generated images go through them in both
-players' turns, and the generator's gradient goes through them too:
+training", as in the authors' code. Real and generated images are augmented in the steps of both
+players, and the generator's gradient flows through the transforms:
 
     loss_d = loss.discriminator(D(diff_augment(real)), D(diff_augment(fake.detach())))
     loss_g = loss.generator(D(diff_augment(fake)))
 
-Every image has draws of its own, from the stream "augment", made and used on the device, so that a
-captured step draws anew in each replay. Each transform is linear in the image but for its mean, so
-it can be differentiated any number of times.
+The random numbers come from the stream "augment" and are drawn on the device, one set per image,
+so a captured step draws new ones in each replay. Every transform is a linear function of the image,
+so it can be differentiated any number of times.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ Transform = Callable[[Tensor], Tensor]
 
 
 def diff_augment(x: Tensor, policy: str = "color,translation,cutout") -> Tensor:
-    """Each image of x (n, channels, height, width) changed at random, differently each.
+    """Return the images x, each transformed at random and independently of the others.
 
     Args:
-        x: images, float32 or float64, in [-1, 1] say; the result may go beyond.
-        policy: names of POLICIES, done in this order, separated by commas; "" changes nothing.
-            "color": brightness, saturation and contrast; "translation"; "cutout".
+        x: (n, channels, height, width), float32 or float64, usually in [-1, 1]; the result may
+            exceed that range.
+        policy: names from POLICIES, separated by commas and applied in that order: "color"
+            (brightness, saturation and contrast), "translation", "cutout". "" changes nothing.
 
     Raises:
-        TypeError: x is no tensor of floats, or policy no string.
-        ValueError: x has not four axes; a name is unknown.
+        TypeError: x is not a tensor of floats, or the policy not a string.
+        ValueError: x does not have four axes, or a name is unknown.
     """
     require_tensors("diff_augment", x)
     if not isinstance(policy, str):
@@ -55,87 +56,90 @@ def diff_augment(x: Tensor, policy: str = "color,translation,cutout") -> Tensor:
     return x
 
 
-def _uniform(x: Tensor, low: float, high: float) -> Tensor:
-    """(n, 1, 1, 1): a number for each image."""
-    shape = (x.shape[0], 1, 1, 1)
-    return random.uniform(shape, low, high, x.dtype, x.device, "augment")
-
-
-def _integer(x: Tensor, low: int, high: int) -> Tensor:
-    """(n, 1, 1, 1): a whole number of low to high, both included, for each image."""
-    floors = ops.cast(_uniform(x, 0, high - low + 1), dtype=np.dtype("int64"))
-    return ops.add(ops.cast(floors, dtype=x.dtype), float(low))
-
-
-def _places(x: Tensor, axis: int) -> Tensor:
-    """0, 1, 2, ... along that axis of an image, in a shape that broadcasts to x."""
-    shape = [1] * 4
-    shape[axis] = x.shape[axis]
-    places = np.arange(x.shape[axis]).reshape(shape)
-    return tensor(places, dtype=x.dtype, device=x.device)
-
-
-def _scaled(x: Tensor, factor: Tensor, axis: int | tuple[int, ...]) -> Tensor:
-    """mean + factor (x - mean), the mean taken over these axes."""
-    mean = ops.mean(x, axis=axis, keepdims=True)
-    return ops.add(ops.multiply(ops.subtract(x, mean), factor), mean)
-
-
+# ---------------------------------------------------------------------------------------- color
 def brightness(x: Tensor) -> Tensor:
-    """x + u, u uniform in [-0.5, 0.5) for each image."""
-    return ops.add(x, _uniform(x, -0.5, 0.5))
+    """Add u to each image, u uniform in [-0.5, 0.5)."""
+    return x + _uniform_per_image(x, -0.5, 0.5)
 
 
 def saturation(x: Tensor) -> Tensor:
-    """Each pixel's channels about their mean, times u, uniform in [0, 2) for each image.
+    """Scale each pixel's channels about their mean by u, uniform in [0, 2) per image.
 
-    An image of one channel stays what it is, to rounding.
+    An image with one channel is left unchanged, up to rounding.
     """
-    return _scaled(x, _uniform(x, 0, 2), axis=1)
+    return _scale_about_mean(x, _uniform_per_image(x, 0, 2), axis=1)
 
 
 def contrast(x: Tensor) -> Tensor:
-    """Each image about its mean, times u, uniform in [0.5, 1.5)."""
-    return _scaled(x, _uniform(x, 0.5, 1.5), axis=(1, 2, 3))
+    """Scale each image about its mean by u, uniform in [0.5, 1.5)."""
+    return _scale_about_mean(x, _uniform_per_image(x, 0.5, 1.5), axis=(1, 2, 3))
 
 
+def _scale_about_mean(x: Tensor, factor: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    mean = x.mean(axis=axis, keepdims=True)
+    return (x - mean) * factor + mean
+
+
+# ------------------------------------------------------------------------------------- geometry
 def translation(x: Tensor) -> Tensor:
-    """Each image moved by up to 1/8 of its height and of its width, in whole pixels.
+    """Shift each image by up to 1/8 of its height and of its width, in whole pixels.
 
-    What comes in at the border is 0, as in the paper, which is grey in images of [-1, 1].
+    Pixels that enter at the border are 0, as in the paper; in images of [-1, 1] that is gray.
     """
     for axis in (2, 3):
         size = x.shape[axis]
-        reach = int(size / 8 + 0.5)
+        max_shift = int(size / 8 + 0.5)
         widths = [(0, 0)] * 4
         widths[axis] = (1, 1)
-        # Of the image with a zero before and after: places beyond its ends are those zeros.
-        source = ops.add(_places(x, axis), _integer(x, -reach, reach))
-        index = ops.clip(ops.add(source, 1.0), 0, size + 1)
-        x = ops.gather(ops.pad(x, widths), ops.cast(index, dtype=np.dtype("int64")), axis)
+        # Source positions are clipped to the one zero of padding before and after the image.
+        source = _positions(x, axis) + _integer_per_image(x, -max_shift, max_shift)
+        index = ops.clip(source + 1.0, 0, size + 1)
+        x = ops.gather(ops.pad(x, widths), index.to(dtype="int64"), axis)
     return x
 
 
 def cutout(x: Tensor) -> Tensor:
-    """A rectangle of half the height and half the width of each image set to 0, at random.
+    """Set a random rectangle of half the height and half the width of each image to 0.
 
-    Its centre is anywhere in the image, so that part of it may lie outside. As in `translation`, 0
-    is grey in images of [-1, 1].
+    The center can be at any pixel, so a part of the rectangle may lie outside the image.
     """
-    return ops.multiply(x, ops.subtract(1.0, ops.multiply(_within(x, 2), _within(x, 3))))
+    return x * (1.0 - _cutout_mask(x, 2) * _cutout_mask(x, 3))
 
 
-def _within(x: Tensor, axis: int) -> Tensor:
-    """1 at the places along an axis that are in the part to cut out, else 0."""
+def _cutout_mask(x: Tensor, axis: int) -> Tensor:
+    """Return 1 at the positions along the axis that the rectangle covers, 0 elsewhere."""
     size = x.shape[axis]
-    part = int(size / 2 + 0.5)
-    # The authors' bounds: the centre of an even part lies between pixels, so there is one more.
-    first = ops.subtract(_integer(x, 0, size - part % 2), float(part // 2))
-    middle = ops.add(first, (part - 1) / 2)
-    apart = ops.abs(ops.subtract(_places(x, axis), middle))
-    return ops.cast(ops.less(apart, part / 2), dtype=x.dtype)
+    length = int(size / 2 + 0.5)
+    # As in the authors' code, a rectangle of even length has one more possible center than there
+    # are pixels, since its center lies between two pixels.
+    start = _integer_per_image(x, 0, size - length % 2) - float(length // 2)
+    center = start + (length - 1) / 2
+    distance = abs(_positions(x, axis) - center)
+    return (distance < length / 2).to(dtype=x.dtype)
 
 
+def _positions(x: Tensor, axis: int) -> Tensor:
+    """Return 0, 1, 2, ... along the axis, in a shape that broadcasts to x."""
+    shape = [1] * 4
+    shape[axis] = x.shape[axis]
+    positions = np.arange(x.shape[axis]).reshape(shape)
+    return tensor(positions, dtype=x.dtype, device=x.device)
+
+
+# --------------------------------------------------------------------------------- random numbers
+def _uniform_per_image(x: Tensor, low: float, high: float) -> Tensor:
+    """Return one uniform number in [low, high) per image, (n, 1, 1, 1)."""
+    shape = (x.shape[0], 1, 1, 1)
+    return random.uniform(shape, low, high, x.dtype, x.device, "augment")
+
+
+def _integer_per_image(x: Tensor, low: int, high: int) -> Tensor:
+    """Return one integer in [low, high], both included, per image, (n, 1, 1, 1), in x's dtype."""
+    offset = _uniform_per_image(x, 0, high - low + 1).to(dtype="int64")
+    return offset.to(dtype=x.dtype) + float(low)
+
+
+# What `--augment` accepts, and the transforms of each in order.
 POLICIES: dict[str, tuple[Transform, ...]] = {
     "color": (brightness, saturation, contrast),
     "translation": (translation,),

@@ -1,7 +1,7 @@
-"""Nets that are told a label: a generator, and three discriminators that make use of it.
+"""Class-conditional networks: a generator, and the discriminators of cGAN, AC-GAN and projection.
 
-A conditional discriminator is called with samples and labels. Column 0 of what it returns is the
-logit; an auxiliary classifier's logits of the classes stand behind it.
+A conditional discriminator is called with samples and labels. Column 0 of its output is the logit;
+an auxiliary classifier's class logits are the columns after it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from ..engine.assign import assign
 from ..engine.tensor import Tensor
 
 Shape = tuple[int, ...]
+MAX_EMBEDDING_SIZE = 64
 
 
 def embedding_size(classes: int) -> int:
-    """How many numbers tell a generator its label."""
-    return min(classes, 64)
+    """Return the width of a label's embedding that is concatenated to a latent or a point."""
+    return min(classes, MAX_EMBEDDING_SIZE)
 
 
 class ConditionalGenerator(nn.Module):
-    """net([z, e(y)]): the label's embedding beside the latent (Mirza and Osindero 2014)."""
+    """net([z, e(y)]): the label's embedding is concatenated to the latent z.
+
+    As in cGAN (Mirza and Osindero 2014), which has one-hot labels in the place of e(y).
+    """
 
     def __init__(self, net: nn.Module, classes: int) -> None:
         self.embedding = nn.Embedding(classes, embedding_size(classes))
@@ -33,74 +37,80 @@ class ConditionalGenerator(nn.Module):
         return self.net(ops.concatenate([latent, self.embedding(labels)], axis=1))
 
 
-class _Conditional(nn.Module):
-    """A discriminator `net` of features and, last, a head that makes a logit of them."""
+class _ConditionalDiscriminator(nn.Module):
+    """A discriminator `net` whose last layer makes one logit from features (n, features)."""
 
     def __init__(self, net: nn.Sequential) -> None:
         self.net = net
 
     def features(self, x: Tensor, labels: Tensor) -> Tensor:
-        """(n, features): what the head sees."""
+        """Return the input of the last layer, (n, features)."""
         return self.net[:-1](x)
 
 
-class ConcatDiscriminator(_Conditional):
-    """net([x, e(y)]): the label as one more plane of an image, or as more coordinates of a point.
+class ConcatDiscriminator(_ConditionalDiscriminator):
+    """cGAN: net([x, e(y)]), the label's embedding concatenated to the sample.
 
-    Mirza and Osindero 2014 put a one-hot label beside the pixels; an embedding as large as a plane
-    does the same for dense and for convolutional nets.
+    The embedding is one more channel of an image, or more coordinates of a point. (Mirza and
+    Osindero 2014 concatenate a one-hot label to the pixels; an embedding as large as an image
+    channel has the same effect for dense and for convolutional networks.)
     """
 
     def __init__(self, net: nn.Sequential, sample_shape: Shape, classes: int) -> None:
         super().__init__(net)
-        plane = extra_shape(sample_shape, classes)
-        self.embedding = nn.Embedding(classes, math.prod(plane))
-        self.plane = nn.Reshape(*plane)
+        shape = label_shape(sample_shape, classes)
+        self.embedding = nn.Embedding(classes, math.prod(shape))
+        self.plane = nn.Reshape(*shape)
 
     def features(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self.net[:-1](self._told(x, labels))
+        return self.net[:-1](self._concatenate(x, labels))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self.net(self._told(x, labels))
+        return self.net(self._concatenate(x, labels))
 
-    def _told(self, x: Tensor, labels: Tensor) -> Tensor:
+    def _concatenate(self, x: Tensor, labels: Tensor) -> Tensor:
         return ops.concatenate([x, self.plane(self.embedding(labels))], axis=1)
 
 
-class AuxiliaryClassifier(_Conditional):
-    """[logit, logits of the classes] from the same features (AC-GAN; Odena et al. 2017)."""
+class AuxiliaryClassifier(_ConditionalDiscriminator):
+    """AC-GAN: [logit, class logits] from the same features (Odena et al. 2017).
 
-    def __init__(self, net: nn.Sequential, sample_shape: Shape, classes: int) -> None:
-        super().__init__(net)
-        self.classifier = nn.Dense(head_inputs(net), classes)
-
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        found = self.features(x, labels)
-        return ops.concatenate([self.net[-1](found), self.classifier(found)], axis=1)
-
-
-class ProjectionDiscriminator(_Conditional):
-    """psi(phi(x)) + <e(y), phi(x)> for features phi (Miyato and Koyama 2018, equation 3).
-
-    log p(y|x) / q(y|x) is linear in phi where both are softmax regressions on it; the embedding is
-    the difference of their weights. It has spectral norm where the head has.
+    The labels that it is called with are not used.
     """
 
     def __init__(self, net: nn.Sequential, sample_shape: Shape, classes: int) -> None:
         super().__init__(net)
-        embedding = nn.Embedding(classes, head_inputs(net))
-        # Rows of length 1: the label says about as much as the head does at the start.
-        assign(embedding.weight, ops.divide(embedding.weight.detach(), math.sqrt(head_inputs(net))))
-        spectral = isinstance(net[-1], nn.SpectralNorm)
-        self.embedding = nn.spectral_norm(embedding) if spectral else embedding
+        self.classifier = nn.Dense(head_in_features(net), classes)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        found = self.features(x, labels)
-        products = ops.multiply(self.embedding(labels), found)
-        return ops.add(self.net[-1](found), ops.sum(products, axis=1, keepdims=True))
+        features = self.features(x, labels)
+        return ops.concatenate([self.net[-1](features), self.classifier(features)], axis=1)
 
 
-# What `--condition` accepts.
+class ProjectionDiscriminator(_ConditionalDiscriminator):
+    """psi(phi(x)) + <e(y), phi(x)> for features phi (Miyato and Koyama 2018, equation 3).
+
+    If p(y|x) and q(y|x), the label's distributions for real and for generated samples, are softmax
+    regressions on phi, then log p(y|x) / q(y|x) is linear in phi, and e(y) is the difference of
+    their weights. The embedding has spectral norm if the last layer of `net` has.
+    """
+
+    def __init__(self, net: nn.Sequential, sample_shape: Shape, classes: int) -> None:
+        super().__init__(net)
+        size = head_in_features(net)
+        embedding = nn.Embedding(classes, size)
+        # Rows of about length 1: at the start the label has as much influence as the last layer.
+        assign(embedding.weight, embedding.weight.detach() / math.sqrt(size))
+        is_spectral = isinstance(net[-1], nn.SpectralNorm)
+        self.embedding = nn.spectral_norm(embedding) if is_spectral else embedding
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        features = self.features(x, labels)
+        inner_products = (self.embedding(labels) * features).sum(axis=1, keepdims=True)
+        return self.net[-1](features) + inner_products
+
+
+# What `--condition` accepts: of (net, sample_shape, classes), a discriminator.
 CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] = {
     "none": None,
     "concat": ConcatDiscriminator,
@@ -109,13 +119,13 @@ CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] =
 }
 
 
-def extra_shape(sample_shape: Shape, classes: int) -> Shape:
-    """What `ConcatDiscriminator` puts behind a sample on its first axis."""
+def label_shape(sample_shape: Shape, classes: int) -> Shape:
+    """Return the shape of what `ConcatDiscriminator` concatenates to a sample on its first axis."""
     return (1, *sample_shape[1:]) if len(sample_shape) == 3 else (embedding_size(classes),)
 
 
-def head_inputs(net: nn.Sequential) -> int:
-    """How many features the last layer takes, a Dense or one with spectral norm."""
+def head_in_features(net: nn.Sequential) -> int:
+    """Return `in_features` of the last layer, a `Dense` with or without spectral norm."""
     head: Any = net[-1]
     dense = head.module if isinstance(head, nn.SpectralNorm) else head
     return int(dense.weight.shape[0])

@@ -1,6 +1,7 @@
-"""Losses: binary cross-entropy, and the pairs of losses that make a GAN a game.
+"""Losses of discriminators and generators.
 
-A GAN loss takes logits: the discriminator's output before any sigmoid.
+A GAN loss takes logits: the discriminator's output before any sigmoid. The penalties that are added
+to these losses, and cross-entropies, can be imported from here too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import ClassVar
 
 from .. import ops
 from ..engine.tensor import Tensor
+from ..nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 from .penalties import dragan_penalty, gradient_penalty, orthogonal_penalty, r1_penalty, r2_penalty
 
 __all__ = [
@@ -34,44 +36,32 @@ __all__ = [
 ]
 
 
-def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
-    """Mean of -(t log p + (1 - t) log(1 - p)); each log is at least -100, so 0 and 1 are safe.
-
-    A tensor target has the shape of `probability`; a number stands for a tensor full of it.
-    """
-    _check_target("binary_cross_entropy", probability, target)
-    return ops.mean(ops.cross_entropy(probability, target))
-
-
-def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor | float) -> Tensor:
-    """The same of p = sigmoid(logits), as mean softplus(x) - t x: exact for logits of any size."""
-    _check_target("binary_cross_entropy_with_logits", logits, target)
-    return ops.mean(ops.subtract(ops.softplus(logits), ops.multiply(logits, target)))
-
-
-def _check_target(name: str, x: Tensor, target: Tensor | float) -> None:
-    if isinstance(target, Tensor) and target.shape != x.shape:
-        raise ValueError(
-            f"{name}: the target has shape {target.shape}, the input {x.shape}; they must be equal"
-        )
-
-
 class GANLoss:
-    """Two losses on logits, each to minimise: `discriminator(real, fake)`, `generator(fake, real)`.
+    """The losses of a discriminator and a generator; each player minimizes its own.
 
-    The generator's takes the real logits too, which only relativistic losses need.
+    Subclasses define `discriminator(real_logits, fake_logits)` and
+    `generator(fake_logits, real_logits)`; only relativistic losses use the generator's second
+    argument. Both return a scalar tensor:
+
+        loss = mg.losses.NonSaturating()
+        loss_d = loss.discriminator(D(real), D(fake.detach()))
+        loss_g = loss.generator(D(fake))
 
     Args:
-        smooth: the target for real samples of the discriminator, in place of 1: one-sided label
-            smoothing (Salimans et al. 2016, section 3.4). Fakes are never smoothed: that would put
-            the generator's density into the best discriminator's numerator. Losses without
-            targets accept 1 alone.
+        smooth: the discriminator's target for real samples in place of 1: one-sided label
+            smoothing (Salimans et al. 2016, section 3.4). The target for fakes stays 0: smoothing
+            it too would put the generator's density into the numerator of the optimal
+            discriminator. Losses without targets accept only 1.
+
+    Raises:
+        ValueError: `smooth` is not in (0.5, 1], or is not 1 for a loss without targets.
     """
 
-    # A logit above it says "real". None: only differences of logits count, and a sample is held for
-    # real where its logit is above the mean of the other batch.
+    # A sample with a logit above this number is classified as real. It is None where only
+    # differences of logits have a meaning; a sample is then compared with the mean logit of the
+    # other batch.
     threshold: ClassVar[float | None] = 0.0
-    unit: ClassVar[str] = "nats"
+    unit: ClassVar[str] = "nats"  # of both losses, for the axis of a plot
     has_targets: ClassVar[bool] = True
     is_relativistic: ClassVar[bool] = False
 
@@ -85,39 +75,52 @@ class GANLoss:
 
     @property
     def levels(self) -> tuple[float | None, float | None]:
-        """Both losses where generator and data agree and D is at its best; None where D is free."""
+        """The losses (discriminator, generator) at equilibrium.
+
+        There the generator's distribution is the data's, and the discriminator is optimal. None
+        stands for a loss that has no single value there.
+        """
         raise NotImplementedError
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Return the discriminator's loss, a scalar, for the logits of a real and a fake batch."""
         raise NotImplementedError
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        """Return the generator's loss, a scalar; a relativistic one needs the real logits too."""
         raise NotImplementedError
 
 
 class NonSaturating(GANLoss):
-    """D: -log D(x) - log(1 - D(G(z))); G: -log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+    """The original GAN with the non-saturating generator loss (Goodfellow et al. 2014, section 3).
+
+    With p = sigmoid(logit), the discriminator minimizes -log p(real) - log(1 - p(fake)) and the
+    generator -log p(fake). This is the binary cross-entropy of PyTorch's DCGAN example: label 1
+    for real samples, 0 for fakes, and 1 for fakes in the generator's step.
+    """
 
     @property
-    def levels(self) -> tuple[float, float]:  # D's best is smooth / 2
-        best, t = self.smooth / 2, self.smooth
-        real = t * math.log(best) + (1 - t) * math.log(1 - best)
-        return -real - math.log(1 - best), -math.log(best)
+    def levels(self) -> tuple[float, float]:
+        # The optimal discriminator outputs p = smooth / 2 everywhere.
+        p, target = self.smooth / 2, self.smooth
+        real = target * math.log(p) + (1 - target) * math.log(1 - p)
+        return -real - math.log(1 - p), -math.log(p)
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        real = ops.softplus(ops.negative(real_logits))
+        real = ops.softplus(-real_logits)
         if self.smooth < 1:  # t softplus(-r) + (1 - t) softplus(r) = softplus(-r) + (1 - t) r
-            real = ops.add(real, ops.multiply(real_logits, 1 - self.smooth))
-        return ops.add(ops.mean(real), ops.mean(ops.softplus(fake_logits)))
+            real = real + real_logits * (1 - self.smooth)
+        return real.mean() + ops.softplus(fake_logits).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return ops.mean(ops.softplus(ops.negative(fake_logits)))
+        return ops.softplus(-fake_logits).mean()
 
 
 class Minimax(NonSaturating):
-    """The zero-sum game itself: G minimises log(1 - D(G(z))) (Goodfellow et al. 2014, equation 1).
+    """The zero-sum GAN: the generator minimizes log(1 - p(fake)) (Goodfellow et al. 2014, eq. 1).
 
-    Its gradient vanishes where the discriminator is sure of a fake, which is where training starts.
+    The generator's gradient vanishes where the discriminator recognizes its samples, which is the
+    case when training starts; `NonSaturating` does not have this problem.
     """
 
     @property
@@ -125,32 +128,37 @@ class Minimax(NonSaturating):
         return super().levels[0], math.log(1 - self.smooth / 2)
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return ops.negative(ops.mean(ops.softplus(fake_logits)))
+        return -ops.softplus(fake_logits).mean()
 
 
 class LeastSquares(GANLoss):
-    """D: ((r - 1)^2 + f^2) / 2; G: (f - 1)^2 / 2 (Mao et al. 2017, equation 9)."""
+    """LSGAN: squared distances of the outputs to 1 (real) and 0 (fake) (Mao et al. 2017, eq. 9).
+
+    For outputs r and f the discriminator minimizes (mean (r - 1)^2 + mean f^2) / 2, the generator
+    mean (f - 1)^2 / 2.
+    """
 
     threshold = 0.5
     unit = "squared logits"
 
     @property
     def levels(self) -> tuple[float, float]:
-        best = self.smooth / 2
-        return best**2, (1 - best) ** 2 / 2
+        output = self.smooth / 2  # of the optimal discriminator
+        return output**2, (1 - output) ** 2 / 2
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        real = ops.mean(ops.power(ops.subtract(real_logits, self.smooth), 2))
-        return ops.multiply(ops.add(real, ops.mean(ops.power(fake_logits, 2))), 0.5)
+        real = ((real_logits - self.smooth) ** 2).mean()
+        return (real + (fake_logits**2).mean()) * 0.5
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return ops.multiply(ops.mean(ops.power(ops.subtract(fake_logits, 1.0), 2)), 0.5)
+        return ((fake_logits - 1.0) ** 2).mean() * 0.5
 
 
 class Hinge(GANLoss):
-    """D: relu(1 - r) + relu(1 + f); G: -f (Lim and Ye 2017; Miyato et al. 2018, equation 16).
+    """The hinge loss (Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17).
 
-    At equilibrium D is any constant in [-1, 1], its loss 2; the generator's is that constant.
+    The discriminator minimizes mean relu(1 - r) + mean relu(1 + f), the generator -mean f. At
+    equilibrium the discriminator is any constant c in [-1, 1]: its loss is 2, the generator's -c.
     """
 
     unit = "logits"
@@ -161,18 +169,20 @@ class Hinge(GANLoss):
         return 2.0, None
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        real = ops.relu(ops.subtract(1.0, real_logits))
-        return ops.add(ops.mean(real), ops.mean(ops.relu(ops.add(fake_logits, 1.0))))
+        real = ops.relu(1.0 - real_logits)
+        return real.mean() + ops.relu(fake_logits + 1.0).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return ops.negative(ops.mean(fake_logits))
+        return -fake_logits.mean()
 
 
 class Wasserstein(GANLoss):
-    """D: f - r; G: -f (Arjovsky et al. 2017, algorithm 1), for a critic whose slope is bounded.
+    """WGAN: mean f - mean r for the critic, -mean f for the generator (Arjovsky et al. 2017).
 
-    The critic's loss is -W1 times its slope, where weight clipping, a gradient penalty or spectral
-    norm bounds that. At equilibrium it is 0, and the generator's is whatever D adds to everything.
+    The critic must be Lipschitz: combine this loss with weight clipping, a gradient penalty or
+    spectral normalization. The optimal critic's loss is then -W1 times its Lipschitz constant. At
+    equilibrium it is 0; the generator's loss is any number, since a constant that is added to the
+    critic changes nothing.
     """
 
     threshold = None
@@ -184,17 +194,17 @@ class Wasserstein(GANLoss):
         return 0.0, None
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        return ops.subtract(ops.mean(fake_logits), ops.mean(real_logits))
+        return fake_logits.mean() - real_logits.mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return ops.negative(ops.mean(fake_logits))
+        return -fake_logits.mean()
 
 
 class Relativistic(GANLoss):
-    """D: softplus(f - r); G: softplus(r - f), each fake beside one real sample.
+    """RSGAN: each fake is compared with one real sample (Jolicoeur-Martineau 2019, section 4).
 
-    RSGAN (Jolicoeur-Martineau 2019, section 4), the loss of R3GAN (Huang et al. 2024, equation
-    2). Both have as many real samples as fakes.
+    The discriminator minimizes mean softplus(f - r), the generator mean softplus(r - f). This is
+    also the loss of R3GAN (Huang et al. 2024, equation 2). Both batches have the same size.
     """
 
     threshold = None
@@ -206,30 +216,31 @@ class Relativistic(GANLoss):
         return math.log(2), math.log(2)
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        return ops.mean(ops.softplus(self._over(fake_logits, real_logits)))
+        return ops.softplus(self._difference(fake_logits, real_logits)).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return ops.mean(ops.softplus(self._over(self._needed(real_logits), fake_logits)))
+        return ops.softplus(self._difference(self._require(real_logits), fake_logits)).mean()
 
-    def _needed(self, real_logits: Tensor | None) -> Tensor:
+    def _require(self, real_logits: Tensor | None) -> Tensor:
         if real_logits is None:
             name = type(self).__name__
             raise ValueError(f"{name}: the generator's loss needs the logits of real samples too")
         return real_logits
 
-    def _over(self, a: Tensor, b: Tensor) -> Tensor:
+    def _difference(self, a: Tensor, b: Tensor) -> Tensor:
         if a.shape != b.shape:  # (n, 1) and (n,) would broadcast to (n, n)
             raise ValueError(
                 f"{type(self).__name__}: logits of shapes {a.shape} and {b.shape}; they are"
                 " compared in pairs"
             )
-        return ops.subtract(a, b)
+        return a - b
 
 
 class RelativisticAverage(Relativistic):
-    """D: softplus(mean f - r) + softplus(f - mean r); G: the same with r and f exchanged.
+    """RaSGAN: each sample is compared with the mean of the other batch.
 
-    RaSGAN: each sample beside the mean of the others (Jolicoeur-Martineau 2019, section 4).
+    The discriminator minimizes mean softplus(mean f - r) + mean softplus(f - mean r), the
+    generator the same with r and f exchanged (Jolicoeur-Martineau 2019, section 4).
     """
 
     @property
@@ -237,14 +248,15 @@ class RelativisticAverage(Relativistic):
         return 2 * math.log(2), 2 * math.log(2)
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        above = ops.softplus(ops.subtract(ops.mean(fake_logits), real_logits))
-        below = ops.softplus(ops.subtract(fake_logits, ops.mean(real_logits)))
-        return ops.add(ops.mean(above), ops.mean(below))
+        real = ops.softplus(fake_logits.mean() - real_logits)
+        fake = ops.softplus(fake_logits - real_logits.mean())
+        return real.mean() + fake.mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return self.discriminator(fake_logits, self._needed(real_logits))
+        return self.discriminator(fake_logits, self._require(real_logits))
 
 
+# What `--loss` accepts.
 LOSSES: dict[str, type[GANLoss]] = {
     "minimax": Minimax,
     "nonsaturating": NonSaturating,
@@ -256,37 +268,23 @@ LOSSES: dict[str, type[GANLoss]] = {
 }
 
 
-# --------------------------------------------------------------------- losses beside the logits
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
-    """|mean f(x) - mean f(G(z))|^2 of a layer f of D, a generator's loss (Salimans et al. 2016).
+    """Return |mean f(x) - mean f(G(z))|^2, a generator's loss (Salimans et al. 2016, section 3.1).
 
-    At equilibrium it is 0 but for the noise of the batches.
+    f is a hidden layer of the discriminator. At equilibrium the loss is 0, up to the noise of the
+    batches.
 
     Args:
-        real_features, fake_features: (n, ...) and (m, ...); the real ones are constants.
+        real_features: (n, ...), constants: no gradient flows to them.
+        fake_features: (m, ...).
 
     Raises:
-        ValueError: they differ in more than the number of samples.
+        ValueError: the shapes differ in more than the first axis.
     """
     if real_features.shape[1:] != fake_features.shape[1:]:
         raise ValueError(
             f"feature_matching: features of shapes {real_features.shape} and"
             f" {fake_features.shape}; all but the first size must be equal"
         )
-    real = ops.mean(real_features.detach(), axis=0)
-    return ops.sum(ops.power(ops.subtract(real, ops.mean(fake_features, axis=0)), 2))
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean of -log softmax(logits)[label] in nats: logits (n, classes), labels int64 (n,).
-
-    Raises:
-        ValueError: their shapes do not fit. IndexError: a label is no class.
-    """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"cross_entropy: logits {logits.shape} and labels {labels.shape}; (n, classes) and"
-            " (n,) are needed"
-        )
-    which = ops.reshape(labels, len(labels), 1)
-    return ops.negative(ops.mean(ops.gather(ops.log_softmax(logits, axis=1), which, axis=1)))
+    real_mean = real_features.detach().mean(axis=0)
+    return ((real_mean - fake_features.mean(axis=0)) ** 2).sum()

@@ -1,7 +1,11 @@
-"""Penalties: what is added to a player's loss to bound slopes or to keep weights apart.
+"""Penalties that are added to a player's loss: on gradients of the discriminator, and on weights.
 
-Each is a plain mean, to be multiplied by a weight of one's own. Those on the slope of the
-discriminator are gradients of gradients: `grad(..., create_graph=True)`, then `grad` again.
+Each function returns a mean or a sum without any weight; the caller multiplies it. A gradient
+penalty is differentiated again when the discriminator is trained, so its inner gradient is taken
+with `create_graph=True`:
+
+    loss_d = loss.discriminator(D(real), D(fake)) + 10 * gradient_penalty(D, real, fake)
+    optimizer_d.step(mg.grad(loss_d, D.parameters()))
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from ..engine.tensor import Tensor, tensor
 Discriminator = Callable[[Tensor], Tensor]
 
 
+# --------------------------------------------------------------- gradients of the discriminator
 def gradient_penalty(
     discriminator: Discriminator,
     real: Tensor,
@@ -29,19 +34,19 @@ def gradient_penalty(
     target: float = 1.0,
     one_sided: bool = False,
 ) -> Tensor:
-    """Mean of (|grad D(x)| - target)^2, x between a real and a fake sample (Gulrajani et al. 2017).
+    """Return the WGAN-GP penalty: mean of (|grad D(x)| - target)^2 (Gulrajani et al. 2017, eq. 3).
 
-    Each x is real + alpha (fake - real), one alpha for a sample, uniform in [0, 1), of the stream
-    "penalty". The paper multiplies it by 10 and adds it to the critic's loss (equation 3). Where
-    the gradient is zero its norm has none, so a derivative of 0 is taken there. At equilibrium
-    every critic of that slope has the same loss, so the penalty's level is 0.
+    The gradient is taken at x = real + alpha (fake - real), with one alpha per sample, uniform in
+    [0, 1), from the random stream "penalty". The paper's weight is 10. Where the gradient is zero,
+    the norm has no derivative, and 0 is used.
 
     Args:
-        discriminator: from (n, ...) to one number a sample; it must not mix samples: batch norm
-            does, and is warned of.
-        real, fake: (n, ...), of one shape. Constants.
-        one_sided: max(0, |grad D(x)| - target)^2: smaller slopes are free (section 4 there;
-            Petzka et al. 2018, equation 8).
+        discriminator: maps (n, ...) to one number per sample. It must not mix the samples of a
+            batch; for batch norm, which does, there is a warning.
+        real, fake: (n, ...), of one shape; constants.
+        target: the gradient norm that is not penalized.
+        one_sided: penalize only norms above the target: mean of max(0, |grad D(x)| - target)^2
+            (section 4 of the paper; Petzka et al. 2018, equation 8).
 
     Raises:
         ValueError: real and fake differ in shape.
@@ -52,9 +57,15 @@ def gradient_penalty(
             " shape"
         )
     real, fake = real.detach(), fake.detach()
-    between = ops.add(real, ops.multiply(_alpha(real), ops.subtract(fake, real)))
-    squares = _slopes("gradient_penalty", discriminator, _leaf(between))
-    return _from_target(squares, target, one_sided)
+    alpha = random.uniform(
+        (len(real), *(1,) * (real.ndim - 1)),
+        dtype=real.dtype,
+        device=real.device,
+        stream="penalty",
+    )
+    interpolated = _as_leaf(real + alpha * (fake - real))
+    squared_norms = _squared_gradient_norms("gradient_penalty", discriminator, interpolated)
+    return _mean_squared_distance(squared_norms, target, one_sided)
 
 
 def dragan_penalty(
@@ -64,12 +75,19 @@ def dragan_penalty(
     target: float = 1.0,
     one_sided: bool = False,
 ) -> Tensor:
-    """Mean of (|grad D(x + d)| - target)^2 around real samples x (Kodali et al. 2017, equation 2).
+    """Return the DRAGAN penalty: mean of (|grad D(x + d)| - target)^2 near real samples x.
 
-    d is normal noise, `scale` times as large as the standard deviation of all numbers in `real`,
-    of the stream "penalty". (The authors' program draws it uniform, and goes a random part of the
-    way.) The paper multiplies it by 10 and adds it to the loss of `NonSaturating`: flat is what
-    that loss asks for at equilibrium, slope 1 what the penalty does, so it has no level of its own.
+    d is normal noise with `scale` times the standard deviation of all numbers in `real`, from the
+    random stream "penalty" (Kodali et al. 2017, equation 2; the authors' code draws uniform noise
+    and moves each sample a random part of the way). The paper's weight is 10, and its loss is
+    `NonSaturating`. At equilibrium that loss requires a flat discriminator and the penalty one of
+    slope 1, so neither has a known value there.
+
+    Args:
+        discriminator: maps (n, ...) to one number per sample, as for `gradient_penalty`.
+        real: (n, ...), constants.
+        scale: of the noise, in standard deviations of the batch.
+        target, one_sided: as for `gradient_penalty`.
 
     Raises:
         ValueError: scale is negative or not finite.
@@ -77,62 +95,107 @@ def dragan_penalty(
     if not 0 <= scale < math.inf:
         raise ValueError(f"dragan_penalty: scale = {scale} is not a finite number of at least 0")
     real = real.detach()
-    centred = ops.subtract(real, ops.mean(real))
-    deviation = ops.sqrt(ops.mean(ops.multiply(centred, centred)))
+    centered = real - real.mean()
+    deviation = ops.sqrt((centered * centered).mean())
     noise = random.normal(real.shape, dtype=real.dtype, device=real.device, stream="penalty")
-    around = ops.add(real, ops.multiply(noise, ops.multiply(deviation, scale)))
-    squares = _slopes("dragan_penalty", discriminator, _leaf(around))
-    return _from_target(squares, target, one_sided)
+    perturbed = _as_leaf(real + noise * (deviation * scale))
+    squared_norms = _squared_gradient_norms("dragan_penalty", discriminator, perturbed)
+    return _mean_squared_distance(squared_norms, target, one_sided)
 
 
 def r1_penalty(discriminator: Discriminator, real: Tensor) -> Tensor:
-    """Mean of |grad D(x)|^2 at real samples; Mescheder et al. 2018, eq. 9: times gamma / 2.
+    """Return the mean of |grad D(x)|^2 at real samples; the weight is gamma / 2 in the paper.
 
-    At equilibrium D is flat on the data, and the penalty's level is 0.
+    Mescheder et al. 2018, equation 9. At equilibrium the discriminator is flat on the data, and
+    the penalty is 0.
     """
-    return ops.mean(_slopes("r1_penalty", discriminator, _leaf(real)))
+    return _squared_gradient_norms("r1_penalty", discriminator, _as_leaf(real)).mean()
 
 
 def r2_penalty(discriminator: Discriminator, fake: Tensor) -> Tensor:
-    """The same at generated samples; they are constants."""
-    return ops.mean(_slopes("r2_penalty", discriminator, _leaf(fake)))
+    """Return the mean of |grad D(x)|^2 at generated samples, which are constants.
+
+    Mescheder et al. 2018, equation 10; the weight is gamma / 2, as for `r1_penalty`.
+    """
+    return _squared_gradient_norms("r2_penalty", discriminator, _as_leaf(fake)).mean()
 
 
+def _squared_gradient_norms(name: str, discriminator: Any, x: Tensor) -> Tensor:
+    """Return |grad D(x)|^2 per sample, (n,), as a tensor that can be differentiated again."""
+    if nn.has_batch_norm(discriminator):
+        warnings.warn(
+            f"{name}: the discriminator has batch norm, so a sample's output depends on the whole"
+            " batch, and the gradient by one sample is no slope of D at that sample; use LayerNorm"
+            " or InstanceNorm2d (Gulrajani et al. 2017, section 4)",
+            stacklevel=3,
+        )
+    (gradient,) = grad(discriminator(x).sum(), [x], create_graph=True)
+    assert gradient is not None
+    return (gradient * gradient).sum(axis=tuple(range(1, x.ndim)))
+
+
+def _mean_squared_distance(squared_norms: Tensor, target: float, one_sided: bool) -> Tensor:
+    """Return the mean squared distance of norms to the target, or of their excess above it."""
+    # The derivative of sqrt at 0 is infinite, and infinity times 0 is NaN. So where the norm is 0,
+    # sqrt is applied to 1 instead, and `where` discards both its value and its gradient.
+    is_zero = ops.equal(squared_norms, 0.0)
+    norms = ops.where(is_zero, 0.0, ops.sqrt(ops.where(is_zero, 1.0, squared_norms)))
+    distance = norms - target
+    return ((ops.relu(distance) if one_sided else distance) ** 2).mean()
+
+
+def _as_leaf(x: Tensor) -> Tensor:
+    """Return a copy of x that has no graph and requires a gradient."""
+    leaf = x.detach() * 1.0
+    leaf.requires_grad = True
+    return leaf
+
+
+# ----------------------------------------------------------------------------------- weights
 def orthogonal_penalty(module: nn.Module) -> Tensor:
-    """Sum over layers of the squared dot products of different filters (Brock et al. 2019, eq. 3).
+    """Return the sum over layers of squared inner products of different filters.
 
-    |M M' - diag(M M')|^2 for each weight as a matrix M (outputs, rest): filters are kept apart, and
-    their lengths are free. The paper multiplies it by 1e-4. Dense layers and convolutions have
-    such a weight.
+    That is |M M' - diag(M M')|^2 for each weight as a matrix M (outputs, inputs): filters become
+    orthogonal, and their lengths are free. The paper's weight is 1e-4 (Brock et al. 2019,
+    equation 3). The layers are the dense and convolutional ones; for a layer with spectral norm,
+    M is the weight before it is normalized.
 
     Raises:
-        ValueError: no layer has one.
+        ValueError: the module has no such layer.
     """
     layers: list[Any] = [
-        x
-        for x in module.modules()
-        if hasattr(x, "as_matrix") and not isinstance(x, nn.Embedding)  # rows are no filters
+        layer
+        for layer in module.modules()
+        # The rows of an embedding are not filters.
+        if hasattr(layer, "as_matrix") and not isinstance(layer, nn.Embedding)
     ]
     if not layers:
         raise ValueError("orthogonal_penalty: the net has no dense layer and no convolution")
     total: Tensor | None = None
     for layer in layers:
         matrix = layer.as_matrix(layer.weight)
-        different = tensor(1 - np.eye(len(matrix)), matrix.dtype, matrix.device)
-        products = ops.multiply(ops.matmul(matrix, ops.transpose(matrix)), different)
-        squares = ops.sum(ops.multiply(products, products))
-        total = squares if total is None else ops.add(total, squares)
+        off_diagonal = tensor(1 - np.eye(len(matrix)), matrix.dtype, matrix.device)
+        products = (matrix @ matrix.T) * off_diagonal
+        squares = (products * products).sum()
+        total = squares if total is None else total + squares
     assert total is not None
     return total
 
 
+# -------------------------------------------------------------------------------------- options
 @dataclass(frozen=True)
 class Penalty:
-    """A penalty of (D, real, fake), its usual weight, and the slope that it asks of D, if one."""
+    """A gradient penalty that can be chosen by name.
 
-    of: Callable[[Discriminator, Tensor, Tensor], Tensor]
+    Attributes:
+        compute: of (discriminator, real, fake), the penalty without a weight.
+        weight: the usual one.
+        target_slope: the gradient norm at which the penalty is 0; None if that is a range.
+    """
+
+    compute: Callable[[Discriminator, Tensor, Tensor], Tensor]
     weight: float
-    slope: float | None
+    target_slope: float | None
 
 
 # What `--penalty` accepts.
@@ -145,40 +208,3 @@ PENALTIES = {
     "r1": Penalty(lambda d, real, fake: r1_penalty(d, real), 5, 0),
     "r2": Penalty(lambda d, real, fake: r2_penalty(d, fake), 5, 0),
 }
-
-
-# ---------------------------------------------------------------------------- what they share
-def _slopes(name: str, discriminator: Any, x: Tensor) -> Tensor:
-    """(n,): each sample's squared norm of the gradient of D there, differentiable again."""
-    if nn.has_batch_norm(discriminator):
-        warnings.warn(
-            f"{name}: the discriminator has batch norm, so a sample's output depends on the whole"
-            " batch, and the gradient by one sample is no slope of D at that sample; use LayerNorm"
-            " or InstanceNorm2d (Gulrajani et al. 2017, section 4)",
-            stacklevel=3,
-        )
-    (gradient,) = grad(ops.sum(discriminator(x)), [x], create_graph=True)
-    axes = tuple(range(1, x.ndim))
-    return ops.sum(ops.multiply(gradient, gradient), axis=axes)
-
-
-def _from_target(squares: Tensor, target: float, one_sided: bool) -> Tensor:
-    """Mean squared distance of the norms to the target, or above it; safe where a norm is zero."""
-    # sqrt at 0 has an infinite slope: 1 goes through it there, and 0 comes out.
-    flat = ops.equal(squares, 0.0)
-    norms = ops.where(flat, 0.0, ops.sqrt(ops.where(flat, 1.0, squares)))
-    distance = ops.subtract(norms, target)
-    return ops.mean(ops.power(ops.relu(distance) if one_sided else distance, 2))
-
-
-def _alpha(x: Tensor) -> Tensor:
-    """One uniform number for each sample, (n, 1, ...)."""
-    shape = (x.shape[0], *(1,) * (x.ndim - 1))
-    return random.uniform(shape, dtype=x.dtype, device=x.device, stream="penalty")
-
-
-def _leaf(x: Tensor) -> Tensor:
-    """The same values, as an input that gradients can be asked for."""
-    leaf = ops.multiply(x.detach(), 1.0)
-    leaf.requires_grad = True
-    return leaf

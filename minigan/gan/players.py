@@ -1,11 +1,13 @@
-"""The two players: how they are built, and one turn of each, on whatever device they live.
+"""The training step of a GAN: discriminator steps, then generator steps.
 
-What a turn does beyond "judge, differentiate, step" is a table or an option of the Config: losses,
-penalties, limits, augmentation, packing, labels.
+What a method adds to the step is an option of the Config, looked up in a table: losses, penalties,
+optimizers, conditions. All arithmetic of a step happens on the device, so that it can be captured.
 """
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from typing import Any, cast
 
 from .. import nn, ops, optim
@@ -17,144 +19,103 @@ from ..engine.tensor import Tensor, no_grad, tensor
 from ..optim.schedules import factor
 from ..training.config import Config
 from .augment import diff_augment
-from .conditional import CONDITIONS, ConditionalGenerator, embedding_size, extra_shape, head_inputs
 from .losses import LOSSES, cross_entropy, feature_matching
 from .models import MODELS
+from .networks import build_networks
 from .penalties import PENALTIES, orthogonal_penalty
 
-Shape = tuple[int, ...]
 
-
-# --------------------------------------------------------------------------------------- building
-def build(config: Config, sample_shape: Shape, classes: int | None) -> tuple[nn.Module, nn.Module]:
-    """(generator, discriminator) for samples of that shape, (C, H, W) or (D,), and their labels.
-
-    Raises:
-        ValueError: the model cannot take such samples, or the options need what they have not.
-    """
-    made = CONDITIONS[config.condition]
-    if made is not None and not classes:
-        raise ValueError(
-            f"condition = {config.condition!r} needs labels, and the data have none"
-            " (glyphs, mnist, ring and grid do, and an .npz or a folder of folders may)"
-        )
-    if config.augment != "none" and len(sample_shape) != 3:
-        raise ValueError(f"augment = {config.augment!r} is for images, not for {sample_shape}")
-    model = MODELS[config.model or "mlp"]
-    latent_size = config.latent_size or model.latent_size
-    first, *rest = sample_shape
-    inputs, judged = latent_size, (config.pack * first, *rest)
-    if made is not None and classes:
-        inputs += embedding_size(classes)
-        if config.condition == "concat":
-            judged = (first + extra_shape(sample_shape, classes)[0], *rest)
-    nets = model.build(sample_shape, inputs, judged)
-    for net, shape in zip(nets, ((inputs,), judged), strict=True):
-        nn.shapes(net, shape)  # a layer that does not fit is told here, with the shapes up to it
-    generator: nn.Module = nets[0]
-    plain = with_minibatch(nets[1], config.minibatch)
-    discriminator: nn.Module = plain
-    if made is not None and classes:
-        generator = ConditionalGenerator(nets[0], classes)
-        discriminator = made(plain, sample_shape, classes)
-    if config.penalties and nn.has_batch_norm(discriminator):
-        raise ValueError(
-            f"penalty = {config.penalty!r}, but the discriminator of model = {config.model!r} has"
-            " batch norm, so a sample's logit has no slope of its own (Gulrajani et al. 2017,"
-            " section 4); a model without it is needed, such as mlp, toy, sngan or resnet"
-        )
-    return generator, discriminator
-
-
-def with_minibatch(net: nn.Sequential, layer: str) -> nn.Sequential:
-    """The discriminator with such a layer before its last one, which is made anew."""
-    if layer == "none":
-        return net
-    inputs = head_inputs(net)
-    more = {"stddev": 1, "discrimination": 8}[layer]
-    found: nn.Module = nn.MinibatchStdDev()
-    if layer == "discrimination":
-        found = nn.MinibatchDiscrimination(inputs, more, kernel_dims=4)
-    head: nn.Module = nn.Dense(inputs + more, 1)
-    head = nn.spectral_norm(head) if isinstance(net[-1], nn.SpectralNorm) else head
-    return nn.Sequential(*net[:-1], found, head)
-
-
-# ---------------------------------------------------------------------------------------- playing
 class Players:
-    """Two nets with their optimizers, and what a turn of each is by the options of a Config.
+    """A generator and a discriminator with their optimizers, and one training step of both.
 
-    Of the Config's options it reads those that shape a turn. Of those that are None,
-    `penalty_weight` means the penalty's usual weight; `schedule_steps`, `penalty_steps` and
-    `noise_steps` mean `steps`.
+    The step is algorithm 1 of Goodfellow et al. 2014. Without further options it is
+
+        for real in real_batches:                # n_critic of them
+            fake = generator(latent)
+            loss_d = loss.discriminator(D(real), D(fake.detach()))
+            optimizer_d.step(grad(loss_d, D.parameters()))
+        loss_g = loss.generator(D(fake))
+        optimizer_g.step(grad(loss_g, G.parameters()))
+
+    Attributes:
+        config: the options. None for `penalty_weight` means the penalty's usual weight, None for
+            `schedule_steps`, `penalty_steps` and `noise_steps` means `steps`.
+        generator, discriminator: the networks.
+        loss: the GAN loss.
+        optimizers: by player, "g" and "d".
+        average: the exponential moving average of the generator, None without `ema`.
+        is_conditional: whether the networks are called with labels.
     """
 
     def __init__(self, config: Config, generator: nn.Module, discriminator: nn.Module) -> None:
         self.config = config
         self.generator, self.discriminator = generator, discriminator
         self.loss = LOSSES[config.loss](smooth=config.smooth)
-        self.labelled = config.condition != "none"
-        nets = {"g": generator, "d": discriminator}
+        self.is_conditional = config.condition != "none"
+        networks = {"g": generator, "d": discriminator}
         self.optimizers = {
-            k: optim.OPTIMIZERS[config.optimizer](
-                net.parameters(), rate, config.beta1, config.beta2, config.weight_decay
+            player: optim.OPTIMIZERS[config.optimizer](
+                net.parameters(), lr, config.beta1, config.beta2, config.weight_decay
             )
-            for (k, net), rate in zip(nets.items(), (config.lr_g, config.lr_d), strict=True)
+            for (player, net), lr in zip(networks.items(), (config.lr_g, config.lr_d), strict=True)
         }
         self.histories = {
-            k: optim.HistoricalAverage(net.parameters())
-            for k, net in nets.items()
+            player: optim.HistoricalAverage(net.parameters())
+            for player, net in networks.items()
             if config.historical
         }
         self.average = optim.ExponentialMovingAverage(generator, config.ema) if config.ema else None
-        self.noise = nn.GaussianNoise(config.instance_noise)
-        # A number that all penalties' weights are multiplied by, on the device, as it may fall.
+        self.instance_noise = nn.GaussianNoise(config.instance_noise)
+        # All penalty weights are multiplied by this number. It is on the device because it changes
+        # from step to step with `penalty_end`.
         self.penalty_scale = tensor(1.0, dtype="float32")
 
     def parts(self) -> dict[str, Any]:
-        """All that has a state, by name."""
+        """Return everything that has a state dict, by its name in a checkpoint."""
         parts: dict[str, Any] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
-            **{f"optimizer_{k}": x for k, x in self.optimizers.items()},
-            **{f"history_{k}": x for k, x in self.histories.items()},
+            **{f"optimizer_{player}": x for player, x in self.optimizers.items()},
+            **{f"history_{player}": x for player, x in self.histories.items()},
         }
         return parts if self.average is None else {**parts, "average": self.average}
 
     @property
     def device(self) -> Device:
+        """The device of the networks."""
         return self.generator.parameters()[0].device
 
     @property
     def sampler(self) -> nn.Module:
-        """What makes samples: the generator's average, where there is one."""
+        """The network that draws samples: the generator's average if there is one."""
         return self.generator if self.average is None else self.average.module
 
     @property
     def levels(self) -> dict[str, float | None]:
-        """By the metrics' names: where the losses and the penalty are at equilibrium, if known.
+        """The values of loss_d, loss_g and penalty at equilibrium, None where there is no such one.
 
-        That is where generator and data agree and D is at its best. Feature matching is 0 there, up
-        to the noise of the batches. A penalty is 0 there if the loss, and every other penalty, lets
-        D have the slope it asks for: all losses let it be flat, Wasserstein's any slope.
+        At equilibrium the generator's distribution is the data's, and the discriminator is optimal.
+        Feature matching is then 0, up to the noise of the batches. A penalty is 0 if its target
+        slope agrees with the loss and with all other penalties: an optimal discriminator is flat
+        for every loss but Wasserstein's, for which it may have any slope.
         """
         loss_d, loss_g = self.loss.levels
-        slopes = {PENALTIES[name].slope for name in self.config.penalties} - {None}
-        agreed = slopes <= {0} or (slopes == {1} and self.config.loss == "wasserstein")
-        if not agreed:
+        slopes = {PENALTIES[name].target_slope for name in self.config.penalties} - {None}
+        slopes_agree = slopes <= {0} or (slopes == {1} and self.config.loss == "wasserstein")
+        if not slopes_agree:
             loss_d = loss_g = None
         if self.config.generator_loss == "feature-matching":
             loss_g = 0.0
-        penalty = 0.0 if agreed and self.config.penalties else None
+        penalty = 0.0 if slopes_agree and self.config.penalties else None
         return {"loss_d": loss_d, "loss_g": loss_g, "penalty": penalty}
 
     @property
     def unit(self) -> str:
-        """That of the losses."""
+        """The unit of the losses."""
         return self.loss.unit
 
     def prepare(self, step: int) -> None:
-        """Set what changes with the number of the step (from 0): learning rates, instance noise."""
+        """Set the learning rates, instance noise and penalty scale of a step, counted from 0."""
         config = self.config
         if config.schedule != "constant" or config.warmup:
             steps = config.schedule_steps or config.steps
@@ -162,151 +123,188 @@ class Players:
             self.optimizers["g"].lr = config.lr_g * rate
             self.optimizers["d"].lr = config.lr_d * rate
         if config.instance_noise:
-            left = factor("linear", step, config.noise_steps or config.steps)
-            self.noise.sigma = config.instance_noise * left
+            remaining = factor("linear", step, config.noise_steps or config.steps)
+            self.instance_noise.sigma = config.instance_noise * remaining
         if config.penalty_end is not None:
             progress = 1 - factor("linear", step, config.penalty_steps or config.steps)
-            scale = (config.penalty_end / self._weight(config.penalties[0])) ** progress
+            start = self._penalty_weight(config.penalties[0])
+            scale = (config.penalty_end / start) ** progress
             assign(self.penalty_scale, tensor(scale, dtype="float32", device=self.device))
 
-    def play(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
-        """A turn of D on each of these batches, then G's turns; tensors by name.
-
-        `reals` are (batch, ...), `labels` as many of (batch,), or none without a condition. Fakes
-        take the labels of the real samples beside them. All happens on the device, so that it can
-        be captured.
-        """
-        found: dict[str, Any] = {}
-        for i, real in enumerate(reals):
-            given = labels[i : i + 1]
-            fake = self._fake(given)
-            found |= self._turn_d(real, fake, given)
-        for turn in range(self.config.n_generator):
-            if turn:  # the first turn takes the fakes that D has just seen
-                fake = self._fake(given)
-            found |= self._turn_g(fake, real, given)
-        return found
-
-    def _fake(self, labels: list[Tensor]) -> Tensor:
-        latent = self.latent(self.config.batch)
-        return self.generator(latent, *labels)
-
     def latent(self, n: int, stream: str = "latent") -> Tensor:
+        """Draw latents (n, latent_size) from the distribution `config.latent`."""
         size = self.config.latent_size or MODELS[self.config.model or "mlp"].latent_size
         return LATENTS[self.config.latent]((n, size), device=self.device, stream=stream)
 
-    # ------------------------------------------------------------------------------------- turns
-    def _turn_d(self, real: Tensor, fake: Tensor, labels: list[Tensor]) -> dict[str, Any]:
-        """The fakes are constants here."""
-        seen = self._seen(real), self._seen(fake.detach())
-        judged = judge(self.discriminator, *seen, *labels)
-        logits, classes = self._columns(judged)
-        n = len(seen[0])
+    # --------------------------------------------------------------------------- training steps
+    def step(self, real_batches: list[Tensor], label_batches: list[Tensor]) -> dict[str, Any]:
+        """Do a discriminator step on each real batch, then `n_generator` generator steps.
+
+        Args:
+            real_batches: tensors (batch, ...), `n_critic` of them.
+            label_batches: their labels (batch,), int64; empty without a condition. Fakes have the
+                labels of the real batch.
+
+        Returns:
+            The results of the last discriminator step and of the last generator step, by name.
+        """
+        results: dict[str, Any] = {}
+        for i, real in enumerate(real_batches):
+            labels = label_batches[i : i + 1]
+            fake = self._generate(labels)
+            results |= self.discriminator_step(real, fake, labels)
+        for i in range(self.config.n_generator):
+            if i:  # the first generator step uses the fakes of the last discriminator step
+                fake = self._generate(labels)
+            results |= self.generator_step(fake, real, labels)
+        return results
+
+    def _generate(self, labels: list[Tensor]) -> Tensor:
+        return self.generator(self.latent(self.config.batch), *labels)
+
+    def discriminator_step(
+        self, real: Tensor, fake: Tensor, labels: list[Tensor]
+    ) -> dict[str, Any]:
+        """Update the discriminator; the fakes are constants.
+
+        Returns:
+            loss_d, without added terms; logits (2n, 1), of the real samples first; gradients_d,
+            before clipping; penalty and class_d (nats per sample) with such options.
+        """
+        real, fake = self._discriminator_input(real), self._discriminator_input(fake.detach())
+        output = discriminate(self.discriminator, real, fake, *labels)
+        logits, class_logits = self._split_output(output)
+        n = len(real)
         loss = self.loss.discriminator(logits[:n], logits[n:])
-        found: dict[str, Any] = {"loss_d": loss, "logits": logits}
-        beside = []
+        results: dict[str, Any] = {"loss_d": loss, "logits": logits}
+        added_terms = []
         if self.config.condition == "acgan":
-            both = ops.add(cross_entropy(classes[:n], *labels), cross_entropy(classes[n:], *labels))
-            found["class_d"] = ops.multiply(both, 0.5)
-            beside.append(both)
+            class_losses = cross_entropy(class_logits[:n], *labels) + cross_entropy(
+                class_logits[n:], *labels
+            )
+            results["class_d"] = class_losses * 0.5
+            added_terms.append(class_losses)
         if self.config.penalties:
-            found["penalty"] = self._penalty(*seen, labels)
-            beside.append(found["penalty"])
-        found["gradients_d"] = self._step("d", self.discriminator, loss, beside)
+            results["penalty"] = self._penalty(real, fake, labels)
+            added_terms.append(results["penalty"])
+        results["gradients_d"] = self._update("d", self.discriminator, loss, added_terms)
         if self.config.clip_weights:
             optim.clip_weights(self.discriminator.parameters(), self.config.clip_weights)
-        return found
+        return results
 
-    def _turn_g(self, fake: Tensor, real: Tensor, labels: list[Tensor]) -> dict[str, Any]:
-        seen, found = self._seen(fake), dict[str, Any]()
-        beside: list[Tensor] = []
+    def generator_step(self, fake: Tensor, real: Tensor, labels: list[Tensor]) -> dict[str, Any]:
+        """Update the generator, from which `fake` was computed, and its average.
+
+        Returns:
+            loss_g, without added terms; gradients_g, before clipping; class_g (nats) for AC-GAN.
+        """
+        results: dict[str, Any] = {}
+        added_terms: list[Tensor] = []
+        fake = self._discriminator_input(fake)
         if self.config.generator_loss == "feature-matching":
             with no_grad():
-                wanted = self._features(self._seen(real), labels)
-            loss = feature_matching(wanted, self._features(seen, labels))
+                real_features = self._features(self._discriminator_input(real), labels)
+            loss = feature_matching(real_features, self._features(fake, labels))
         else:
-            logits, classes = self._columns(self.discriminator(seen, *labels))
+            logits, class_logits = self._split_output(self.discriminator(fake, *labels))
             real_logits = None
             if self.loss.is_relativistic:
                 with no_grad():
-                    judged = self.discriminator(self._seen(real), *labels)
-                real_logits = self._columns(judged)[0]
+                    real_output = self.discriminator(self._discriminator_input(real), *labels)
+                real_logits, _ = self._split_output(real_output)
             loss = self.loss.generator(logits, real_logits)
             if self.config.condition == "acgan":
-                found["class_g"] = cross_entropy(classes, *labels)
-                beside.append(found["class_g"])
-        found["gradients_g"] = self._step("g", self.generator, loss, beside)
+                results["class_g"] = cross_entropy(class_logits, *labels)
+                added_terms.append(results["class_g"])
+        results["gradients_g"] = self._update("g", self.generator, loss, added_terms)
         if self.average is not None:
             self.average.update()
-        return {"loss_g": loss, **found}
+        return {"loss_g": loss, **results}
 
-    def _step(self, k: str, net: nn.Module, loss: Tensor, beside: list[Tensor]) -> list[Tensor]:
-        """Step on the loss and all that is added to it; the gradients, before any limit."""
+    def _update(
+        self, player: str, net: nn.Module, loss: Tensor, added_terms: list[Tensor]
+    ) -> list[Tensor]:
+        """Do an optimizer step on the sum of all terms; return the gradients before clipping."""
         config = self.config
         if config.orthogonal:
-            beside.append(ops.multiply(orthogonal_penalty(net), config.orthogonal))
+            added_terms.append(orthogonal_penalty(net) * config.orthogonal)
         if config.historical:
-            beside.append(ops.multiply(self.histories[k].penalty(), config.historical))
-        for more in beside:
-            loss = ops.add(loss, more)
-        gradients = cast(list[Tensor], list(grad(loss, net.parameters())))
-        limited = gradients
+            added_terms.append(self.histories[player].penalty() * config.historical)
+        total = reduce(operator.add, added_terms, loss)
+        gradients = cast(list[Tensor], list(grad(total, net.parameters())))
+        clipped = gradients
         if config.clip_norm:
-            limited = optim.clip_grad_norm(limited, config.clip_norm)
+            clipped = optim.clip_grad_norm(clipped, config.clip_norm)
         if config.clip_value:
-            limited = optim.clip_grad_value(limited, config.clip_value)
-        self.optimizers[k].step(limited)
+            clipped = optim.clip_grad_value(clipped, config.clip_value)
+        self.optimizers[player].step(clipped)
         if config.historical:
-            self.histories[k].update()
+            self.histories[player].update()
         return gradients
 
-    # ----------------------------------------------------------------------------- what D sees
-    def _seen(self, x: Tensor) -> Tensor:
-        """Samples as D sees them: augmented, noisy, and `pack` of them side by side as one."""
+    # ------------------------------------------------------ input and output of the discriminator
+    def _discriminator_input(self, x: Tensor) -> Tensor:
+        """Augment samples, add instance noise, and pack each `pack` of them into one (PacGAN)."""
         config = self.config
         if config.augment != "none":
             x = diff_augment(x, config.augment)
         if config.instance_noise:
-            x = self.noise(x)
+            x = self.instance_noise(x)
         if config.pack > 1:
             n, first, *rest = x.shape
-            x = ops.reshape(x, n // config.pack, config.pack * first, *rest)
+            x = x.reshape(n // config.pack, config.pack * first, *rest)
         return x
 
-    def _penalty(self, real: Tensor, fake: Tensor, labels: list[Tensor]) -> Tensor:
-        """All penalties on D's slope, each by its weight."""
-
-        def critic(x: Tensor) -> Tensor:
-            return self._columns(self.discriminator(x, *labels))[0]
-
-        total: Tensor | None = None
-        for name in self.config.penalties:
-            value = ops.multiply(PENALTIES[name].of(critic, real, fake), self._weight(name))
-            total = value if total is None else ops.add(total, value)
-        assert total is not None
-        falls = self.config.penalty_end is not None
-        return ops.multiply(total, self.penalty_scale) if falls else total
-
-    def _weight(self, name: str) -> float:
-        return self.config.penalty_weight or PENALTIES[name].weight
-
-    def _columns(self, judged: Tensor) -> tuple[Tensor, Tensor]:
-        """The logit, and behind it what an auxiliary classifier says."""
+    def _split_output(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (n, 1) and, for AC-GAN, the class logits (n, classes)."""
         if self.config.condition != "acgan":
-            return judged, judged
-        return judged[:, :1], judged[:, 1:]
+            return output, output
+        return output[:, :1], output[:, 1:]
 
     def _features(self, x: Tensor, labels: list[Tensor]) -> Tensor:
-        """(n, features): what D's last layer sees."""
+        """Return the input of the discriminator's last layer, (n, features)."""
         net: Any = self.discriminator
-        return net.features(x, *labels) if self.labelled else net[:-1](x)
+        return net.features(x, *labels) if self.is_conditional else net[:-1](x)
+
+    def _penalty(self, real: Tensor, fake: Tensor, labels: list[Tensor]) -> Tensor:
+        """Return the weighted sum of all gradient penalties."""
+
+        def logits(x: Tensor) -> Tensor:
+            return self._split_output(self.discriminator(x, *labels))[0]
+
+        total = reduce(
+            operator.add,
+            (
+                PENALTIES[name].compute(logits, real, fake) * self._penalty_weight(name)
+                for name in self.config.penalties
+            ),
+        )
+        return total if self.config.penalty_end is None else total * self.penalty_scale
+
+    def _penalty_weight(self, name: str) -> float:
+        return self.config.penalty_weight or PENALTIES[name].weight
+
+    # Former names.
+    play = step
+
+    @property
+    def labelled(self) -> bool:
+        return self.is_conditional
 
 
-def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
-    """What D says of both batches: in one pass, unless a sample's logit depends on its batch.
+def discriminate(discriminator: nn.Module, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
+    """Return the discriminator's output for a real and a fake batch, the real samples first.
 
-    `labels`: none, or those of the real samples, which the fakes share.
+    Both batches are one forward pass, with larger and faster matrix products, unless a sample's
+    output depends on its batch (batch norm, minibatch layers): then each has a pass of its own.
+
+    Args:
+        labels: none, or those of the real samples, which the fakes share.
     """
     if nn.depends_on_batch(discriminator):
         return ops.concatenate([discriminator(real, *labels), discriminator(fake, *labels)])
     return discriminator(ops.concatenate([real, fake]), *(ops.concatenate([y, y]) for y in labels))
+
+
+# Former names.
+build, judge = build_networks, discriminate

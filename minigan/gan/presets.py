@@ -1,4 +1,4 @@
-"""Presets: a published GAN under a name, as options of a run, with data that suit it."""
+"""Presets: the options of a run that trains a published GAN on suitable data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """Options under a name, and where they come from."""
+    """Options of a run.
+
+    Attributes:
+        paper: the publication that the method is from.
+        about: a description for the command line.
+        options: fields of a `Config`, as far as they differ from the defaults.
+    """
 
     paper: str
     about: str
@@ -17,8 +23,8 @@ class Preset:
 
 _GOODFELLOW = "Goodfellow et al. 2014"
 _CONVOLUTIONAL = {"steps": 3000, "sample_every": 250}
-# Narrow modes need both learning rates to fall, D's to be the larger one, no momentum, an average
-# of G, and data of unit size; `minigan bench modes` compares methods in this setting.
+# Mixtures with narrow modes are learned well with learning rates that fall to 0, D's twice G's, no
+# momentum, an average of G, and standardized data. `minigan bench modes` compares methods so.
 NARROW_MODES: dict[str, Any] = {
     "standardize": True,
     "model": "toy-relu",
@@ -38,8 +44,8 @@ R3GAN: dict[str, Any] = {
     "penalty_end": 5e-5,
 }
 
-# What each tutorial meant, without its bugs: logits into one cross-entropy, images in [-1, 1] to
-# match tanh, D and G updated in turn, shuffled batches, Adam with beta1 = 0.5.
+# The tutorials' GANs are trained without the tutorials' bugs: cross-entropy of logits, images in
+# [-1, 1] as tanh gives, alternating updates of D and G, shuffled batches, Adam with beta1 = 0.5.
 PRESETS = {
     "keras-mlp": Preset(
         _GOODFELLOW, "the Keras tutorial's GAN: dropout 0.3 in D", {"model": "mlp-dropout"}
@@ -69,7 +75,7 @@ PRESETS = {
     ),
     "wgan-gp": Preset(
         "Gulrajani et al. 2017",
-        "a critic whose slope is held at 1",
+        "a critic with gradient norm 1",
         {
             "data": "swiss-roll",
             "loss": "wasserstein",
@@ -85,7 +91,7 @@ PRESETS = {
     ),
     "dragan": Preset(
         "Kodali et al. 2017",
-        "D's slope held at 1 around the data",
+        "gradient norm 1 around the data",
         {"penalty": "dragan"},
     ),
     "hinge": Preset(
@@ -114,8 +120,10 @@ PRESETS = {
             "beta2": 0.9,
         },
     ),
-    "cgan": Preset("Mirza and Osindero 2014", "labels as one more plane", {"condition": "concat"}),
-    "acgan": Preset("Odena et al. 2017", "D also names the class", {"condition": "acgan"}),
+    "cgan": Preset(
+        "Mirza and Osindero 2014", "labels as one more channel", {"condition": "concat"}
+    ),
+    "acgan": Preset("Odena et al. 2017", "D also classifies samples", {"condition": "acgan"}),
     "projection": Preset(
         "Miyato and Koyama 2018",
         "labels as an inner product with D's features",
@@ -123,7 +131,7 @@ PRESETS = {
     ),
     "pacgan": Preset(
         "Lin et al. 2018",
-        "D judges two samples at once",
+        "D has two samples as one input",
         {"data": "ring", **NARROW_MODES, "pack": 2},
     ),
 }

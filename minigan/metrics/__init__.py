@@ -1,4 +1,4 @@
-"""How close generated samples are to real ones, as numbers."""
+"""Measures of how close generated samples are to real ones."""
 
 from .assignment import wasserstein1
 from .classifier import classify, train_classifier

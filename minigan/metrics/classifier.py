@@ -1,4 +1,4 @@
-"""A classifier trained on real data alone: whether samples show the label that was asked for."""
+"""A classifier trained on real data, to check whether samples have the label they were made for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..engine import random
 from ..engine.autograd import grad
 from ..engine.capture import capture
 from ..engine.tensor import Tensor, no_grad, tensor
-from ..gan.losses import cross_entropy
+from ..nn.functional import cross_entropy
 from ..optim.schedules import factor
 from ..utils.progress import training_bar
 
-PART = 512  # samples classified at once
+BATCH = 512  # samples in a forward pass of `classify`
 
 
 def train_classifier(
@@ -27,16 +27,20 @@ def train_classifier(
     seed: int = 0,
     progress: bool = False,
 ) -> nn.Module:
-    """A net from samples (n, ...) to logits (n, classes), trained on them, in eval mode.
+    """Train a network from samples (n, ...) to logits (n, classes), and return it in eval mode.
 
-    Images (n, c, h, w): two convolutions of stride 2 with 32 and 64 channels and two dense layers;
-    points (n, d): three dense layers. Adam at 2e-3 falling to 0, batches of 128 drawn with
-    replacement, cross-entropy. The same seed gives the same net, and no other random numbers are
-    touched.
+    For images (n, c, h, w) it has two convolutions of stride 2 with 32 and 64 channels and two
+    dense layers, for points (n, d) three dense layers. It is trained by Adam with cross-entropy, a
+    learning rate that falls from 2e-3 to 0 (cosine), and batches of 128 drawn with replacement.
+
+    Args:
+        values: (n, ...) samples. labels: (n,) integers in [0, classes).
+        steps: of training. seed: of the weights and batches; the default random generator is left
+            as it was. progress: show a progress bar.
 
     Raises:
-        ValueError: values and labels do not fit together, a label is none of the classes, or there
-            are fewer than two of them.
+        ValueError: the numbers of values and labels differ or are 0, a label is out of range, or
+            there are fewer than two classes.
     """
     if len(values) != len(labels) or not len(values) or classes < 2:
         raise ValueError(
@@ -46,18 +50,18 @@ def train_classifier(
     outside = labels[(labels < 0) | (labels >= classes)]
     if outside.size:
         raise ValueError(f"train_classifier: label {outside[0]} is not one of 0 .. {classes - 1}")
-    before = random.default_generator().state()
+    random_state = random.default_generator().state()
     random.manual_seed(seed)
     try:
-        return _trained(values, labels, classes, steps, seed, progress)
+        return _train(values, labels, classes, steps, seed, progress)
     finally:
-        random.default_generator().set_state(before)
+        random.default_generator().set_state(random_state)
 
 
-def _trained(
+def _train(
     values: np.ndarray, labels: np.ndarray, classes: int, steps: int, seed: int, progress: bool
 ) -> nn.Module:
-    net = _net(values.shape[1:], classes)
+    net = _build_classifier(values.shape[1:], classes)
     optimizer = optim.Adam(net.parameters(), 2e-3)
 
     @capture
@@ -66,24 +70,24 @@ def _trained(
         optimizer.step(grad(loss, net.parameters()))
         return loss
 
-    rows = np.random.Generator(np.random.Philox(seed))
+    rng = np.random.Generator(np.random.Philox(seed))
     with training_bar("classifier", steps, 0, progress) as bar:
         for i in range(steps):
             optimizer.lr = 2e-3 * factor("cosine", i, steps)
-            chosen = rows.integers(len(values), size=128)
-            step(tensor(values[chosen], dtype="float32"), tensor(labels[chosen], dtype="int64"))
+            indices = rng.integers(len(values), size=128)
+            step(tensor(values[indices], dtype="float32"), tensor(labels[indices], dtype="int64"))
             bar.update()
     return net.eval()
 
 
-def _net(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def _build_classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     if len(shape) != 3:
         size = math.prod(shape)
         return nn.Sequential(
             *(nn.Flatten(), nn.Dense(size, 128), nn.ReLU()),
             *(nn.Dense(128, 128), nn.ReLU(), nn.Dense(128, classes)),
         )
-    height, width = ((n + 3) // 4 for n in shape[1:])  # halved twice, rounded up
+    height, width = ((n + 3) // 4 for n in shape[1:])  # two strides of 2, rounded up
     return nn.Sequential(
         *(nn.Conv2d(shape[0], 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
         *(nn.Flatten(), nn.Dense(64 * height * width, 128), nn.ReLU(), nn.Dense(128, classes)),
@@ -91,10 +95,10 @@ def _net(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def classify(net: nn.Module, values: np.ndarray) -> np.ndarray:
-    """(n,) int64: the class of the largest logit of each sample."""
+    """Return the class of the largest logit of each sample, (n,) int64."""
     with no_grad():
         logits: list[Any] = [
-            net(tensor(values[i : i + PART], dtype="float32")).numpy()
-            for i in range(0, max(1, len(values)), PART)
+            net(tensor(values[i : i + BATCH], dtype="float32")).numpy()
+            for i in range(0, max(1, len(values)), BATCH)
         ]
     return np.concatenate(logits).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Modes of a mixture of Gaussians: how many are covered, how well, how evenly."""
+"""Quality of samples from a mixture of Gaussians: modes covered, sample quality, evenness."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MixtureQuality:
-    """What VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018, table 1) report.
+    """The measures of VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018, table 1).
 
-    `modes`: modes with at least one high-quality sample. `high_quality`: the share of samples
-    within 3 sigma of the nearest mode; a draw from the mixture itself reaches 0.9889 in two
-    dimensions. `reverse_kl`: nats from the high-quality samples' histogram to the uniform one.
-    `kl`: the same of all samples, with one more bin for those that are off the modes, to what a
-    draw from the mixture itself has in these bins; collapse and blur both raise it.
+    Attributes:
+        modes: the number of modes with at least one high-quality sample.
+        high_quality: the share of samples within 3 sigma of the nearest mode. For samples of the
+            mixture itself it is 0.9889 in two dimensions.
+        reverse_kl: KL divergence in nats of the high-quality samples' histogram over the modes
+            from the uniform distribution.
+        kl: KL divergence in nats of the histogram of all samples, with one more bin for those that
+            are not high-quality, from that of the mixture itself. Missing modes and blurred ones
+            both increase it.
     """
 
     modes: int
@@ -26,39 +30,45 @@ class MixtureQuality:
 
 
 def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> MixtureQuality:
-    """Quality of samples (n, d) of a uniform mixture of Gaussians N(modes[i], sigma^2 I).
+    """Return the quality of samples of a uniform mixture of Gaussians N(modes[i], sigma^2 I).
+
+        ring = mg.data.load("ring")
+        print(mg.metrics.mixture_quality(samples, ring.modes, ring.sigma))
+
+    Args:
+        samples: (n, d). modes: (k, d), the means. sigma: the standard deviation of each mode.
 
     Raises:
-        ValueError: there is no sample, or samples and modes differ in dimension.
+        ValueError: there are no samples, or samples and modes differ in dimension.
     """
     if samples.ndim != 2 or not len(samples) or samples.shape[1:] != modes.shape[1:]:
         raise ValueError(
             f"mixture_quality: samples of shape {samples.shape} and modes of shape {modes.shape};"
             " (n, d) with n > 0 and (modes, d) are needed"
         )
-    squared = ((samples[:, None, :] - modes[None, :, :]) ** 2).sum(axis=2)
-    nearest = squared.argmin(axis=1)
-    good = squared[np.arange(len(samples)), nearest] < (3 * sigma) ** 2
-    counts = np.bincount(nearest[good], minlength=len(modes))
-    off = outside(3, samples.shape[1])
-    target = np.append(np.full(len(modes), (1 - off) / len(modes)), off)
-    kl = _kl(np.append(counts, len(good) - good.sum()), target)
+    squared_distances = ((samples[:, None, :] - modes[None, :, :]) ** 2).sum(axis=2)
+    nearest = squared_distances.argmin(axis=1)
+    is_good = squared_distances[np.arange(len(samples)), nearest] < (3 * sigma) ** 2
+    counts = np.bincount(nearest[is_good], minlength=len(modes))
+    tail = tail_probability(3, samples.shape[1])
+    target = np.append(np.full(len(modes), (1 - tail) / len(modes)), tail)
+    kl = _kl_divergence(np.append(counts, len(is_good) - is_good.sum()), target)
     uniform = np.full(len(modes), 1 / len(modes))
-    reverse_kl = _kl(counts, uniform) if good.any() else math.inf
-    return MixtureQuality(int((counts > 0).sum()), float(good.mean()), reverse_kl, kl)
+    reverse_kl = _kl_divergence(counts, uniform) if is_good.any() else math.inf
+    return MixtureQuality(int((counts > 0).sum()), float(is_good.mean()), reverse_kl, kl)
 
 
-def _kl(counts: np.ndarray, target: np.ndarray) -> float:
-    """Nats from the histogram of these counts to the target; empty bins add nothing."""
-    share = counts / counts.sum()
-    filled = share > 0
-    return float((share[filled] * np.log(share[filled] / target[filled])).sum())
+def _kl_divergence(counts: np.ndarray, target: np.ndarray) -> float:
+    """Return the KL divergence in nats of a histogram from the target; empty bins add 0."""
+    shares = counts / counts.sum()
+    filled = shares > 0
+    return float((shares[filled] * np.log(shares[filled] / target[filled])).sum())
 
 
-def outside(radius: float, dimension: int) -> float:
-    """The probability that a standard normal point lies further than `radius` from its mean.
+def tail_probability(radius: float, dimension: int) -> float:
+    """Return the probability that a standard normal point is further than `radius` from its mean.
 
-    That is the chi-squared tail Q(d/2, r^2/2), by the recursion from d to d + 2.
+    This is the chi-squared tail Q(d/2, r^2/2), computed by the recursion from d to d + 2.
     """
     x = radius**2 / 2
     start = 2 - dimension % 2  # one dimension or two

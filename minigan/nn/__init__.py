@@ -1,4 +1,4 @@
-"""Layers, and the Module that they are."""
+"""Layers and their base class `Module`; the names are PyTorch's where it has them."""
 
 from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, Upsample
 from .layers import (

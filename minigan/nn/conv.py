@@ -1,4 +1,4 @@
-"""Layers for images (n, channels, height, width): convolutions and changes of size."""
+"""Layers for images (n, channels, height, width): convolutions, pooling, upsampling."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from typing import Any
 
 from .. import ops
-from ..engine import random
 from ..engine.tensor import Tensor
 from ..kernels.conv2d.geometry import Pair
 from ..ops.conv import pair, refuse
+from .init import check_sizes, uniform_parameter
 from .module import Module
 
 
 class _Convolution(Module):
-    """What both convolutions share: parameters, and the checks of their options."""
+    """The parameters of both convolutions, and the checks of their options."""
 
     def __init__(
         self,
@@ -28,37 +28,29 @@ class _Convolution(Module):
         device: Any,
     ) -> None:
         name = type(self).__name__
-        for label, count in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name}: {label} = {count!r} is not a positive integer")
+        check_sizes(name, in_channels=in_channels, out_channels=out_channels)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = pair(name, "kernel_size", kernel_size, 1)
         self.stride = pair(name, "stride", stride, 1)
         self.padding = pair(name, "padding", padding, 0)
-        shape = (*self._channels(), *self.kernel_size)
-        # PyTorch's rule, which counts the weight's second axis for either layer.
+        shape = (*self._weight_channels(), *self.kernel_size)
+        # As in PyTorch, the fan-in is the weight's second axis times the kernel for both layers.
         bound = 1 / math.sqrt(math.prod(shape[1:]))
+        self.weight = uniform_parameter(shape, bound, dtype, device)
+        self.bias = uniform_parameter((out_channels,), bound, dtype, device) if bias else None
 
-        def parameter(*shape: int) -> Tensor:
-            x = random.uniform(shape, -bound, bound, dtype=dtype, device=device, stream="init")
-            x.requires_grad = True
-            return x
-
-        self.weight = parameter(*shape)
-        self.bias = parameter(out_channels) if bias else None
-
-    def _channels(self) -> Pair:
-        """The first two axes of the weight."""
+    def _weight_channels(self) -> Pair:
+        """Return the first two sizes of the weight."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         return self.apply_weight(x, self.weight)
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """What the layer does, with another weight in the place of its own."""
+        """Return the layer's output with `weight` in the place of its own weight."""
         raise NotImplementedError
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         words = [str(self.in_channels), str(self.out_channels), f"kernel_size={self.kernel_size}"]
         words += [f"stride={self.stride}"] * (self.stride != (1, 1))
         words += [f"padding={self.padding}"] * (self.padding != (0, 0))
@@ -66,13 +58,16 @@ class _Convolution(Module):
 
 
 class Conv2d(_Convolution):
-    """The convolution of images with `out_channels` kernels; see `ops.conv2d`.
+    """A convolution of images with `out_channels` kernels; see `ops.conv2d`.
 
-    weight (out, in, kh, kw), bias (out,). Both start uniform in +-1/sqrt(in*kh*kw), as PyTorch's,
-    drawn from the stream "init". Sizes are integers, or (vertical, horizontal).
+    weight is (out, in, kh, kw), bias (out,). Both start uniform in +-1/sqrt(in*kh*kw), as in
+    PyTorch, from the random stream "init". Kernel size, stride and padding are integers or pairs
+    (vertical, horizontal).
+
+        layer = nn.Conv2d(3, 64, 4, 2, 1)       # kernel 4 x 4, stride 2, padding 1: halves the side
 
     Raises:
-        ValueError: an option that is not accepted; dilation and groups other than 1 are not.
+        ValueError: an option is not accepted; dilation and groups can only be 1.
     """
 
     def __init__(
@@ -94,25 +89,28 @@ class Conv2d(_Convolution):
             in_channels, out_channels, kernel_size, stride, padding, bias, dtype, device
         )
 
-    def _channels(self) -> Pair:
+    def _weight_channels(self) -> Pair:
         return self.out_channels, self.in_channels
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
         return ops.conv2d(x, weight, self.bias, self.stride, self.padding)
 
     def as_matrix(self, weight: Tensor) -> Tensor:
-        """(out, in*kh*kw): the layer as a linear map of what lies under the kernel."""
-        return ops.reshape(weight, weight.shape[0], -1)
+        """Return the weight as the matrix (out, in*kh*kw) that maps an image patch to a pixel."""
+        return weight.reshape(weight.shape[0], -1)
 
 
 class ConvTranspose2d(_Convolution):
-    """The adjoint of a Conv2d, which makes images larger; see `ops.conv_transpose2d`.
+    """A transposed convolution, the adjoint of `Conv2d`; see `ops.conv_transpose2d`.
 
-    weight (in, out, kh, kw), bias (out,). Both start uniform in +-1/sqrt(out*kh*kw), as PyTorch's,
-    drawn from the stream "init". Sizes are integers, or (vertical, horizontal).
+    weight is (in, out, kh, kw), bias (out,). Both start uniform in +-1/sqrt(out*kh*kw), as in
+    PyTorch, from the random stream "init". Kernel size, stride and padding are integers or pairs
+    (vertical, horizontal).
+
+        layer = nn.ConvTranspose2d(128, 64, 4, 2, 1)     # doubles the side of an image
 
     Raises:
-        ValueError: an option that is not accepted; dilation and groups other than 1 are not.
+        ValueError: an option is not accepted; dilation and groups can only be 1.
     """
 
     def __init__(
@@ -141,20 +139,21 @@ class ConvTranspose2d(_Convolution):
                 f" {stride}"
             )
 
-    def _channels(self) -> Pair:
+    def _weight_channels(self) -> Pair:
         return self.in_channels, self.out_channels
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        places = self.stride, self.padding, self.output_padding
-        return ops.conv_transpose2d(x, weight, self.bias, *places)
+        return ops.conv_transpose2d(
+            x, weight, self.bias, self.stride, self.padding, self.output_padding
+        )
 
     def as_matrix(self, weight: Tensor) -> Tensor:
-        """(out, in*kh*kw)"""
-        return ops.reshape(ops.transpose(weight, 1, 0, 2, 3), weight.shape[1], -1)
+        """Return the weight as a matrix (out, in*kh*kw)."""
+        return weight.transpose(1, 0, 2, 3).reshape(weight.shape[1], -1)
 
 
 class AvgPool2d(Module):
-    """The mean of each window; see `ops.avg_pool2d`."""
+    """Average pooling: the mean of each window; see `ops.avg_pool2d`."""
 
     def __init__(
         self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
@@ -164,12 +163,12 @@ class AvgPool2d(Module):
     def forward(self, x: Tensor) -> Tensor:
         return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.kernel_size}"
 
 
 class Upsample(Module):
-    """Each pixel becomes a block of `scale` x `scale`; see `ops.upsample_nearest`."""
+    """Repeat each pixel in a block of `scale` x `scale`; see `ops.upsample_nearest`."""
 
     def __init__(self, scale: int | Pair = 2) -> None:
         self.scale = scale
@@ -177,12 +176,15 @@ class Upsample(Module):
     def forward(self, x: Tensor) -> Tensor:
         return ops.upsample_nearest(x, self.scale)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.scale}"
 
 
 class DepthToSpace(Module):
-    """Channels become blocks of pixels; see `ops.depth_to_space`."""
+    """Rearrange channels into `block` x `block` pixels; see `ops.depth_to_space`.
+
+    PyTorch's PixelShuffle.
+    """
 
     def __init__(self, block: int) -> None:
         self.block = block
@@ -190,5 +192,5 @@ class DepthToSpace(Module):
     def forward(self, x: Tensor) -> Tensor:
         return ops.depth_to_space(x, self.block)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.block}"

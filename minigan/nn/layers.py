@@ -1,4 +1,4 @@
-"""Layers: Dense, Embedding, activations, Dropout, noise, and changes of shape."""
+"""Dense and embedding layers, activations, dropout, noise, and changes of shape."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from .. import ops
 from ..engine import random
 from ..engine.assign import assign
 from ..engine.tensor import Tensor, require_tensors, tensor
+from .init import check_sizes, uniform_parameter
 from .module import Module
 
 
-def check_sizes(name: str, **sizes: int) -> None:
-    """ValueError, with the layer's name, unless all sizes are positive integers."""
-    for key, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}: {key} = {size!r} is not a positive integer")
-
-
 class Dense(Module):
-    """y = x @ weight + bias, for x (..., in_features); weight is (in_features, out_features).
+    """A linear layer: y = x @ weight + bias for x (..., in_features).
 
-    Weight and bias start uniform in +-1/sqrt(in_features), as PyTorch's Linear, drawn from the
-    stream "init".
+    weight is (in_features, out_features), bias (out_features,). Both start uniform in
+    +-1/sqrt(in_features), as in PyTorch's `Linear`, from the random stream "init".
+
+        layer = nn.Dense(784, 10)
+        logits = layer(mg.random.normal((64, 784)))      # (64, 10)
     """
 
     def __init__(
@@ -37,42 +34,36 @@ class Dense(Module):
     ) -> None:
         check_sizes("Dense", in_features=in_features, out_features=out_features)
         bound = 1 / math.sqrt(in_features)
-
-        def parameter(*shape: int) -> Tensor:
-            x = random.uniform(shape, -bound, bound, dtype=dtype, device=device, stream="init")
-            x.requires_grad = True
-            return x
-
-        self.weight = parameter(in_features, out_features)
-        self.bias = parameter(out_features) if bias else None
+        self.weight = uniform_parameter((in_features, out_features), bound, dtype, device)
+        self.bias = uniform_parameter((out_features,), bound, dtype, device) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.apply_weight(x, self.weight)
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """What the layer does, with another weight in the place of its own."""
+        """Return the layer's output with `weight` in the place of its own weight."""
         return ops.dense(x, weight, self.bias)
 
     def as_matrix(self, weight: Tensor) -> Tensor:
-        """(out_features, in_features)"""
-        return ops.transpose(weight)
+        """Return the weight as a matrix (out_features, in_features)."""
+        return weight.T
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         inputs, outputs = self.weight.shape
         return f"{inputs}, {outputs}" + ("" if self.bias is not None else ", bias=False")
 
 
 class Embedding(Module):
-    """y[i] = weight[label i]: int64 labels (n,) to (n, embedding_dim), a row of numbers for each.
+    """A table of vectors: y[i] = weight[labels[i]], int64 (n,) to (n, embedding_dim).
 
-    weight is (num_embeddings, embedding_dim) and starts normal, of variance 1, as PyTorch's, drawn
-    from the stream "init".
+    weight is (num_embeddings, embedding_dim) and starts standard normal, as in PyTorch, from the
+    random stream "init".
 
     Raises:
-        TypeError: the labels are no int64 tensor.
+        TypeError: the labels are not an int64 tensor.
         ValueError: they are not (n,), or one is outside [0, num_embeddings).
-        IndexError: the latter, in a replay of a captured step on the CPU. The CUDA kernels do
-            not look there, so check labels before they go into such a step.
+        IndexError: a label is outside that range in a replay of a captured step on the CPU. The
+            CUDA kernels do not check, so check labels before they enter such a step.
     """
 
     def __init__(
@@ -92,22 +83,23 @@ class Embedding(Module):
         return self.apply_weight(x, self.weight)
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """What the layer does, with another table in the place of its own."""
+        """Return the layer's output with `weight` in the place of its own weight."""
         try:
-            return ops.gather(weight, ops.reshape(x, -1, 1))
+            return ops.gather(weight, x.reshape(-1, 1))
         except IndexError as error:
             raise ValueError(f"Embedding: a label has no row in the table: {error}") from None
 
     def as_matrix(self, weight: Tensor) -> Tensor:
-        """(embedding_dim, num_embeddings): it takes a one-hot label to its row."""
-        return ops.transpose(weight)
+        """Return the matrix (embedding_dim, num_embeddings) that maps one-hot labels to rows."""
+        return weight.T
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return ", ".join(map(str, self.weight.shape))
 
 
+# ---------------------------------------------------------------------------------- activations
 class LeakyReLU(Module):
-    """x where x > 0, else slope * x. PyTorch's default slope is 0.01; GANs use 0.2."""
+    """x where x > 0, else slope * x. PyTorch's default slope is 0.01; GANs usually have 0.2."""
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = float(slope)
@@ -115,7 +107,7 @@ class LeakyReLU(Module):
     def forward(self, x: Tensor) -> Tensor:
         return ops.leaky_relu(x, self.slope)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.slope}"
 
 
@@ -127,23 +119,27 @@ class ReLU(Module):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x)). A discriminator trained on logits does not end in one."""
+    """1 / (1 + exp(-x)). The losses in `mg.losses` take logits, so D does not end in a sigmoid."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.sigmoid(x)
 
 
 class Tanh(Module):
-    """tanh(x), in [-1, 1] as the images are."""
+    """tanh(x), in [-1, 1]: the last layer of a generator of images."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.tanh(x)
 
 
+# ---------------------------------------------------------------------------- dropout and noise
 class Dropout(Module):
-    """Zero each element with probability p and divide the rest by 1 - p; in eval mode, nothing.
+    """Zero each element with probability p and divide the others by 1 - p (Srivastava et al. 2014).
 
-    The stream "dropout" says which (Srivastava et al. 2014).
+    The elements are drawn from the random stream "dropout". In eval mode the output is x itself.
+
+    Raises:
+        ValueError: p is not in [0, 1).
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -154,69 +150,72 @@ class Dropout(Module):
     def forward(self, x: Tensor) -> Tensor:
         return ops.dropout(x, self.p) if self.training else x
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.p}"
 
 
 class GaussianNoise(Module):
-    """x + sigma * noise, standard normal, of the stream "noise"; in eval mode, x itself.
+    """Add normal noise of standard deviation sigma, from the random stream "noise".
 
-    Noise on what a discriminator sees gives real and generated samples a common support (Sonderby
-    et al. 2017; Arjovsky and Bottou 2017, section 3).
+    In eval mode the output is x itself. Noise on the discriminator's input (instance noise) gives
+    real and generated samples a common support (Sonderby et al. 2017; Arjovsky and Bottou 2017,
+    section 3).
 
-    sigma is a number of 0 or more, in the units of x. It lies on the device, in the buffer `scale`,
-    and may be set at any time, as a learning rate may: `layer.sigma = 0.05` works on a captured
-    step from its next replay on.
+    sigma is a number of at least 0 in the units of x. It is stored on the device, in the buffer
+    `scale`, and can be set at any time, also between replays of a captured step:
+
+        noise = nn.GaussianNoise(0.1)
+        noise.sigma = 0.05
 
     Raises:
         ValueError: sigma is negative or not finite.
     """
 
     def __init__(self, sigma: float, *, dtype: Any = None, device: Any = None) -> None:
-        value = _deviation(sigma)
-        self.scale = tensor(value, dtype=dtype or "float32", device=device)
+        self.scale = tensor(_check_sigma(sigma), dtype=dtype or "float32", device=device)
 
     @property
     def sigma(self) -> float:
-        """The noise's standard deviation, rounded to the buffer's dtype."""
+        """The noise's standard deviation, rounded to the dtype of `scale`."""
         return self.scale.item()
 
     @sigma.setter
     def sigma(self, value: float) -> None:
-        number = tensor(_deviation(value), dtype=self.scale.dtype, device=self.scale.device)
+        number = tensor(_check_sigma(value), dtype=self.scale.dtype, device=self.scale.device)
         assign(self.scale, number)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         noise = random.normal(x.shape, dtype=x.dtype, device=x.device, stream="noise")
-        return ops.add(x, ops.multiply(noise, self.scale))
+        return x + noise * self.scale
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.sigma:g}"
 
 
-def _deviation(sigma: Any) -> float:
+def _check_sigma(sigma: Any) -> float:
     if not isinstance(sigma, (int, float)) or not 0 <= sigma < math.inf:
         raise ValueError(f"GaussianNoise: sigma = {sigma!r} is not a finite number of at least 0")
     return float(sigma)
 
 
+# -------------------------------------------------------------------------------------- shapes
 class Flatten(Module):
-    """(n, ...) to (n, product of the rest)."""
+    """Flatten all axes but the first: (n, ...) to (n, product of the other sizes)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.reshape(x, x.shape[0], math.prod(x.shape[1:]))
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class Reshape(Module):
-    """(n, ...) to (n, *shape)."""
+    """Reshape all axes but the first: (n, ...) to (n, *shape)."""
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.reshape(x, x.shape[0], *self.shape)
+        return x.reshape(x.shape[0], *self.shape)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return ", ".join(map(str, self.shape))

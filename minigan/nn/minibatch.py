@@ -1,8 +1,7 @@
-"""Layers that let a discriminator see how much the samples of a batch differ: against collapse.
+"""Layers that give a discriminator statistics of the whole batch, against mode collapse.
 
-They mix samples in training and in eval mode, so that a sample's logit depends on its batch, and
-real and generated samples go through the discriminator in batches of their own (see
-`depends_on_batch`).
+With them a sample's output depends on its batch in training and in eval mode, so real and generated
+samples go through the discriminator in separate batches (see `nn.depends_on_batch`).
 """
 
 from __future__ import annotations
@@ -13,34 +12,33 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..engine import random
 from ..engine.tensor import Tensor, tensor
-from .layers import check_sizes
+from .init import check_sizes, uniform_parameter
 from .module import Module
 
 
-class _Minibatch(Module):
+class _MinibatchLayer(Module):
     @property
     def mixes_batch(self) -> bool:
         return True
 
 
-class MinibatchDiscrimination(_Minibatch):
-    """x (n, in_features) and beside it how close each sample is to the others: (n, in + out).
+class MinibatchDiscrimination(_MinibatchLayer):
+    """Append to each sample how close it is to the others: (n, in) to (n, in + out).
 
-    With M_i = x_i weight, of shape (out_features, kernel_dims),
+    With M_i = x_i weight, of shape (out_features, kernel_dims), the new features are
 
-        o(x_i)_b = sum over the other samples j != i of exp(-|M_ib - M_jb|_1)
+        o(x_i)_b = sum over j != i of exp(-|M_ib - M_jb|_1)
 
-    (Salimans et al. 2016, section 3.2). The paper's formula has j = i in it as well, a constant 1;
-    its authors' code leaves it out, as here.
+    (Salimans et al. 2016, section 3.2). The paper's sum includes j = i, a constant 1; the authors'
+    code leaves it out, as here.
 
-    weight is (in_features, out_features, kernel_dims). It starts uniform in +-1/sqrt(in_features),
-    as Dense's, drawn from the stream "init": M then stays of the size of x, where exp(-|..|) is not
-    yet 0. Time is n^2 * out_features * kernel_dims, memory n^2 * out_features, several times over.
+    weight is (in_features, out_features, kernel_dims) and starts uniform in +-1/sqrt(in_features),
+    as Dense's, from the random stream "init": the distances are then small enough for exp not to
+    underflow. Time is O(n^2 * out_features * kernel_dims), memory O(n^2 * out_features).
 
     Raises:
-        ValueError: a size is no positive integer; x is not (n, in_features).
+        ValueError: a size is not a positive integer; x is not (n, in_features).
     """
 
     def __init__(
@@ -52,42 +50,42 @@ class MinibatchDiscrimination(_Minibatch):
         dtype: Any = None,
         device: Any = None,
     ) -> None:
+        check_sizes(
+            "MinibatchDiscrimination",
+            in_features=in_features,
+            out_features=out_features,
+            kernel_dims=kernel_dims,
+        )
         shape = (in_features, out_features, kernel_dims)
-        names = ("in_features", "out_features", "kernel_dims")
-        check_sizes("MinibatchDiscrimination", **dict(zip(names, shape, strict=True)))
-        like = {"dtype": dtype, "device": device, "stream": "init"}
-        bound = 1 / math.sqrt(in_features)
-        self.weight = random.uniform(shape, -bound, bound, **like)
-        self.weight.requires_grad = True
+        self.weight = uniform_parameter(shape, 1 / math.sqrt(in_features), dtype, device)
 
     def forward(self, x: Tensor) -> Tensor:
         features, out, kernel = self.weight.shape
         if x.ndim != 2 or x.shape[1] != features:
             raise ValueError(f"MinibatchDiscrimination: input {x.shape}; (n, {features}) is needed")
         n = x.shape[0]
-        m = ops.matmul(x, ops.reshape(self.weight, features, out * kernel))
-        m = ops.reshape(ops.transpose(m), out, kernel, n)
-        # From -inf itself a sample is infinitely far, and adds exp(-inf) = 0 to its own sum.
-        itself = tensor(np.diag(np.full(n, -np.inf)), dtype=x.dtype, device=x.device)
-        close = ops.exp(ops.subtract(itself, ops.l1_distances(m, m)))
-        return ops.concatenate([x, ops.transpose(ops.sum(close, axis=2))], axis=1)
+        m = (x @ self.weight.reshape(features, out * kernel)).T.reshape(out, kernel, n)
+        # The diagonal is -inf, so that a sample adds exp(-inf) = 0 to its own sum.
+        diagonal = tensor(np.diag(np.full(n, -np.inf)), dtype=x.dtype, device=x.device)
+        closeness = ops.exp(diagonal - ops.l1_distances(m, m))
+        return ops.concatenate([x, closeness.sum(axis=2).T], axis=1)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return ", ".join(map(str, self.weight.shape))
 
 
-class MinibatchStdDev(_Minibatch):
-    """One more channel: the standard deviation over a group of samples, averaged to one number.
+class MinibatchStdDev(_MinibatchLayer):
+    """Append one channel: the standard deviation over a group of samples, averaged to one number.
 
-    (n, c, h, w) to (n, c + 1, h, w), and (n, f) to (n, f + 1). In each group the deviation of each
-    feature at each place is taken, sqrt(variance + 1e-8), and their mean is written to all places
-    of the new channel of all samples of the group (Karras et al. 2018, section 3, "increasing
-    variation using minibatch standard deviation"). As in the authors' code sample i is in group
-    i mod (n / group_size), and a batch smaller than group_size is one group.
+    (n, c, h, w) to (n, c + 1, h, w), or (n, f) to (n, f + 1). In each group of samples the standard
+    deviation sqrt(variance + 1e-8) of every feature at every position is computed; their mean
+    fills the new channel of all samples of the group (Karras et al. 2018, section 3). As in the
+    authors' code, sample i belongs to group i mod (n / group_size), and a batch smaller than
+    group_size is one group.
 
     Raises:
-        ValueError: group_size is no positive integer, or does not divide the batch; x has neither 2
-            nor 4 axes, or no sample.
+        ValueError: group_size is not a positive integer, or does not divide the batch; x has
+            neither 2 nor 4 axes, or is empty.
     """
 
     def __init__(self, group_size: int = 4) -> None:
@@ -100,21 +98,21 @@ class MinibatchStdDev(_Minibatch):
                 f"MinibatchStdDev: input {x.shape}; (n, features) or (n, channels, height, width)"
                 " is needed"
             )
-        n, _, *places = x.shape
+        n, _, *pixels = x.shape
         group = min(self.group_size, n)
         if n % group:
             raise ValueError(
                 f"MinibatchStdDev: a batch of {n} does not divide into groups of {group}"
             )
-        y = ops.reshape(x, group, n // group, *x.shape[1:])
-        centred = ops.subtract(y, ops.mean(y, axis=0, keepdims=True))
-        variance = ops.mean(ops.multiply(centred, centred), axis=0)
-        # At equal samples the root alone would have an infinite slope.
-        deviation = ops.sqrt(ops.add(variance, 1e-8))
-        level = ops.mean(deviation, axis=tuple(range(1, x.ndim)))
-        level = ops.reshape(level, 1, n // group, 1, *(1 for _ in places))
-        channel = ops.broadcast_to(level, (group, n // group, 1, *places))
-        return ops.concatenate([x, ops.reshape(channel, n, 1, *places)], axis=1)
+        y = x.reshape(group, n // group, *x.shape[1:])
+        centered = y - y.mean(axis=0, keepdims=True)
+        variance = (centered * centered).mean(axis=0)
+        # Without 1e-8, equal samples would give sqrt an infinite derivative.
+        deviation = ops.sqrt(variance + 1e-8)
+        statistic = deviation.mean(axis=tuple(range(1, x.ndim)))
+        statistic = statistic.reshape(1, n // group, 1, *(1 for _ in pixels))
+        channel = ops.broadcast_to(statistic, (group, n // group, 1, *pixels))
+        return ops.concatenate([x, channel.reshape(n, 1, *pixels)], axis=1)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.group_size}"

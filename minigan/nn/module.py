@@ -1,4 +1,4 @@
-"""What layers have in common: parameters found by name, state dicts, train and eval mode."""
+"""The base class of layers: parameters by name, state dicts, train and eval mode."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ def _undefined(self: Module, *inputs: Any) -> Any:
 
 
 class Module:
-    """A function of tensors with parameters.
+    """A function of tensors with parameters, as PyTorch's `nn.Module`.
 
-    Assign tensors and modules as attributes; `forward` says what to compute. A tensor that
-    requires gradients is a parameter, any other is a buffer. Names are PyTorch's: "0.weight".
+    Assign tensors and modules as attributes, and define `forward`. A tensor that requires gradients
+    is a parameter, any other a buffer. State-dict names are PyTorch's ("0.weight").
+
+        class Residual(nn.Module):
+            def __init__(self, width):
+                self.inner = nn.Dense(width, width)
+
+            def forward(self, x):
+                return x + mg.ops.relu(self.inner(x))
     """
 
     training: bool = True
@@ -38,27 +45,27 @@ class Module:
 
     @property
     def mixes_batch(self) -> bool:
-        """Whether this module itself, in its mode, makes a sample's output depend on the others'.
+        """Whether this layer in its present mode makes a sample's output depend on its batch.
 
-        What its children do is for `nn.depends_on_batch` to find.
+        A module with children does not answer for them; see `nn.depends_on_batch`.
         """
         return False
 
-    # ------------------------------------------------------------------------------- contents
+    # --------------------------------------------------------------- children and parameters
     def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules that are attributes, in the order in which they were first assigned."""
+        """Iterate over (name, module) of the attributes, in the order of their first assignment."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it."""
+        """Iterate over this module and all its descendants."""
         yield self
         for _, child in self.children():
             yield from child.modules()
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers by name, a module's own before its children's."""
+        """Iterate over (name, tensor) of parameters and buffers, own ones before the children's."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 yield prefix + name, value
@@ -66,31 +73,36 @@ class Module:
             yield from child.tensors(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters by name; one that is found under several names, by its first."""
-        seen: set[int] = set()
+        """Iterate over (name, parameter); one that has several names appears under the first."""
+        known_ids: set[int] = set()
         for name, x in self.tensors():
-            if x.requires_grad and id(x) not in seen:
-                seen.add(id(x))
+            if x.requires_grad and id(x) not in known_ids:
+                known_ids.add(id(x))
                 yield name, x
 
     def parameters(self) -> list[Tensor]:
+        """Return all parameters, each once, in the order of the state dict."""
         return [x for _, x in self.named_parameters()]
 
     # ---------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as numpy arrays, by name."""
+        """Return copies of all parameters and buffers as numpy arrays, by name."""
         return {name: x.numpy() for name, x in self.tensors()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy values in, in place: tensors stay the same objects and their versions rise.
+        """Copy values into the parameters and buffers in place; their versions increase.
 
         Raises:
-            ValueError: missing or unknown names, or another shape or dtype; nothing has changed.
+            ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
+                changed then.
         """
         load_tensors(dict(self.tensors()), state, type(self).__name__)
 
     def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
-        """Move and convert all parameters and buffers in place; optimizers are made afterwards."""
+        """Move all parameters and buffers to a device, and convert those of floats to a dtype.
+
+        The module is changed in place and returned. Create optimizers afterwards.
+        """
         for _, x in self.tensors():
             target = x.device if device is None else get_device(device)
             floating = dtype is not None and x.dtype.kind == "f"
@@ -100,28 +112,34 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode in which dropout drops, and moments and singular vectors move."""
+        """Set train mode: dropout is active, running statistics are updated. Return the module."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Set the mode in which a trained net is used."""
+        """Set eval mode, in which a trained network is used. Return the module."""
         return self.train(False)
 
-    # ---------------------------------------------------------------------------------- looks
-    def extra(self) -> str:
-        """What stands between the parentheses of the repr of a module without children."""
+    # ------------------------------------------------------------------------------------ repr
+    def extra_repr(self) -> str:
+        """Return what the repr of a module without children shows between its parentheses."""
         return ""
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
-        inner = "\n" + "\n".join(lines) + "\n" if lines else self.extra()
+        inner = "\n" + "\n".join(lines) + "\n" if lines else self.extra_repr()
         return f"{type(self).__name__}({inner})"
 
 
 class Sequential(Module):
-    """Modules applied one after the other; its children are numbered from 0."""
+    """Modules that are applied one after the other; their names are numbers from 0.
+
+    It has a length, can be iterated over, and a slice is a `Sequential` of the same modules:
+
+        net = nn.Sequential(nn.Dense(2, 128), nn.ReLU(), nn.Dense(128, 1))
+        features = net[:-1](x)
+    """
 
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
@@ -145,9 +163,8 @@ class Sequential(Module):
     @overload
     def __getitem__(self, i: slice) -> Sequential: ...
     def __getitem__(self, i: int | slice) -> Module:
-        """One module, or for a slice a net of those, the same objects."""
-        chosen = list(self)[i]
-        return Sequential(*chosen) if isinstance(chosen, list) else chosen
+        modules = list(self)[i]
+        return Sequential(*modules) if isinstance(modules, list) else modules
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.children())
@@ -156,27 +173,30 @@ class Sequential(Module):
 def shapes(
     net: Module, shape: tuple[int, ...], batch: int = 2
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """What becomes of a batch of samples of that shape: (layer, shape of its result) in order.
+    """Return (layer, shape of its output) for each layer, for a batch of samples of that shape.
 
-    Nothing is changed, and nothing drawn: the net sees zeros, in eval mode.
+    The network is applied to zeros in eval mode, so nothing is changed and nothing is drawn.
+
+        nn.shapes(nn.Sequential(nn.Dense(2, 5), nn.ReLU()), (2,))
+        # [("input", (2, 2)), ("0: Dense(2, 5)", (2, 5)), ("1: ReLU()", (2, 5))]
 
     Raises:
-        ValueError: a layer does not take what it is given; the message tells the shapes up to it.
+        ValueError: a layer does not accept its input; the message lists the shapes up to it.
     """
-    like = next((x for _, x in net.tensors()), None)
-    device = current_device() if like is None else like.device
-    dtype = np.dtype("float32") if like is None else like.dtype
+    first = next((x for _, x in net.tensors()), None)
+    device = current_device() if first is None else first.device
+    dtype = np.dtype("float32") if first is None else first.dtype
     x = Tensor(device.from_numpy(np.zeros((batch, *shape), dtype)), device)
     rows = [("input", x.shape)]
     with evaluating(net), no_grad():
         for i, layer in enumerate(net if isinstance(net, Sequential) else [net]):
-            name = f"{i}: {type(layer).__name__}({layer.extra()})"
+            name = f"{i}: {type(layer).__name__}({layer.extra_repr()})"
             try:
                 x = layer(x)
             except (TypeError, ValueError) as error:
-                before = "\n".join(f"  {name:40} {shape}" for name, shape in rows)
+                previous = "\n".join(f"  {name:40} {shape}" for name, shape in rows)
                 raise ValueError(
-                    f"layer {name} does not take {x.shape}: {error}\n{before}"
+                    f"layer {name} does not take {x.shape}: {error}\n{previous}"
                 ) from None
             rows.append((name, x.shape))
     return rows
@@ -184,7 +204,7 @@ def shapes(
 
 @contextmanager
 def evaluating(net: Module) -> Iterator[None]:
-    """Within: the net is in eval mode; afterwards each of its modules is in the mode it had."""
+    """Set eval mode in a `with` block; afterwards each module has the mode that it had before."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
@@ -195,9 +215,9 @@ def evaluating(net: Module) -> Iterator[None]:
 
 
 def depends_on_batch(net: Any) -> bool:
-    """Whether a sample's output depends on the samples beside it, in the modes the layers are in.
+    """Return whether a sample's output depends on the other samples of its batch.
 
-    It does with batch norm in training, and always with the minibatch layers. Real and generated
-    samples then go through a discriminator in batches of their own.
+    It does with batch norm in train mode, and with minibatch layers in both modes. Real and
+    generated samples then go through a discriminator in separate batches.
     """
     return isinstance(net, Module) and any(x.mixes_batch for x in net.modules())

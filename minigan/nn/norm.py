@@ -1,4 +1,4 @@
-"""Normalising layers. Their arithmetic is `ops.norm`; here are their parameters and modes."""
+"""Normalization layers: their parameters and modes. The arithmetic is in `ops.norm`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from ..ops.norm import by_channel, check_eps, running_moments
 from .module import Module
 
 
-def _filled(shape: tuple[int, ...], value: float, dtype: Any, device: Any, grad: bool) -> Tensor:
+def _full(
+    shape: tuple[int, ...], value: float, dtype: Any, device: Any, requires_grad: bool
+) -> Tensor:
     values = np.full(shape, value)
-    return tensor(values, dtype=dtype or "float32", device=device, requires_grad=grad)
+    return tensor(values, dtype=dtype or "float32", device=device, requires_grad=requires_grad)
 
 
-class _Normalizer(Module):
-    """weight, ones at first, and bias, zeros; None for both without `affine`."""
+class _Norm(Module):
+    """The weight, initially ones, and bias, initially zeros; both are None without `affine`."""
 
     def __init__(
         self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any, device: Any
@@ -28,25 +30,25 @@ class _Normalizer(Module):
         if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
             raise ValueError(f"{name}: {shape} are not positive integers")
         self.eps = check_eps(name, eps)
-        self.weight = _filled(shape, 1.0, dtype, device, True) if affine else None
-        self.bias = _filled(shape, 0.0, dtype, device, True) if affine else None
+        self.weight = _full(shape, 1.0, dtype, device, True) if affine else None
+        self.bias = _full(shape, 0.0, dtype, device, True) if affine else None
 
 
-class _BatchNorm(_Normalizer):
-    """Normalise each channel by its mean and variance, over the batch or as they run.
+class _BatchNorm(_Norm):
+    """Normalize each channel by its mean and variance (Ioffe and Szegedy 2015).
 
-    In training, y = weight (x - mean) / sqrt(variance + eps) + bias with the batch's own moments,
-    and the running ones move towards them: running += momentum (batch - running), the variance
-    being the unbiased one. In eval mode the running moments stand in for the batch's: a sample does
-    not depend on what else is in the batch (Ioffe and Szegedy 2015). Names are PyTorch's, but for
-    its count of batches, which nothing here needs.
+    y = weight (x - mean) / sqrt(variance + eps) + bias. In train mode mean and variance are the
+    batch's, and the running statistics are updated: running += momentum (batch - running), with
+    the unbiased variance. In eval mode the running statistics are used, so a sample's output does
+    not depend on its batch. Names are PyTorch's; its `num_batches_tracked` does not exist here.
 
-    In training a sample's output depends on the whole batch, so a penalty on the norm of a
-    critic's gradient *per sample* has no meaning with it; `LayerNorm` or `InstanceNorm2d` do not
-    mix samples (Gulrajani et al. 2017, section 4).
+    In train mode a sample's output depends on the whole batch. A gradient penalty *per sample* has
+    no meaning then: use `LayerNorm` or `InstanceNorm2d` in a discriminator with such a penalty
+    (Gulrajani et al. 2017, section 4).
 
     Raises:
-        ValueError: x is not of this layer's channels, or has one number to a channel in training.
+        ValueError: x has another number of channels or axes, or, in train mode, only one number per
+            channel.
     """
 
     axes: tuple[int, ...] = ()
@@ -65,8 +67,8 @@ class _BatchNorm(_Normalizer):
         if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
             raise ValueError(f"{type(self).__name__}: momentum = {momentum!r} is not in [0, 1]")
         self.num_features, self.momentum = num_features, float(momentum)
-        self.running_mean = _filled((num_features,), 0.0, dtype, device, False)
-        self.running_var = _filled((num_features,), 1.0, dtype, device, False)
+        self.running_mean = _full((num_features,), 0.0, dtype, device, False)
+        self.running_var = _full((num_features,), 1.0, dtype, device, False)
 
     @property
     def mixes_batch(self) -> bool:
@@ -79,29 +81,28 @@ class _BatchNorm(_Normalizer):
             accepted = " or ".join(map(str, self.axes))
             raise ValueError(f"{name}: input {x.shape}; {accepted} axes are needed")
         if not self.training:
-            return self._by_running_moments(x)
+            return self._normalize_by_running_statistics(x)
         if rows.shape[0] * rows.shape[2] < 2:
             raise ValueError(
                 f"{name}: input {x.shape} has one number to a channel, which has no variance; a"
                 " larger batch is needed in training"
             )
         y = ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
-        moments = self.running_mean, self.running_var
-        running_moments(*moments, rows.detach(), momentum=self.momentum)
+        running_moments(self.running_mean, self.running_var, rows.detach(), momentum=self.momentum)
         return y
 
-    def _by_running_moments(self, x: Tensor) -> Tensor:
-        """x scale + shift, one launch each. The graph holds copies: training moves the moments."""
-        r = ops.sqrt(ops.add(self.running_var, self.eps))
-        scale = ops.divide(1.0 if self.weight is None else self.weight, r)
-        shift = ops.negative(ops.multiply(ops.multiply(self.running_mean, 1.0), scale))
+    def _normalize_by_running_statistics(self, x: Tensor) -> Tensor:
+        """Return x * scale + shift, two launches for the whole batch."""
+        deviation = ops.sqrt(self.running_var + self.eps)
+        scale = (1.0 if self.weight is None else self.weight) / deviation
+        # A copy of the mean: training updates the buffer, and the graph needs its present values.
+        shift = -(self.running_mean * 1.0 * scale)
         if self.bias is not None:
-            shift = ops.add(shift, self.bias)
-        column = (1, -1, *(1,) * (x.ndim - 2))
-        y = ops.multiply(x, ops.reshape(scale, column))
-        return ops.add(y, ops.reshape(shift, column))
+            shift = shift + self.bias
+        by_channel_shape = (1, -1, *(1,) * (x.ndim - 2))
+        return x * scale.reshape(by_channel_shape) + shift.reshape(by_channel_shape)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
@@ -115,8 +116,8 @@ class BatchNorm2d(_BatchNorm):
     axes = (4,)
 
 
-class LayerNorm(_Normalizer):
-    """Normalise each sample over its last axes, of this shape (Ba et al. 2016)."""
+class LayerNorm(_Norm):
+    """Normalize each sample over its last axes, which have the given shape (Ba et al. 2016)."""
 
     def __init__(
         self,
@@ -127,8 +128,8 @@ class LayerNorm(_Normalizer):
         dtype: Any = None,
         device: Any = None,
     ) -> None:
-        given = normalized_shape
-        self.normalized_shape = tuple(given) if np.iterable(given) else (given,)
+        shape: Any = normalized_shape
+        self.normalized_shape = tuple(shape) if np.iterable(shape) else (shape,)
         super().__init__(self.normalized_shape, eps, affine, dtype, device)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,12 +140,12 @@ class LayerNorm(_Normalizer):
             )
         return ops.layer_norm(x, ndim, self.weight, self.bias, eps=self.eps)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
-class GroupNorm(_Normalizer):
-    """Normalise each sample's groups of neighbouring channels (Wu and He 2018)."""
+class GroupNorm(_Norm):
+    """Normalize each sample over groups of neighboring channels (Wu and He 2018)."""
 
     def __init__(
         self,
@@ -172,14 +173,14 @@ class GroupNorm(_Normalizer):
             raise ValueError(f"{name}: input {x.shape} has one number to a group: no variance")
         return ops.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
 
 
 class InstanceNorm2d(GroupNorm):
-    """Normalise each channel of each sample (Ulyanov et al. 2016): groups of one channel.
+    """Normalize each channel of each sample (Ulyanov et al. 2016).
 
-    Without weight and bias unless `affine`, as in PyTorch.
+    It has no weight and bias unless `affine`, as in PyTorch.
     """
 
     def __init__(
@@ -195,12 +196,12 @@ class InstanceNorm2d(GroupNorm):
             num_features, num_features, eps=eps, affine=affine, dtype=dtype, device=device
         )
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.num_channels}, eps={self.eps}"
 
 
 def has_batch_norm(net: Any) -> bool:
-    """Whether there is batch norm in the net that takes its moments from the batch: in training."""
+    """Return whether the network has batch norm in train mode, which uses batch statistics."""
     return isinstance(net, Module) and any(
         isinstance(x, _BatchNorm) and x.training for x in net.modules()
     )

@@ -1,4 +1,4 @@
-"""Spectral normalisation: a layer whose weight, as a matrix, stretches nothing by more than 1."""
+"""Spectral normalization: a layer whose weight matrix has the largest singular value 1."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
 from ..engine import random
-from ..engine.op import Update
 from ..engine.tensor import Tensor
+from ..engine.update import Update
 from ..ops.norm import check_eps
 from .module import Module
 
@@ -24,21 +23,24 @@ def _power_iteration(u: np.ndarray, v: np.ndarray, w: np.ndarray, steps: int, ep
         u[...] = _unit(w @ v, eps)
 
 
-# u (m,) and v (n,) move towards the left and right singular vectors of w (m, n) whose singular
-# value is the largest.
-power_iteration = Update("power_iteration", _power_iteration, writes=(0, 1))
+# Moves u (m,) and v (n,) towards the left and right singular vectors of w (m, n) that belong to its
+# largest singular value.
+power_iteration = Update("power_iteration", _power_iteration, "f(m) f(n) f(m,n)", writes=(0, 1))
 
 
 class SpectralNorm(Module):
-    """A layer with weight / sigma in the place of its weight, sigma its largest singular value.
+    """A layer with weight / sigma instead of its weight; sigma is its largest singular value.
 
-    So the layer is 1-Lipschitz where a convolution is taken as the matrix (out, in*kh*kw)
-    (Miyato et al. 2018, section 2). u and v, which are saved with the weights, hold the singular
-    vectors: each forward pass in training moves them by `steps` of the power iteration, and
-    sigma = u W v. To the gradient they are constants, as in the paper (its equation 9 ff.).
+    The weight of a convolution is taken as the matrix (out, in*kh*kw) (Miyato et al. 2018, section
+    2). The buffers u and v approximate the singular vectors: each forward pass in train mode does
+    `steps` power iterations, and sigma = u W v. For gradients u and v are constants, as in the
+    paper (equation 9).
+
+        layer = nn.spectral_norm(nn.Conv2d(64, 128, 4, 2, 1))
 
     Raises:
         TypeError: the layer has no weight that can be taken as a matrix.
+        ValueError: `steps` is not a positive integer, or `eps` not a positive number.
     """
 
     def __init__(self, module: Any, steps: int = 1, eps: float = 1e-12) -> None:
@@ -51,26 +53,25 @@ class SpectralNorm(Module):
             raise ValueError(f"spectral_norm: steps = {steps!r} is not a positive integer")
         self.module, self.steps, self.eps = module, steps, check_eps("spectral_norm", eps)
         w = module.as_matrix(module.weight.detach())
-        like = {"dtype": w.dtype, "device": w.device, "stream": "init"}
-        self.u = random.normal((w.shape[0],), **like)
-        self.v = random.normal((w.shape[1],), **like)
+        options = {"dtype": w.dtype, "device": w.device, "stream": "init"}
+        self.u = random.normal((w.shape[0],), **options)
+        self.v = random.normal((w.shape[1],), **options)
         power_iteration(self.u, self.v, w, steps=15, eps=self.eps)
 
     def normalized_weight(self) -> Tensor:
-        """The layer's weight divided by its largest singular value."""
+        """Return the layer's weight divided by its largest singular value."""
         w = self.module.as_matrix(self.module.weight)
         if self.training:
             power_iteration(self.u, self.v, w.detach(), steps=self.steps, eps=self.eps)
-        # Copies: the next pass changes u and v, and this one's graph needs them as they are now.
-        u, v = (ops.multiply(x, 1.0) for x in (self.u, self.v))
-        stretched = ops.reshape(ops.matmul(w, ops.reshape(v, -1, 1)), -1)
-        sigma = ops.sum(ops.multiply(u, stretched))
-        return ops.divide(self.module.weight, sigma)
+        # Copies: the next forward pass updates u and v, and this graph needs their present values.
+        u, v = (x * 1.0 for x in (self.u, self.v))
+        sigma = (u * (w @ v.reshape(-1, 1)).reshape(-1)).sum()
+        return self.module.weight / sigma
 
     def forward(self, x: Tensor) -> Tensor:
         return self.module.apply_weight(x, self.normalized_weight())
 
 
 def spectral_norm(module: Any, steps: int = 1, eps: float = 1e-12) -> SpectralNorm:
-    """The layer, spectrally normalised; see `SpectralNorm`."""
+    """Return the layer with spectral normalization; see `SpectralNorm`."""
     return SpectralNorm(module, steps, eps)

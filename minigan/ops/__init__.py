@@ -1,54 +1,17 @@
-"""Every operation on tensors: what it means in numpy, and its VJPs in terms of the others.
+"""Operations on tensors: each is a numpy reference with VJPs that are made of the others.
 
-Functions here check their arguments and call an `Op`; ops are listed in `Op.registry`.
+The modules hold the ops by kind, and name in `__all__` those that are public as `mg.ops.*`. The
+others are parts of VJPs. Functions check their arguments and call an `Op`; `Op.registry` lists all.
 """
 
-# Some ops carry the names that numpy and Python gave them: abs, max, slice, sum.
-from .conv import conv2d, conv_transpose2d
-from .distance import l1_distances
-from .dropout import dropout
-from .elementwise import (
-    abs,
-    add,
-    cast,
-    clip,
-    cross_entropy,
-    divide,
-    equal,
-    exp,
-    greater,
-    greater_equal,
-    leaky_relu,
-    less,
-    less_equal,
-    log,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    not_equal,
-    power,
-    relu,
-    sigmoid,
-    sign,
-    softplus,
-    sqrt,
-    subtract,
-    tanh,
-    where,
-)
-from .linear import dense, matmul
-from .norm import batch_norm, group_norm, layer_norm
-from .pool import avg_pool2d, depth_to_space, space_to_depth, upsample_nearest
-from .reduce import log_softmax, max, mean, sum
-from .shape import (
-    broadcast_to,
-    concatenate,
-    gather,
-    pad,
-    reshape,
-    scatter_add,
-    slice,
-    sum_to,
-    transpose,
-)
+# ruff: noqa: F403
+from .conv import *
+from .distance import *
+from .dropout import *
+from .elementwise import *
+from .indexing import *
+from .linear import *
+from .norm import *
+from .pool import *
+from .reduce import *
+from .shape import *

@@ -1,12 +1,12 @@
-"""Convolutions: three faces of one trilinear form.
+"""Convolutions: `conv2d`, its gradient by the input (the transposed convolution) and by the weight.
 
-With i = a*stride + h - padding and j = b*stride + v - padding (zeros outside of x),
+With i = a*stride + h - padding and j = b*stride + v - padding (zeros outside of x), the three are
+the derivatives of one trilinear form,
 
-    T(x, w, g) = sum over n, o, c, a, b, h, v of x[n, c, i, j] * w[o, c, h, v] * g[n, o, a, b]
+    T(x, w, g) = sum over n, o, c, a, b, h, v of x[n, c, i, j] * w[o, c, h, v] * g[n, o, a, b],
 
-Each face is the derivative of T by one of its three arguments: `conv2d` by g, `conv2d_input_grad`,
-which is the transposed convolution, by x, and `conv2d_weight_grad` by w. So the VJPs of each are
-the other two, and a derivative of any order is one of these three launches.
+by one of its arguments each: `conv2d` by g, `conv2d_input_grad` by x, `conv2d_weight_grad` by w. So
+the VJPs of each are the other two, and a derivative of any order is one of these three launches.
 """
 
 from __future__ import annotations
@@ -18,125 +18,142 @@ import numpy as np
 from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
 from ..kernels.conv2d.geometry import Pair, output_size
-from .elementwise import add
 from .linear import matmul
 from .samples import uniform
 from .shape import reshape, transpose
 
+__all__ = ["conv2d", "conv_transpose2d"]
 
-# -------------------------------------------------------------------------------- the reference_ops
-def _windows(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
-    """(n, c, a, b, h, v): what of x lies under the kernel at each place."""
-    (down, across), (rows, columns) = padding, stride
-    x = np.pad(x, ((0, 0), (0, 0), (down, down), (across, across)))
-    found = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
-    return found[:, :, ::rows, ::columns]
+
+# -------------------------------------------------------------------------------- the references
+def windows(x: np.ndarray, kernel: Pair, stride: Pair, writeable: bool = False) -> np.ndarray:
+    """Return the view (n, c, a, b, h, v) of the windows of x (n, c, height, width)."""
+    every = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3), writeable=writeable)
+    return every[:, :, :: stride[0], :: stride[1]]
+
+
+def _padded_windows(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
+    """Return the windows of x with zeros around it."""
+    rows, columns = padding
+    return windows(np.pad(x, ((0, 0), (0, 0), (rows, rows), (columns, columns))), kernel, stride)
 
 
 def _forward(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:
-    windows = _windows(x, (w.shape[2], w.shape[3]), stride, padding)
-    return np.einsum("ncabhv,ochv->noab", windows, w)
+    patches = _padded_windows(x, (w.shape[2], w.shape[3]), stride, padding)
+    return np.einsum("ncabhv,ochv->noab", patches, w)
 
 
 def _input_grad(
     g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
-    """Zeros outside of g, too: each pixel takes every weight that is a stride from another of its.
+    """Add g[n, o, a, b] * w[o, c] to the window (a, b) of the result, for all a and b.
 
-    So that infinite weights make NaN of the same pixels wherever it is computed.
+    g is padded with zeros, so that each pixel is a sum over the same weights as in the kernels, and
+    an infinite weight, times zero, makes NaN of the same pixels.
     """
-    numbers = list(zip(g.shape[2:], w.shape[2:], size, stride, padding, strict=True))
-    before = [-(-k // s) - 1 for _, k, _, s, _ in numbers]
-    after = [max(0, (n - 1 + p) // s - m + 1) for m, _, n, s, p in numbers]
+    axes = list(zip(g.shape[2:], w.shape[2:], size, stride, padding, strict=True))
+    before = [-(-k // s) - 1 for _, k, _, s, _ in axes]
+    after = [max(0, (n - 1 + p) // s - m + 1) for m, _, n, s, p in axes]
     g = np.pad(g, ((0, 0), (0, 0), *zip(before, after, strict=True)))
-    starts = [b * s + p for b, (_, _, _, s, p) in zip(before, numbers, strict=True)]
-    ends = [b + n for b, n in zip(starts, size, strict=True)]
+    starts = [b * s + p for b, (_, _, _, s, p) in zip(before, axes, strict=True)]
+    ends = [start + n for start, n in zip(starts, size, strict=True)]
     covered = [(m - 1) * s + k for m, k, s in zip(g.shape[2:], w.shape[2:], stride, strict=True)]
     x = np.zeros((len(g), w.shape[1], *map(max, ends, covered)), g.dtype)
     for h, v in np.ndindex(w.shape[2:]):
-        under = x[:, :, h : h + covered[0] - w.shape[2] + 1 : stride[0]]
-        under = under[..., v : v + covered[1] - w.shape[3] + 1 : stride[1]]
-        under += np.einsum("noab,oc->ncab", g, w[:, :, h, v])
+        pixels = x[:, :, h : h + covered[0] - w.shape[2] + 1 : stride[0]]
+        pixels = pixels[..., v : v + covered[1] - w.shape[3] + 1 : stride[1]]
+        pixels += np.einsum("noab,oc->ncab", g, w[:, :, h, v])
     return x[:, :, starts[0] : ends[0], starts[1] : ends[1]]
 
 
 def _weight_grad(
     x: np.ndarray, g: np.ndarray, kernel: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
-    return np.einsum("ncabhv,noab->ochv", _windows(x, kernel, stride, padding), g)
+    return np.einsum("ncabhv,noab->ochv", _padded_windows(x, kernel, stride, padding), g)
 
 
 # -------------------------------------------------------------------------------------- the ops
-def _size(x: Tensor) -> Pair:
+def image_size(x: Tensor) -> Pair:
+    """Return (height, width) of x (n, c, height, width)."""
     return x.shape[2], x.shape[3]
 
 
-def _places(stride: Pair, padding: Pair) -> dict[str, Pair]:
+def _geometry(stride: Pair, padding: Pair) -> dict[str, Pair]:
     return {"stride": stride, "padding": padding}
 
 
-_HALF = _places((2, 2), (1, 1))
-_ODD = _places((1, 2), (0, 1))  # the last column of x lies under no kernel
+_HALF = _geometry((2, 2), (1, 1))
+_ODD = _geometry((1, 2), (0, 1))  # the last column of x lies in no window
 _conv2d: Op = Op(
     "conv2d",
     _forward,
     (
-        lambda g, y, x, w, **places: _conv2d_input_grad(g, w, size=_size(x), **places),
-        lambda g, y, x, w, **places: _conv2d_weight_grad(x, g, kernel=_size(w), **places),
+        lambda g, y, x, w, **geometry: _conv2d_input_grad(g, w, size=image_size(x), **geometry),
+        lambda g, y, x, w, **geometry: _conv2d_weight_grad(x, g, kernel=image_size(w), **geometry),
     ),
     [
         (uniform(2, 3, 6, 6), uniform(4, 3, 4, 4), _HALF),
         (uniform(2, 2, 5, 6), uniform(3, 2, 2, 3), _ODD),
     ],
+    needs_kernel=True,
 )
 _conv2d_input_grad: Op = Op(
     "conv2d_input_grad",
     _input_grad,
     (
-        lambda gg, x, g, w, size, **places: _conv2d(gg, w, **places),
-        lambda gg, x, g, w, size, **places: _conv2d_weight_grad(gg, g, kernel=_size(w), **places),
+        lambda gg, x, g, w, size, **geometry: _conv2d(gg, w, **geometry),
+        lambda gg, x, g, w, size, **geometry: _conv2d_weight_grad(
+            gg, g, kernel=image_size(w), **geometry
+        ),
     ),
     [
         (uniform(2, 4, 3, 3), uniform(4, 3, 4, 4), {"size": (6, 6), **_HALF}),
         (uniform(2, 3, 4, 3), uniform(3, 2, 2, 3), {"size": (5, 6), **_ODD}),
     ],
+    needs_kernel=True,
 )
 _conv2d_weight_grad: Op = Op(
     "conv2d_weight_grad",
     _weight_grad,
     (
-        lambda gg, w, x, g, kernel, **places: _conv2d_input_grad(g, gg, size=_size(x), **places),
-        lambda gg, w, x, g, kernel, **places: _conv2d(x, gg, **places),
+        lambda gg, w, x, g, kernel, **geometry: _conv2d_input_grad(
+            g, gg, size=image_size(x), **geometry
+        ),
+        lambda gg, w, x, g, kernel, **geometry: _conv2d(x, gg, **geometry),
     ),
     [
         (uniform(2, 3, 6, 6), uniform(2, 4, 3, 3), {"kernel": (4, 4), **_HALF}),
         (uniform(2, 2, 5, 6), uniform(2, 3, 4, 3), {"kernel": (2, 3), **_ODD}),
     ],
+    needs_kernel=True,
 )
 
 
 # ------------------------------------------------------------------------------- the functions
 def pair(op: str, name: str, value: Any, least: int) -> Pair:
-    """(vertical, horizontal) from one integer for both, or from two."""
-    given = value if isinstance(value, (tuple, list)) else (value, value)
-    whole = all(isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in given)
-    if len(given) != 2 or not whole or min(given) < least:
+    """Return (vertical, horizontal) from one integer for both, or from two, of at least `least`."""
+    numbers = value if isinstance(value, (tuple, list)) else (value, value)
+    whole = all(isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in numbers)
+    if len(numbers) != 2 or not whole or min(numbers) < least:
         raise ValueError(
             f"{op}: {name} = {value!r}; an integer of at least {least}, or two (vertical,"
             " horizontal), are accepted"
         )
-    return int(given[0]), int(given[1])
+    return int(numbers[0]), int(numbers[1])
 
 
 def refuse(op: str, **options: Any) -> None:
-    """Raise for what PyTorch's convolutions can do and these cannot."""
+    """Raise ValueError for options of PyTorch's convolutions that are not supported: all but 1."""
     for name, value in options.items():
         if value not in (1, (1, 1)):
             raise ValueError(f"{op}: {name} = {value!r} is not supported, only {name} = 1")
 
 
 def _check(op: str, x: Tensor, w: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> None:
-    """Whether x (n, c, h, w) fits the weight, whose axes `inputs` and `outputs` are channels."""
+    """Raise ValueError unless x (n, c, height, width), w and bias fit.
+
+    `inputs` and `outputs` are the axes of w that are channels of x and of the result.
+    """
     require_tensors(op, x, w, *([] if bias is None else [bias]))
     order = {0: "(out, in, kh, kw)", 1: "(in, out, kh, kw)"}[outputs]
     if x.ndim != 4 or w.ndim != 4 or 0 in (*x.shape[1:], *w.shape):
@@ -156,7 +173,7 @@ def _check(op: str, x: Tensor, w: Tensor, bias: Tensor | None, inputs: int, outp
 
 
 def _add_bias(y: Tensor, bias: Tensor | None) -> Tensor:
-    return y if bias is None else add(y, reshape(bias, 1, -1, 1, 1))
+    return y if bias is None else y + reshape(bias, 1, -1, 1, 1)
 
 
 def conv2d(
@@ -168,10 +185,13 @@ def conv2d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Tensor:
-    """y[n, o, a, b] = sum of x[n, c, a*s + h - p, b*s + v - p] w[o, c, h, v] + bias[o].
+    """Return the convolution of a batch of images with a weight, plus a bias.
+
+        y[n, o, a, b] = bias[o]
+            + sum over c, h, v of x[n, c, a*s + h - p, b*s + v - p] w[o, c, h, v]
 
     Args:
-        x: (n, in, height, width), with zeros around it.
+        x: (n, in, height, width); zeros where an index is outside.
         w: (out, in, kh, kw).
         bias: (out,), or None.
         stride, padding: an integer, or (vertical, horizontal).
@@ -185,16 +205,17 @@ def conv2d(
     """
     refuse("conv2d", dilation=dilation, groups=groups)
     _check("conv2d", x, w, bias, inputs=1, outputs=0)
-    places = _places(pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0))
-    if min(output_size(_size(x), _size(w), **places)) < 1:
+    geometry = _geometry(pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0))
+    if min(output_size(image_size(x), image_size(w), **geometry)) < 1:
         raise ValueError(
             f"conv2d: a kernel of {w.shape[2]} x {w.shape[3]} does not fit into an image of"
-            f" {x.shape[2]} x {x.shape[3]} with padding {places['padding']}"
+            f" {x.shape[2]} x {x.shape[3]} with padding {geometry['padding']}"
         )
-    if _size(x) == _size(w) and places["padding"] == (0, 0):  # one place: a product of matrices
+    # A single window is a matrix product.
+    if image_size(x) == image_size(w) and geometry["padding"] == (0, 0):
         y = matmul(reshape(x, x.shape[0], -1), transpose(reshape(w, w.shape[0], -1)))
         return _add_bias(reshape(y, *y.shape, 1, 1), bias)
-    return _add_bias(_conv2d(x, w, **places), bias)
+    return _add_bias(_conv2d(x, w, **geometry), bias)
 
 
 def conv_transpose2d(
@@ -207,16 +228,18 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: int = 1,
 ) -> Tensor:
-    """The adjoint of `conv2d`: each x[n, i, a, b] adds w[i, o] times itself, `stride` apart.
+    """Return the transposed convolution, the adjoint of `conv2d`, plus a bias.
 
-    Several input sizes have one output size under conv2d; `output_padding` says which is meant.
+    Each x[n, i, a, b] adds x[n, i, a, b] * w[i, o] to the window of the result that begins `stride`
+    pixels after that of its neighbour. conv2d takes several input sizes to one output size;
+    `output_padding` chooses among them.
 
     Args:
         x: (n, in, height, width).
         w: (in, out, kh, kw): as of the conv2d that it is the adjoint of, which takes `out`.
         bias: (out,), or None.
         stride, padding: of that conv2d; an integer, or (vertical, horizontal).
-        output_padding: rows and columns to add below and to the right, less than the stride.
+        output_padding: rows below and columns to the right that are added, less than the stride.
         groups, dilation: 1; others are refused.
 
     Returns:
@@ -228,20 +251,21 @@ def conv_transpose2d(
     name = "conv_transpose2d"
     refuse(name, dilation=dilation, groups=groups)
     _check(name, x, w, bias, inputs=0, outputs=1)
-    places = _places(pair(name, "stride", stride, 1), pair(name, "padding", padding, 0))
-    more = pair(name, "output_padding", output_padding, 0)
-    if any(m >= s for m, s in zip(more, places["stride"], strict=True)):
+    geometry = _geometry(pair(name, "stride", stride, 1), pair(name, "padding", padding, 0))
+    extra = pair(name, "output_padding", output_padding, 0)
+    if any(e >= s for e, s in zip(extra, geometry["stride"], strict=True)):
         raise ValueError(
             f"{name}: output_padding = {output_padding} is not less than stride = {stride}"
         )
-    both = zip(_size(x), _size(w), *places.values(), more, strict=True)
-    height, width = ((n - 1) * s - 2 * p + k + m for n, k, s, p, m in both)
+    axes = zip(image_size(x), image_size(w), *geometry.values(), extra, strict=True)
+    height, width = ((n - 1) * s - 2 * p + k + e for n, k, s, p, e in axes)
     if min(height, width) < 1:
         raise ValueError(
             f"{name}: an image of {x.shape[2]} x {x.shape[3]} under a kernel of {w.shape[2]} x"
-            f" {w.shape[3]} with padding {places['padding']} leaves {height} x {width}"
+            f" {w.shape[3]} with padding {geometry['padding']} leaves {height} x {width}"
         )
-    if _size(x) == (1, 1) and (height, width) == _size(w):  # one pixel: a product of matrices
+    # A single pixel is a matrix product.
+    if image_size(x) == (1, 1) and (height, width) == image_size(w):
         y = matmul(reshape(x, *x.shape[:2]), reshape(w, w.shape[0], -1))
         return _add_bias(reshape(y, x.shape[0], *w.shape[1:]), bias)
-    return _add_bias(_conv2d_input_grad(x, w, size=(height, width), **places), bias)
+    return _add_bias(_conv2d_input_grad(x, w, size=(height, width), **geometry), bias)

@@ -1,4 +1,4 @@
-"""L1 distances of all pairs of columns, without an array of all pairs' differences.
+"""L1 distances of all pairs of columns, computed without an array of all differences.
 
 With d = a[c, i] - b[c, j] for each matrix of a batch, three ops are closed under differentiation:
 
@@ -6,8 +6,9 @@ With d = a[c, i] - b[c, j] for each matrix of a batch, three ops are closed unde
     l1_distances_grad   y[c, i] = sum over j of g[i, j] sign(d)
     l1_distances_jvp    y[i, j] = sum over c of v[c, i] sign(d)
 
-The second and the third are each other's adjoint in g and v; where signs change has no derivative.
-To b's gradient the roles are exchanged: sign(d) = -sign(b - a).
+The second and the third are each other's adjoint in g and v. The derivative of a sign is zero
+almost everywhere, so no gradient flows to a and b through them. The gradient by b is that by a with
+the roles exchanged, since sign(d) = -sign(b - a).
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ import numpy as np
 
 from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
-from .linear import _swap
-from .samples import Maker, uniform
+from .linear import swap_last_axes
+from .samples import Sampler, uniform
+
+__all__ = ["l1_distances"]
 
 
 # ------------------------------------------------------------------------------------- the ops
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(.., c, n, m)"""
+    """Return all a[c, i] - b[c, j], of shape (..., c, n, m)."""
     return a[..., :, None] - b[..., None, :]
 
 
 def _check(a: Any, b: Any) -> None:
+    """Raise ValueError unless a (..., c, n) and b (..., c, m) agree in all axes but the last."""
     require_tensors("l1_distances", a, b)
     if a.ndim < 2 or a.shape[:-1] != b.shape[:-1]:
         raise ValueError(
@@ -37,19 +41,19 @@ def _check(a: Any, b: Any) -> None:
         )
 
 
-def _beside(shift: float, *shape: int) -> Maker:
-    """Multiples of 0.3, moved by `shift` and up to 0.05: those of 0 and 0.15 never tie."""
+def _near_grid(shift: float, *shape: int) -> Sampler:
+    """Sample multiples of 0.3, plus `shift`, plus up to 0.05: shifts 0 and 0.15 never tie."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return 0.3 * rng.integers(-5, 6, shape) + shift + rng.uniform(-0.05, 0.05, shape)
 
-    return Maker(shape, draw)
+    return Sampler(shape, draw)
 
 
 _PAIRS = [
-    (_beside(0, 2, 5, 3), _beside(0.15, 2, 5, 4)),
-    (_beside(0, 2, 1, 4, 5), _beside(0.15, 2, 1, 4, 2)),
-    (_beside(0, 3, 6), _beside(0.15, 3, 6)),
+    (_near_grid(0, 2, 5, 3), _near_grid(0.15, 2, 5, 4)),
+    (_near_grid(0, 2, 1, 4, 5), _near_grid(0.15, 2, 1, 4, 2)),
+    (_near_grid(0, 3, 6), _near_grid(0.15, 3, 6)),
 ]
 l1_distances_grad: Op = Op(
     "l1_distances_grad",
@@ -68,7 +72,7 @@ _l1_distances = Op(
     lambda a, b: np.abs(_differences(a, b)).sum(-3),
     (
         lambda g, y, a, b: l1_distances_grad(g, a, b),
-        lambda g, y, a, b: l1_distances_grad(_swap(g), b, a),
+        lambda g, y, a, b: l1_distances_grad(swap_last_axes(g), b, a),
     ),
     _PAIRS,
     check=_check,
@@ -77,11 +81,12 @@ _l1_distances = Op(
 
 # -------------------------------------------------------------------------------- the function
 def l1_distances(a: Tensor, b: Tensor) -> Tensor:
-    """y[..., i, j] = sum over c of |a[..., c, i] - b[..., c, j]|.
+    """Return the L1 distances y[..., i, j] = sum over c of |a[..., c, i] - b[..., c, j]|.
 
-    a (..., c, n) and b (..., c, m), of equal leading axes, to (..., n, m). As `torch.cdist(p=1)` of
-    the columns, which lie side by side so that the innermost loop is along them. Where two numbers
-    tie their gradient is 0, as that of `abs`. Nothing of size (..., c, n, m) is made.
+    a (..., c, n) and b (..., c, m), with equal leading axes, give (..., n, m). It is
+    `torch.cdist(p=1)` of the columns. Points are columns and not rows, so that the innermost loop
+    runs over contiguous memory. Where two numbers tie the gradient is 0, as that of `abs`. No array
+    of size (..., c, n, m) is made.
 
     Raises:
         ValueError: the shapes do not fit.

@@ -1,4 +1,7 @@
-"""Ops on each element. Inputs broadcast against each other; ties and kinks follow PyTorch."""
+"""Ops on each element: arithmetic, functions, comparisons, casts and cross-entropy.
+
+Inputs broadcast against each other. Gradients at ties and kinks are those of PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,40 @@ from ..engine.op import Op
 from ..engine.tensor import Tensor
 from .samples import away_from_zero, booleans, constant, distinct, uniform
 
+__all__ = [
+    "abs",
+    "add",
+    "cast",
+    "clip",
+    "cross_entropy",
+    "divide",
+    "equal",
+    "exp",
+    "greater",
+    "greater_equal",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "log",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "not_equal",
+    "power",
+    "relu",
+    "sigmoid",
+    "sign",
+    "softplus",
+    "sqrt",
+    "subtract",
+    "tanh",
+    "where",
+]
+
 
 def _elementwise(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
+    """Return a new op whose inputs broadcast."""
     return Op(name, reference, vjps, samples, dtypes=dtypes, broadcasts=True)
 
 
@@ -28,21 +63,21 @@ add = _elementwise("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), 
 subtract = _elementwise(
     "subtract",
     np.subtract,
-    (lambda g, y, a, b: g, lambda g, y, a, b: negative(g)),
+    (lambda g, y, a, b: g, lambda g, y, a, b: -g),
     _PAIR,
     dtypes="x",
 )
-multiply: Op = _elementwise(
+multiply = _elementwise(
     "multiply",
     np.multiply,
-    (lambda g, y, a, b: multiply(g, b), lambda g, y, a, b: multiply(g, a)),
+    (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
     _PAIR,
     dtypes="x",
 )
-divide: Op = _elementwise(
+divide = _elementwise(
     "divide",
     np.divide,
-    (lambda g, y, a, b: divide(g, b), lambda g, y, a, b: negative(divide(multiply(g, y), b))),
+    (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y / b)),
     [
         (uniform(3, 4), away_from_zero(3, 4)),
         (uniform(3, 1), away_from_zero(1, 4)),
@@ -50,24 +85,24 @@ divide: Op = _elementwise(
         (0.5, away_from_zero(4)),
     ],
 )
-negative: Op = _elementwise(
-    "negative", np.negative, (lambda g, y, x: negative(g),), [(uniform(3, 4),)], dtypes="x"
+negative = _elementwise(
+    "negative", np.negative, (lambda g, y, x: -g,), [(uniform(3, 4),)], dtypes="x"
 )
 
 
 def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
-    """p x^(p-1), without the 0 * inf that x = 0 would give at p = 0."""
+    """Return g p x^(p-1), and 0 where p = 0, also for x = 0, where the formula gives 0 * inf."""
     if isinstance(p, Tensor):
-        slope = multiply(p, _power(x, subtract(p, 1.0)))
-        return multiply(g, where(equal(p, 0.0), 0.0, slope))
-    return multiply(g, 0.0) if p == 0 else multiply(multiply(g, float(p)), power(x, p - 1))
+        slope = p * _power(x, p - 1.0)
+        return g * where(equal(p, 0.0), 0.0, slope)
+    return g * 0.0 if p == 0 else g * float(p) * power(x, p - 1)
 
 
 def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
-    """x^p log(x), without the 0 * -inf that x = 0 would give."""
+    """Return g x^p log(x), and 0 where x^p = 0, where the formula gives 0 * -inf."""
     with np.errstate(all="ignore"):
         log_x = log(x) if isinstance(x, Tensor) else float(np.log(x))
-    return multiply(g, where(equal(y, 0.0), 0.0, multiply(y, log_x)))
+    return g * where(equal(y, 0.0), 0.0, y * log_x)
 
 
 _power = _elementwise(
@@ -86,22 +121,23 @@ _power = _elementwise(
 
 
 def power(x: Any, p: Any) -> Tensor:
-    """x^p. Powers 1 and 2 of a tensor are x and x * x, exact and differentiable everywhere."""
+    """Return x^p; x or p is a tensor, the other a tensor or a number.
+
+    The powers 1 and 2 of a tensor are x and x * x, exact and differentiable everywhere.
+    """
     if isinstance(x, Tensor) and not isinstance(p, Tensor) and p in (1, 2):
-        return x if p == 1 else multiply(x, x)
+        return x if p == 1 else x * x
     return _power(x, p)
 
 
 # ---------------------------------------------------------------------- functions of one input
-exp = _elementwise("exp", np.exp, (lambda g, y, x: multiply(g, y),), [(uniform(3, 4),)])
-log: Op = _elementwise("log", np.log, (lambda g, y, x: divide(g, x),), [(uniform(3, 4, low=0.3),)])
-sqrt = _elementwise(
-    "sqrt", np.sqrt, (lambda g, y, x: divide(g, multiply(y, 2.0)),), [(uniform(3, 4, low=0.3),)]
-)
+exp = _elementwise("exp", np.exp, (lambda g, y, x: g * y,), [(uniform(3, 4),)])
+log = _elementwise("log", np.log, (lambda g, y, x: g / x,), [(uniform(3, 4, low=0.3),)])
+sqrt = _elementwise("sqrt", np.sqrt, (lambda g, y, x: g / (y * 2.0),), [(uniform(3, 4, low=0.3),)])
 
 
 def _sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow."""
+    """Return 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
@@ -114,7 +150,7 @@ sigmoid_grad: Op = _elementwise(
     lambda g, y: g * y * (1 - y),
     (
         lambda gg, _, g, y: sigmoid_grad(gg, y),
-        lambda gg, _, g, y: multiply(multiply(gg, g), subtract(1.0, multiply(y, 2.0))),
+        lambda gg, _, g, y: gg * g * (1.0 - y * 2.0),
     ),
     [(uniform(3, 4), uniform(3, 4, low=0, high=1))],
 )
@@ -124,20 +160,20 @@ tanh_grad: Op = _elementwise(
     lambda g, y: g * (1 - y * y),
     (
         lambda gg, _, g, y: tanh_grad(gg, y),
-        lambda gg, _, g, y: multiply(multiply(gg, g), multiply(y, -2.0)),
+        lambda gg, _, g, y: gg * g * (y * -2.0),
     ),
     [(uniform(3, 4), uniform(3, 4, low=-1, high=1))],
 )
 softplus = _elementwise(
     "softplus",
     lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
-    (lambda g, y, x: multiply(g, sigmoid(x)),),
+    (lambda g, y, x: g * sigmoid(x),),
     [(uniform(3, 4),)],
 )
 
 # --------------------------------------------------------------- functions with a kink or a jump
-# The derivative of `f` on either side of its kink is an op `f_grad(g, x)`, linear in g; x only
-# says which side, so no gradient flows to it.
+# The VJP of such a function is an op `f_grad(g, x)`, linear in g. It depends on x only by the side
+# of the kink on which x lies, so no gradient flows to x.
 relu = _elementwise(
     "relu",
     lambda x: np.maximum(x, 0),
@@ -165,12 +201,12 @@ leaky_relu_grad: Op = _elementwise(
 
 
 def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
-    """x where x > 0, else slope * x (Maas, Hannun, Ng 2013)."""
+    """Return x where x > 0, else slope * x (Maas, Hannun, Ng 2013)."""
     return _leaky_relu(x, slope=float(slope))
 
 
 abs = _elementwise(
-    "abs", np.abs, (lambda g, y, x: multiply(g, sign(x)),), [(away_from_zero(3, 4),)], dtypes="x"
+    "abs", np.abs, (lambda g, y, x: g * sign(x),), [(away_from_zero(3, 4),)], dtypes="x"
 )
 sign: Op = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="x")
 _DISTINCT = [
@@ -180,23 +216,17 @@ _DISTINCT = [
 maximum = _elementwise(
     "maximum",
     np.maximum,
-    (
-        lambda g, y, a, b: multiply(g, tie_weight(a, b)),
-        lambda g, y, a, b: multiply(g, tie_weight(b, a)),
-    ),
+    (lambda g, y, a, b: g * tie_weight(a, b), lambda g, y, a, b: g * tie_weight(b, a)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 minimum = _elementwise(
     "minimum",
     np.minimum,
-    (
-        lambda g, y, a, b: multiply(g, tie_weight(b, a)),
-        lambda g, y, a, b: multiply(g, tie_weight(a, b)),
-    ),
+    (lambda g, y, a, b: g * tie_weight(b, a), lambda g, y, a, b: g * tie_weight(a, b)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 tie_weight: Op = _elementwise(
-    "tie_weight",  # 1 where a > b, 1/2 where they tie, 0 elsewhere: who the maximum belongs to
+    "tie_weight",  # the gradient of maximum(a, b) by a: 1 where a > b, 1/2 at a tie, 0 elsewhere
     lambda a, b: ((np.greater(a, b) * 1.0 + np.greater_equal(a, b)) / 2).astype(
         np.result_type(a, b)
     ),
@@ -205,7 +235,7 @@ tie_weight: Op = _elementwise(
 )
 _clip = _elementwise(
     "clip",
-    lambda x, low, high: np.clip(x, low, high),  # noqa: PLW0108  (it names the attributes)
+    lambda x, low, high: np.clip(x, low, high),  # noqa: PLW0108  (np.clip has other names)
     (lambda g, y, x, low, high: clip_grad(g, x, low=low, high=high),),
     [
         (away_from_zero(3, 4), {"low": -0.1, "high": 0.1}),
@@ -221,13 +251,17 @@ clip_grad: Op = _elementwise(
 
 
 def clip(x: Tensor, low: float, high: float) -> Tensor:
-    """x limited to [low, high]; the gradient is 1 within, bounds included."""
+    """Return x limited to [low, high]; the gradient is 1 within, bounds included.
+
+    Raises:
+        ValueError: low is above high.
+    """
     if not low <= high:
         raise ValueError(f"clip: low = {low} is not at most high = {high}")
     return _clip(x, low=float(low), high=float(high))
 
 
-# ------------------------------------------------------------------------- choice and comparison
+# ---------------------------------------------------------------------- selection and comparison
 where: Op = _elementwise(
     "where",
     np.where,
@@ -268,22 +302,22 @@ cast: Op = Op(
 )
 
 # ------------------------------------------------------------------------------- cross-entropy
-_EPSILON = 1e-12  # PyTorch's
+_MIN_DENOMINATOR = 1e-12  # as in PyTorch
 
 
 def _cross_entropy_vjp(g: Tensor, y: Tensor, p: Any, t: Any) -> Tensor:
-    """(p - t) / (p (1 - p)), its denominator kept above 1e-12 as PyTorch's is."""
-    spread = multiply(p, subtract(1.0, p))
-    return multiply(g, divide(subtract(p, t), maximum(spread, _EPSILON)))
+    """Return g (p - t) / (p (1 - p)), the denominator at least _MIN_DENOMINATOR."""
+    variance = p * (1.0 - p)
+    return g * ((p - t) / maximum(variance, _MIN_DENOMINATOR))
 
 
 def _cross_entropy_target_vjp(g: Tensor, y: Tensor, p: Any, t: Any) -> Tensor:
-    """d/dt = log(1 - p) - log(p), the difference of the entropies of targets 1 and 0."""
-    return multiply(g, subtract(cross_entropy(p, 1.0), cross_entropy(p, 0.0)))
+    """Return g (log(1 - p) - log(p)): the cross-entropy of target 1 minus that of target 0."""
+    return g * (cross_entropy(p, 1.0) - cross_entropy(p, 0.0))
 
 
-cross_entropy = _elementwise(
-    "cross_entropy",  # -(t log p + (1-t) log(1-p)), each log at least -100, as PyTorch's
+cross_entropy: Op = _elementwise(
+    "cross_entropy",  # -(t log p + (1-t) log(1-p)), each log at least -100, as in PyTorch
     lambda p, t: -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100)),
     (_cross_entropy_vjp, _cross_entropy_target_vjp),
     [

@@ -1,4 +1,4 @@
-"""Matrix products: `matmul`, batched, and `dense`, a layer's product with its bias."""
+"""Matrix products: `matmul`, which batches, and `dense`, a product with a bias added."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from .reduce import sum
 from .samples import uniform
 from .shape import reshape, transpose
 
+__all__ = ["dense", "matmul"]
 
-def _swap(x: Tensor) -> Tensor:
-    """The last two axes exchanged; a view, which the kernels read as it is."""
+
+def swap_last_axes(x: Tensor) -> Tensor:
+    """Return a view with the last two axes exchanged, which the kernels read without a copy."""
     return transpose(x, *range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
 
 
 def _check_matmul(a: Any, b: Any) -> None:
+    """Raise ValueError unless a (..., m, k) and b (..., k, n) can be multiplied."""
     require_tensors("matmul", a, b)
     fits = a.ndim >= 2 and b.ndim >= 2 and a.shape[-1] == b.shape[-2]
     if fits:
@@ -35,7 +38,10 @@ def _check_matmul(a: Any, b: Any) -> None:
 _matmul: Op = Op(
     "matmul",
     np.matmul,
-    (lambda g, y, a, b: _matmul(g, _swap(b)), lambda g, y, a, b: _matmul(_swap(a), g)),
+    (
+        lambda g, y, a, b: _matmul(g, swap_last_axes(b)),
+        lambda g, y, a, b: _matmul(swap_last_axes(a), g),
+    ),
     [
         (uniform(3, 4), uniform(4, 5)),
         (uniform(2, 3, 4), uniform(2, 4, 5)),
@@ -43,13 +49,20 @@ _matmul: Op = Op(
     ],
     broadcasts=True,
     check=_check_matmul,
+    needs_kernel=True,
 )
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """(..., m, k) @ (..., k, n) -> (..., m, n); leading axes broadcast. Vectors as in numpy."""
+    """Return the matrix product (..., m, k) @ (..., k, n) -> (..., m, n), as `a @ b`.
+
+    Leading axes broadcast. A vector is a row on the left and a column on the right, as in numpy.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim):
-        return _matmul(a, b)  # raises, and says why
+        return _matmul(a, b)  # raises an error that names what does not fit
     y = _matmul(
         reshape(a, 1, -1) if a.ndim == 1 else a,
         reshape(b, -1, 1) if b.ndim == 1 else b,
@@ -61,6 +74,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check_dense(x: Tensor, w: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless x (..., in), w (in, out) and b (out,) fit."""
     if w.ndim != 2 or b.shape != w.shape[1:] or x.shape[-1:] != w.shape[:1]:
         raise ValueError(
             f"dense: input {x.shape}, weight {w.shape} and bias {b.shape} do not fit:"
@@ -72,16 +86,21 @@ _dense = Op(
     "dense",
     lambda x, w, b: np.matmul(x, w) + b,
     (
-        lambda g, y, x, w, b: _matmul(g, _swap(w)),
-        lambda g, y, x, w, b: _matmul(_swap(x), g),
+        lambda g, y, x, w, b: _matmul(g, swap_last_axes(w)),
+        lambda g, y, x, w, b: _matmul(swap_last_axes(x), g),
         lambda g, y, x, w, b: sum(g, axis=0),
     ),
     [(uniform(3, 4), uniform(4, 5), uniform(5))],
+    needs_kernel=True,
 )
 
 
 def dense(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    """x @ w + b: x (..., in), w (in, out), b (out,) or None."""
+    """Return x @ w + b, in one launch: x (..., in), w (in, out), b (out,) or None.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
     if b is None:
         return matmul(x, w)
     require_tensors("dense", x, w, b)

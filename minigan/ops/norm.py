@@ -1,18 +1,19 @@
-"""Normalisers: subtract a mean, divide by a standard deviation, scale and shift.
+"""Normalisation: batch_norm, group_norm and layer_norm, and the fused ops that they are made of.
 
-All of them are one op on x of shape (a, m, b), whose statistics are those of each m, over a and b:
+All of them are one op, `normalize`, on x of shape (a, m, b), with mean and variance over the axes a
+and b, for each m:
 
     BatchNorm                 a = samples, m = channels, b = pixels
     LayerNorm, InstanceNorm,
-    GroupNorm                 a = 1, m = samples x groups, b = what is in a group
+    GroupNorm                 a = 1, m = samples x groups, b = the elements of a group
 
-Over the N = a*b numbers of an m, with mean u, variance v and r = 1 / sqrt(v + eps), let
+Over the N = a*b elements of an m, with mean u, variance v and r = 1 / sqrt(v + eps), let
 
     h = (x - u) r,    H(g) = r (g - mean(g) - h mean(g h)),    S(g) = (sum(g), sum(g h)).
 
-Then normalize(x) = scale*h + shift, its gradients are scale*H(g) and S(g), and their derivatives
-are made of the same functions again, since h' and S' are H, and H is symmetric: <u, H(g)> =
-<H(u), g>. So a derivative of any order is a few of these fused launches.
+Then normalize(x) = scale*h + shift, and its gradients are scale*H(g) and S(g). Their derivatives
+are made of the same functions again, since those of h and S are H, and H is symmetric:
+<u, H(g)> = <H(u), g>. So a derivative of any order is a few of these fused launches.
 """
 
 from __future__ import annotations
@@ -24,49 +25,51 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op, Update
+from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
-from . import elementwise as ew
+from ..engine.update import Update
 from .reduce import sum
 from .samples import uniform
-from .shape import reshape, slice
+from .shape import reshape
+
+__all__ = ["batch_norm", "group_norm", "layer_norm"]
 
 
-# -------------------------------------------------------------------------------- the reference_ops
+# -------------------------------------------------------------------------------- the references
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance (divided by N, not N - 1) of each m, as (1, m, 1)."""
+    """Return mean and variance (divided by N, not N - 1) of each m, as (1, m, 1)."""
     mean = x.mean((0, 2), keepdims=True)
     return mean, np.square(x - mean).mean((0, 2), keepdims=True)
 
 
-def _standard(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """h, and r as (1, m, 1)."""
+def _standardize(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return h, and r as (1, m, 1)."""
     mean, variance = _moments(x)
     r = 1 / np.sqrt(variance + x.dtype.type(eps))
     return (x - mean) * r, r
 
 
 def _column(x: Any) -> Any:
-    """(m,) as (m, 1); a number as it is."""
+    """Return an array (m,) as (m, 1), and a number as it is."""
     return x[:, None] if isinstance(x, np.ndarray) else x
 
 
 def _normalize(x: np.ndarray, scale: Any, shift: Any, eps: float) -> np.ndarray:
-    return _column(scale) * _standard(x, eps)[0] + _column(shift)
+    return _column(scale) * _standardize(x, eps)[0] + _column(shift)
 
 
 def _normalize_grad(g: np.ndarray, x: np.ndarray, scale: Any, eps: float) -> np.ndarray:
-    h, r = _standard(x, eps)
+    h, r = _standardize(x, eps)
     means = [y.mean((0, 2), keepdims=True) for y in (g, g * h)]
     return _column(scale) * r * (g - means[0] - h * means[1])
 
 
 def _normalize_sums(g: np.ndarray, x: np.ndarray, eps: float) -> np.ndarray:
-    return np.stack([y.sum((0, 2)) for y in (g, g * _standard(x, eps)[0])])
+    return np.stack([y.sum((0, 2)) for y in (g, g * _standardize(x, eps)[0])])
 
 
 def _inverse_std(x: np.ndarray, eps: float) -> np.ndarray:
-    return _standard(x, eps)[1].reshape(-1)
+    return _standardize(x, eps)[1].reshape(-1)
 
 
 # -------------------------------------------------------------------------------------- the ops
@@ -77,7 +80,7 @@ _X, _ROW = uniform(3, 2, 4), uniform(2)
 def _share_sums(
     g: Tensor, y: Tensor, x: Tensor, scale: Any, shift: Any, eps: float
 ) -> tuple[Tensor, Callable[[], Tensor]]:
-    """g, and S(g), which the gradients of scale and shift share, where one is asked for."""
+    """Return g and a function of S(g), which is computed once if scale or shift needs it."""
     return g, cache(lambda: normalize_sums(g, x, eps=eps))
 
 
@@ -86,8 +89,8 @@ normalize: Op = Op(
     _normalize,
     (
         lambda s, y, x, scale, shift, eps: normalize_grad(s[0], x, scale, eps=eps),
-        lambda s, y, x, scale, shift, eps: slice(s[1](), 1),
-        lambda s, y, x, scale, shift, eps: slice(s[1](), 0),
+        lambda s, y, x, scale, shift, eps: s[1]()[1],
+        lambda s, y, x, scale, shift, eps: s[1]()[0],
     ),
     [(_X, _ROW, _ROW, _EPS), (_X, 1.0, 0.0, _EPS)],
     prepare=_share_sums,
@@ -96,48 +99,42 @@ normalize_sums: Op = Op(
     "normalize_sums",
     _normalize_sums,
     (
-        lambda v, s, g, x, eps: normalize(x, slice(v, 1), slice(v, 0), eps=eps),
-        lambda v, s, g, x, eps: normalize_grad(g, x, slice(v, 1), eps=eps),
+        lambda v, s, g, x, eps: normalize(x, v[1], v[0], eps=eps),
+        lambda v, s, g, x, eps: normalize_grad(g, x, v[1], eps=eps),
     ),
     [(_X, _X, _EPS)],
 )
 inverse_std: Op = Op(
     "inverse_std",
     _inverse_std,
-    (
-        lambda v, r, x, eps: normalize(
-            x, _over(x, ew.multiply(v, ew.power(r, 2)), -1), 0.0, eps=eps
-        ),
-    ),
+    (lambda v, r, x, eps: normalize(x, _divide_by_count(v * r**2, x, -1), 0.0, eps=eps),),
     [(_X, _EPS)],
 )
 
 
-def _over(x: Tensor, row: Tensor, factor: float) -> Tensor:
-    """row * factor / N"""
-    return ew.multiply(row, factor / (x.shape[0] * x.shape[2]))
+def _divide_by_count(row: Tensor, x: Tensor, factor: float) -> Tensor:
+    """Return row * factor / N."""
+    return row * (factor / (x.shape[0] * x.shape[2]))
 
 
-def _product(u: Tensor, g: Tensor, x: Tensor, eps: float) -> Tensor:
-    """<u, H(g)> of each m, as (m,)."""
-    both = ew.multiply(normalize_sums(u, x, eps=eps), normalize_sums(g, x, eps=eps))
-    dot = sum(ew.multiply(u, g), axis=(0, 2))
-    rest = ew.subtract(dot, _over(x, sum(both, axis=0), 1.0))
-    return ew.multiply(inverse_std(x, eps=eps), rest)
+def _inner_product(u: Tensor, g: Tensor, x: Tensor, eps: float) -> Tensor:
+    """Return <u, H(g)> of each m, as (m,): r (<u, g> - (sum(u) sum(g) + sum(u h) sum(g h)) / N)."""
+    products = normalize_sums(u, x, eps=eps) * normalize_sums(g, x, eps=eps)
+    rest = sum(u * g, axis=(0, 2)) - _divide_by_count(sum(products, axis=0), x, 1.0)
+    return inverse_std(x, eps=eps) * rest
 
 
 def _normalize_grad_vjp_x(
     u: Tensor, y: Tensor, g: Tensor, x: Tensor, scale: Any, eps: float
 ) -> Tensor:
-    """-scale r / N (<u, H(g)> h + sum(g h) H(u) + sum(u h) H(g))"""
-    factor = _over(x, ew.multiply(inverse_std(x, eps=eps), scale), -1)
-    of_u, of_g = (slice(normalize_sums(z, x, eps=eps), 1) for z in (u, g))
-    through_r = normalize(x, ew.multiply(factor, _product(u, g, x, eps)), 0.0, eps=eps)
-    through_h = ew.add(
-        normalize_grad(u, x, ew.multiply(factor, of_g), eps=eps),
-        normalize_grad(g, x, ew.multiply(factor, of_u), eps=eps),
+    """Return -scale r / N (<u, H(g)> h + sum(g h) H(u) + sum(u h) H(g))."""
+    factor = _divide_by_count(inverse_std(x, eps=eps) * scale, x, -1)
+    sum_uh, sum_gh = (normalize_sums(z, x, eps=eps)[1] for z in (u, g))
+    through_r = normalize(x, factor * _inner_product(u, g, x, eps), 0.0, eps=eps)
+    through_h = normalize_grad(u, x, factor * sum_gh, eps=eps) + normalize_grad(
+        g, x, factor * sum_uh, eps=eps
     )
-    return ew.add(through_r, through_h)
+    return through_r + through_h
 
 
 normalize_grad: Op = Op(
@@ -146,7 +143,7 @@ normalize_grad: Op = Op(
     (
         lambda u, y, g, x, scale, eps: normalize_grad(u, x, scale, eps=eps),
         _normalize_grad_vjp_x,
-        lambda u, y, g, x, scale, eps: _product(u, g, x, eps),
+        lambda u, y, g, x, scale, eps: _inner_product(u, g, x, eps),
     ),
     [(_X, _X, _ROW, _EPS), (_X, _X, 1.0, _EPS)],
 )
@@ -162,23 +159,25 @@ def _running_moments(
     variances[...] += T(momentum) * (variance * T(count / (count - 1)) - variances)
 
 
-# The variance that is kept is the unbiased one, divided by N - 1, as in PyTorch.
-running_moments = Update("running_moments", _running_moments, writes=(0, 1))
+# The running variance is the unbiased one, divided by N - 1, as in PyTorch.
+running_moments = Update("running_moments", _running_moments, "f(c) f(c) f(n,c,k)", writes=(0, 1))
 
 
 # ------------------------------------------------------------------------------- the functions
 def check_eps(op: str, eps: float) -> float:
+    """Return eps as a float; ValueError unless it is positive and finite."""
     if not isinstance(eps, (int, float)) or not 0 < eps < math.inf:
         raise ValueError(f"{op}: eps = {eps!r} is not a positive number")
     return float(eps)
 
 
-def _or(x: Tensor | None, otherwise: float) -> Any:
-    return otherwise if x is None else x
-
-
 def by_channel(op: str, x: Tensor, *rows: Tensor | None) -> Tensor:
-    """x (n, c, ...) as (n, c, the rest); ValueError unless each row is (c,) or None."""
+    """Return x (n, c, ...) as (n, c, pixels); raise unless each row is None or (c,) of x's dtype.
+
+    Raises:
+        ValueError: x is empty or has no channels, or a row has another shape.
+        TypeError: a row has another dtype.
+    """
     require_tensors(op, x, *(row for row in rows if row is not None))
     if x.ndim < 2 or not x.size:
         raise ValueError(f"{op}: input {x.shape}; (n, channels, ...), not empty, is needed")
@@ -198,12 +197,19 @@ def by_channel(op: str, x: Tensor, *rows: Tensor | None) -> Tensor:
 def batch_norm(
     x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float = 1e-5
 ) -> Tensor:
-    """weight * (x - mean) / sqrt(variance + eps) + bias, statistics by channel over the batch.
+    """Return weight * (x - mean) / sqrt(variance + eps) + bias (Ioffe and Szegedy 2015).
 
-    x (n, channels, ...), weight and bias (channels,) or None (Ioffe and Szegedy 2015).
+    Mean and variance are those of each channel over the batch and all pixels.
+
+    Args:
+        x: (n, channels, ...).
+        weight, bias: (channels,), or None for 1 and 0.
+        eps: positive, keeps the root of a zero variance from zero.
     """
     rows = by_channel("batch_norm", x, weight, bias)
-    y = normalize(rows, _or(weight, 1.0), _or(bias, 0.0), eps=check_eps("batch_norm", eps))
+    scale: Any = 1.0 if weight is None else weight
+    shift: Any = 0.0 if bias is None else bias
+    y = normalize(rows, scale, shift, eps=check_eps("batch_norm", eps))
     return reshape(y, x.shape)
 
 
@@ -215,10 +221,16 @@ def group_norm(
     *,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Statistics by sample and group of neighbouring channels (Wu and He 2018).
+    """Return weight * (x - mean) / sqrt(variance + eps) + bias (Wu and He 2018).
 
-    x (n, channels, ...), weight and bias (channels,) or None. One group: all channels; as many as
-    there are channels: instance norm (Ulyanov et al. 2016).
+    Mean and variance are those of each sample and group of neighbouring channels. As many groups as
+    channels are instance norm (Ulyanov et al. 2016).
+
+    Args:
+        x: (n, channels, ...).
+        groups: how many, a divisor of the number of channels.
+        weight, bias: (channels,), or None for 1 and 0.
+        eps: positive, keeps the root of a zero variance from zero.
     """
     by_channel("group_norm", x, weight, bias)
     if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
@@ -236,7 +248,16 @@ def layer_norm(
     *,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Statistics by sample over the last `ndim` axes, the shape of weight and bias (Ba 2016)."""
+    """Return weight * (x - mean) / sqrt(variance + eps) + bias (Ba, Kiros and Hinton 2016).
+
+    Mean and variance are those of each sample over the last `ndim` axes.
+
+    Args:
+        x: (..., *axes).
+        ndim: how many axes.
+        weight, bias: of the shape of these axes, or None for 1 and 0.
+        eps: positive, keeps the root of a zero variance from zero.
+    """
     require_tensors("layer_norm", x)
     if not 1 <= ndim <= x.ndim or not x.size:
         raise ValueError(f"layer_norm: input {x.shape} has no {ndim} last axes to normalise over")
@@ -252,5 +273,6 @@ def layer_norm(
 def _affine(
     y: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]
 ) -> Tensor:
-    y = y if weight is None else ew.multiply(y, reshape(weight, shape))
-    return y if bias is None else ew.add(y, reshape(bias, shape))
+    """Return y * weight + bias, both reshaped so that they broadcast to y."""
+    y = y if weight is None else y * reshape(weight, shape)
+    return y if bias is None else y + reshape(bias, shape)

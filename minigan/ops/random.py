@@ -1,12 +1,12 @@
-"""Ops that draw random numbers: pure functions of a stream's device-held position and seed.
+"""Ops that draw random numbers, as functions of the position and seed of a stream.
 
-`position` and `seed` are int64 tensors of shape (1,), the seed's 64 bits read as a signed number.
-`stream` is the stream's 64-bit id, signed too. A draw leaves the position alone; the Update
-`advance` moves it. So a recorded draw and its advance can be replayed.
+`position` and `seed` are int64 tensors of shape (1,) on the device; the 64 bits of the seed are
+read as a signed number, and so is `stream`, the id of the stream. A draw does not change the
+position; the Update `advance` does. So a draw is an op, and both launches can be replayed.
 
-The counter is Philox 4x32-10 of Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy
-as 1, 2, 3": key = seed, counter words 0, 1 = block number, words 2, 3 = stream, low words first.
-A float32 takes one 32-bit word and a float64 two, in order, so a block of four makes 4 or 2.
+The generator is Philox 4x32-10 of Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as
+easy as 1, 2, 3": key = seed, counter words 0, 1 = block number, words 2, 3 = stream, low first.
+A float32 takes one 32-bit word and a float64 two, in order, so a block of four words makes 4 or 2.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op, Update
+from ..engine.op import Op
+from ..engine.update import Update
 from .samples import indices
 
 Shape = tuple[int, ...]
 
-_LOW = 0xFFFFFFFF
+_LOW = 0xFFFFFFFF  # the mask of the lower 32 of 64 bits
 
 
 def _philox(blocks: np.ndarray, stream: int, seed: int) -> np.ndarray:
-    """The words of these blocks, uint32 of shape (blocks, 4)."""
+    """Return the words of these blocks, uint32 of shape (blocks, 4)."""
     multipliers = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
     keys = np.array([seed & _LOW, seed >> 32 & _LOW], np.uint64)
-    # Words 0 and 2 are multiplied, words 1 and 3 only mixed in; each pair is an array (blocks, 2).
+    # A round multiplies words 0 and 2 and mixes in words 1 and 3; each pair is one (blocks, 2).
     even = np.stack([blocks & np.uint64(_LOW), np.full_like(blocks, stream & _LOW)], axis=1)
     odd = np.stack([blocks >> np.uint64(32), np.full_like(blocks, stream >> 32 & _LOW)], axis=1)
     for _ in range(10):
@@ -42,7 +43,7 @@ def _philox(blocks: np.ndarray, stream: int, seed: int) -> np.ndarray:
 def _words(
     position: np.ndarray, seed: np.ndarray, stream: int, size: int, dtype: Any = "float32"
 ) -> np.ndarray:
-    """At least `size` words, of 32 bits for float32 and of 64 for float64."""
+    """Return at least `size` words, of 32 bits for float32 and of 64 for float64."""
     width = np.dtype(dtype).itemsize
     first = position.astype(np.uint64)
     blocks = first + np.arange(-(-size * width // 16), dtype=np.uint64)
@@ -50,10 +51,10 @@ def _words(
 
 
 def _negative_log(u: np.ndarray) -> np.ndarray:
-    """-log(u) for float64 u in (0, 1]; relative error below 4e-16, and 0 at 1.
+    """Return -log(u) of float64 u in (0, 1], exact at 1; its relative error is below 4e-16.
 
-    u = 2^e m with m nearest 1, and log m = 2 atanh(s) with s = (m - 1) / (m + 1), |s| < 0.172:
-    eleven terms of its Taylor series leave out less than 2e-17 of it.
+    u = 2^e m with m in [sqrt(1/2), sqrt(2)), and log m = 2 atanh(s) with s = (m - 1) / (m + 1), so
+    that |s| < 0.172: after eleven terms of its Taylor series the rest is below 2e-17 of it.
     """
     bits = u.view(np.int64)
     e = (bits - 0x3FE6A09E667F3BCD) >> 52  # 0 from sqrt(1/2) to sqrt(2)
@@ -64,14 +65,14 @@ def _negative_log(u: np.ndarray) -> np.ndarray:
     return -e * 0.6931471805599453 - (2 * s + s * (z * tail))
 
 
-def _cosine_sine(turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin of 2 pi `turns`, float64, turns in [0, 1); absolute error below 2e-16.
+def _cosine_sine(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return cos(2 pi t) and sin(2 pi t) of float64 t in [0, 1); absolute error below 2e-16.
 
-    By quadrant; within one the angle is at most pi/4 from its middle, where eight terms of sine's
-    Taylor series and nine of cosine's leave out less than 1e-16.
+    The nearest multiple of pi/2 is subtracted, which leaves an angle of at most pi/4: there the
+    rest after eight terms of the Taylor series of sin, and nine of that of cos, is below 1e-16.
     """
-    quadrant = (4 * turns + 0.5).astype(np.int64)
-    x = 6.283185307179586 * (turns - 0.25 * quadrant)
+    quadrant = (4 * t + 0.5).astype(np.int64)
+    x = 6.283185307179586 * (t - 0.25 * quadrant)
     z = x * x
     c = _polynomial([(-1) ** (i + 1) / math.factorial(2 * i + 2) for i in range(8)], z)
     s = _polynomial([(-1) ** (i + 1) / math.factorial(2 * i + 3) for i in range(7)], z)
@@ -82,14 +83,14 @@ def _cosine_sine(turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _polynomial(coefficients: list[float], z: np.ndarray) -> np.ndarray:
-    """c[0] + z c[1] + z^2 c[2] + ..., by Horner's rule."""
+    """Return c[0] + z c[1] + z^2 c[2] + ..., by Horner's rule."""
     total = np.full_like(z, coefficients[-1])
     for c in coefficients[-2::-1]:
         total = c + z * total
     return total
 
 
-# --------------------------------------------------------------------------------- references
+# -------------------------------------------------------------------------------- the references
 def _uniform(
     position: np.ndarray,
     seed: np.ndarray,
@@ -100,7 +101,7 @@ def _uniform(
     low: float,
     high: float,
 ) -> np.ndarray:
-    """low + (high - low) u, u of 24 or 53 bits; what rounding takes to `high` is put below it."""
+    """Return low + (high - low) u, u of 24 or 53 bits; what is rounded to `high` is put below."""
     size, real = math.prod(shape), np.dtype(dtype).type
     words = _words(position, seed, stream, size, dtype)[:size]
     drop, unit = (8, real(2.0**-24)) if real is np.float32 else (11, real(2.0**-53))
@@ -112,7 +113,7 @@ def _uniform(
 def _normal(
     position: np.ndarray, seed: np.ndarray, *, stream: int, shape: Shape, dtype: Any
 ) -> np.ndarray:
-    """sqrt(-2 log u) (cos, sin)(2 pi t) of each two words (Box and Muller 1958).
+    """Return sqrt(-2 log u) (cos, sin)(2 pi t) of each two words (Box and Muller 1958).
 
     u in (0, 1] has 32 or 53 bits, so no number exceeds sqrt(64 log 2) = 6.6604 in float32 and
     sqrt(106 log 2) = 8.5717 in float64. Relative error below 1e-15, then rounded to the dtype.
@@ -129,7 +130,7 @@ def _normal(
 def _laplace(
     position: np.ndarray, seed: np.ndarray, *, stream: int, shape: Shape, dtype: Any
 ) -> np.ndarray:
-    """-log u with the sign of the word's lowest bit.
+    """Return -log u, with its sign changed if the lowest bit of the word is set.
 
     u in (0, 1] has 31 or 53 bits, so no number exceeds 31 log 2 = 21.49 in float32 and
     53 log 2 = 36.74 in float64. Relative error below 4e-16, then rounded to the dtype.
@@ -144,24 +145,24 @@ def _laplace(
 def _bernoulli(
     position: np.ndarray, seed: np.ndarray, *, stream: int, shape: Shape, dtype: Any, p: float
 ) -> np.ndarray:
-    """1 where the 32-bit word is below p 2^32, whatever the dtype."""
+    """Return 1 where the 32-bit word is below p 2^32, else 0; a word for each, of any dtype."""
     size = math.prod(shape)
     words = _words(position, seed, stream, size)[:size]
     return (words < np.uint64(round(p * 2**32))).astype(dtype).reshape(shape)
 
 
 def _permutation(position: np.ndarray, seed: np.ndarray, *, stream: int, n: int) -> np.ndarray:
-    """Fisher and Yates's shuffle, from the front: i goes to place j <= i, what was there to i.
+    """Return 0 ... n - 1 shuffled by Fisher and Yates: for each i, elements i and j <= i swap.
 
-    j = (word i) (i + 1) >> 32, so no place is likelier than another by more than n / 2^32.
+    j = (word i) (i + 1) >> 32, so no j is likelier than another by more than n / 2^32.
     """
     words = _words(position, seed, stream, n)
-    out = list(range(n))
+    order = list(range(n))
     for i, word in enumerate(words[:n].tolist()):
         j = word * (i + 1) >> 32
-        out[i] = out[j]
-        out[j] = i
-    return np.array(out, np.int64)
+        order[i] = order[j]
+        order[j] = i
+    return np.array(order, np.int64)
 
 
 # -------------------------------------------------------------------------------------- the ops
@@ -187,14 +188,14 @@ random_permutation = Op(
 
 
 def _advance(position: np.ndarray, blocks: int) -> None:
-    """position += blocks."""
+    """Move the position of a stream on by so many blocks."""
     position += blocks
 
 
 def _reseed(position: np.ndarray, seed: np.ndarray, to_position: int, to_seed: int) -> None:
-    """Put a stream at a position of a seed's sequence."""
+    """Set the position and seed of a stream."""
     position[0], seed[0] = to_position, to_seed
 
 
-advance = Update("advance", _advance)
-reseed = Update("reseed", _reseed, writes=(0, 1))
+advance = Update("advance", _advance, "int64(1)")
+reseed = Update("reseed", _reseed, "int64(1) int64(1)", writes=(0, 1))

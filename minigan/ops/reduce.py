@@ -1,46 +1,60 @@
-"""Ops that reduce axes to one value: sum, mean, max, log_softmax."""
+"""Reductions (sum, mean, max, log_softmax) and broadcasting, which is the adjoint of a sum."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
-from . import elementwise as ew
+from .elementwise import cast, equal, exp, log
 from .samples import distinct, uniform
-from .shape import broadcast_to, check_axis, reshape
+from .shape import check_axis, reshape
+
+__all__ = ["broadcast_to", "log_softmax", "max", "mean", "sum", "sum_to"]
 
 Axes = int | tuple[int, ...] | None
 
 
-def _axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes to reduce, sorted, counted from the front."""
+def _sorted_axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes to reduce, sorted, counted from the front; all for None."""
     if axis is None:
         return tuple(range(len(shape)))
     listed = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    found = tuple(sorted(check_axis(name, i, shape) for i in listed))
-    if len(set(found)) < len(found):
+    axes = tuple(sorted(check_axis(name, i, shape) for i in listed))
+    if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names an axis of shape {shape} twice")
-    return found
+    return axes
 
 
-def _kept(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the result with its reduced axes kept, at size 1."""
+def _keepdims_shape(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the result with its reduced axes kept, at size 1."""
     return tuple(1 if i in axis else n for i, n in enumerate(shape))
 
 
+# ------------------------------------------------------------------------------------- the ops
+_broadcast_to = Op(
+    "broadcast_to",
+    np.broadcast_to,
+    (lambda g, y, x, shape: sum_to(g, x.shape),),
+    [(uniform(1, 4), {"shape": (3, 4)}), (uniform(4), {"shape": (2, 3, 4)})],
+    dtypes="x",
+    view=True,
+)
+
+
 def _sum_vjp(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
-    return broadcast_to(reshape(g, _kept(x.shape, axis)), x.shape)
+    return broadcast_to(reshape(g, _keepdims_shape(x.shape, axis)), x.shape)
 
 
 def _max_vjp(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
-    """The gradient goes to the largest element, in equal parts where several tie."""
-    kept = _kept(x.shape, axis)
-    largest = ew.cast(ew.equal(x, reshape(y, kept)), dtype=x.dtype)
-    share = ew.divide(largest, _sum(largest, axis=axis, keepdims=True))
-    return ew.multiply(reshape(g, kept), share)
+    """Return g at the largest element, in equal parts where several tie."""
+    kept = _keepdims_shape(x.shape, axis)
+    is_largest = cast(equal(x, reshape(y, kept)), dtype=x.dtype)
+    share = is_largest / _sum(is_largest, axis=axis, keepdims=True)
+    return reshape(g, kept) * share
 
 
 _AXES = [
@@ -71,34 +85,66 @@ _max = Op(
 )
 
 
+# ------------------------------------------------------------------------------- the functions
+def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a view of x repeated along new axes and axes of size 1.
+
+    Raises:
+        ValueError: x does not broadcast to the shape.
+    """
+    require_tensors("broadcast_to", x)
+    try:
+        fits = np.broadcast_shapes(x.shape, tuple(shape)) == tuple(shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {tuple(shape)}")
+    return _broadcast_to(x, shape=tuple(shape))
+
+
+def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return g summed over the axes that broadcasting from `shape` repeated: its adjoint."""
+    if g.shape == shape:
+        return g
+    lead = g.ndim - len(shape)
+    repeated = [lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1]
+    return reshape(sum(g, axis=(*range(lead), *repeated)), shape)
+
+
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The sum over some axes, all of them if none is named."""
+    """Return the sum over an axis, several or (None) all."""
     require_tensors("sum", x)
-    return _sum(x, axis=_axes("sum", axis, x.shape), keepdims=bool(keepdims))
+    return _sum(x, axis=_sorted_axes("sum", axis, x.shape), keepdims=bool(keepdims))
 
 
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest element over some axes; NaN if one is NaN. Ties share the gradient."""
+    """Return the largest element over an axis, several or (None) all; NaN if one is NaN.
+
+    The gradient goes in equal parts to the elements that are largest.
+
+    Raises:
+        ValueError: there is no element to take the largest of.
+    """
     require_tensors("max", x)
-    axes = _axes("max", axis, x.shape)
+    axes = _sorted_axes("max", axis, x.shape)
     if 0 in (x.shape[i] for i in axes):
         raise ValueError(f"max: shape {x.shape} has no element along axis {axis}")
     return _max(x, axis=axes, keepdims=bool(keepdims))
 
 
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The mean over some axes, all of them if none is named."""
+    """Return the mean over an axis, several or (None) all."""
     require_tensors("mean", x)
-    axes = _axes("mean", axis, x.shape)
+    axes = _sorted_axes("mean", axis, x.shape)
     count = math.prod(x.shape[i] for i in axes)
-    return ew.divide(_sum(x, axis=axes, keepdims=bool(keepdims)), float(count))
+    return _sum(x, axis=axes, keepdims=bool(keepdims)) / float(count)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """x - log sum exp x along an axis, shifted by its maximum so that nothing overflows.
+    """Return x - log sum exp x along an axis, computed from x - max x so that nothing overflows.
 
-    The shift cancels exactly, in the value and in every derivative, so it is held constant.
+    The maximum cancels exactly, in the value and in every derivative, so it is held constant.
     """
     require_tensors("log_softmax", x)
-    shifted = ew.subtract(x, max(x, axis=axis, keepdims=True).detach())
-    return ew.subtract(shifted, ew.log(sum(ew.exp(shifted), axis=axis, keepdims=True)))
+    shifted = x - max(x, axis=axis, keepdims=True).detach()
+    return shifted - log(sum(exp(shifted), axis=axis, keepdims=True))

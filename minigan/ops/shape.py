@@ -1,4 +1,7 @@
-"""Ops that move elements and compute nothing. Each one's VJP is its adjoint, another of them."""
+"""Ops that move elements: reshape, transpose, slices, padding and concatenation.
+
+The VJP of each is its adjoint, which is another of them.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ import numpy as np
 
 from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
-from ..kernels.runtime.recording import active
-from .samples import indices, uniform
+from .samples import uniform
+
+__all__ = ["concatenate", "pad", "reshape", "slice", "transpose"]
 
 Shape = tuple[int, ...]
 
@@ -28,10 +32,24 @@ _reshape: Op = Op(
 )
 
 
+def _unpacked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return f(a, b) and f((a, b)) alike as (a, b)."""
+    is_sequence = len(arguments) == 1 and np.iterable(arguments[0])
+    return tuple(arguments[0]) if is_sequence else arguments
+
+
 def reshape(x: Tensor, *shape: Any) -> Tensor:
-    """The same elements in C order in another shape; one size may be -1. A view where it can be."""
+    """Return the elements, in C order, in another shape; a view where it can be.
+
+        x.reshape(2, 3), x.reshape((2, 3)), x.reshape(-1)
+
+    One size may be -1, which stands for the number of elements that are left.
+
+    Raises:
+        ValueError: the number of elements differs.
+    """
     require_tensors("reshape", x)
-    sizes = tuple(shape[0]) if len(shape) == 1 and np.iterable(shape[0]) else shape
+    sizes = _unpacked(shape)
     known = math.prod(n for n in sizes if n != -1)
     missing = sizes.count(-1)
     if missing == 1 and known and x.size % known == 0:
@@ -52,52 +70,25 @@ _transpose: Op = Op(
 
 
 def transpose(x: Tensor, *axes: Any) -> Tensor:
-    """Axes in another order, reversed if none is given; a view."""
+    """Return a view with the axes in another order, by default reversed.
+
+        x.transpose(1, 0, 2), x.transpose((1, 0, 2)), x.transpose()
+
+    Raises:
+        ValueError: the axes are not a permutation of those of x.
+    """
     require_tensors("transpose", x)
-    order = tuple(axes[0]) if len(axes) == 1 and np.iterable(axes[0]) else axes
-    order = order or tuple(reversed(range(x.ndim)))
-    found = tuple(i + x.ndim if i < 0 else i for i in order)
-    if sorted(found) != list(range(x.ndim)):
+    order = _unpacked(axes) or tuple(reversed(range(x.ndim)))
+    positive = tuple(i + x.ndim if i < 0 else i for i in order)
+    if sorted(positive) != list(range(x.ndim)):
         raise ValueError(f"transpose: {order} is no order of the {x.ndim} axes of shape {x.shape}")
-    return _transpose(x, axes=found)
-
-
-_broadcast_to = Op(
-    "broadcast_to",
-    np.broadcast_to,
-    (lambda g, y, x, shape: sum_to(g, x.shape),),
-    [(uniform(1, 4), {"shape": (3, 4)}), (uniform(4), {"shape": (2, 3, 4)})],
-    dtypes="x",
-    view=True,
-)
-
-
-def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x repeated along new axes and axes of size 1; a view."""
-    require_tensors("broadcast_to", x)
-    try:
-        fits = np.broadcast_shapes(x.shape, tuple(shape)) == tuple(shape)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {tuple(shape)}")
-    return _broadcast_to(x, shape=tuple(shape))
-
-
-def sum_to(g: Tensor, shape: Shape) -> Tensor:
-    """The adjoint of broadcasting from `shape`: sum over the axes that were repeated."""
-    from .reduce import sum as sum_op
-
-    if g.shape == shape:
-        return g
-    lead = g.ndim - len(shape)
-    repeated = [lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1]
-    return reshape(sum_op(g, axis=(*range(lead), *repeated)), shape)
+    return _transpose(x, axes=positive)
 
 
 _slice = Op(
     "slice",
-    lambda x, index: x[index if ... in index else (*index, ...)],  # a view, of one element too
+    # With `...` the result is a view even of a single element, where numpy returns a number.
+    lambda x, index: x[index if ... in index else (*index, ...)],
     (lambda g, y, x, index: slice_scatter(g, shape=x.shape, index=index, value=0.0),),
     [
         (uniform(4, 5), {"index": (builtins.slice(1, 3), builtins.slice(None, None, 2))}),
@@ -111,7 +102,14 @@ _slice = Op(
 
 
 def slice(x: Tensor, index: Any) -> Tensor:
-    """Basic indexing: integers, slices, None and `...`; a view. For index arrays see `gather`."""
+    """Return x[index], a view: basic indexing with integers, slices, None and `...`.
+
+    See `gather` for tensors of indices.
+
+    Raises:
+        TypeError: the index is not basic.
+        IndexError: an integer is outside its axis.
+    """
     require_tensors("slice", x)
     parts = index if isinstance(index, tuple) else (index,)
     for part in parts:
@@ -122,12 +120,12 @@ def slice(x: Tensor, index: Any) -> Tensor:
                 " None and ... are (gather takes a tensor of indices)"
             )
     axis = 0
-    counted = [p for p in parts if p is not None and p is not ...]
-    if len(counted) > x.ndim or parts.count(...) > 1:
-        raise ValueError(f"slice: {len(counted)} indices for shape {x.shape}")
+    axis_parts = [p for p in parts if p is not None and p is not ...]  # each takes one axis of x
+    if len(axis_parts) > x.ndim or parts.count(...) > 1:
+        raise ValueError(f"slice: {len(axis_parts)} indices for shape {x.shape}")
     for part in parts:
         if part is ...:
-            axis += x.ndim - len(counted)
+            axis += x.ndim - len(axis_parts)
         elif part is not None:
             if not isinstance(part, builtins.slice) and not -x.shape[axis] <= part < x.shape[axis]:
                 raise IndexError(f"slice: index {part} is outside axis {axis} of shape {x.shape}")
@@ -136,15 +134,17 @@ def slice(x: Tensor, index: Any) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------- copies
-def _slice_scatter(x: np.ndarray, shape: Shape, index: tuple[Any, ...], value: float) -> np.ndarray:
+def _slice_scatter_reference(
+    x: np.ndarray, shape: Shape, index: tuple[Any, ...], value: float
+) -> np.ndarray:
     y = np.full(shape, value, x.dtype)
     y[index] = x
     return y
 
 
 slice_scatter: Op = Op(
-    "slice_scatter",  # the adjoint of slice, and padding: x at `index` of an array full of `value`
-    _slice_scatter,
+    "slice_scatter",  # an array of `value` with x at `index`: the adjoint of slice, and padding
+    _slice_scatter_reference,
     (lambda g, y, x, shape, index, value: _slice(g, index=index),),
     [
         (
@@ -163,10 +163,14 @@ slice_scatter: Op = Op(
 
 
 def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-    """x with `widths[axis] = (before, after)` elements of `value` around it on each axis."""
+    """Return x with `widths[axis] = (before, after)` elements of `value` added on each axis.
+
+    Raises:
+        ValueError: there is not one pair for each axis, or a width is negative.
+    """
     require_tensors("pad", x)
-    bad = [w for pair in widths for w in pair if w < 0]
-    if len(widths) != x.ndim or bad:
+    is_negative = any(w < 0 for pair in widths for w in pair)
+    if len(widths) != x.ndim or is_negative:
         raise ValueError(
             f"pad: widths {list(widths)} do not fit shape {x.shape}:"
             " one pair of sizes >= 0 per axis"
@@ -195,85 +199,26 @@ _concatenate = Op(
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """The tensors one after the other along `axis`; all other sizes are equal."""
+    """Return the tensors joined along `axis`; their other sizes are equal.
+
+    Raises:
+        ValueError: there is no tensor, or the shapes differ outside `axis`.
+    """
     if not tensors:
         raise ValueError("concatenate: there is no tensor to join")
     require_tensors("concatenate", *tensors)
     shapes = [x.shape for x in tensors]
     ndim = len(shapes[0])
-    where = check_axis("concatenate", axis, shapes[0])
-    rests = {shape[:where] + shape[where + 1 :] for shape in shapes}
-    if len(rests) > 1 or any(len(shape) != ndim for shape in shapes):
+    along = check_axis("concatenate", axis, shapes[0])
+    other_sizes = {shape[:along] + shape[along + 1 :] for shape in shapes}
+    if len(other_sizes) > 1 or any(len(shape) != ndim for shape in shapes):
         listed = ", ".join(map(str, shapes))
         raise ValueError(f"concatenate: shapes {listed} differ outside axis {axis}")
-    return _concatenate(*tensors, axis=where)
-
-
-# -------------------------------------------------------------------------------- by index
-def _scatter_add(g: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarray:
-    shape = (*g.shape[:axis], size, *g.shape[axis + 1 :])
-    y = np.zeros(shape, g.dtype)
-    where: list[np.ndarray] = list(np.indices(g.shape, sparse=True))
-    where[axis] = np.broadcast_to(i, g.shape)
-    np.add.at(y, tuple(where), g)
-    return y
-
-
-def _check_indices(name: str, i: Any, size: int) -> None:
-    if not isinstance(i, Tensor) or i.dtype.kind != "i":
-        given = i.dtype if isinstance(i, Tensor) else type(i).__name__
-        raise TypeError(f"{name}: the indices are {given}, not an integer tensor")
-    if active() is not None and not isinstance(i.array, np.ndarray):
-        return  # in a captured step, nobody may wait for a GPU
-    values = i.array if isinstance(i.array, np.ndarray) else i.numpy()
-    if values.size and not (values.min() >= 0 and values.max() < size):
-        bad = values.max() if values.max() >= size else values.min()
-        raise IndexError(f"{name}: index {bad} is outside an axis of size {size}")
-
-
-_gather = Op(
-    "gather",
-    np.take_along_axis,
-    (lambda g, y, x, i, axis: _scatter(g, i, axis=axis, size=x.shape[axis]), None),
-    [
-        (uniform(4, 3), indices(6, 3, below=4), {"axis": 0}),
-        (uniform(2, 4, 3), indices(2, 2, 3, below=4), {"axis": 1}),
-    ],
-    dtypes="xi",
-)
-_scatter: Op = Op(
-    "scatter_add",
-    _scatter_add,
-    (lambda g, y, x, i, axis, size: _gather(g, i, axis=axis), None),
-    [(uniform(6, 3), indices(6, 3, below=4), {"axis": 0, "size": 4})],
-    dtypes="xi",
-)
-
-
-def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
-    """y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`; i broadcasts to x on the other axes.
-
-    With `i` of shape (n, 1) and x of shape (rows, d) this takes n rows of a table.
-    """
-    require_tensors("gather", x, i)
-    where = check_axis("gather", axis, x.shape)
-    if i.ndim != x.ndim:
-        raise ValueError(f"gather: indices of shape {i.shape} need the {x.ndim} axes of {x.shape}")
-    _check_indices("gather", i, x.shape[where])
-    shape = tuple(i.shape[where] if axis_ == where else n for axis_, n in enumerate(x.shape))
-    return _gather(x, broadcast_to(i, shape), axis=where)
-
-
-def scatter_add(x: Tensor, i: Tensor, size: int, axis: int = 0) -> Tensor:
-    """The adjoint of `gather`: zeros of `size` along `axis`, each x added at the place i says."""
-    require_tensors("scatter_add", x, i)
-    where = check_axis("scatter_add", axis, x.shape)
-    _check_indices("scatter_add", i, size)
-    return _scatter(x, broadcast_to(i, x.shape), axis=where, size=size)
+    return _concatenate(*tensors, axis=along)
 
 
 def check_axis(name: str, axis: int, shape: Shape) -> int:
-    """The axis counted from the front; ValueError if the shape has no such axis."""
+    """Return the axis counted from the front; ValueError if the shape has no such axis."""
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"{name}: axis {axis} is outside shape {shape}")
     return axis % len(shape)

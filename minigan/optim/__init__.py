@@ -1,4 +1,4 @@
-"""Optimizers, and what goes with them: averages, limits, schedules of the learning rate."""
+"""Optimizers, averages of parameters, clipping, and learning rate schedules."""
 
 from ..engine.assign import assign
 from . import schedules

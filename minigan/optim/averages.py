@@ -1,36 +1,37 @@
-"""Averages of parameters over training: one that makes samples, one that holds a player back."""
+"""Averages of parameters over training: the exponential moving average and the historical one."""
 
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterable
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import ops
 from ..engine.assign import assign, load_tensors
-from ..engine.tensor import Tensor, no_grad
-from .optimizers import new_like, sgd
+from ..engine.tensor import Tensor, no_grad, tensor
+from .optimizers import sgd
 
 if TYPE_CHECKING:
     from ..nn import Module
 
 
 class ExponentialMovingAverage:
-    """A copy of a net whose parameters follow those of the net slowly: a += (1 - decay)(p - a).
+    """A copy of a network with averaged parameters: a += (1 - decay) (p - a).
 
-    The average of a generator makes better samples than any of its moments (Yazici et al. 2019).
-    Buffers, as the running moments of batch norm, are the net's as they are now.
+    The average of a generator makes better samples than the generator at any one step (Yazici et
+    al. 2019). Buffers, such as the running statistics of batch norm, are copied without averaging.
 
-        average = ExponentialMovingAverage(generator, 0.999)
+        average = mg.optim.ExponentialMovingAverage(generator, 0.999)
         ...
         optimizer.step(gradients)
         average.update()
-        samples = average.module(latent)      # in eval mode
+        samples = average.module(latent)      # it is in eval mode
 
     Raises:
-        ValueError: decay is not in [0, 1), or the net has no parameters.
+        ValueError: decay is not in [0, 1), or the network has no parameters.
     """
 
     def __init__(self, module: Module, decay: float = 0.999) -> None:
@@ -39,26 +40,30 @@ class ExponentialMovingAverage:
         if not module.parameters():
             raise ValueError("ExponentialMovingAverage: the net has no parameters")
         self.source, self.module, self.decay = module, copy.deepcopy(module).eval(), decay
-        self._rate = new_like(module.parameters()[0], np.array([decay - 1.0]))
+        self._set_rate(module.parameters()[0])
+
+    def _set_rate(self, parameter: Tensor) -> None:
+        self._rate = tensor(np.array([self.decay - 1.0]), device=parameter.device)
 
     def update(self) -> None:
-        """Move the average towards the net as it is now.
+        """Move the average towards the network's present parameters, and copy its buffers.
 
-        A step of `sgd` on a, with "gradient" p, weight decay -1 and rate -(1 - decay), is this.
+        This is one step of the `sgd` update on a with gradient p, weight decay -1 and learning rate
+        -(1 - decay).
 
         Raises:
-            ValueError: the net's tensors are not those of the average any more: others, or of
-                another shape, dtype or device. Nothing has changed.
+            ValueError: the network's tensors and the average's differ in name, shape, dtype or
+                device. Nothing is changed then.
         """
-        averages, now = dict(self.module.tensors()), dict(self.source.tensors())
-        if averages.keys() != now.keys():
-            other = sorted(averages.keys() ^ now.keys())
+        averages, sources = dict(self.module.tensors()), dict(self.source.tensors())
+        if averages.keys() != sources.keys():
+            different = sorted(averages.keys() ^ sources.keys())
             raise ValueError(
-                f"ExponentialMovingAverage: {other} are in the net or its average alone"
+                f"ExponentialMovingAverage: {different} are in the net or its average alone"
             )
-        moving: dict[int, tuple[Tensor, Tensor]] = {}  # a tensor of several names moves once
-        copied = []
-        for name, x in now.items():
+        parameters: dict[int, tuple[Tensor, Tensor]] = {}  # by id: one with two names moves once
+        buffers = []
+        for name, x in sources.items():
             average = averages[name]
             kinds = [(y.shape, str(y.dtype), y.device.name) for y in (average, x)]
             if kinds[0] != kinds[1]:
@@ -66,36 +71,43 @@ class ExponentialMovingAverage:
                     f"ExponentialMovingAverage: {name} is {kinds[0]}, the net's {kinds[1]}"
                 )
             if x.requires_grad:
-                moving[id(average)] = average, x
+                parameters[id(average)] = average, x
             else:
-                copied.append((average, x))
-        for average, x in copied:
+                buffers.append((average, x))
+        for average, x in buffers:
             assign(average, x)
-        pairs = list(moving.values())
-        if not pairs:  # all are frozen
+        if not parameters:  # all are frozen
             return
-        first = pairs[0][0]
-        if self._rate.device is not first.device:
-            self._rate = new_like(first, np.array([self.decay - 1.0]))
-        options = {"momentum": 0.0, "nesterov": False, "weight_decay": -1.0}
-        sgd([a for a, _ in pairs], [x for _, x in pairs], [], self._rate, **options)
+        moving, targets = (list(xs) for xs in zip(*parameters.values(), strict=True))
+        if self._rate.device is not moving[0].device:
+            self._set_rate(moving[0])
+        sgd(moving, targets, [], self._rate, momentum=0.0, nesterov=False, weight_decay=-1.0)
 
     def state_dict(self) -> dict[str, np.ndarray]:
+        """Return the state dict of the averaged network."""
         return self.module.state_dict()
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state_dict` returned."""
         self.module.load_state_dict(state)
 
 
 class HistoricalAverage:
-    """The mean of all values that parameters have had, and the squared distance to it.
+    """The mean of all values that parameters have had during training.
 
-    Adding `penalty()` to each player's loss damps the orbits of a game that does not settle
-    (historical averaging; Salimans et al. 2016, section 3.3). The mean begins with the values that
-    the parameters have now; call `update` after each step.
+    Historical averaging adds the squared distance to it to each player's loss, which damps the
+    oscillations of a two-player game (Salimans et al. 2016, section 3.3):
+
+        history = mg.optim.HistoricalAverage(net.parameters())
+        ...
+        loss = loss + 0.1 * history.penalty()
+        optimizer.step(mg.grad(loss, net.parameters()))
+        history.update()
+
+    The mean starts with the present values of the parameters.
 
     Raises:
-        TypeError: a parameter is no tensor.
+        TypeError: a parameter is not a tensor.
         ValueError: there are no parameters, or they differ in dtype or device.
     """
 
@@ -113,32 +125,32 @@ class HistoricalAverage:
             raise ValueError(
                 f"HistoricalAverage: parameters differ in dtype or device: {sorted(kinds)}"
             )
-        self.means = [ops.multiply(p.detach(), 1.0) for p in self.parameters]
+        self.means = [p.detach() * 1.0 for p in self.parameters]
         first = self.parameters[0]
-        self.count = new_like(first, np.ones((), first.dtype))  # on the device, as all that moves
+        # The number of values so far; on the device, so that a captured step can change it.
+        self.count = tensor(np.ones((), first.dtype), device=first.device)
 
     def penalty(self) -> Tensor:
-        """Sum of |p - mean|^2 over all parameters; its gradient reaches the parameters alone."""
-        total: Tensor | None = None
-        for p, mean in zip(self.parameters, self.means, strict=True):
-            squares = ops.sum(ops.power(ops.subtract(p, mean), 2))
-            total = squares if total is None else ops.add(total, squares)
-        assert total is not None
-        return total
+        """Return the sum of |p - mean|^2 over all parameters; the means are constants."""
+        squares = (
+            ((p - mean) ** 2).sum() for p, mean in zip(self.parameters, self.means, strict=True)
+        )
+        return reduce(operator.add, squares)
 
     def update(self) -> None:
-        """mean += (p - mean) / t, t the number of values so far."""
+        """Add the present values to the mean: mean += (p - mean) / count."""
         with no_grad():
-            assign(self.count, ops.add(self.count, 1.0))
+            assign(self.count, self.count + 1.0)
             for p, mean in zip(self.parameters, self.means, strict=True):
-                assign(mean, ops.add(mean, ops.divide(ops.subtract(p, mean), self.count)))
+                assign(mean, mean + (p - mean) / self.count)
 
-    def _held(self) -> dict[str, Tensor]:
+    def _state_tensors(self) -> dict[str, Tensor]:
         return {"count": self.count} | {f"mean.{i}": x for i, x in enumerate(self.means)}
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        return {name: x.numpy() for name, x in self._held().items()}
+        """Return copies of the means and their count as numpy arrays."""
+        return {name: x.numpy() for name, x in self._state_tensors().items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state_dict` gave."""
-        load_tensors(self._held(), state, type(self).__name__)
+        """Restore what `state_dict` returned."""
+        load_tensors(self._state_tensors(), state, type(self).__name__)

@@ -1,7 +1,7 @@
-"""Optimizers. Each step is one `Update`, one launch over all parameters; defaults are PyTorch's.
+"""Optimizers with PyTorch's defaults. A step is one `Update`: one launch over all parameters.
 
-What changes from step to step (learning rate, powers of the betas) lies in a small float64 array
-on the device, so that a step needs nothing from the host.
+What changes from step to step (the learning rate, the powers of the betas) is in a small float64
+array on the device, so a captured step needs nothing from the host.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..engine.assign import assign, load_tensors
-from ..engine.op import Update
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, tensor
+from ..engine.update import Update
 
 Arrays = list[np.ndarray]
 
 
-# --------------------------------------------------------------------------------- the updates
+# ------------------------------------------------------------------------- updates in numpy
 def _sgd(
     parameters: Arrays,
     gradients: Arrays,
@@ -29,6 +29,7 @@ def _sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
+    """Compute the `sgd` update in numpy; `state` is [lr]."""
     for k, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
         T = p.dtype.type
         step = g + T(weight_decay) * p
@@ -47,6 +48,7 @@ def _rmsprop(
     eps: float,
     weight_decay: float,
 ) -> None:
+    """Compute the `rmsprop` update in numpy; `state` is [lr]."""
     for p, g, v in zip(parameters, gradients, squares, strict=True):
         T = p.dtype.type
         step = g + T(weight_decay) * p
@@ -66,6 +68,7 @@ def _adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
+    """Compute the `adam` update in numpy; `state` is [lr, beta1^t, beta2^t]; `decoupled`: AdamW."""
     state[1:] *= (beta1, beta2)
     lr, power1, power2 = map(float, state)
     shrink, couple = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
@@ -78,21 +81,32 @@ def _adam(
         p[...] = p * T(shrink) - T(lr / (1 - power1)) * m / denominator
 
 
-sgd = Update("sgd", _sgd, writes=(0, 2))
-rmsprop = Update("rmsprop", _rmsprop, writes=(0, 2))
-adam = Update("adam", _adam, writes=(0, 2, 3, 4))
+sgd = Update("sgd", _sgd, "[f] [f] [f]? float64(1)", writes=(0, 2))
+rmsprop = Update("rmsprop", _rmsprop, "[f] [f] [f] float64(1)", writes=(0, 2))
+adam = Update("adam", _adam, "[f] [f] [f] [f] float64(3)", writes=(0, 2, 3, 4))
 
 
-# ------------------------------------------------------------------------------- the optimizers
+# ----------------------------------------------------------------------------- optimizers
 class Optimizer:
-    """Parameters, their moments (lists of tensors, by name) and the device-held numbers.
+    """The base class of optimizers.
+
+        optimizer = mg.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        optimizer.step(mg.grad(loss, net.parameters()))
+
+    Attributes:
+        parameters: a list of tensors.
+        moments: running averages of the gradients, by name; each a list with a tensor for each
+            parameter.
+        state: the learning rate, then the powers of the betas, float64 on the device.
 
     Raises:
-        ValueError: no parameter, or parameters of different dtypes or devices.
+        TypeError: a parameter is not a tensor.
+        ValueError: there are no parameters; one is listed twice, or is not a leaf that requires
+            gradients; they differ in dtype or device; the learning rate is negative or not finite.
     """
 
-    moments: ClassVar[tuple[str, ...]] = ()
-    powers: ClassVar[int] = 0  # how many running powers stand behind the learning rate
+    moment_names: ClassVar[tuple[str, ...]] = ()
+    beta_powers: ClassVar[int] = 0  # the number of powers in `state`
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
         self.parameters = list(parameters)
@@ -111,26 +125,35 @@ class Optimizer:
         kinds = {(str(p.dtype), p.device.name) for p in self.parameters}
         if len(kinds) > 1:
             raise ValueError(f"{name}: parameters differ in dtype or device: {sorted(kinds)}")
-        at_least_zero(name, lr=lr)
-        first = self.parameters[0]
-        self.slots: dict[str, list[Tensor]] = {
-            moment: [new_like(p, np.zeros(p.shape, p.dtype)) for p in self.parameters]
-            for moment in self.moments
-        }
-        self.state = new_like(first, np.array([lr] + [1.0] * self.powers))
+        _check_not_negative(name, lr=lr)
+        self.moments = {moment: self._zeros() for moment in self.moment_names}
+        state = np.array([lr] + [1.0] * self.beta_powers, np.float64)
+        self.state = tensor(state, device=self.parameters[0].device)
+
+    def _zeros(self) -> list[Tensor]:
+        """Return a tensor of zeros for each parameter."""
+        return [tensor(np.zeros(p.shape, p.dtype), device=p.device) for p in self.parameters]
 
     @property
     def lr(self) -> float:
-        """The learning rate; set it and the next step uses it."""
+        """The learning rate. It can be set at any time, also between replays of a captured step."""
         return float(self.state.numpy()[0])
 
     @lr.setter
     def lr(self, value: float) -> None:
-        at_least_zero(type(self).__name__, lr=value)
-        assign(self.state[:1], new_like(self.state, np.array([value])))
+        _check_not_negative(type(self).__name__, lr=value)
+        assign(self.state[:1], tensor(np.array([value], np.float64), device=self.state.device))
 
     def step(self, gradients: Sequence[Tensor | None]) -> None:
-        """Change the parameters in place; `gradients` as `grad(loss, parameters)` gives them."""
+        """Update the parameters in place.
+
+        Args:
+            gradients: one for each parameter, as `mg.grad(loss, parameters)` returns them.
+
+        Raises:
+            TypeError: a gradient is not a tensor.
+            ValueError: a gradient is missing, or differs from its parameter in shape or dtype.
+        """
         name = type(self).__name__
         gradients = list(gradients)
         if len(gradients) != len(self.parameters):
@@ -143,7 +166,7 @@ class Optimizer:
                 raise ValueError(f"{name}: there is no gradient for parameter {i} ({p.shape})")
             if not isinstance(g, Tensor):
                 raise TypeError(f"{name}: gradient {i} is {type(g).__name__}, not a tensor")
-            if (g.shape, g.dtype) != (p.shape, p.dtype):
+            if g.array.shape != p.array.shape or g.array.dtype != p.array.dtype:
                 raise ValueError(
                     f"{name}: gradient {i} is {g.dtype}{g.shape}, its parameter {p.dtype}{p.shape}"
                 )
@@ -154,18 +177,29 @@ class Optimizer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The moments ("mean.0", ...) and the numbers ("state"), as numpy arrays."""
-        found = {f"{m}.{i}": x.numpy() for m in self.slots for i, x in enumerate(self.slots[m])}
-        return {**found, "state": self.state.numpy()}
+        """Return copies of the moments ("mean.0", ...) and of "state" as numpy arrays."""
+        return {name: x.numpy() for name, x in self._state_tensors().items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state_dict` gave."""
-        targets = {f"{m}.{i}": x for m in self.slots for i, x in enumerate(self.slots[m])}
-        load_tensors({**targets, "state": self.state}, state, type(self).__name__)
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
+                changed then.
+        """
+        load_tensors(self._state_tensors(), state, type(self).__name__)
+
+    def _state_tensors(self) -> dict[str, Tensor]:
+        moments = {f"{name}.{i}": x for name, xs in self.moments.items() for i, x in enumerate(xs)}
+        return {**moments, "state": self.state}
 
 
 class SGD(Optimizer):
-    """p -= lr g, with momentum (Polyak 1964) and Nesterov's variant (Sutskever et al. 2013)."""
+    """Stochastic gradient descent, p -= lr g, with PyTorch's momentum and weight decay.
+
+    Momentum (Polyak 1964): m = momentum m + g takes the place of g; with `nesterov`, g + momentum m
+    does (Sutskever et al. 2013). Weight decay adds weight_decay p to g.
+    """
 
     def __init__(
         self,
@@ -175,12 +209,12 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        at_least_zero("SGD", momentum=momentum, weight_decay=weight_decay)
+        _check_not_negative("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs a momentum above 0")
         super().__init__(parameters, lr)
         if momentum:
-            self.slots["mean"] = [new_like(p, np.zeros(p.shape, p.dtype)) for p in self.parameters]
+            self.moments["mean"] = self._zeros()
         self._options: dict[str, Any] = {
             "momentum": momentum,
             "nesterov": nesterov,
@@ -188,14 +222,18 @@ class SGD(Optimizer):
         }
 
     def _update(self, gradients: list[Tensor]) -> None:
-        means = self.slots.get("mean", [])
+        means = self.moments.get("mean", [])
         sgd(self.parameters, gradients, means, self.state, **self._options)
 
 
 class RMSprop(Optimizer):
-    """Steps scaled by a running root mean square of the gradient (Hinton 2012, lecture 6)."""
+    """RMSprop: the gradient divided by its running root mean square (Hinton 2012, lecture 6).
 
-    moments = ("square",)
+    v = alpha v + (1 - alpha) g^2; p -= lr g / (sqrt(v) + eps). Weight decay adds weight_decay p
+    to g.
+    """
+
+    moment_names = ("square",)
 
     def __init__(
         self,
@@ -205,19 +243,24 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        at_least_zero("RMSprop", alpha=alpha, eps=eps, weight_decay=weight_decay)
+        _check_not_negative("RMSprop", alpha=alpha, eps=eps, weight_decay=weight_decay)
         super().__init__(parameters, lr)
         self._options = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay}
 
     def _update(self, gradients: list[Tensor]) -> None:
-        rmsprop(self.parameters, gradients, self.slots["square"], self.state, **self._options)
+        rmsprop(self.parameters, gradients, self.moments["square"], self.state, **self._options)
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015). GANs like betas=(0.5, 0.999) (Radford et al. 2016)."""
+    """Adam (Kingma and Ba 2015); GANs are often trained with betas=(0.5, 0.999) (DCGAN).
 
-    moments = ("mean", "square")
-    powers = 2
+    m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; with the bias corrections
+    m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t), p -= lr m' / (sqrt(v') + eps). Weight decay
+    adds weight_decay p to g.
+    """
+
+    moment_names = ("mean", "square")
+    beta_powers = 2
     decoupled = False  # weight decay is added to the gradient
 
     def __init__(
@@ -231,19 +274,19 @@ class Adam(Optimizer):
         name = type(self).__name__
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{name}: betas = {betas} are not two numbers in [0, 1)")
-        at_least_zero(name, eps=eps, weight_decay=weight_decay)
+        _check_not_negative(name, eps=eps, weight_decay=weight_decay)
         super().__init__(parameters, lr)
         self._options = {"beta1": betas[0], "beta2": betas[1], "eps": eps}
         self._options["weight_decay"] = weight_decay
 
     def _update(self, gradients: list[Tensor]) -> None:
-        means, squares = self.slots["mean"], self.slots["square"]
+        means, squares = self.moments["mean"], self.moments["square"]
         options: dict[str, Any] = {**self._options, "decoupled": self.decoupled}
         adam(self.parameters, gradients, means, squares, self.state, **options)
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameters directly (Loshchilov and Hutter 2019)."""
+    """Adam with decoupled weight decay: p *= 1 - lr weight_decay (Loshchilov and Hutter 2019)."""
 
     decoupled = True
 
@@ -258,8 +301,8 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
 
-# What `--optimizer` accepts: of (parameters, lr, beta1, beta2, weight_decay), where beta1 is the
-# momentum of SGD and beta2 the smoothing of RMSprop.
+# What `--optimizer` accepts: a function of (parameters, lr, beta1, beta2, weight_decay). beta1 is
+# the momentum of SGD, beta2 the smoothing constant of RMSprop.
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], Optimizer]] = {
     "adam": lambda p, lr, b1, b2, decay: Adam(p, lr, (b1, b2), weight_decay=decay),
     "adamw": lambda p, lr, b1, b2, decay: AdamW(p, lr, (b1, b2), weight_decay=decay),
@@ -268,12 +311,7 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], O
 }
 
 
-def new_like(like: Tensor, values: np.ndarray) -> Tensor:
-    """A tensor with these values on the device of another."""
-    return Tensor(like.device.from_numpy(values), like.device)
-
-
-def at_least_zero(name: str, **numbers: float) -> None:
+def _check_not_negative(name: str, **numbers: float) -> None:
     for key, value in numbers.items():
         if not value >= 0 or math.isinf(value):
             raise ValueError(f"{name}: {key} = {value} is not a finite number of at least 0")

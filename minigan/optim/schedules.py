@@ -1,11 +1,11 @@
-"""Schedules of the learning rate: a factor as a function of the progress t in [0, 1] of a run.
+"""Learning rate schedules: factors that depend on the progress of a run.
 
     for step in range(10_000):
         optimizer.lr = lr * factor("cosine", step, 10_000)
         ...
 
-A factor depends on the step's number alone, so a resumed run needs nothing saved. A captured step
-follows, as the learning rate lies on the device.
+A factor depends only on the step number, so a resumed run needs no state. It works with a captured
+step, since the learning rate is on the device.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from collections.abc import Callable
 
 from ..utils.names import choose
 
+# What `--schedule` accepts: functions of the progress t in [0, 1].
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "linear": lambda t: 1 - t,
-    # 1 for the first half, then to 0 in a line (Zhu et al. 2017, CycleGAN).
+    # 1 in the first half, then linear to 0 (Zhu et al. 2017, CycleGAN).
     "late-linear": lambda t: min(1.0, 2 - 2 * t),
-    # Half a wave, from 1 to 0 (Loshchilov and Hutter 2017, equation 5, one period).
+    # One period of cosine annealing (Loshchilov and Hutter 2017, equation 5).
     "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
-    # Equal times halve it, 6.6 times in all, to 1 %.
     "exponential": lambda t: 0.01**t,
 }
 
 
 def factor(name: str, step: int, steps: int, warmup: int = 0) -> float:
-    """SCHEDULES[name](t), t = (step - warmup) / (steps - warmup); before, (step + 1) / warmup.
+    """Return the number to multiply the learning rate by at a step.
 
-    It is what to multiply the learning rate by. The warm-up goes in a line from 1 / warmup to 1
-    (Goyal et al. 2017, section 2.2). From step `steps` on t stays 1.
+    It is SCHEDULES[name](t) for t = (step - warmup) / (steps - warmup), and t = 1 after the last
+    step. Before that, in the first `warmup` steps, it is (step + 1) / warmup: it rises linearly to
+    1 (Goyal et al. 2017, section 2.2).
 
     Args:
-        name: of SCHEDULES: constant, linear, late-linear, cosine, exponential.
-        step: the step's number, from 0.
-        steps: how many steps the run has.
-        warmup: how many of them warm up, fewer than steps.
+        name: constant, linear, late-linear, cosine or exponential.
+        step: the step number, from 0.
+        steps: the number of steps in the run.
+        warmup: the number of warm-up steps, less than steps.
 
     Raises:
-        TypeError: a number of steps is no integer.
+        TypeError: a number of steps is not an integer.
         ValueError: the name is unknown, or a number is out of range.
     """
     schedule = choose("schedule", name, SCHEDULES)

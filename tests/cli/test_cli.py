@@ -13,7 +13,8 @@ from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
 
 import minigan as mg
 from minigan.cli.terminal import announce_kernels
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 from minigan.kernels.runtime.cpu import compiler as runtime
 from minigan.training.run import load_trainer
 

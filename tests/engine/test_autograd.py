@@ -18,7 +18,8 @@ from helpers import DEVICES, leaf, values
 import minigan as mg
 from minigan import ops
 from minigan.engine.device import Device, get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 
 MakeOp = Callable[..., Op]
 
@@ -175,11 +176,11 @@ def test_no_grad_leaves_nothing_behind() -> None:
 def test_no_grad_holds_for_one_thread() -> None:
     x = leaf(1)
     inside, done = threading.Event(), threading.Event()
-    seen = []
+    flags = []
 
     def other() -> None:
         inside.wait(10)
-        seen.append((x * x).requires_grad)
+        flags.append((x * x).requires_grad)
         done.set()
 
     thread = threading.Thread(target=other)
@@ -187,9 +188,9 @@ def test_no_grad_holds_for_one_thread() -> None:
     with mg.no_grad():
         inside.set()
         assert done.wait(10)
-        seen.append((x * x).requires_grad)
+        flags.append((x * x).requires_grad)
     thread.join(10)
-    assert seen == [True, False]
+    assert flags == [True, False]
 
 
 def test_recording_is_restored_after_an_error(make_op: MakeOp) -> None:
@@ -246,16 +247,17 @@ def test_a_generators_gradient_skips_the_discriminators(launches: Counter[str]) 
 # --------------------------------------------------------------------------------------- updates
 def test_an_update_raises_the_versions_of_what_it_writes() -> None:
     a, b, c = leaf(1), leaf(2), leaf(3)
-    update = Update("test_update", lambda xs, y, z: xs[0].__iadd__(y), writes=(0, 2))
+    update = Update("test_update", lambda xs, y, z: xs[0].__iadd__(y), "[f] f f", writes=(0, 2))
+    of_lists = Update("test_lists", lambda xs, ys: 1 / 0, "[f] [f]", writes=(0, 1))
     try:
         update([a, b], c, c)
         assert (a.version, b.version, c.version) == (1, 1, 1)
         assert values(a) == [[4]]
-        update([], [], [])  # nothing to change
+        of_lists([], [])  # nothing to change
     finally:
-        del Update.registry["test_update"]
+        del Update.registry["test_update"], Update.registry["test_lists"]
     with pytest.raises(ValueError, match="an update named 'adam' exists"):
-        Update("adam", lambda x: None)
+        Update("adam", lambda x: None, "x")
 
 
 def test_an_update_on_the_device_it_is_given() -> None:

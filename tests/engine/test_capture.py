@@ -11,9 +11,10 @@ from helpers import DEVICES
 
 import minigan as mg
 from minigan import nn, ops, optim
-from minigan.engine.capture import CAPTURES
+from minigan.engine.capture import MAX_CAPTURES_PER_SIGNATURE
 from minigan.engine.cuda import CudaDevice
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 from minigan.gan.presets import PRESETS
 from minigan.kernels.runtime import recording
 from minigan.kernels.runtime.cpu import compiler as cpu
@@ -32,7 +33,7 @@ OPTIMIZERS = {
 }
 
 
-class Game:
+class SmallGan:
     """A small GAN with dropout, and a step that takes a batch and gives both losses."""
 
     def __init__(self, device, optimizer="adam"):
@@ -67,13 +68,13 @@ class Game:
         return [x for part in parts for x in part.state_dict().values()]
 
 
-def play(game, step, indices):
-    """All that steps on these batches give and leave, as numpy arrays."""
-    found = []
+def run_steps(gan, step, indices):
+    """Return the outputs of steps on these batches and the state after them, as numpy arrays."""
+    results = []
     for i in indices:
-        given = step(game.real(i))
-        found += [x.numpy() for x in (*given["losses"], given["fake"])]
-    return found + game.state()
+        outputs = step(gan.real(i))
+        results += [x.numpy() for x in (*outputs["losses"], outputs["fake"])]
+    return results + gan.state()
 
 
 def assert_equal(xs, ys):
@@ -86,111 +87,111 @@ def assert_equal(xs, ys):
 @DEVICES
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_replay_is_the_eager_step(device, optimizer):
-    eager = Game(device, optimizer)
-    wanted = play(eager, eager.step, range(4))
-    game = Game(device, optimizer)
-    assert_equal(play(game, mg.capture(game.step), range(4)), wanted)
-    assert game.ran == 1
+    eager = SmallGan(device, optimizer)
+    expected = run_steps(eager, eager.step, range(4))
+    gan = SmallGan(device, optimizer)
+    assert_equal(run_steps(gan, mg.capture(gan.step), range(4)), expected)
+    assert gan.ran == 1
 
 
 @DEVICES
 def test_from_any_state(device):
-    """Other weights, learning rate and random numbers reach the replay."""
+    """A replay takes the present weights, learning rate and random numbers."""
 
-    def change(game):
-        for net in (game.g, game.d):
+    def change(gan):
+        for net in (gan.g, gan.d):
             net.load_state_dict({k: x * 0.5 for k, x in net.state_dict().items()})
-        game.adam_d.lr = 0.002
+        gan.adam_d.lr = 0.002
         mg.manual_seed(77)
 
-    eager, game = Game(device), Game(device)
+    eager, gan = SmallGan(device), SmallGan(device)
     mg.manual_seed(5)
-    play(eager, eager.step, range(2))
+    run_steps(eager, eager.step, range(2))
     change(eager)
-    wanted = play(eager, eager.step, range(2, 5))
-    step = mg.capture(game.step)
+    expected = run_steps(eager, eager.step, range(2, 5))
+    step = mg.capture(gan.step)
     mg.manual_seed(5)
-    play(game, step, range(2))
-    change(game)
-    assert_equal(play(game, step, range(2, 5)), wanted)
-    assert game.ran == 1
+    run_steps(gan, step, range(2))
+    change(gan)
+    assert_equal(run_steps(gan, step, range(2, 5)), expected)
+    assert gan.ran == 1
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda-emulator", marks=needs_compiler)])
 def test_nothing_depends_on_what_lies_in_the_memory(device):
-    eager, game = Game(device), Game(device)
+    eager, gan = SmallGan(device), SmallGan(device)
     mg.manual_seed(5)
-    wanted = play(eager, eager.step, range(3))
+    expected = run_steps(eager, eager.step, range(3))
     mg.manual_seed(5)
-    step = mg.capture(game.step)
-    first = [x.numpy() for x in step(game.real(0))["losses"]]
-    ((found,),) = step.captures.values()
+    step = mg.capture(gan.step)
+    first = [x.numpy() for x in step(gan.real(0))["losses"]]
+    ((captured,),) = step.captures.values()
     for byte in (0xFF, 0x00):
-        found.recording.memory.fill(byte)
-        given = step(game.real(1 if byte else 2))
-        first += [x.numpy() for x in given["losses"]]
-    assert_equal(first, [x for i, x in enumerate(wanted[:9]) if i % 3 < 2])
-    assert_equal(game.state(), eager.state())
+        captured.recording.memory.fill(byte)
+        outputs = step(gan.real(1 if byte else 2))
+        first += [x.numpy() for x in outputs["losses"]]
+    assert_equal(first, [x for i, x in enumerate(expected[:9]) if i % 3 < 2])
+    assert_equal(gan.state(), eager.state())
 
 
 @needs_compiler
 def test_the_checked_emulator_finds_nothing_in_a_replay():
     device = CudaDevice("cuda-emulator", Emulator(checked=True))
-    eager = Game(device)
-    wanted = play(eager, eager.step, range(3))
-    game = Game(device)
-    assert_equal(play(game, mg.capture(game.step), range(3)), wanted)
+    eager = SmallGan(device)
+    expected = run_steps(eager, eager.step, range(3))
+    gan = SmallGan(device)
+    assert_equal(run_steps(gan, mg.capture(gan.step), range(3)), expected)
 
 
 @needs_compiler
 def test_on_a_gpu_it_is_one_graph(monkeypatch):
     device = CudaDevice("cuda", Gpu(cupy_standin))
-    eager = Game(device)
-    wanted = play(eager, eager.step, range(3))
-    game = Game(device)
-    step, batches = mg.capture(game.step), [game.real(i) for i in range(3)]
+    eager = SmallGan(device)
+    expected = run_steps(eager, eager.step, range(3))
+    gan = SmallGan(device)
+    step, batches = mg.capture(gan.step), [gan.real(i) for i in range(3)]
     launched, before = [], len(cupy_standin.graphs)
-    prepare, found = Gpu._prepare, []
+    prepare, results = Gpu._prepare, []
     for i, batch in enumerate(batches):
-        given = step(batch)
-        found += [x.numpy() for x in (*given["losses"], given["fake"])]
+        outputs = step(batch)
+        results += [x.numpy() for x in (*outputs["losses"], outputs["fake"])]
         if i == 0:
             monkeypatch.setattr(Gpu, "_prepare", lambda *a: launched.append(a[2]) or prepare(*a))
     assert launched == ["move"] * 2  # the argument
     assert len(cupy_standin.graphs) == before + 2
     assert len(cupy_standin.graphs[-1].noted) > 30
-    assert_equal(found + game.state(), wanted)
+    assert_equal(results + gan.state(), expected)
 
 
 # --------------------------------------------------------------------------- what a replay does not
 @DEVICES
 def test_a_replay_runs_no_op_and_takes_no_memory(device, monkeypatch):
-    game = Game(device)
-    step = mg.capture(game.step)
-    batch = game.real(0)
+    gan = SmallGan(device)
+    step = mg.capture(gan.step)
+    batch = gan.real(0)
     step(batch)
 
     def refuse(*_, **__):
         raise AssertionError("called")
 
     if device == "reference":  # its list is of numpy's own calls
-        monkeypatch.setattr(type(game.device), "run", refuse)
+        monkeypatch.setattr(type(gan.device), "run", refuse)
     for name in ("run", "update", "empty", "from_numpy"):
-        monkeypatch.setattr(type(game.device), name, refuse)
+        monkeypatch.setattr(type(gan.device), name, refuse)
     monkeypatch.setattr(cpu, "empty", refuse)
     monkeypatch.setattr(recording.Recording, "block", refuse)
     step(batch)
-    assert game.ran == 1
+    assert gan.ran == 1
 
 
 def test_on_the_cpu_a_replay_is_one_compiled_loop(monkeypatch):
     if not replay.DIRECT:
         pytest.skip("kernels are called from Python on this platform")
-    game = Game("cpu")
-    step = mg.capture(game.step)
-    step(game.real(0))
-    ((found,),) = step.captures.values()
-    (program,) = found.program.args[0]
+    gan = SmallGan("cpu")
+    step = mg.capture(gan.step)
+    step(gan.real(0))
+    ((captured,),) = step.captures.values()
+    (program,) = captured.program.args[0]
     assert isinstance(program, replay.Replay)
     assert 40 < len(program.launches) < 90
 
@@ -313,7 +314,7 @@ def test_not_more_than_a_few_are_kept():
             layer.train(bool(i >> k & 1))
         step(x)
     assert len(ran) == 20
-    assert len(next(iter(step.captures.values()))) == CAPTURES
+    assert len(next(iter(step.captures.values()))) == MAX_CAPTURES_PER_SIGNATURE
 
 
 # -------------------------------------------------------------------------------------- refusals
@@ -328,7 +329,7 @@ def test_values_cannot_be_looked_at():
         lambda x: x.to("reference"),
     ]
     for look in looks:
-        with pytest.raises(RuntimeError, match="a captured step cannot look at values"):
+        with pytest.raises(RuntimeError, match="a captured step cannot read values"):
             mg.capture(look)(mg.tensor(1.0))
     assert recording.active() is None
     assert mg.tensor(1.0).item() == 1
@@ -370,17 +371,17 @@ def test_a_step_that_fails_is_not_kept():
 
 
 def test_results_have_no_graph_and_old_graphs_are_stale():
-    game = Game("cpu")
-    step = mg.capture(game.step)
-    step(game.real(0))
-    loss = ops.sum(game.d(game.real(1)))
-    found = step(game.real(1))
+    gan = SmallGan("cpu")
+    step = mg.capture(gan.step)
+    step(gan.real(0))
+    loss = ops.sum(gan.d(gan.real(1)))
+    outputs = step(gan.real(1))
     with pytest.raises(ValueError, match="was changed in place after it was recorded"):
-        mg.grad(loss, game.d.parameters())
+        mg.grad(loss, gan.d.parameters())
     with pytest.raises(ValueError, match="does not depend on input"):
-        mg.grad(found["losses"][0], game.d.parameters())
-    y = ops.exp(mg.tensor([1.0], requires_grad=True) * found["losses"][0])
-    step(game.real(2))
+        mg.grad(outputs["losses"][0], gan.d.parameters())
+    y = ops.exp(mg.tensor([1.0], requires_grad=True) * outputs["losses"][0])
+    step(gan.real(2))
     with pytest.raises(ValueError, match="was changed in place"):
         mg.grad(y, list(y.inputs[0].inputs[:1]))
 
@@ -407,28 +408,28 @@ def test_a_captured_step_within_another_is_part_of_it():
 
 
 def test_each_python_thread_records_its_own():
-    step, found = mg.capture(ops.exp), []
+    step, results = mg.capture(ops.exp), []
 
     def inside(x):
-        thread = threading.Thread(target=lambda: found.append(mg.tensor(2.0).item()))
+        thread = threading.Thread(target=lambda: results.append(mg.tensor(2.0).item()))
         thread.start()
         thread.join()
         return step(x)
 
     assert mg.capture(inside)(mg.tensor(0.0)).item() == 1
-    assert found == [2.0]
+    assert results == [2.0]
 
 
 @pytest.fixture
 def own_ops():
     """An op and an update without kernels."""
     cube = Op("cube_", lambda x: x**3, (None,), [])
-    count = Update("count_", lambda x: np.add(x, 1, out=x))
+    count = Update("count_", lambda x: np.add(x, 1, out=x), "x")
     yield cube, count
     del Op.registry["cube_"], Update.registry["count_"]
 
 
-def test_what_has_no_kernel_runs_its_meaning_between_the_kernels(own_ops):
+def test_what_has_no_kernel_runs_its_reference_between_the_kernels(own_ops):
     cube, count = own_ops
     counter = mg.tensor([0.0])
 
@@ -445,19 +446,19 @@ def test_what_has_no_kernel_runs_its_meaning_between_the_kernels(own_ops):
 
 
 def test_without_direct_calls_the_bits_are_the_same(monkeypatch):
-    eager = Game("cpu")
-    wanted = play(eager, eager.step, range(3))
+    eager = SmallGan("cpu")
+    expected = run_steps(eager, eager.step, range(3))
     monkeypatch.setattr(replay, "DIRECT", False)
-    game = Game("cpu")
-    step = mg.capture(game.step)
-    assert_equal(play(game, step, range(3)), wanted)
-    ((found,),) = step.captures.values()
-    assert all(isinstance(x, replay.Launch) for x in found.program.args[0])
+    gan = SmallGan("cpu")
+    step = mg.capture(gan.step)
+    assert_equal(run_steps(gan, step, range(3)), expected)
+    ((captured,),) = step.captures.values()
+    assert all(isinstance(x, replay.Launch) for x in captured.program.args[0])
 
 
 @DEVICES
 def test_views_and_constants_of_the_step_itself(device):
-    """Gaps in a parameter, a gradient made of numbers, indices turned, reshaped copies, no sums."""
+    """A strided parameter, a constant gradient, transposed indices, copies, an empty product."""
     device = mg.get_device(device)
 
     def make():
@@ -465,7 +466,7 @@ def test_views_and_constants_of_the_step_itself(device):
         w = mg.Tensor(memory.T, device, requires_grad=True)
         return w, optim.SGD([w], 0.5, momentum=0.5)
 
-    def turn(w, sgd, i, x):
+    def step_of(w, sgd, i, x):
         sgd.step([mg.tensor(np.full((4, 3), 2.0), device=device)])
         taken = ops.gather(w, ops.transpose(i), axis=0)
         bias_alone = ops.dense(x[:, :0], w[:0], x[1])
@@ -479,7 +480,7 @@ def test_views_and_constants_of_the_step_itself(device):
     results = []
     for captured in (False, True):
         w, sgd = make()
-        step = partial(turn, w, sgd)
+        step = partial(step_of, w, sgd)
         step = mg.capture(step) if captured else step
         results.append([y.numpy() for k in range(4) for y in step(*arguments(k))])
         rubbish = [np.full((4, 3), np.nan) for _ in range(100)]
@@ -492,7 +493,7 @@ def test_views_and_constants_of_the_step_itself(device):
 SMALL = {"size": 120, "holdout": 0.0, "batch": 16}
 RUNS = {
     **{name: {"data": "glyphs", **preset.options, **SMALL} for name, preset in PRESETS.items()},
-    "more turns": {**SMALL, "data": "ring", "n_critic": 3, "n_generator": 2},
+    "more steps of each": {**SMALL, "data": "ring", "n_critic": 3, "n_generator": 2},
     "minimax": {**SMALL, "data": "ring", "loss": "minimax"},
     "least squares": {**SMALL, "data": "ring", "loss": "leastsquares", "latent": "laplace"},
 }
@@ -514,12 +515,12 @@ def test_the_trainer_captures_and_the_bits_stay(name):
 
 
 def test_the_trainer_goes_on_from_a_state_with_the_same_capture():
-    trainer = Trainer(Config(**RUNS["more turns"]))
+    trainer = Trainer(Config(**RUNS["more steps of each"]))
     for _ in range(2):
         trainer.step()
     state = trainer.state()
-    wanted = [trainer.step() for _ in range(3)]
+    expected = [trainer.step() for _ in range(3)]
     trainer.load_state(*state)
-    assert [trainer.step() for _ in range(3)] == wanted
-    (found,) = trainer._captured.captures.values()
-    assert len(found) == 1
+    assert [trainer.step() for _ in range(3)] == expected
+    (captures,) = trainer._captured.captures.values()
+    assert len(captures) == 1

@@ -9,7 +9,7 @@ from helpers import assert_close, rooms, spy_parallel, threads
 
 import minigan as mg
 import minigan.kernels.elementwise.cpu as elementwise
-import minigan.kernels.shape.cpu as shape_room
+import minigan.kernels.shape.cpu as shape_kernels
 from minigan import ops
 from minigan.engine.check import GradientError, check_gradients, check_op
 from minigan.engine.device import get_device
@@ -50,7 +50,7 @@ def test_one_wrong_element(make_op: MakeOp, rng: np.random.Generator) -> None:
 def test_a_wrong_permutation_and_why_ones_would_not_do(
     make_op: MakeOp, rng: np.random.Generator
 ) -> None:
-    """The VJP of a transposition that forgets to turn back: right for a cotangent of ones."""
+    """The VJP of a transposition that forgets to transpose back: right for a cotangent of ones."""
     op = _planted(make_op, lambda x: x.T, lambda g, y, x: g)
     a = rng.standard_normal((4, 4))
     with pytest.raises(GradientError):
@@ -104,7 +104,7 @@ def test_a_derivative_at_a_kink_is_wrong_on_one_side(make_op: MakeOp) -> None:
         check_gradients(op, [np.zeros(3) + 1e-8], order=1)
 
 
-def test_a_meaning_that_gives_nan(make_op: MakeOp) -> None:
+def test_a_reference_that_gives_nan(make_op: MakeOp) -> None:
     op = _planted(make_op, lambda x: x * np.nan, lambda g, y, x: g * np.nan)
     with pytest.raises(GradientError):
         check_gradients(op, [np.ones(3)], order=1)
@@ -114,13 +114,13 @@ def test_check_op_reports_what_fails(make_op: MakeOp) -> None:
     """What `minigan check` prints, on samples."""
     sample = [(uniform(3, 4),)]
     op = make_op("planted", np.exp, (lambda g, y, x: g * y * 1.004,), sample)
-    found = check_op(op, "reference")
-    assert "FAIL" in found.failure
-    assert "planted, order 1" in found.failure
+    result = check_op(op, "reference")
+    assert "FAIL" in result.failure
+    assert "planted, order 1" in result.failure
     del Op.registry["planted"]
     op = make_op("planted", np.exp, (lambda g, y, x: g * y,), sample)
-    found = check_op(op, "reference")
-    assert (found.samples, found.failure, len(found.errors)) == (1, "", 2)
+    result = check_op(op, "reference")
+    assert (result.samples, result.failure, len(result.errors)) == (1, "", 2)
 
 
 # ----------------------------------------------------------------------------- kernels' checkers
@@ -143,7 +143,7 @@ def test_an_element_that_is_never_written(
     with pytest.raises(AssertionError):
         assert_close(_run("exp", x), np.exp(x), 1e9)
     assert _run("greater", x, x).view(np.uint8).max() > 1  # nor a comparison's
-    monkeypatch.setattr(shape_room, "assign", lambda y, x: None)
+    monkeypatch.setattr(shape_kernels, "assign", lambda y, x: None)
     y = _run("concatenate", x, x, axis=0)
     with pytest.raises(AssertionError):
         assert_close(y, np.concatenate([x, x]), 1e9)
@@ -152,10 +152,10 @@ def test_an_element_that_is_never_written(
 
 def test_the_poison_reaches_every_room(poisoned: list[tuple[int, ...]]) -> None:
     """Rooms whose kernels make arrays take them from `empty`, which the tests can poison."""
-    for room in rooms():
-        if hasattr(room, "empty"):
+    for family in rooms():
+        if hasattr(family, "empty"):
             poisoned.clear()
-            assert np.isnan(room.empty((3,), np.dtype("float32"))).all()
+            assert np.isnan(family.empty((3,), np.dtype("float32"))).all()
     assert elementwise.empty((2,), np.dtype("int64")).tolist() == [-1, -1]
 
 
@@ -183,9 +183,9 @@ def test_the_spy_sees_parallel_kernels_alone(monkeypatch: pytest.MonkeyPatch) ->
     calls = spy_parallel(monkeypatch)
     _run("multiply", np.ones(10), np.ones(10))
     assert calls == []
-    many = np.ones(elementwise.GRAIN + 1)
+    ones = np.ones(elementwise.GRAIN + 1)
     with threads(2):
-        _run("multiply", many, many)
+        _run("multiply", ones, ones)
     assert calls == ["multiply_float64"]
 
 

@@ -16,7 +16,8 @@ from helpers import rooms
 import minigan as mg
 from minigan import nn, optim
 from minigan.engine.device import get_device
-from minigan.engine.op import Op, Update
+from minigan.engine.op import Op
+from minigan.engine.update import Update
 from minigan.kernels.runtime.cpu.compiler import KERNELS_FOLDER
 
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "inner", "vdot", "outer", "multi_dot"}
@@ -65,7 +66,7 @@ def test_a_training_step_runs_on_kernels_alone(
     assert np.isfinite(_gan_step(dropout, loss)).all()
 
 
-def test_the_spy_above_sees_a_meaning() -> None:
+def test_the_spy_above_sees_a_reference() -> None:
     with pytest.MonkeyPatch.context() as patch, mg.use_device("reference"):
         patch.setattr(Op.registry["dense"], "reference", None)
         with pytest.raises(TypeError, match="not callable"):
@@ -87,7 +88,7 @@ def test_kernels_hold_no_product_of_numpys_or_numbas() -> None:
     read = 0
     for path in KERNELS_FOLDER.rglob("*.py"):
         if path.name.startswith("optimization_steps"):
-            continue  # rungs that teach may be compared with numpy's
+            continue  # kernels that teach may be compared with those of numpy
         read += 1
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
@@ -102,9 +103,19 @@ def test_products_never_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "kernels", {})
     x = mg.tensor(np.ones((2, 2)))
     assert (x + x).numpy().tolist() == [[2, 2], [2, 2]]  # elementwise ops may
-    for call in (lambda: x @ x, lambda: mg.ops.dense(x, x, x[0])):
+    image = mg.tensor(np.ones((1, 1, 3, 3)), requires_grad=True)
+    weight = mg.tensor(np.ones((1, 1, 2, 2)))
+    calls = (
+        lambda: x @ x,
+        lambda: mg.ops.dense(x, x, x[0]),
+        lambda: mg.ops.conv2d(image, weight),
+        lambda: mg.ops.conv_transpose2d(image, weight),
+    )
+    for call in calls:
         with pytest.raises(NotImplementedError, match="cpu device has no kernel for op"):
             call()
+    refusing = {name for name, op in Op.registry.items() if op.needs_kernel}
+    assert refusing == {"matmul", "dense", "conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
 
 
 # --------------------------------------------------------------------------- in processes
@@ -192,7 +203,7 @@ def test_two_python_threads_at_once() -> None:
 
 
 def test_compiled_kernels_are_found_by_the_next_process(tmp_path: Path) -> None:
-    """Of every room, in a copy of the cache: nothing is compiled and no file added or changed."""
+    """Of every kernel family, in a copy of the cache: nothing is compiled, no file changes."""
     script = """
     from minigan.kernels.runtime.cpu import compiler, thread_pool
     from minigan.engine.device import get_device

@@ -96,17 +96,19 @@ def test_an_output_that_is_no_scalar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "error"),
+    ("make_grad_output", "error"),
     [
         (lambda: mg.tensor([1.0], "float64", "reference"), r"float64\(1,\) on 'reference', but"),
         (lambda: mg.tensor([1.0, 2.0], "float32", "reference"), r"float32\(2,\) on 'reference'"),
         (lambda: mg.tensor([1.0, 2.0], "float64", "cpu"), r"float64\(2,\) on 'cpu'"),
     ],
 )
-def test_a_grad_output_that_does_not_fit(given: Callable[[], mg.Tensor], error: str) -> None:
+def test_a_grad_output_that_does_not_fit(
+    make_grad_output: Callable[[], mg.Tensor], error: str
+) -> None:
     x = leaf(1, 2)
     with pytest.raises(ValueError, match=error):
-        mg.grad(x * x, [x], given())
+        mg.grad(x * x, [x], make_grad_output())
 
 
 def test_arguments_of_grad_that_are_no_tensors() -> None:

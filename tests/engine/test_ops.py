@@ -114,10 +114,10 @@ def test_gradients_of_matmul_where_batches_broadcast(data: st.DataObject) -> Non
 def test_values_where_shapes_broadcast(device: str, name: str, data: st.DataObject) -> None:
     op = Op.registry[name]
     drawn, attributes = _at_drawn_shapes(op, data)
-    wanted = op(*(mg.tensor(a, device="reference") for a in drawn), **attributes).numpy()
+    expected = op(*(mg.tensor(a, device="reference") for a in drawn), **attributes).numpy()
     y = op(*(mg.tensor(a, device=device) for a in drawn), **attributes).numpy()
-    assert y.dtype == wanted.dtype
-    assert_close(y, wanted, 8 * np.finfo(np.float64).eps * np.abs(wanted).max(initial=0), name)
+    assert y.dtype == expected.dtype
+    assert_close(y, expected, 8 * np.finfo(np.float64).eps * np.abs(expected).max(initial=0), name)
 
 
 @ALL_OPS
@@ -178,7 +178,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _unreached(run: Callable[[], object], functions: list[Any]) -> list[str]:
-    """The expressions in `functions`, by place in the source, that `run` never evaluates."""
+    """The expressions in `functions`, with their positions, that `run` never evaluates."""
     codes = [code for function in functions for code in _codes(function.__code__)]
     executed: dict[CodeType, set[int]] = {code: set() for code in codes}
 
@@ -198,13 +198,15 @@ def _unreached(run: Callable[[], object], functions: list[Any]) -> list[str]:
     finally:
         sys.settrace(before)
     missed = []
-    for code, seen in executed.items():
-        places: dict[Any, bool] = {}
+    for code, offsets in executed.items():
+        reached: dict[Any, bool] = {}  # by the position of the expression in the source
         for instruction in dis.get_instructions(code):
-            place = instruction.positions
-            if place is not None and place.lineno and place.col_offset != place.end_col_offset:
-                places[place] = places.get(place, False) or instruction.offset in seen
-        missed += [f"{code.co_name}, {at}" for at, reached in places.items() if not reached]
+            span = instruction.positions
+            if span is not None and span.lineno and span.col_offset != span.end_col_offset:
+                reached[span] = reached.get(span, False) or instruction.offset in offsets
+        missed += [
+            f"{code.co_name}, {span}" for span, is_reached in reached.items() if not is_reached
+        ]
     return missed
 
 

@@ -1,5 +1,6 @@
 """Random numbers: distributions, independence, streams, seeds and state, bad arguments."""
 
+import contextlib
 import json
 import math
 
@@ -8,8 +9,8 @@ import pytest
 
 from minigan.engine import random
 from minigan.engine.device import use_device
-from minigan.engine.op import Update
 from minigan.engine.random import Generator
+from minigan.engine.update import Update
 from minigan.kernels.random import cpu
 
 FLOATS = ["float32", "float64"]
@@ -92,8 +93,8 @@ def test_bernoulli_is_exact_at_0_and_1():
 def test_permutations_are_equally_likely():
     counts: dict[tuple, int] = {}
     for position in range(12_000):
-        found = tuple(cpu.random_permutation(*counter(position, 4), stream=5, n=4).tolist())
-        counts[found] = counts.get(found, 0) + 1
+        order = tuple(cpu.random_permutation(*counter(position, 4), stream=5, n=4).tolist())
+        counts[order] = counts.get(order, 0) + 1
     assert len(counts) == 24
     chi_squared = sum((c - 500) ** 2 / 500 for c in counts.values())
     assert chi_squared < 49.7  # 23 degrees of freedom: passed once in a thousand
@@ -132,6 +133,20 @@ def test_draws_follow_each_other_without_gap_or_overlap(dtype):
     assert g.state()["streams"]["latent"] == 28 // per_block + 3
 
 
+def test_fork_rng_leaves_the_default_generator_as_it_was():
+    random.manual_seed(3)
+    random.normal(4)
+    before = random.default_generator().state()
+    with random.fork_rng():
+        continued = random.normal(4).numpy()
+    with contextlib.suppress(KeyError), random.fork_rng(7):
+        seeded = random.normal(4).numpy()
+        raise KeyError
+    assert random.default_generator().state() == before
+    assert_same_bits(random.normal(4).numpy(), continued)
+    assert_same_bits(seeded, Generator(7).normal(4).numpy())
+
+
 def test_state_goes_through_json_and_resumes():
     g = Generator(2**64 - 1)
     g.normal(100)
@@ -143,8 +158,8 @@ def test_state_goes_through_json_and_resumes():
     for target in (g, resumed):
         target.set_state(json.loads(saved))
         assert json.dumps(target.state()["streams"]["data"]) == "3"
-        found = [target.normal(7), target.permutation(11), target.uniform(3, stream="new")]
-        for a, b in zip(found, expected, strict=True):
+        drawn = [target.normal(7), target.permutation(11), target.uniform(3, stream="new")]
+        for a, b in zip(drawn, expected, strict=True):
             assert_same_bits(a.numpy(), b)
 
 

@@ -1,4 +1,4 @@
-"""Tensors: making them, leaving them, their operators and their looks."""
+"""Tensors: construction, conversion, operators and methods, and their repr."""
 
 import operator
 from collections.abc import Callable
@@ -119,6 +119,9 @@ def test_detach_keeps_memory_and_version() -> None:
         lambda x: 3 * x, lambda x: x / 4, lambda x: 4 / x, lambda x: x**2, lambda x: x**1,
         lambda x: x**3, lambda x: x**-1.5, lambda x: 2**x, lambda x: -x, abs,
         lambda x: x > 1, lambda x: x >= 1, lambda x: x < 1, lambda x: x <= 1,
+        lambda x: x == 2, lambda x: x != 2,
+        lambda x: x == x[0], lambda x: x != x[:, :1], lambda x: x == np.float64(3),
+        lambda x: np.float64(3) != x,
         lambda x: x @ x.T, lambda x: x.T, lambda x: x[0], lambda x: x[..., 1], lambda x: x[:, ::-1],
         lambda x: x[-1, 0], lambda x: x[None, 1:], lambda x: x.reshape(-1),
         lambda x: x.reshape(3, 2), lambda x: x.reshape((1, -1)), lambda x: x.transpose(1, 0),
@@ -126,19 +129,126 @@ def test_detach_keeps_memory_and_version() -> None:
         lambda x: x.mean(), lambda x: x.mean(axis=(0, 1)), lambda x: x.max(),
         lambda x: x.max(axis=1),
         lambda x: x.sum(axis=np.int64(0)), lambda x: x.reshape(np.int64(6)),
+        lambda x: x.flatten(), lambda x: x.T.flatten(), lambda x: x.clip(2, 4.5),
+        lambda x: x * 2 ** x / (x + 1) - x**3, lambda x: -x + 1 >= 2 - x,
     ],
 )  # fmt: skip
 def test_operators_and_methods_are_numpys(f: Callable[[Any], Any], device: str) -> None:
     a = np.arange(1.0, 7.0).reshape(2, 3)
-    wanted = np.asarray(f(a))
+    expected = np.asarray(f(a))
     y = f(mg.tensor(a, device=device))
     assert (y.shape, y.dtype, y.ndim, y.size) == (
-        wanted.shape,
-        wanted.dtype,
-        wanted.ndim,
-        wanted.size,
+        expected.shape,
+        expected.dtype,
+        expected.ndim,
+        expected.size,
     )
-    assert np.allclose(y.numpy(), wanted, rtol=1e-15)
+    assert np.allclose(y.numpy(), expected, rtol=1e-15)
+
+
+@DEVICES
+@pytest.mark.parametrize("name", ["abs", "exp", "log", "sqrt", "tanh"])
+def test_functions_are_methods_too(name: str, device: str) -> None:
+    a = np.arange(1.0, 7.0).reshape(2, 3)
+    x = mg.tensor(a, device=device, requires_grad=True)
+    y = getattr(x, name)()
+    assert y.op is mg.Op.registry[name]
+    assert y.inputs == (x,)
+    assert np.allclose(y.numpy(), getattr(np, name)(a), rtol=1e-14)
+
+
+def test_a_method_is_one_op_with_its_operands_in_their_order() -> None:
+    """So that a formula in operators has the bits of the same formula in ops."""
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    cases: list[tuple[mg.Tensor, str, tuple[Any, ...]]] = [
+        (x * 2.0, "multiply", (x, 2.0)),
+        (2.0 * x, "multiply", (2.0, x)),
+        (1.0 - x, "subtract", (1.0, x)),
+        (1.0 / x, "divide", (1.0, x)),
+        (2.0**x, "power", (2.0, x)),
+        (x**3, "power", (x, 3)),
+        (x**2, "multiply", (x, x)),
+        (x.clip(0.0, 1.0), "clip", (x,)),
+        (x.flatten(), "reshape", (x,)),
+    ]
+    for y, name, inputs in cases:
+        assert y.op is mg.Op.registry[name]
+        assert len(y.inputs) == len(inputs)
+        assert all(a is b or a == b for a, b in zip(y.inputs, inputs, strict=True))
+
+
+@DEVICES
+def test_iteration_is_over_the_first_axis(device: str) -> None:
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], device=device, requires_grad=True)
+    rows = list(x)
+    assert [row.numpy().tolist() for row in rows] == x.numpy().tolist()
+    first, *_, last = x
+    (gx,) = mg.grad((first * last).sum(), [x])
+    assert gx.numpy().tolist() == [[5, 6], [0, 0], [1, 2]]
+    assert list(x[:0]) == []
+    assert [i for i, _ in enumerate(x)] == [0, 1, 2]
+    with pytest.raises(TypeError, match=r"shape \(\) cannot be iterated over"):
+        iter(x.sum())
+
+
+@DEVICES
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_equality_is_elementwise(dtype: str, device: str) -> None:
+    a, b = np.array([0, 1, 2, 1]).astype(dtype), np.array([0, 2, 1, 1]).astype(dtype)
+    x, y = (mg.tensor(v, dtype=dtype, device=device) for v in (a, b))
+    one = np.ones((), dtype).item()
+    for got, wanted in (
+        (x == y, a == b), (x != y, a != b), (x == one, a == one), (one != x, one != a),
+    ):  # fmt: skip
+        assert got.dtype == np.bool_
+        assert got.numpy().tolist() == wanted.tolist()
+        assert not got.requires_grad
+
+
+@DEVICES
+def test_equality_of_special_values_is_numpys(device: str) -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0])
+    for dtype in ("float32", "float64"):
+        x = mg.tensor(values[:, None], dtype=dtype, device=device)
+        y = mg.tensor(values, dtype=dtype, device=device)
+        assert np.array_equal((x == y).numpy(), values[:, None] == values)
+        assert np.array_equal((x != y).numpy(), values[:, None] != values)
+        assert (y != y).numpy().tolist() == [True, False, False, False, False]
+    x = mg.tensor([0.0, 1.0, 2.0], device=device)
+    assert mg.ops.where(x == 0, 10.0, x).numpy().tolist() == [10, 1, 2]
+
+
+def test_a_tensor_is_unequal_to_what_is_no_number() -> None:
+    x = mg.tensor([1.0, 2.0])
+    for other in (None, "1.0", [1.0, 2.0], (1.0, 2.0), object(), {}):
+        assert (x == other) is False
+        assert (other == x) is False
+        assert (x != other) is True
+        assert (other != x) is True
+
+
+def test_what_equality_refuses() -> None:
+    x = mg.tensor([1.0, 2.0])
+    a = np.array([1.0, 2.0], "f")
+    for f in (lambda: x == a, lambda: a == x, lambda: x != a):
+        with pytest.raises(TypeError, match="equal: argument 1 is ndarray; tensors and numbers"):
+            f()
+    with pytest.raises(TypeError, match="equal: argument 1 is complex"):
+        _ = x == 1j
+    with pytest.raises(TypeError, match="equal: argument 1 is float64, the others float32"):
+        _ = x == mg.tensor([1.0], "float64")
+    with pytest.raises(ValueError, match=r"equal: shapes \(2,\) and \(3,\) do not broadcast"):
+        _ = x == mg.tensor([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="item"):
+        bool(x == x)
+
+
+def test_tensors_are_hashed_by_identity() -> None:
+    x, y = mg.tensor([1.0, 2.0]), mg.tensor([1.0, 2.0])
+    assert hash(x) != hash(y)
+    assert {x: "x", y: "y"}[y] == "y"
+    assert len({x, y, x}) == 2
+    assert y not in {x}
 
 
 @DEVICES
@@ -157,8 +267,8 @@ def test_log_softmax_does_not_overflow(device: str) -> None:
     a = np.random.default_rng(0).standard_normal((3, 5))
     f = lambda x: mg.ops.log_softmax(x, axis=0)  # noqa: E731
     mg.check.check_gradients(f, [a], device=device)
-    wanted = a - np.log(np.exp(a).sum(0))
-    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), wanted)
+    expected = a - np.log(np.exp(a).sum(0))
+    assert np.allclose(f(mg.tensor(a, device=device)).numpy(), expected)
 
 
 @DEVICES

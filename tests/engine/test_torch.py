@@ -64,15 +64,15 @@ KINKS: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[list[float]]
 def test_ties_and_kinks(name: str, device: str) -> None:
     ours, theirs, lists = KINKS[name]
     arrays = [np.array(x) for x in lists]
-    for given, wanted in zip(
+    for result, expected in zip(
         derivatives(ours, arrays, device), torch_derivatives(theirs, arrays), strict=True
     ):
-        assert_close(given, wanted, 1e-13 * max(1.0, np.abs(wanted).max()), name)
+        assert_close(result, expected, 1e-13 * max(1.0, np.abs(expected).max()), name)
 
 
 @DEVICES
 def test_powers_at_0(device: str) -> None:
-    """First derivatives: 0 * inf and 0 * log 0 are nowhere to be seen."""
+    """First derivatives: 0 * inf and 0 * log 0 occur nowhere."""
     x, p = np.array([0.0, 0.0, 2.0, 0.0]), np.array([0.0, 2.0, 2.0, 1.0])
     xs = [mg.tensor(a, device=device, requires_grad=True) for a in (x, p)]
     ts = [torch.tensor(a, requires_grad=True) for a in (x, p)]
@@ -98,8 +98,8 @@ def test_binary_cross_entropy(device: str, target: float) -> None:
         )[:2],
         strict=True,
     )
-    for given, wanted in pairs:  # PyTorch's bound of p (1 - p) is 1e-12 rounded to float32
-        assert np.allclose(given, wanted, rtol=4e-8, atol=0)
+    for result, expected in pairs:  # PyTorch's bound of p (1 - p) is 1e-12 rounded to float32
+        assert np.allclose(result, expected, rtol=4e-8, atol=0)
     x = np.array([-1e4, -40.0, -1.0, 0.0, 2.0, 40.0, 1e4])
     pairs = zip(
         derivatives(lambda x: mg.losses.binary_cross_entropy_with_logits(x, target), [x], device),
@@ -109,8 +109,8 @@ def test_binary_cross_entropy(device: str, target: float) -> None:
         ),
         strict=True,
     )
-    for given, wanted in pairs:
-        assert_close(given, wanted, 1e-13 * max(1.0, np.abs(wanted).max()))
+    for result, expected in pairs:
+        assert_close(result, expected, 1e-13 * max(1.0, np.abs(expected).max()))
 
 
 # -------------------------------------------------------------------------------------- optimizers
@@ -222,7 +222,7 @@ def test_twenty_training_steps_are_pytorchs(sizes: Any, device: str) -> None:
     assert_close(np.array(ours), np.array(theirs), 1e-9 * max(theirs), "losses")
     for net, peer in ((g, torch_g), (d, torch_d)):
         for p, q in zip(net.parameters(), peer.parameters(), strict=True):
-            wanted = q.detach().numpy().T
-            assert_close(p.numpy(), wanted, 1e-9 * np.abs(wanted).max(), "weights")
+            expected = q.detach().numpy().T
+            assert_close(p.numpy(), expected, 1e-9 * np.abs(expected).max(), "weights")
     moved = max(np.abs(x - start[name]).max() for name, x in g.state_dict().items())
     assert moved > 1e-3

@@ -93,8 +93,8 @@ def test_translation_moves_whole_pixels_and_leaves_zeros(device: str) -> None:
         number = int(one[0, h // 2, w // 2]) - 1  # which pixel came to the middle
         down, right = number // w - h // 2, number % w - w // 2
         moves.add((down, right))
-        wanted = padded[2 + down :, 2 + right :][:h, :w]
-        assert np.array_equal(one, np.stack([wanted, wanted]))
+        expected = padded[2 + down :, 2 + right :][:h, :w]
+        assert np.array_equal(one, np.stack([expected, expected]))
     assert moves == {(i, j) for i in range(-2, 3) for j in range(-1, 2)}
 
 
@@ -142,9 +142,9 @@ def test_only_the_stream_of_augmentation_moves() -> None:
 def test_policies_are_done_in_order() -> None:
     x = mg.tensor(images(3, 2, 8, 8))
     mg.manual_seed(0)
-    wanted = augment.contrast(augment.saturation(augment.brightness(augment.cutout(x))))
+    expected = augment.contrast(augment.saturation(augment.brightness(augment.cutout(x))))
     mg.manual_seed(0)
-    assert np.array_equal(diff_augment(x, "cutout, color").numpy(), wanted.numpy())
+    assert np.array_equal(diff_augment(x, "cutout, color").numpy(), expected.numpy())
     assert diff_augment(x, "") is x
 
 
@@ -198,9 +198,9 @@ def test_a_captured_step_draws_anew_and_has_the_eager_bits(device: str, dtype: s
 
 @DEVICES
 def test_moves_and_cuts_have_the_same_bits_everywhere(device: str) -> None:
-    x, found = images(20, 2, 16, 8, dtype="float32"), []
+    x, actual = images(20, 2, 16, 8, dtype="float32"), []
     for name in ("reference", device):
         mg.manual_seed(2)
         with mg.use_device(name):
-            found.append(diff_augment(mg.tensor(x), "translation,cutout").numpy())
-    assert np.array_equal(*found)
+            actual.append(diff_augment(mg.tensor(x), "translation,cutout").numpy())
+    assert np.array_equal(*actual)

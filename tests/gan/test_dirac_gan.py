@@ -24,13 +24,13 @@ from minigan.gan.losses import LOSSES, GANLoss, gradient_penalty, r1_penalty
 Penalty = Callable[[Any, mg.Tensor, mg.Tensor], mg.Tensor]
 Pair = tuple[mg.Tensor, mg.Tensor]
 H = 0.2
-# Who steps in which turn: 0 the generator, 1 the discriminator.
-TURNS: dict[str, tuple[tuple[int, ...], ...]] = {
+# Who is updated, in which order: 0 the generator, 1 the discriminator.
+ORDERS: dict[str, tuple[tuple[int, ...], ...]] = {
     "simultaneous": ((0, 1),),
     "generator first": ((0,), (1,)),
     "discriminator first": ((1,), (0,)),
 }
-ORDER = pytest.mark.parametrize("order", TURNS)
+ORDER = pytest.mark.parametrize("order", ORDERS)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def simulate(game: Game, order: str, steps: int = 500, h: float = H) -> np.ndarr
     optimizers = [mg.optim.SGD([p], lr=h) for p in (theta, psi)]
 
     def step() -> None:
-        for turn in TURNS[order]:
+        for updated in ORDERS[order]:
             gradients = game.gradients(theta, psi)
-            for i in turn:
+            for i in updated:
                 optimizers[i].step([gradients[i]])
         if game.clip is not None:
             mg.optim.assign(psi, ops.clip(psi.detach(), -game.clip, game.clip))
@@ -94,17 +94,20 @@ def simulate(game: Game, order: str, steps: int = 500, h: float = H) -> np.ndarr
 
 def step_map(game: Game, order: str, theta: mg.Tensor, psi: mg.Tensor, h: float = H) -> Pair:
     """The same step as a function, which can be differentiated; `clip` is left out."""
-    for turn in TURNS[order]:
+    for updated in ORDERS[order]:
         g, d = game.gradients(theta, psi)
-        theta, psi = (theta - g * h if 0 in turn else theta), (psi - d * h if 1 in turn else psi)
+        theta, psi = (
+            (theta - g * h if 0 in updated else theta),
+            (psi - d * h if 1 in updated else psi),
+        )
     return theta, psi
 
 
 def eigenvalues(f: Callable[[mg.Tensor, mg.Tensor], Pair], device: str = "cpu") -> np.ndarray:
     """Of the Jacobian of f at the equilibrium (0, 0): each of its rows is a gradient."""
     with mg.use_device(device):
-        at = [mg.tensor(0.0, "float64", requires_grad=True) for _ in range(2)]
-        rows = [mg.grad(y, at, allow_unused=True) for y in f(*at)]
+        origin = [mg.tensor(0.0, "float64", requires_grad=True) for _ in range(2)]
+        rows = [mg.grad(y, origin, allow_unused=True) for y in f(*origin)]
     return np.linalg.eigvals([[0.0 if x is None else x.item() for x in row] for row in rows])
 
 
@@ -133,10 +136,10 @@ RADII = [
 
 @pytest.mark.parametrize(("game", "radii"), RADII)
 def test_radii_after_500_steps(game: Game, radii: tuple[float | None, ...]) -> None:
-    for order, radius in zip(TURNS, radii, strict=True):
+    for order, radius in zip(ORDERS, radii, strict=True):
         if radius is not None:
-            found = np.hypot(*simulate(game, order)[-1])
-            assert found == pytest.approx(radius, rel=0, abs=1e-5), order
+            actual = np.hypot(*simulate(game, order)[-1])
+            assert actual == pytest.approx(radius, rel=0, abs=1e-5), order
 
 
 @ORDER
@@ -149,7 +152,7 @@ def test_the_slope_at_the_data_makes_it_converge(loss: GANLoss, gamma: float, or
 def test_lipschitz_critics_never_settle() -> None:
     """Clipped, or held at slope 1, D is not flat where the generator is right: it moves on."""
     for game in (Game(wasserstein, clip=1.0), Game(wasserstein, slope_of_one(0.7))):
-        for order in TURNS:
+        for order in ORDERS:
             radii = np.hypot(*simulate(game, order)[-100:].T)
             assert radii.min() > 0.5
 
@@ -158,10 +161,10 @@ def test_lipschitz_critics_never_settle() -> None:
 GAMMAS = pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
 
 
-def _same(found: np.ndarray, wanted: np.ndarray, bound: float) -> None:
+def _same(actual: np.ndarray, expected: np.ndarray, bound: float) -> None:
     """As sets, by sum and product: a double root is off by the root of the matrix's rounding."""
-    assert abs(found.sum() - wanted.sum()) < bound
-    assert abs(found.prod() - wanted.prod()) < bound
+    assert abs(actual.sum() - expected.sum()) < bound
+    assert abs(actual.prod() - expected.prod()) < bound
 
 
 @DEVICES
@@ -191,17 +194,17 @@ MODULI = {  # of the steps, largest first: simultaneous, alternating
 def test_eigenvalues_of_a_step(gamma: float, order: str) -> None:
     """Above 1 in size, steps lead away from the equilibrium, however small h is."""
     game = Game(minimax, r1(gamma))
-    found = eigenvalues(lambda theta, psi: step_map(game, order, theta, psi))
+    actual = eigenvalues(lambda theta, psi: step_map(game, order, theta, psi))
     trace, determinant = 2 - H * gamma, 1 - H * gamma + H**2 / 4
     if order != "simultaneous":  # the second player sees where the first one went
         trace, determinant = trace - H**2 / 4, determinant - H**2 / 4
     root = np.sqrt(trace**2 / 4 - determinant + 0j)
-    wanted = np.array([trace / 2 + root, trace / 2 - root])
-    _same(found, wanted, 1e-12)
+    expected = np.array([trace / 2 + root, trace / 2 - root])
+    _same(actual, expected, 1e-12)
     if abs(root) > 1e-6:
-        assert abs(np.abs(found).max() - np.abs(wanted).max()) < 1e-9
+        assert abs(np.abs(actual).max() - np.abs(expected).max()) < 1e-9
     table = MODULI[gamma][order != "simultaneous"]
-    assert sorted(np.abs(found), reverse=True) == pytest.approx(table, rel=0, abs=1e-6)
+    assert sorted(np.abs(actual), reverse=True) == pytest.approx(table, rel=0, abs=1e-6)
 
 
 def test_consensus_turns_the_field_inward() -> None:
@@ -219,5 +222,5 @@ def test_consensus_turns_the_field_inward() -> None:
 def test_the_step_map_is_the_step(order: str) -> None:
     for game in (Game(minimax, r1(0.3)), Game(nonsaturating), Game(wasserstein, slope_of_one(0.7))):
         theta, psi = (mg.tensor(1.0, "float64", requires_grad=True) for _ in range(2))
-        found = [x.item() for x in step_map(game, order, theta, psi)]
-        assert found == pytest.approx(simulate(game, order, steps=1)[-1], rel=1e-14)
+        actual = [x.item() for x in step_map(game, order, theta, psi)]
+        assert actual == pytest.approx(simulate(game, order, steps=1)[-1], rel=1e-14)

@@ -67,8 +67,8 @@ def _logits(loss: type[GANLoss]) -> tuple[np.ndarray, np.ndarray]:
 def test_gan_losses(loss: type[GANLoss], device: str, smooth: float) -> None:
     gan, logits = loss(smooth=smooth), _logits(loss)
     r, f = (mg.tensor(x, device=device) for x in logits)
-    given = gan.discriminator(r, f).item(), gan.generator(f, r).item()
-    assert np.allclose(given, CLOSED[loss](*logits, smooth), rtol=1e-14, atol=0)
+    actual = gan.discriminator(r, f).item(), gan.generator(f, r).item()
+    assert np.allclose(actual, CLOSED[loss](*logits, smooth), rtol=1e-14, atol=0)
     check_gradients(gan.discriminator, [*logits], device=device)
     check_gradients(gan.generator, [*logits[::-1]], device=device)
 
@@ -116,8 +116,8 @@ def test_the_same_as_pytorchs(loss: type[GANLoss], smooth: float) -> None:
         (gan.discriminator, theirs[loss][0], [r, f]),
         (gan.generator, lambda f, r=None: theirs[loss][1](f, r), needed),
     ]:
-        found, wanted = derivatives(ours, arrays, "cpu"), torch_derivatives(other, arrays)
-        for x, want in zip(found, wanted, strict=True):
+        actual, expected = derivatives(ours, arrays, "cpu"), torch_derivatives(other, arrays)
+        for x, want in zip(actual, expected, strict=True):
             assert_close(x, want, 1e-10)
 
 
@@ -139,12 +139,12 @@ def test_levels_are_the_losses_at_equilibrium(loss: type[GANLoss], smooth: float
     """Two points, each as likely real as fake: every pair of them, and D a number for each."""
     gan, (level_d, level_g) = loss(smooth=smooth), loss(smooth=smooth).levels
     which = [mg.tensor(np.array(i)[:, None]) for i in ([0, 0, 1, 1], [0, 1, 0, 1])]
-    seen = []
+    inputs = []
     for best in _best(loss, smooth):
         x = mg.tensor([[best], [best]], dtype="float64", requires_grad=True)
         r, f = (mg.ops.gather(x, i) for i in which)
         loss_d = gan.discriminator(r, f)
-        seen.append(gan.generator(f, r).item())
+        inputs.append(gan.generator(f, r).item())
         assert loss_d.item() == pytest.approx(level_d, rel=1e-14, abs=1e-15)
         if abs(best) != 1:
             (slope,) = mg.grad(loss_d, [x])
@@ -154,9 +154,9 @@ def test_levels_are_the_losses_at_equilibrium(loss: type[GANLoss], smooth: float
             worse = gan.discriminator(*(mg.ops.gather(other, i) for i in which))
             assert worse.item() > level_d - 1e-15
     if level_g is None:  # it is a matter of the constant
-        assert len(set(seen)) == len(seen)
+        assert len(set(inputs)) == len(inputs)
     else:
-        assert seen == pytest.approx([level_g] * len(seen), rel=1e-14)
+        assert inputs == pytest.approx([level_g] * len(inputs), rel=1e-14)
     if smooth == 1 and loss is NonSaturating:
         assert np.allclose(gan.levels, (math.log(4), math.log(2)))
 
@@ -180,9 +180,9 @@ def test_logits_of_any_size(loss: type[GANLoss], smooth: float, device: str, dty
     arrays = np.array([[-1e4], [1e4], [2e4], [3.0]]), np.array([[2e4], [-1e4], [1e4], [3.0]])
     r, f = (mg.tensor(x, dtype=dtype, device=device, requires_grad=True) for x in arrays)
     loss_d, loss_g = gan.discriminator(r, f), gan.generator(f, r)
-    given = loss_d.item(), loss_g.item()
+    actual = loss_d.item(), loss_g.item()
     tolerance = 8 * float(np.finfo(dtype).eps)
-    assert np.allclose(given, CLOSED[loss](*arrays, smooth), rtol=tolerance, atol=0)
+    assert np.allclose(actual, CLOSED[loss](*arrays, smooth), rtol=tolerance, atol=0)
     for x in (*mg.grad(loss_d, [r, f]), *mg.grad(loss_g, [f])):
         assert np.isfinite(x.numpy()).all()
 

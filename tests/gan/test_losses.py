@@ -27,10 +27,10 @@ def test_values_and_gradients(device: str, target: float | None, rng: np.random.
     x = rng.standard_normal((4, 3))
     p = 1 / (1 + np.exp(-x))
     t: Any = rng.uniform(0, 1, (4, 3)) if target is None else target
-    given = mg.tensor(t, device=device) if target is None else target
-    wanted = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
-    assert np.isclose(bce(mg.tensor(p, device=device), given).item(), wanted, rtol=1e-13)
-    assert np.isclose(bce_logits(mg.tensor(x, device=device), given).item(), wanted, rtol=1e-13)
+    ours = mg.tensor(t, device=device) if target is None else target
+    expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    assert np.isclose(bce(mg.tensor(p, device=device), ours).item(), expected, rtol=1e-13)
+    assert np.isclose(bce_logits(mg.tensor(x, device=device), ours).item(), expected, rtol=1e-13)
     if target is None:
         check_gradients(bce, [p, t], device=device)
         check_gradients(bce_logits, [x, t], device=device)
@@ -82,8 +82,8 @@ def test_feature_matching(device: str, shape: tuple[int, ...], rng: np.random.Ge
     x, y = rng.standard_normal((5, *shape)), rng.standard_normal((4, *shape))
     real = mg.tensor(x, device=device, requires_grad=True)
     fake = mg.tensor(y, device=device)
-    wanted = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
-    assert feature_matching(real, fake).item() == pytest.approx(wanted, rel=1e-13)
+    expected = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
+    assert feature_matching(real, fake).item() == pytest.approx(expected, rel=1e-13)
     check_gradients(lambda fake: feature_matching(real.detach(), fake), [y], device=device)
     fake.requires_grad = True
     assert mg.grad(feature_matching(real, fake), [real], allow_unused=True) == (None,)
@@ -93,9 +93,11 @@ def test_feature_matching(device: str, shape: tuple[int, ...], rng: np.random.Ge
 @DEVICES
 def test_cross_entropy(device: str, rng: np.random.Generator) -> None:
     x, labels = rng.standard_normal((5, 4)), np.array([0, 3, 1, 1, 2])
-    wanted = -(x - np.log(np.exp(x).sum(axis=1, keepdims=True)))[np.arange(5), labels].mean()
+    expected = -(x - np.log(np.exp(x).sum(axis=1, keepdims=True)))[np.arange(5), labels].mean()
     i = mg.tensor(labels, device=device)
-    assert cross_entropy(mg.tensor(x, device=device), i).item() == pytest.approx(wanted, rel=1e-13)
+    assert cross_entropy(mg.tensor(x, device=device), i).item() == pytest.approx(
+        expected, rel=1e-13
+    )
     check_gradients(lambda x: cross_entropy(x, i), [x], device=device)
 
 
@@ -111,8 +113,8 @@ def test_cross_entropy_at_extremes(dtype: str) -> None:
 def test_two_classes_are_the_binary_case(rng: np.random.Generator) -> None:
     x, labels = rng.standard_normal((6, 1)), np.array([0, 1, 1, 0, 1, 0])
     both = mg.tensor(np.concatenate([np.zeros_like(x), x], axis=1))
-    wanted = bce_logits(mg.tensor(x[:, 0]), mg.tensor(labels.astype("f8"))).item()
-    assert cross_entropy(both, mg.tensor(labels)).item() == pytest.approx(wanted, rel=1e-13)
+    expected = bce_logits(mg.tensor(x[:, 0]), mg.tensor(labels.astype("f8"))).item()
+    assert cross_entropy(both, mg.tensor(labels)).item() == pytest.approx(expected, rel=1e-13)
 
 
 def test_features_and_classes_the_same_as_pytorchs(rng: np.random.Generator) -> None:
@@ -134,8 +136,8 @@ def test_features_and_classes_the_same_as_pytorchs(rng: np.random.Generator) -> 
         ),
     ]
     for ours, theirs, array in pairs:
-        found, wanted = derivatives(ours, [array], "cpu"), torch_derivatives(theirs, [array])
-        for value, want in zip(found, wanted, strict=True):
+        actual, expected = derivatives(ours, [array], "cpu"), torch_derivatives(theirs, [array])
+        for value, want in zip(actual, expected, strict=True):
             assert_close(value, want, 1e-10)
 
 

@@ -51,8 +51,8 @@ def test_one_layer(device: str, layer: Any, shape: tuple[int, ...], matrix: Any)
     def penalty(w: mg.Tensor) -> mg.Tensor:
         return orthogonal_penalty(with_weight(layer, w))
 
-    found = penalty(mg.tensor(w, device=device))
-    assert found.item() == pytest.approx(by_hand(matrix(w)), rel=1e-13)
+    actual = penalty(mg.tensor(w, device=device))
+    assert actual.item() == pytest.approx(by_hand(matrix(w)), rel=1e-13)
     check_gradients(penalty, [w], device=device)
 
 
@@ -66,9 +66,9 @@ def test_a_net_is_the_sum_of_its_layers() -> None:
         nn.Sequential(nn.spectral_norm(nn.Dense(12, 5, dtype="float64"))),
     )
     conv, dense = net[0].weight.numpy(), net[4][0].module.weight.numpy()
-    wanted = by_hand(conv.reshape(3, 18), dense.T)
+    expected = by_hand(conv.reshape(3, 18), dense.T)
     penalty = orthogonal_penalty(net)
-    assert penalty.item() == pytest.approx(wanted, rel=1e-13)
+    assert penalty.item() == pytest.approx(expected, rel=1e-13)
     slopes = mg.grad(penalty, net.parameters(), allow_unused=True)
     names = [name for name, _ in net.named_parameters()]
     moved = [name for name, x in zip(names, slopes, strict=True) if x is not None]
@@ -132,6 +132,6 @@ def test_the_same_as_pytorchs(layer: Any, shape: tuple[int, ...], matrix: Any) -
         return (m @ m.T * (1 - torch.eye(4))).square().sum()
 
     w = RNG.standard_normal(shape)
-    found = derivatives(lambda w: orthogonal_penalty(with_weight(layer, w)), [w], "cpu")
-    for value, want in zip(found, torch_derivatives(theirs, [w]), strict=True):
+    actual = derivatives(lambda w: orthogonal_penalty(with_weight(layer, w)), [w], "cpu")
+    for value, want in zip(actual, torch_derivatives(theirs, [w]), strict=True):
         assert_close(value, want, 1e-10)

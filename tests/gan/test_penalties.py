@@ -51,7 +51,7 @@ def test_gradients_of_order_1_and_2_by_the_critics_weights(device: str, name: st
 
 @DEVICES
 @pytest.mark.parametrize(
-    ("options", "wanted"),
+    ("options", "expected"),
     [
         ({}, 16),
         ({"target": 0.0}, 25),
@@ -59,15 +59,15 @@ def test_gradients_of_order_1_and_2_by_the_critics_weights(device: str, name: st
         ({"target": 6.0, "one_sided": True}, 0),
     ],
 )
-def test_by_hand(device: str, options: dict[str, Any], wanted: float) -> None:
+def test_by_hand(device: str, options: dict[str, Any], expected: float) -> None:
     """D(x) = w x has the slope |w| everywhere."""
     x, y, w = tensors(device, X, Y, np.array([[3.0], [0.0], [4.0]]))
 
     def critic(z: mg.Tensor) -> mg.Tensor:
         return z @ w
 
-    assert gradient_penalty(critic, x, y, **options).item() == pytest.approx(wanted)
-    assert dragan_penalty(critic, x, **options).item() == pytest.approx(wanted)
+    assert gradient_penalty(critic, x, y, **options).item() == pytest.approx(expected)
+    assert dragan_penalty(critic, x, **options).item() == pytest.approx(expected)
     assert r1_penalty(critic, x).item() == r2_penalty(critic, y).item() == pytest.approx(25)
 
 
@@ -85,7 +85,7 @@ def test_each_sample_has_a_slope_of_its_own(device: str, shape: tuple[int, ...])
     target = float(np.median(norms))
     (x,) = tensors(device, values)
     both, above = norms - target, np.maximum(norms - target, 0)
-    found = [
+    actual = [
         r1_penalty(half_square, x),
         r2_penalty(half_square, x),
         gradient_penalty(half_square, x, x, target),
@@ -93,14 +93,14 @@ def test_each_sample_has_a_slope_of_its_own(device: str, shape: tuple[int, ...])
         dragan_penalty(half_square, x, 0.0, target),
         dragan_penalty(half_square, x, 0.0, target, one_sided=True),
     ]
-    wanted = [(a**2).mean() for a in (norms, norms, both, above, both, above)]
-    assert [y.item() for y in found] == pytest.approx(wanted, rel=1e-13)
+    expected = [(a**2).mean() for a in (norms, norms, both, above, both, above)]
+    assert [y.item() for y in actual] == pytest.approx(expected, rel=1e-13)
 
 
 # ---------------------------------------------------------------------------------- the noise
-def _watched(seen: list[np.ndarray]) -> Callable[[mg.Tensor], mg.Tensor]:
+def _watched(inputs: list[np.ndarray]) -> Callable[[mg.Tensor], mg.Tensor]:
     def critic(z: mg.Tensor) -> mg.Tensor:
-        seen.append(z.numpy())
+        inputs.append(z.numpy())
         return half_square(z)
 
     return critic
@@ -109,10 +109,10 @@ def _watched(seen: list[np.ndarray]) -> Callable[[mg.Tensor], mg.Tensor]:
 def test_alpha_is_one_uniform_number_for_each_sample() -> None:
     n = 4000
     real, fake = mg.tensor(np.zeros((n, 1, 2))), mg.tensor(np.full((n, 1, 2), 3.0))
-    seen: list[np.ndarray] = []
-    value = gradient_penalty(_watched(seen), real, fake, target=0.0).item()
-    alpha = seen[0][:, 0, 0] / 3
-    assert np.array_equal(seen[0][:, 0, 0], seen[0][:, 0, 1])
+    inputs: list[np.ndarray] = []
+    value = gradient_penalty(_watched(inputs), real, fake, target=0.0).item()
+    alpha = inputs[0][:, 0, 0] / 3
+    assert np.array_equal(inputs[0][:, 0, 0], inputs[0][:, 0, 1])
     assert len(set(alpha)) > 0.99 * n
     assert 0 <= alpha.min() < 0.01
     assert 0.99 < alpha.max() < 1
@@ -124,18 +124,18 @@ def test_alpha_is_one_uniform_number_for_each_sample() -> None:
 def test_dragans_noise_is_normal_and_as_large_as_the_data_ask_for() -> None:
     """`scale` times the standard deviation of all numbers; a number for each of them."""
     values = np.random.default_rng(2).uniform(size=(4000, 1, 2)) * [1.0, 3.0] + [0.0, 5.0]
-    seen: list[np.ndarray] = []
+    inputs: list[np.ndarray] = []
     for factor, options in ((1.0, {}), (1.0, {"scale": 2.0}), (10.0, {})):
         mg.manual_seed(5)
-        dragan_penalty(_watched(seen), mg.tensor(values * factor), **options)
-    noise = (seen[0] - values) / (0.5 * values.std())
+        dragan_penalty(_watched(inputs), mg.tensor(values * factor), **options)
+    noise = (inputs[0] - values) / (0.5 * values.std())
     assert noise.mean() == pytest.approx(0, abs=0.04)  # 3.6 standard errors
     assert noise.std() == pytest.approx(1, abs=0.03)
     assert (noise**4).mean() == pytest.approx(3, abs=0.4)  # uniform: 1.8
     assert abs(np.corrcoef(noise.reshape(-1, 2).T)[0, 1]) < 0.06
     assert abs(np.corrcoef(noise.ravel(), values.ravel())[0, 1]) < 0.04
-    assert np.allclose(seen[1] - values, 4 * (seen[0] - values), rtol=1e-9)
-    assert np.allclose(seen[2], 10 * seen[0], rtol=1e-9)
+    assert np.allclose(inputs[1] - values, 4 * (inputs[0] - values), rtol=1e-9)
+    assert np.allclose(inputs[2], 10 * inputs[0], rtol=1e-9)
 
 
 @EACH
@@ -210,10 +210,10 @@ def test_batch_norm_in_the_critic_is_warned_of(name: str) -> None:
     layers = [nn.Dense(3, 4), nn.BatchNorm1d(4), nn.Dense(4, 1)]
     critic, penalty = nn.Sequential(*layers), PENALTIES[name]
     says = f"^{name.partition(',')[0]}: .* a sample's output depends on the whole batch"
-    with pytest.warns(UserWarning, match=says) as told:
+    with pytest.warns(UserWarning, match=says) as caught:
         penalty(critic, x, y)
-    (warning,) = told
-    line = penalty.__code__.co_firstlineno  # that of the caller, which asked for the penalty
+    (warning,) = caught
+    line = penalty.__code__.co_firstlineno  # that of the caller
     assert (warning.filename, warning.lineno) == (__file__, line)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from player_helpers import arrays, bent, close, line, moved, players, points, small_models
+from player_helpers import arrays, bent, close, line, make_players, moved, points, small_models
 
 import minigan as mg
 from minigan import Config, Trainer, nn
@@ -16,11 +16,11 @@ SGD = {"optimizer": "sgd", "beta1": 0.0}
 
 # ------------------------------------------------------------------------------------------ limits
 def test_clip_weights_bounds_d_alone():
-    playing = players(bent(), clip_weights=0.1, lr_g=0.1, lr_d=0.1)
-    assert max(np.abs(x).max() for x in arrays(playing.generator)) > 0.2
-    playing.play([points()], [])
-    assert max(np.abs(x).max() for x in arrays(playing.discriminator)) == np.float32(0.1)
-    assert max(np.abs(x).max() for x in arrays(playing.generator)) > 0.2
+    players = make_players(bent(), clip_weights=0.1, lr_g=0.1, lr_d=0.1)
+    assert max(np.abs(x).max() for x in arrays(players.generator)) > 0.2
+    players.step([points()], [])
+    assert max(np.abs(x).max() for x in arrays(players.discriminator)) == np.float32(0.1)
+    assert max(np.abs(x).max() for x in arrays(players.generator)) > 0.2
 
 
 def length(gradients):
@@ -29,12 +29,12 @@ def length(gradients):
 
 @pytest.mark.parametrize("limit", [0.05, 1e3])
 def test_clip_norm_bounds_each_step_and_what_is_reported_is_from_before(limit):
-    playing = players(bent(), clip_norm=limit)
-    nets = {"d": playing.discriminator, "g": playing.generator}
+    players = make_players(bent(), clip_norm=limit)
+    nets = {"d": players.discriminator, "g": players.generator}
     before = {k: arrays(net) for k, net in nets.items()}
-    found = playing.play([points()], [])
+    results = players.step([points()], [])
     for k, net in nets.items():
-        whole = [g.numpy() for g in found[f"gradients_{k}"]]
+        whole = [g.numpy() for g in results[f"gradients_{k}"]]
         scale = min(1, limit / (length(whole) + 1e-6))
         assert (scale < 1) == (limit < 1)
         for step, g in zip(moved(net, before[k]), whole, strict=True):
@@ -43,12 +43,12 @@ def test_clip_norm_bounds_each_step_and_what_is_reported_is_from_before(limit):
 
 
 def test_clip_value_bounds_each_element_after_the_norm_is_limited():
-    playing = players(bent(), clip_norm=0.3, clip_value=0.1)
-    before = arrays(playing.discriminator)
-    whole = [g.numpy() for g in playing.play([points()], [])["gradients_d"]]
+    players = make_players(bent(), clip_norm=0.3, clip_value=0.1)
+    before = arrays(players.discriminator)
+    whole = [g.numpy() for g in players.step([points()], [])["gradients_d"]]
     scale = 0.3 / (length(whole) + 1e-6)
     assert max(np.abs(g).max() for g in whole) * scale > 0.1
-    for step, g in zip(moved(playing.discriminator, before), whole, strict=True):
+    for step, g in zip(moved(players.discriminator, before), whole, strict=True):
         close(step, np.clip(g * scale, -0.1, 0.1))
 
 
@@ -63,11 +63,11 @@ def test_a_row_has_the_norms_from_before_the_limit():
 
 # ------------------------------------------------------------------------------------------- rates
 def test_rates_of_their_own_and_weight_decay():
-    playing = players(lr_g=0.5, lr_d=0.25, weight_decay=0.1)
-    for net, k, rate in ((playing.discriminator, "d", 0.25), (playing.generator, "g", 0.5)):
+    players = make_players(lr_g=0.5, lr_d=0.25, weight_decay=0.1)
+    for net, k, rate in ((players.discriminator, "d", 0.25), (players.generator, "g", 0.5)):
         before = arrays(net)
-        found = playing.play([points()], [])
-        for step, p, g in zip(moved(net, before), before, found[f"gradients_{k}"], strict=True):
+        results = players.step([points()], [])
+        for step, p, g in zip(moved(net, before), before, results[f"gradients_{k}"], strict=True):
             close(step, rate * (g.numpy() + 0.1 * p))
 
 
@@ -99,22 +99,22 @@ def test_a_schedule_sets_both_rates_before_each_step(schedule, captured):
 
 # ---------------------------------------------------------------------------------------- averages
 def two(k, **options):
-    """(parameters, gradients) of a player's two turns, without and with these options.
+    """(parameters, gradients) of a player's two steps, without and with these options.
 
-    When the generator is asked for, D stands still, so that both runs' G meet the same one.
+    For the generator, D stands still, so that both runs' G meet the same one.
     """
-    found = []
-    for given in ({}, options):
+    actual = []
+    for added in ({}, options):
         mg.manual_seed(3)
-        playing = players(bent(), lr_d=1.0 if k == "d" else 1e-30, **given)
-        net = playing.discriminator if k == "d" else playing.generator
+        players = make_players(bent(), lr_d=1.0 if k == "d" else 1e-30, **added)
+        net = players.discriminator if k == "d" else players.generator
         path, gradients = [], []
         for _ in range(2):
             path.append(arrays(net))
-            out = playing.play([points()], [])
+            out = players.step([points()], [])
             gradients.append([g.numpy().astype(np.float64) for g in out[f"gradients_{k}"]])
-        found.append((path, gradients))
-    return found
+        actual.append((path, gradients))
+    return actual
 
 
 @pytest.mark.parametrize("k", ["d", "g"])
@@ -132,30 +132,30 @@ def test_orthogonal_regularisation_pushes_filters_apart(k):
     (_, plain), (path, held) = two(k, orthogonal=0.2)
     pushed = 0.0
     for a, b, p in zip(plain[0], held[0], path[0], strict=True):
-        wanted = np.zeros_like(p)
+        expected = np.zeros_like(p)
         if p.ndim == 2:
             products = p.T @ p
-            wanted = 4 * 0.2 * p @ (products - np.diag(np.diag(products)))
-        close(b - a, wanted)
-        pushed = max(pushed, np.abs(wanted).max())
+            expected = 4 * 0.2 * p @ (products - np.diag(np.diag(products)))
+        close(b - a, expected)
+        pushed = max(pushed, np.abs(expected).max())
     assert pushed > 0.01
 
 
-@pytest.mark.parametrize("turns", [1, 3])
-def test_the_average_follows_each_of_gs_turns_and_has_its_buffers(turns):
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_average_follows_each_of_gs_steps_and_has_its_buffers(steps):
     g = nn.Sequential(nn.Dense(2, 4), nn.BatchNorm1d(4), nn.Dense(4, 2))
-    playing = players(line(), g, ema=0.75, n_generator=turns)
-    average = arrays(playing.average.module)
-    states, update = [], playing.optimizers["g"].step
-    playing.optimizers["g"].step = lambda gradients: (update(gradients), states.append(arrays(g)))
-    playing.play([points()], [])
-    assert len(states) == turns
+    players = make_players(line(), g, ema=0.75, n_generator=steps)
+    average = arrays(players.average.module)
+    states, update = [], players.optimizers["g"].step
+    players.optimizers["g"].step = lambda gradients: (update(gradients), states.append(arrays(g)))
+    players.step([points()], [])
+    assert len(states) == steps
     for state in states:
         average = [0.75 * a + 0.25 * p for a, p in zip(average, state, strict=True)]
-    for a, b in zip(arrays(playing.sampler), average, strict=True):
+    for a, b in zip(arrays(players.sampler), average, strict=True):
         close(a, b)
     buffers = [n for n, x in g.tensors() if not x.requires_grad]
     assert len(buffers) >= 2
     for name in buffers:
-        assert np.array_equal(playing.sampler.state_dict()[name], g.state_dict()[name])
-        assert playing.sampler.state_dict()[name].any()
+        assert np.array_equal(players.sampler.state_dict()[name], g.state_dict()[name])
+        assert players.sampler.state_dict()[name].any()

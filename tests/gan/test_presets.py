@@ -104,8 +104,8 @@ def pictures():
 def test_every_preset_trains_samples_and_is_evaluated(tmp_path, name, device):
     """From the command line, at a small size: one folder with all that belongs there."""
     run, data = tmp_path / "run", tmp_path / "pictures.npz"
-    made = pictures()
-    np.savez(data, images=made.values, labels=made.labels)
+    images = pictures()
+    np.savez(data, images=images.values, labels=images.labels)
     points = PRESETS[name].options.get("data", "glyphs") in ("ring", "grid", "swiss-roll")
     where = ["--size", 200] if points else ["--data", data, "--holdout", 0.5]
     small = [*where, "--batch", 8 if device == "cpu" else 4, "--steps", 2, "--log-every", 1]
@@ -147,7 +147,7 @@ def test_every_preset_learns(name):
     steps, options, bound = LEARNING[name]
     trainer = Trainer(Config(**{**PRESETS[name].options, **options, "steps": steps}))
     real, n = trainer.held_out, min(1000, len(trainer.held_out))
-    labels = real.labels[:n] if trainer.players.labelled else None
+    labels = real.labels[:n] if trainer.players.is_conditional else None
 
     def distance():
         return sliced_wasserstein(trainer.sample(n, 1, labels), real.values[:n], 128)
@@ -159,10 +159,10 @@ def test_every_preset_learns(name):
     print(f"{name}: {share:.3f} of the distance is left, of {start:.3f}")
     assert share < bound
     if name == "acgan":
-        found = evaluate(trainer, 16)
-        assert found["label_agreement"].mean > 0.4  # 0.489
-        assert found["label_agreement_permuted"].mean < 0.15
-        assert found["classifier_accuracy"].mean > 0.9
+        actual = evaluate(trainer, 16)
+        assert actual["label_agreement"].mean > 0.4  # 0.489
+        assert actual["label_agreement_permuted"].mean < 0.15
+        assert actual["classifier_accuracy"].mean > 0.9
 
 
 # ------------------------------------------------------------------------- data they cannot take

@@ -1,10 +1,10 @@
-// Kernels that are right, each beside some that are not: what the checked emulator must tell apart.
-// In all of them a block has 64 threads or more, unless a test says otherwise.
+// Correct kernels, and kernels with planted mistakes, which the checked emulator must tell apart.
+// They are launched with 64 threads per block, unless a test says otherwise.
 
-constexpr unsigned ALL = 0xffffffffu;
+constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// y = x, the whole block through shared memory, turned around.
-extern "C" __global__ void turn(In<REAL> x, Out<REAL> y, long long n) {
+// y = x with the elements of each block in reverse order, through shared memory.
+extern "C" __global__ void reverse(In<REAL> x, Out<REAL> y, long long n) {
     SHARED(REAL, tile, 64);
     const long long i = global_thread();
     tile[threadIdx.x] = i < n ? x[i] : REAL(0);
@@ -38,7 +38,9 @@ extern "C" __global__ void beyond_dynamic(Out<REAL> y) {
 extern "C" __global__ void packs_beyond(In<REAL> x, Out<REAL> y) {
     store<4>(y, threadIdx.x, load<4>(x, threadIdx.x));
 }
-extern "C" __global__ void through_null(In<REAL> x, Out<REAL> y) { y[threadIdx.x] = x[threadIdx.x]; }
+extern "C" __global__ void through_null(In<REAL> x, Out<REAL> y) {
+    y[threadIdx.x] = x[threadIdx.x];
+}
 
 struct Addresses {
     unsigned long long at[2];
@@ -49,7 +51,7 @@ extern "C" __global__ void by_address(Addresses table, long long n) {
     if (threadIdx.x < n) y[threadIdx.x] += x[threadIdx.x];
 }
 
-// ----------------------------------------------------------------------------- never written
+// ----------------------------------------------------------------------------- uninitialised reads
 extern "C" __global__ void half(Out<REAL> y, long long n) {
     const long long i = global_thread();
     if (i < n && i % 2 == 0) y[i] = 1;
@@ -66,13 +68,15 @@ extern "C" __global__ void copy(In<REAL> x, Out<REAL> y, long long n) {
 }
 
 // -------------------------------------------------------------------------------------- races
-// Each thread reads what its left neighbour wrote; thread 0 comes first, so there is something.
+// Each thread reads what the one before it wrote, without a barrier. (The emulator runs thread 0
+// first, so the values are there: only the race is wrong.)
 extern "C" __global__ void no_barrier(In<REAL> x, Out<REAL> y) {
     SHARED(REAL, tile, 64);
     tile[threadIdx.x] = x[threadIdx.x];
     y[threadIdx.x] = tile[threadIdx.x ? threadIdx.x - 1 : 0];
 }
-// The barrier before the next round is missing: a fast thread overwrites what a slow one still reads.
+// The barrier before the next iteration is missing: a fast thread overwrites what a slow one still
+// reads.
 extern "C" __global__ void no_second_barrier(In<REAL> x, Out<REAL> y) {
     SHARED(REAL, tile, 64);
     REAL total = 0;
@@ -107,7 +111,7 @@ extern "C" __global__ void between_warps(Out<REAL> y) {
     y[threadIdx.x] = threadIdx.x < 32 ? REAL(0) : static_cast<REAL>(tile[threadIdx.x - 32]);
 }
 
-// A __syncwarp() orders what was before it with what is after it, and no more.
+// A __syncwarp() orders the accesses before it with those after it, and no others.
 extern "C" __global__ void after_a_syncwarp(Out<REAL> y) {
     SHARED(REAL, tile, 64);
     tile[threadIdx.x] = 0;
@@ -115,16 +119,16 @@ extern "C" __global__ void after_a_syncwarp(Out<REAL> y) {
     tile[threadIdx.x] = threadIdx.x;
     y[threadIdx.x] = tile[threadIdx.x ^ 1];
 }
-// A tree within a warp, as it was written before Volta, when lanes went in step.
+// A tree reduction within a warp, as it was written before Volta, when the lanes ran in lockstep.
 extern "C" __global__ void tree_in_step(In<REAL> x, Out<REAL> y) {
     SHARED(REAL, tile, 64);
     tile[threadIdx.x] = x[threadIdx.x];
     __syncwarp();
-    for (int far = 16; far > 0; far /= 2)
-        if (threadIdx.x < far) tile[threadIdx.x] += tile[threadIdx.x + far];
+    for (int offset = 16; offset > 0; offset /= 2)
+        if (threadIdx.x < offset) tile[threadIdx.x] += tile[threadIdx.x + offset];
     y[threadIdx.x] = 0;
 }
-// The lower half of each warp is in order, and the upper one is not.
+// The lower half of each warp is synchronised, the upper half is not.
 extern "C" __global__ void half_in_order(Out<REAL> y) {
     SHARED(REAL, tile, 64);
     tile[threadIdx.x] = threadIdx.x;
@@ -139,7 +143,8 @@ extern "C" __global__ void halves_in_order(Out<REAL> y) {
     __syncwarp(threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u);
     y[threadIdx.x] = tile[threadIdx.x ^ 15];
 }
-// All read, and one of the second warp writes: his own warp is in order, the first one is not.
+// All threads read, and one of the second warp writes: its own warp is synchronised, the first is
+// not.
 extern "C" __global__ void read_by_others(Out<REAL> y) {
     SHARED(REAL, tile, 1);
     if (threadIdx.x == 0) tile[0] = 1;
@@ -148,7 +153,7 @@ extern "C" __global__ void read_by_others(Out<REAL> y) {
     __syncwarp();
     if (threadIdx.x == 40) tile[0] = 2;
 }
-// Between blocks no barrier helps, however many of one's own block came in between.
+// No barrier orders threads of different blocks, even if threads of the own block read in between.
 extern "C" __global__ void last_block_writes(InOut<REAL> x, Out<REAL> y) {
     y[global_thread()] = x[0];
     __syncthreads();
@@ -179,12 +184,12 @@ extern "C" __global__ void outside_the_mask(Out<REAL> y) {
 extern "C" __global__ void shuffle_or_barrier(Out<REAL> y) {
     REAL value = threadIdx.x;
     if (threadIdx.x % 2)
-        value = __shfl_sync(ALL, value, 3);
+        value = __shfl_sync(ALL_LANES, value, 3);
     else
-        __syncwarp(ALL);
+        __syncwarp(ALL_LANES);
     y[threadIdx.x] = value;
 }
-// The dynamic shared memory of a block is one, by whatever names and types.
+// A block has one dynamic shared memory, under whatever names and types it is declared.
 extern "C" __global__ void one_memory(Out<REAL> y) {
     {
         DYNAMIC_SHARED(REAL, a);
@@ -225,30 +230,30 @@ extern "C" __global__ void one_skips(Out<REAL> y) {
 }
 extern "C" __global__ void half_a_warp(Out<REAL> y) {
     REAL value = threadIdx.x;
-    if (threadIdx.x < 16) value += __shfl_xor_sync(ALL, value, 1);
+    if (threadIdx.x < 16) value += __shfl_xor_sync(ALL_LANES, value, 1);
     y[threadIdx.x] = value;
 }
 extern "C" __global__ void not_in_the_mask(Out<REAL> y) {
     y[threadIdx.x] = __shfl_sync(0xffffu, REAL(threadIdx.x), 0);
 }
 
-// -------------------------------------------------------------------------- what CUDA can do
-// Each thread's answers, 12 apiece.
+// --------------------------------------------------------------------------- CUDA's features
+// 12 results per thread.
 extern "C" __global__ void shuffles(Out<REAL> y) {
     const int t = threadIdx.x;
     const Out<REAL> own = y + 12LL * global_thread();
-    own[0] = __shfl_sync(ALL, REAL(t), 5);
-    own[1] = __shfl_up_sync(ALL, REAL(t), 3);
-    own[2] = __shfl_down_sync(ALL, REAL(t), 3);
-    own[3] = __shfl_xor_sync(ALL, REAL(t), 6);
-    own[4] = __shfl_sync(ALL, REAL(t), 5, 8);
-    own[5] = __shfl_up_sync(ALL, REAL(t), 3, 8);
-    own[6] = __shfl_down_sync(ALL, REAL(t), 3, 8);
-    own[7] = __shfl_xor_sync(ALL, REAL(t), 9, 8);
-    own[8] = __popc(__ballot_sync(ALL, t % 3 == 0));
-    own[9] = __any_sync(ALL, t == 40);
-    own[10] = __all_sync(ALL, t < 32);
-    // The two halves of a warp, each with a mask of its own.
+    own[0] = __shfl_sync(ALL_LANES, REAL(t), 5);
+    own[1] = __shfl_up_sync(ALL_LANES, REAL(t), 3);
+    own[2] = __shfl_down_sync(ALL_LANES, REAL(t), 3);
+    own[3] = __shfl_xor_sync(ALL_LANES, REAL(t), 6);
+    own[4] = __shfl_sync(ALL_LANES, REAL(t), 5, 8);
+    own[5] = __shfl_up_sync(ALL_LANES, REAL(t), 3, 8);
+    own[6] = __shfl_down_sync(ALL_LANES, REAL(t), 3, 8);
+    own[7] = __shfl_xor_sync(ALL_LANES, REAL(t), 9, 8);
+    own[8] = __popc(__ballot_sync(ALL_LANES, t % 3 == 0));
+    own[9] = __any_sync(ALL_LANES, t == 40);
+    own[10] = __all_sync(ALL_LANES, t < 32);
+    // Each half of a warp has a mask of its own.
     const bool low = t % 32 < 16;
     own[11] = __shfl_down_sync(low ? 0x0000ffffu : 0xffff0000u, REAL(t), 1, 16);
 }
@@ -258,12 +263,15 @@ struct Numbers {
     double b;
     int4 c;
 };
-extern "C" __global__ void __launch_bounds__(256) places(Out<long long> y, Numbers numbers, int small, REAL r) {
-    const long long block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * static_cast<long long>(blockIdx.z));
+extern "C" __global__ void __launch_bounds__(256)
+    indices(Out<long long> y, Numbers numbers, int small, REAL r) {
+    const long long block =
+        blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * static_cast<long long>(blockIdx.z));
     const long long thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
     const float4 v = make_float4(numbers.a, 1, 2, 3);
     const long long sum = static_cast<long long>(v.x + numbers.b + numbers.c.w + small + r);
-    y[block * blockDim.x * blockDim.y * blockDim.z + thread] = 1000 * block + thread + 1000000 * sum;
+    y[block * blockDim.x * blockDim.y * blockDim.z + thread] =
+        1000 * block + thread + 1000000 * sum;
 }
 
 extern "C" __global__ void atomics(InOut<int> y) {
@@ -276,7 +284,8 @@ extern "C" __global__ void atomics(InOut<int> y) {
     atomicAnd(&y[5], ~(1 << t % 8));
     atomicXor(&y[6], t);
     atomicExch(&y[7], 5);
-    for (int seen = 0, old; (old = atomicCAS(&y[8], seen, seen + 2)) != seen;) seen = old;
+    for (int expected = 0, old; (old = atomicCAS(&y[8], expected, expected + 2)) != expected;)
+        expected = old;
 }
 
 // Every thread calls a function that calls itself, with a barrier at the bottom.

@@ -1,4 +1,4 @@
-"""The emulator's checked build: it finds each kind of planted mistake, and counts."""
+"""The checked build of the emulator finds each planted mistake, and counts transactions."""
 
 import ctypes
 import re
@@ -18,8 +18,8 @@ pytestmark = needs_compiler
 DTYPES = pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 
 
-def run(gpu, kernel, arguments, grid=(1,), block=(64,), dtype=FLOAT32, shared=0):
-    gpu.launch(SOURCE, kernel, dtype, grid, block, arguments, shared)
+def run(gpu, kernel, arguments, grid=(1,), block=(64,), dtype=FLOAT32, shared_bytes=0):
+    gpu.launch(SOURCE, kernel, dtype, grid, block, arguments, shared_bytes)
 
 
 def ones(gpu, *shape, dtype=FLOAT32):
@@ -27,8 +27,8 @@ def ones(gpu, *shape, dtype=FLOAT32):
 
 
 # ------------------------------------------------------------------------------ planted mistakes
-# kernel: sizes of its arrays (None: null), other arguments, blocks, and what is found. LINE stands
-# for the line of its first barrier.
+# kernel: sizes of its arrays (None: null), other arguments, blocks, and a part of the message, in
+# which LINE stands for the line of the kernel's first barrier.
 MISTAKES = {
     "reads_beyond": (
         (100, 100),
@@ -113,7 +113,7 @@ MISTAKES = {
 
 
 def _line(kernel, words):
-    """The first line with these words from where the kernel begins."""
+    """Return the number of the first line with these words, from the kernel's first line on."""
     lines = SOURCE.read_text().splitlines()
     first = next(i for i, line in enumerate(lines) if re.search(rf"\b{kernel}\(", line))
     return next(i for i in range(first, len(lines)) if words in lines[i]) + 1
@@ -125,37 +125,37 @@ def _block(kernel):
 
 @pytest.mark.parametrize("kernel", MISTAKES)
 def test_a_planted_mistake_is_found(kernel):
-    """With its kernel, block, thread and element."""
-    shapes, rest, blocks, found = MISTAKES[kernel]
-    arrays = [None if n is None else ones(CHECKED, n) for n in shapes]
+    """The message names kernel, block, thread and element."""
+    sizes, rest, blocks, expected = MISTAKES[kernel]
+    arrays = [None if n is None else ones(CHECKED, n) for n in sizes]
     with pytest.raises(KernelError) as caught:
         run(CHECKED, kernel, [*arrays, *rest], (blocks,), _block(kernel))
     message = str(caught.value)
     assert message.startswith(f"{kernel} (planted.cu"), message
     assert f"block ({blocks - 1}, 0, 0), thread (" in message
     assert f"[grid {(blocks, 1, 1)}, block {(*_block(kernel), 1, 1)};" in message
-    if "LINE" in found:
-        found = found.replace("LINE", str(_line(kernel, "__syncthreads()")))
-    assert found in message, message
+    if "LINE" in expected:
+        expected = expected.replace("LINE", str(_line(kernel, "__syncthreads()")))
+    assert expected in message, message
 
 
 @pytest.mark.parametrize(
-    "kernel", ["turn", "within_a_warp", "counts_atomically", "halves_in_order", "one_clears"]
+    "kernel", ["reverse", "within_a_warp", "counts_atomically", "halves_in_order", "one_clears"]
 )
 @DTYPES
-def test_what_is_right_passes(kernel, dtype):
+def test_a_correct_kernel_passes(kernel, dtype):
     x = CHECKED.from_numpy(np.arange(100).astype(dtype) - 50)
     arguments = {
-        "turn": (x, CHECKED.empty((100,), dtype), 100),
+        "reverse": (x, CHECKED.empty((100,), dtype), 100),
         "within_a_warp": (CHECKED.empty((64,), dtype),),
         "counts_atomically": (x[:64], ones(CHECKED, 2, dtype=np.int32)),
         "halves_in_order": (CHECKED.empty((64,), dtype),),
         "one_clears": (ones(CHECKED, 1, dtype=np.int32),),
     }
-    run(CHECKED, kernel, arguments[kernel], (2,) if kernel == "turn" else (1,), dtype=dtype)
+    run(CHECKED, kernel, arguments[kernel], (2,) if kernel == "reverse" else (1,), dtype=dtype)
 
 
-def test_after_a_mistake_the_next_launch_is_as_new():
+def test_after_a_mistake_the_next_launch_starts_clean():
     y = CHECKED.empty((64,), FLOAT32)
     for kernel in ("some_leave", "half_a_warp", "no_barrier"):
         block = (32,) if kernel == "half_a_warp" else (64,)
@@ -168,7 +168,7 @@ def test_after_a_mistake_the_next_launch_is_as_new():
                 block,
             )
         x = CHECKED.from_numpy(np.arange(64, dtype="f"))
-        run(CHECKED, "turn", [x, y, 64])
+        run(CHECKED, "reverse", [x, y, 64])
         assert np.array_equal(y, x[::-1])
 
 
@@ -181,29 +181,29 @@ def test_the_line_of_a_mistake_is_named():
 
 def test_dynamic_shared_memory_is_as_large_as_the_launch_says():
     y = CHECKED.empty((64,), FLOAT32)
-    run(CHECKED, "beyond_dynamic", [y], shared=256)
+    run(CHECKED, "beyond_dynamic", [y], shared_bytes=256)
     with pytest.raises(KernelError, match=r"thread \(62, 0, 0\) writes tile\[62\], outside its"):
-        run(CHECKED, "beyond_dynamic", [y], shared=248)
+        run(CHECKED, "beyond_dynamic", [y], shared_bytes=248)
     with pytest.raises(
         KernelError, match="300000 bytes of shared memory; a block can have at most"
     ):
-        run(CHECKED, "beyond_dynamic", [y], shared=300_000)
+        run(CHECKED, "beyond_dynamic", [y], shared_bytes=300_000)
 
 
-def test_memory_that_nothing_wrote_is_known_from_launch_to_launch():
+def test_unwritten_elements_are_tracked_across_launches():
     y, z = CHECKED.empty((8,), FLOAT32), CHECKED.empty((8,), FLOAT32)
     run(CHECKED, "half", [y, 8])
     with pytest.raises(KernelError, match=r"reads x\[1\], which nothing has written before"):
         run(CHECKED, "copy", [y, z, 8])
     run(CHECKED, "copy", [y[::2], z[::2], 1])
-    z = CHECKED.empty((8,), FLOAT32)  # perhaps where y or z was: it is unwritten again
+    z = CHECKED.empty((8,), FLOAT32)  # even at the address of a freed array it is unwritten
     del y
     with pytest.raises(KernelError, match=r"reads x\[0\], which nothing has written"):
         run(CHECKED, "copy", [z, ones(CHECKED, 8), 8])
 
 
-def test_a_view_is_all_that_a_launch_may_touch():
-    """Memory beside it belongs to the same array, and reading it is a mistake all the same."""
+def test_a_launch_may_only_access_the_view_it_was_given():
+    """Memory beside a view belongs to the same allocation; accessing it is a mistake."""
     x, y = ones(CHECKED, 10), ones(CHECKED, 10)
     with pytest.raises(KernelError, match=r"reads x\[5\], outside its elements 0 to 4"):
         run(CHECKED, "copy", [x[:5], y, 6])
@@ -234,7 +234,7 @@ def test_arrays_of_a_table_are_checked():
         run(CHECKED, "by_address", [table, 8])
 
 
-def test_an_atomic_operation_races_with_an_ordinary_one():
+def test_an_atomic_operation_races_with_a_plain_access():
     y = CHECKED.from_numpy(np.zeros(2, np.int32))
     with pytest.raises(KernelError, match="a race"):
         run(CHECKED, "counts", [ones(CHECKED, 64), y])
@@ -246,14 +246,14 @@ def test_an_atomic_operation_races_with_an_ordinary_one():
         run(CHECKED, "first_block_clears", [y], (2,))
 
 
-def test_shared_memory_is_one_by_whatever_name():
+def test_dynamic_shared_memory_is_one_under_all_names():
     y = CHECKED.empty((64,), FLOAT32)
-    run(CHECKED, "one_memory", [y], shared=256)
+    run(CHECKED, "one_memory", [y], shared_bytes=256)
     assert y.tolist()[:63] == list(range(63, 0, -1))
 
 
 @pytest.mark.parametrize("gpu", [Emulator(), CHECKED], ids=["fast", "checked"])
-def test_a_thread_has_half_a_mebibyte_of_variables(gpu):
+def test_a_thread_may_have_512_kib_of_local_memory(gpu):
     y = gpu.empty((40,), FLOAT32)
     run(gpu, "large_variables", [y, 60 * 1024], block=(40,))
     assert y.tolist() == [60 * 1024] * 40
@@ -271,7 +271,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_what_cuda_refuses_or_what_would_mislead_does_not_compile(words, tmp_path):
+def test_what_cuda_refuses_does_not_compile(words, tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text(WRONG[words])
     with pytest.raises(KernelError, match=words):
@@ -279,13 +279,15 @@ def test_what_cuda_refuses_or_what_would_mislead_does_not_compile(words, tmp_pat
 
 
 def test_an_array_of_another_dtype_is_a_mistake():
-    wanted = "'x' is an array with elements of 8 bytes, and declared as an array with elements of 4"
+    message = (
+        "'x' is an array with elements of 8 bytes, and declared as an array with elements of 4"
+    )
     for gpu in (CHECKED, Emulator()):
-        with pytest.raises(KernelError, match=wanted):
+        with pytest.raises(KernelError, match=message):
             run(gpu, "copy", [ones(CHECKED, 8, dtype=FLOAT64), ones(CHECKED, 8), 8])
 
 
-def test_an_array_of_a_table_seen_as_another_dtype_is_a_mistake():
+def test_an_array_of_a_table_accessed_as_another_dtype_is_a_mistake():
     class Addresses(ctypes.Structure):
         _fields_ = (("at", ctypes.c_uint64 * 2),)
 
@@ -296,7 +298,7 @@ def test_an_array_of_a_table_seen_as_another_dtype_is_a_mistake():
         run(CHECKED, "by_address", [table, 8])
 
 
-def test_one_memory_may_be_seen_as_two_dtypes():
+def test_one_memory_may_be_passed_as_two_dtypes():
     buffer = bytearray(64)
     for dtype in (FLOAT32, FLOAT64, FLOAT32):
         y = CHECKED.empty((8,), dtype)
@@ -307,45 +309,45 @@ def test_one_memory_may_be_seen_as_two_dtypes():
 # ------------------------------------------------------------------------------------- counting
 @pytest.mark.parametrize(("step", "sectors"), [(1, 4), (2, 8), (8, 32), (0, 1)])
 def test_sectors_of_a_warps_access(step, sectors):
-    """32 floats: four sectors of 32 bytes where they are neighbours, 32 where all lie apart."""
+    """32 floats are in 4 sectors of 32 bytes if they are adjacent, in 32 if all lie apart."""
     x, y = (ones(CHECKED, 256) for _ in range(2))
     before = CHECKED.counts
     run(CHECKED, "strided", [x, y, step], block=(32,))
-    found = CHECKED.counts - before
-    assert (found.accesses, found.sectors) == (2, sectors + 4)
-    assert found.ideal_sectors == 4 + (4 if step else 1)
+    counts = CHECKED.counts - before
+    assert (counts.accesses, counts.sectors) == (2, sectors + 4)
+    assert counts.ideal_sectors == 4 + (4 if step else 1)
 
 
-def test_a_wide_access_is_one():
+def test_a_vectorized_access_counts_as_one():
     x, y = (ones(CHECKED, 128) for _ in range(2))
     before = CHECKED.counts
     run(CHECKED, "wide", [x, y], block=(32,))
-    found = CHECKED.counts - before
-    assert (found.accesses, found.sectors, found.ideal_sectors) == (2, 32, 32)
+    counts = CHECKED.counts - before
+    assert (counts.accesses, counts.sectors, counts.ideal_sectors) == (2, 32, 32)
 
 
 @pytest.mark.parametrize(("step", "passes"), [(1, 1), (2, 2), (32, 32), (33, 1)])
 def test_passes_through_the_banks_of_shared_memory(step, passes):
     before = CHECKED.counts
     run(CHECKED, "banks", [ones(CHECKED, 32), step], block=(32,))
-    found = CHECKED.counts - before
-    assert (found.shared_accesses, found.passes, found.ideal_passes) == (2, 2 * passes, 2)
+    counts = CHECKED.counts - before
+    assert (counts.shared_accesses, counts.passes, counts.ideal_passes) == (2, 2 * passes, 2)
 
 
 def test_barriers_are_counted():
     before = CHECKED.counts
-    run(CHECKED, "turn", [ones(CHECKED, 100), ones(CHECKED, 100), 100], (2,))
+    run(CHECKED, "reverse", [ones(CHECKED, 100), ones(CHECKED, 100), 100], (2,))
     assert (CHECKED.counts - before).barriers == 2
     assert Counts(barriers=5) - Counts(barriers=3) == Counts(barriers=2)
 
 
-def test_memory_begins_where_a_gpus_does():
+def test_arrays_are_aligned_as_on_a_gpu():
     for size in (1, 7, 100_000):
         assert CHECKED.address(CHECKED.empty((size,), FLOAT32)) % 256 == 0
         assert CHECKED.address(ones(CHECKED, size)) % 256 == 0
 
 
-def test_memory_made_by_numpy_is_taken_as_written_and_as_what_it_is_seen_as():
+def test_memory_allocated_by_numpy_counts_as_written():
     base = np.zeros(4 * 64 + 1, np.uint8)
     x, y = base[1:].view("f"), CHECKED.empty((64,), FLOAT32)
     run(CHECKED, "copy", [x, y, 64])

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ from minigan.kernels.conv2d import cpu, tables
 from minigan.kernels.conv2d.geometry import output_size
 from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
 
-FACES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
-FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[face] for face in FACES)
+OPERATIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[name] for name in OPERATIONS)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @st.composite
 def geometries(draw: Any) -> dict[str, Any]:
-    """Shapes and places of a convolution, of any size and of odd ones."""
+    """Draw the sizes, stride and padding of a convolution."""
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     least = [max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True)]
@@ -71,17 +72,17 @@ def case(n: int, c: int, size: int, out: int, kernel: int, stride: int, padding:
 
 
 def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[np.ndarray], dict]]:
-    """The three faces on random arrays of that geometry."""
+    """The three operations on random arrays of that geometry."""
     rng = np.random.default_rng(seed)
     (n, c, *size), kernel, out = shape["x"], shape["kernel"], shape["out"]
-    places = {"stride": shape["stride"], "padding": shape["padding"]}
-    rows = output_size((size[0], size[1]), kernel, **places)
+    geometry = {"stride": shape["stride"], "padding": shape["padding"]}
+    rows = output_size((size[0], size[1]), kernel, **geometry)
     shapes = (n, c, *size), (out, c, *kernel), (n, out, *rows)
     x, w, g = (rng.standard_normal(s).astype(dtype) for s in shapes)
     return [
-        (FORWARD, [x, w], places),
-        (BY_INPUT, [g, w], {"size": tuple(size), **places}),
-        (BY_WEIGHT, [x, g], {"kernel": kernel, **places}),
+        (FORWARD, [x, w], geometry),
+        (BY_INPUT, [g, w], {"size": tuple(size), **geometry}),
+        (BY_WEIGHT, [x, g], {"kernel": kernel, **geometry}),
     ]
 
 
@@ -105,14 +106,14 @@ def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, A
 @settings(max_examples=40)
 @given(shape=geometries(), seed=st.integers(0, 99), layout=st.sampled_from(sorted(LAYOUTS)))
 @example(case(64, 1, 28, 64, 4, 2, 1), 0, "contiguous")  # splits of the weight's gradient
-@example(case(65, 1, 28, 3, 4, 2, 1), 0, "contiguous")  # the last one with fewer turns
-@example(case(23, 2, 14, 3, 4, 2, 1), 0, "contiguous")  # the last turn with fewer images
+@example(case(65, 1, 28, 3, 4, 2, 1), 0, "contiguous")  # the last split has fewer steps
+@example(case(23, 2, 14, 3, 4, 2, 1), 0, "contiguous")  # the last step has fewer images
 @example(case(9, 70, 14, 50, 4, 2, 1), 0, "transposed")  # panels of all widths, K-blocks
 @example(case(2, 3, 40, 3, 3, 1, 1), 0, "contiguous")  # few columns, a stretch of several tiles
 @example(case(3, 40, 6, 4, 5, 1, 2), 0, "contiguous")  # few columns, two K-blocks
 @example(case(2, 5, 3, 7, 1, 3, 0), 0, "contiguous")  # pixels that no weight reaches
 @example(case(3, 600, 1, 3, 1, 1, 0), 0, "contiguous")
-def test_the_cpu_means_what_numpy_means(
+def test_the_cpu_equals_the_reference(
     dtype: str, shape: dict[str, Any], seed: int, layout: str
 ) -> None:
     for op, arrays, attributes in calls(shape, seed, dtype):
@@ -122,7 +123,7 @@ def test_the_cpu_means_what_numpy_means(
 VIEWS = {
     "flipped down": lambda w: np.flip(np.flip(w, 2).copy(), 2),
     "flipped across": lambda w: np.flip(np.flip(w, 3).copy(), 3),
-    "turned by half": lambda w: np.flip(np.flip(w, (2, 3)).copy(), (2, 3)),
+    "rotated by half a turn": lambda w: np.flip(np.flip(w, (2, 3)).copy(), (2, 3)),
     "transposed": lambda w: w.swapaxes(2, 3).copy().swapaxes(2, 3),
     "channels last": lambda w: w.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2),
     "one number": lambda w: np.broadcast_to(w[:, :1, :1, :1], w.shape),
@@ -157,7 +158,7 @@ ELSEWHERE += [("x86-64", "+sse4.2,+fma", "aarch64", "16 32")]
 
 
 def digests() -> list[str]:
-    found = []
+    result = []
     for dtype in ("float32", "float64"):
         for shape in (
             case(3, 5, 8, 20, 3, 1, 1),
@@ -166,17 +167,17 @@ def digests() -> list[str]:
         ):
             for op, arrays, attributes in calls(shape, 0, dtype):
                 y = cpu.KERNELS[op.name](*arrays, **attributes)
-                found.append(hashlib.sha256(y.tobytes()).hexdigest()[:16])
-    return found
+                result.append(hashlib.sha256(y.tobytes()).hexdigest()[:16])
+    return result
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 feature names")
-@pytest.mark.parametrize(("name", "features", "machine", "found"), ELSEWHERE)
+@pytest.mark.parametrize(("name", "features", "machine", "widths"), ELSEWHERE)
 def test_narrower_vectors_give_the_same_bits(
-    name: str, features: str, machine: str, found: str, tmp_path: Path
+    name: str, features: str, machine: str, widths: str, tmp_path: Path
 ) -> None:
     """So it is on processors without AVX-512, without AVX2, and (but for the code) on Arm."""
-    if int(found.split(maxsplit=1)[0]) > VECTOR_BYTES:
+    if int(widths.split(maxsplit=1)[0]) > VECTOR_BYTES:
         pytest.skip("this machine has no such vectors")
     here = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "MINIGAN_CACHE": str(tmp_path)}
     here_and_above = map(str, Path(__file__).parents[:2])
@@ -190,12 +191,12 @@ def test_narrower_vectors_give_the_same_bits(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [*found.split(), *digests()]
+    assert done.stdout.split() == [*widths.split(), *digests()]
 
 
 @KERNEL_DEVICES
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_are_where_the_meaning_has_them(device: str, value: float) -> None:
+def test_nan_and_infinity_are_where_the_reference_has_them(device: str, value: float) -> None:
     for size, kernel, stride, padding in ((6, 4, 2, 1), (5, 3, 1, 2), (5, 1, 2, 0), (4, 3, 3, 1)):
         for op, arrays, attributes in calls(
             case(2, 2, size, 5, kernel, stride, padding), 0, "float32"
@@ -206,7 +207,7 @@ def test_nan_and_infinity_are_where_the_meaning_has_them(device: str, value: flo
                 check(device, op, spoiled, attributes)
 
 
-def test_results_are_written_as_a_whole(poisoned: list[tuple[int, ...]]) -> None:
+def test_every_element_of_a_result_is_written(poisoned: list[tuple[int, ...]]) -> None:
     """Memory that was not written is NaN here, in the workspaces too."""
     for shape in (case(3, 2, 7, 5, 4, 2, 1), case(1, 3, 9, 2, 3, 3, 0), case(2, 1, 5, 4, 1, 2, 0)):
         for op, arrays, attributes in calls(shape, 0, "float32"):
@@ -226,20 +227,20 @@ def test_bits_do_not_depend_on_threads_or_on_what_else_is_in_the_batch(
         if op is not BY_WEIGHT:
             few = cpu.KERNELS[op.name](arrays[0][5:8], arrays[1], **attributes)
             assert np.array_equal(few, alone[5:8])
-    assert {"by_places", "by_weights"} <= set(shared)
+    assert {"forward_or_input_grad", "weight_grad"} <= set(shared)
 
 
 @FLOATS
 @KERNEL_DEVICES
 @settings(max_examples=5)
 @given(shape=geometries(), seed=st.integers(0, 99))
-def test_the_three_faces_are_each_others_adjoints(
+def test_the_three_operations_are_each_others_adjoints(
     device: str, dtype: str, shape: dict[str, Any], seed: int
 ) -> None:
     """<conv(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>"""
-    found = calls(shape, seed, dtype)
-    (x, w), (g, _) = found[0][1], found[1][1]
-    ours = [run(device, op, arrays, attributes) for op, arrays, attributes in found]
+    cases = calls(shape, seed, dtype)
+    (x, w), (g, _) = cases[0][1], cases[1][1]
+    ours = [run(device, op, arrays, attributes) for op, arrays, attributes in cases]
     others = (g, x, w)
     dots = [float(np.sum(y.astype(np.float64) * z)) for y, z in zip(ours, others, strict=True)]
     size = float(np.sum(np.abs(ours[0].astype(np.float64) * g))) + 1
@@ -249,8 +250,8 @@ def test_the_three_faces_are_each_others_adjoints(
 
 
 @DEVICES
-def test_one_pixel_and_one_place_are_products_of_matrices(device: str) -> None:
-    """The same as the convolution; where weights are infinite, other places have no NaN."""
+def test_one_pixel_and_one_position_are_matrix_products(device: str) -> None:
+    """The same as the convolution; where weights are infinite, other positions have no NaN."""
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s) for s in ((2, 3, 1, 1), (3, 4, 5, 2), (4,)))
     y = ops.conv_transpose2d(*(mg.tensor(a, device=device) for a in (x, w, b)))
@@ -265,7 +266,7 @@ def test_one_pixel_and_one_place_are_products_of_matrices(device: str) -> None:
     assert not np.isnan(y.numpy()).any()
 
 
-def test_a_batch_of_none() -> None:
+def test_an_empty_batch() -> None:
     for op, arrays, attributes in calls(case(1, 2, 5, 3, 3, 1, 1), 0, "float32"):
         none = [a[:0] if a.shape[0] == 1 else a for a in arrays]
         y = cpu.KERNELS[op.name](*none, **attributes)
@@ -274,9 +275,18 @@ def test_a_batch_of_none() -> None:
         assert not y.any()
 
 
-def test_tasks_keep_all_threads_busy() -> None:
-    """64 images of 7 x 7 places: 8 at a time fill their tiles, and each thread has as many."""
-    assert cpu._group(64, 49, 2) == 8
+@pytest.fixture(params=[4, 8])
+def tile_rows(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The height of a tile: that of processors with 16 vector registers, and with 32."""
+    cpu._group.cache_clear()
+    monkeypatch.setattr(cpu, "ROWS", request.param)
+    yield request.param
+    cpu._group.cache_clear()
+
+
+def test_tasks_keep_all_threads_busy(tile_rows: int) -> None:
+    """64 images of 7 x 7 positions: as many per task as a tile has rows fill all tiles."""
+    assert cpu._group(64, 49, 2) == tile_rows
     assert cpu._group(3, 49, 1) in (2, 3)
     assert cpu._group(64, 784, 32) == 1
 
@@ -337,7 +347,7 @@ def test_what_does_not_fit_is_refused_by_name(name: str) -> None:
         call()
 
 
-def test_the_cpu_never_runs_its_meaning() -> None:
+def test_the_cpu_never_runs_the_reference() -> None:
     device = get_device("cpu")
-    for face in FACES:
-        assert device.kernels[face] is cpu.KERNELS[face]  # type: ignore[attr-defined]
+    for name in OPERATIONS:
+        assert device.kernels[name] is cpu.KERNELS[name]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The emulator runs what CUDA has, refuses wrong calls, and compiles once."""
+"""The emulator runs CUDA's features, refuses wrong calls, and compiles each file once."""
 
 import ctypes
 import os
@@ -31,7 +31,7 @@ def ones(gpu, *shape):
     return gpu.from_numpy(np.ones(shape, "f"))
 
 
-# ------------------------------------------------------------------------------- as CUDA has it
+# ------------------------------------------------------------------------------- CUDA's features
 @BUILDS
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 def test_shuffles_and_votes(gpu, dtype):
@@ -39,7 +39,7 @@ def test_shuffles_and_votes(gpu, dtype):
     run(gpu, "shuffles", [y], dtype=dtype)
     t = np.arange(64)
     lane, warp = t % 32, t // 32 * 32
-    wanted = [
+    expected = [
         warp + 5,
         np.where(lane < 3, t, t - 3),
         np.where(lane > 28, t, t + 3),
@@ -53,7 +53,7 @@ def test_shuffles_and_votes(gpu, dtype):
         t < 32,
         np.where(t % 16 == 15, t, t + 1),
     ]
-    assert np.array_equal(y, np.stack(wanted, axis=1))
+    assert np.array_equal(y, np.stack(expected, axis=1))
 
 
 @BUILDS
@@ -64,7 +64,7 @@ def test_blocks_threads_and_arguments_by_value(gpu):
     grid, block = (3, 2, 4), (5, 7, 2)
     y = gpu.empty((24, 70), np.int64)
     numbers = Numbers(1.0, 2.0, (0, 0, 0, 4))
-    run(gpu, "places", [y, numbers, np.int32(8), 16.0], grid, block)
+    run(gpu, "indices", [y, numbers, np.int32(8), 16.0], grid, block)
     assert np.array_equal(y, 31_000_000 + 1000 * np.arange(24)[:, None] + np.arange(70))
 
 
@@ -91,7 +91,7 @@ def test_blocks_of_any_size(gpu, block):
     assert np.array_equal(x, y)
 
 
-def test_in_the_fast_build_threads_that_left_do_not_count_at_a_barrier():
+def test_in_the_fast_build_barriers_do_not_wait_for_finished_threads():
     """As on GPUs since Volta."""
     y = FAST.from_numpy(np.zeros(64, "f"))
     run(FAST, "some_leave", [y])
@@ -106,7 +106,10 @@ CALLS = {
     "no array": (["copy", [1, 2, 3]], "'x' is a int of 8 bytes, and declared as an array"),
     "an array": (["writes_before", [np.int32(1)]], "argument 'y' is a int32 of 4 bytes"),
     "a float": (["half", [np.ones(4, "f"), 4.0]], "'n' is a float of 4 bytes"),
-    "no kernel": (["nothing", []], "planted.cu has no kernel 'nothing'; it has turn, reads_beyond"),
+    "no kernel": (
+        ["nothing", []],
+        "planted.cu has no kernel 'nothing'; it has reverse, reads_beyond",
+    ),
 }
 
 
@@ -129,8 +132,8 @@ def test_wrong_arguments_are_refused(gpu, case):
         ((-1,), (1,)),
     ],
 )
-def test_a_grid_that_no_gpu_has_is_refused(grid, block):
-    with pytest.raises(KernelError, match="threads, 1024 in all, can be"):
+def test_a_grid_beyond_cudas_limits_is_refused(grid, block):
+    with pytest.raises(KernelError, match=r"of 1 to .* threads, at most 1024 per block"):
         run(FAST, "two_blocks", [np.ones(1, "f")], grid, block)
 
 
@@ -139,7 +142,7 @@ def test_a_grid_without_blocks_is_no_launch():
     run(FAST, "no such kernel", [None], (4, 0))
 
 
-def test_something_that_is_no_argument_is_refused():
+def test_an_argument_of_another_type_is_refused():
     with pytest.raises(TypeError, match="a kernel cannot take a str"):
         run(FAST, "half", [np.ones(4, "f"), "4"])
 
@@ -164,19 +167,19 @@ def test_writing_to_an_input_does_not_compile(tmp_path):
 
 
 def test_python_threads_with_emulators_of_their_own():
-    """They share the compiled library, and take turns."""
+    """They share the compiled library, and launch one at a time."""
 
-    def turn(i):
+    def reverse_repeatedly(i):
         gpu = Emulator()
         x = gpu.from_numpy(np.arange(64_000, dtype="f").reshape(1000, 64) + i)
         for _ in range(20):
             y = gpu.empty(x.shape, FLOAT32)
-            run(gpu, "turn", [x, y, x.size], (1000,))
+            run(gpu, "reverse", [x, y, x.size], (1000,))
             assert np.array_equal(y, x[:, ::-1])
         return i
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(turn, range(8))) == list(range(8))
+        assert list(pool.map(reverse_repeatedly, range(8))) == list(range(8))
 
 
 def test_an_edited_file_is_compiled_again_in_the_same_process(tmp_path):
@@ -206,18 +209,18 @@ def _python(script, **environment):
 ONE_LAUNCH = """
     import numpy as np
     from pathlib import Path
-    from minigan.kernels.runtime.emulator import Emulator
+    from minigan.kernels.runtime.emulator.emulator import Emulator
     gpu = Emulator()
-    told = []
-    gpu.compile_listener = told.append
+    reports = []
+    gpu.compile_listener = reports.append
     y = gpu.empty((4,), np.dtype("float32"))
     gpu.launch(Path(r"{source}"), "f", np.dtype("float32"), (1,), (4,), [y])
-    print(y.tolist(), told)
+    print(y.tolist(), reports)
 """
 
 
 def test_compiled_once_and_again_when_the_source_changes(tmp_path):
-    source = tmp_path / "room" / "f.cu"
+    source = tmp_path / "family" / "f.cu"
     source.parent.mkdir()
     text = 'extern "C" __global__ void f(Out<REAL> y) { y[threadIdx.x] = 7; }\n'
     answers = []
@@ -227,9 +230,9 @@ def test_compiled_once_and_again_when_the_source_changes(tmp_path):
         status, out, error = _python(script, MINIGAN_CACHE=str(tmp_path / "cache"))
         assert (status, error) == (0, "")
         answers.append(out.strip())
-    told = "['room/f.cu (float32)']"
+    report = "['family/f.cu (float32)']"
     seven, eight = [7.0] * 4, [8.0] * 4
-    assert answers == [f"{seven} {told}", f"{seven} []", f"{eight} {told}"]
+    assert answers == [f"{seven} {report}", f"{seven} []", f"{eight} {report}"]
     assert len(list((tmp_path / "cache" / "emulator").iterdir())) == 2
 
 
@@ -262,16 +265,16 @@ def test_the_checked_build_by_the_environment():
     assert "unknown MINIGAN_EMULATOR 'chekced'; did you mean 'checked'?" in error
 
 
-def test_the_switch_by_ucontext_does_the_same(tmp_path, monkeypatch):
-    """The fallback for processors without a switch of our own, run on this one."""
+def test_context_switches_by_ucontext_do_the_same(tmp_path, monkeypatch):
+    """The fallback for processors without a context switch in assembly, run on this one."""
     headers = tmp_path / "headers"
     headers.mkdir()
-    for path in compiler.HEADERS.glob("*.h"):
+    for path in compiler.EMULATOR_HEADERS.glob("*.h"):
         text = path.read_text().replace("defined(__x86_64__) || defined(__aarch64__)", "0")
         (headers / path.name).write_text(text)
     assert "#if 0" in (headers / "fibers.h").read_text()
     for module in (emulator, compiler):
-        monkeypatch.setattr(module, "HEADERS", headers)
+        monkeypatch.setattr(module, "EMULATOR_HEADERS", headers)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
     for gpu in (Emulator(), Emulator(checked=True)):
         test_shuffles_and_votes(gpu, FLOAT32)

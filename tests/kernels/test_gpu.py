@@ -1,4 +1,4 @@
-"""What only a GPU can run, on a stand-in of cupy: every line of `gpu.py`, and training steps."""
+"""The code that only a GPU can run, on a stand-in for cupy: every line of gpu.py, and training."""
 
 import sys
 import threading
@@ -32,46 +32,47 @@ def _losses(device):
         g = nn.Sequential(nn.Dense(5, 16), nn.LeakyReLU(0.2), nn.Dense(16, 7), nn.Tanh())
         d = nn.Sequential(nn.Dense(7, 16), nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Dense(16, 1))
         adam_g, adam_d = (optim.Adam(net.parameters()) for net in (g, d))
-        loss, found = mg.losses.NonSaturating(), []
+        loss, losses = mg.losses.NonSaturating(), []
         for _ in range(2):
             real, fake = mg.random.uniform((9, 7), stream="data"), g(mg.random.normal((9, 5)))
             loss_d = loss.discriminator(d(real), d(fake.detach()))
             adam_d.step(mg.grad(loss_d, d.parameters()))
             loss_g = loss.generator(d(fake))
             adam_g.step(mg.grad(loss_g, g.parameters()))
-            found += [loss_d.item(), loss_g.item()]
-    return found
+            losses += [loss_d.item(), loss_g.item()]
+    return losses
 
 
-def test_a_training_step_is_the_emulators(gpu):
-    """The same kernels with the same launches, so the same bits."""
+def test_a_training_step_equals_the_emulators(gpu):
+    """The same kernels with the same launches have the same bits."""
     assert _losses(CudaDevice("cuda", gpu)) == _losses("cuda-emulator")
 
 
-def test_memory_goes_there_and_back(gpu):
+def test_arrays_are_copied_to_the_gpu_and_back(gpu):
     x = np.arange(12.0).reshape(3, 4)
-    there = gpu.from_numpy(x.T)
-    assert isinstance(there, cupy_standin.ndarray)
-    assert there.flags.c_contiguous
-    for view, wanted in ((there, x.T), (there.T, x), (there[::2, 1:], x.T[::2, 1:])):
+    y = gpu.from_numpy(x.T)
+    assert isinstance(y, cupy_standin.ndarray)
+    assert y.flags.c_contiguous
+    for view, expected in ((y, x.T), (y.T, x), (y[::2, 1:], x.T[::2, 1:])):
         back = gpu.to_numpy(view)
         assert type(back) is np.ndarray
         assert back.flags.c_contiguous
-        assert np.array_equal(back, wanted)
-    assert gpu.broadcast_to(there[:1], (5, 3)).shape == (5, 3)
-    assert gpu.address(there[1:]) == gpu.address(there) + 3 * 8
-    assert gpu.array_type is cupy_standin.ndarray  # which is no numpy array in the real one
+        assert np.array_equal(back, expected)
+    assert gpu.broadcast_to(y[:1], (5, 3)).shape == (5, 3)
+    assert gpu.address(y[1:]) == gpu.address(y) + 3 * 8
+    assert gpu.array_type is cupy_standin.ndarray  # in the real cupy no subclass of numpy.ndarray
 
 
-def test_what_does_not_fit_into_memory_is_told_with_what_is_free(gpu):
-    wanted = (
-        r"no room for float32\(70000, 70000\), 19,600,000,000 bytes: 536,870,912 of 1,073,741,8"
+def test_an_array_that_does_not_fit_raises_with_the_free_memory(gpu):
+    message = (
+        r"too little free memory for float32\(70000, 70000\), 19,600,000,000 bytes:"
+        " 536,870,912 of 1,073,741,8"
     )
-    with pytest.raises(OutOfMemoryError, match=wanted):
+    with pytest.raises(OutOfMemoryError, match=message):
         gpu.empty((70000, 70000), FLOAT32)
 
 
-def test_it_says_what_it_is_and_can_be_waited_for(gpu):
+def test_describe_and_synchronize(gpu):
     assert gpu.describe() == {
         "gpu": "A stand-in",
         "memory": "1 GiB",
@@ -96,16 +97,16 @@ def empty_cache(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_compiled_once_per_dtype_and_told(gpu, empty_cache):
-    told = []
-    CudaDevice("cuda", gpu).on_compile(told.append)
+def test_a_file_is_compiled_once_per_dtype_and_reported(gpu, empty_cache):
+    reports = []
+    CudaDevice("cuda", gpu).on_compile(reports.append)
     for dtype in ("float32", "float64", "float32"):
         assert _ones(gpu, "two_blocks", np.dtype(dtype)) == [1] * 64
         _ones(gpu, "within_a_warp", np.dtype(dtype))
-    assert told == ["kernels/planted.cu (float32)", "kernels/planted.cu (float64)"]
+    assert reports == ["kernels/planted.cu (float32)", "kernels/planted.cu (float64)"]
 
 
-def test_another_process_finds_what_was_compiled(gpu, empty_cache):
+def test_compiled_kernels_are_cached_and_a_damaged_file_is_replaced(gpu, empty_cache):
     _ones(gpu)
     (file,) = (empty_cache / "cuda").iterdir()
     assert file.name.startswith("tests.planted-")
@@ -118,48 +119,46 @@ def test_another_process_finds_what_was_compiled(gpu, empty_cache):
     assert len(file.read_bytes()) > 100
 
 
-def test_without_a_cache_it_compiles_all_the_same(gpu, empty_cache):
+def test_kernels_are_compiled_where_the_cache_cannot_be_written(gpu, empty_cache):
     (empty_cache / "cuda").write_text("a file where the folder would be")
     assert _ones(gpu) == [1] * 64
 
 
-def test_a_card_newer_than_the_compiler_gets_what_its_driver_can_compile(
-    gpu, empty_cache, monkeypatch
-):
+def test_for_a_gpu_newer_than_the_compiler_ptx_is_made(gpu, empty_cache, monkeypatch):
     monkeypatch.setattr(cupy_standin.Device, "compute_capability", "120")
     assert _ones(gpu) == [1] * 64
 
 
-def test_a_thread_that_begins_with_a_launch_can_launch(gpu):
+def test_a_new_thread_can_launch(gpu):
     _ones(gpu)
-    found = []
-    thread = threading.Thread(target=lambda: found.append(_ones(gpu)))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(_ones(gpu)))
     thread.start()
     thread.join()
-    assert found == [[1] * 64]
+    assert results == [[1] * 64]
 
 
-def test_dynamic_shared_memory_beyond_48_kib_is_asked_for(gpu):
+def test_dynamic_shared_memory_beyond_48_kib_is_requested(gpu):
     y = gpu.empty((64,), FLOAT32)
-    for shared in (256, 100 * 1024):
-        gpu.launch(SOURCE, "beyond_dynamic", FLOAT32, (1,), (64,), [y], shared)
+    for shared_bytes in (256, 100 * 1024):
+        gpu.launch(SOURCE, "beyond_dynamic", FLOAT32, (1,), (64,), [y], shared_bytes)
         assert y.tolist() == [1] * 64
 
 
-def test_a_launch_that_fails_is_told_with_its_arguments(gpu, monkeypatch):
+def test_the_error_of_a_failed_launch_describes_its_arguments(gpu, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")
 
     monkeypatch.setattr(cupy_standin.cuda.driver, "launchKernel", refuse)
-    wanted = (
+    message = (
         r"copy \(planted.cu\): the launch failed: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES \[grid \(1, 1,"
         r" 1\), block \(64, 1, 1\), 0 bytes shared; float32\(64,\), null, 64\]"
     )
-    with pytest.raises(KernelError, match=wanted):
+    with pytest.raises(KernelError, match=message):
         gpu.launch(SOURCE, "copy", FLOAT32, (1,), (64,), [gpu.empty((64,), "f"), None, 64])
 
 
-def test_a_file_with_an_error_is_told_in_one_line(gpu, tmp_path):
+def test_a_compile_error_is_one_line(gpu, tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text('extern "C" __global__ void f(Out<REAL> y) { y[0] = undeclared; }\n')
     with pytest.raises(KernelError, match=r"wrong\.cu does not compile: .*undeclared") as e:
@@ -169,8 +168,8 @@ def test_a_file_with_an_error_is_told_in_one_line(gpu, tmp_path):
         gpu.launch(SOURCE, "nothing", FLOAT32, (1,), (1,), [])
 
 
-# ------------------------------------------------------------------------------- no GPU to be had
-def test_without_cupy_it_says_what_to_install(monkeypatch):
+# ---------------------------------------------------------------------------------- without a GPU
+def test_without_cupy_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(KernelError, match=r"needs cupy .*: install minigan with its extra"):
         Gpu()
@@ -181,16 +180,16 @@ def _cupy(count):
     return SimpleNamespace(ndarray=None, cuda=cuda, __version__="14")
 
 
-def test_cupy_for_another_cuda_or_without_a_driver_says_so():
+def test_without_a_fitting_driver_the_error_says_so():
     def fail():
         raise RuntimeError("cudaErrorInsufficientDriver")
 
-    wanted = r"no NVIDIA driver that fits cupy 14 answers \(cudaErrorInsufficientDriver\)"
-    with pytest.raises(KernelError, match=wanted):
+    message = r"no NVIDIA driver that fits cupy 14 answers \(cudaErrorInsufficientDriver\)"
+    with pytest.raises(KernelError, match=message):
         Gpu(_cupy(fail))
 
 
-def test_a_driver_without_a_gpu_says_so():
+def test_without_a_gpu_the_error_says_so():
     def fail():
         raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 

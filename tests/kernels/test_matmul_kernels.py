@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from minigan.kernels.matmul import cpu, micro, optimization_steps
 
-# What a tile, a vector or a K-block may get wrong: one more and one less of each.
+# One more and one less than the sizes of tiles, vectors and K-blocks.
 SIZES = [0, 1, 2, 3, 7, 8, 9, 13, 15, 16, 17, 31, 33, 47, 48, 49, 64, 65, 97]
 DEPTHS = [*SIZES, 255, 257, 511, 513, 785, 1030]
 DTYPES = [np.float32, np.float64]
@@ -58,7 +58,7 @@ def _bits(x):
 
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch):
-    """Results start as NaN, so that an element never written is seen."""
+    """Fill result memory with NaN, so that an element never written fails a comparison."""
 
     def poisoned(shape, dtype):
         return np.full(shape, np.nan, dtype)
@@ -86,13 +86,13 @@ def two_threads():
     dtype=st.sampled_from(DTYPES),
     layouts=st.tuples(*[st.sampled_from(list(LAYOUTS))] * 2),
 )
-def test_equals_the_meaning_for_every_shape_and_layout(m, k, n, dtype, layouts):
+def test_equals_the_reference_for_every_shape_and_layout(m, k, n, dtype, layouts):
     a, b = _random(1, m, k, dtype=dtype), _random(2, k, n, dtype=dtype)
     bias = _random(3, 2 * n, dtype=dtype)[::2]
     x, w = (LAYOUTS[name](y) for name, y in zip(layouts, (a, b), strict=True))
     c = cpu.matmul(x, w)
     _assert_product(c, a, b)
-    assert _bits(c) == _bits(cpu.matmul(a, b))  # a layout is not seen in the bits
+    assert _bits(c) == _bits(cpu.matmul(a, b))  # the layout does not change the bits
     d = cpu.dense(x, w, bias)
     _assert_product(d, a, b, bias)
     assert _bits(d) == _bits(c + bias)
@@ -124,11 +124,11 @@ def test_leading_axes_broadcast(data, dtype):
     dtype=st.sampled_from(DTYPES),
     layouts=st.tuples(*[st.booleans()] * 2),
 )
-def test_matrices_of_a_batch_have_each_their_own_bits(batch, m, k, n, dtype, layouts):
+def test_each_product_of_a_batch_has_the_bits_of_the_product_alone(batch, m, k, n, dtype, layouts):
     x, w = _random(1, *batch, m, k, dtype=dtype), _random(2, *batch, k, n, dtype=dtype)
     x, w = (
-        y.swapaxes(-1, -2).copy().swapaxes(-1, -2) if turned else y
-        for y, turned in zip((x, w), layouts, strict=True)
+        y.swapaxes(-1, -2).copy().swapaxes(-1, -2) if transposed else y
+        for y, transposed in zip((x, w), layouts, strict=True)
     )
     y = cpu.matmul(x, w)
     assert y.shape == (*batch, m, n)
@@ -152,7 +152,7 @@ def test_views_of_stride_zero_and_batches_of_transposes(dtype):
 @pytest.mark.parametrize("m", [1, 6, 13])
 @pytest.mark.parametrize("n", [1, 20, 53])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_nan_and_infinity_go_where_the_meaning_sends_them(op, m, n, transposed):
+def test_nan_and_infinity_are_where_the_reference_has_them(op, m, n, transposed):
     a, b, bias = _random(1, m, 45), _random(2, 45, n), _random(3, n)
     a[m // 2, 7], a[0, 44], a[m - 1, 0] = np.nan, np.inf, -np.inf
     b[3, n // 2], b[44, 0], b[0, n - 1] = np.inf, 0, -np.inf
@@ -255,13 +255,13 @@ def test_dtypes_that_do_not_fit(dtypes):
         (cpu.matmul if len(arrays) == 2 else cpu.dense)(*arrays)
 
 
-# -------------------------------------------------------------------- ladder, other machines
+# -------------------------------------------------------- optimization steps, other machines
 @pytest.mark.parametrize("name", optimization_steps.RUNGS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("m", "k", "n"), [(1, 1, 1), (3, 0, 2), (8, 64, 48), (33, 130, 97), (17, 600, 515)]
 )
-def test_every_rung_computes_the_product(name, dtype, m, k, n):
+def test_every_step_computes_the_product(name, dtype, m, k, n):
     a, b = _random(1, m, k, dtype=dtype), _random(2, k, n, dtype=dtype)
     x, w = a.copy(), b.copy()
     _assert_product(optimization_steps.RUNGS[name](a, b), a, b)
@@ -297,8 +297,8 @@ def test_narrower_vectors_give_the_same_bits(cpu_name, features, width, tmp_path
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    *results, found = done.stdout.split()
-    assert int(found) == width
+    *results, vector_bytes = done.stdout.split()
+    assert int(vector_bytes) == width
     random = np.random.default_rng(0)
     for (m, k, n), text in zip(
         [(9, 530, 77), (1, 64, 200), (40, 33, 1), (64, 16, 48)], results, strict=True

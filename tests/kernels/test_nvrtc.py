@@ -11,15 +11,15 @@ from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.cuda.nvrtc import CAPABILITIES, compile_for
 
 SOURCES = sorted(Path(kernels.__file__).parent.rglob("*.cu"))
-# Rooms that serve more than floats.
-MORE = {"elementwise": ("int64", "bool"), "shape": ("int64", "bool"), "reduce": ("int64",)}
+# The kernel families with dtypes other than floats.
+OTHER_DTYPES = {"elementwise": ("int64", "bool"), "shape": ("int64", "bool"), "reduce": ("int64",)}
 CASES = [
     pytest.param(source, dtype, id=f"{source.parent.name}.{source.stem}-{dtype}")
     for source in SOURCES
-    for dtype in ("float32", "float64", *MORE.get(source.parent.name, ()))
+    for dtype in ("float32", "float64", *OTHER_DTYPES.get(source.parent.name, ()))
 ]
 CI = os.environ.get("CI") or os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-NOT_NOW = pytest.mark.skipif(not CI, reason="other compute capabilities are compiled for in CI")
+ONLY_CI = pytest.mark.skipif(not CI, reason="other compute capabilities are compiled for in CI")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,18 +29,18 @@ def _packages():
 
 
 @pytest.mark.parametrize(
-    "capability", [pytest.param(c, marks=[NOT_NOW] * (c != "9.0")) for c in CAPABILITIES]
+    "capability", [pytest.param(c, marks=[ONLY_CI] * (c != "9.0")) for c in CAPABILITIES]
 )
 @pytest.mark.parametrize(("source", "dtype"), CASES)
 def test_it_compiles_without_a_warning_and_into_registers(source, dtype, capability):
-    """An array indexed by what the compiler cannot know lies in memory, hundreds of cycles away."""
+    """An array with indices unknown to the compiler would be in local memory, which is slow."""
     compiled = compile_for(source, np.dtype(dtype), capability)
     assert compiled.complaints == ""
     assert {kernel: n for kernel, n in compiled.local_bytes.items() if n} == {}
     assert 0 < max(compiled.registers.values()) <= 255
 
 
-def test_an_array_in_local_memory_is_seen(tmp_path):
+def test_an_array_in_local_memory_is_reported(tmp_path):
     source = tmp_path / "local.cu"
     source.write_text(
         'extern "C" __global__ void f(In<long long> x, Out<REAL> y) {\n'
@@ -52,17 +52,35 @@ def test_an_array_in_local_memory_is_seen(tmp_path):
     assert compile_for(source, np.dtype("float32"), "9.0").local_bytes["f"] >= 64 * 4
 
 
-def test_the_tests_own_kernels_are_cuda_too():
-    """What the emulator is tested with, mistakes included, a GPU could run as well."""
+def test_the_kernels_that_test_the_emulator_are_cuda():
+    """A GPU could run them too, mistakes included."""
     source = Path(__file__).with_name("planted.cu")
     assert "tree_in_step" in compile_for(source, np.dtype("float32"), "9.0").registers
 
 
+def test_headers_are_pasted_and_errors_name_the_file_that_has_them(tmp_path):
+    source = tmp_path / "tile.cu"
+    source.write_text(
+        '#include "register_tile.h"\n'
+        'extern "C" __global__ void f(Out<REAL> y) {\n    y[0] = undeclared;\n}\n'
+    )
+    with pytest.raises(KernelError, match=r"tile\.cu\(3\): error: .*undeclared"):
+        compile_for(source, np.dtype("float32"), "9.0")
+    source.write_text('#include "no_such.h"\n')
+    with pytest.raises(KernelError, match=r"tile\.cu:1: there is no header .*no_such\.h"):
+        compile_for(source, np.dtype("float32"), "9.0")
+
+
 def test_there_is_something_to_compile():
-    assert {source.parent.name for source in SOURCES} >= {*MORE, "matmul", "optimizer", "random"}
+    assert {source.parent.name for source in SOURCES} >= {
+        *OTHER_DTYPES,
+        "matmul",
+        "optimizer",
+        "random",
+    }
 
 
-def test_a_warning_and_an_error_are_seen(tmp_path):
+def test_a_warning_and_an_error_are_reported_with_their_lines(tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text('extern "C" __global__ void f(Out<REAL> y) { int unused; y[0] = 1; }\n')
     complaints = compile_for(source, np.dtype("float32"), "9.0").complaints

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from helpers import FLOATS, threads
 
-from minigan.kernels.runtime.cpu import compiler as cpu
-from minigan.kernels.runtime.cpu import peak
+from minigan.kernels.runtime.cpu import peak, thread_pool
 
 ROWS = pytest.mark.parametrize("rows", [1, 2, 3])
 TWO = pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="numba has one thread here")
@@ -82,16 +81,16 @@ def test_aligned_memory_begins_at_a_vector(dtype, shape):
 @pytest.fixture
 def runs(monkeypatch):
     """Every kernel takes two seconds per count, and the kernels' arguments are kept."""
-    found = []
+    calls = []
 
     def seconds(run):
         for name in ("multiply_add", "add"):
-            monkeypatch.setattr(peak, name, lambda *arguments: found.append(arguments))
+            monkeypatch.setattr(peak, name, lambda *arguments: calls.append(arguments))
         run(1)
         return 2.0
 
     monkeypatch.setattr(peak, "_seconds", seconds)
-    return found
+    return calls
 
 
 @FLOATS
@@ -128,8 +127,8 @@ def test_the_best_burst_is_taken(monkeypatch):
         clock[0] += late + count / 1024
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(peak, "BURST", 0.51)
-    monkeypatch.setattr(peak, "BURSTS", 30)
+    monkeypatch.setattr(peak, "MIN_BURST_SECONDS", 0.51)
+    monkeypatch.setattr(peak, "BURST_COUNT", 30)
     assert peak._seconds(run) == pytest.approx(1 / 1024)
     assert calls == [1, 1, 2, 4, 8, 16] + 30 * [16]
 
@@ -147,14 +146,14 @@ def test_other_dtypes_are_refused(dtype):
 
 
 @pytest.mark.parametrize("count", [-1, 0, 3])
-def test_threads_that_there_are_not_are_refused(monkeypatch, count):
-    monkeypatch.setattr(cpu, "threads", lambda: 2)
+def test_more_threads_than_available_are_refused(monkeypatch, count):
+    monkeypatch.setattr(thread_pool, "threads", lambda: 2)
     with pytest.raises(ValueError, match=f"fma_rate: threads is between 1 and 2.* not {count}"):
         peak.fma_rate("float32", count)
     with pytest.raises(ValueError, match=f"bandwidth: threads is between 1 and 2.* not {count}"):
         peak.bandwidth(64, count)
 
 
-def test_no_bytes_are_refused():
+def test_zero_bytes_are_refused():
     with pytest.raises(ValueError, match="bandwidth: size is at least 1 byte, not 0"):
         peak.bandwidth(0, 1)

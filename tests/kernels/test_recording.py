@@ -1,4 +1,4 @@
-"""Launches that are noted and done again, and the memory that they share."""
+"""Recorded launches, their replay, and the memory that they share."""
 
 from itertools import pairwise
 
@@ -17,9 +17,9 @@ from minigan.kernels.runtime.cpu.launch import launch
 
 
 # ---------------------------------------------------------------------------------------- memory
-def test_memory_is_used_again():
+def test_freed_memory_is_reused():
     sizes = []
-    block = recording.Memory.block
+    block = recording.MemoryPlan.block
 
     def spied(memory, size):
         sizes.append(size)
@@ -34,19 +34,19 @@ def test_memory_is_used_again():
         return y
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording.Memory, "block", spied)
+        patch.setattr(recording.MemoryPlan, "block", spied)
         step = mg.capture(chain)
         y = step()
-    ((found,),) = step.captures.values()
+    ((captured,),) = step.captures.values()
     assert sum(sizes) == 40 * 400_000
     # Two arrays live at a time; a chunk holds two.
-    assert found.recording.memory.size <= 3 * 400_128 + recording.CHUNK
+    assert captured.recording.memory.size <= 3 * 400_128 + recording.MIN_CHUNK_BYTES
     assert_close(step().numpy(), y.numpy(), 0)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3_000_000)), max_size=60))
-def test_a_plan_gives_no_byte_twice(requests):
-    memory = recording.Memory(recording._host_memory)
+def test_live_blocks_do_not_overlap(requests):
+    memory = recording.MemoryPlan(recording._allocate_host)
     live = []
     for free, size in requests:
         if free and live:
@@ -56,38 +56,38 @@ def test_a_plan_gives_no_byte_twice(requests):
             assert live[-1].size >= size
         spans = sorted((x.address, x.address + x.size) for x in live)
         assert all(a[1] <= b[0] for a, b in pairwise(spans))
-        assert all(first % recording.ALIGNMENT == 0 for first, _ in spans)
+        assert all(first % recording.ALIGNMENT_BYTES == 0 for first, _ in spans)
         assert all(memory.owns(first) and memory.owns(end - 1) for first, end in spans)
     live.clear()
     free = sorted(memory._free.items())
     assert sum(end - first for first, end in free) == memory.size
-    assert len(free) == len(memory._chunks)  # neighbours are one again
+    assert len(free) == len(memory._chunks)  # free neighbours are merged
 
 
 # -------------------------------------------------------------------------------------- launches
-def test_kinds_of_arguments_reach_a_kernel():
+def test_arguments_of_all_types_reach_a_kernel():
     kernel = jit(_everything)
     out = np.zeros(8)
-    given = (np.arange(6.0).reshape(2, 3), 2, True, 0.5, np.float32(0.25), (3, 4), -5)
-    notes = recording.Recording()
-    with recording.record(notes):
-        launch(kernel, out, *given)
-    wanted = out.copy()
-    assert wanted.tolist() == [15, 2, 1, 0.5, 0.25, 34, -5, 3]
+    arguments = (np.arange(6.0).reshape(2, 3), 2, True, 0.5, np.float32(0.25), (3, 4), -5)
+    recorded = recording.Recording()
+    with recording.record(recorded):
+        launch(kernel, out, *arguments)
+    expected = out.copy()
+    assert expected.tolist() == [15, 2, 1, 0.5, 0.25, 34, -5, 3]
     out[:] = 0
-    (program,) = replay.program(notes.launches)
+    (program,) = replay.program(recorded.launches)
     program()
-    np.testing.assert_array_equal(out, wanted)
+    np.testing.assert_array_equal(out, expected)
 
 
-def test_a_launch_that_fails_says_why_and_one_that_works_again_is_no_end():
+def test_a_failing_launch_raises_and_one_that_recovers_continues():
     kernel = jit(_stumbles)
     state, count = np.array([2, 9]), np.zeros(1)
-    notes = recording.Recording()
-    with recording.record(notes):
+    recorded = recording.Recording()
+    with recording.record(recorded):
         launch(kernel, state, count)
         launch(kernel, state, count)
-    (program,) = replay.program(notes.launches)
+    (program,) = replay.program(recorded.launches)
     program()
     assert (state[0], count[0]) == (2, 4)
     state[0] = 0  # stumbles once
@@ -120,12 +120,12 @@ def _everything(out, x, n, yes, real, single, pair, negative):
 def test_a_launch_with_too_many_arguments_is_called_from_python():
     kernel = jit(_many)
     arrays = [np.ones(3) for _ in range(10)]
-    notes = recording.Recording()
-    with recording.record(notes):
+    recorded = recording.Recording()
+    with recording.record(recorded):
         launch(kernel, *arrays)
         launch(kernel, *arrays)
-    assert all(isinstance(x, replay.Launch) for x in replay.program(notes.launches))
-    for again in replay.program(notes.launches):
+    assert all(isinstance(x, replay.Launch) for x in replay.program(recorded.launches))
+    for again in replay.program(recorded.launches):
         again()
     assert arrays[0].tolist() == [37] * 3
 

@@ -42,11 +42,11 @@ def test_the_mean_of_all_values(device: str, dtype: str) -> None:
             assign(p, mg.tensor(x, device=device))
         average.update()
         history.append([x.astype("f8") for x in now])
-        wanted = [np.mean([past[i] for past in history], axis=0) for i in range(len(ps))]
-        for mean, x in zip(average.means, wanted, strict=True):
+        expected = [np.mean([past[i] for past in history], axis=0) for i in range(len(ps))]
+        for mean, x in zip(average.means, expected, strict=True):
             assert mean.dtype == np.dtype(dtype)
             assert_close(mean.numpy(), x, 1e-13 if dtype == "float64" else 2e-6)
-        distance = sum(((p.numpy() - x) ** 2).sum() for p, x in zip(ps, wanted, strict=True))
+        distance = sum(((p.numpy() - x) ** 2).sum() for p, x in zip(ps, expected, strict=True))
         rtol = 1e-12 if dtype == "float64" else 1e-5
         assert average.penalty().item() == pytest.approx(distance, rel=rtol)
     assert average.count.item() == 41

@@ -23,13 +23,13 @@ def tensors(device: Any, *values: Any) -> list[mg.Tensor]:
 
 @DEVICES
 def test_all_gradients_are_one_vector(device: str) -> None:
-    given = tensors(device, [[3.0, 0.0]], [4.0], -12.0)  # of norm 13
-    found = clip_grad_norm(given, 6.5)
-    assert_close(norm([x.numpy() for x in found]), 6.5, 1e-6)
-    for x, g in zip(found, given, strict=True):
+    gradients = tensors(device, [[3.0, 0.0]], [4.0], -12.0)  # of norm 13
+    actual = clip_grad_norm(gradients, 6.5)
+    assert_close(norm([x.numpy() for x in actual]), 6.5, 1e-6)
+    for x, g in zip(actual, gradients, strict=True):
         assert_close(x.numpy(), g.numpy() * (6.5 / (13 + 1e-6)), 1e-15)
-    assert [g.numpy().tolist() for g in given] == [[[3, 0]], [4], -12]
-    within = clip_grad_norm(given, 13.1)
+    assert [g.numpy().tolist() for g in gradients] == [[[3, 0]], [4], -12]
+    within = clip_grad_norm(gradients, 13.1)
     assert [x.numpy().tolist() for x in within] == [[[3, 0]], [4], -12]
     zero = clip_grad_norm(tensors(device, [0.0, 0.0]), 1.0)
     assert zero[0].numpy().tolist() == [0, 0]
@@ -37,16 +37,16 @@ def test_all_gradients_are_one_vector(device: str) -> None:
 
 @DEVICES
 def test_nan_is_not_hidden(device: str) -> None:
-    found = clip_grad_norm(tensors(device, [1.0, np.nan], [2.0]), 1.0)
-    assert all(np.isnan(x.numpy()).all() for x in found)
+    actual = clip_grad_norm(tensors(device, [1.0, np.nan], [2.0]), 1.0)
+    assert all(np.isnan(x.numpy()).all() for x in actual)
     (values,) = clip_grad_value(tensors(device, [np.nan, np.inf]), 1.0)
     assert np.array_equal(values.numpy(), [np.nan, 1], equal_nan=True)
 
 
 @DEVICES
 def test_each_element_is_limited(device: str) -> None:
-    found = clip_grad_value(tensors(device, [[-3.0, 0.25]], 2.0), 0.5)
-    assert [x.numpy().tolist() for x in found] == [[[-0.5, 0.25]], 0.5]
+    actual = clip_grad_value(tensors(device, [[-3.0, 0.25]], 2.0), 0.5)
+    assert [x.numpy().tolist() for x in actual] == [[[-0.5, 0.25]], 0.5]
 
 
 def test_results_have_no_graph() -> None:
@@ -85,13 +85,13 @@ def _train(captured: bool) -> list[np.ndarray]:
         return tuple(clipped)
 
     step = mg.capture(turn) if captured else turn
-    found = []
+    actual = []
     for k in range(3):
         x = mg.tensor(
             np.random.default_rng(k).standard_normal((5, 4)).astype("f") * 10.0 ** (k - 2)
         )
-        found += [y.numpy() for y in (*step(x), w, b)]
-    return found
+        actual += [y.numpy() for y in (*step(x), w, b)]
+    return actual
 
 
 @DEVICES

@@ -92,10 +92,10 @@ def test_noise_is_of_its_stream_and_of_this_size(device: str) -> None:
     first, second = layer(x).numpy(), layer(x).numpy()
     mg.manual_seed(0)
     for y in (first, second):
-        wanted = mg.random.normal((300, 5), device=device, stream="noise").numpy() * np.float32(
+        expected = mg.random.normal((300, 5), device=device, stream="noise").numpy() * np.float32(
             0.25
         )
-        assert np.array_equal(y, wanted)
+        assert np.array_equal(y, expected)
     assert abs(first.std() - 0.25) < 0.02
     assert not np.array_equal(first, second)
     moved = layer(x + 3.0).numpy()
@@ -120,13 +120,13 @@ def test_sigma_can_be_set_between_replays(device: str) -> None:
     layer = nn.GaussianNoise(1.0, device=device)
     x = mg.tensor(np.zeros(6, np.float32), device=device)
     step = mg.capture(layer)
-    found = []
+    actual = []
     for sigma in (1.0, 0.5, 0.0, 2.0):
         layer.sigma = sigma
         assert layer.sigma == sigma
-        found.append(step(x).numpy())
+        actual.append(step(x).numpy())
     mg.manual_seed(0)
-    for sigma, y in zip((1.0, 0.5, 0.0, 2.0), found, strict=True):
+    for sigma, y in zip((1.0, 0.5, 0.0, 2.0), actual, strict=True):
         noise = mg.random.normal(6, device=device, stream="noise").numpy()
         assert np.array_equal(y, noise * np.float32(sigma))
     assert len(step.captures) == 1

@@ -89,9 +89,9 @@ def test_shapes_tell_what_becomes_of_a_sample() -> None:
     assert all(np.array_equal(x, before[name]) for name, x in net.state_dict().items())
     with pytest.raises(
         ValueError, match=r"layer 3: Dense\(36, 1\) does not take \(2, 64\)"
-    ) as told:
+    ) as caught:
         nn.shapes(net, (1, 8, 8))
-    assert "(2, 4, 4, 4)" in str(told.value)
+    assert "(2, 4, 4, 4)" in str(caught.value)
     assert net[1].training
 
 
@@ -124,19 +124,19 @@ def test_the_largest_singular_value_becomes_1(
 ) -> None:
     make, matrix = SPECTRAL[name]
     layer = make(device)
-    wanted = spread_matrix(rng, 7, 12)
+    expected = spread_matrix(rng, 7, 12)
     shape = layer.weight.shape
-    back = wanted.T if name == "Dense" else wanted.reshape(7, *shape[2:], -1)
+    back = expected.T if name == "Dense" else expected.reshape(7, *shape[2:], -1)
     if name == "Conv2d":
-        back = wanted.reshape(shape)
+        back = expected.reshape(shape)
     if name == "ConvTranspose2d":
-        back = wanted.reshape(7, 3, 2, 2).transpose(1, 0, 2, 3)
+        back = expected.reshape(7, 3, 2, 2).transpose(1, 0, 2, 3)
     assign(layer.weight, mg.tensor(np.ascontiguousarray(back), device=device))
     normed = nn.spectral_norm(layer)
     for _ in range(200):
-        found = normed.normalized_weight()
-    assert np.linalg.svd(matrix(found.numpy()))[1][0] == pytest.approx(1, abs=1e-6)
-    assert_close(found.numpy(), layer.weight.numpy() / 3.0, 1e-6)
+        actual = normed.normalized_weight()
+    assert np.linalg.svd(matrix(actual.numpy()))[1][0] == pytest.approx(1, abs=1e-6)
+    assert_close(actual.numpy(), layer.weight.numpy() / 3.0, 1e-6)
 
 
 @DEVICES
@@ -186,10 +186,10 @@ def test_an_average_follows_parameters_and_copies_buffers() -> None:
     assign(net[0].weight, normal(2, 3, dtype="float32"))
     net(normal(8, 2, dtype="float32"))
     average.update()
-    found, now = average.module.state_dict(), net.state_dict()
+    actual, now = average.module.state_dict(), net.state_dict()
     for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
-        assert_close(found[name], 0.75 * start[name].astype("f8") + 0.25 * now[name], 1e-6, name)
-    assert np.array_equal(found["1.running_var"], now["1.running_var"])
+        assert_close(actual[name], 0.75 * start[name].astype("f8") + 0.25 * now[name], 1e-6, name)
+    assert np.array_equal(actual["1.running_var"], now["1.running_var"])
     assert not average.module.training
     assert net.training
     with pytest.raises(ValueError, match=r"decay = 1 is not in \[0, 1\)"):
@@ -269,8 +269,8 @@ def images(n: int = 80, side: int = 16) -> Dataset:
 
 
 def trainer(**options: Any) -> mg.Trainer:
-    given = {"data": "squares", "batch": 16, "steps": 4, "latent_size": 8, "holdout": 0.2}
-    return mg.Trainer(mg.Config(**{**given, **options}), data=images())
+    defaults = {"data": "squares", "batch": 16, "steps": 4, "latent_size": 8, "holdout": 0.2}
+    return mg.Trainer(mg.Config(**{**defaults, **options}), data=images())
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS)
@@ -333,22 +333,22 @@ def test_many_samples_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 def test_real_and_fake_samples_do_not_share_moments() -> None:
     """With batch norm in D each batch passes alone: D's moments are never those of a mixture."""
     run = trainer(model="dcgan")
-    seen: list[int] = []
+    batch_sizes: list[int] = []
     forward = run.discriminator.forward
 
     def spy(x: mg.Tensor) -> Any:
-        seen.append(x.shape[0])
+        batch_sizes.append(x.shape[0])
         return forward(x)
 
     run.discriminator.forward = spy  # type: ignore[method-assign]
     run.step()
-    assert seen == [16, 16, 16]
+    assert batch_sizes == [16, 16, 16]
     plain = trainer(model="sngan")
     forward = plain.discriminator.forward
-    seen.clear()
+    batch_sizes.clear()
     plain.discriminator.forward = spy  # type: ignore[method-assign]
     plain.step()
-    assert seen == [32, 16]
+    assert batch_sizes == [32, 16]
 
 
 def test_what_nets_cannot_take_is_said_before_training() -> None:

@@ -157,9 +157,9 @@ def test_a_batch_that_does_not_divide() -> None:
 def test_what_depends_on_the_batch() -> None:
     def both(layer: Any) -> tuple[bool, bool]:
         net = nn.Sequential(nn.Sequential(layer))
-        found = nn.depends_on_batch(net), nn.has_batch_norm(net)
+        actual = nn.depends_on_batch(net), nn.has_batch_norm(net)
         net.eval()
-        return (*found, nn.depends_on_batch(net), nn.has_batch_norm(net))
+        return (*actual, nn.depends_on_batch(net), nn.has_batch_norm(net))
 
     assert both(nn.BatchNorm1d(3)) == (True, True, False, False)
     assert both(nn.BatchNorm2d(3)) == (True, True, False, False)
@@ -216,13 +216,13 @@ def _train(captured: bool) -> dict[str, np.ndarray]:
         return loss
 
     step = mg.capture(turn) if captured else turn
-    found = {}
+    actual = {}
     for k in range(3):
         net.noise.sigma = 0.5 / (k + 1)
         rng = np.random.default_rng(k)
         x = mg.tensor(rng.standard_normal((8, 3)).astype("f"))
-        found[f"loss {k}"] = step(x, mg.tensor(rng.integers(0, 4, 8))).numpy()
-    return found | net.state_dict()
+        actual[f"loss {k}"] = step(x, mg.tensor(rng.integers(0, 4, 8))).numpy()
+    return actual | net.state_dict()
 
 
 @DEVICES

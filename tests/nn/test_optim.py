@@ -113,8 +113,10 @@ def test_ten_steps(
     for step in gradients:
         optimizer.step(step)
     for i, (p, start) in enumerate(zip(parameters, starts, strict=True)):
-        wanted = rule(start, [step[i].numpy().astype(np.float64) for step in gradients], **options)
-        assert_close(p.numpy(), wanted, bound, f"parameter {i}")
+        expected = rule(
+            start, [step[i].numpy().astype(np.float64) for step in gradients], **options
+        )
+        assert_close(p.numpy(), expected, bound, f"parameter {i}")
         assert p.version == 10
 
 

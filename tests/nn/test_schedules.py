@@ -29,8 +29,8 @@ def test_each_schedule_has_its_numbers() -> None:
 @pytest.mark.parametrize("name", WANTED)
 @pytest.mark.parametrize("warmup", [0, 8])
 def test_factors(name: str, warmup: int) -> None:
-    found = [factor(name, warmup + k * STEPS // 4, warmup + STEPS, warmup) for k in range(5)]
-    assert found == pytest.approx([1, *WANTED[name]], abs=1e-15)
+    actual = [factor(name, warmup + k * STEPS // 4, warmup + STEPS, warmup) for k in range(5)]
+    assert actual == pytest.approx([1, *WANTED[name]], abs=1e-15)
     held = [factor(name, k, warmup + STEPS, warmup) for k in (warmup + STEPS, 10 * STEPS)]
     assert held == pytest.approx([WANTED[name][-1]] * 2, abs=1e-15)
     run = [factor(name, k, warmup + STEPS, warmup) for k in range(warmup, warmup + STEPS + 9)]
@@ -40,8 +40,8 @@ def test_factors(name: str, warmup: int) -> None:
 
 @pytest.mark.parametrize("name", WANTED)
 def test_the_warm_up_is_a_line(name: str) -> None:
-    found = [factor(name, k, STEPS, warmup=4) for k in range(5)]
-    assert found == [0.25, 0.5, 0.75, 1, 1]
+    actual = [factor(name, k, STEPS, warmup=4) for k in range(5)]
+    assert actual == [0.25, 0.5, 0.75, 1, 1]
     assert factor(name, 0, STEPS, warmup=1) == 1
 
 

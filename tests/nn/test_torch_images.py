@@ -141,9 +141,9 @@ def test_spectral_norm() -> None:
         y = normed(mg.tensor(x))
         want = other(torch.tensor(x))
         assert_close(y.numpy(), want.numpy(force=True), 1e-10)
-        found = mg.grad(ops.sum(y * y), [ours_.weight])[0].numpy()
+        actual = mg.grad(ops.sum(y * y), [ours_.weight])[0].numpy()
         gradient = torch.autograd.grad((want * want).sum(), [other.weight_orig])[0]
-        assert_close(found, gradient.numpy(), 1e-9)
+        assert_close(actual, gradient.numpy(), 1e-9)
 
 
 def as_torch(net: nn.Module) -> Any:

@@ -164,6 +164,6 @@ def test_clipping(device: str, limit: float) -> None:
         for p, a in zip(parameters, arrays, strict=True):
             p.grad = torch.tensor(a)
         theirs(parameters, limit)
-        found = ours([mg.tensor(a, device=device) for a in arrays], limit)
-        for y, p in zip(found, parameters, strict=True):
+        actual = ours([mg.tensor(a, device=device) for a in arrays], limit)
+        for y, p in zip(actual, parameters, strict=True):
             assert_close(y.numpy(), p.grad.numpy(), 1e-14)

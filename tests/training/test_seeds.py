@@ -102,6 +102,12 @@ def test_an_error_names_the_seed_and_has_its_cause(workers, recwarn):
         map_seeds(strange, [4, 5], workers=workers)
 
 
+def test_calls_are_made_in_the_callers_folder(tmp_path, monkeypatch):
+    assert map_seeds(lambda seed: os.getcwd(), range(2), workers=2) == 2 * [os.getcwd()]
+    monkeypatch.chdir(tmp_path)
+    assert map_seeds(lambda seed: os.getcwd(), range(2), workers=2) == 2 * [str(tmp_path)]
+
+
 def test_calls_within_a_call_are_made_one_after_the_other():
     def outer(seed):
         return map_seeds(lambda seed: (os.getpid(), seed), [seed, seed + 1], workers=2)

@@ -2,9 +2,9 @@
 
 import math
 
-import numba
 import numpy as np
 import pytest
+from helpers import threads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,9 +73,9 @@ def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_ro
         players = trainer.players
         fake = trainer.generator(players.latent(32))
         (real,) = trainer.batches.next()
-        players._turn_d(real, fake, [])
+        players.discriminator_step(real, fake, [])
         between = weights(trainer)
-        players._turn_g(fake, real, [])
+        players.generator_step(fake, real, [])
     after = weights(trainer)
     for name in before:
         first, second = (0, 1) if name.startswith("discriminator") else (1, 0)
@@ -145,9 +145,8 @@ def test_same_seed_same_bits_and_another_seed_others():
 def test_any_number_of_threads_gives_the_same_bits(model):
     options = {"data": "glyphs", "size": 150, "batch": 64, "model": model}
     one, rows_of_one = trained(2, **options)
-    assert numba.config.NUMBA_NUM_THREADS >= 2
-    numba.set_num_threads(2)
-    several, rows = trained(2, **options)
+    with threads(2):
+        several, rows = trained(2, **options)
     assert rows == rows_of_one
     assert same(weights(several), weights(one))
 

@@ -1,1 +1,1 @@
-"""Compile numba kernels, launch them, share launches out among threads, and replay them."""
+"""numba kernels on the CPU: compile, launch, run on several threads, record and replay."""

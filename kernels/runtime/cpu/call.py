@@ -1,14 +1,21 @@
-"""Calling a compiled kernel by its address, with a block of numbers.
+"""Call a compiled kernel by its address, with its arguments in a block of 64-bit words.
 
-A kernel that numba has compiled is a C function: its arguments are an address for the result, one
-for an exception, and then every argument, flattened: of an array (meminfo, parent, size, itemsize,
-address, shape.., strides..), of a tuple its members. On x86-64 and 64-bit Arm, where integers and
-addresses take one row of registers and then the stack, and floats another row of registers, it can
-be called with more arguments than it takes. So one C signature serves all kernels:
+numba compiles a kernel to a C function `int kernel(result*, exception*, arguments...)`, in which
+compound arguments are flattened: an array becomes (meminfo, parent, size, itemsize, address,
+shape.., strides..), a tuple its members. Every kernel so has another C signature, and a loop over
+kernels would need one call instruction for each.
 
-    int kernel(int64 x WORDS, double x REALS)
+Calling convention. On x86-64 (System V) and 64-bit Arm (AAPCS64), the first integer and pointer
+arguments are passed in general registers, the first floating-point arguments in vector registers,
+and the rest of the integers on the stack, each in eight bytes. A function ignores registers and
+stack words beyond its own parameters. So one C type serves all kernels:
 
-and a launch is an address and a block of WORDS + REALS numbers.
+    int kernel(int64 x INTEGER_ARGUMENTS, double x FLOAT_ARGUMENTS)
+
+and a launch is an address and an argument block:
+
+    word    0         1            2 ..              63   64 ..    71
+          | result* | exception* | integer arguments .. | floats .. |
 """
 
 from __future__ import annotations
@@ -23,88 +30,99 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from ..arrays import array_address
 from .simd import intrinsic
 
-WORDS, REALS = 64, 8
-BLOCK = WORDS + REALS
-RESULTS = 16  # numbers that a kernel may write as its result and its exception, half of them each
-# Apple's 64-bit Arm packs the stack more tightly, and Windows has one row of registers for both.
+INTEGER_ARGUMENTS, FLOAT_ARGUMENTS = 64, 8
+BLOCK_WORDS = INTEGER_ARGUMENTS + FLOAT_ARGUMENTS
+RESULT_WORDS = 16  # memory for a kernel's result (the first half) and its exception (the second)
+# Whether kernels can be called so here. Apple's 64-bit Arm packs stack arguments more tightly than
+# eight bytes; Windows numbers integer and float registers together.
 DIRECT = (sys.platform, platform.machine()) in {
     ("linux", "x86_64"),
     ("linux", "aarch64"),
     ("darwin", "x86_64"),
 }
 
-_entries: dict[Any, int] = {}
+_addresses: dict[Any, int] = {}
 
 
-def entry(kernel: Any, arguments: Sequence[Any]) -> int:
-    """The address of a kernel as it is, or now will be, compiled for arguments of these types.
+def compiled_address(kernel: Any, arguments: Sequence[Any]) -> int:
+    """Return the address of a kernel's machine code for arguments of these types; compile it first.
 
-    Asking numba for the types takes it ten times as long as a launch.
+    The result is cached here: to ask numba for the types takes ten times as long as a launch.
     """
-    key = (kernel, *map(_kind, arguments))
-    if key not in _entries:
+    key = (kernel, *map(_type_key, arguments))
+    if key not in _addresses:
         signature = tuple(kernel.typeof_pyval(x) for x in arguments)
         if signature not in kernel.overloads:
             kernel.compile(signature)
-        found = kernel.overloads[signature]
-        _entries[key] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
-    return _entries[key]
+        compiled = kernel.overloads[signature]
+        name = compiled.fndesc.llvm_func_name
+        _addresses[key] = compiled.library.get_pointer_to_function(name)
+    return _addresses[key]
 
 
-def _kind(x: Any) -> Any:
-    """Equal for values of one type in numba's eyes."""
+def _type_key(x: Any) -> Any:
+    """Return a key that is equal for values of one numba type."""
     if isinstance(x, np.ndarray):
         return x.dtype, x.ndim, x.flags.num
-    return tuple(map(_kind, x)) if isinstance(x, tuple) else type(x)
+    return tuple(map(_type_key, x)) if isinstance(x, tuple) else type(x)
 
 
 @intrinsic
-def call(typing, function, block):
-    """The status of calling `function` with the numbers at `block`."""
-    word, real = ir.IntType(64), ir.DoubleType()
+def call_kernel(typing, function, block):
+    """Call the kernel at address `function` with the block at address `block`.
+
+    Returns its status: 0, or not 0 where it has raised.
+    """
+    word, double = ir.IntType(64), ir.DoubleType()
 
     def codegen(context, builder, signature, args):
         function, block = args
-        kernel = ir.FunctionType(ir.IntType(32), [word] * WORDS + [real] * REALS)
+        parameters = [word] * INTEGER_ARGUMENTS + [double] * FLOAT_ARGUMENTS
+        kernel = ir.FunctionType(ir.IntType(32), parameters)
         values = []
-        for kind, first, count in ((word, 0, WORDS), (real, WORDS, REALS)):
-            numbers = builder.inttoptr(block, kind.as_pointer())
+        for kind, first, count in (
+            (word, 0, INTEGER_ARGUMENTS),
+            (double, INTEGER_ARGUMENTS, FLOAT_ARGUMENTS),
+        ):
+            words = builder.inttoptr(block, kind.as_pointer())
             for i in range(first, first + count):
-                values.append(builder.load(builder.gep(numbers, [ir.Constant(word, i)])))
+                values.append(builder.load(builder.gep(words, [ir.Constant(word, i)])))
         status = builder.call(builder.inttoptr(function, kernel.as_pointer()), values)
         return builder.sext(status, word)
 
     return types.int64(types.int64, types.int64), codegen
 
 
-def pack(arguments: Sequence[Any]) -> tuple[array[int], int] | None:
-    """A launch's block, without where its result goes, and how many words it has.
+def pack_arguments(arguments: Sequence[Any]) -> tuple[array[int], int] | None:
+    """Return a launch's argument block and the number of integer words it uses.
 
-    None where they do not fit.
+    Words 0 and 1, the addresses of result and exception, are left 0. None where the arguments are
+    more than a block holds.
     """
-    words: list[int] = [0, 0]
-    reals: list[int] = []
-    for x in _flat(arguments):
+    integers: list[int] = [0, 0]
+    floats: list[int] = []  # the bits of each, as an integer
+    for x in _flatten(arguments):
         if isinstance(x, np.ndarray):
-            place = x.__array_interface__["data"][0]
-            words += (0, 0, x.size, x.itemsize, place, *x.shape, *x.strides)
+            integers += (0, 0, x.size, x.itemsize, array_address(x), *x.shape, *x.strides)
         elif isinstance(x, np.float32):
-            reals.append(int(x.view(np.uint32)))  # the low half of the register
+            floats.append(int(x.view(np.uint32)))  # passed in the low half of the register
         elif isinstance(x, float):
-            reals.append(int(np.float64(x).view(np.int64)))
+            floats.append(int(np.float64(x).view(np.int64)))
         else:
-            words.append(int(x))
-    if len(words) > WORDS or len(reals) > REALS:
+            integers.append(int(x))
+    if len(integers) > INTEGER_ARGUMENTS or len(floats) > FLOAT_ARGUMENTS:
         return None
-    rest = [0] * (WORDS - len(words)), [0] * (REALS - len(reals))
-    return array("q", words + rest[0] + reals + rest[1]), len(words)
+    integer_padding = [0] * (INTEGER_ARGUMENTS - len(integers))
+    float_padding = [0] * (FLOAT_ARGUMENTS - len(floats))
+    return array("q", integers + integer_padding + floats + float_padding), len(integers)
 
 
-def _flat(arguments: Sequence[Any]) -> Iterator[Any]:
+def _flatten(arguments: Sequence[Any]) -> Iterator[Any]:
     for x in arguments:
         if isinstance(x, tuple):
-            yield from _flat(x)
+            yield from _flatten(x)
         else:
             yield x

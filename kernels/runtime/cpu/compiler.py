@@ -1,11 +1,18 @@
-"""Compile kernels with numba, and keep the machine code on disk."""
+"""Compile kernels with numba, and cache the machine code on disk.
+
+numba's own cache looks only at the source file of the function that it compiles: after a change in
+a helper of another file it would run a stale kernel. So the cache folder is named by a hash of all
+kernel sources, numba's version and numpy's; a file in it is never stale.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +20,15 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    NullCache,
+    _CacheLocator,
+)
 
-from ..files import cache_root
+from ..files import cache_root, with_digest, without_digest
 
 KERNELS_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -26,11 +39,7 @@ compile_listener: Callable[[str], None] | None = None
 # ------------------------------------------------------------------------------- compilation
 @cache
 def source_hash() -> str:
-    """Names the state of all kernel sources: a change in any of them is a new cache folder.
-
-    numba itself looks only at the file of the function that it compiles, and would go on running
-    a stale kernel after a change in a helper of another file.
-    """
+    """Return a hash of all kernel sources, which names the cache folder."""
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
     for path in sorted(KERNELS_FOLDER.rglob("*.py")):
         digest.update(str(path.relative_to(KERNELS_FOLDER)).encode() + path.read_bytes())
@@ -39,7 +48,7 @@ def source_hash() -> str:
 
 @cache
 def compiled_folder() -> Path | None:
-    """Where compiled kernels are kept; None where no such folder can be written."""
+    """Return the folder of the cache, made if need be; None where it cannot be written."""
     try:
         folder = cache_root() / "kernels" / source_hash()
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +59,7 @@ def compiled_folder() -> Path | None:
 
 
 class _Locator(_CacheLocator):
-    """Tells numba's cache that its files lie in `compiled_folder()` and are never stale there."""
+    """Locate numba's cache files in `compiled_folder()`, where none is ever stale."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._line = function.__code__.co_firstlineno
@@ -74,25 +83,82 @@ class _CacheImpl(CompileResultCacheImpl):
     _locator_classes = [_Locator]  # noqa: RUF012  (numba's declaration)
 
 
+class _CacheFile(IndexDataCacheFile):
+    """numba's index and data files, each with a checksum: a damaged file is a miss.
+
+    numba itself would unpickle whatever a power cut or a bad disk left of a file, and run it. A
+    data file also holds the key that it was saved under, because two processes that save at one
+    time may give two kernels the same file name.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (key, data))
+
+    def load(self, key: Any) -> Any:
+        try:
+            saved_key, data = super().load(key)
+        except Exception:  # whatever is wrong with a file: the kernel can be compiled again
+            return None
+        return data if saved_key == key else None
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            stamp, overloads = self._read(self._index_path)
+        except Exception:  # as above
+            return {}
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        with self._open_for_write(self._index_path) as file:
+            file.write(self._dump((self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        return self._read(self._data_path(name))
+
+    def _read(self, path: str) -> Any:
+        return pickle.loads(without_digest(Path(path).read_bytes()))
+
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        content = io.BytesIO()
+        yield content
+        with super()._open_for_write(filepath) as file:
+            file.write(with_digest(content.getvalue()))
+
+
 class _Cache(FunctionCache):
-    """numba's cache, silent when the disk is full, and telling who is about to be compiled."""
+    """numba's cache; it ignores a full disk, and reports kernels that are about to be compiled.
+
+    A cached kernel that cannot be read is a miss: it is compiled again, and its file replaced.
+    """
 
     _impl_class = _CacheImpl
 
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = _CacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
+
     def load_overload(self, signature: Any, target: Any) -> Any:
-        found = super().load_overload(signature, target)
+        try:
+            found = super().load_overload(signature, target)
+        except Exception:  # a file that is whole, but of no use to this numba
+            found = None
         if found is None:
             _tell(self._py_func)
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        # On a failure the kernel runs all the same, and is compiled again in the next process.
+        # After a failure the kernel runs all the same; the next process compiles it again.
         with contextlib.suppress(OSError):
             super().save_overload(signature, data)
 
 
 class _NoCache(NullCache):
-    """For where no folder can be written: every kernel is about to be compiled."""
+    """No cache, where no folder can be written: every kernel is reported and compiled."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -107,23 +173,23 @@ def _tell(function: Any) -> None:
 
 
 def jit(function: Any = None, **options: Any) -> Any:
-    """`numba.njit` with the GIL released, numpy's division, and a cache that follows the sources.
+    """Compile a function with `numba.njit`: without the GIL, with numpy's division, and cached.
 
-    Use: `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals (a
-    function that closes over another compiled one is never found in the cache).
+    Use it as `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals:
+    numba never finds a function that closes over another compiled one in its cache.
     """
     if function is None:
         return lambda function: jit(function, **options)
     dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
-    if options.get("inline") != "always":  # those are part of what they are inlined in
+    if options.get("inline") != "always":  # an inlined function is compiled with its callers
         dispatcher._cache = (_Cache if compiled_folder() else _NoCache)(function)
     return dispatcher
 
 
-# ----------------------------------------------------------------------------------- the host
+# ----------------------------------------------------------------------------- the processor
 def vector_bytes() -> int:
-    """Width of the vector registers that kernels are compiled for: 64, 32 or 16 bytes."""
-    features = getattr(numba.config, "CPU_FEATURES", None)  # the user's choice of target
+    """Return the vector width that kernels are compiled for: 64, 32 or 16 bytes."""
+    features = getattr(numba.config, "CPU_FEATURES", None)  # the user's NUMBA_CPU_FEATURES
     if features is None:
         features = llvm.get_host_cpu_features().flatten()
     for name, width in (("+avx512f", 64), ("+avx2", 32)):

@@ -1,4 +1,4 @@
-"""Launch CPU kernels: threads and parts, result memory, and arrays as flat memory."""
+"""Launch CPU kernels: their threads, their result memory, and arrays as flat memory."""
 
 from __future__ import annotations
 
@@ -7,38 +7,49 @@ from typing import Any
 
 import numpy as np
 
-from ..recording import active, host_empty, keep_outside
+from ..arrays import array_address, array_at, contiguous_copy
+from ..recording import active, host_empty, keep_unplanned
 from ..strides import elements, merge
 from . import thread_pool
 from .replay import Launch
 from .thread_pool import MAX_THREADS, threads
 
-# A launch of parts costs 15 to 60 us from Python, and 1 us in a replay.
-REPLAYED = 32
+# To divide a launch among threads costs 15 to 60 us from Python and 1 us in a replay, so that a
+# replayed launch is divided from this many times less work on.
+REPLAY_WORK_DIVISOR = 32
 
 
 def parts(work: int, least: int) -> int:
-    """How many parts a launch is worth: one each for all threads where there is work enough.
+    """Return into how many tasks to divide a launch: 1, or the number of threads.
 
-    `least` is enough where Python launches, a REPLAYED-th of it in a captured step.
+    Args:
+        work: what the launch does, in any unit.
+        least: the work from which on a launch from Python gains by a second thread. A launch of a
+            captured step gains from `least // REPLAY_WORK_DIVISOR` on.
     """
-    return threads() if work >= (least if active() is None else least // REPLAYED) else 1
+    minimum = least if active() is None else least // REPLAY_WORK_DIVISOR
+    return threads() if work >= minimum else 1
 
 
 # ------------------------------------------------------------------------------------- arrays
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Where every kernel's result comes from: C-contiguous, its contents undefined."""
+    """Return a C-contiguous array of undefined contents: every kernel's result is made here.
+
+    It lies in the memory plan of the active recording, where there is one.
+    """
     recording = active()
     return np.empty(shape, dtype) if recording is None else host_empty(recording, shape, dtype)
 
 
 def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1) -> None:
-    """kernel(*arguments), from host code: what a recording notes, and runs again.
+    """Run kernel(*arguments), and add the launch to the active recording.
 
-    With `over`, kernel(*arguments, first, last) for positions 0..over, in so many parts,
-    MAX_THREADS at most, which threads share out: parts must not depend on each other. A
-    launch that fails is done again by one thread, from Python, to say why: a kernel that can fail
-    must not work in place.
+    With `over`, the launch is a loop of `over` independent iterations: kernel(*arguments, begin,
+    end) does iterations begin..end, and `parts` (at most MAX_THREADS) such calls, tasks of nearly
+    equal length, run on several threads.
+
+    A launch in which a task fails is run again, as one call from Python, to raise the error: a
+    kernel that can fail must not work in place.
     """
     parts = min(parts, MAX_THREADS)
     if over is None:
@@ -54,53 +65,41 @@ def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1
 
 
 def keep(*arrays: np.ndarray) -> None:
-    """Arrays that a launch reaches must live as long as the recording that notes it."""
+    """Keep arrays alive as long as the active recording, whose launches use their memory."""
     recording = active()
     if recording is not None:
-        keep_outside(recording, *arrays)
+        keep_unplanned(recording, *arrays)
 
 
 def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
-    """`(memory, offset, strides)`: element (i, j) of `x` is memory[offset + i*strides[0] + ...].
+    """Return (memory, offset, strides): x[i, j] is memory[offset + i*strides[0] + j*strides[1]].
 
-    A kernel that takes these compiles once per dtype, not once per dimension and layout.
+    `memory` is one-dimensional, C-contiguous and writable, so that numba compiles a kernel once
+    per dtype, and not for each number of dimensions, layout and writability. x is copied where it
+    is no view of such memory, which arrays made by a Device always are.
     """
-    if not (x.flags.c_contiguous and x.flags.writeable):  # numba compiles read-only ones anew
+    if not (x.flags.c_contiguous and x.flags.writeable):
         base = x
         while isinstance(base.base, np.ndarray):
             base = base.base
         if base.dtype == x.dtype and base.flags.c_contiguous and base.flags.writeable:
-            offset = _address(x) - _address(base)
+            offset = array_address(x) - array_address(base)
             return base.reshape(-1), offset // x.itemsize, elements(x)
-        x = np.array(x, order="C")  # never so for arrays made by a Device
+        x = contiguous_copy(x)
     return x.reshape(-1), 0, elements(x)
 
 
-class _Window:
-    """Shows numba the first element of a read-only array as writable: one signature fewer."""
+def first_element(x: np.ndarray) -> np.ndarray:
+    """Return an array of one element, x[0, 0, ...]: kernels reach the others by its strides.
 
-    def __init__(self, x: np.ndarray) -> None:
-        self.__array_interface__ = {
-            "data": (_address(x), False),
-            "shape": (1,),
-            "typestr": x.dtype.str,
-            "version": 3,
-        }
-        self.memory = x
-
-
-def first(x: np.ndarray) -> np.ndarray:
-    """An array of x's first element, from whose address a kernel finds the others by strides."""
+    It is writable also where x is not, so that numba compiles one signature.
+    """
     if x.flags.writeable:
         return x[(0,) * (x.ndim - 1)][:1] if x.ndim > 1 else x[:1]
-    return np.asarray(_Window(x))
-
-
-def _address(x: np.ndarray) -> int:
-    return x.__array_interface__["data"][0]
+    return array_at(array_address(x), (1,), x.dtype, x)
 
 
 @cache
 def layout(shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """`merge` for numba: row 0 is a shape, row i the strides of operand i over it."""
+    """Return `merge`'s axes as an int64 matrix: row 0 holds sizes, row i operand i's strides."""
     return np.array(merge(shape, strides), np.int64).T.copy()

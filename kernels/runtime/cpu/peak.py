@@ -1,8 +1,8 @@
-"""What this machine can do at most: multiply-adds in registers, and bytes from and to a memory.
+"""Measure the machine's two peaks: fused multiply-adds per second, and bytes per second.
 
-The two roofs of a roofline (Williams, Waterman and Patterson 2009; cache-aware: Ilic, Pratas and
-Sousa 2014). Both rates are the best of several short bursts: what the machine does when it is
-left alone.
+They are the ceilings of the roofline model (Williams, Waterman and Patterson 2009; cache-aware:
+Ilic, Pratas and Sousa 2014). Both rates are the best of several short bursts: what the machine
+reaches when nothing disturbs it.
 """
 
 from __future__ import annotations
@@ -16,40 +16,42 @@ import numpy as np
 from numba import types
 from numba.core import cgutils
 
+from . import thread_pool
 from .compiler import jit
 from .launch import launch
 from .simd import REGISTERS, VECTOR_BYTES, Simd, address, intrinsic
 
-# Vectors that fit the registers, and enough to hide an fma's latency.
+# Independent chains of multiply-adds, a vector each: they fit the registers, and are enough to hide
+# an fma's latency.
 CHAINS = REGISTERS * 3 // 4
 CHAIN_BYTES = CHAINS * VECTOR_BYTES
 
-CACHED = 16 * 1024  # bytes that every first-level cache holds, and
-UNCACHED = 256 * 1024 * 1024  # bytes that few last-level caches do
+CACHED = 16 * 1024  # bytes that every first-level cache holds
+UNCACHED = 256 * 1024 * 1024  # bytes that few last-level caches hold
 
-BURST, BURSTS = 0.002, 15  # seconds that one takes at least, and how many there are
+MIN_BURST_SECONDS, BURST_COUNT = 0.002, 15
 
 
 # ------------------------------------------------------------------------------ in numba
 @intrinsic
 def _multiply_add(typing, like, z, factor, term, count):
-    """z <- factor z + term for the CHAINS vectors at z, `count` times, without memory.
+    """Do z = factor*z + term `count` times for the CHAINS vectors at z, in registers.
 
-    All are addresses; `factor` and `term` are one element each.
+    z, factor and term are addresses; the last two, of one element each.
     """
 
     def codegen(context, builder, signature, args):
         _, z, factor, term, count = args
         simd = Simd(context, builder, like.dtype)
-        places = simd.vectors(z, CHAINS)
+        addresses = simd.vectors(z, CHAINS)
         a, b = simd.broadcast(factor), simd.broadcast(term)
         # LLVM keeps these variables in registers.
-        chains = [cgutils.alloca_once_value(builder, simd.load(place)) for place in places]
+        chains = [cgutils.alloca_once_value(builder, simd.load(x)) for x in addresses]
         with cgutils.for_range(builder, count):
             for chain in chains:
                 builder.store(simd.fma(a, builder.load(chain), b), chain)
-        for chain, place in zip(chains, places, strict=True):
-            simd.store(builder.load(chain), place)
+        for chain, x in zip(chains, addresses, strict=True):
+            simd.store(builder.load(chain), x)
         return context.get_dummy_value()
 
     return types.void(like, *[types.intp] * 4), codegen
@@ -77,40 +79,40 @@ def _sums(y, x, count, begin, end):
 
 # ------------------------------------------------------------------------------ in Python
 def multiply_add(z: np.ndarray, factor: float, term: float, count: int) -> None:
-    """z <- factor z + term, fused, `count` times; z is (threads, CHAIN_BYTES), a row for each."""
+    """Do z = fma(factor, z, term) `count` times; z has a row of CHAIN_BYTES for each thread."""
     launch(_chains, z, factor, term, count, over=len(z), parts=len(z))
 
 
 def add(y: np.ndarray, x: np.ndarray, count: int) -> None:
-    """y <- y + x, `count` times: two loads and a store; both are (threads, n), a row for each."""
+    """Do y = y + x `count` times: two loads and a store; (threads, n), a row for each thread."""
     launch(_sums, y, x, count, over=len(y), parts=len(y))
 
 
 def fma_rate(dtype: Any, threads: int) -> float:
-    """FLOP/s of independent chains of fused multiply-adds, 2 FLOP each, that stay in registers.
+    """Measure the FLOP/s of fused multiply-adds in registers, each counted as 2 FLOP.
 
     Raises:
         TypeError: dtype is neither float32 nor float64.
-        ValueError: `threads` is not between 1 and what a kernel may use here and now.
+        ValueError: `threads` is not between 1 and what a launch may use here and now.
     """
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"fma_rate: dtype is float32 or float64, not {dtype}")
     _check_threads("fma_rate", threads)
     z = np.empty((threads, CHAIN_BYTES // dtype.itemsize), dtype)
-    z[:] = np.arange(z.shape[1])  # equal chains would be one to a compiler
+    z[:] = np.arange(z.shape[1])  # a compiler could compute equal chains once
     return 2 * z.size / _seconds(lambda count: multiply_add(z, 0.5, 0.5, count))
 
 
 def bandwidth(size: int, threads: int) -> float:
-    """byte/s that `threads` threads load and store as each adds one array to another, y += x.
+    """Measure the byte/s that threads load and store as each adds an array to another, y += x.
 
-    Each has arrays of its own, `size` bytes for the two (rounded up to whole vectors), and walks
-    over them again and again: what is measured is the nearest memory that holds them. Two bytes
-    are loaded for one that is stored, as where a kernel updates a sum in memory.
+    Each thread has arrays of its own, `size` bytes for the two (rounded up to whole vectors), and
+    adds them again and again: the rate is that of the nearest cache, or memory, which holds them.
+    Two bytes are loaded for one that is stored, as where a kernel updates a sum in memory.
 
     Raises:
-        ValueError: size < 1, or `threads` is not between 1 and what a kernel may use here and now.
+        ValueError: size < 1, or `threads` is not between 1 and what a launch may use here and now.
     """
     if size < 1:
         raise ValueError(f"bandwidth: size is at least 1 byte, not {size}")
@@ -122,10 +124,10 @@ def bandwidth(size: int, threads: int) -> float:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """`np.empty` from the start of a vector on.
+    """Return `np.empty(shape, dtype)` at an address aligned to VECTOR_BYTES.
 
-    Elsewhere every vector, or every second, lies in two lines of the cache, which takes twice as
-    long to load.
+    Of an unaligned array every vector, or every second, lies in two cache lines, and takes twice
+    as long to load.
     """
     dtype, size = np.dtype(dtype), math.prod(shape)
     memory = np.empty(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
@@ -134,7 +136,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _check_threads(name: str, threads: int) -> None:
-    most = threads()
+    most = thread_pool.threads()
     if not 1 <= threads <= most:
         raise ValueError(
             f"{name}: threads is between 1 and {most}, what a kernel may use here and now, "
@@ -143,15 +145,15 @@ def _check_threads(name: str, threads: int) -> None:
 
 
 def _seconds(run: Callable[[int], object]) -> float:
-    """Seconds per count of run(count), in the best of BURSTS bursts."""
+    """Return the seconds per count of run(count), in the best of BURST_COUNT bursts."""
     run(1)  # compiles
     count = 1
-    while _burst(run, count) < BURST:
+    while _burst_seconds(run, count) < MIN_BURST_SECONDS:
         count *= 2
-    return min(_burst(run, count) for _ in range(BURSTS)) / count
+    return min(_burst_seconds(run, count) for _ in range(BURST_COUNT)) / count
 
 
-def _burst(run: Callable[[int], object], count: int) -> float:
+def _burst_seconds(run: Callable[[int], object], count: int) -> float:
     start = time.perf_counter()
     run(count)
     return time.perf_counter() - start

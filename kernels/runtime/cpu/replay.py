@@ -1,7 +1,7 @@
-"""Launches of compiled kernels, run again from one compiled loop.
+"""Replay recorded launches from one compiled loop, with no Python between them.
 
-One costs some 20 ns, where a call from Python costs 600 (see `call.py` for how, and `pool.py` for
-what several threads do).
+A launch costs about 20 ns so, and 600 ns as a call from Python. `call.py` tells how one loop can
+call kernels of any signature, `thread_pool.py` how a launch is divided among threads.
 """
 
 from __future__ import annotations
@@ -12,89 +12,104 @@ from typing import Any
 
 import numpy as np
 
-from .call import BLOCK, DIRECT, RESULTS, call, entry, pack
+from ..arrays import ArrayInterface, array_address, borrow
+from .atomics import fetch_add
+from .call import (
+    BLOCK_WORDS,
+    DIRECT,
+    RESULT_WORDS,
+    call_kernel,
+    compiled_address,
+    pack_arguments,
+)
 from .compiler import jit
 from .simd import address
-from .thread_pool import BUSY, increase, share, wake
-
-
-class _Place:
-    """Where an array lies; it does not keep the memory."""
-
-    def __init__(self, x: np.ndarray) -> None:
-        self.__array_interface__ = x.__array_interface__
+from .thread_pool import ACTIVE_REPLAYS, run_parallel, start_workers
 
 
 class Launch:
-    """A kernel's call, without a hold on the memory of its arrays; calling it does it again.
+    """One recorded launch; calling it runs it again, from Python.
 
-    With `size`, it is kernel(*arguments, first, last) for positions 0..size, in so many parts.
+    It does not keep the memory of its arrays alive, so that the memory plan can give it to later
+    launches of the step. The recording owns the plan, and keeps arrays outside it.
+
+    Args:
+        size: iterations of the launch, or None: see `launch`.
+        tasks: how many tasks the iterations are divided into.
     """
 
     def __init__(
-        self, kernel: Any, arguments: tuple[Any, ...], size: int | None = None, parts: int = 1
+        self, kernel: Any, arguments: tuple[Any, ...], size: int | None = None, tasks: int = 1
     ) -> None:
-        self.kernel, self.size, self.parts = kernel, size, parts
+        self.kernel, self.size, self.tasks = kernel, size, tasks
         all_arguments = arguments if size is None else (*arguments, 0, size)
-        self.entry = entry(kernel, all_arguments)
-        packed = pack(all_arguments) if DIRECT else None
+        self.address = compiled_address(kernel, all_arguments)
+        packed = pack_arguments(all_arguments) if DIRECT else None
+        # None: the kernel has to be called from Python.
         self.block = packed[0] if packed else None
         self.words = packed[1] if packed else 0
-        self.arguments = [_Place(x) if isinstance(x, np.ndarray) else x for x in arguments]
+        self.arguments = [borrow(x) if isinstance(x, np.ndarray) else x for x in arguments]
 
     def __call__(self) -> None:
-        arguments = [np.asarray(x) if isinstance(x, _Place) else x for x in self.arguments]
+        arguments = [np.asarray(x) if isinstance(x, ArrayInterface) else x for x in self.arguments]
         self.kernel(*arguments, *(() if self.size is None else (0, self.size)))
 
 
 @jit
-def run(shared, functions, blocks, slots, sizes, parts):
-    """Call each function with its row of numbers; how many have succeeded."""
-    own = np.empty(BLOCK + RESULTS, np.int64)
-    increase(shared, BUSY, 1)
+def replay_launches(shared, functions, blocks, slots, sizes, tasks):
+    """Run launches in order until one fails; return how many have succeeded.
+
+    Launch i calls functions[i] with the argument block blocks[i]. Where tasks[i] > 1, words
+    slots[i] and slots[i] + 1 of the block are `begin` and `end` of a loop of sizes[i] iterations.
+    """
+    own = np.empty(BLOCK_WORDS + RESULT_WORDS, np.int64)
+    fetch_add(shared, ACTIVE_REPLAYS, 1)
     done = 0
     while done < functions.size:
-        if parts[done] == 1:
-            status = call(functions[done], address(blocks[done]))
+        if tasks[done] == 1:
+            status = call_kernel(functions[done], address(blocks[done]))
         else:
             block = address(blocks[done])
             slot, size = slots[done], sizes[done]
-            status = share(shared, own, functions[done], block, slot, size, parts[done])
+            status = run_parallel(shared, own, functions[done], block, slot, size, tasks[done])
         if status != 0:
             break
         done += 1
-    increase(shared, BUSY, -1)
+    fetch_add(shared, ACTIVE_REPLAYS, -1)
     return done
 
 
 class Replay:
-    """Launches one after the other, without Python between them."""
+    """A row of launches as tables for `replay_launches`; calling it runs them."""
 
     def __init__(self, launches: Sequence[Launch]) -> None:
         self.launches = launches
-        numbers = [(x.entry, x.words - 2, x.size or 0, x.parts) for x in launches]
-        columns = np.array(numbers, np.int64).T.copy()
+        # `begin` and `end` are the last two integer words of a block.
+        rows = [(x.address, x.words - 2, x.size or 0, x.tasks) for x in launches]
+        columns = np.array(rows, np.int64).T.copy()
         blocks = np.array([x.block for x in launches], np.int64)
-        self._results = np.zeros(RESULTS, np.int64)
-        address = self._results.__array_interface__["data"][0]
-        blocks[:, :2] = address, address + self._results.nbytes // 2
-        self._rows = columns[0], blocks, *columns[1:]
-        self._threads = max((x.parts for x in launches), default=1)
+        self._results = np.zeros(RESULT_WORDS, np.int64)
+        results = array_address(self._results)
+        blocks[:, :2] = results, results + self._results.nbytes // 2
+        self._tables = columns[0], blocks, *columns[1:]
+        self._threads = max((x.tasks for x in launches), default=1)
 
     def __call__(self) -> None:
         done = 0
         while done < len(self.launches):
-            rest = [x[done:] for x in self._rows] if done else self._rows
-            done += run(wake(self._threads), *rest)
+            tables = [x[done:] for x in self._tables] if done else self._tables
+            done += replay_launches(start_workers(self._threads), *tables)
             if done < len(self.launches):
-                self.launches[done]()  # from Python, which says what is wrong; if it works, go on
+                # A launch has failed. Called from Python it raises its error; where it succeeds
+                # this time, the replay goes on behind it.
+                self.launches[done]()
                 done += 1
 
 
 def program(launches: Sequence[Callable[[], Any]]) -> list[Callable[[], Any]]:
-    """The same launches in order, neighbours that can be run without Python as one Replay."""
-    found: list[Callable[[], Any]] = []
+    """Return functions that run the same launches in order, with runs of Launches as Replays."""
+    functions: list[Callable[[], Any]] = []
     for direct, group in groupby(launches, lambda x: isinstance(x, Launch) and x.block is not None):
-        row: list[Any] = list(group)
-        found += [Replay(row)] if direct else row
-    return found
+        run: list[Any] = list(group)
+        functions += [Replay(run)] if direct else run
+    return functions

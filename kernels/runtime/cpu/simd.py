@@ -1,6 +1,10 @@
-"""Vector instructions for numba, as LLVM code: what it does not write by itself.
+"""Explicit vector instructions for numba kernels, written as LLVM code by intrinsics.
 
-Addresses are integers, strides are in bytes, and `like` is any array of the dtype that is meant.
+`Simd` emits the instructions; the micro-kernels of `matmul/micro.py` and `conv2d/micro.py` are
+built of them. The functions at the end are for use in kernels: memory by address.
+
+In kernels, addresses are integers and strides are in bytes. `like` is any array whose dtype is the
+element type meant; its values are not used.
 """
 
 from __future__ import annotations
@@ -14,9 +18,11 @@ from numba.core import cgutils
 
 from .compiler import vector_bytes
 
-intrinsic: Any = extending.intrinsic  # its own type also asks for the typing context in calls
+# Untyped, because the type that numba gives it wants the typing context as an argument of calls.
+intrinsic: Any = extending.intrinsic
 
 VECTOR_BYTES = vector_bytes()
+# Architectural vector registers: 32 with AVX-512 and on 64-bit Arm, 16 with AVX2 and SSE.
 REGISTERS = 32 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 16
 
 i64 = ir.IntType(64)
@@ -25,7 +31,10 @@ ONE = ir.Constant(i64, 1)
 
 
 class Simd:
-    """Vector instructions for one dtype, written at the place where `builder` stands."""
+    """Emit vector instructions for one dtype, at the position of an LLVM builder.
+
+    Values are LLVM values; `lanes` is how many elements a vector register holds.
+    """
 
     def __init__(self, context: Any, builder: ir.IRBuilder, dtype: types.Float) -> None:
         self.builder = builder
@@ -37,75 +46,85 @@ class Simd:
         self._undefined = ir.Constant(self.vector, ir.Undefined)
 
     def at(self, address: Any, index: int, stride: Any) -> Any:
-        """address + index * stride"""
+        """Return address + index * stride."""
         return self.builder.add(address, self.builder.mul(ir.Constant(i64, index), stride))
 
     def vectors(self, address: Any, count: int) -> list[Any]:
-        """The addresses of `count` vectors side by side."""
+        """Return the addresses of `count` consecutive vectors."""
         return [self.at(address, v, ir.Constant(i64, VECTOR_BYTES)) for v in range(count)]
 
     def load(self, address: Any, kind: Any = None) -> Any:
-        place = self.builder.inttoptr(address, (kind or self.vector).as_pointer())
-        return self.builder.load(place, align=self.size)
+        """Load a vector, or another LLVM type, from an address aligned to one element."""
+        pointer = self.builder.inttoptr(address, (kind or self.vector).as_pointer())
+        return self.builder.load(pointer, align=self.size)
 
     def store(self, value: Any, address: Any) -> None:
-        place = self.builder.inttoptr(address, value.type.as_pointer())
-        self.builder.store(value, place, align=self.size)
+        """Store a vector at an address aligned to one element."""
+        pointer = self.builder.inttoptr(address, value.type.as_pointer())
+        self.builder.store(value, pointer, align=self.size)
 
     def prefetch(self, address: Any, write: bool = False, level: int = 1) -> None:
-        """Bring the cache line there nearer; any address will do, also one outside all arrays."""
-        place = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
-        numbers = [ir.Constant(ir.IntType(32), x) for x in (int(write), 4 - level, 1)]
-        signature = ir.FunctionType(ir.VoidType(), [place.type, *(x.type for x in numbers)])
+        """Prefetch a cache line into the cache of a level; the address may be invalid."""
+        pointer = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
+        # The operands of llvm.prefetch: for reading or writing, locality (3 is L1), data cache.
+        operands = [ir.Constant(ir.IntType(32), x) for x in (int(write), 4 - level, 1)]
+        signature = ir.FunctionType(ir.VoidType(), [pointer.type, *(x.type for x in operands)])
         module = self.builder.module
-        function = module.declare_intrinsic("llvm.prefetch", [place.type], signature)
-        self.builder.call(function, [place, *numbers])
+        function = module.declare_intrinsic("llvm.prefetch", [pointer.type], signature)
+        self.builder.call(function, [pointer, *operands])
 
     def broadcast(self, address: Any) -> Any:
-        place = self.builder.inttoptr(address, self.scalar.as_pointer())
-        first = self.builder.insert_element(self._undefined, self.builder.load(place), ZERO)
+        """Load one element into all lanes of a vector."""
+        pointer = self.builder.inttoptr(address, self.scalar.as_pointer())
+        first = self.builder.insert_element(self._undefined, self.builder.load(pointer), ZERO)
         return self.shuffle(first, self._undefined, [0] * self.lanes)
 
     def shuffle(self, x: Any, y: Any, lanes: list[int]) -> Any:
+        """Return the elements `lanes` of the concatenation of x and y."""
         mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
         return self.builder.shuffle_vector(x, y, mask)
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """Return x * y + z, rounded once."""
         name = f"llvm.fma.v{self.lanes}f{self.size * 8}"
         signature = ir.FunctionType(self.vector, [self.vector] * 3)
         function = cgutils.get_or_insert_function(self.builder.module, signature, name)
         return self.builder.call(function, [x, y, z])
 
     def load_transposed(self, address: Any, stride: Any) -> list[Any]:
-        """Row p holds element p of each of `lanes` vectors, the i-th at address + i*stride.
+        """Load `lanes` vectors at address + i*stride; vector p of the result has element p of each.
 
-        Numbers move fastest within 16 bytes. So of n vectors, n being the numbers in 16 bytes, part
-        j of vector r is loaded from vector j*n + r, and what is left are transpositions of n x n
-        numbers, one in each part: log2(n) rounds that interleave vector i with vector i + n/2.
+        A square block is transposed by n x n transpositions within its 16-byte parts, n being the
+        elements in 16 bytes, because a shuffle within 16 bytes is the fastest:
+
+        1. Part j of register r is loaded from vector j*n + r, so that every element is in the
+           16-byte part where it belongs.
+        2. log2(n) rounds interleave register i with register i + n/2: a transposition of n x n
+           elements in each part.
         """
         n, count = 16 // self.size, VECTOR_BYTES // 16
         low = [lane for i in range(n // 2) for lane in (i, self.lanes + i)]
         low = [lane + n * j for j in range(count) for lane in low]
         high = [lane + n // 2 for lane in low]
-        found = []
+        transposed = []
         for c in range(0, self.lanes, n):
             column = self.builder.add(address, ir.Constant(i64, c * self.size))
-            rows = [
-                self.join([self.quarter(self.at(column, j * n + r, stride)) for j in range(count)])
-                for r in range(n)
-            ]
+            rows = []
+            for r in range(n):
+                parts = [self.load_16(self.at(column, j * n + r, stride)) for j in range(count)]
+                rows.append(self.concatenate(parts))
             for _ in range(n.bit_length() - 1):
                 pairs = list(zip(rows[: n // 2], rows[n // 2 :], strict=True))
                 rows = [self.shuffle(x, y, side) for x, y in pairs for side in (low, high)]
-            found += rows
-        return found
+            transposed += rows
+        return transposed
 
-    def quarter(self, address: Any) -> Any:
-        """16 bytes."""
+    def load_16(self, address: Any) -> Any:
+        """Load 16 bytes of elements."""
         return self.load(address, ir.VectorType(self.scalar, 16 // self.size))
 
-    def join(self, parts: list[Any]) -> Any:
-        """Vectors of equal length, a power of two of them, side by side in one."""
+    def concatenate(self, parts: list[Any]) -> Any:
+        """Return vectors of equal length, a power of two of them, as one vector."""
         while len(parts) > 1:
             lanes = list(range(2 * parts[0].type.count))
             parts = [
@@ -114,9 +133,10 @@ class Simd:
         return parts[0]
 
     def loop(self, count: Any, steps: list[Any], sums: int, body: Any) -> list[Any]:
-        """Runs `sums = body(offsets, sums)` for p = 0, 1, ... < count (once at least).
+        """Emit the loop `sums = body(offsets, sums)` for p = 0 .. count - 1; return the sums.
 
-        The sums start at zero and stay in registers; offset i is p * steps[i].
+        At least one iteration runs. The sums are vectors that start at zero and stay in registers
+        (phi nodes); offsets[i] is p * steps[i].
         """
         builder = self.builder
         before, inside = builder.block, builder.append_basic_block("loop")
@@ -134,8 +154,8 @@ class Simd:
         builder.position_at_end(after)
         return new_totals
 
-    def write(self, values: list[Any], addresses: list[Any], add: Any) -> None:
-        """Replaces what lies there, or adds to it."""
+    def store_or_add(self, values: list[Any], addresses: list[Any], add: Any) -> None:
+        """Store vectors, or where `add` is not 0 add them to what is stored there."""
         builder = self.builder
         with builder.if_else(builder.icmp_signed("!=", add, ZERO)) as (adding, replacing):
             with adding:
@@ -148,7 +168,10 @@ class Simd:
 
 @intrinsic
 def address(typing, x):
-    """Where an array begins, as a signed integer (`x.ctypes.data` is unsigned: sums turn float)."""
+    """Return the address of an array's memory as a signed integer.
+
+    `x.ctypes.data` is unsigned, and numba makes sums of signed and unsigned integers floats.
+    """
 
     def codegen(context, builder, signature, args):
         data = context.make_array(x)(context, builder, args[0]).data
@@ -159,7 +182,7 @@ def address(typing, x):
 
 @intrinsic
 def pointer(typing, like, address):
-    """Memory as pointer[i], with no bounds and no wrap-around."""
+    """Return memory at an address as pointer[i]: no bounds check, no negative indices."""
 
     def codegen(context, builder, signature, args):
         return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
@@ -168,20 +191,20 @@ def pointer(typing, like, address):
 
 
 @intrinsic
-def copy_bytes(typing, source, into, count):
-    """libc's memcpy: a loop of our own over a short row costs three times as much."""
+def copy_bytes(typing, source, target, count):
+    """Copy bytes by libc's memcpy: a compiled loop over a short row takes three times as long."""
 
     def codegen(context, builder, signature, args):
-        source, into = (builder.inttoptr(x, cgutils.voidptr_t) for x in args[:2])
-        cgutils.raw_memcpy(builder, into, source, args[2], 1)
+        source, target = (builder.inttoptr(x, cgutils.voidptr_t) for x in args[:2])
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
-def zero_bytes(typing, into, count):
-    """libc's memset to 0."""
+def zero_bytes(typing, target, count):
+    """Set bytes to 0 by libc's memset."""
 
     def codegen(context, builder, signature, args):
         cgutils.memset(builder, builder.inttoptr(args[0], cgutils.voidptr_t), args[1], 0)

@@ -1,25 +1,51 @@
-"""Threads that share out one launch: whoever is there takes the next part of it.
+"""Run one launch on several threads: a work queue in one word, claimed by compare-and-swap.
 
-An OpenMP launch ends when all its threads have been there. Where another process holds a core, that
-takes until the system gives the core back, milliseconds for a product of microseconds. Here the
-thread that launches takes parts itself until none is left, and waits only for parts that another
-one has begun. A thread that comes too late is not missed.
+Why not OpenMP, which numba's `prange` uses: a parallel region ends when all its threads have met at
+a barrier. While another process occupies a core, that takes until the system's scheduler gives the
+core back: milliseconds, for a matrix product of microseconds.
 
-All that the threads share is one array of numbers. Its TICKET says which parts nobody has taken:
+A launch is a loop of `size` iterations, divided into up to 32 tasks; task t has the iterations
+[size*t // tasks, size*(t+1) // tasks). All threads share a control block of 64-bit words. Its word
+TASK_MASK is the queue:
 
-    job << 32 | a bit for each of up to 32 parts
+    bits 63..32: number of the launch        bits 31..0: one for each task that nobody has claimed
 
-To take a part is to clear its bit, by compare-and-swap. A ticket is never the same twice, so who
-read an old one fails; who succeeds knows that the launch, and with it the other numbers, stays
-until that part is counted as FINISHED. Each thread prefers the part of its own rank, the same in
-each launch: what it wrote in the one before is still in its core's cache.
+    launching thread                         worker thread
+    ----------------                         -------------
+    lock the control block                   repeat until there was no work for a millisecond:
+    write function, arguments, size              claim and run tasks
+    TASK_MASK = launch | all tasks           sleep until a launching thread sets an event
+    claim and run tasks
+    spin until FINISHED_TASKS == tasks       claim and run tasks
+    unlock                                   -------------------
+                                             while TASK_MASK has a bit t:
+                                                 compare-and-swap TASK_MASK to itself without bit t
+                                                 if that succeeded: run task t, FINISHED_TASKS += 1
+
+So the launching thread waits only for tasks that another thread has begun, never for a thread. A
+worker that comes late finds no bit set.
+
+Invariants:
+- No value of TASK_MASK occurs in two launches, because it holds the launch's number: a
+  compare-and-swap with a value that was read during an earlier launch fails.
+- The control block is rewritten only when all tasks are finished. A thread whose compare-and-swap
+  has succeeded has not counted its task yet, so it reads the words of the same launch.
+- TASK_MASK is stored with release and loaded with acquire order, so who sees a bit sees the words
+  that were written before it. FINISHED_TASKS works the same way for what the tasks have written.
+
+Optimizations:
+- affinity: a thread claims the task of its own rank first, the same range of iterations in each
+  launch, whose data are in its core's cache
+- no false sharing: each word that several threads write has a cache line of its own
+- spinning before sleeping: the launches of a captured step follow each other within microseconds,
+  and to wake a sleeping thread takes the system longer
+- yielding: a spinning thread offers its core to other processes now and then
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
@@ -28,250 +54,185 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
-from .call import BLOCK, DIRECT, RESULTS, call, entry, pack
+from ..arrays import array_address
+from .atomics import compare_and_swap, fetch_add, load_acquire, spin, store_release
+from .call import (
+    BLOCK_WORDS,
+    DIRECT,
+    RESULT_WORDS,
+    call_kernel,
+    compiled_address,
+    pack_arguments,
+)
 from .compiler import jit
-from .simd import address, intrinsic, pointer
+from .simd import address, pointer
 
-MAX_THREADS = 32  # threads, and parts of a launch
+MAX_THREADS = 32  # threads, and tasks of a launch: the bits of half a word
 
 
 def threads() -> int:
-    """How many threads a launch may be shared by here and now. Its result never depends on it.
+    """Return how many threads a launch may use here and now. No result depends on it.
 
     It is numba's number (`NUMBA_NUM_THREADS`, `numba.set_num_threads`), at most MAX_THREADS.
     """
     return min(int(numba.get_num_threads()), MAX_THREADS)
 
 
-# Where the shared numbers stand: those that many threads write, each on a cache line of its own.
-TICKET, FINISHED, HELD, BUSY = 0, 8, 16, 24
-FUNCTION, WORDS_AT, SLOT, SIZE, PARTS, FAILED = 32, 33, 34, 35, 36, 37
-# How often a thread with nothing to do looks again before it goes to sleep: about a millisecond.
-LOOKS = 30_000
+CACHE_LINE_WORDS = 8
+# Words of the control block that several threads write, each on its own cache line:
+TASK_MASK = 0 * CACHE_LINE_WORDS
+FINISHED_TASKS = 1 * CACHE_LINE_WORDS
+LOCKED = 2 * CACHE_LINE_WORDS  # 1 while a launch uses the workers
+ACTIVE_REPLAYS = 3 * CACHE_LINE_WORDS  # how many replays are running
+# Words that the launching thread writes: the kernel's address, the address of its argument block,
+# the word of that block where `begin` stands (`end` follows), the iterations, the tasks, and
+# whether a task has failed.
+FUNCTION, BLOCK, SLOT, SIZE, TASKS, FAILED = range(4 * CACHE_LINE_WORDS, 4 * CACHE_LINE_WORDS + 6)
+CONTROL_WORDS = 5 * CACHE_LINE_WORDS
+
+SPIN_ITERATIONS = 30_000  # of a worker with nothing to do before it sleeps: about a millisecond
 
 
-# ------------------------------------------------------------------------------ atomic numbers
-def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.gep(data, [args[1]])
-
-
-@intrinsic
-def load(typing, numbers, i):
-    """numbers[i], and then all that its writer wrote before."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load_atomic(_place(context, builder, signature, args), "acquire", 8)
-
-    return types.int64(numbers, types.intp), codegen
-
-
-@intrinsic
-def store(typing, numbers, i, value):
-    """numbers[i] = value, after all that was written before."""
-
-    def codegen(context, builder, signature, args):
-        builder.store_atomic(args[2], _place(context, builder, signature, args), "release", 8)
-        return context.get_dummy_value()
-
-    return types.void(numbers, types.intp, types.int64), codegen
-
-
-@intrinsic
-def increase(typing, numbers, i, value):
-    """numbers[i] += value, whoever else does so."""
-
-    def codegen(context, builder, signature, args):
-        place = _place(context, builder, signature, args)
-        return builder.atomic_rmw("add", place, args[2], "acq_rel")
-
-    return types.int64(numbers, types.intp, types.int64), codegen
-
-
-@intrinsic
-def swap(typing, numbers, i, before, after):
-    """Put `after` where `before` is; whether it was there."""
-
-    def codegen(context, builder, signature, args):
-        place = _place(context, builder, signature, args)
-        found = builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire")
-        return builder.extract_value(found, 1)
-
-    return types.boolean(numbers, types.intp, types.int64, types.int64), codegen
-
-
-@intrinsic
-def pause(typing):
-    """A breath between two looks."""
-
-    def codegen(context, builder, signature, args):
-        if platform.machine() == "x86_64":
-            name, numbers = "llvm.x86.sse2.pause", []
-        elif platform.machine() == "aarch64":
-            name, numbers = "llvm.aarch64.hint", [ir.Constant(ir.IntType(32), 1)]  # yield
-        else:
-            return context.get_dummy_value()
-        signature = ir.FunctionType(ir.VoidType(), [x.type for x in numbers])
-        function = cgutils.get_or_insert_function(builder.module, signature, name)
-        builder.call(function, numbers)
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def give_way(typing):
-    """Let another thread have this core, if one wants it (POSIX's sched_yield)."""
-
-    def codegen(context, builder, signature, args):
-        yields = ir.FunctionType(ir.IntType(32), [])
-        function = cgutils.get_or_insert_function(builder.module, yields, "sched_yield")
-        builder.call(function, [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
+# ----------------------------------------------------------------------------------- the tasks
 @jit
-def breathe(looks):
-    """Wait a little between two looks, and now and then for who may be waiting for this core."""
-    pause()
-    if looks % 200 == 0:
-        give_way()
+def _run_range(own, function, block, slot, begin, end):
+    """Call a kernel for iterations begin..end, with a copy of its argument block; its status.
 
-
-# ----------------------------------------------------------------------------------- the parts
-@jit
-def _part(own, function, block, slot, first, last):
-    """Call a kernel for the positions first..last, from a copy of its block; its status."""
-    words = pointer(own, block)
-    for i in range(BLOCK):
-        own[i] = words[i]
-    own[0], own[1] = address(own[BLOCK:]), address(own[BLOCK + RESULTS // 2 :])
-    own[slot], own[slot + 1] = first, last
-    return call(function, address(own))
-
-
-@jit
-def _take(shared, own, rank):
-    """Do parts of the launch that is on until none is left."""
-    while True:
-        ticket = load(shared, TICKET)
-        if ticket & (2**MAX_THREADS - 1) == 0:
-            return
-        part = rank if ticket >> rank & 1 else 0
-        while ticket >> part & 1 == 0:
-            part += 1
-        if swap(shared, TICKET, ticket, ticket ^ 1 << part):
-            size, slot, parts = shared[SIZE], shared[SLOT], shared[PARTS]
-            first, last = size * part // parts, size * (part + 1) // parts
-            if _part(own, shared[FUNCTION], shared[WORDS_AT], slot, first, last) != 0:
-                shared[FAILED] = 1
-            increase(shared, FINISHED, 1)
-
-
-@jit
-def share(shared, own, function, block, slot, size, parts):
-    """A launch over `size` positions, in parts that whoever is there takes; 0 if all is well.
-
-    While one thread's launch has the workers, another thread's does without.
+    `own` is this thread's memory: BLOCK_WORDS words for the copy, RESULT_WORDS for the result.
     """
-    if not swap(shared, HELD, 0, 1):
-        return _part(own, function, block, slot, 0, size)
-    shared[FUNCTION], shared[WORDS_AT], shared[SLOT], shared[SIZE] = function, block, slot, size
-    shared[PARTS], shared[FAILED], shared[FINISHED] = parts, 0, 0
-    job = (load(shared, TICKET) >> 32) + 1 & 0x7FFFFFFF
-    store(shared, TICKET, job << 32 | (1 << parts) - 1)
-    _take(shared, own, 0)
-    looks = 0
-    while load(shared, FINISHED) < parts:
-        looks += 1
-        breathe(looks)
+    words = pointer(own, block)
+    for i in range(BLOCK_WORDS):
+        own[i] = words[i]
+    own[0] = address(own[BLOCK_WORDS:])
+    own[1] = address(own[BLOCK_WORDS + RESULT_WORDS // 2 :])
+    own[slot], own[slot + 1] = begin, end
+    return call_kernel(function, address(own))
+
+
+@jit
+def _run_tasks(shared, own, rank):
+    """Claim and run tasks of the current launch until none is left."""
+    while True:
+        word = load_acquire(shared, TASK_MASK)
+        if word & (2**MAX_THREADS - 1) == 0:
+            return
+        task = rank if word >> rank & 1 else 0
+        while word >> task & 1 == 0:
+            task += 1
+        if compare_and_swap(shared, TASK_MASK, word, word ^ 1 << task):
+            size, slot, tasks = shared[SIZE], shared[SLOT], shared[TASKS]
+            begin, end = size * task // tasks, size * (task + 1) // tasks
+            if _run_range(own, shared[FUNCTION], shared[BLOCK], slot, begin, end) != 0:
+                shared[FAILED] = 1
+            fetch_add(shared, FINISHED_TASKS, 1)
+
+
+@jit
+def run_parallel(shared, own, function, block, slot, size, tasks):
+    """Run a launch of `size` iterations, divided into tasks; return 0 where all succeeded.
+
+    There is one control block. While the launch of another Python thread uses it, this thread
+    runs all iterations itself.
+    """
+    if not compare_and_swap(shared, LOCKED, 0, 1):
+        return _run_range(own, function, block, slot, 0, size)
+    shared[FUNCTION], shared[BLOCK], shared[SLOT], shared[SIZE] = function, block, slot, size
+    shared[TASKS], shared[FAILED], shared[FINISHED_TASKS] = tasks, 0, 0
+    number = (load_acquire(shared, TASK_MASK) >> 32) + 1 & 0x7FFFFFFF
+    store_release(shared, TASK_MASK, number << 32 | (1 << tasks) - 1)
+    _run_tasks(shared, own, 0)
+    iteration = 0
+    while load_acquire(shared, FINISHED_TASKS) < tasks:
+        iteration += 1
+        spin(iteration)
     failed = shared[FAILED]
-    store(shared, HELD, 0)
+    store_release(shared, LOCKED, 0)
     return failed
 
 
 @jit
-def _begin(shared, function, block, slot, size, parts):
-    own = np.empty(BLOCK + RESULTS, np.int64)
-    return share(shared, own, function, block, slot, size, parts)
+def _run_parallel_once(shared, function, block, slot, size, tasks):
+    own = np.empty(BLOCK_WORDS + RESULT_WORDS, np.int64)
+    return run_parallel(shared, own, function, block, slot, size, tasks)
 
 
 @jit
-def _work(shared, rank, looks):
-    """Take parts as they come, until there have been none for so many looks.
+def _work(shared, rank, spins):
+    """Run tasks of all launches; return when there was none for `spins` iterations.
 
-    Behind a launch from Python a sixteenth of them is enough: the next one may be far off, and who
-    looks takes from Python's speed where two threads share a core.
+    While no replay runs, launches come from Python, and `spins // 16` iterations are enough: the
+    next launch may be long away, and where two threads share a core, spinning slows Python down.
     """
-    own = np.empty(BLOCK + RESULTS, np.int64)
-    seen, left, turn = load(shared, TICKET) >> 32, looks // 16, 0
-    while left > 0:
-        _take(shared, own, rank)
-        job = load(shared, TICKET) >> 32
-        if load(shared, BUSY) > 0:
-            left = looks
+    own = np.empty(BLOCK_WORDS + RESULT_WORDS, np.int64)
+    last, spins_left, iteration = load_acquire(shared, TASK_MASK) >> 32, spins // 16, 0
+    while spins_left > 0:
+        _run_tasks(shared, own, rank)
+        number = load_acquire(shared, TASK_MASK) >> 32
+        if load_acquire(shared, ACTIVE_REPLAYS) > 0:
+            spins_left = spins
         else:
-            left = max(left, looks // 16) if job != seen else left - 1
-        seen = job
-        turn += 1
-        breathe(turn)
+            spins_left = max(spins_left, spins // 16) if number != last else spins_left - 1
+        last = number
+        iteration += 1
+        spin(iteration)
 
 
 # ---------------------------------------------------------------------------------- the threads
-class _Pool:
-    """Python threads that run `_work`, each asleep until its event is set."""
+class _ThreadPool:
+    """The control block, and Python threads that run `_work`, each asleep on an event of its own.
+
+    The launching thread has rank 0, worker i rank i + 1.
+    """
 
     def __init__(self) -> None:
-        memory = np.zeros(64 + 8, np.int64)
-        start = -(memory.ctypes.data // 8) % 8  # the first number of a cache line
-        self.shared = memory[start:][:40]
+        memory = np.zeros(CONTROL_WORDS + CACHE_LINE_WORDS, np.int64)
+        start = -(array_address(memory) // 8) % CACHE_LINE_WORDS  # the start of a cache line
+        self.shared = memory[start:][:CONTROL_WORDS]
         self._lock = threading.Lock()
-        self._awake: list[threading.Event] = []
+        self._events: list[threading.Event] = []
 
     def wake(self, workers: int) -> None:
-        """See that so many threads look for parts, soon."""
-        if len(self._awake) < workers:
+        """Wake so many workers, without waiting for them; start those that do not exist yet."""
+        if len(self._events) < workers:
             self._start(workers)
-        for event in self._awake[:workers]:
+        for event in self._events[:workers]:
             if not event.is_set():
                 event.set()
 
     def _start(self, workers: int) -> None:
         _work(np.zeros_like(self.shared), 1, 0)  # is compiled here, not by many threads at once
-        with self._lock, contextlib.suppress(RuntimeError):  # the system has no more threads
-            while len(self._awake) < workers:
-                given = len(self._awake) + 1, threading.Event()
-                threading.Thread(target=self._run, args=given, daemon=True).start()
-                self._awake.append(given[1])
+        # RuntimeError: the system has no more threads. The launching thread then works alone.
+        with self._lock, contextlib.suppress(RuntimeError):
+            while len(self._events) < workers:
+                rank, event = len(self._events) + 1, threading.Event()
+                threading.Thread(target=self._run, args=(rank, event), daemon=True).start()
+                self._events.append(event)
 
     def _run(self, rank: int, event: threading.Event) -> None:
         while True:
             event.wait()
-            event.clear()  # before: who launches while this one is about to sleep sets it again
-            _work(self.shared, rank, LOOKS)
+            # Cleared before the work: a launch that comes while this thread is about to sleep
+            # sets the event again, and is not missed.
+            event.clear()
+            _work(self.shared, rank, SPIN_ITERATIONS)
 
 
-_pool = _Pool()
+_pool = _ThreadPool()
 
 
-def _forked() -> None:
+def _reset_after_fork() -> None:
     global _pool  # noqa: PLW0603
-    _pool = _Pool()  # the threads have stayed with the parent
+    _pool = _ThreadPool()  # a forked child has the memory of its parent, not the threads
     _executor.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def wake(threads: int) -> np.ndarray:
-    """The numbers that the pool shares, for `share`, its threads being on their way."""
+def start_workers(threads: int) -> np.ndarray:
+    """Wake the workers for launches of so many threads; return the control block."""
     _pool.wake(threads - 1)
     return _pool.shared
 
@@ -282,21 +243,25 @@ def _executor() -> ThreadPoolExecutor:
 
 
 def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
-    """kernel(*arguments, first, last) for the parts of 0..size; what it raises is raised.
+    """Run kernel(*arguments, begin, end) for `parts` ranges that cover 0..size, on several threads.
+
+    What a kernel raises is raised. Where kernels cannot be called by address, or have too many
+    arguments for a block, Python threads call them.
 
     Args:
-        parts: 2 to MAX_THREADS.
+        parts: the number of tasks, 2 to MAX_THREADS.
     """
     if DIRECT:
-        packed = pack((*arguments, 0, size))
+        packed = pack_arguments((*arguments, 0, size))
         if packed is not None:
             block, words = packed
-            function = entry(kernel, (*arguments, 0, size))
-            place = block.buffer_info()[0]
-            if _begin(wake(parts), function, place, words - 2, size, parts) != 0:
-                kernel(*arguments, 0, size)  # and says what is wrong
+            function = compiled_address(kernel, (*arguments, 0, size))
+            block_address, slot = block.buffer_info()[0], words - 2
+            shared = start_workers(parts)
+            if _run_parallel_once(shared, function, block_address, slot, size, parts) != 0:
+                kernel(*arguments, 0, size)  # raises the error
             return
-    bounds = [size * part // parts for part in range(parts + 1)]
+    bounds = [size * task // parts for task in range(parts + 1)]
     calls = [partial(kernel, *arguments, *span) for span in pairwise(bounds)]
     futures = [_executor().submit(call) for call in calls]
     try:

@@ -1,4 +1,4 @@
-"""A real GPU through cupy, which gives memory, streams, compilation and launches, no arithmetic."""
+"""Launch CUDA kernels on a GPU through cupy: memory, streams, compilation and launches only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from ..files import atomic_write, cache_root
+from ..files import atomic_write, cache_root, with_digest, without_digest
 from ..recording import Recording, active, in_turn
 from .launcher import (
-    GPU_FLAGS,
+    NVRTC_FLAGS,
     KernelError,
     Launcher,
     OutOfMemoryError,
     Size,
+    address_table,
+    describe_replay,
     digest,
+    file_version,
     options,
-    pointers,
-    replayed,
     source_text,
-    state_of,
 )
 
 INSTALL = (
@@ -34,15 +34,16 @@ INSTALL = (
     " no GPU"
 )
 
-
-PLAIN_SHARED = 48 * 1024  # bytes of shared memory; who wants more must ask
-MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+# A block may use more dynamic shared memory than this only after its kernel's attribute
+# CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, number 8 of the driver API, has been raised.
+DEFAULT_SHARED_BYTES = 48 * 1024
+MAX_DYNAMIC_SHARED_SIZE_ATTRIBUTE = 8
 
 
 class Gpu(Launcher):
-    """Runs CUDA kernels on cupy arrays, on the current device and stream of cupy.
+    """Launch CUDA kernels on cupy arrays, on cupy's current device and stream.
 
-    KernelError, in one line that says what to do, where there is no cupy or no GPU.
+    KernelError, in one line that says what to install, where there is no cupy or no GPU.
     """
 
     name = "gpu"
@@ -61,25 +62,25 @@ class Gpu(Launcher):
             ) from error
         if not count:
             raise _no_gpu()
-        self._modules: dict[Any, Any] = {}  # by device, file and its state, and dtype
-        self._functions: dict[Any, Any] = {}  # by module and name
-        self._threads = threading.local()
+        self._modules: dict[Any, Any] = {}  # by device, file version and dtype
+        self._functions: dict[Any, Any] = {}  # by the module's key and the kernel's name
+        self._context = threading.local()  # `device` is set in threads that have a CUDA context
 
     def empty(self, shape: Size, dtype: Any) -> Any:
         recording = active()
         if recording is None:
             return self._allocate(lambda: self.cupy.empty(shape, dtype), shape, dtype)
-        return self._allocate(lambda: self._planned(recording, shape, dtype), shape, dtype)
+        return self._allocate(lambda: self._empty_in(recording, shape, dtype), shape, dtype)
 
-    def _planned(self, recording: Recording, shape: Size, dtype: Any) -> Any:
-        """An array in memory of the recording's plan."""
+    def _empty_in(self, recording: Recording, shape: Size, dtype: Any) -> Any:
+        """Return an uninitialised array in the memory that the recording plans."""
         cuda = self.cupy.cuda
 
-        def take(size: int) -> tuple[Any, int]:
+        def allocate(size: int) -> tuple[Any, int]:
             memory = cuda.alloc(size)
             return memory, int(memory.ptr)
 
-        block = recording.block(math.prod(shape) * np.dtype(dtype).itemsize, take)
+        block = recording.block(math.prod(shape) * np.dtype(dtype).itemsize, allocate)
         memory = cuda.UnownedMemory(block.address, block.size, block)
         return self.cupy.ndarray(shape, dtype, cuda.MemoryPointer(memory, 0))
 
@@ -101,23 +102,24 @@ class Gpu(Launcher):
 
     def describe(self) -> dict[str, str]:
         runtime = self.cupy.cuda.runtime
-        found = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
+        properties = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
         major, minor = divmod(runtime.driverGetVersion() // 10, 100)
         return {
-            "gpu": found["name"].decode(),
-            "memory": f"{found['totalGlobalMem'] / 2**30:.0f} GiB",
-            "capability": f"{found['major']}.{found['minor']}",
+            "gpu": properties["name"].decode(),
+            "memory": f"{properties['totalGlobalMem'] / 2**30:.0f} GiB",
+            "capability": f"{properties['major']}.{properties['minor']}",
             "driver": f"for CUDA {major}.{minor}",
             "cupy": self.cupy.__version__,
         }
 
-    def _allocate(self, make: Any, shape: Size, dtype: Any) -> Any:
+    def _allocate(self, allocate: Callable[[], Any], shape: Size, dtype: Any) -> Any:
+        """Return what `allocate` returns; OutOfMemoryError where the GPU's memory is full."""
         try:
-            return make()
+            return allocate()
         except self.cupy.cuda.memory.OutOfMemoryError:
             free, total = self.cupy.cuda.runtime.memGetInfo()
             raise OutOfMemoryError(
-                f"the GPU has no room for {np.dtype(dtype)}{tuple(shape)},"
+                f"the GPU has too little free memory for {np.dtype(dtype)}{tuple(shape)},"
                 f" {np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object)):,} bytes:"
                 f" {free:,} of {total:,} are free; a smaller batch or model is needed"
             ) from None
@@ -130,34 +132,39 @@ class Gpu(Launcher):
         grid: Size,
         block: Size,
         arguments: list[Any],
-        shared: int,
+        shared_bytes: int,
     ) -> Callable[..., None]:
-        if not hasattr(self._threads, "device"):  # the driver launches in a context of the thread
-            self._threads.device = self.cupy.cuda.Device()
-            self._threads.device.use()
+        # A launch by the driver API needs a context of the calling thread, which `use` makes.
+        if not hasattr(self._context, "device"):
+            self._context.device = self.cupy.cuda.Device()
+            self._context.device.use()
         function = self._function(source, kernel, dtype)
-        values = [self.value(x, dtype) for x in arguments]
-        table = pointers(values)
+        values = [self.argument_bytes(x, dtype) for x in arguments]
+        table = address_table(values)
+        driver = self.cupy.cuda.driver
 
-        def run(about: Callable[[], str] = replayed, _held: Any = values) -> None:
+        # `_values` keeps the memory alive that the table points to.
+        def run(describe: Callable[[], str] = describe_replay, _values: Any = values) -> None:
             stream = self.cupy.cuda.get_current_stream().ptr
             try:
-                if shared > PLAIN_SHARED:
-                    self.cupy.cuda.driver.funcSetAttribute(function.ptr, MAX_DYNAMIC_SHARED, shared)
-                # Not `function(..)`: this call takes arguments by address, as the emulator's does.
-                self.cupy.cuda.driver.launchKernel(
-                    function.ptr, *grid, *block, shared, stream, ctypes.addressof(table), 0
+                if shared_bytes > DEFAULT_SHARED_BYTES:
+                    driver.funcSetAttribute(
+                        function.ptr, MAX_DYNAMIC_SHARED_SIZE_ATTRIBUTE, shared_bytes
+                    )
+                # cupy's own call, `function(...)`, would convert the arguments again.
+                driver.launchKernel(
+                    function.ptr, *grid, *block, shared_bytes, stream, ctypes.addressof(table), 0
                 )
             except Exception as error:
                 raise KernelError(
                     f"{kernel} ({source.name}): the launch failed: {error}"
-                    f" [grid {grid}, block {block}, {shared} bytes shared; {about()}]"
+                    f" [grid {grid}, block {block}, {shared_bytes} bytes shared; {describe()}]"
                 ) from error
 
         return run
 
     def program(self, launches: list[Callable[[], Any]]) -> Callable[[], None]:
-        """One CUDA graph, which the driver launches as a whole."""
+        """Return a function that launches a CUDA graph of the recorded launches."""
         stream = self.cupy.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
@@ -167,7 +174,7 @@ class Gpu(Launcher):
 
     # -------------------------------------------------------------------------- compilation
     def _function(self, source: Path, kernel: str, dtype: np.dtype) -> Any:
-        key = (self.cupy.cuda.runtime.getDevice(), state_of(source), dtype)
+        key = (self.cupy.cuda.runtime.getDevice(), file_version(source), dtype)
         function = self._functions.get((key, kernel))
         if function is None:
             module = self._modules.get(key)
@@ -180,24 +187,25 @@ class Gpu(Launcher):
         return function
 
     def _module(self, source: Path, dtype: np.dtype) -> Any:
-        """The file's compiled kernels, from the cache where they are in it.
+        """Return the file's compiled kernels, from the cache if they are there.
 
-        Not by cupy's RawModule: it adds -ftz=true behind all options, which turns every float32
-        below 1.2e-38 into zero, in comparisons and copies too.
+        cupy's RawModule is not used because it adds -ftz=true behind all options, which flushes
+        every float32 below 1.2e-38 to zero, in comparisons and copies too.
         """
         nvrtc = self.cupy.cuda.nvrtc
-        own = int(self.cupy.cuda.Device().compute_capability)
-        known = max(x for x in nvrtc.getSupportedArchs() if x <= own)
-        # A card that is newer than the compiler gets a text that its driver compiles on.
-        target = f"{'sm' if known == own else 'compute'}_{known}"
-        flags = (*GPU_FLAGS, f"--gpu-architecture={target}", *options(dtype))
+        capability = int(self.cupy.cuda.Device().compute_capability)
+        supported = max(x for x in nvrtc.getSupportedArchs() if x <= capability)
+        # For a GPU newer than the compiler, NVRTC makes PTX, which the GPU's driver compiles.
+        target = f"{'sm' if supported == capability else 'compute'}_{supported}"
+        flags = (*NVRTC_FLAGS, f"--gpu-architecture={target}", *options(dtype))
         text = source_text(source)
         name = digest(str(nvrtc.getVersion()), *flags, text)
         path = None
-        with contextlib.suppress(OSError, RuntimeError):  # no home, or a cache that is not ours
+        # No home, a cache that is not ours, or a damaged file.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
             path = cache_root() / "cuda" / f"{source.parent.name}.{source.stem}-{name}.cubin"
             module = self.cupy.cuda.function.Module()
-            module.load(path.read_bytes())
+            module.load(without_digest(path.read_bytes()))
             return module
         self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
         binary = self._compile(source, text, flags)
@@ -206,20 +214,21 @@ class Gpu(Launcher):
         if path is not None:
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(path, lambda file: file.write(binary))
+                atomic_write(path, lambda file: file.write(with_digest(binary)))
         return module
 
     def _compile(self, source: Path, text: str, flags: tuple[str, ...]) -> bytes:
+        """Return the cubin or the PTX of the text; KernelError with the first error."""
         nvrtc = self.cupy.cuda.nvrtc
         program = nvrtc.createProgram(text, source.name, (), ())
         try:
             nvrtc.compileProgram(program, flags)
-            take = nvrtc.getCUBIN if "=sm_" in flags[len(GPU_FLAGS)] else nvrtc.getPTX
-            found = take(program)
-            return found if isinstance(found, bytes) else found.encode()
+            is_cubin = "=sm_" in flags[len(NVRTC_FLAGS)]
+            binary = nvrtc.getCUBIN(program) if is_cubin else nvrtc.getPTX(program)
+            return binary if isinstance(binary, bytes) else binary.encode()
         except nvrtc.NVRTCError as error:
-            said = nvrtc.getProgramLog(program) or str(error)
-            first = next((line for line in said.splitlines() if "error" in line), said)
+            log = nvrtc.getProgramLog(program) or str(error)
+            first = next((line for line in log.splitlines() if "error" in line), log)
             raise KernelError(f"{source} does not compile: {first.strip()}") from None
         finally:
             nvrtc.destroyProgram(program)

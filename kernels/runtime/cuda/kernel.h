@@ -1,14 +1,15 @@
-// What every .cu file of minigan may use beyond CUDA itself. It stands before the file's text, under
-// NVRTC as under the emulator, so the words below mean the same on both.
+// What every .cu file of minigan may use beyond CUDA itself. The launcher pastes this header before
+// the file's text, for NVRTC and for the emulator's g++ alike.
 //
-//   REAL                        the dtype that the file is compiled for: float, double, long long, bool
-//   In<T> x, Out<T> y           arrays a kernel reads, writes; InOut<T> where it does both
+//   REAL                        the file's dtype: float, double, long long or bool
+//   In<T> x, Out<T> y           kernel parameters: arrays that are read, written; InOut<T> for both
 //   SHARED(T, tile, N)          __shared__ T tile[N]
-//   DYNAMIC_SHARED(T, tile)     the shared memory whose size the launch gives
-//   Shared<T>                   how a function takes either
-//   Pack<T, N>, load, store     N neighbours, aligned as a whole: one wide memory instruction
+//   DYNAMIC_SHARED(T, tile)     dynamic shared memory, whose size is a launch parameter
+//   Shared<T>                   a function parameter that takes either kind of shared array
+//   Pack<T, N>, load, store     N consecutive, aligned elements: one vectorized memory access
 //
-// The emulator's checked build replaces the first four by types that notice every access.
+// On a GPU and in the emulator's fast build these are raw pointers and __shared__ arrays. The
+// emulator's checked build replaces the array types by classes that check each access (checked.h).
 #ifdef EMULATOR
 #include "emulator.h"
 #endif
@@ -35,58 +36,71 @@ using REAL = bool;
 using REAL = float;
 #endif
 
+// A vectorized access moves at most 16 bytes per thread.
+constexpr int PACK_SIZE = 16 / sizeof(REAL);
+
 template <class T, int N> struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
-    T at[N];
+    T values[N];
 };
 
 #ifndef CHECKED
-// An array whose address travels in a struct, as a number.
+// Return the array (In<T>, Out<T> or InOut<T>) whose address was passed inside a struct.
 template <class P> __device__ __forceinline__ P array_at(unsigned long long address) {
     return reinterpret_cast<P>(address);
 }
 
-// The elements N i .. N i + N - 1.
+// Load the elements N i .. N i + N - 1 of x, whose address is a multiple of the Pack's alignment.
 template <int N, class T>
 __device__ __forceinline__ Pack<T, N> load(const T* x, long long i) {
     return reinterpret_cast<const Pack<T, N>*>(x)[i];
 }
 
+// Store a Pack to the elements N i .. N i + N - 1 of y.
 template <int N, class T>
-__device__ __forceinline__ void store(T* y, long long i, const Pack<T, N>& values) {
-    reinterpret_cast<Pack<T, N>*>(y)[i] = values;
+__device__ __forceinline__ void store(T* y, long long i, const Pack<T, N>& pack) {
+    reinterpret_cast<Pack<T, N>*>(y)[i] = pack;
 }
 #endif
 
-// Numbered through all blocks.
+// The index of this thread in the whole grid, for one-dimensional grids and blocks.
 __device__ __forceinline__ long long global_thread() {
     return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
-// How several arrays are walked together: a shape, and each array's strides over it, in elements.
-// Adjacent axes that all of them walk with one stride are merged before. `packed` says that there is
-// one axis, with strides 1 or 0, and that every address fits a Pack of 16 / sizeof(REAL) elements.
+// Return i / divisor for nonnegative numbers. A 64-bit division takes about four times as long as a
+// 32-bit one, so the latter is used where both operands fit.
+__device__ __forceinline__ long long integer_divide(long long i, long long divisor) {
+    if ((i | divisor) >> 32) return i / divisor;
+    return static_cast<unsigned>(i) / static_cast<unsigned>(divisor);
+}
+
+// A common shape for several arrays, and the strides of each array over it, in elements (0 where an
+// array is broadcast). The host merges adjacent axes that all arrays step through with one stride,
+// so contiguous arrays have one axis. `vectorized` is set where there is one axis with strides 1 or
+// 0 and every array's address is a multiple of the size of a Pack of PACK_SIZE elements.
 constexpr int MAX_AXES = 10;
-template <int ARRAYS> struct Walk {
+template <int ARRAYS> struct StridedLayout {
     long long size;
-    int axes, packed;
+    int axes, vectorized;
     long long sizes[MAX_AXES];
     long long strides[ARRAYS][MAX_AXES];
 
-    // The place of element i in each array.
-    __device__ void locate(long long i, long long (&places)[ARRAYS]) const {
-        for (int array = 0; array < ARRAYS; ++array) places[array] = 0;
+    // Compute the offset of element i (in row-major order of the shape) in each array.
+    __device__ void locate(long long i, long long (&offsets)[ARRAYS]) const {
+        for (int array = 0; array < ARRAYS; ++array) offsets[array] = 0;
         for (int axis = axes - 1; axis >= 0; --axis) {
             long long position;
             if (size < 4294967296LL) {  // a 64-bit division takes four times as long
-                const unsigned line = static_cast<unsigned>(i) / static_cast<unsigned>(sizes[axis]);
-                position = i - static_cast<long long>(line) * sizes[axis];
-                i = line;
+                const unsigned quotient =
+                    static_cast<unsigned>(i) / static_cast<unsigned>(sizes[axis]);
+                position = i - static_cast<long long>(quotient) * sizes[axis];
+                i = quotient;
             } else {
                 position = i % sizes[axis];
                 i /= sizes[axis];
             }
             for (int array = 0; array < ARRAYS; ++array)
-                places[array] += position * strides[array][axis];
+                offsets[array] += position * strides[array][axis];
         }
     }
 };

@@ -1,7 +1,8 @@
-"""How CUDA kernels are launched, whoever runs them: a GPU (`gpu.py`) or the emulator.
+"""The interface through which host code launches CUDA kernels, on a GPU or on the emulator.
 
-A kernel is an entry of a `.cu` file, compiled for one dtype, which the file calls REAL. Its host
-code, in each room's `cuda.py`, is the same for both.
+A kernel is an `extern "C" __global__` function of a `.cu` file, compiled for one dtype, which the
+file calls REAL. The host code of each kernel family (`cuda.py`) takes a `Launcher` and is the same
+for `Gpu` and `Emulator`, its two implementations.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -20,26 +22,29 @@ from ..recording import active, in_turn
 from ..strides import Size, merge
 
 HEADERS = Path(__file__).resolve().parent
-# What NVRTC is told. Contraction is off: a multiply-add is fused where `fma` says so.
-GPU_FLAGS = ("--std=c++17", "--fmad=false")
-MAX_THREADS, MAX_BLOCK = 1024, (1024, 1024, 64)  # of a block, on every GPU
-MAX_GRID = (2**31 - 1, 65535, 65535)
-MAX_AXES = 10  # that a Walk can hold, as in kernel.h
+# Contraction is off: a multiplication and an addition are fused only where a kernel calls `fma`.
+NVRTC_FLAGS = ("--std=c++17", "--fmad=false")
+# The limits that every GPU has (CUDA C++ Programming Guide, "Compute Capabilities").
+MAX_THREADS_PER_BLOCK = 1024
+MAX_BLOCK_DIM = (1024, 1024, 64)
+MAX_GRID_DIM = (2**31 - 1, 65535, 65535)
+MAX_AXES = 10  # of a StridedLayout, as in kernel.h
 
 
 class KernelError(RuntimeError):
-    """A kernel could not be compiled or launched, or made a mistake that the emulator found."""
+    """A kernel could not be compiled or launched, or the emulator found a mistake in it."""
 
 
 class OutOfMemoryError(KernelError):
-    """The GPU's memory has no room for an array."""
+    """The GPU has too little free memory for an array."""
 
 
 class Launcher:
-    """Memory of one kind, and launches on it.
+    """Device memory, and kernel launches on it.
 
-    Args to a kernel: arrays of that memory (or None) for pointers, ints for `long long`, floats for
-    REAL, numpy numbers for their own type, and ctypes structures by value.
+    A kernel's arguments are arrays of that memory (or None, a null pointer), ints for `long long`,
+    floats for REAL, numpy scalars for their own type, and ctypes structures by value. A structure
+    that holds addresses of arrays lists those arrays in its attribute `arrays`.
     """
 
     name: ClassVar[str]
@@ -48,31 +53,31 @@ class Launcher:
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> Any:
-        """A new C-contiguous array of undefined contents."""
+        """Return a new C-contiguous array, uninitialised."""
         raise NotImplementedError
 
     def from_numpy(self, array: np.ndarray) -> Any:
-        """A new C-contiguous array with these values."""
+        """Return a C-contiguous copy of `array` in device memory."""
         raise NotImplementedError
 
     def to_numpy(self, array: Any) -> np.ndarray:
-        """A copy of the values."""
+        """Return a C-contiguous copy of `array` as a numpy array."""
         raise NotImplementedError
 
     def address(self, array: Any) -> int:
-        """Where the array's first element lies."""
+        """Return the address of the array's first element."""
         raise NotImplementedError
 
     def broadcast_to(self, array: Any, shape: Size) -> Any:
-        """A view that repeats elements."""
+        """Return a view of that shape, with stride 0 on repeated axes."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------- itself
     def synchronize(self) -> None:
-        """Return when everything launched before is done."""
+        """Wait for all launches so far."""
 
     def describe(self) -> dict[str, str]:
-        """What runs the kernels, in words: "gpu", "compiler" and such."""
+        """Return what runs the kernels, as words by topic ("gpu", "compiler", ...)."""
         raise NotImplementedError
 
     # ----------------------------------------------------------------------------- launches
@@ -84,29 +89,32 @@ class Launcher:
         grid: Sequence[int],
         block: Sequence[int],
         arguments: Sequence[Any],
-        shared: int = 0,
+        shared_bytes: int = 0,
     ) -> None:
-        """Run `kernel` of the file `source`, compiled for `dtype`, on grid x block threads.
+        """Run `kernel` of the file `source`, compiled for `dtype`, on a grid of blocks of threads.
 
-        `shared` is the size of its dynamic shared memory in bytes. A grid without a block is no
-        launch. KernelError where it cannot be compiled or launched.
+        `shared_bytes` is the size of the dynamic shared memory. Nothing is launched if an extent of
+        the grid is 0. While a Recording is active, the launch is also recorded for replay.
+        KernelError where the kernel cannot be compiled or launched.
         """
         grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
         if 0 in grid:
             return
-        sizes, most = (*grid, *block), (*MAX_GRID, *MAX_BLOCK)
-        if math.prod(block) > MAX_THREADS or not all(map(_within, sizes, most)):
+        extents, limits = (*grid, *block), (*MAX_GRID_DIM, *MAX_BLOCK_DIM)
+        in_range = all(1 <= n <= limit for n, limit in zip(extents, limits, strict=True))
+        if not in_range or math.prod(block) > MAX_THREADS_PER_BLOCK:
             raise KernelError(
-                f"{kernel} ({source.name}): a grid of {grid} blocks of {block} threads; 1 to"
-                f" {MAX_GRID} blocks of 1 to {MAX_BLOCK} threads, {MAX_THREADS} in all, can be"
+                f"{kernel} ({source.name}): cannot launch a grid of {grid} blocks of {block}"
+                f" threads; CUDA takes 1 to {MAX_GRID_DIM} blocks of 1 to {MAX_BLOCK_DIM} threads,"
+                f" at most {MAX_THREADS_PER_BLOCK} per block"
             )
-        given = list(arguments)
-        run = self._prepare(source, kernel, np.dtype(dtype), grid, block, given, shared)
-        run(lambda: describe(given))
+        arguments = list(arguments)
+        run = self._prepare(source, kernel, np.dtype(dtype), grid, block, arguments, shared_bytes)
+        run(lambda: describe_arguments(arguments))
         recording = active()
         if recording is not None:
             recording.add(run)
-            for x in given:
+            for x in arguments:
                 for array in getattr(x, "arrays", [x] if isinstance(x, self.array_type) else []):
                     if not recording.owns(self.address(array)):
                         recording.keep(array)
@@ -119,20 +127,21 @@ class Launcher:
         grid: Size,
         block: Size,
         arguments: list[Any],
-        shared: int,
+        shared_bytes: int,
     ) -> Callable[..., None]:
-        """A function that launches it, as often as it is called; it does not keep the arguments.
+        """Return a function that launches the kernel each time it is called.
 
-        What it may be given says, in words for an error, what they are.
+        It holds the bytes of the arguments (addresses, numbers) but no reference to the arrays.
+        Its optional parameter is a function that describes the arguments, for error messages.
         """
         raise NotImplementedError
 
     def program(self, launches: list[Callable[[], Any]]) -> Callable[[], None]:
-        """A function that does launches that a recording has noted, in order."""
+        """Return a function that runs the recorded launches in order."""
         return partial(in_turn, launches)
 
-    def value(self, x: Any, dtype: np.dtype) -> np.ndarray:
-        """An argument as the bytes that travel to the kernel: an array's are its address."""
+    def argument_bytes(self, x: Any, dtype: np.dtype) -> np.ndarray:
+        """Return a kernel argument as the bytes passed to the kernel; for an array its address."""
         if x is None:
             return np.array(0, np.uint64)
         if isinstance(x, self.array_type):
@@ -148,27 +157,23 @@ class Launcher:
         raise TypeError(f"a kernel cannot take a {type(x).__name__}")
 
     def tell(self, kernel: str) -> None:
-        """A kernel is about to be compiled."""
+        """Call the listener, if there is one, before a file is compiled."""
         if self.compile_listener is not None:
             self.compile_listener(kernel)
 
 
-def replayed() -> str:
-    """The arguments of a launch that is done again."""
+def describe_replay() -> str:
+    """Return what stands for the arguments in an error message of a replayed launch."""
     return "replayed"
 
 
-def _within(size: int, most: int) -> bool:
-    return 1 <= size <= most
-
-
-def pointers(values: Sequence[np.ndarray]) -> Any:
-    """Where each of the values lies: how a launch takes its arguments, on a GPU as here."""
+def address_table(values: Sequence[np.ndarray]) -> Any:
+    """Return a C array of the addresses of the values: the `kernelParams` of cuLaunchKernel."""
     return (ctypes.c_void_p * len(values))(*(x.__array_interface__["data"][0] for x in values))
 
 
-def state_of(source: Path) -> tuple[Path, int]:
-    """Names the file as it is now: who edits a kernel runs the new one at the next launch."""
+def file_version(source: Path) -> tuple[Path, int]:
+    """Return a key for the file as it is now, so that an edited kernel is compiled again."""
     try:
         return source, source.stat().st_mtime_ns
     except OSError as error:
@@ -176,23 +181,37 @@ def state_of(source: Path) -> tuple[Path, int]:
 
 
 def source_text(path: Path) -> str:
-    """The file behind what all kernels share, as one text. Errors name the file's own lines."""
-    header = (HEADERS / "kernel.h").read_text()
-    return f'#line 1 "kernel.h"\n{header}\n#line 1 "{path.name}"\n{path.read_text()}'
+    """Return kernel.h and the `.cu` file as one text, with the headers that it includes pasted in.
+
+    NVRTC knows no include folders here, so `#include "name.h"` of a header of this folder is
+    replaced by its text. #line directives keep file names and line numbers in compiler messages.
+    """
+    lines = ['#line 1 "kernel.h"', (HEADERS / "kernel.h").read_text(), f'#line 1 "{path.name}"']
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        include = re.fullmatch(r'#include "(\w+\.h)"', line)
+        if include:
+            header = HEADERS / include[1]
+            if not header.is_file():
+                raise KernelError(f"{path}:{number}: there is no header {header}")
+            lines += [f'#line 1 "{header.name}"', header.read_text()]
+            lines.append(f'#line {number + 1} "{path.name}"')
+        else:
+            lines.append(line)
+    return "\n".join([*lines, ""])
 
 
 def options(dtype: np.dtype) -> tuple[str, ...]:
-    """How both compilers are told what REAL is."""
+    """Return the compiler flags, for NVRTC and g++ alike, that define REAL."""
     return (f"-DREAL_IS_{dtype.name.upper()}",)
 
 
 def digest(*parts: str) -> str:
-    """A short name for all of this."""
+    """Return a short hash of the texts, for the name of a file in the cache."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def describe(arguments: Sequence[Any]) -> str:
-    """The arguments of a launch in words, for messages."""
+def describe_arguments(arguments: Sequence[Any]) -> str:
+    """Return a launch's arguments in words, for error messages."""
     words = []
     for x in arguments:
         if x is None:
@@ -204,45 +223,51 @@ def describe(arguments: Sequence[Any]) -> str:
     return ", ".join(words)
 
 
-# --------------------------------------------------------------------------------------- walks
+# ------------------------------------------------------------------------------------- layouts
 @cache
-def walk_type(arrays: int) -> type[ctypes.Structure]:
-    """`Walk<arrays>` of kernel.h."""
+def layout_type(arrays: int) -> type[ctypes.Structure]:
+    """Return the ctypes structure of `StridedLayout<arrays>` in kernel.h."""
     row = ctypes.c_int64 * MAX_AXES
 
-    class Walk(ctypes.Structure):
+    class StridedLayout(ctypes.Structure):
         _fields_ = (
             ("size", ctypes.c_int64),
             ("axes", ctypes.c_int32),
-            ("packed", ctypes.c_int32),
+            ("vectorized", ctypes.c_int32),
             ("sizes", row),
             ("strides", row * arrays),
         )
 
-    return Walk
+    return StridedLayout
 
 
-def walk(shape: Size, strides: tuple[Size, ...], packed: bool = False) -> ctypes.Structure:
-    """How to walk arrays of these strides (in elements) over `shape`; see kernel.h.
+def strided_layout(
+    shape: Size, strides: tuple[Size, ...], aligned: bool = False
+) -> ctypes.Structure:
+    """Return the StridedLayout of arrays with these strides (in elements) over a common shape.
 
+    `aligned` says that every array begins at a multiple of 16 bytes, as vectorized access needs.
     ValueError where more than MAX_AXES axes are left after merging.
     """
     axes = merge(shape, strides)
     if len(axes) > MAX_AXES:
         raise ValueError(
-            f"shape {shape}: {len(axes)} axes that cannot be walked as fewer; a CUDA kernel takes"
+            f"shape {shape}: {len(axes)} axes are left after merging; a CUDA kernel takes at most"
             f" {MAX_AXES}"
         )
-    found = walk_type(len(strides))()
-    found.size, found.axes = math.prod(shape), len(axes)
-    found.packed = packed and len(axes) == 1 and set(axes[0][1:]) <= {0, 1}
+    layout = layout_type(len(strides))()
+    layout.size, layout.axes = math.prod(shape), len(axes)
+    layout.vectorized = aligned and len(axes) == 1 and set(axes[0][1:]) <= {0, 1}
     for axis, (size, *steps) in enumerate(axes):
-        found.sizes[axis] = size
+        layout.sizes[axis] = size
         for array, step in enumerate(steps):
-            found.strides[array][axis] = step
-    return found
+            layout.strides[array][axis] = step
+    return layout
 
 
-def blocks(count: int, threads: int) -> int:
-    """How many blocks of so many threads it takes for `count` of them."""
-    return -(-count // threads)
+walk = strided_layout  # the name that tests/cli/test_readme.py still uses
+
+
+def ceil_div(count: int, size: int) -> int:
+    """Return count / size, rounded up: the number of blocks of `size` that cover `count`."""
+    return -(-count // size)

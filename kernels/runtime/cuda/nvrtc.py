@@ -1,6 +1,6 @@
-"""Compile `.cu` files for real GPUs where there is none: NVRTC takes neither a GPU nor a driver.
+"""Compile `.cu` files for GPUs on a machine without one: NVRTC needs neither GPU nor driver.
 
-Needs the packages cuda-bindings and nvidia-cuda-nvrtc, which come with `pip install minigan[test]`.
+It needs the packages cuda-bindings and nvidia-cuda-nvrtc, which are in the extra `test`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from .launcher import GPU_FLAGS, KernelError, options, source_text
+from .launcher import NVRTC_FLAGS, KernelError, options, source_text
 
-# Turing, Ampere, Hopper, and the two Blackwells.
+# Compute capabilities: Turing, Ampere, Hopper, and the two of Blackwell.
 CAPABILITIES = ("7.5", "8.0", "9.0", "10.0", "12.0")
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler complains of ("" if nothing), and what each kernel takes per thread.
+    """The compiler's warnings ("" if none), and the resources of each kernel per thread.
 
-    `local_bytes` are arrays that found no place in registers, and registers that were spilled.
+    `local_bytes` is local memory: arrays that are not kept in registers, and spilled registers.
     """
 
     complaints: str
@@ -31,7 +31,7 @@ class Compiled:
 
 
 def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
-    """`source` compiled for that compute capability.
+    """Compile `source` for a compute capability, such as "9.0".
 
     ImportError where the packages are missing; KernelError where the file does not compile.
     """
@@ -44,31 +44,32 @@ def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
         return results[0] if results else None
 
     target = f"--gpu-architecture=sm_{capability.replace('.', '')}"
-    told = (*GPU_FLAGS, target, "--ptxas-options=-v", *options(dtype))
-    flags = [flag.encode() for flag in told]
-    text, name = source_text(source).encode(), source.name.encode()
-    program = call(nvrtc.nvrtcCreateProgram, text, name, 0, [], [])
+    words = (*NVRTC_FLAGS, target, "--ptxas-options=-v", *options(dtype))
+    flags = [word.encode() for word in words]
+    code, name = source_text(source).encode(), source.name.encode()
+    program = call(nvrtc.nvrtcCreateProgram, code, name, 0, [], [])
     try:
         (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), flags)
         log = b" " * call(nvrtc.nvrtcGetProgramLogSize, program)
         call(nvrtc.nvrtcGetProgramLog, program, log)
-        said = log.decode().strip("\0 \n")
+        text = log.decode().strip("\0 \n")
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            raise KernelError(f"{source} for {capability}, {dtype}: {status.name}\n{said}")
-        return _read(said)
+            raise KernelError(f"{source} for {capability}, {dtype}: {status.name}\n{text}")
+        return _parse_log(text)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def _read(log: str) -> Compiled:
-    notes = r"^ptxas (info +:|        \.).*\n?"
+def _parse_log(log: str) -> Compiled:
+    """Read the output of ptxas -v: resources from its info lines, warnings from all others."""
+    info = r"^ptxas (info +:|        \.).*\n?"
     kernels = re.findall(r"Compiling entry function '(\w+)'", log)
     registers = map(int, re.findall(r"Used (\d+) registers", log))
-    # Functions that were not inlined are listed too.
+    # The log also lists functions that were not inlined.
     properties = r"Function properties for (\w+)\n\D*(\d+) bytes stack frame, (\d+) bytes spill"
     local = {name: max(int(a), int(b)) for name, a, b in re.findall(properties, log)}
     return Compiled(
-        complaints=re.sub(notes, "", log, flags=re.MULTILINE).strip(),
+        complaints=re.sub(info, "", log, flags=re.MULTILINE).strip(),
         registers=dict(zip(kernels, registers, strict=True)),
         local_bytes={kernel: local[kernel] for kernel in kernels},
     )

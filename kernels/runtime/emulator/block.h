@@ -1,4 +1,8 @@
-// One block of threads: who runs next, and what waits for what.
+// The execution of one block of threads: scheduling, __syncthreads(), and warp barriers.
+//
+// Each CUDA thread runs on a fiber. Threads are started in order; a thread that waits at a barrier
+// keeps its fiber's stack, and the next thread is started on another fiber. The block ends when all
+// threads have finished, or, in error, when no thread can run.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -10,49 +14,57 @@
 #include "fibers.h"
 
 namespace emulator {
-constexpr int MAX_THREADS = 1024;
-constexpr std::size_t SHARED_BYTES = 227 * 1024;
+constexpr int MAX_THREADS_PER_BLOCK = 1024;
+constexpr std::size_t MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024;  // of the largest GPUs
 
-// What the host gives for each array argument: the elements that the launch may touch, and the
-// memory they lie in. `written` has one byte per element of that memory, and so has `view`, which is
-// null where nothing lies between the elements.
+// An array argument of a launch: the bytes [first, end) that the launch may access, and the
+// allocation that they lie in, [base, base + bytes). `written` has one byte per element of the
+// allocation: has it been written? `view` too: does it belong to the array? It is null if no gaps
+// lie between the array's elements. The same structure is in emulator.py.
 struct Region {
     std::uint64_t first, end, base, bytes, itemsize;
     unsigned char *written, *view;
-    std::int64_t argument;
+    std::int64_t argument;  // its number among the kernel's arguments, -1 for an array of a table
 };
 
+// The launch configuration; `shared` is the size of dynamic shared memory in bytes.
 struct Launch {
     unsigned grid[3], block[3];
     std::uint64_t shared, regions;
     Region* region;
 };
 
-// What the checked build counts. A warp's access to memory moves whole sectors of 32 bytes; shared
-// memory serves one word of 4 bytes per bank and pass.
+// What the checked build counts. An access is one instruction of one warp. Global memory is
+// accessed in sectors of 32 bytes. Shared memory has 32 banks of 4 bytes; an access takes one pass,
+// plus one for each bank conflict. The ideal counts are those of the same bytes without gaps.
 struct Counts {
     std::int64_t accesses, sectors, ideal_sectors, shared_accesses, passes, ideal_passes, barriers;
 };
 
 static Counts counts;
-static char message[1024];
+static char message[1024];  // of the error that ended the launch; empty if there is none
 
-// --------------------------------------------------------------------------------- the block
-static Fiber host, fibers[MAX_THREADS];
-static Fiber* current = &host;
-static void (*body)();
-static int threads, begun, finished, arrived;  // of this block
-static uint3 next_index;                       // of the next thread to begin
-static int made, idle_count, waiting_count, ready_first, ready_count;
-static Fiber *idle[MAX_THREADS], *waiting[MAX_THREADS], *ready[MAX_THREADS];
-static std::int64_t block_serial;  // of all blocks that this process ran
-static unsigned epoch;             // barriers that this block has passed
-alignas(128) static unsigned char dynamic_shared[SHARED_BYTES];
+// --------------------------------------------------------------------------------- scheduling
+// Fibers are created as they are needed and used again for later threads and blocks.
+static Fiber main_fiber, fibers[MAX_THREADS_PER_BLOCK];
+static Fiber* current = &main_fiber;
+static void (*body)();  // calls the kernel with its arguments
+static int threads, started, finished, arrived;  // of this block; `arrived` at its __syncthreads()
+static uint3 next_index;                         // threadIdx of the next thread to start
+static int created;                              // fibers that have a stack and a context
+// Fibers without a thread; fibers that wait at __syncthreads(); a ring buffer of fibers that can
+// run.
+static int idle_count, waiting_count, ready_first, ready_count;
+static Fiber *idle[MAX_THREADS_PER_BLOCK], *waiting[MAX_THREADS_PER_BLOCK],
+    *ready[MAX_THREADS_PER_BLOCK];
+static std::int64_t block_serial;  // numbers the blocks of all launches of this library
+static unsigned epoch;             // the number of __syncthreads() that this block has passed
+alignas(128) static unsigned char dynamic_shared[MAX_SHARED_BYTES_PER_BLOCK];
 static std::uint64_t dynamic_bytes;
 
-// The next thread of the block begins on the current stack.
-inline void begin_thread() {
-    current->thread = begun++;
+// Make the current fiber run the next thread of the block.
+inline void start_thread() {
+    current->thread = started++;
     current->index = threadIdx = next_index;
     if (++next_index.x == blockDim.x) {
         next_index.x = 0;
@@ -64,40 +76,43 @@ inline void begin_thread() {
 }
 
 inline void make_ready(Fiber* fiber) {
-    ready[(ready_first + ready_count++) % MAX_THREADS] = fiber;
+    ready[(ready_first + ready_count++) % MAX_THREADS_PER_BLOCK] = fiber;
 }
 
-// Who runs when the current fiber cannot: a thread not begun yet, one that may go on, the host.
-inline Fiber* next() {
-    if (begun < threads) {
+// Choose the fiber that runs next: one that starts a thread, else one that is ready, else the main
+// fiber, which finds the block finished or deadlocked.
+inline Fiber* next_fiber() {
+    if (started < threads) {
         if (idle_count) return idle[--idle_count];
-        Fiber* fiber = &fibers[made++];
+        Fiber* fiber = &fibers[created++];
         if (!fiber->stack) {
-            fiber->stack = static_cast<char*>(mmap(nullptr, STACK, PROT_READ | PROT_WRITE,
-                                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+            fiber->stack =
+                static_cast<char*>(mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
             if (fiber->stack == MAP_FAILED) std::abort();
         }
-        prepare(*fiber);
+        init_context(*fiber);
         return fiber;
     }
-    if (!ready_count) return &host;
+    if (!ready_count) return &main_fiber;
     Fiber* fiber = ready[ready_first];
-    ready_first = (ready_first + 1) % MAX_THREADS;
+    ready_first = (ready_first + 1) % MAX_THREADS_PER_BLOCK;
     --ready_count;
     return fiber;
 }
 
-inline void leave() {
+// Run other fibers; return when this one is scheduled again.
+inline void yield() {
     Fiber* self = current;
-    current = next();
-    if (current != self) exchange(*self, *current);
+    current = next_fiber();
+    if (current != self) switch_context(*self, *current);
     current = self;
     threadIdx = self->index;
 }
 
-// Drop every stack as it is and let the host report.
-[[noreturn]] inline void stop() {
-    exchange(*current, host);
+// End the launch: abandon all fibers and let the main fiber report `message`.
+[[noreturn]] inline void abort_launch() {
+    switch_context(*current, main_fiber);
     std::abort();
 }
 
@@ -108,8 +123,9 @@ inline void describe_thread(char* text, std::size_t size, int thread) {
                   t / (blockDim.x * blockDim.y));
 }
 
-// ------------------------------------------------------------------------------ block barrier
-static int barrier_line[MAX_THREADS];
+// ------------------------------------------------------------------------------ __syncthreads
+// The source line of the barrier that each thread waits at.
+static int barrier_line[MAX_THREADS_PER_BLOCK];
 
 inline void release_block() {
     for (int i = 0; i < waiting_count; ++i) make_ready(waiting[i]);
@@ -118,6 +134,8 @@ inline void release_block() {
     ++counts.barriers;
 }
 
+// Wait for all threads of the block. The checked build insists that all wait at the same line, and
+// that none has finished; the fast build leaves finished threads out, as GPUs do since Volta.
 inline void sync_block(int line) {
     barrier_line[current->thread] = line;
     ++arrived;
@@ -130,65 +148,68 @@ inline void sync_block(int line) {
         std::snprintf(message, sizeof message,
                       "%s waits at the __syncthreads() of line %d, but %s at that of line %d", a,
                       line, b, barrier_line[first]);
-        stop();
+        abort_launch();
     }
 #endif
-    if (begun == threads && arrived == threads - finished) {
+    if (started == threads && arrived == threads - finished) {
 #ifdef CHECKED
-        if (finished) {  // the host finds out who is gone
+        if (finished) {  // the main fiber names a thread that has finished
             waiting[waiting_count++] = current;
-            stop();
+            abort_launch();
         }
 #endif
         release_block();
         return;
     }
     waiting[waiting_count++] = current;
-    leave();
+    yield();
 }
 
-// ------------------------------------------------------------------------------------- warps
+// ------------------------------------------------------------------------- __syncwarp, shuffles
+// What a thread brings to a warp barrier: a __syncwarp(), or a shuffle, which is a barrier of the
+// lanes in its mask at which each lane takes the value of another.
 struct Lane {
-    unsigned mask = 0;  // of the lanes that it waits for; 0 where it does not wait
+    unsigned mask = 0;       // the lanes that it waits for; 0 where it does not wait
     Fiber* fiber = nullptr;
-    int source = 0;
-    bool memory = false;  // a __syncwarp(), which orders memory, or a shuffle, which does not
+    int source = 0;          // the lane whose value it takes
+    bool memory = false;  // is it a __syncwarp(), which orders memory accesses? A shuffle does not
     alignas(16) unsigned char value[16], result[16];
 };
-static Lane lanes[MAX_THREADS];
-static bool gone[MAX_THREADS];
+static Lane lanes[MAX_THREADS_PER_BLOCK];
+static bool has_finished[MAX_THREADS_PER_BLOCK];
 static int lanes_waiting;
 
 #ifdef CHECKED
-// What each thread knows of the time of each lane of its warp: what that lane did until then was done
-// before what the thread does now. A __syncwarp() makes all of its lanes know what each of them knows,
-// and begins a new time for each (a vector clock: Mattern 1988).
-static unsigned clocks[MAX_THREADS][32];
+// Vector clocks (Mattern 1988), which define happens-before within a warp: what lane k did up to
+// its time clocks[thread][k] happens before what `thread` does now. A __syncwarp() joins the clocks
+// of its lanes, and then advances each lane's own time.
+static unsigned clocks[MAX_THREADS_PER_BLOCK][32];
 
-inline void begin_clocks() {
+inline void reset_clocks() {
     for (int t = 0; t < threads; ++t)
         for (int lane = 0; lane < 32; ++lane) clocks[t][lane] = lane == (t & 31);
 }
 
-inline void order_lanes(int first, unsigned mask) {
-    unsigned known[32] = {};
+inline void join_clocks(int first, unsigned mask) {
+    unsigned joined[32] = {};
     const int last = std::min(32, threads - first);
     for (int lane = 0; lane < last; ++lane)
         if (mask >> lane & 1)
-            for (int k = 0; k < 32; ++k) known[k] = std::max(known[k], clocks[first + lane][k]);
+            for (int k = 0; k < 32; ++k) joined[k] = std::max(joined[k], clocks[first + lane][k]);
     for (int lane = 0; lane < last; ++lane)
         if (mask >> lane & 1) {
-            std::memcpy(clocks[first + lane], known, sizeof known);
+            std::memcpy(clocks[first + lane], joined, sizeof joined);
             ++clocks[first + lane][lane];
         }
 }
 #endif
 
+// Do all lanes of the mask wait, for this mask? `first` is the warp's first thread.
 inline bool warp_is_complete(int first, unsigned mask) {
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
         if (!(mask >> lane & 1)) continue;
 #ifndef CHECKED
-        if (gone[first + lane]) continue;
+        if (has_finished[first + lane]) continue;
 #endif
         if (lanes[first + lane].mask != mask) return false;
     }
@@ -200,29 +221,30 @@ inline void release_warp(int first, unsigned mask) {
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
         if (!(mask >> lane & 1)) continue;
         const int source = lanes[first + lane].source;
-        char who[100];
-        describe_thread(who, sizeof who, first + lane);
+        char thread[100];
+        describe_thread(thread, sizeof thread, first + lane);
         if (lanes[first + lane].memory != lanes[current->thread].memory)
             std::snprintf(message, sizeof message,
-                          "%s waits in a %s for lanes of its warp that wait in a %s", who,
+                          "%s waits in a %s for lanes of its warp that wait in a %s", thread,
                           lanes[first + lane].memory ? "__syncwarp" : "shuffle",
                           lanes[first + lane].memory ? "shuffle" : "__syncwarp");
         else if (!(mask >> source & 1) || first + source >= threads)
             std::snprintf(message, sizeof message,
-                          "%s takes the value of lane %d, which is not in the mask 0x%08x", who,
+                          "%s takes the value of lane %d, which is not in the mask 0x%08x", thread,
                           source, mask);
         else
             continue;
-        stop();
+        abort_launch();
     }
-    if (lanes[current->thread].memory) order_lanes(first, mask);
+    if (lanes[current->thread].memory) join_clocks(first, mask);
 #endif
+    // All results are taken before any lane's `fiber` is cleared, which marks its value as valid.
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
         if (!(mask >> lane & 1) || !lanes[first + lane].mask) continue;
         const int source = lanes[first + lane].source;
-        const bool there = first + source < threads && lanes[first + source].fiber;
+        const bool is_valid = first + source < threads && lanes[first + source].fiber;
         std::memcpy(lanes[first + lane].result,
-                    lanes[first + (there ? source : lane)].value, 16);
+                    lanes[first + (is_valid ? source : lane)].value, 16);
     }
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
         Lane& other = lanes[first + lane];
@@ -234,16 +256,16 @@ inline void release_warp(int first, unsigned mask) {
     }
 }
 
-// Wait for the lanes of the mask; each takes the value that lane `source` brought.
+// Wait for the lanes of the mask; `result` becomes the value of lane `source`.
 inline void sync_warp(unsigned mask, int source, bool memory) {
     const int thread = current->thread, first = thread & ~31;
     Lane& own = lanes[thread];
     if (!(mask >> (thread & 31) & 1)) {
-        char who[100];
-        describe_thread(who, sizeof who, thread);
-        std::snprintf(message, sizeof message, "%s is not in the mask 0x%08x it waits with", who,
+        char text[100];
+        describe_thread(text, sizeof text, thread);
+        std::snprintf(message, sizeof message, "%s is not in the mask 0x%08x it waits with", text,
                       mask);
-        stop();
+        abort_launch();
     }
     ++lanes_waiting;
     own.mask = mask;
@@ -253,7 +275,7 @@ inline void sync_warp(unsigned mask, int source, bool memory) {
     if (warp_is_complete(first, mask))
         release_warp(first, mask);
     else
-        leave();
+        yield();
 }
 
 template <class T> inline T shuffle(unsigned mask, T value, int source) {

@@ -1,7 +1,8 @@
-"""A `.cu` file becomes a shared library: g++ compiles it with the callers of its kernels."""
+"""Compile a `.cu` file with g++ into a shared library that exports its kernels."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,78 +17,105 @@ from ..cuda.launcher import KernelError, source_text
 from ..files import atomic_write, cache_root
 
 EMULATOR_HEADERS = Path(__file__).resolve().parent
+# Contraction is off, as for NVRTC: a multiplication and an addition are fused only by `fma`.
 FLAGS = (
     *("-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DEMULATOR"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 BUILDS = {
     "fast": ("-O3", "-march=native"),
+    # Without the two optimisations each access keeps a return address, and so a line, of its own.
     "checked": ("-O1", "-g", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
 }
 
 
 def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -> None:
-    """Compile a `.cu` file and what calls its kernels into the shared library at `path`."""
+    """Compile a `.cu` file into a shared library at `path`.
+
+    The kernels' names and parameters are found in the preprocessed text, where NAMES_ONLY keeps
+    the keyword __global__; then functions that launch them are added to the text.
+    """
     names = [re.sub(r"-DCHECKED", "", flag) for flag in flags] + ["-DNAMES_ONLY", "-E", "-P"]
     with TemporaryDirectory() as folder:
         text = source_text(source)
         file = Path(folder, "kernel.cpp")
         file.write_text(text)
         include = f"-I{EMULATOR_HEADERS}"
-        read = _run([compiler, *filter(None, names), include, str(file)], source)
+        preprocessed = _run([compiler, *filter(None, names), include, str(file)], source)
         kernels = re.findall(
             r'(extern\s+"C"\s+)?__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
             r"(\w+)\s*\(([^)]*)\)",
-            read,
+            preprocessed,
         )
         for linkage, kernel, _ in kernels:
             if not linkage and not re.search(r'extern\s+"C"\s*\{[^}]*__global__', text):
                 raise KernelError(
                     f'{source}: kernel {kernel!r} needs extern "C" before it: a launch finds it by'
-                    " its plain name"
+                    " its unmangled name"
                 )
-        found = [(kernel, parameters) for _, kernel, parameters in kernels]
-        file.write_text(text + _callers(found))
+        file.write_text(text + _entry_points([kernel[1:] for kernel in kernels]))
         library = Path(folder, "kernel.so")
         _run([compiler, *flags, include, str(file), "-o", str(library)], source)
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, lambda out: out.write(library.read_bytes()))
+        content = library.read_bytes()
+        atomic_write(path, lambda out: out.write(content))
+        atomic_write(_digest_path(path), lambda out: out.write(_digest(content)))
 
 
-def _callers(kernels: list[tuple[str, str]]) -> str:
-    """C++ that calls each kernel with arguments given by address, and lists what there is."""
+def is_whole(path: Path) -> bool:
+    """Whether a library is there, and as it was compiled.
+
+    A loader maps it without a look at it: a page that is missing kills the process when it is used.
+    """
+    try:
+        return _digest_path(path).read_bytes() == _digest(path.read_bytes())
+    except OSError:
+        return False
+
+
+def _digest_path(library: Path) -> Path:
+    return library.with_name(library.name + ".sha256")
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def _entry_points(kernels: list[tuple[str, ...]]) -> str:
+    """Return C++ functions that launch each (kernel, parameters), and one that lists them."""
     lines = [
-        '\n#line 1 "callers"',
+        '\n#line 1 "entry points"',
         'extern "C" {',
-        '#define SHOWN __attribute__((visibility("default")))',
+        '#define EXPORT __attribute__((visibility("default")))',
     ]
-    table = []
+    kernel_lines = []
     for kernel, parameters in kernels:
         names = [re.split(r"[\s*&]+", p.strip())[-1] for p in parameters.split(",") if p.strip()]
         quoted = ", ".join([*(f'"{n}"' for n in names), "nullptr"])
-        table.append(" ".join([kernel, *names]))
+        kernel_lines.append(" ".join([kernel, *names]))
         lines += [
             f"static const char* const names_{kernel}[] = {{{quoted}}};",
-            f"SHOWN int emulator_run_{kernel}(const emulator::Launch* launch, void** arguments) {{",
+            f"EXPORT int emulator_run_{kernel}(const emulator::Launch* launch, void** table) {{",
             f"    emulator::parameters = names_{kernel};",
-            f"    return emulator::Entry<{kernel}>::run(*launch, arguments);",
+            f"    return emulator::Entry<{kernel}>::run(*launch, table);",
             "}",
-            f"SHOWN int emulator_sizes_{kernel}(int* sizes) {{",
+            f"EXPORT int emulator_sizes_{kernel}(int* sizes) {{",
             f"    return emulator::Entry<{kernel}>::sizes(sizes);",
             "}",
         ]
-    listed = "\\n".join(table)
+    listed = "\\n".join(kernel_lines)
     return "\n".join(
-        [*lines, f'SHOWN const char* emulator_kernels() {{ return "{listed}"; }}', "}\n"]
+        [*lines, f'EXPORT const char* emulator_kernels() {{ return "{listed}"; }}', "}\n"]
     )
 
 
 def _run(command: list[str], source: Path) -> str:
+    """Return what the command prints; KernelError with the first error message if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip() or f"it ended with status {done.returncode}"
-        first = next((line for line in said.splitlines() if "error" in line), said)
-        # What an unclosed parenthesis swallows ends far behind the file.
+        output = done.stderr.strip() or f"it ended with status {done.returncode}"
+        first = next((line for line in output.splitlines() if "error" in line), output)
+        # An unclosed parenthesis is only noticed in the entry points behind the file's last line.
         if int((re.findall(r"\.cu:(\d+)", first) or [0])[0]) > len(_lines(source)):
             first = re.sub(r"\.cu:\d+:\d+", ".cu", first)
         raise KernelError(f"{source}: {command[0]} cannot compile it: {first.strip()}")
@@ -100,35 +128,36 @@ def _lines(source: Path) -> list[str]:
 
 @cache
 def find_compiler() -> str:
-    """The path of a C++ compiler; KernelError, which says what to do, if there is none."""
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["g++", "clang++"]:
+    """Return the path of a C++ compiler: $CXX, g++ or clang++; KernelError if there is none."""
+    chosen = os.environ.get("CXX")
+    for name in [chosen] if chosen else ["g++", "clang++"]:
         path = shutil.which(name)
         if path:
             return path
     raise KernelError(
-        f"the cuda-emulator device needs a C++ compiler, and {wanted or 'g++'} is not found:"
+        f"the cuda-emulator device needs a C++ compiler, and {chosen or 'g++'} is not found:"
         " install g++, or name another one in the variable CXX"
     )
 
 
 @cache
 def compiler_version() -> str:
+    """Return the first line of the compiler's --version."""
     return _run([find_compiler(), "--version"], Path("the compiler")).splitlines()[0]
 
 
 def host() -> str:
-    """The processor that -march=native compiles for."""
+    """Return the name and features of the processor, for which -march=native compiles."""
     return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
 def emulator_folder() -> Path:
-    """Where compiled libraries are kept."""
+    """Return the cache folder of compiled libraries."""
     return cache_root() / "emulator"
 
 
 def own_folder() -> Path:
-    """One that goes with the process."""
+    """Return a temporary folder, used where the cache cannot be; it is removed at exit."""
     return Path(_temporary().name)
 
 

@@ -1,14 +1,15 @@
-// CUDA, executed by g++: a launch runs its blocks one after another on one core. Each CUDA thread is
-// a function call that can be left in the middle (a fiber), because __syncthreads() must wait for
-// threads that have not begun yet.
+// CUDA C++ on the CPU: g++ compiles a .cu file against this header, and a launch runs its blocks
+// one after another on one core. Each CUDA thread runs on a fiber, because __syncthreads() must
+// wait for threads that have not started yet.
 //
-//   fibers      a stack each, and a switch that saves what a function call must preserve
-//   a block     threads are begun in order. One that must wait leaves its stack as it is, and the
-//               next begins on a fresh one. A kernel without barriers needs one stack in all
-//   a barrier   the last thread to arrive makes all others ready to go on
-//   a warp      32 neighbouring threads; shuffles are barriers of the lanes named in their mask
-//
-// With CHECKED defined, checked.h replaces arrays by types that notice every access.
+//   language.h   CUDA's keywords, vector types and built-in variables
+//   fibers.h     fibers: a stack each, and the context switch
+//   block.h      a block: threads are started in order; one that waits at a barrier keeps its
+//                stack, and the last to arrive makes the others ready. Warps: shuffles are
+//                barriers of the lanes in their mask. A kernel without barriers uses one fiber
+//   emulator.h   CUDA's functions, and launches
+//   checked.h    with CHECKED defined: array types that check each access, on the shadow memory of
+//   shadow.h     races and transactions
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -69,7 +70,7 @@ inline double __longlong_as_double(long long bits) {
 // ------------------------------------------------------------------------------------- arrays
 #define SHARED_FITS(T, count) \
     static_assert(sizeof(T) * (count) <= 48 * 1024, "a SHARED array takes more than 48 KiB")
-// CUDA has each atomic operation for some types alone.
+// CUDA has each atomic operation for some types only.
 #define ATOMIC_TYPES(name, ...)                                 \
     template <class T, class... Types>                          \
     constexpr bool name##_is_one_of = (std::is_same_v<T, Types> || ...); \
@@ -108,7 +109,7 @@ template <class T> constexpr int element_size<T*> = sizeof(T);
 template <class T> constexpr int element_size<T* __restrict__> = sizeof(T);
 }  // namespace emulator
 
-// One thread runs at a time, so an ordinary operation is an atomic one.
+// One thread runs at a time, so a plain operation is atomic.
 #define ATOMIC(name, result)                                       \
     template <class T, class V> inline T name(T* x, V v) {         \
         ATOMIC_FITS(name, T);                                      \
@@ -128,16 +129,17 @@ template <class T> inline T atomicCAS(T* x, T compare, T value) {
 
 // ------------------------------------------------------------------------------------- launch
 namespace emulator {
+// Run threads as long as there are some to start; then let other fibers run.
 static void fiber_loop() {
     for (;;) {
-        while (begun < threads) {
-            begin_thread();
+        while (started < threads) {
+            start_thread();
             body();
-            gone[current->thread] = true;
+            has_finished[current->thread] = true;
             ++finished;
 #ifndef CHECKED
-            // As on a GPU since Volta: threads that are gone do not count.
-            if (arrived && begun == threads && arrived == threads - finished) release_block();
+            // As on a GPU since Volta, barriers do not wait for finished threads.
+            if (arrived && started == threads && arrived == threads - finished) release_block();
             const int first = current->thread & ~31;
             for (int lane = 0; lanes_waiting && lane < 32 && first + lane < threads; ++lane) {
                 const unsigned mask = lanes[first + lane].mask;
@@ -147,44 +149,44 @@ static void fiber_loop() {
         }
         idle[idle_count++] = current;
         Fiber* self = current;
-        current = next();
-        if (current != self) exchange(*self, *current);
+        current = next_fiber();
+        if (current != self) switch_context(*self, *current);
         current = self;
     }
 }
 
-inline void report_stuck() {
-    char who[100], other[100] = "";
+// Say which thread waits for what, when no thread can run.
+inline void report_deadlock() {
+    char thread[100], other[100] = "";
     for (int t = 0; t < threads; ++t)
-        if (gone[t]) {
+        if (has_finished[t]) {
             describe_thread(other, sizeof other, t);
             break;
         }
-    for (int i = 0; i < waiting_count || i < 1; ++i) {
-        const int thread = waiting_count ? waiting[i]->thread : -1;
-        if (thread < 0) break;
-        describe_thread(who, sizeof who, thread);
+    if (waiting_count) {
+        const int t = waiting[0]->thread;
+        describe_thread(thread, sizeof thread, t);
         std::snprintf(message, sizeof message,
-                      "%s waits at the __syncthreads() of line %d, which %s never reaches", who,
-                      barrier_line[thread], other[0] ? other : "another thread");
+                      "%s waits at the __syncthreads() of line %d, which %s never reaches", thread,
+                      barrier_line[t], other[0] ? other : "another thread");
         return;
     }
     for (int t = 0; t < threads; ++t)
         if (lanes[t].mask) {
-            describe_thread(who, sizeof who, t);
+            describe_thread(thread, sizeof thread, t);
             int missing = t & ~31;
             while (!(lanes[t].mask >> (missing & 31) & 1) || lanes[missing].mask == lanes[t].mask)
                 ++missing;
             describe_thread(other, sizeof other, missing);
             std::snprintf(message, sizeof message,
-                          "%s waits in a warp for mask 0x%08x, but %s never comes", who,
+                          "%s waits in a warp for mask 0x%08x, but %s never comes", thread,
                           lanes[t].mask, other);
             return;
         }
     std::snprintf(message, sizeof message, "threads wait for each other");
 }
 
-// Returns 0, or 1 with a message.
+// Run all blocks of a launch. Return 0, or 1 with the error in `message`.
 inline int run(const Launch& launch, void (*kernel)()) {
     gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
     blockDim = {launch.block[0], launch.block[1], launch.block[2]};
@@ -197,19 +199,20 @@ inline int run(const Launch& launch, void (*kernel)()) {
         for (unsigned y = 0; y < gridDim.y; ++y)
             for (unsigned x = 0; x < gridDim.x; ++x) {
                 blockIdx = {x, y, z};
-                begun = finished = arrived = waiting_count = 0;
+                started = finished = arrived = waiting_count = 0;
                 next_index = {0, 0, 0};
-                std::memset(gone, 0, static_cast<std::size_t>(threads));
+                std::memset(has_finished, 0, static_cast<std::size_t>(threads));
                 ready_first = ready_count = 0;
                 epoch = 0;
                 ++block_serial;
                 begin_block();
-                current = next();
-                exchange(host, *current);
-                current = &host;
+                current = next_fiber();
+                switch_context(main_fiber, *current);
+                current = &main_fiber;
                 if (finished < threads) {
-                    if (!message[0]) report_stuck();
-                    made = idle_count = 0;  // the stacks hold threads that will never go on
+                    if (!message[0]) report_deadlock();
+                    // The fibers hold unfinished threads: make all contexts anew.
+                    created = idle_count = 0;
                     lanes_waiting = 0;
                     for (Lane& lane : lanes) lane.mask = 0, lane.fiber = nullptr;
                     end_launch();
@@ -221,17 +224,18 @@ inline int run(const Launch& launch, void (*kernel)()) {
     return 0;
 }
 
-// Calls a kernel with arguments that came as addresses.
+// Calls a kernel with arguments that are given by address, as cuLaunchKernel takes them.
 template <auto kernel> struct Entry;
 template <class... P, void (*kernel)(P...)> struct Entry<kernel> {
     static std::tuple<P...>* arguments;
 
     static void call() { std::apply(kernel, *arguments); }
 
-    template <std::size_t... i> static int run(const Launch& l, void** a, std::index_sequence<i...>) {
+    template <std::size_t... i>
+    static int run(const Launch& l, void** a, std::index_sequence<i...>) {
         begin_launch(l);
-        std::tuple<P...> own{unpack<P>(a[i], static_cast<int>(i))...};
-        arguments = &own;
+        std::tuple<P...> unpacked{unpack<P>(a[i], static_cast<int>(i))...};
+        arguments = &unpacked;
         return emulator::run(l, call);
     }
 
@@ -239,7 +243,7 @@ template <class... P, void (*kernel)(P...)> struct Entry<kernel> {
         return run(launch, addresses, std::index_sequence_for<P...>{});
     }
 
-    // For each parameter its size in bytes, for an array minus the size of an element.
+    // Store for each parameter its size in bytes, or for an array the negated size of an element.
     static int sizes(int* out) {
         int i = 0;
         ((out[i++] = element_size<P> ? -element_size<P> : static_cast<int>(sizeof(P))), ...);
@@ -256,12 +260,12 @@ __attribute__((visibility("default"))) const char* emulator_message() {
 __attribute__((visibility("default"))) emulator::Counts* emulator_counts() {
     return &emulator::counts;
 }
-// Where in this library the first mistake was made; 0 where that is not known.
-__attribute__((visibility("default"))) std::uint64_t emulator_fault_offset() {
+// The offset, in this library, of the instruction behind the one that failed a check; 0 if unknown.
+__attribute__((visibility("default"))) std::uint64_t emulator_error_offset() {
 #ifdef CHECKED
     Dl_info info;
-    if (emulator::fault && dladdr(emulator::fault, &info))
-        return static_cast<char*>(emulator::fault) - static_cast<char*>(info.dli_fbase);
+    if (emulator::error_address && dladdr(emulator::error_address, &info))
+        return static_cast<char*>(emulator::error_address) - static_cast<char*>(info.dli_fbase);
 #endif
     return 0;
 }

@@ -1,10 +1,11 @@
-"""The emulator: `.cu` files compiled by g++ against `emulator.h`, and run on the CPU.
+"""Run CUDA kernels on the CPU: `.cu` files compiled by g++ against `emulator.h`.
 
-    Emulator()                one core, without checks: fast enough to train a small GAN
-    Emulator(checked=True)    finds accesses out of bounds, reads of what nothing wrote, races, and
-                              barriers that not all threads reach; counts memory transactions
+    Emulator()                the fast build: one core, no checks; can train a small GAN
+    Emulator(checked=True)    the checked build: finds accesses out of bounds, reads of unwritten
+                              memory, races and barriers that not all threads reach, and counts
+                              memory transactions
 
-`MINIGAN_EMULATOR=checked` makes the `cuda-emulator` device a checked one.
+With `MINIGAN_EMULATOR=checked` the `cuda-emulator` device uses the checked build.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from ..cuda.launcher import (
     KernelError,
     Launcher,
     Size,
+    address_table,
+    describe_replay,
     digest,
+    file_version,
     options,
-    pointers,
-    replayed,
-    state_of,
 )
 from ..recording import active, host_empty
 from .compiler import (
@@ -45,18 +46,21 @@ from .compiler import (
     emulator_folder,
     find_compiler,
     host,
+    is_whole,
     own_folder,
 )
 
-ALIGNMENT = 256  # of an allocation, as cudaMalloc's
-SHARED_BYTES = 227 * 1024  # that a block can have, on the largest GPUs
+ALIGNMENT_BYTES = 256  # of an allocation, as cudaMalloc's
+MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What the warps of a checked emulator's launches did; a sector is 32 bytes of memory.
+    """Memory transactions of the warps of a checked emulator's launches.
 
-    `passes` are those through shared memory, of 32 banks of 4 bytes: ideally one per 128 bytes.
+    An access is a load or store instruction of one warp. Global memory is accessed in sectors of 32
+    bytes. An access to shared memory takes one pass (wavefront), plus one for each bank conflict;
+    there are 32 banks of 4 bytes. The ideal counts are those of the same bytes without gaps.
     """
 
     accesses: int = 0
@@ -75,6 +79,8 @@ class Counts:
 
 
 class _Region(ctypes.Structure):
+    """`Region` of block.h."""
+
     _fields_ = (
         *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
         ("written", ctypes.c_void_p),
@@ -84,6 +90,8 @@ class _Region(ctypes.Structure):
 
 
 class _Launch(ctypes.Structure):
+    """`Launch` of block.h."""
+
     _fields_ = (
         ("grid", ctypes.c_uint32 * 3),
         ("block", ctypes.c_uint32 * 3),
@@ -94,12 +102,14 @@ class _Launch(ctypes.Structure):
 
 
 class _Counts(ctypes.Structure):
+    """`Counts` of block.h."""
+
     _fields_ = tuple((name, ctypes.c_int64) for name in Counts.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
-class _Memory:
-    """Elements from an address on, and a byte for each: has anything written it?"""
+class _Allocation:
+    """An allocation seen as elements of one size, with a byte for each: has it been written?"""
 
     first: int
     itemsize: int
@@ -108,35 +118,40 @@ class _Memory:
 
 @dataclass(frozen=True)
 class _Kernel:
+    """A compiled kernel and its parameters."""
+
     run: Any
-    sizes: tuple[int, ...]  # in bytes, of each parameter; of an array's elements, below 0
+    sizes: tuple[int, ...]  # bytes of each parameter; for an array, minus the bytes of an element
     names: tuple[str, ...]
 
 
-# A library holds the state of one launch, and every emulator of a process shares the libraries.
-_RUNNING = threading.RLock()
+# The state of a launch lies in global variables of the compiled library, which all emulators of a
+# process share: so one launch runs at a time.
+_LAUNCH_LOCK = threading.RLock()
 
 
 class Emulator(Launcher):
-    """Runs CUDA kernels on numpy arrays, one launch at a time; a checked one adds up `counts`."""
+    """Run CUDA kernels on numpy arrays, on one core; the checked build adds up `counts`."""
 
     name = "emulator"
 
     def __init__(self, checked: bool = False) -> None:
         self.checked = checked
-        self.counts = Counts()  # of the launches so far; take differences
-        self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by file, state, dtype
-        self._memory: dict[int, _Memory] = {}  # by address
+        self.counts = Counts()  # of all launches so far; take differences
+        self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by version, dtype
+        self._allocations: dict[int, _Allocation] = {}  # by address
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> np.ndarray:
         recording = active()
         if recording is not None and not self.checked:
             return host_empty(recording, shape, dtype)
-        found = self._allocate(shape, np.dtype(dtype), written=0)
-        if recording is not None:  # what the checks know of an array goes with it: none is reused
-            recording.keep(found)
-        return found
+        array = self._allocate(shape, np.dtype(dtype), written=0)
+        if recording is not None:
+            # Not in the recording's plan, where arrays share memory: the checks must know, at each
+            # replay, which elements of this array have been written.
+            recording.keep(array)
+        return array
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
         copy = self._allocate(array.shape, array.dtype, written=1)
@@ -157,22 +172,22 @@ class Emulator(Launcher):
         return {"runs on": f"one core, {build} build", "compiler": compiler_version()}
 
     def _allocate(self, shape: Size, dtype: np.dtype, written: int) -> np.ndarray:
-        """Memory that begins where a GPU's does, so that its sectors are a GPU's."""
+        """Return an uninitialised array, aligned as on a GPU so that it has the same sectors."""
         size = math.prod(shape) * dtype.itemsize
-        memory = np.empty(size + ALIGNMENT, np.uint8)
-        start = -_address(memory) % ALIGNMENT
+        memory = np.empty(size + ALIGNMENT_BYTES, np.uint8)
+        start = -_address(memory) % ALIGNMENT_BYTES
         array = memory[start : start + size].view(dtype).reshape(shape)
         if self.checked:
-            self._own(memory, start, dtype.itemsize, written)
+            self._track(memory, start, dtype.itemsize, written)
         return array
 
-    def _own(self, memory: np.ndarray, start: int, itemsize: int, written: int) -> _Memory:
-        """Remember, for the checks, which elements something has written, until it is freed."""
+    def _track(self, memory: np.ndarray, start: int, itemsize: int, written: int) -> _Allocation:
+        """Track which elements of `memory` have been written, until it is freed."""
         address = _address(memory)
         marks = np.full((memory.nbytes - start) // itemsize, written, np.uint8)
-        found = self._memory[address] = _Memory(address + start, itemsize, marks)
-        weakref.finalize(memory, self._memory.pop, address, None)
-        return found
+        allocation = self._allocations[address] = _Allocation(address + start, itemsize, marks)
+        weakref.finalize(memory, self._allocations.pop, address, None)
+        return allocation
 
     # ----------------------------------------------------------------------------- launches
     def _prepare(
@@ -183,37 +198,41 @@ class Emulator(Launcher):
         grid: Size,
         block: Size,
         arguments: list[Any],
-        shared: int,
+        shared_bytes: int,
     ) -> Callable[..., None]:
-        with _RUNNING:
+        with _LAUNCH_LOCK:
             library, kernels = self._module(source, dtype)
         entry = kernels.get(kernel)
         if entry is None:
-            known = ", ".join(kernels)
-            raise KernelError(f"{source.name} has no kernel {kernel!r}; it has {known}")
-        if shared > SHARED_BYTES:
+            names = ", ".join(kernels)
+            raise KernelError(f"{source.name} has no kernel {kernel!r}; it has {names}")
+        if shared_bytes > MAX_SHARED_BYTES_PER_BLOCK:
             raise KernelError(
-                f"{kernel} ({source.name}): {shared} bytes of shared memory; a block can have"
-                f" at most {SHARED_BYTES}"
+                f"{kernel} ({source.name}): {shared_bytes} bytes of shared memory; a block can have"
+                f" at most {MAX_SHARED_BYTES_PER_BLOCK}"
             )
         values = self._values(source, kernel, entry, arguments, dtype)
-        regions, marks = self._regions(arguments) if self.checked else ([], [])
-        launch = _Launch(grid, block, shared, len(regions), (_Region * len(regions))(*regions))
-        table = pointers(values)
+        regions, views = self._regions(arguments) if self.checked else ([], [])
+        region_array = (_Region * len(regions))(*regions)
+        launch = _Launch(grid, block, shared_bytes, len(regions), region_array)
+        table = address_table(values)
 
-        def run(about: Callable[[], str] = replayed, _held: Any = (values, marks)) -> None:
-            with _RUNNING:
+        # `_memory` keeps what the table and the regions point to alive.
+        def run(
+            describe: Callable[[], str] = describe_replay, _memory: Any = (values, views)
+        ) -> None:
+            with _LAUNCH_LOCK:
                 failed = entry.run(ctypes.byref(launch), table)
                 if self.checked:
-                    found = library.emulator_counts().contents
+                    counts = library.emulator_counts().contents
                     names = Counts.__dataclass_fields__
-                    self.counts += Counts(*(getattr(found, name) for name in names))
+                    self.counts += Counts(*(getattr(counts, name) for name in names))
                 if failed:
                     message = library.emulator_message().decode()
-                    line = self._line(library) if self.checked else ""
+                    line = self._error_line(library) if self.checked else ""
                     raise KernelError(
                         f"{kernel} ({source.name}{line}): {message}"
-                        f" [grid {grid}, block {block}; {about()}]"
+                        f" [grid {grid}, block {block}; {describe()}]"
                     )
 
         return run
@@ -221,19 +240,20 @@ class Emulator(Launcher):
     def _values(
         self, source: Path, kernel: str, entry: _Kernel, arguments: list[Any], dtype: np.dtype
     ) -> list[np.ndarray]:
+        """Return the bytes of the arguments; KernelError where they do not fit the parameters."""
         if len(arguments) != len(entry.sizes):
             raise KernelError(
                 f"{kernel} ({source.name}) takes {len(entry.sizes)} arguments"
                 f" ({', '.join(entry.names)}), not {len(arguments)}"
             )
-        values = [self.value(x, dtype) for x in arguments]
+        values = [self.argument_bytes(x, dtype) for x in arguments]
         for x, value, size, name in zip(arguments, values, entry.sizes, entry.names, strict=True):
-            array = isinstance(x, np.ndarray)
-            given = -x.itemsize if array else size if x is None and size < 0 else value.nbytes
-            if given != size:
+            is_array, is_null = isinstance(x, np.ndarray), x is None and size < 0
+            actual = -x.itemsize if is_array else size if is_null else value.nbytes
+            if actual != size:
                 words = [
                     f"an array with elements of {-n} bytes" if n < 0 else f"a {kind} of {n} bytes"
-                    for n, kind in ((given, type(x).__name__), (size, "value"))
+                    for n, kind in ((actual, type(x).__name__), (size, "value"))
                 ]
                 raise KernelError(
                     f"{kernel} ({source.name}): argument {name!r} is {words[0]}, and declared as"
@@ -242,42 +262,43 @@ class Emulator(Launcher):
         return values
 
     def _regions(self, arguments: list[Any]) -> tuple[list[_Region], list[np.ndarray]]:
-        """What the launch may touch: its array arguments, and the arrays of its tables.
+        """Return what the launch may access: array arguments, and arrays listed by structures.
 
-        With them a byte per element for each view that leaves some out.
+        The second list keeps the marks alive of each array whose elements have gaps between them.
         """
-        found = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
+        arrays = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
         for x in arguments:
-            found += [(array, -1) for array in getattr(x, "arrays", ())]
+            arrays += [(array, -1) for array in getattr(x, "arrays", ())]
         regions, views = [], []
-        for x, argument in found:
+        for x, argument in arrays:
             base = x
             while isinstance(base.base, np.ndarray):
                 base = base.base
-            memory = self._memory.get(_address(base))
-            if memory is None or memory.itemsize != x.itemsize:  # made or seen elsewhere
+            allocation = self._allocations.get(_address(base))
+            # Memory allocated elsewhere, or used with another element size, counts as written.
+            if allocation is None or allocation.itemsize != x.itemsize:
                 start = (_address(x) - _address(base)) % x.itemsize
-                memory = self._own(base, start, x.itemsize, 1)
+                allocation = self._track(base, start, x.itemsize, 1)
             first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
-            count, marks = memory.written.size, memory.written.ctypes.data
-            place = (memory.first, count * memory.itemsize, memory.itemsize)
+            count, marks = allocation.written.size, allocation.written.ctypes.data
+            extent = (allocation.first, count * allocation.itemsize, allocation.itemsize)
             view = None
-            if _gaps(x):
+            if _has_gaps(x):
                 views.append(np.zeros(count, np.uint8))
-                inside = views[-1][(_address(x) - memory.first) // x.itemsize :]
+                inside = views[-1][(_address(x) - allocation.first) // x.itemsize :]
                 steps = tuple(stride // x.itemsize for stride in x.strides)
                 np.lib.stride_tricks.as_strided(inside, x.shape, steps)[...] = 1
                 view = views[-1].ctypes.data
-            regions.append(_Region(first, end, *place, marks, view, argument))
+            regions.append(_Region(first, end, *extent, marks, view, argument))
         return regions, views
 
     # -------------------------------------------------------------------------- compilation
     def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
-        state = (state_of(source), dtype)
-        found = self._modules.get(state)
-        if found is None:
-            found = self._modules[state] = self._load(source, dtype)
-        return found
+        key = (file_version(source), dtype)
+        module = self._modules.get(key)
+        if module is None:
+            module = self._modules[key] = self._load(source, dtype)
+        return module
 
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
         build = BUILDS["checked" if self.checked else "fast"]
@@ -291,7 +312,7 @@ class Emulator(Launcher):
         for folder in (emulator_folder, own_folder):  # the second one for this process alone
             try:
                 path = folder() / file
-                if not path.is_file():
+                if not is_whole(path):
                     self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
                     compile_library(compiler, source, flags, path)
                 library = ctypes.CDLL(str(path))
@@ -316,16 +337,15 @@ class Emulator(Launcher):
             )
         return library, kernels
 
-    def _line(self, library: Any) -> str:
-        """:12, the line of the source where the checked build found a mistake; "" if unknown."""
+    def _error_line(self, library: Any) -> str:
+        """Return the line of the source where a check failed, as ":12"; "" if it is unknown."""
         tool = shutil.which("addr2line")
-        offset = library.emulator_fault_offset
-        offset.restype = ctypes.c_uint64
-        where = offset()
-        if not (tool and where):
+        library.emulator_error_offset.restype = ctypes.c_uint64
+        offset = library.emulator_error_offset()
+        if not (tool and offset):
             return ""
         done = subprocess.run(
-            [tool, "-i", "-e", library._name, hex(where - 1)],
+            [tool, "-i", "-e", library._name, hex(offset - 1)],
             capture_output=True,
             text=True,
             check=False,
@@ -334,11 +354,11 @@ class Emulator(Launcher):
         return f":{lines[-1]}" if lines else ""
 
 
-def _gaps(x: np.ndarray) -> bool:
-    """Whether elements of other arrays may lie between those of x."""
-    once = x[tuple(slice(None) if stride else slice(1) for stride in x.strides)]
-    low, high = np.lib.array_utils.byte_bounds(once) if x.size else (0, 0)
-    return high - low > once.nbytes
+def _has_gaps(x: np.ndarray) -> bool:
+    """Return whether memory that does not belong to x lies between its elements."""
+    distinct = x[tuple(slice(None) if stride else slice(1) for stride in x.strides)]
+    low, high = np.lib.array_utils.byte_bounds(distinct) if x.size else (0, 0)
+    return high - low > distinct.nbytes
 
 
 def _address(array: np.ndarray) -> int:

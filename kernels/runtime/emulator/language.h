@@ -1,9 +1,9 @@
-// CUDA's words and vector types for g++, and the four variables that tell a thread who it is.
+// CUDA's keywords, vector types and built-in variables (threadIdx, blockIdx, ...) for g++.
 #pragma once
 #include <algorithm>
 #include <cmath>
 
-// A first reading of the source, for its kernels' names and parameters, keeps this word as it is.
+// compiler.py first preprocesses the source with NAMES_ONLY, to find the kernels by this keyword.
 #ifndef NAMES_ONLY
 #define __global__
 #endif
@@ -41,7 +41,7 @@ static uint3 threadIdx, blockIdx;
 static dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
-// name, and what it leaves behind of `old` and `value`
+// F(name, the value that is stored, given the value `old` in memory and the operand `value`)
 #define ATOMIC_OPERATIONS(F) \
     F(atomicAdd, old + value) \
     F(atomicSub, old - value) \

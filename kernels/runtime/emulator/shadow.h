@@ -1,5 +1,11 @@
-// What the checked build remembers of each element, and of each access: who touched it last, and how
-// many sectors and passes a warp's access takes.
+// Shadow memory of the checked build: for each element, the accesses that a later one may race
+// with; and for each instruction of a warp, its addresses, to count the memory transactions.
+//
+// Race detection is by happens-before, as in ThreadSanitizer. Two accesses to an element race if
+// they are of different threads, at least one is a plain write or exactly one is atomic, and
+// neither happens before the other. Between threads of a block, __syncthreads() orders accesses
+// (their barrier epochs differ); between threads of a warp also __syncwarp() does (by vector
+// clocks). Nothing orders threads of different blocks within a launch.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -10,137 +16,146 @@
 
 namespace emulator {
 // -------------------------------------------------------------------------------------- races
-// Who touched an element, and when. Two touches of one block are ordered by a __syncthreads()
-// between them (their epochs differ), two of one warp also by a __syncwarp() (`ordered_time`). Those of
-// different blocks never are. A thread is numbered through all blocks of this process.
-struct Touch {
-    std::int64_t thread = -1;
+// An access to an element: the thread, numbered through all blocks of this library, its barrier
+// epoch, and the thread's own time in its vector clock.
+struct Access {
+    std::int64_t thread = -1;  // -1: there is none
     unsigned epoch = 0, time = 0;
 
-    std::int64_t block() const { return thread / MAX_THREADS; }
+    std::int64_t block() const { return thread / MAX_THREADS_PER_BLOCK; }
     std::int64_t warp() const { return thread / 32; }
 };
 
-inline Touch touch_now() {
+inline Access current_access() {
     const int thread = current->thread;
-    return {block_serial * MAX_THREADS + thread, epoch, clocks[thread][thread & 31]};
+    return {block_serial * MAX_THREADS_PER_BLOCK + thread, epoch, clocks[thread][thread & 31]};
 }
 
-inline bool races(const Touch& before, const Touch& now) {
-    if (before.thread < 0 || before.thread == now.thread) return false;
-    if (before.block() != now.block()) return true;
-    if (before.epoch != now.epoch) return false;
-    return before.warp() != now.warp() || clocks[current->thread][before.thread & 31] < before.time;
+// Is the earlier access not ordered before this one, which the current thread makes now?
+inline bool is_unordered(const Access& earlier, const Access& now) {
+    if (earlier.thread < 0 || earlier.thread == now.thread) return false;
+    if (earlier.block() != now.block()) return true;
+    if (earlier.epoch != now.epoch) return false;
+    return earlier.warp() != now.warp() ||
+           clocks[current->thread][earlier.thread & 31] < earlier.time;
 }
 
-// Touches that do not race with each other, as many as it takes to find one that races with the next:
-// one of another block than the last, and two of two warps that came in the last one's epoch (of
-// each warp two threads). Whoever comes, one of them is neither of his block nor of his warp.
-struct Past {
-    Touch elsewhere, here[2][2];
+// A bounded history of accesses of one kind (reads, or atomic operations), which do not race with
+// each other but may race with a later access. It keeps one access of a block before the last one,
+// and of the last one's barrier epoch two warps with two threads each. Whatever thread makes the
+// next access, an access of another block or of another warp is among them if there was one. What
+// is not detected is a race within a warp with a thread that came before the warp's last two.
+struct AccessHistory {
+    Access other_block, warps[2][2];
 
-    void add(const Touch& now) {
-        const Touch& last = here[0][0];
+    void add(const Access& now) {
+        const Access& last = warps[0][0];
         if (last.thread >= 0 && (last.block() != now.block() || last.epoch != now.epoch)) {
-            if (last.block() != now.block()) elsewhere = last;
-            for (auto& warp : here) warp[0] = warp[1] = Touch();
+            if (last.block() != now.block()) other_block = last;
+            for (auto& warp : warps) warp[0] = warp[1] = Access();
         }
-        for (auto& warp : here) {
+        for (auto& warp : warps) {
             if (warp[0].thread >= 0 && warp[0].warp() != now.warp()) continue;
             if (warp[0].thread != now.thread) warp[1] = warp[0];
             warp[0] = now;
             return;
         }
     }
-    const Touch* racing(const Touch& now) const {
-        if (races(elsewhere, now)) return &elsewhere;
-        for (const auto& warp : here)
-            for (const Touch& touch : warp)
-                if (races(touch, now)) return &touch;
+    // An access that is not ordered before `now`, or null.
+    const Access* find_unordered(const Access& now) const {
+        if (is_unordered(other_block, now)) return &other_block;
+        for (const auto& warp : warps)
+            for (const Access& access : warp)
+                if (is_unordered(access, now)) return &access;
         return nullptr;
     }
 };
 
-// A plain write comes after all that was before it, or it races: then only it counts. Atomic
-// operations do not race with each other, and reads do not.
+// The shadow of one element. A plain write that does not race comes after all earlier accesses, so
+// only the write needs to be kept.
 struct Shadow {
-    Touch write;
-    Past atomics, reads;
+    Access write;
+    AccessHistory atomics, reads;
 };
 
 struct Race {
-    Touch other;
-    bool wrote = false;
+    Access other;
+    bool is_write = false;  // of the other access
     explicit operator bool() const { return other.thread >= 0; }
 };
 
-enum class Does { read, write, atomic };
+enum class AccessKind { read, write, atomic };
 
-// The touch that races with this one, and note this one.
-inline Race note(Shadow& shadow, Does does) {
-    const Touch now = touch_now();
-    if (races(shadow.write, now)) return {shadow.write, true};
-    if (does != Does::atomic)
-        if (const Touch* other = shadow.atomics.racing(now)) return {*other, true};
-    if (does != Does::read)
-        if (const Touch* other = shadow.reads.racing(now)) return {*other, false};
-    if (does == Does::read)
+// Return the access that races with this one, if any, and record this one in the shadow.
+inline Race record_access(Shadow& shadow, AccessKind kind) {
+    const Access now = current_access();
+    if (is_unordered(shadow.write, now)) return {shadow.write, true};
+    if (kind != AccessKind::atomic)
+        if (const Access* other = shadow.atomics.find_unordered(now)) return {*other, true};
+    if (kind != AccessKind::read)
+        if (const Access* other = shadow.reads.find_unordered(now)) return {*other, false};
+    if (kind == AccessKind::read)
         shadow.reads.add(now);
-    else if (does == Does::atomic)
+    else if (kind == AccessKind::atomic)
         shadow.atomics.add(now);
     else
-        shadow = {now, Past(), Past()};
+        shadow = {now, AccessHistory(), AccessHistory()};
     return {};
 }
 
-// ------------------------------------------------------------------------------------ counting
-struct Access {
+// ---------------------------------------------------------------------------- transactions
+// One execution of a load or store instruction by a warp: the addresses of its active lanes.
+struct WarpAccess {
     std::uint64_t address[32];
-    unsigned mask = 0, bytes = 0;
+    unsigned mask = 0, bytes = 0;  // active lanes; bytes per lane
     bool shared = false;
 };
-struct Site {
-    unsigned times[32] = {};
-    std::vector<Access> accesses;
+// All executions of an instruction by a warp. A lane's n-th execution belongs to the warp's n-th.
+struct Instruction {
+    unsigned executions[32] = {};  // by lane
+    std::vector<WarpAccess> accesses;
 };
-static std::unordered_map<std::uint64_t, Site> sites;  // by instruction and warp, of this block
-static bool counting = true;
+static std::unordered_map<std::uint64_t, Instruction> instructions;  // by return address and warp
 
-// One lane's access. The instruction is known by where its call returns to.
-inline void count(const void* instruction, const void* address, unsigned bytes, bool shared) {
-    if (!counting) return;
+// Record one lane's access. The instruction is identified by the return address of the checking
+// call.
+inline void record_lane(const void* return_address, const void* address, unsigned bytes,
+                        bool shared) {
     const int thread = current->thread, lane = thread & 31;
-    Site& site = sites[reinterpret_cast<std::uint64_t>(instruction) * 32 + thread / 32];
-    const unsigned time = site.times[lane]++;
-    if (site.accesses.size() <= time) site.accesses.resize(time + 1);
-    Access& access = site.accesses[time];
+    Instruction& instruction =
+        instructions[reinterpret_cast<std::uint64_t>(return_address) * 32 + thread / 32];
+    const unsigned execution = instruction.executions[lane]++;
+    if (instruction.accesses.size() <= execution) instruction.accesses.resize(execution + 1);
+    WarpAccess& access = instruction.accesses[execution];
     access.address[lane] = reinterpret_cast<std::uint64_t>(address);
     access.mask |= 1u << lane;
     access.bytes = bytes;
     access.shared = shared;
 }
 
-inline void add_up(const Access& access) {
+// Add the transactions of a warp's access to `counts`: the distinct sectors, or the largest number
+// of distinct words in one bank.
+inline void count_transactions(const WarpAccess& access) {
     const unsigned unit = access.shared ? 4 : 32;
     std::uint64_t units[256], addresses[32];
-    int count = 0, lanes = 0;
+    int count = 0, active = 0;
     for (int lane = 0; lane < 32; ++lane) {
         if (!(access.mask >> lane & 1)) continue;
-        addresses[lanes++] = access.address[lane];
+        addresses[active++] = access.address[lane];
         const std::uint64_t last = (access.address[lane] + access.bytes - 1) / unit;
         for (std::uint64_t u = access.address[lane] / unit; u <= last && count < 256; ++u)
             units[count++] = u;
     }
     std::sort(units, units + count);
     count = static_cast<int>(std::unique(units, units + count) - units);
-    std::sort(addresses, addresses + lanes);
-    const auto different = std::unique(addresses, addresses + lanes) - addresses;
-    const std::int64_t bytes = different * access.bytes;
+    std::sort(addresses, addresses + active);
+    const auto distinct = std::unique(addresses, addresses + active) - addresses;
+    const std::int64_t bytes = distinct * access.bytes;
     if (access.shared) {
-        int banks[32] = {}, most = 0;
-        for (int i = 0; i < count; ++i) most = std::max(most, ++banks[units[i] % 32]);
+        int banks[32] = {}, passes = 0;
+        for (int i = 0; i < count; ++i) passes = std::max(passes, ++banks[units[i] % 32]);
         counts.shared_accesses += 1;
-        counts.passes += most;
+        counts.passes += passes;
         counts.ideal_passes += (bytes + 127) / 128;
     } else {
         counts.accesses += 1;

@@ -1,4 +1,4 @@
-"""Turns with labels: losses and gradients by hand, and that labels stay with their samples."""
+"""Training steps with labels: losses and gradients by hand; labels stay with their samples."""
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from player_helpers import (
     entropy,
     labels,
     line,
+    make_conditional_players,
     moved,
     numbers,
     points,
@@ -20,57 +21,56 @@ from player_helpers import (
     softplus,
     spy,
     tiles,
-    told,
 )
 
 import minigan as mg
 from minigan import Config, Trainer
 from minigan.data import Dataset
-from minigan.gan.players import with_minibatch
+from minigan.gan.networks import add_minibatch_layer
 
 __all__ = ["small_models"]
 Y = labels().numpy()
-TOLD = pytest.mark.parametrize("condition", ["concat", "acgan", "projection"])
+CONDITIONAL = pytest.mark.parametrize("condition", ["concat", "acgan", "projection"])
 
 
-def judge_of(condition, seed=0):
+def make_players_for(condition, seed=0):
     mg.manual_seed(seed)
-    return told(condition, line(5) if condition == "concat" else line())
+    return make_conditional_players(condition, line(5) if condition == "concat" else line())
 
 
-# ------------------------------------------------------------------------------------------- turns
+# ------------------------ training steps
 def test_acgans_losses_and_both_players_gradients_by_hand():
-    playing, real = judge_of("acgan"), points()
-    g, d = playing.generator, playing.discriminator
-    judged, made = spy(d), spy(g)
+    players, real = make_players_for("acgan"), points()
+    g, d = players.generator, players.discriminator
+    d_calls, g_calls = spy(d), spy(g)
     before = {"g": arrays(g), "d": arrays(d)}
-    found = playing.play([real], [labels()])
-    x, fake = real.numpy(), made[0][-1]
-    both = judged[0][-1]
+    results = players.step([real], [labels()])
+    x, fake = real.numpy(), g_calls[0][-1]
+    both = d_calls[0][-1]
     r, f = np.split(both[:, :1], 2)
-    close(numbers(found, "loss_d")[0], softplus(-r).mean() + softplus(f).mean())
+    close(numbers(results, "loss_d")[0], softplus(-r).mean() + softplus(f).mean())
     real_class, fake_class = entropy(both[:N, 1:], Y), entropy(both[N:, 1:], Y)
-    close(numbers(found, "class_d")[0], (real_class + fake_class) / 2)
-    assert np.array_equal(found["logits"].numpy(), both[:, :1])
+    close(numbers(results, "class_d")[0], (real_class + fake_class) / 2)
+    assert np.array_equal(results["logits"].numpy(), both[:, :1])
 
     one_hot = np.eye(3)[Y]
     wrong = softmax(both[:, 1:]) - np.tile(one_hot, (2, 1))
     w, b, v, c = moved(d, before["d"])
     up = np.concatenate([sigmoid(r) - 1, sigmoid(f)]) / N
-    seen = np.concatenate([x, fake])
-    close(w, seen.T @ up)
+    inputs = np.concatenate([x, fake])
+    close(w, inputs.T @ up)
     close(b, up.sum(axis=0))
-    close(v, seen.T @ wrong / N)  # the sum of both class losses, not their mean
+    close(v, inputs.T @ wrong / N)  # the sum of both class losses, not their mean
     close(c, wrong.sum(axis=0) / N)
 
     w, b, v, c = arrays(d)
     later, class_logits = fake @ w + b, fake @ v + c
-    close(numbers(found, "loss_g")[0], softplus(-later).mean())
-    close(numbers(found, "class_g")[0], entropy(class_logits, Y))
+    close(numbers(results, "loss_g")[0], softplus(-later).mean())
+    close(numbers(results, "class_g")[0], entropy(class_logits, Y))
     by_sample = ((sigmoid(later) - 1) @ w.T + (softmax(class_logits) - one_hot) @ v.T) / N
     net = moved(g, before["g"])[-2:]
-    given = np.concatenate([made[0][0], before["g"][0][Y]], axis=1)
-    close(net[0], given.T @ by_sample)
+    generator_input = np.concatenate([g_calls[0][0], before["g"][0][Y]], axis=1)
+    close(net[0], generator_input.T @ by_sample)
     table = np.zeros((3, 3))
     np.add.at(table, Y, by_sample @ before["g"][1][2:].T)
     close(moved(g, before["g"])[0], table)
@@ -78,60 +78,63 @@ def test_acgans_losses_and_both_players_gradients_by_hand():
 
 @pytest.mark.parametrize("condition", ["concat", "projection"])
 def test_labels_reach_d_and_g_with_their_gradients(condition):
-    playing, real = judge_of(condition), points()
-    tables = playing.discriminator.embedding, playing.generator.embedding
+    players, real = make_players_for(condition), points()
+    tables = players.discriminator.embedding, players.generator.embedding
     before = [x.weight.numpy() for x in tables]
-    playing.play([real], [labels(*[0, 2] * 4)])
+    players.step([real], [labels(*[0, 2] * 4)])
     for table, old in zip(tables, before, strict=True):
         change = np.abs(table.weight.numpy() - old).max(axis=1)
         assert change[1] == 0  # of the label that is not in the batch
         assert min(change[0], change[2]) > 1e-5
 
 
-@TOLD
+@CONDITIONAL
 def test_fakes_take_the_labels_of_the_real_batch(condition):
     net = line(5) if condition == "concat" else line()
-    playing = told(condition, net, n_critic=2, n_generator=3)
-    made, judged = spy(playing.generator), spy(playing.discriminator)
+    players = make_conditional_players(condition, net, n_critic=2, n_generator=3)
+    g_calls, d_calls = spy(players.generator), spy(players.discriminator)
     first, second = labels(), labels(2, 2, 2, 1, 1, 1, 0, 0)
     reals = [points(seed=1), points(seed=2)]
-    playing.play(reals, [first, second])
+    players.step(reals, [first, second])
     a, b = first.numpy(), second.numpy()
-    assert [call[1].tolist() for call in made] == [x.tolist() for x in (a, b, b, b)]
-    wanted = [np.tile(a, 2), np.tile(b, 2), b, b, b]
-    assert [call[1].tolist() for call in judged] == [x.tolist() for x in wanted]
-    for call, real, fake in zip(judged[:2], reals, made[:2], strict=True):
+    assert [call[1].tolist() for call in g_calls] == [x.tolist() for x in (a, b, b, b)]
+    expected = [np.tile(a, 2), np.tile(b, 2), b, b, b]
+    assert [call[1].tolist() for call in d_calls] == [x.tolist() for x in expected]
+    for call, real, fake in zip(d_calls[:2], reals, g_calls[:2], strict=True):
         assert np.array_equal(call[0], np.concatenate([real.numpy(), fake[-1]]))
 
 
-@TOLD
-def test_minibatch_layers_are_told_each_batchs_labels(condition):
-    net = with_minibatch(bent(5 if condition == "concat" else 2), "stddev")
-    playing = told(condition, net)
-    judged = spy(playing.discriminator)
-    playing.play([points()], [labels()])
-    assert [call[1].tolist() for call in judged] == [Y.tolist()] * 3
+@CONDITIONAL
+def test_minibatch_layers_get_each_batchs_labels(condition):
+    net = add_minibatch_layer(bent(5 if condition == "concat" else 2), "stddev")
+    players = make_conditional_players(condition, net)
+    d_calls = spy(players.discriminator)
+    players.step([points()], [labels()])
+    assert [call[1].tolist() for call in d_calls] == [Y.tolist()] * 3
 
 
 def test_a_relativistic_generator_compares_samples_of_one_label():
-    playing = told("projection", line(), loss="relativistic")
-    judged = spy(playing.discriminator)
-    found = playing.play([points()], [labels()])
-    fake, real = judged[1], judged[2]
+    players = make_conditional_players("projection", line(), loss="relativistic")
+    d_calls = spy(players.discriminator)
+    results = players.step([points()], [labels()])
+    fake, real = d_calls[1], d_calls[2]
     assert np.array_equal(fake[1], Y)
     assert np.array_equal(real[1], Y)
-    close(numbers(found, "loss_g")[0], softplus(real[-1] - fake[-1]).mean())
+    close(numbers(results, "loss_g")[0], softplus(real[-1] - fake[-1]).mean())
 
 
-def test_feature_matching_sees_features_that_know_the_label():
+def test_feature_matching_uses_features_that_contain_the_label():
     """Features are [x, e(y)]: both batches have the same labels, so x alone is left."""
-    playing, real = told("concat", line(5), generator_loss="feature-matching"), points()
-    made = spy(playing.generator)
-    found = playing.play([real], [labels()])
-    apart = made[0][-1].mean(axis=0) - real.numpy().mean(axis=0)
-    close(numbers(found, "loss_g")[0], (apart**2).sum())
-    features = playing.discriminator.features(real, labels()).numpy()
-    rows = playing.discriminator.embedding.weight.numpy()[Y]
+    players, real = (
+        make_conditional_players("concat", line(5), generator_loss="feature-matching"),
+        points(),
+    )
+    g_calls = spy(players.generator)
+    results = players.step([real], [labels()])
+    apart = g_calls[0][-1].mean(axis=0) - real.numpy().mean(axis=0)
+    close(numbers(results, "loss_g")[0], (apart**2).sum())
+    features = players.discriminator.features(real, labels()).numpy()
+    rows = players.discriminator.embedding.weight.numpy()[Y]
     assert np.array_equal(features, np.concatenate([real.numpy(), rows], axis=1))
 
 
@@ -145,28 +148,28 @@ def test_feature_matching_sees_features_that_know_the_label():
         ("dragan", lambda s: 10 * ((s - 1) ** 2).mean()),
     ],
 )
-def test_the_penaltys_critic_is_told_the_labels(penalty, by_hand):
+def test_the_penaltys_critic_gets_the_labels(penalty, by_hand):
     """A projection whose features are x: the slope at (x, y) is w + e(y), everywhere."""
-    playing = told("projection", line(), penalty=penalty)
-    d = playing.discriminator
+    players = make_conditional_players("projection", line(), penalty=penalty)
+    d = players.discriminator
     w, table = d.net[0].weight.numpy(), d.embedding.weight.numpy()
-    judged = spy(d)
-    given = labels(0, 0, 0, 0, 0, 1, 1, 1)
-    found = playing.play([points()], [given])
-    slopes = np.sqrt(((w[:, 0] + table[given.numpy()]) ** 2).sum(axis=1))
-    close(numbers(found, "penalty")[0], by_hand(slopes.astype(np.float64)))
-    assert np.array_equal(judged[1][1], given.numpy())
+    d_calls = spy(d)
+    y = labels(0, 0, 0, 0, 0, 1, 1, 1)
+    results = players.step([points()], [y])
+    slopes = np.sqrt(((w[:, 0] + table[y.numpy()]) ** 2).sum(axis=1))
+    close(numbers(results, "penalty")[0], by_hand(slopes.astype(np.float64)))
+    assert np.array_equal(d_calls[1][1], y.numpy())
 
 
 def test_an_auxiliary_classifiers_slope_is_not_penalised():
-    playing = told("acgan", line(), penalty="r1")
-    w = playing.discriminator.net[0].weight.numpy().astype(np.float64)
-    found = playing.play([points()], [labels()])
-    close(numbers(found, "penalty")[0], 5 * (w**2).sum())
+    players = make_conditional_players("acgan", line(), penalty="r1")
+    w = players.discriminator.net[0].weight.numpy().astype(np.float64)
+    results = players.step([points()], [labels()])
+    close(numbers(results, "penalty")[0], 5 * (w**2).sum())
 
 
 # -------------------------------------------------------------------------------------- whole runs
-@TOLD
+@CONDITIONAL
 @pytest.mark.usefixtures("small_models")
 def test_labels_stay_with_their_rows(condition):
     """Each image's first pixel is its label's; the fakes' labels are those of the same rows."""
@@ -176,27 +179,27 @@ def test_labels_stay_with_their_rows(condition):
     config = Config(model="small", condition=condition, batch=5, holdout=0.2, n_critic=2)
     trainer = Trainer(config, Dataset("tiles", values, data.labels, 4))
     trainer.captured = False
-    judged, made = spy(trainer.discriminator), spy(trainer.generator)
+    d_calls, g_calls = spy(trainer.discriminator), spy(trainer.generator)
     for _ in range(6):  # over the ends of epochs
         trainer.step()
-    turns = [call for call in judged if len(call[0]) == 10]
-    assert len(turns) == 12
-    for (x, y, _), fake in zip(turns, made, strict=True):
+    discriminator_steps = [call for call in d_calls if len(call[0]) == 10]
+    assert len(discriminator_steps) == 12
+    for (x, y, _), fake in zip(discriminator_steps, g_calls, strict=True):
         assert np.array_equal(x[:5, 0, 0, 0] * 4, y[:5])
         assert np.array_equal(y[:5], y[5:])
         assert np.array_equal(x[5:], fake[-1])
         assert np.array_equal(y[:5], fake[1])
 
 
-@TOLD
+@CONDITIONAL
 @pytest.mark.usefixtures("small_models")
 def test_samples_of_a_label(condition):
     trainer = Trainer(Config(model="small", condition=condition, batch=8), cloud())
     trainer.step()
-    turn = trainer.sample(7)
-    assert np.array_equal(turn, trainer.sample(7, labels=np.array([0, 1, 2, 0, 1, 2, 0])))
+    in_turn = trainer.sample(7)
+    assert np.array_equal(in_turn, trainer.sample(7, labels=np.array([0, 1, 2, 0, 1, 2, 0])))
     ones = trainer.sample(7, labels=np.ones(7, np.int32))
-    same = np.abs(ones - turn).max(axis=1) < 1e-6  # latents are the seed's, whatever the label
+    same = np.abs(ones - in_turn).max(axis=1) < 1e-6  # latents are the seed's, whatever the label
     assert same.tolist() == [False, True, False, False, True, False, False]
     assert trainer.sample(0).shape == (0, 2)
     assert trainer.sample(300).shape == (300, 2)
@@ -213,12 +216,12 @@ def test_samples_of_a_label(condition):
         plain.sample(1, labels=np.zeros(1, int))
 
 
-@TOLD
+@CONDITIONAL
 @pytest.mark.parametrize("classes", [1, 1000])
 @pytest.mark.usefixtures("small_models")
 def test_one_class_and_a_thousand_most_of_which_are_missing(condition, classes):
-    given = cloud(classes=1)
-    data = Dataset("cloud", given.values, given.labels + classes - 1, classes)
+    points = cloud(classes=1)
+    data = Dataset("cloud", points.values, points.labels + classes - 1, classes)
     trainer = Trainer(Config(model="small", condition=condition, batch=8), data)
     for _ in range(2):
         assert np.isfinite(list(trainer.step().values())).all()
@@ -235,7 +238,7 @@ def test_grids_have_the_classes_in_columns():
     assert (trainer.columns, len(trainer.fixed_latent)) == (10, 70)
 
 
-@TOLD
+@CONDITIONAL
 def test_a_generator_learns_to_obey(condition):
     """Two clouds at -1 and +1: each label's mean comes to its own side."""
     rng = np.random.default_rng(0)

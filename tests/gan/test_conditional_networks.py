@@ -1,4 +1,4 @@
-"""Nets that are told a label, by hand: what each discriminator makes of it."""
+"""Class-conditional networks: what each computes, by hand."""
 
 import numpy as np
 import pytest
@@ -12,22 +12,22 @@ from minigan.gan.conditional import (
     ConditionalGenerator,
     ProjectionDiscriminator,
 )
-from minigan.gan.players import build
+from minigan.gan.networks import build_networks
 
 Y = labels().numpy()
 
 
-def test_the_generator_sees_its_labels_row_beside_the_latent():
+def test_the_labels_embedding_is_concatenated_to_the_latent():
     g = ConditionalGenerator(nn.Sequential(nn.Dense(5, 2)), 3)
     z = points()
     w, b = (x.numpy() for x in g.net.parameters())
-    given = np.concatenate([z.numpy(), g.embedding.weight.numpy()[Y]], axis=1)
-    close(g(z, labels()).numpy(), given @ w + b)
+    inputs = np.concatenate([z.numpy(), g.embedding.weight.numpy()[Y]], axis=1)
+    close(g(z, labels()).numpy(), inputs @ w + b)
 
 
 @pytest.mark.parametrize(("classes", "size"), [(1, 1), (10, 10), (64, 64), (1000, 64)])
 def test_the_generators_embedding_is_one_hot_wide_up_to_64(classes, size):
-    g, _ = build(Config(condition="acgan", model="toy"), (2,), classes)
+    g, _ = build_networks(Config(condition="acgan", model="toy"), (2,), classes)
     assert g.embedding.weight.shape == (classes, size)
     assert g.net[0].weight.shape[0] == 2 + size
 
@@ -45,9 +45,9 @@ def test_concat_puts_one_more_plane_behind_an_images_channels():
     x = np.random.default_rng(0).standard_normal((N, 3, 2, 3)).astype(np.float32)
     w, b = d.net[1].weight.numpy(), d.net[1].bias.numpy()
     plane = d.embedding.weight.numpy()[Y].reshape(N, 1, 2, 3)
-    given = np.concatenate([x, plane], axis=1).reshape(N, -1)
-    close(d(mg.tensor(x), labels()).numpy(), given @ w + b)
-    assert np.array_equal(d.features(mg.tensor(x), labels()).numpy(), given)
+    inputs = np.concatenate([x, plane], axis=1).reshape(N, -1)
+    close(d(mg.tensor(x), labels()).numpy(), inputs @ w + b)
+    assert np.array_equal(d.features(mg.tensor(x), labels()).numpy(), inputs)
 
 
 def test_projection_logits_by_hand():
@@ -84,8 +84,8 @@ def test_an_auxiliary_classifier_stands_behind_the_logit():
     head, classifier = (
         features @ m.weight.numpy() + m.bias.numpy() for m in (d.net[-1], d.classifier)
     )
-    judged = d(x, labels()).numpy()
-    assert judged.shape == (N, 4)
-    close(judged[:, :1], head)
-    close(judged[:, 1:], classifier)
-    assert np.array_equal(judged, d(x, labels(*[0] * N)).numpy())  # it is not told the label
+    output = d(x, labels()).numpy()
+    assert output.shape == (N, 4)
+    close(output[:, :1], head)
+    close(output[:, 1:], classifier)
+    assert np.array_equal(output, d(x, labels(*[0] * N)).numpy())  # the label is not used

@@ -5,8 +5,8 @@ import json
 import pytest
 from run_helpers import RING, cli, refused, train
 
-from minigan.seed_runs import parse_seeds
 from minigan.training.evaluate import Estimate
+from minigan.training.seed_runs import parse_seeds
 
 SMALL = [*RING, "--steps", 9, "--batch", 16]
 

@@ -1,4 +1,4 @@
-"""Option sets side by side: captured or not, cut in half or not, on any device: the same game."""
+"""A captured, an eager and a resumed run have the same bits; each option has an effect."""
 
 from itertools import chain
 
@@ -83,7 +83,7 @@ def test_each_option_counts(name, option):
     assert runs[0] != runs[1]
 
 
-def test_the_table_has_every_option_that_shapes_a_turn():
+def test_the_table_has_every_option_that_shapes_a_step():
     """But those of the whole run, and betas and rates, which other tests change."""
     whole = {"data", "split", "data_dir", "holdout", "latent", "latent_size", "device", "seed"}
     whole |= {"size", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}

@@ -1,4 +1,4 @@
-"""Every option set on every device: what the reference says."""
+"""Every option set on every device gives the numbers of the reference device."""
 
 import pytest
 from helpers import DEVICES
@@ -16,7 +16,7 @@ SMALLEST = {"batch": 4, "steps": 2, "warmup": 0, "optimizer": "sgd", "lr_g": 0.0
 @DEVICES
 @pytest.mark.parametrize("name", TABLE)
 @pytest.mark.usefixtures("small_models")
-def test_every_device_plays_it(name, device):
+def test_every_device_agrees_with_the_reference(name, device):
     """Two steps' numbers are the reference's, to float32's rounding of sums in another order."""
     data, own = TABLE[name]
     own = {**own, **SMALLEST}

@@ -1,4 +1,4 @@
-"""Options that do not go together are one line, before a step is made or a folder is written."""
+"""Option conflicts are a one-line error before a step is done or a folder is written."""
 
 from dataclasses import dataclass
 
@@ -133,8 +133,8 @@ def test_a_discriminator_that_does_not_fit_is_told_with_its_shapes(monkeypatch):
     class Misfit:
         about, latent_size = "D takes one number too many", 2
 
-        def build(self, sample_shape, latent_size, judged_shape=None):
-            wide = nn.Dense(judged_shape[0] + 1, 1)
+        def build(self, sample_shape, latent_size, discriminator_shape=None):
+            wide = nn.Dense(discriminator_shape[0] + 1, 1)
             return nn.Sequential(nn.Dense(latent_size, *sample_shape)), nn.Sequential(wide)
 
     monkeypatch.setitem(MODELS, "misfit", Misfit())

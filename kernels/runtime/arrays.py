@@ -1,0 +1,40 @@
+"""numpy arrays as memory: their address, a contiguous copy, and arrays over borrowed memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def array_address(x: np.ndarray) -> int:
+    """Return the address of element [0, 0, ...]."""
+    return x.__array_interface__["data"][0]
+
+
+def contiguous_copy(x: Any) -> np.ndarray:
+    """Return a new C-contiguous, writable array with the values of x."""
+    return np.array(x, order="C")
+
+
+class ArrayInterface:
+    """An object of which `np.asarray` makes an array without a copy (numpy's array interface).
+
+    The array keeps this object alive, and with it `owner`, the owner of the memory. Without an
+    owner, somebody else must keep the memory as long as the array is used.
+    """
+
+    def __init__(self, interface: dict[str, Any], owner: object = None) -> None:
+        self.__array_interface__ = interface
+        self.owner = owner
+
+
+def borrow(x: np.ndarray) -> ArrayInterface:
+    """Return what `np.asarray` makes x of again, without keeping the memory of x alive."""
+    return ArrayInterface(x.__array_interface__)
+
+
+def array_at(address: int, shape: tuple[int, ...], dtype: np.dtype, owner: object) -> np.ndarray:
+    """Return a writable C-contiguous array over the memory at `address`, kept by `owner`."""
+    interface = {"data": (address, False), "shape": shape, "typestr": dtype.str, "version": 3}
+    return np.asarray(ArrayInterface(interface, owner))

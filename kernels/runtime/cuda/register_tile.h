@@ -1,0 +1,89 @@
+// The compute part of a tiled matrix product, shared by matmul and conv2d: shared-memory tiles,
+// 2D register blocking, vectorized shared-memory reads.
+//
+// A block of threads computes a BM x BN tile of C = A B. For each slice of BK steps along K the
+// slices of A and B are in shared memory, both with K as the slow axis: tile_a[k][row],
+// tile_b[k][column]. Each thread accumulates TM x TN elements of C in registers: per step it reads
+// TM + TN numbers from shared memory for TM * TN multiply-adds.
+//
+//                  BN                       a thread's elements of the tile, for TM = TN = 8:
+//              +--------+  BK                  groups of GROUP = 4 neighbouring rows and columns,
+//              | B      |                      BM / (TM / 4) rows and BN / (TN / 4) columns apart
+//              +--------+
+//        BK                                    ####....####....
+//      +----+--------+                         ................
+//   BM | A  | C tile |                         ####....####....
+//      +----+--------+                         ................
+//
+// Within a warp, neighbouring threads read neighbouring groups, 16 bytes each in float32, so a
+// warp's reads are free of bank conflicts. Rows of the shared tiles are padded by GROUP elements,
+// so that stores down a column fall into different banks.
+
+constexpr int GROUP = 4;  // consecutive elements that a thread reads from shared memory at once
+
+// Which of a warp's 32 threads compute which part: 8 threads side by side along one axis of the
+// tile and 4 along the other.
+enum class WarpShape { ROWS_4_COLUMNS_8, ROWS_8_COLUMNS_4 };
+
+template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct RegisterTile {
+    static constexpr int THREADS = (BM / TM) * (BN / TN);
+    // Elements from one k to the next in the shared tiles, and the size of one tile.
+    static constexpr int STRIDE_A = BM + GROUP, STRIDE_B = BN + GROUP;
+    static constexpr int SIZE_A = BK * STRIDE_A, SIZE_B = BK * STRIDE_B;
+    // Elements from one of a thread's groups to its next.
+    static constexpr int GROUP_STRIDE_M = BM / (TM / GROUP), GROUP_STRIDE_N = BN / (TN / GROUP);
+
+    REAL sums[TM][TN];
+    int group_m, group_n;  // the thread's first group along rows and along columns
+
+    __device__ __forceinline__ RegisterTile() {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        if constexpr (SHAPE == WarpShape::ROWS_4_COLUMNS_8) {
+            constexpr int WARPS = BN / TN / 8;  // along the columns
+            group_m = warp / WARPS * 4 + lane / 8;
+            group_n = warp % WARPS * 8 + lane % 8;
+        } else {
+            constexpr int WARPS = BM / TM / 8;  // along the rows
+            group_m = warp % WARPS * 8 + lane % 8;
+            group_n = warp / WARPS * 4 + lane / 8;
+        }
+#pragma unroll
+        for (int i = 0; i < TM * TN; ++i) sums[i / TN][i % TN] = REAL(0);
+    }
+
+    // Add the products of one slice: sums[i][j] += a[k][i] * b[k][j] for k = 0 .. BK - 1, in this
+    // order.
+    __device__ __forceinline__ void accumulate(const Shared<REAL>& tile_a,
+                                               const Shared<REAL>& tile_b) {
+#pragma unroll
+        for (int k = 0; k < BK; ++k) {
+            REAL a[TM], b[TN];
+#pragma unroll
+            for (int g = 0; g < TM / GROUP; ++g) {
+                const auto group =
+                    load<GROUP>(tile_a, (k * STRIDE_A + g * GROUP_STRIDE_M) / GROUP + group_m);
+#pragma unroll
+                for (int i = 0; i < GROUP; ++i) a[g * GROUP + i] = group.values[i];
+            }
+#pragma unroll
+            for (int g = 0; g < TN / GROUP; ++g) {
+                const auto group =
+                    load<GROUP>(tile_b, (k * STRIDE_B + g * GROUP_STRIDE_N) / GROUP + group_n);
+#pragma unroll
+                for (int j = 0; j < GROUP; ++j) b[g * GROUP + j] = group.values[j];
+            }
+#pragma unroll
+            for (int i = 0; i < TM; ++i)
+#pragma unroll
+                for (int j = 0; j < TN; ++j) sums[i][j] = fma(a[i], b[j], sums[i][j]);
+        }
+    }
+
+    // The row and column, within the tile, of sums[i][0] and sums[0][j].
+    __device__ __forceinline__ int row(int i) const {
+        return i / GROUP * GROUP_STRIDE_M + group_m * GROUP + i % GROUP;
+    }
+    __device__ __forceinline__ int column(int j) const {
+        return j / GROUP * GROUP_STRIDE_N + group_n * GROUP + j % GROUP;
+    }
+};

@@ -1,0 +1,35 @@
+"""The dtypes that tensors can have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .device import Device
+
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
+DTYPES = (*FLOATS, np.dtype("int64"), np.dtype("bool"))
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """Return the numpy dtype of a name or dtype; TypeError unless tensors can have it."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    # None is tested first, because numpy holds np.dtype("float64") == None to be true.
+    if result is None or result not in DTYPES:
+        raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}")
+    return result
+
+
+def is_dtype(x: Any) -> bool:
+    """Return whether numpy takes x as a dtype, one that tensors can have or another."""
+    if isinstance(x, Device):
+        return False
+    try:
+        np.dtype(x)
+    except TypeError:
+        return False
+    return True

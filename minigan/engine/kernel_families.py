@@ -1,0 +1,22 @@
+"""The search for kernel families: each folder of `kernels/` is one, so no list names them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
+from .. import kernels
+
+
+def family_modules(backend: str) -> Iterator[ModuleType]:
+    """Import and yield the module `backend` ("cpu" or "cuda") of each kernel family that has one.
+
+    Such a module may have a table `KERNELS`, of functions by the name of their op or update.
+    """
+    for family in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
+        name = f"{family.name}.{backend}"
+        if family.ispkg and not family.name.endswith(".runtime") and importlib.util.find_spec(name):
+            yield importlib.import_module(name)

@@ -1,0 +1,82 @@
+"""Build the generator and the discriminator that the options of a run ask for."""
+
+from __future__ import annotations
+
+from .. import nn
+from ..training.config import Config
+from .conditional import (
+    CONDITIONS,
+    ConditionalGenerator,
+    embedding_size,
+    head_in_features,
+    label_shape,
+)
+from .models import MODELS
+
+Shape = tuple[int, ...]
+
+
+def build_networks(
+    config: Config, sample_shape: Shape, classes: int | None
+) -> tuple[nn.Module, nn.Module]:
+    """Return (generator, discriminator) by the model, condition, pack and minibatch of a Config.
+
+    Args:
+        config: the options of the run.
+        sample_shape: (C, H, W) for images, (D,) for points.
+        classes: the number of label classes, None for data without labels.
+
+    Raises:
+        ValueError: the model does not support such samples, or an option needs labels, images or a
+            discriminator without batch norm.
+    """
+    condition = CONDITIONS[config.condition]
+    if condition is not None and not classes:
+        raise ValueError(
+            f"condition = {config.condition!r} needs labels, and the data have none"
+            " (glyphs, mnist, ring and grid do, and an .npz or a folder of folders may)"
+        )
+    if config.augment != "none" and len(sample_shape) != 3:
+        raise ValueError(f"augment = {config.augment!r} is for images, not for {sample_shape}")
+    model = MODELS[config.model or "mlp"]
+    latent_size = config.latent_size or model.latent_size
+    # Packing and a concatenated label add channels to an image, coordinates to a point.
+    first, *rest = sample_shape
+    discriminator_shape = (config.pack * first, *rest)
+    if condition is not None and classes:
+        latent_size += embedding_size(classes)
+        if config.condition == "concat":
+            discriminator_shape = (first + label_shape(sample_shape, classes)[0], *rest)
+    networks = model.build(sample_shape, latent_size, discriminator_shape)
+    for net, shape in zip(networks, ((latent_size,), discriminator_shape), strict=True):
+        nn.shapes(net, shape)  # raises where a layer does not fit, with the shapes up to it
+    generator: nn.Module = networks[0]
+    unconditional = add_minibatch_layer(networks[1], config.minibatch)
+    discriminator: nn.Module = unconditional
+    if condition is not None and classes:
+        generator = ConditionalGenerator(networks[0], classes)
+        discriminator = condition(unconditional, sample_shape, classes)
+    if config.penalties and nn.has_batch_norm(discriminator):
+        raise ValueError(
+            f"penalty = {config.penalty!r}, but the discriminator of model = {config.model!r} has"
+            " batch norm, so a sample's logit has no slope of its own (Gulrajani et al. 2017,"
+            " section 4); a model without it is needed, such as mlp, toy, sngan or resnet"
+        )
+    return generator, discriminator
+
+
+def add_minibatch_layer(net: nn.Sequential, layer: str) -> nn.Sequential:
+    """Return the discriminator with a minibatch layer before its last layer, which is made anew.
+
+    `layer` is "stddev" (one more feature), "discrimination" (eight more) or "none".
+    """
+    if layer == "none":
+        return net
+    inputs = head_in_features(net)
+    extra_features = {"stddev": 1, "discrimination": 8}[layer]
+    minibatch: nn.Module = nn.MinibatchStdDev()
+    if layer == "discrimination":
+        minibatch = nn.MinibatchDiscrimination(inputs, extra_features, kernel_dims=4)
+    head: nn.Module = nn.Dense(inputs + extra_features, 1)
+    head = nn.spectral_norm(head) if isinstance(net[-1], nn.SpectralNorm) else head
+    return nn.Sequential(*net[:-1], minibatch, head)

@@ -1,0 +1,67 @@
+"""Classification losses as functions of tensors, named as in `torch.nn.functional`."""
+
+from __future__ import annotations
+
+from .. import ops
+from ..engine.tensor import Tensor
+
+
+def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
+    """Return the mean of -(t log p + (1 - t) log(1 - p)), as PyTorch's `binary_cross_entropy`.
+
+    Each logarithm is at least -100, so that p = 0 and p = 1 give finite losses and gradients.
+
+    Args:
+        probability: p, of any shape, in [0, 1].
+        target: t, a tensor of the same shape, or one number for all elements.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_target("binary_cross_entropy", probability, target)
+    return ops.cross_entropy(probability, target).mean()
+
+
+def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor | float) -> Tensor:
+    """Return the binary cross-entropy of p = sigmoid(x) for logits x: mean of softplus(x) - t x.
+
+    It is exact for logits of any size, as PyTorch's `binary_cross_entropy_with_logits`:
+
+        loss = mg.losses.binary_cross_entropy_with_logits(D(real), 1.0)
+
+    Args:
+        logits: x, of any shape.
+        target: t, a tensor of the same shape, or one number for all elements.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_target("binary_cross_entropy_with_logits", logits, target)
+    return (ops.softplus(logits) - logits * target).mean()
+
+
+def _check_target(name: str, x: Tensor, target: Tensor | float) -> None:
+    if isinstance(target, Tensor) and target.shape != x.shape:
+        raise ValueError(
+            f"{name}: the target has shape {target.shape}, the input {x.shape}; they must be equal"
+        )
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean of -log softmax(logits)[label] in nats, as PyTorch's `cross_entropy`.
+
+    Args:
+        logits: (n, classes).
+        labels: (n,), int64.
+
+    Raises:
+        ValueError: the shapes do not match.
+        IndexError: a label is negative, or at least the number of classes.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"cross_entropy: logits {logits.shape} and labels {labels.shape}; (n, classes) and"
+            " (n,) are needed"
+        )
+    column = labels.reshape(len(labels), 1)
+    return -ops.gather(ops.log_softmax(logits, axis=1), column, axis=1).mean()
