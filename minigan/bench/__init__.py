@@ -1,7 +1,7 @@
-"""`minigan bench`: minigan's kernels and training steps, timed beside their peers.
+"""`minigan bench`: times minigan's kernels and training steps beside their peers.
 
-No number here is a verdict by itself: the contenders run in turns, in one process, on the same
-number of threads, and what counts is their ratio, with its spread.
+All contenders run in one process on the same number of threads, in interleaved rounds. What can be
+compared is the ratios of their times within the rounds, given by median and quartiles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from typing import Any, TextIO
 from ..engine.device import use_device
 from ..utils.names import choose
 from . import conv, matmul, memory, modes, roofline, steps
-from .harness import FilePath, check_request, finished, progress_bar, same_random_numbers
+from .harness import (
+    FilePath,
+    check_options,
+    preserve_random_state,
+    progress_bar,
+    write_result,
+)
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
 from .peers import blas, load
@@ -27,7 +33,7 @@ from .timing import Group, measure
 
 @dataclass(frozen=True)
 class Setup:
-    """What a benchmark is given; `peers` has the modules that it asked for and can have."""
+    """The arguments of a benchmark; `peers` holds the modules that it needs and are installed."""
 
     plan: Plan
     repeats: int
@@ -40,15 +46,15 @@ class Benchmark:
     """One of the names that `minigan bench` takes.
 
     Args:
-        run: gives what is found, for JSON, and a text.
+        run: returns the result in JSON types, and a text.
         peers: the modules of `bench.peers` that it needs in this process.
-        unasked: whether it is run where no names are given.
-        draw: makes a PNG of what was found.
+        is_default: whether it runs if no names are given.
+        draw: writes a PNG of the result.
     """
 
     run: Callable[[Setup], tuple[Any, str]]
     peers: tuple[str, ...] = ()
-    unasked: bool = False
+    is_default: bool = False
     draw: Callable[[Any, Path], None] | None = None
 
 
@@ -65,13 +71,13 @@ def _step(setup: Setup) -> tuple[Any, str]:
 
 
 def _kernels(setup: Setup) -> tuple[Any, str]:
-    """The machine's peaks are the best of several times: others may be at work in some of them."""
-    peaks, cases = [roofline.peaks(setup.plan, setup.threads)], []
+    """Measure the machine's peaks several times, since other processes may disturb some of them."""
+    peaks, cases = [roofline.measure_peaks(setup.plan, setup.threads)], []
     for group in roofline.groups(setup.plan, setup.threads):
         cases += _measure("kernels", [group], setup)
-        peaks.append(roofline.peaks(setup.plan, setup.threads))
-    found = {**roofline.best(peaks), "cases": cases}
-    return found, roofline.report(found)
+        peaks.append(roofline.measure_peaks(setup.plan, setup.threads))
+    result = {**roofline.best_peaks(peaks), "cases": cases}
+    return result, roofline.report(result)
 
 
 def _conv(setup: Setup) -> tuple[Any, str]:
@@ -80,19 +86,19 @@ def _conv(setup: Setup) -> tuple[Any, str]:
 
 
 def _memory(setup: Setup) -> tuple[Any, str]:
-    found = memory.measure(setup.plan, setup.threads)
-    return found, memory.report(found)
+    cases = memory.measure(setup.plan, setup.threads)
+    return cases, memory.report(cases)
 
 
 def _modes(setup: Setup) -> tuple[Any, str]:
-    contests = setup.plan.contests
-    cases = modes.measure(contests)
-    return cases, modes.report(cases, contests)
+    comparisons = setup.plan.comparisons
+    cases = modes.measure(comparisons)
+    return cases, modes.report(cases, comparisons)
 
 
 BENCHMARKS = {
-    "matmul": Benchmark(_matmul, unasked=True),
-    "step": Benchmark(_step, ("pytorch", "xla"), unasked=True),
+    "matmul": Benchmark(_matmul, is_default=True),
+    "step": Benchmark(_step, ("pytorch", "xla"), is_default=True),
     "conv": Benchmark(_conv, (conv.MODULE,)),
     "kernels": Benchmark(_kernels, draw=roofline.draw),
     "memory": Benchmark(_memory),
@@ -112,63 +118,81 @@ def run(
 ) -> dict[str, Any]:
     """Measure, print a table for each benchmark, and return machine, plan and all samples.
 
-    To be called in a fresh process, as `minigan bench` is: once minigan has computed something,
-    a PyTorch that is loaded later no longer runs at its own speed (see the code).
+    To be called in a new process, as `minigan bench` does: a PyTorch that is imported after
+    minigan has computed something is slower (the reason is in the code).
 
     Args:
         names: of `BENCHMARKS`; none means matmul and step.
         repeats: how many rounds.
-        threads: for minigan and every peer; None: as many as minigan uses by itself.
+        threads: for minigan and every peer; None: minigan's default.
         output: where the tables go; None: standard output.
-        json_path: a file for what is returned, as JSON.
-        figure_path: a PNG, where kernels is the one benchmark that is chosen.
+        json_path: a file for the result as JSON.
+        figure_path: a PNG, where kernels is the only name.
         plan: what to measure.
 
     Raises:
         ValueError: an unknown name; repeats or threads out of range; no folder to write to; a
-            figure of what has none, or of several benchmarks.
+            figure of a benchmark that has none, or of several.
     """
-    unasked = [name for name, benchmark in BENCHMARKS.items() if benchmark.unasked]
-    chosen = list(dict.fromkeys(names)) or unasked
-    for name in chosen:
-        if name in KERNELS and name not in BENCHMARKS:
-            raise ValueError(f"benchmark {name!r} is measured on devices: --devices says on which")
-        choose("benchmark", name, BENCHMARKS)
-    check_request(repeats, json_path, figure_path)
-    draw = BENCHMARKS[chosen[0]].draw
-    if figure_path is not None and (draw is None or len(chosen) > 1):
-        drawn = [name for name, benchmark in BENCHMARKS.items() if benchmark.draw]
-        raise ValueError(
-            f"{figure_path}: a figure shows one benchmark, {' or '.join(drawn)} (or, with"
-            f" --devices, kernels over sizes), not {', '.join(chosen)}"
-        )
+    selected = _select(names)
+    check_options(repeats, json_path, figure_path)
+    draw = _figure_function(selected, figure_path)
     plan, output = plan or Plan(), output or sys.stdout
-    # Before numba starts its threads: PyTorch would find numba's OpenMP library loaded and use that
-    # in place of the one it ships, which makes its default Adam several times slower.
-    asked = dict.fromkeys(chain(*(BENCHMARKS[name].peers for name in chosen)))
-    found = {name: module for name in asked if (module := load(name)) is not None}
-    with thread_count(threads, *found.values()) as count, use_device("cpu"), same_random_numbers():
+    # Before numba starts its threads: PyTorch would find numba's OpenMP library loaded and use it
+    # instead of its own, which makes its default Adam several times slower.
+    modules = dict.fromkeys(chain(*(BENCHMARKS[name].peers for name in selected)))
+    peers = {name: module for name in modules if (module := load(name)) is not None}
+    with (
+        thread_count(threads, *peers.values()) as count,
+        use_device("cpu"),
+        preserve_random_state(),
+    ):
         machine = describe(count)
         print(header(machine), file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
-        for name in chosen:
+        for name in selected:
             benchmark = BENCHMARKS[name]
-            peers = {k: module for k, module in found.items() if k in benchmark.peers}
-            result[name], text = benchmark.run(Setup(plan, repeats, count, peers))
+            own_peers = {k: module for k, module in peers.items() if k in benchmark.peers}
+            result[name], text = benchmark.run(Setup(plan, repeats, count, own_peers))
             print(f"\n{text}", file=output, flush=True)
-    result = finished(result, json_path)
+    result = write_result(result, json_path)
     if figure_path is not None and draw is not None:
-        draw(result[chosen[0]], Path(figure_path))
+        draw(result[selected[0]], Path(figure_path))
     return result
 
 
+def _select(names: Sequence[str]) -> list[str]:
+    """Return the benchmarks to run, each once."""
+    defaults = [name for name, benchmark in BENCHMARKS.items() if benchmark.is_default]
+    selected = list(dict.fromkeys(names)) or defaults
+    for name in selected:
+        if name in KERNELS and name not in BENCHMARKS:
+            raise ValueError(f"benchmark {name!r} needs --devices, say --devices cpu,cuda")
+        choose("benchmark", name, BENCHMARKS)
+    return selected
+
+
+def _figure_function(
+    selected: Sequence[str], figure_path: FilePath
+) -> Callable[[Any, Path], None] | None:
+    """Return what draws the figure of the one selected benchmark, if it has one."""
+    draw = BENCHMARKS[selected[0]].draw
+    if figure_path is not None and (draw is None or len(selected) > 1):
+        names = [name for name, benchmark in BENCHMARKS.items() if benchmark.draw]
+        raise ValueError(
+            f"{figure_path}: a figure shows one benchmark, {' or '.join(names)} (or, with"
+            f" --devices, kernels over sizes), not {', '.join(selected)}"
+        )
+    return draw
+
+
 def _measure(name: str, groups: list[Group], setup: Setup) -> list[dict[str, Any]]:
-    """Every group's cases with their samples; a bar on stderr if it takes longer than 2 s."""
-    for group in groups:  # what has to be compiled is, and is announced, before there is a bar
+    """Return every group's cases with their samples, under a progress bar."""
+    for group in groups:  # Compiles, which is announced, before the bar appears.
         for call in chain(*group.calls.values()):
             call()
-    turns = setup.repeats * sum(len(group.calls) for group in groups)
-    with progress_bar(name, turns, "turn") as bar:
+    runs = setup.repeats * sum(len(group.calls) for group in groups)
+    with progress_bar(name, runs, "run") as bar:
         return [
             case
             for group in groups

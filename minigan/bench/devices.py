@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,14 +16,14 @@ from typing import Any, TextIO
 from ..engine.device import Device, get_device
 from ..kernels.runtime.cuda.launcher import OutOfMemoryError
 from ..utils.names import choose
-from . import device_report, games
+from . import device_report, tasks
 from .harness import (
     FilePath,
-    check_request,
-    finished,
-    first_line,
+    check_options,
+    error_line,
+    preserve_random_state,
     progress_bar,
-    same_random_numbers,
+    write_result,
 )
 from .kernels import KERNELS
 from .machine import describe, header, thread_count
@@ -32,23 +32,22 @@ from .plan import DevicePlan
 from .timing import Call, Group, measure, run_calls
 
 STEP = "step"
-# Which of PyTorch's devices stands beside ours, where PyTorch is installed.
-PYTORCH_DEVICES = {"cuda": "cuda"}
+PYTORCH_DEVICES = {"cuda": "cuda"}  # by minigan's device, PyTorch's that is measured beside it
 
 
 @dataclass(frozen=True)
-class Contest:
-    """One case: what it is, and who can do it.
+class DeviceCase:
+    """One case, and how each contender runs it.
 
     Args:
-        case: for tables and JSON; its "work" says how cases of one series compare.
-        ready: makes what a device calls.
-        peers: `(PyTorch's module, its device)` gives by name what makes the peers' calls.
+        fields: the case for tables and JSON; "work" compares the cases of one series.
+        build_call: returns the function that a device is timed with.
+        peer_makers: `(PyTorch's module, its device)` returns by name the makers of peers' calls.
     """
 
-    case: dict[str, Any]
-    ready: Callable[[Device], Call]
-    peers: Callable[[ModuleType, str], dict[str, Callable[[], Call]]]
+    fields: dict[str, Any]
+    build_call: Callable[[Device], Call]
+    peer_makers: Callable[[ModuleType, str], dict[str, Callable[[], Call]]]
 
 
 def run(
@@ -64,7 +63,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure on every device, print tables, and return machine, plan and all samples.
 
-    To be called in a fresh process, like `bench.run`, whose arguments are here too.
+    To be called in a new process, like `bench.run`, which has the same arguments.
 
     Args:
         devices: what is compared, the first with each of the others.
@@ -74,62 +73,61 @@ def run(
     Raises:
         ValueError: an unknown name; repeats or threads out of range; no folder to write to; a
             figure without a kernel.
-        KernelError: a device is not there.
+        KernelError: a device is not available.
     """
-    series = {name: name for name in (*KERNELS, STEP)}
-    chosen = [choose("benchmark", name, series) for name in dict.fromkeys(names)] or list(series)
-    check_request(repeats, json_path, figure_path)
-    if figure_path is not None and chosen == [STEP]:
+    choices = {name: name for name in (*KERNELS, STEP)}
+    selected = [choose("benchmark", x, choices) for x in dict.fromkeys(names)] or list(choices)
+    check_options(repeats, json_path, figure_path)
+    if figure_path is not None and selected == [STEP]:
         raise ValueError(f"{figure_path}: a figure shows kernels, and none is to be measured")
-    found = {device.name: device for device in map(get_device, devices)}
+    by_name = {device.name: device for device in map(get_device, devices)}
     plan, output = plan or DevicePlan(), output or sys.stdout
-    asked = [name for name in found if name in PYTORCH_DEVICES]
-    pytorch = load("pytorch_device") if asked else None  # before numba starts its threads
-    with thread_count(threads, *filter(None, [pytorch])) as count, same_random_numbers():
-        machine = {**describe(count), **_describe(found)}
+    # PyTorch is imported before numba starts its threads, see `bench.run`.
+    pytorch = load("pytorch_device") if PYTORCH_DEVICES.keys() & by_name.keys() else None
+    with thread_count(threads, *filter(None, [pytorch])) as count, preserve_random_state():
+        machine = {**describe(count), **_describe_devices(by_name)}
         print(f"{header(machine)}\n{device_report.header(machine)}", file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
-        result |= {"devices": list(found), "series": {}, "left_out": {}}
-        for name in chosen:
-            contests = list(_steps(plan) if name == STEP else _kernel(name, plan))
-            measured, left_out = _series(name, contests, found, pytorch, repeats, plan)
-            result["series"][name], result["left_out"][name] = measured, left_out
-            text = device_report.table(name, measured, list(found), left_out)
+        result |= {"devices": list(by_name), "series": {}, "skipped": {}}
+        for name in selected:
+            series = Series(name, by_name, pytorch, plan)
+            cases = series.measure(repeats)
+            result["series"][name], result["skipped"][name] = cases, series.skipped
+            text = device_report.table(name, cases, list(by_name), series.skipped)
             print(f"\n{text}", file=output, flush=True)
-    result = finished(result, json_path)
+    result = write_result(result, json_path)
     if figure_path is not None:
         device_report.draw(result, Path(figure_path))
     return result
 
 
-def _describe(devices: Mapping[str, Device]) -> dict[str, Any]:
-    """What runs each device's kernels, the GPU's driver if there is one, and the date."""
+def _describe_devices(devices: Mapping[str, Device]) -> dict[str, Any]:
+    """Return each device's compiler or GPU, the GPU's driver if there is one, and the date."""
     launchers = {name: getattr(device, "launcher", None) for name, device in devices.items()}
     return {
         "devices": {name: x.describe() for name, x in launchers.items() if x is not None},
-        "driver": driver(),
+        "driver": driver_version(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
-def driver() -> str | None:
-    """The NVIDIA driver's version, as nvidia-smi says it."""
+def driver_version() -> str | None:
+    """Return the version of the NVIDIA driver as nvidia-smi prints it, or None."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
     command = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.split("\n")[0].strip() or None if process.returncode == 0 else None
 
 
-# -------------------------------------------------------------------------------------- contests
-def _kernel(name: str, plan: DevicePlan) -> Iterable[Contest]:
+# ------------------------------------------------------------------------------------------- cases
+def _kernel_cases(name: str, plan: DevicePlan) -> Iterable[DeviceCase]:
     kernel = KERNELS[name]
-    for case in kernel.cases(name, plan):
-        yield Contest(
-            case,
-            partial(kernel.ready, size=case["size"]),
-            partial(_kernel_peers, name, case["size"]),
+    for fields in kernel.cases(name, plan):
+        size = fields["size"]
+        yield DeviceCase(
+            fields, partial(kernel.build_call, size=size), partial(_kernel_peers, name, size)
         )
 
 
@@ -143,96 +141,110 @@ def _kernel_peers(
     return makers
 
 
-def _steps(plan: DevicePlan) -> Iterable[Contest]:
-    for case in games.cases(plan):
-        given = plan.games[case["game"]], case["batch"]
-        yield Contest(case, partial(games.ready, *given), partial(games.peers, *given))
+def _step_cases(plan: DevicePlan) -> Iterable[DeviceCase]:
+    for fields in tasks.device_cases(plan):
+        task, batch = plan.tasks[fields["task"]], fields["batch"]
+        yield DeviceCase(
+            fields, partial(tasks.device_step, task, batch), partial(tasks.peer_steps, task, batch)
+        )
 
 
-# ----------------------------------------------------------------------------------- measurements
-def _series(
-    name: str,
-    contests: Sequence[Contest],
-    devices: Mapping[str, Device],
-    pytorch: ModuleType | None,
-    repeats: int,
-    plan: DevicePlan,
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """(cases with their samples, the smallest first, by who can afford them; who cannot, and why)
+# ------------------------------------------------------------------------------------ measurements
+class Series:
+    """The cases of one benchmark in increasing sizes, and who still takes part.
 
-    Who leaves the race at one size is not in it at a larger one.
+    A contender that fails at one size, or takes too much time or memory, is not measured at larger
+    ones; `skipped` has the reason by name.
     """
-    rates = dict.fromkeys(devices, 0.0)  # seconds per work, of those still in the race
-    found: list[dict[str, Any]] = []
-    left_out: dict[str, str] = {}
-    seconds = plan.step_seconds if name == STEP else plan.kernel_seconds
-    with progress_bar(name, len(contests), "case") as bar:
-        for contest in contests:
-            calls, waits = _own(contest, devices, rates, left_out, plan)
-            if pytorch is not None:
-                _add_peers(contest, pytorch, calls, waits, left_out)
-            group = Group([contest.case], {k: [call] for k, call in calls.items()}, seconds, waits)
-            if calls:
-                found += measure(group, repeats, plan.rest_seconds, lambda: None)
-            bar.update()
-    return found, left_out
 
+    def __init__(
+        self,
+        name: str,
+        devices: Mapping[str, Device],
+        pytorch: ModuleType | None,
+        plan: DevicePlan,
+    ) -> None:
+        self.name, self.devices, self.pytorch, self.plan = name, devices, pytorch, plan
+        self.skipped: dict[str, str] = {}
+        # Seconds per work at the size before, of the devices that still take part.
+        self.rates = dict.fromkeys(devices, 0.0)
 
-def _own(
-    contest: Contest,
-    devices: Mapping[str, Device],
-    rates: dict[str, float],
-    left_out: dict[str, str],
-    plan: DevicePlan,
-) -> tuple[dict[str, Call], dict[str, Call]]:
-    """Calls and waits of the devices that have the memory and the time; others leave the race."""
-    calls: dict[str, Call] = {}
-    waits: dict[str, Call] = {}
-    work = contest.case["work"]
-    for name, rate in list(rates.items()):
-        wait = devices[name].synchronize
-        try:
-            if name != "cuda" and contest.case["bytes"] > plan.host_bytes:
-                raise _TooDear(f"larger cases take more than {plan.host_bytes:,} bytes of memory")
-            took = rate * work / 2  # what a call will take, or less
-            if took <= plan.longest:
-                call = contest.ready(devices[name])
-                run_calls(call, 1, wait)  # compiles
-                took = run_calls(call, 1, wait)
-            if took > plan.longest:
-                raise _TooDear(f"a larger case's call takes more than {plan.longest} s")
-        except (MemoryError, OutOfMemoryError, _TooDear) as error:
-            left_out[name] = str(error) if isinstance(error, _TooDear) else first_line(error)
-            del rates[name]
-        else:
-            rates[name] = took / work
-            calls[name], waits[name] = call, wait
-    return calls, waits
+    def measure(self, repeats: int) -> list[dict[str, Any]]:
+        """Return the cases that at least one device could run, with their samples."""
+        plan, is_step = self.plan, self.name == STEP
+        cases = list(_step_cases(plan) if is_step else _kernel_cases(self.name, plan))
+        seconds = plan.step_seconds if is_step else plan.kernel_seconds
+        results: list[dict[str, Any]] = []
+        with progress_bar(self.name, len(cases), "case") as bar:
+            for case in cases:
+                calls = self._device_calls(case)
+                calls |= self._peer_calls(case, calls)
+                group = Group(
+                    [case.fields],
+                    {name: [call] for name, (call, _) in calls.items()},
+                    seconds,
+                    {name: wait for name, (_, wait) in calls.items()},
+                )
+                if calls:
+                    results += measure(group, repeats, plan.rest_seconds, lambda: None)
+                bar.update()
+        return results
 
-
-def _add_peers(
-    contest: Contest,
-    pytorch: ModuleType,
-    calls: dict[str, Call],
-    waits: dict[str, Call],
-    left_out: dict[str, str],
-) -> None:
-    """Peers run where one of ours does. One that fails is named, and left out from there on."""
-    for ours, theirs in PYTORCH_DEVICES.items():
-        if ours not in calls:
-            continue
-        wait = pytorch.wait(theirs)
-        for name, make in contest.peers(pytorch, theirs).items():
-            if name in left_out:
-                continue
+    def _device_calls(self, case: DeviceCase) -> dict[str, tuple[Call, Call]]:
+        """Return by device (call, wait) of those that have the memory and the time."""
+        calls: dict[str, tuple[Call, Call]] = {}
+        work, limit = case.fields["work"], self.plan.max_call_seconds
+        for name, rate in list(self.rates.items()):
+            wait = self.devices[name].synchronize
             try:
-                call = make()
-                run_calls(call, 2, wait)
-            except Exception as error:  # others' software, of any version
-                left_out[name] = first_line(error)
+                self._check_host_memory(name, case.fields["bytes"])
+                # A call takes at least about half of what the smaller case predicts.
+                seconds = rate * work / 2
+                if seconds <= limit:
+                    call = case.build_call(self.devices[name])
+                    run_calls(call, 1, wait)  # The first call compiles.
+                    seconds = run_calls(call, 1, wait)
+                if seconds > limit:
+                    raise _LimitExceededError(f"a larger case's call takes more than {limit} s")
+            except _LimitExceededError as error:
+                self.skipped[name] = str(error)
+                del self.rates[name]
+            except (MemoryError, OutOfMemoryError) as error:
+                self.skipped[name] = error_line(error)
+                del self.rates[name]
+            else:
+                self.rates[name] = seconds / work
+                calls[name] = call, wait
+        return calls
+
+    def _check_host_memory(self, device: str, size: int) -> None:
+        limit = self.plan.max_host_bytes
+        if device != "cuda" and size > limit:
+            raise _LimitExceededError(f"larger cases take more than {limit:,} bytes of memory")
+
+    def _peer_calls(
+        self, case: DeviceCase, devices: Container[str]
+    ) -> dict[str, tuple[Call, Call]]:
+        """Return by peer (call, wait), beside those devices of minigan that run the case."""
+        calls: dict[str, tuple[Call, Call]] = {}
+        if self.pytorch is None:
+            return calls
+        for device, pytorch_device in PYTORCH_DEVICES.items():
+            if device not in devices:
                 continue
-            calls[name], waits[name] = call, wait
+            wait = self.pytorch.wait(pytorch_device)
+            for name, make in case.peer_makers(self.pytorch, pytorch_device).items():
+                if name in self.skipped:
+                    continue
+                try:
+                    call = make()
+                    run_calls(call, 2, wait)
+                except Exception as error:  # A peer may be of any version, and raise anything.
+                    self.skipped[name] = error_line(error)
+                else:
+                    calls[name] = call, wait
+        return calls
 
 
-class _TooDear(Exception):
-    """A case that the plan does not spend so much on."""
+class _LimitExceededError(Exception):
+    """A case takes more time or memory than the plan allows."""

@@ -1,4 +1,4 @@
-"""What every benchmark does around its measurements: checks, a bar, a file, random numbers kept."""
+"""What every benchmark does around its measurements: check options, show progress, write JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 FilePath = str | os.PathLike[str] | None
+MAX_MESSAGE_LENGTH = 200
 
 
-def check_request(repeats: int, json_path: FilePath, figure_path: FilePath = None) -> None:
-    """ValueError unless there are rounds, and room for the files that are to be written."""
+def check_options(repeats: int, json_path: FilePath, figure_path: FilePath = None) -> None:
+    """Raise ValueError if there are no rounds, or a file cannot be written where it should be."""
     if repeats < 1:
         raise ValueError(f"repeats = {repeats} is not a positive number of rounds")
     for path in (json_path, figure_path):
@@ -32,8 +33,8 @@ def check_request(repeats: int, json_path: FilePath, figure_path: FilePath = Non
         raise ValueError(f"{figure_path}: the figure is a PNG; its name ends in .png")
 
 
-def finished(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
-    """The result as JSON has it (tuples as lists), which is also written to `path`, if given."""
+def write_result(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
+    """Write the result as JSON, if a path is given, and return it as JSON holds it (no tuples)."""
     text = json.dumps(result, indent=1) + "\n"
     if path is not None:
         atomic_write(path, lambda file: file.write(text.encode()))
@@ -41,7 +42,7 @@ def finished(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
 
 
 def progress_bar(name: str, total: int, unit: str) -> tqdm:
-    """One live line on stderr, for what takes longer than 2 s."""
+    """Return a progress bar on stderr that appears after 2 s and leaves no trace."""
     from tqdm import tqdm
 
     return tqdm(
@@ -55,14 +56,14 @@ def progress_bar(name: str, total: int, unit: str) -> tqdm:
     )
 
 
-def first_line(error: Exception) -> str:
-    """An error in one line of at most about 200 letters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+def error_line(error: Exception) -> str:
+    """Return the error's type and message as one line of limited length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_MESSAGE_LENGTH]}"
 
 
 @contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """Afterwards, minigan's random numbers go on as if none had been drawn within."""
+def preserve_random_state() -> Iterator[None]:
+    """Restore the state of minigan's default random generator at the end of the block."""
     before = default_generator().state()
     try:
         yield

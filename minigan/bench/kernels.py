@@ -1,4 +1,4 @@
-"""The kernels that `minigan bench --devices` measures, each over a sweep of sizes."""
+"""The kernels that are measured by themselves, and their operands at each size."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ import numpy as np
 
 from ..engine.device import Device, get_device
 from ..engine.op import Op
+from ..engine.recording import StepRecording
 from ..engine.update import Update
-from ..kernels.runtime.recording import Recording, record
+from ..kernels.runtime.recording import record
 from .plan import DevicePlan
 from .timing import Call
 
 Arrays = list[Any]
-ROW = 64  # elements of a row that `gather` takes: the smallest of `DevicePlan.elements`
-EPS = 1e-5  # of batch norm
-PLACES = {"stride": (2, 2), "padding": (1, 1)}  # of the convolution
+ROW = 64  # elements of a row of `gather`: the smallest of `DevicePlan.elements`
+BATCH_NORM_EPS = 1e-5
+CONVOLUTION = {"stride": (2, 2), "padding": (1, 1)}
 FLOAT32 = np.dtype("float32")
 ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
 
 
 def replayed(call: Call, count: int = 1) -> Call:
-    """What `call` launches on the cpu, `count` times, again and again on the same memory.
+    """Return a function that replays what `count` calls launch on the cpu, as a captured step does.
 
-    So it is in a captured step. The function returns what the last call gave.
+    Each replay works on the same memory. The function returns the result of the last call.
     """
-    recording = Recording()
+    recording = StepRecording()
     with record(recording):
         results = [call() for _ in range(count)]
     program = get_device("cpu").program(recording)
 
-    def replay(_held: Recording = recording) -> object:  # its memory is the launches': it must live
+    # The default argument keeps the recording alive: it owns the memory of the launches.
+    def replay(_recording: StepRecording = recording) -> object:
         program()
         return results[-1]
 
@@ -44,15 +46,15 @@ def replayed(call: Call, count: int = 1) -> Call:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel: what it is given at each size, and how a device is asked to run it.
+    """One kernel: its operands at each size, and how a device runs it.
 
     Args:
         about: what it does to n elements (a product: to edges of n), for titles.
         bytes: what it reads and writes at size n, each byte once.
         arrays: its operands at size n, as numpy arrays.
-        call: `(device, arrays of the device)` gives a function that runs it once.
-        flops: additions and multiplications, where they and not the bytes are what counts.
-        fit: the size nearest to n that it can have.
+        call: `(device, arrays of the device)` returns a function that runs it once.
+        flops: additions and multiplications at size n, if they and not the bytes limit it.
+        round_size: the valid size nearest to n, at most n.
     """
 
     about: str
@@ -60,27 +62,27 @@ class Kernel:
     arrays: Callable[[int], list[np.ndarray]]
     call: Callable[[Device, Arrays], Call]
     flops: Callable[[int], int] | None = None
-    fit: Callable[[int], int] = int
+    round_size: Callable[[int], int] = int
 
     @property
     def unit(self) -> str:
         return "GB/s" if self.flops is None else "GFLOP/s"
 
     def cases(self, name: str, plan: DevicePlan) -> Iterator[dict[str, Any]]:
-        """What is measured: kernel, size, work (FLOP or bytes) and bytes, the smallest first."""
+        """Yield kernel, size, work (FLOP or bytes) and bytes, in increasing sizes."""
         sizes = plan.elements if self.flops is None else plan.edges
-        for n in sorted({self.fit(n) for n in sizes}):
+        for n in sorted({self.round_size(n) for n in sizes}):
             work = (self.flops or self.bytes)(n)
             yield {"kernel": name, "size": n, "work": work, "bytes": self.bytes(n)}
 
-    def ready(self, device: Device, size: int) -> Call:
-        """A function that runs it once on operands that lie on the device."""
+    def build_call(self, device: Device, size: int) -> Call:
+        """Return a function that runs it once on operands in the memory of the device."""
         return self.call(device, [device.from_numpy(x) for x in self.arrays(size)])
 
 
 # ---------------------------------------------------------------------------------------- operands
 def _normal(*shape: int) -> np.ndarray:
-    """Normal numbers, the same 65,537 over and over."""
+    """Return normal numbers: the same 65,537, repeated."""
     return np.resize(np.random.default_rng(0).standard_normal(65_537, np.float32), shape)
 
 
@@ -94,30 +96,30 @@ def _table_and_rows(n: int) -> list[np.ndarray]:
 
 
 def _images_and_weights(n: int) -> list[np.ndarray]:
-    """n images of 14 x 14 pixels, to be halved by kernels of 4 x 4, 16 channels to 32."""
+    """Return n images of 14 x 14 pixels and kernels of 4 x 4, 16 channels to 32."""
     return [_normal(n, 16, 14, 14), _normal(32, 16, 4, 4)]
 
 
-def _batch(n: int) -> tuple[int, int, int]:
-    """(64 images, channels, 16 pixels): n elements; of one pixel where there are few."""
+def _batch_shape(n: int) -> tuple[int, int, int]:
+    """Return (64 images, channels, 16 pixels) of n elements; one pixel where n is small."""
     pixels = 1 if n % (16 * ROW) else 16
     return ROW, n // (ROW * pixels), pixels
 
 
-def _whole(n: int) -> int:
-    """The largest size up to n that is one of whole channels."""
+def _whole_channels(n: int) -> int:
+    """Return the largest size up to n with a whole number of channels."""
     step = ROW if n < 16 * ROW else 16 * ROW
     return n // step * step
 
 
-def _normalized(n: int, *rows: float) -> list[np.ndarray]:
-    """Images, and rows of a number for each channel."""
-    shape = _batch(n)
-    return [_normal(*shape), *(np.full(shape[1], x, np.float32) for x in rows)]
+def _images_and_channels(n: int, *values: float) -> list[np.ndarray]:
+    """Return images, and for each value an array of it per channel."""
+    shape = _batch_shape(n)
+    return [_normal(*shape), *(np.full(shape[1], x, np.float32) for x in values)]
 
 
 def _adam_arrays(n: int) -> list[np.ndarray]:
-    """A parameter, its gradient, both moments, and the learning rate and the betas' powers."""
+    """Return parameter, gradient, both moments, and (learning rate, powers of the betas)."""
     return [
         *_vectors(2)(n),
         np.zeros(n, np.float32),
@@ -131,7 +133,7 @@ def _op(name: str, **attributes: Any) -> Callable[[Device, Arrays], Call]:
     return lambda device, arrays: partial(device.run, Op.registry[name], tuple(arrays), attributes)
 
 
-def _transposed(device: Device, arrays: Arrays) -> Call:
+def _transpose(device: Device, arrays: Arrays) -> Call:
     (x,) = arrays
     return partial(device.run, Op.registry["reshape"], (x.T,), {"shape": (x.size,)})
 
@@ -143,14 +145,14 @@ def _gather(device: Device, arrays: Arrays) -> Call:
 
 
 def _adam(device: Device, arrays: Arrays) -> Call:
-    *lists, state = ([x] for x in arrays)
-    return partial(device.update, Update.registry["adam"], (*lists, *state), ADAM)
+    *lists, (state,) = ([x] for x in arrays)  # Adam takes lists of parameters, and one state.
+    return partial(device.update, Update.registry["adam"], (*lists, state), ADAM)
 
 
 def _normal_numbers(device: Device, arrays: Arrays) -> Call:
-    *stream, like = arrays
+    position, seed, like = arrays
     attributes = {"stream": 1, "shape": like.shape, "dtype": FLOAT32}
-    return partial(device.run, Op.registry["random_normal"], tuple(stream), attributes)
+    return partial(device.run, Op.registry["random_normal"], (position, seed), attributes)
 
 
 KERNELS = {
@@ -165,7 +167,7 @@ KERNELS = {
         "convolution of n images, 16 channels to 32, 4x4/2",
         lambda n: 4 * (n * (16 * 14 * 14 + 32 * 7 * 7) + 32 * 16 * 4 * 4),
         _images_and_weights,
-        _op("conv2d", **PLACES),
+        _op("conv2d", **CONVOLUTION),
         flops=lambda n: 2 * n * (32 * 7 * 7) * (16 * 4 * 4),
     ),
     "leaky_relu": Kernel("LeakyReLU", lambda n: 8 * n, _vectors(1), _op("leaky_relu", slope=0.2)),
@@ -178,29 +180,29 @@ KERNELS = {
         "transposed copy of a square",
         lambda n: 8 * n,
         lambda n: [_normal(math.isqrt(n), math.isqrt(n))],
-        _transposed,
-        fit=lambda n: math.isqrt(n) ** 2,
+        _transpose,
+        round_size=lambda n: math.isqrt(n) ** 2,
     ),
     "gather": Kernel(
         f"rows of {ROW} in random order",
         lambda n: 8 * n + 8 * (n // ROW),
         _table_and_rows,
         _gather,
-        fit=lambda n: n // ROW * ROW,
+        round_size=lambda n: n // ROW * ROW,
     ),
     "normalize": Kernel(
         "batch norm of 64 images",
-        lambda n: 8 * n + 8 * _batch(n)[1],
-        lambda n: _normalized(n, 1, 0),
-        _op("normalize", eps=EPS),
-        fit=_whole,
+        lambda n: 8 * n + 8 * _batch_shape(n)[1],
+        lambda n: _images_and_channels(n, 1, 0),
+        _op("normalize", eps=BATCH_NORM_EPS),
+        round_size=_whole_channels,
     ),
     "normalize_grad": Kernel(
         "batch norm's gradient",
-        lambda n: 12 * n + 4 * _batch(n)[1],
-        lambda n: [_normal(*_batch(n))[::-1].copy(), *_normalized(n, 1)],
-        _op("normalize_grad", eps=EPS),
-        fit=_whole,
+        lambda n: 12 * n + 4 * _batch_shape(n)[1],
+        lambda n: [_normal(*_batch_shape(n))[::-1].copy(), *_images_and_channels(n, 1)],
+        _op("normalize_grad", eps=BATCH_NORM_EPS),
+        round_size=_whole_channels,
     ),
     "adam": Kernel("Adam's update", lambda n: 28 * n, _adam_arrays, _adam),
     "normal": Kernel(

@@ -1,4 +1,4 @@
-"""The machine that is measured: its description, and one number of threads for every contender."""
+"""The description of the machine, and the number of threads that every contender uses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..cli.info import processor
 from .peers import blas
 
 PACKAGES = ("numpy", "numba", "torch", "jax")
-BUSY = 0.5  # a load average that says that others are at work
+BUSY_LOAD_AVERAGE = 0.5  # From here on, other processes disturb the measurements.
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Processor, threads, load, versions (None: not installed), in types that JSON knows.
+    """Return processor, threads, load and versions (None: not installed) in JSON types.
 
-    "kernels" names the state of minigan's kernel sources.
+    "kernels" is a hash of the sources of minigan's kernels.
     """
     from ..kernels.runtime.cpu.compiler import source_hash, vector_bytes
 
@@ -32,13 +32,13 @@ def describe(threads: int) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "kernels": source_hash(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _installed_version(name) for name in PACKAGES},
         "blas": blas.describe(),
         "blas_threads_set": blas.openblas("set_num_threads") is not None,
     }
 
 
-def _version(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -46,27 +46,29 @@ def _version(package: str) -> str | None:
 
 
 def header(machine: dict[str, Any]) -> str:
-    """The description in a few lines."""
+    """Return the description as a few lines of text."""
     packages = {k: v or "not installed" for k, v in machine["packages"].items()}
     packages["numpy"] += f" ({machine['blas']})"
-    versions = ", ".join(f"{name} {found}" for name, found in packages.items())
-    own = "" if machine["blas_threads_set"] else "; numpy's BLAS takes as many as it likes"
+    versions = ", ".join(f"{name} {number}" for name, number in packages.items())
+    blas_note = "" if machine["blas_threads_set"] else "; numpy's BLAS chooses its own number"
     lines = [
         f"processor  {machine['processor']}, {machine['vector_bits']}-bit vectors",
-        f"threads    {machine['threads']} for each contender{own}",
+        f"threads    {machine['threads']} for each contender{blas_note}",
         fill(f"versions   Python {machine['python']}, {versions}", 100, subsequent_indent=" " * 11),
         f"kernels    {machine['kernels']}",
     ]
-    if machine["load"] is not None and machine["load"] >= BUSY:
-        lines.append(f"busy       load {machine['load']} before the start; figures will wander")
+    if machine["load"] is not None and machine["load"] >= BUSY_LOAD_AVERAGE:
+        lines.append(f"busy       load {machine['load']} before the start; times will vary")
     return "\n".join(lines)
 
 
 @contextmanager
 def thread_count(threads: int | None, *peers: ModuleType) -> Iterator[int]:
-    """Within: minigan, numpy's BLAS and peers use that many threads; None: minigan's number.
+    """Set the number of threads of minigan, numpy's BLAS and the peers within the block.
 
-    `peers` are modules of `bench.peers`.
+    Args:
+        threads: the number; None: what minigan uses by default. The block gets the number.
+        peers: modules of `bench.peers`.
 
     Raises:
         ValueError: not between 1 and the number of threads that minigan may use.
@@ -75,24 +77,24 @@ def thread_count(threads: int | None, *peers: ModuleType) -> Iterator[int]:
 
     from ..kernels.runtime.cpu import thread_pool
 
-    config: Any = numba.config  # filled at run time
-    most = min(config.NUMBA_NUM_THREADS, thread_pool.MAX_THREADS)
+    config: Any = numba.config  # Its attributes are set at run time.
+    limit = min(config.NUMBA_NUM_THREADS, thread_pool.MAX_THREADS)
     if threads is None:
         threads = thread_pool.threads()
-    if not 1 <= threads <= most:
+    if not 1 <= threads <= limit:
         raise ValueError(
-            f"threads = {threads} is not between 1 and {most} (NUMBA_NUM_THREADS sets the limit,"
+            f"threads = {threads} is not between 1 and {limit} (NUMBA_NUM_THREADS sets the limit,"
             f" to {thread_pool.MAX_THREADS} at most)"
         )
-    pools = [(numba.get_num_threads, numba.set_num_threads)]
+    libraries = [(numba.get_num_threads, numba.set_num_threads)]
     if blas.openblas("set_num_threads") is not None:
-        pools.append((blas.openblas("get_num_threads"), blas.openblas("set_num_threads")))
-    pools += [(peer.get_threads, peer.set_threads) for peer in peers]
-    before = [get() for get, _ in pools]
+        libraries.append((blas.openblas("get_num_threads"), blas.openblas("set_num_threads")))
+    libraries += [(peer.get_threads, peer.set_threads) for peer in peers]
+    before = [get_threads() for get_threads, _ in libraries]
     try:
-        for _, set_threads in pools:
+        for _, set_threads in libraries:
             set_threads(threads)
         yield threads
     finally:
-        for (_, set_threads), count in zip(pools, before, strict=True):
+        for (_, set_threads), count in zip(libraries, before, strict=True):
             set_threads(count)

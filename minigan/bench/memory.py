@@ -1,15 +1,15 @@
-"""`minigan bench memory`: what a process that trains a GAN takes, beside the same in PyTorch.
+"""`minigan bench memory`: the memory of a process that trains a GAN, beside the same in PyTorch.
 
-Every contender trains alone in a fresh process. Three numbers of each:
+Every contender trains alone in a new process. Three numbers are measured:
 
-- resident memory with the library imported, and at its peak in a hundred steps, as the kernel
-  keeps it (VmHWM). getrusage's ru_maxrss would do, if a child did not inherit its parent's.
-- live arrays at their peak while nets and optimizers are made anew and play a few steps: weights,
-  moments, gradients, activations, the batch. Of minigan, tracemalloc sees what numpy takes, and
-  counts Python's own objects in, which is against us; kernels have been loaded before. Of PyTorch,
-  its profiler sees what every storage takes. Neither sees what a kernel takes for itself within a
-  call; but minigan's kernels take workspaces as arrays, which count, where PyTorch's libraries
-  have theirs by other ways, which do not: resident memory has both.
+- resident memory after the import of the library, and its peak during training, as Linux reports
+  it (VmHWM; getrusage's ru_maxrss would start from the value of the parent process).
+- the peak size of live arrays while networks and optimizers are created and train a few steps:
+  weights, moments, gradients, activations, the batch. minigan's is measured by tracemalloc, which
+  sees numpy's allocations and, to minigan's disadvantage, Python's own objects; kernels are loaded
+  before. PyTorch's is measured by its profiler, which sees every storage. Neither sees memory that
+  a kernel allocates within a call. minigan's kernels get workspaces as arrays, which count;
+  PyTorch's libraries allocate theirs otherwise. Resident memory includes both.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
 from . import peers
-from .floor import parameters
-from .games import BETAS, LEARNING_RATE, minigan_step, peer_arguments, real_batch
 from .harness import progress_bar
-from .plan import Game, Plan
-from .steps import EAGER, OWN
-from .table import number, render
+from .lower_bound import parameter_count
+from .plan import Plan, Task
+from .steps import EAGER
+from .table import format_number, format_table
+from .tasks import BETAS, LEARNING_RATE, minigan_step, peer_arguments, real_batch
+from .timing import MINIGAN, Case
 
 PEER = "PyTorch, fused Adam"
 CHILD = """import minigan
@@ -41,48 +42,46 @@ print("imported", flush=True)
 input()
 from minigan.bench import memory
 memory.child()"""
-# By name, what Python is told to run. PyTorch's process never loads minigan.
+# Arguments of the Python interpreter, by contender. PyTorch's process never imports minigan.
 COMMANDS = {
-    OWN: ["-c", CHILD],
+    MINIGAN: ["-c", CHILD],
     EAGER: ["-c", CHILD],
     PEER: [str(Path(peers.__file__).with_name("pytorch_memory.py"))],
 }
-LIVE_STEPS = 3  # the second replays what the first has noted
-GAMES = ("MLP", "DCGAN")  # of the plan's
+LIVE_STEPS = 3  # The first step is recorded, the others are replayed.
+BYTES_PER_PARAMETER = 12  # weight and two moments of Adam, float32
+TASKS = ("MLP", "DCGAN")  # of the plan's
 
 
-# ------------------------------------------------------------------------------------- the parent
+# ------------------------------------------------------------------------------- the parent process
 def measure(plan: Plan, threads: int) -> list[dict[str, Any]]:
-    """A case for each game and contender, in bytes; PyTorch's only where it is installed.
+    """Return a case for each task and contender, in bytes; PyTorch's only if it is installed.
 
     Raises:
-        RuntimeError: a contender's process fails, or the system has no /proc to read.
+        RuntimeError: a contender's process fails, or the system has no /proc.
     """
-    games = [name for name in GAMES if name in plan.games]
-    names = [name for name in COMMANDS if name != PEER or find_spec("torch") is not None]
-    with progress_bar("memory", len(games) * len(names), "process") as bar:
-        found = []
-        for game in games:
-            _train(plan.games[game], True, 1)  # compiles what is not in the cache: no child has to
-            for name in names:
-                found.append({"game": game, **_watch(name, plan.games[game], plan, threads)})
+    tasks = [name for name in TASKS if name in plan.tasks]
+    contenders = [name for name in COMMANDS if name != PEER or find_spec("torch") is not None]
+    with progress_bar("memory", len(tasks) * len(contenders), "process") as bar:
+        cases = []
+        for name in tasks:
+            task = plan.tasks[name]
+            _train(task, True, 1)  # Fills the cache of compiled kernels for the processes.
+            for contender in contenders:
+                cases.append({"task": name, **_run_process(contender, task, plan, threads)})
                 bar.update()
-    return found
+    return cases
 
 
-def _watch(name: str, game: Game, plan: Plan, threads: int) -> dict[str, Any]:
-    """The life of one process: at "imported" and "trained" it waits until its memory is read."""
-    (layers_g, _), (layers_d, _), data, apart, *_ = peer_arguments(game, game.batches[0])
-    given: dict[str, Any] = {"threads": threads, "captured": name == OWN}
-    given |= {"steps": plan.memory_steps, "live_steps": LIVE_STEPS}
-    given |= {"game": pickle.dumps(game).hex()} if name != PEER else {}
-    given |= {"players": [layers_g, layers_d], "data": data.shape, "apart": apart}
-    given |= {"constants": [LEARNING_RATE, BETAS]}
-    case: dict[str, Any] = {"contender": name, "fixed": 12 * parameters(game)}
-    command = [sys.executable, "-P", *COMMANDS[name], json.dumps(given)]
+def _run_process(contender: str, task: Task, plan: Plan, threads: int) -> dict[str, Any]:
+    """Run a contender's process. It prints a stage and waits while its peak memory is read."""
+    parameter_bytes = BYTES_PER_PARAMETER * parameter_count(task)
+    case: dict[str, Any] = {"contender": contender, "weights_and_moments": parameter_bytes}
+    options = json.dumps(_child_options(contender, task, plan, threads))
+    command = [sys.executable, "-P", *COMMANDS[contender], options]
     path = {"PYTHONPATH": os.pathsep.join(x or os.getcwd() for x in sys.path)}
     with (
-        tempfile.TemporaryFile("w+") as errors,  # PyTorch's profiler chats there
+        tempfile.TemporaryFile("w+") as errors,  # PyTorch's profiler writes messages to stderr.
         subprocess.Popen(
             command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True, env={**os.environ, **path}
         ) as process,
@@ -90,85 +89,99 @@ def _watch(name: str, game: Game, plan: Plan, threads: int) -> dict[str, Any]:
         assert process.stdin is not None
         assert process.stdout is not None
         for line in process.stdout:
-            stage, *rest = line.split()
-            if rest:
-                case[stage] = int(rest[0])
+            stage, *size = line.split()
+            if size:
+                case[stage] = int(size[0])
             else:
-                case[stage] = peak_resident(process.pid)
-                print("go on", file=process.stdin, flush=True)
+                case[stage] = peak_resident_bytes(process.pid)
+                print("continue", file=process.stdin, flush=True)
         if process.wait() != 0:
             errors.seek(0)
-            said = errors.read().strip().split("\n")[-1]
-            raise RuntimeError(f"memory: the process of {name!r} failed: {said}")
+            last_line = errors.read().strip().split("\n")[-1]
+            raise RuntimeError(f"memory: the process of {contender!r} failed: {last_line}")
     return case
 
 
-def peak_resident(pid: int) -> int:
-    """Bytes of the most memory that a process has had since it was started as what it is."""
+def _child_options(contender: str, task: Task, plan: Plan, threads: int) -> dict[str, Any]:
+    """Return what a contender's process is told, in JSON types."""
+    (layers_g, _), (layers_d, _), data, separate, *_ = peer_arguments(task, task.batches[0])
+    options: dict[str, Any] = {"threads": threads, "captured": contender == MINIGAN}
+    options |= {"steps": plan.memory_steps, "live_steps": LIVE_STEPS}
+    if contender != PEER:
+        options["task"] = pickle.dumps(task).hex()
+    options |= {"players": [layers_g, layers_d], "data_shape": data.shape, "separate": separate}
+    return {**options, "learning_rate": LEARNING_RATE, "betas": BETAS}
+
+
+def peak_resident_bytes(pid: int) -> int:
+    """Return the peak resident memory of a process since its program was started."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        raise RuntimeError("memory: resident memory is read from /proc, as Linux has it") from None
+        raise RuntimeError("memory: resident memory is read from Linux's /proc") from None
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-# -------------------------------------------------------------------------------------- the child
+# -------------------------------------------------------------------------------- the child process
 def child() -> None:
-    """What minigan's process does, captured or eager, once it has imported minigan."""
+    """Train in minigan's process, captured or eager, after it has imported minigan."""
     import numba
 
-    given = json.loads(sys.argv[1])
-    numba.set_num_threads(given["threads"])
-    game: Game = pickle.loads(bytes.fromhex(given["game"]))
-    _train(game, given["captured"], given["steps"])
+    options = json.loads(sys.argv[1])
+    numba.set_num_threads(options["threads"])
+    task: Task = pickle.loads(bytes.fromhex(options["task"]))
+    _train(task, options["captured"], options["steps"])
     print("trained", flush=True)
     input()
     tracemalloc.start()
-    _train(game, given["captured"], given["live_steps"])
+    _train(task, options["captured"], options["live_steps"])
     print("live", tracemalloc.get_traced_memory()[1])
 
 
-def _train(game: Game, captured: bool, count: int) -> None:
-    """New nets play that many steps on one batch."""
-    step = minigan_step(*game.nets(), real_batch(game, game.batches[0]), captured=captured)
-    for _ in range(count):
+def _train(task: Task, captured: bool, steps: int) -> None:
+    """Train new networks on one batch."""
+    data = real_batch(task, task.batches[0])
+    step = minigan_step(*task.build_networks(), data, captured=captured)
+    for _ in range(steps):
         step()
 
 
 # ------------------------------------------------------------------------------------------ report
-def report(cases: Sequence[Mapping[str, Any]]) -> str:
-    """A table for each game from what `measure` gave."""
+def report(cases: Sequence[Case]) -> str:
+    """Return a table for each task."""
     title = (
         "memory: a process that trains a GAN, both players, float32, MB\n"
-        "resident when the library is imported, and at its peak in training; arrays alive at their"
-        " peak,\nand what of them is more than weights and Adam's moments\n"
+        "resident memory after the import, and its peak in training; the peak of live arrays,\n"
+        "and what of them is not weights or Adam's moments\n"
         f"ratio = {PEER} / this row, higher is better"
     )
-    games = dict.fromkeys(case["game"] for case in cases)
-    return "\n\n".join([title, *(_table([x for x in cases if x["game"] == y]) for y in games)])
+    tasks = dict.fromkeys(case["task"] for case in cases)
+    return "\n\n".join([title, *(_table([x for x in cases if x["task"] == y]) for y in tasks)])
 
 
-def _table(cases: Sequence[Mapping[str, Any]]) -> str:
-    """One game's."""
-    found = {case["contender"]: _figures(case) for case in cases}
+def _table(cases: Sequence[Case]) -> str:
+    """Return the table of one task."""
+    sizes = {case["contender"]: _sizes(case) for case in cases}
     rows = []
     for name in COMMANDS:
-        if name not in found:
+        if name not in sizes:
             rows.append([name, "not installed", *[""] * 6])
             continue
-        row = [name, _mb(found[name][0])]
-        for i in (1, 2, 3):
-            row.append(_mb(found[name][i]))
-            row.append(number(found[PEER][i] / found[name][i]) if PEER in found else "-")
+        imported, *peaks = sizes[name]
+        row = [name, _megabytes(imported)]
+        for i, size in enumerate(peaks, 1):
+            row.append(_megabytes(size))
+            row.append(format_number(sizes[PEER][i] / size) if PEER in sizes else "-")
         rows.append(row)
-    heads = ["", "imported", "resident", "ratio", "arrays", "ratio", "of them more", "ratio"]
-    fixed = _mb(cases[0]["fixed"])
-    return f"{cases[0]['game']}: weights and moments, {fixed} MB\n{render(heads, rows)}"
+    heads = ["", "imported", "resident", "ratio", "arrays", "ratio", "other arrays", "ratio"]
+    fixed = _megabytes(cases[0]["weights_and_moments"])
+    return f"{cases[0]['task']}: weights and moments, {fixed} MB\n{format_table(heads, rows)}"
 
 
-def _figures(case: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    return case["imported"], case["trained"], case["live"], case["live"] - case["fixed"]
+def _sizes(case: Case) -> tuple[int, int, int, int]:
+    other = case["live"] - case["weights_and_moments"]
+    return case["imported"], case["trained"], case["live"], other
 
 
-def _mb(size: int) -> str:
-    return number(size / 1e6)
+def _megabytes(size: int) -> str:
+    return format_number(size / 1e6)

@@ -1,7 +1,7 @@
-"""`minigan bench modes`: how many modes of a mixture GANs cover, by method, over seeds.
+"""`minigan bench modes`: how many modes of a mixture each GAN method covers, over seeds.
 
-The rows of a contest share nets, steps, batch, learning rates and all else, and differ in the
-method alone. The published rows beside them are of other nets and of many more steps.
+The rows of a comparison share networks, steps, batch, learning rates and all other options, and
+differ only in the method. The published rows below them are of other networks and many more steps.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from ..seeds import map_seeds
 from ..training.config import Config
 from ..training.evaluate import Estimate
 from ..training.trainer import Trainer
-from .table import render
+from .table import format_table
 
 MEASURES = ("modes", "high_quality", "reverse_kl", "kl")
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Methods on a mixture of Gaussians.
+class Comparison:
+    """Methods that are compared on a mixture of Gaussians.
 
     Args:
-        data: a mixture that `minigan.data` makes. shared: options of all rows.
-        rows: by the method's name, the options that make it.
-        seeds: how many. samples: measured at a time, `draws` times for each seed.
-        published: by name, the cells of rows found elsewhere, and `source`, where.
+        data: the name of a mixture in `minigan.data`. shared: options of all rows.
+        methods: by name, the options of each method.
+        seeds: number of seeds. samples: number of samples per measurement.
+        draws: number of measurements per seed.
+        published: by name, the cells of rows from the paper `source`.
     """
 
     data: str
     shared: Mapping[str, Any]
-    rows: Mapping[str, Mapping[str, Any]]
+    methods: Mapping[str, Mapping[str, Any]]
     seeds: int = 10
     samples: int = 2500
     draws: int = 5
@@ -54,10 +55,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "wgan-gp": {"loss": "wasserstein", "penalty": "wgan-gp", "penalty_weight": 0.1},
     "r3gan": R3GAN,
 }
-_PACGAN = "Lin et al. 2018 (PacGAN): 400,000 steps, nets of 4 x 400 and 3 x 200 maxout units"
-_MODERN = "Dive into Deep Learning, 20,000 steps, PyTorch, one seed; the nets are the same"
-CONTESTS: dict[str, Contest] = {
-    "ring": Contest(
+_PACGAN = "Lin et al. 2018 (PacGAN): 400,000 steps, networks of 4 x 400 and 3 x 200 maxout units"
+_DIVE = "Dive into Deep Learning, 20,000 steps, PyTorch, one seed; the networks are the same"
+COMPARISONS: dict[str, Comparison] = {
+    "ring": Comparison(
         "ring",
         NARROW_MODES,
         METHODS,
@@ -69,7 +70,7 @@ CONTESTS: dict[str, Contest] = {
         },
         source=_PACGAN,
     ),
-    "grid": Contest(
+    "grid": Comparison(
         "grid",
         NARROW_MODES,
         METHODS,
@@ -81,7 +82,7 @@ CONTESTS: dict[str, Contest] = {
         },
         source=_PACGAN,
     ),
-    "25 Gaussians": Contest(
+    "25 Gaussians": Comparison(
         "grid",
         {**NARROW_MODES, "model": "toy-wide", "steps": 20_000, "batch": 256},
         {"r3gan": {**R3GAN, "penalty_end": 5e-6, "penalty_steps": 10_000}},
@@ -93,24 +94,26 @@ CONTESTS: dict[str, Contest] = {
             "GAN, R1, R2": ("25", "10", "0.51", "3.78"),
             "RpGAN, R1, R2": ("25", "9", "0.48", "3.85"),
         },
-        source=_MODERN,
+        source=_DIVE,
     ),
 }
 
 
-def measure(contests: Mapping[str, Contest]) -> list[dict[str, Any]]:
+def measure(comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
     """Return a case for each row: its options, seconds, and each measure for each seed."""
     cases = []
-    for name, contest in contests.items():
-        for method, options in contest.rows.items():
-            config = Config(data=contest.data, **{"holdout": 0.0, **contest.shared, **options})
-            began = time.perf_counter()
-            train = partial(_train_and_measure, config, contest.samples, contest.draws)
-            qualities = map_seeds(train, range(contest.seeds), label=f"{name}, {method}")
-            seconds = time.perf_counter() - began
+    for name, comparison in comparisons.items():
+        for method, options in comparison.methods.items():
+            config = Config(
+                data=comparison.data, **{"holdout": 0.0, **comparison.shared, **options}
+            )
+            start = time.perf_counter()
+            train = partial(_train_and_measure, config, comparison.samples, comparison.draws)
+            qualities = map_seeds(train, range(comparison.seeds), label=f"{name}, {method}")
+            seconds = time.perf_counter() - start
             cases.append(
                 {
-                    "contest": name,
+                    "comparison": name,
                     "method": method,
                     "config": config.as_dict(),
                     "seconds": seconds,
@@ -135,32 +138,31 @@ def _train_and_measure(config: Config, samples: int, draws: int, seed: int) -> d
     return {key: float(np.mean([quality[key] for quality in qualities])) for key in MEASURES}
 
 
-def report(cases: Sequence[Mapping[str, Any]], contests: Mapping[str, Contest]) -> str:
-    """A table for each contest, published rows below."""
-    return "\n\n".join(_table(name, contest, cases) for name, contest in contests.items())
+def report(cases: Sequence[Mapping[str, Any]], comparisons: Mapping[str, Comparison]) -> str:
+    """Return a table for each comparison, with the published rows below."""
+    return "\n\n".join(_table(name, comparison, cases) for name, comparison in comparisons.items())
 
 
-def _table(name: str, contest: Contest, cases: Sequence[Mapping[str, Any]]) -> str:
-    mine = [case for case in cases if case["contest"] == name]
+def _table(name: str, comparison: Comparison, cases: Sequence[Mapping[str, Any]]) -> str:
+    own = [case for case in cases if case["comparison"] == name]
     heads = ["", "modes", "HQ %", "reverse KL", "KL with off-mode bin", "minutes"]
     rows = []
-    for x in mine:
-        minutes = f"{x['seconds'] / 60:.1f}"
-        rows.append([x["method"], *(_cell(key, x[key]) for key in MEASURES), minutes])
-    theirs = [[who, *row, ""] for who, row in (contest.published or {}).items()]
-    options = mine[0]["config"]
+    for case in own:
+        minutes = f"{case['seconds'] / 60:.1f}"
+        rows.append([case["method"], *(_cell(key, case[key]) for key in MEASURES), minutes])
+    published = [[method, *row, ""] for method, row in (comparison.published or {}).items()]
+    options = own[0]["config"]
     title = (
         f"modes: {name}, {options['steps']:,} steps of batch {options['batch']},"
-        f" {contest.seeds} seeds; mean +- standard error over seeds\n"
-        f"HQ: samples within 3 sigma of a mode (a real draw: 98.9 %), of {contest.samples:,},"
-        f" {contest.draws} times; below the line {contest.source}"
+        f" {comparison.seeds} seeds; mean +- standard error over seeds\n"
+        f"HQ: samples within 3 sigma of a mode (of the mixture itself: 98.9 %), of"
+        f" {comparison.samples:,}, {comparison.draws} times; below the line {comparison.source}"
     )
-    return f"{title}\n\n{render(heads, [*rows, ['--'] + [''] * 5, *theirs])}"
+    return f"{title}\n\n{format_table(heads, [*rows, ['--'] + [''] * 5, *published])}"
 
 
 def _cell(key: str, values: Sequence[float]) -> str:
-    share = key == "high_quality"
-    scaled = [100 * x for x in values] if share else list(values)
-    estimate = Estimate.of(scaled)
+    is_percent = key == "high_quality"
+    estimate = Estimate.of([100 * x for x in values] if is_percent else list(values))
     digits = {"modes": 2, "high_quality": 1}.get(key, 3)
     return f"{estimate.mean:.{digits}f} +- {estimate.error:.{digits}f}"

@@ -7,75 +7,75 @@ from dataclasses import dataclass, field
 
 from .. import nn
 from ..gan.models import MODELS, Model
-from .modes import CONTESTS, Contest
+from .modes import COMPARISONS, Comparison
 
 
 @dataclass(frozen=True)
-class Game:
-    """A GAN: one of `minigan.models`, the shape of a sample, and batch sizes."""
+class Task:
+    """A GAN to train: one of `minigan.gan.models`, the shape of a sample, and batch sizes."""
 
     model: Model
     sample_shape: tuple[int, ...]
     batches: tuple[int, ...]
 
-    def nets(self) -> tuple[nn.Sequential, nn.Sequential]:
-        """(generator, discriminator), newly initialised."""
+    def build_networks(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Return (generator, discriminator), newly initialised."""
         return self.model.build(self.sample_shape, self.model.latent_size)
 
 
-GAMES = {
-    "ring": Game(MODELS["toy"], (2,), (256,)),
-    "MLP": Game(MODELS["mlp"], (1, 28, 28), (64, 128, 512)),
-    "DCGAN": Game(MODELS["dcgan"], (1, 28, 28), (64,)),
+TASKS = {
+    "ring": Task(MODELS["toy"], (2,), (256,)),
+    "MLP": Task(MODELS["mlp"], (1, 28, 28), (64, 128, 512)),
+    "DCGAN": Task(MODELS["dcgan"], (1, 28, 28), (64,)),
 }
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Square images of `edge` pixels, square kernels."""
+    """A convolution of square images (`edge` pixels wide) with square kernels."""
 
     batch: int
-    inputs: int
-    outputs: int
+    in_channels: int
+    out_channels: int
     edge: int
     kernel: int
     stride: int
     padding: int
 
     @property
-    def result(self) -> int:
-        """The edge of what it makes."""
+    def output_edge(self) -> int:
+        """The width of the output in pixels."""
         return (self.edge + 2 * self.padding - self.kernel) // self.stride + 1
 
 
 CONVOLUTIONS = (
-    *(Convolution(batch, 1, 64, 28, 4, 2, 1) for batch in (64, 128)),  # the DCGAN's two,
-    *(Convolution(batch, 64, 128, 14, 4, 2, 1) for batch in (64, 128)),  # transposed in G
+    # The two layers of the DCGAN's discriminator; its generator has their transposes.
+    *(Convolution(batch, 1, 64, 28, 4, 2, 1) for batch in (64, 128)),
+    *(Convolution(batch, 64, 128, 14, 4, 2, 1) for batch in (64, 128)),
     Convolution(64, 128, 256, 8, 4, 2, 1),
-    *(Convolution(64, 64, 64, edge, 3, 1, 1) for edge in (16, 28)),  # of residual nets
+    # Layers of residual networks.
+    *(Convolution(64, 64, 64, edge, 3, 1, 1) for edge in (16, 28)),
     Convolution(64, 128, 64, 16, 1, 1, 0),
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """GANs, sizes, and the lengths of turns in seconds; tests take less of everything.
+    """Tasks, sizes, and how long a contender runs each case in one round; tests use smaller ones.
 
     Args:
-        games: whose training steps are measured, the quickest first; products are "MLP"'s.
-        square: edge of the one large square product.
-        convolutions: those that are measured by themselves.
-        matmul_seconds, step_seconds, conv_seconds: how long a contender runs each case in one of
-            its turns.
-        rest_seconds: how long to sleep at a time between two turns, until all threads sleep.
-        cached_bytes, uncached_bytes: what a kernel moves where second-level caches hold it, for
-            each thread, and where no cache does, in all.
-        kernel_seconds: as step_seconds, for each kernel.
-        contests: mixtures, and the methods that are compared on them.
+        tasks: whose training steps are measured, the fastest first; `matmul` takes "MLP".
+        square: edge of the one large square matrix product.
+        convolutions: those of `conv`.
+        matmul_seconds, step_seconds, conv_seconds, kernel_seconds: time of a case per round.
+        rest_seconds: length of one sleep between two contenders, until all threads are idle.
+        cached_bytes: what a kernel of `kernels` moves per thread, to stay in the L2 caches.
+        uncached_bytes: what it moves in all where no cache is large enough.
         memory_steps: training steps before resident memory is read.
+        comparisons: mixtures and methods of `modes`.
     """
 
-    games: Mapping[str, Game] = field(default_factory=lambda: GAMES)
+    tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
     square: int = 1024
     convolutions: tuple[Convolution, ...] = CONVOLUTIONS
     matmul_seconds: float = 0.01
@@ -86,20 +86,20 @@ class Plan:
     uncached_bytes: int = 64 * 2**20
     kernel_seconds: float = 0.02
     memory_steps: int = 100
-    contests: Mapping[str, Contest] = field(default_factory=lambda: CONTESTS)
+    comparisons: Mapping[str, Comparison] = field(default_factory=lambda: COMPARISONS)
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """What is measured on several devices, from the smallest on; tests take less of everything.
+    """What is measured on several devices, in increasing sizes; tests use smaller ones.
 
     Args:
-        edges: of the square products.
+        edges: of the square matrix products.
         elements: of the arrays of all other kernels.
-        games: GANs whose training steps are measured, the quickest first.
-        kernel_seconds, step_seconds: how long a contender runs a case in one of its turns.
-        longest: seconds of a call; a device that takes longer measures nothing larger.
-        host_bytes: memory of a case's arrays, for devices that live in the host's.
+        tasks: GANs whose training steps are measured, the fastest first.
+        kernel_seconds, step_seconds: how long a contender runs a case in one round.
+        max_call_seconds: a device whose call takes longer is not measured at larger sizes.
+        max_host_bytes: memory of a case's arrays on devices that use the host's memory.
         rest_seconds: as in Plan.
     """
 
@@ -107,9 +107,9 @@ class DevicePlan:
     elements: tuple[int, ...] = (
         *(64, 1_000, 2**12, 2**14, 65_537, 2**18, 1_000_003, 2**22, 16_777_259, 2**26),
     )
-    games: Mapping[str, Game] = field(default_factory=lambda: GAMES)
+    tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
     kernel_seconds: float = 0.02
     step_seconds: float = 0.1
-    longest: float = 0.25
-    host_bytes: int = 2**30
+    max_call_seconds: float = 0.25
+    max_host_bytes: int = 2**30
     rest_seconds: float = 0.01

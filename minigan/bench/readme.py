@@ -1,7 +1,7 @@
-"""`python -m minigan.bench.readme README.md`: writes what was measured on GPUs into the README.
+"""`python -m minigan.bench.readme minigan/bench/README.md`: writes GPU results into the README.
 
-The figures are files that `minigan bench --devices cpu,cuda --json FILE` has written, kept in the
-folder minigan/bench/measured beside the README: a part for each, in the order of their names.
+The results are JSON files that `minigan bench --devices cpu,cuda --json FILE` has written to the
+folder `measured` beside the README: one part of text for each, in the order of their names.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ..kernels.runtime.files import atomic_write
-from .device_report import best, crossover, faster_from
+from .device_report import crossover, describe_crossover, format_speed
 from .kernels import KERNELS
-from .table import number
-from .timing import ratio
+from .table import format_number
+from .timing import Case, ratio
 
-BEGIN = "<!-- GPU figures: written by `python -m minigan.bench.readme README.md` -->"
+BEGIN = "<!-- GPU figures: written by `python -m minigan.bench.readme minigan/bench/README.md` -->"
 END = "<!-- GPU figures end -->"
-KEPT = Path("minigan", "bench", "measured")
+MEASURED = "measured"  # the folder of results, beside the README
 NOTHING = (
-    "**On a GPU** nothing has been measured yet. Who has one can change that, in the checkout:\n"
-    "`minigan bench --devices cpu,cuda --json minigan/bench/measured/NAME.json` measures, and\n"
-    "`python -m minigan.bench.readme README.md` writes what it found here, with driver and date."
+    "Nothing has been measured on a GPU yet. If you have one, run in the checkout\n"
+    "`minigan bench --devices cpu,cuda --json minigan/bench/measured/NAME.json`, then\n"
+    "`python -m minigan.bench.readme minigan/bench/README.md`, which writes the results here, with"
+    " driver and date."
 )
 DEVICES = ["cpu", "cuda"]
 PEERS = ("PyTorch", "cuBLAS", "cuDNN", "copy")
@@ -32,81 +33,94 @@ STEPS = {"PyTorch": "eager", "PyTorch, CUDA graph": "CUDA graph", "PyTorch, comp
 
 
 def block(folder: Path) -> str:
-    """The README's lines on GPUs, markers included, from the JSON files of a folder.
+    """Return the README's text on GPUs, markers included, from the JSON files of a folder.
 
     Raises:
-        ValueError: a file holds no figures of a CPU and a GPU; the emulator is none.
+        ValueError: a file holds no results of a CPU and a GPU (the emulator is not one).
     """
     parts = [_part(path) for path in sorted(folder.glob("*.json"))]
     return "\n".join([BEGIN, "\n\n".join(parts or [NOTHING]), END])
 
 
 def rewrite(readme: Path) -> None:
-    """Put the block where the README's markers are.
+    """Replace the text between the README's markers.
 
     Raises:
-        ValueError: it does not have each marker once, in order; a file of figures is refused.
+        ValueError: the README does not have each marker once, in order; or as in `block`.
     """
     text = readme.read_text()
     if [text.count(BEGIN), text.count(END)] != [1, 1] or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{readme}: one line {BEGIN!r} and one {END!r} below it are needed")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    new = before + block(readme.absolute().parent / KEPT) + after
+    new = before + block(readme.absolute().parent / MEASURED) + after
     atomic_write(readme, lambda file: file.write(new.encode()))
 
 
 def _part(path: Path) -> str:
     result = json.loads(path.read_text())
-    found = result.get("machine", {}).get("devices", {}).get("cuda", {})
-    if result.get("devices") != DEVICES or "gpu" not in found:
+    gpu = result.get("machine", {}).get("devices", {}).get("cuda", {})
+    if result.get("devices") != DEVICES or "gpu" not in gpu:
         raise ValueError(
-            f"{path}: devices {result.get('devices')}; the README takes figures of {DEVICES}, where"
+            f"{path}: devices {result.get('devices')}; the README takes results of {DEVICES}, where"
             " cuda is a GPU"
         )
     tables = [_kernels(result["series"])]
     if "step" in result["series"]:
         tables.append(_steps(result["series"]["step"]))
-    return "\n\n".join([_machine(result, found), *filter(None, tables)])
+    return "\n\n".join([_machine(result, gpu), *filter(None, tables)])
 
 
 def _machine(result: Mapping[str, Any], gpu: Mapping[str, str]) -> str:
     machine = result["machine"]
     versions = {**machine["packages"], "cupy": gpu["cupy"]}
-    listed = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     return (
         f"**{gpu['gpu']}**, {gpu['memory']}, capability {gpu['capability']}, driver"
         f" {machine['driver'] or 'unknown'} ({gpu['driver']}), beside {machine['threads']} threads"
-        f" of {machine['processor']}; {machine['date']}; Python {machine['python']}, {listed}."
+        f" of {machine['processor']}; {machine['date']}; Python {machine['python']}, {packages}."
         f" Medians of {result['repeats']} interleaved rounds."
     )
 
 
 def _kernels(series: Mapping[str, Any]) -> str:
-    """A row per kernel: the CPU at the largest size that it measured, the peers at the GPU's."""
+    """Return a table of kernels: the CPU beside the GPU at the largest size that both measured, the
+    peers at the largest size of the GPU."""
     rows = []
     for name, cases in series.items():
-        own, both = (
+        on_gpu, on_both = (
             [case for case in cases if case["seconds"].keys() >= set(devices)]
             for devices in (DEVICES[1:], DEVICES)
         )
-        if name not in KERNELS or not both:
+        if name not in KERNELS or not on_both:
             continue
-        cells = [KERNELS[name].about, KERNELS[name].unit, faster_from(crossover(cases, *DEVICES))]
-        for case, rivals in ((both[-1], ("cpu",)), (own[-1], PEERS)):
-            beside = [x for x in rivals if x in case["seconds"]]
-            ratios = [number(ratio(case, x, own="cuda").median) for x in beside]
-            cells += [f"{case['size']:,}", best(case, "cuda")]
-            cells.append(", ".join(f"{x} {best(case, x)}" for x in beside) or "-")
-            cells.append(", ".join(ratios) or "-")
-        rows.append(cells)
-    heads = ["kernel", "in", "GPU faster", *(2 * ["n", "GPU", "beside", "ratio"])]
+        row = [KERNELS[name].about, KERNELS[name].unit]
+        row.append(describe_crossover(crossover(cases, *DEVICES)))
+        row += _gpu_cells(on_both[-1], ("cpu",)) + _gpu_cells(on_gpu[-1], PEERS)
+        rows.append(row)
+    heads = ["kernel", "unit", "GPU faster", *(2 * ["n", "GPU", "beside", "ratio"])]
     return _markdown(heads, rows, left=3)
 
 
-def _steps(cases: Sequence[Mapping[str, Any]]) -> str:
-    """A row per GAN and batch, in milliseconds."""
+def _gpu_cells(case: Case, names: Sequence[str]) -> list[str]:
+    """Return four cells: size, the GPU's speed, the others' speeds, and the ratios."""
+    others = [x for x in names if x in case["seconds"]]
+    ratios = [format_number(ratio(case, x, own="cuda").median) for x in others]
+    speeds = [f"{x} {format_speed(case, x)}" for x in others]
+    return [
+        f"{case['size']:,}",
+        format_speed(case, "cuda"),
+        ", ".join(speeds) or "-",
+        ", ".join(ratios) or "-",
+    ]
+
+
+def _steps(cases: Sequence[Case]) -> str:
+    """Return a table of training steps in milliseconds, a row per GAN and batch."""
     rows = [
-        [f"{case['game']}, batch {case['batch']}", *(best(case, x) for x in (*DEVICES, *STEPS))]
+        [
+            f"{case['task']}, batch {case['batch']}",
+            *(format_speed(case, x) for x in (*DEVICES, *STEPS)),
+        ]
         for case in cases
     ]
     heads = ["training step, ms", "CPU", "GPU", *(f"PyTorch {x}" for x in STEPS.values())]
@@ -122,7 +136,7 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
 
 if __name__ == "__main__":
     try:
-        (name,) = sys.argv[1:]
-        rewrite(Path(name))
+        (readme_path,) = sys.argv[1:]
+        rewrite(Path(readme_path))
     except (ValueError, OSError) as error:
-        sys.exit(f"python -m minigan.bench.readme README.md: {error}")
+        sys.exit(f"python -m minigan.bench.readme minigan/bench/README.md: {error}")

@@ -1,4 +1,4 @@
-"""The roofline that `minigan bench kernels --figure` draws."""
+"""The roofline plot of `minigan bench kernels --figure`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 
 from ..utils.figures import BLUE, GREEN, GREY, ORANGE, figure
-from .table import number
+from .table import format_number
+from .timing import Case, median_seconds
 
-Case = Mapping[str, Any]
-
-# What a kernel is, by name, for its marker and its colour; others go element by element.
+# The kind of each kernel decides its marker and colour; kernels not listed are elementwise.
 KINDS = {
     **dict.fromkeys(("matmul", "conv2d"), "products"),
     **dict.fromkeys(("sum", "normalize", "normalize_grad"), "reduction"),
 }
-LOOKS = {"products": ("o", BLUE), "elementwise": ("s", ORANGE), "reduction": ("^", GREEN)}
-# Where a label may stand, in points from its point: (x, y, alignments), the best place first.
-PLACES = (
+MARKERS = {"products": ("o", BLUE), "elementwise": ("s", ORANGE), "reduction": ("^", GREEN)}
+# Offsets of a label from its point: (x, y in typographic points, alignments), the best one first.
+LABEL_OFFSETS = (
     (0, 9, "center", "bottom"),
     (0, -9, "center", "top"),
     (9, 0, "left", "center"),
@@ -36,105 +35,120 @@ PLACES = (
     (24, -24, "left", "top"),
     (-24, 24, "right", "bottom"),
 )
+TEXT_STYLE: dict[str, Any] = {"color": "#555555", "fontsize": 10}
+LINE_STYLE: dict[str, Any] = {"color": GREY, "lw": 1.5, "zorder": 1}
 
 
-def draw(fma: float, bandwidths: Mapping[str, float], cases: Sequence[Case], path: Path) -> None:
-    """A PNG: GFLOP/s against FLOP per byte, both logarithmic; a roof per memory, a point per case.
+def draw(
+    flops_per_second: float, bandwidths: Mapping[str, float], cases: Sequence[Case], path: Path
+) -> None:
+    """Write a PNG: GFLOP/s against FLOP per byte, a line per memory level, a point per case.
 
     Args:
-        fma: FLOP/s, the flat roof.
-        bandwidths: byte/s by the memory's name, the slanted ones.
-        cases: as `roofline.groups` has them, with samples; those without FLOP have no place here.
+        flops_per_second: the peak, a horizontal line.
+        bandwidths: byte/s by the level's name, the sloping lines.
+        cases: of `roofline.groups`, with samples; those without FLOP are left out.
     """
     computing = [case for case in cases if case["flops"]]
     x, y = zip(*map(_point, computing), strict=True)
-    with figure(path, 10, 7) as drawn:
-        axes = drawn.add_subplot()
+    with figure(path, 10, 7) as canvas:
+        axes = canvas.add_subplot()
         axes.set(xscale="log", yscale="log")
         axes.set_xlim(min(x) / 2.5, max(x) * 2)
-        axes.set_ylim(min(y) / 2.5, 2e-9 * fma)
-        axes.set(xlabel="FLOP per byte that has to move", ylabel="GFLOP/s")
-        axes.set_title("minigan's CPU kernels, float32, below the machine's roofs")
-        _roofs(axes, 1e-9 * fma, {name: 1e-9 * rate for name, rate in bandwidths.items()})
-        labels = _points(axes, computing)
+        axes.set_ylim(min(y) / 2.5, 2e-9 * flops_per_second)
+        axes.set(xlabel="arithmetic intensity, FLOP per byte moved", ylabel="GFLOP/s")
+        axes.set_title("minigan's CPU kernels, float32, below the machine's peaks")
+        gigabytes = {name: 1e-9 * rate for name, rate in bandwidths.items()}
+        _draw_peaks(axes, 1e-9 * flops_per_second, gigabytes)
+        _draw_points(axes, computing)
         axes.legend(loc="lower right")
-        _place(axes, labels)
+        _write_labels(axes, _labels(computing))
 
 
 def _point(case: Case) -> tuple[float, float]:
-    """(FLOP per byte, GFLOP/s)"""
-    speed = 1e-9 * case["flops"] / float(np.median(case["seconds"]["minigan"]))
-    return case["flops"] / case["bytes"], speed
+    """Return (FLOP per byte, GFLOP/s)."""
+    return case["flops"] / case["bytes"], 1e-9 * case["flops"] / median_seconds(case)
 
 
-def _roofs(axes: Any, fma: float, bandwidths: Mapping[str, float]) -> None:
-    """A slanted line for each bandwidth, its name along it, up to the flat one."""
+def _draw_peaks(axes: Any, gflops: float, bandwidths: Mapping[str, float]) -> None:
+    """Draw a sloping line for each bandwidth, labelled along it, up to the horizontal one."""
     from matplotlib.transforms import ScaledTranslation
 
     left, right = axes.get_xlim()
-    look: dict[str, Any] = {"color": "#555555", "fontsize": 10}
-    line: dict[str, Any] = {"color": GREY, "lw": 1.5, "zorder": 1}
     for i, (name, rate) in enumerate(bandwidths.items()):
-        ridge, (up, va) = fma / rate, ((-4, "top") if i == 1 else (4, "bottom"))
-        axes.plot([left, ridge], [left * rate, fma], ("-", "--", ":")[i % 3], **line)
+        ridge, (offset, alignment) = gflops / rate, ((-4, "top") if i == 1 else (4, "bottom"))
+        axes.plot([left, ridge], [left * rate, gflops], ("-", "--", ":")[i % 3], **LINE_STYLE)
         text = axes.text(
             ridge / 1.15,
-            fma / 1.15,
-            f"{name}, {number(rate)} GB/s",
-            rotation=math.degrees(math.atan(rate)),  # where axes are not logarithmic
+            gflops / 1.15,
+            f"{name}, {format_number(rate)} GB/s",
+            rotation=math.degrees(math.atan(rate)),  # the slope in data coordinates
             transform_rotates_text=True,
             rotation_mode="anchor",
             ha="right",
-            va=va,
-            **look,
+            va=alignment,
+            **TEXT_STYLE,
         )
-        shift = ScaledTranslation(0, up / 72, axes.figure.dpi_scale_trans)
+        shift = ScaledTranslation(0, offset / 72, axes.figure.dpi_scale_trans)
         text.set_transform(axes.transData + shift)
-    axes.plot([fma / max(bandwidths.values()), right], [fma, fma], **line)
-    words = f"fused multiply-adds, {number(fma)} GFLOP/s"
-    axes.annotate(words, (right, fma), (-6, 4), textcoords="offset points", ha="right", **look)
+    axes.plot([gflops / max(bandwidths.values()), right], [gflops, gflops], **LINE_STYLE)
+    label = f"fused multiply-adds, {format_number(gflops)} GFLOP/s"
+    axes.annotate(
+        label, (right, gflops), (-6, 4), textcoords="offset points", ha="right", **TEXT_STYLE
+    )
 
 
-def _points(axes: Any, cases: Sequence[Case]) -> list[tuple[float, float, str]]:
-    """Draw them; where labels belong and what they say: kernels' names, the products' extremes."""
-    for kind, (marker, colour) in LOOKS.items():
+def _draw_points(axes: Any, cases: Sequence[Case]) -> None:
+    """Draw the cases by kind, and a dotted line between a kernel's points in cache and memory."""
+    for kind, (marker, colour) in MARKERS.items():
         of_kind = [case for case in cases if KINDS.get(case["kernel"], "elementwise") == kind]
-        for size, fill in (("cached", colour), ("memory", "white")):
-            chosen = [_point(x) for x in of_kind if (x["place"] == "memory") == (size == "memory")]
-            if chosen:
-                axes.plot(*zip(*chosen, strict=True), marker, ms=8, color=colour, mfc=fill,
-                          ls="", zorder=3, label=f"{kind}, {size}")  # fmt: skip
-    products = sorted((x for x in cases if x["place"] == "products"), key=lambda x: _point(x)[1])
-    named = [*products[:1], *products[-1:]]
-    for case in cases:
-        if case["place"] == "cached":
-            named.append(case)
-            pair = [_point(x) for x in cases if x["kernel"] == case["kernel"] and x not in products]
-            axes.plot(*zip(*pair, strict=True), color=GREY, lw=0.8, ls=":", zorder=2)
-    return [(*_point(case), case["label"]) for case in named]
+        for level, fill in (("cached", colour), ("memory", "white")):
+            in_memory = level == "memory"
+            points = [_point(x) for x in of_kind if (x["section"] == "memory") == in_memory]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker, ms=8, color=colour, mfc=fill,
+                          ls="", zorder=3, label=f"{kind}, {level}")  # fmt: skip
+    kernels = [case for case in cases if case["section"] != "products"]
+    for name in dict.fromkeys(case["kernel"] for case in kernels):
+        pair = [_point(case) for case in kernels if case["kernel"] == name]
+        axes.plot(*zip(*pair, strict=True), color=GREY, lw=0.8, ls=":", zorder=2)
 
 
-def _place(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Write each label at the first of `PLACES` where it covers no line, point or other text."""
-    axes.figure.canvas.draw()  # from here on, text has a size
+def _labels(cases: Sequence[Case]) -> list[tuple[float, float, str]]:
+    """Return (x, y, text) for each kernel in cache, and for the slowest and fastest product."""
+    products = [case for case in cases if case["section"] == "products"]
+    products.sort(key=lambda case: _point(case)[1])
+    kernels = [case for case in cases if case["section"] == "cached"]
+    return [(*_point(case), case["label"]) for case in (*products[:1], *products[-1:], *kernels)]
+
+
+def _write_labels(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
+    """Write each label at the first of LABEL_OFFSETS where it covers no line, point or text."""
+    axes.figure.canvas.draw()  # Texts have no size before.
+    marks = _pixels_of_lines(axes)
+    occupied = [text.get_window_extent() for text in axes.texts]
+    for x, y, label in labels:
+        for offset in LABEL_OFFSETS:
+            dx, dy, ha, va = offset
+            text = axes.annotate(label, (x, y), (dx, dy), textcoords="offset points",
+                                 ha=ha, va=va, fontsize=10, zorder=4)  # fmt: skip
+            box = text.get_window_extent()
+            is_inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1
+            covers_mark = box.padded(3).count_contains(marks) > 0
+            if is_inside and not covers_mark and not any(map(box.overlaps, occupied)):
+                break
+            if offset != LABEL_OFFSETS[-1]:
+                text.remove()
+        occupied.append(box)
+
+
+def _pixels_of_lines(axes: Any) -> list[np.ndarray]:
+    """Return the positions of all points, and of 100 positions along each drawn line segment."""
     marks = []
     for line in axes.get_lines():
         points = axes.transData.transform(line.get_xydata())
         marks += list(points)
-        if line.get_linestyle() != "None":  # and not markers only
-            steps = np.linspace(0, 1, 100)
-            marks += [p + t * (q - p) for p, q in pairwise(points) for t in steps]
-    taken = [text.get_window_extent() for text in axes.texts]
-    for x, y, words in labels:
-        for place in PLACES:
-            right, up, ha, va = place
-            text = axes.annotate(words, (x, y), (right, up), textcoords="offset points",
-                                 ha=ha, va=va, fontsize=10, zorder=4)  # fmt: skip
-            box = text.get_window_extent()
-            inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1
-            free = not box.padded(3).count_contains(marks) and not any(map(box.overlaps, taken))
-            if inside and free:
-                break
-            if place != PLACES[-1]:
-                text.remove()
-        taken.append(box)
+        if line.get_linestyle() != "None":  # markers only
+            fractions = np.linspace(0, 1, 100)
+            marks += [p + t * (q - p) for p, q in pairwise(points) for t in fractions]
+    return marks

@@ -9,73 +9,76 @@ from typing import Any
 
 import numpy as np
 
-from . import floor
-from .games import Step, minigan_step, peer_arguments
-from .harness import first_line, progress_bar
-from .plan import Game, Plan
-from .table import cells, number, render
-from .timing import Call, Group, Spread, geometric_mean, ratio
+from . import lower_bound
+from .harness import error_line, progress_bar
+from .plan import Plan, Task
+from .table import format_number, format_quartiles, format_table
+from .tasks import Step, minigan_step, peer_arguments
+from .timing import MINIGAN, Call, Case, Group, Quartiles, geometric_mean, median_seconds, ratio
 
-OWN, EAGER = "minigan", "minigan, eager"
-# By name, the module of `bench.peers` that makes it.
+EAGER = "minigan, eager"
+# The module of `bench.peers` that makes each peer's step.
 PEERS = {
     "PyTorch": "pytorch",
     "PyTorch, fused Adam": "pytorch",
     "PyTorch, compiled": "pytorch",
     "JAX": "xla",
 }
-Peers = Mapping[str, ModuleType]  # those modules whose packages are installed, by name
-Case = Mapping[str, Any]
+Peers = Mapping[str, ModuleType]  # the modules whose packages are installed
 
-# A step, and what gives both players' state dicts.
-Made = tuple[Step, Callable[[], Sequence[Mapping[str, np.ndarray]]]]
+# A step, and a function that returns both networks' state dicts.
+StepAndStates = tuple[Step, Callable[[], Sequence[Mapping[str, np.ndarray]]]]
 
 
-def contenders(game: Game, batch: int, peers: Peers) -> dict[str, Callable[[], Made]]:
-    """By name, what makes a step; all begin with equal weights and train on equal data."""
-    given = peer_arguments(game, batch)
-    own = {OWN: partial(_own, game, given, True), EAGER: partial(_own, game, given, False)}
+def contenders(task: Task, batch: int, peers: Peers) -> dict[str, Callable[[], StepAndStates]]:
+    """Return by name the makers of steps; all start from equal weights and train on equal data."""
+    arguments = peer_arguments(task, batch)
+    own = {
+        MINIGAN: partial(_minigan, task, arguments, True),
+        EAGER: partial(_minigan, task, arguments, False),
+    }
     return own | {
-        name: partial(peers[module].STEPS[name], *given)
+        name: partial(peers[module].STEPS[name], *arguments)
         for name, module in PEERS.items()
         if module in peers
     }
 
 
-def _own(game: Game, given: Sequence[Any], captured: bool) -> Made:
-    players = game.nets()
-    for net, (_, state) in zip(players, given[:2], strict=True):
+def _minigan(task: Task, arguments: Sequence[Any], captured: bool) -> StepAndStates:
+    networks = task.build_networks()
+    player_g, player_d, data, *_ = arguments
+    for net, (_, state) in zip(networks, (player_g, player_d), strict=True):
         net.load_state_dict(state)
-    step = minigan_step(*players, given[2], captured=captured)
-    return step, lambda: [net.state_dict() for net in players]
+    step = minigan_step(*networks, data, captured=captured)
+    return step, lambda: [net.state_dict() for net in networks]
 
 
 def groups(plan: Plan, peers: Peers, threads: int) -> list[Group]:
-    """One group per game and batch size; a case says which peers fail, and why."""
+    """Return one group per task and batch size; a case says which peers fail, and why."""
     makers = [
-        (case, contenders(plan.games[case["game"]], case["batch"], peers))
-        for case in floor.cases(plan.games, threads)
+        (case, contenders(plan.tasks[case["task"]], case["batch"], peers))
+        for case in lower_bound.cases(plan.tasks, threads)
     ]
     with progress_bar("step: compiling", sum(len(x) for _, x in makers), "contender") as bar:
         return [
-            Group([case], dict(_compiled(case, made, bar.update)), plan.step_seconds)
-            for case, made in makers
+            Group([case], dict(_compile_steps(case, steps, bar.update)), plan.step_seconds)
+            for case, steps in makers
         ]
 
 
-def _compiled(
-    case: dict[str, Any], makers: Mapping[str, Callable[[], Made]], tick: Call
+def _compile_steps(
+    case: dict[str, Any], makers: Mapping[str, Callable[[], StepAndStates]], tick: Call
 ) -> Iterator[tuple[str, list[Step]]]:
-    """The steps that work, taken once; "left_out" in the case gets the others' reasons."""
-    case["left_out"] = {}
+    """Yield the steps that run, after one call; write why the others do not to case["skipped"]."""
+    case["skipped"] = {}
     for name, make in makers.items():
         try:
             step, _ = make()
             step()
-        except Exception as error:  # others' software, of any version
+        except Exception as error:  # A peer may be of any version, and raise anything.
             if name not in PEERS:
                 raise
-            case["left_out"][name] = first_line(error)
+            case["skipped"][name] = error_line(error)
         else:
             yield name, [step]
         tick()
@@ -83,44 +86,45 @@ def _compiled(
 
 # ------------------------------------------------------------------------------------------ report
 def report(cases: Sequence[Case]) -> str:
-    """A table of all, and one of the ratios to the peers, from what `measure` gave."""
-    rounds = len(cases[0]["seconds"][OWN])
+    """Return a table of all contenders and one of the ratios to the peers."""
+    rounds = len(cases[0]["seconds"][MINIGAN])
     flops = f"{1e-9 * cases[0]['flops_per_second']:.0f} GFLOP/s"
-    rates = {case["game"]: f"{1e-9 * case['bytes_per_second']:.0f} GB/s" for case in cases}
+    rates = {case["task"]: f"{1e-9 * case['bytes_per_second']:.0f} GB/s" for case in cases}
     title = (
         "step: one training step of a GAN, both players, float32, ms\n"
         f"median and quartiles of {rounds} rounds; ratio = time / minigan's captured step's, higher"
         " is better\n"
-        f"of floor = floor / time; the floor is the products' multiply-adds at {flops},"
-        f" as measured here,\nand the optimizers' bytes at"
-        f" {', '.join(f'{rate} ({game})' for game, rate in rates.items())}"
+        f"of bound = lower bound / time; the lower bound is the multiply-adds of the products at"
+        f" {flops},\nas measured here, and the optimizers' memory traffic at"
+        f" {', '.join(f'{rate} ({task})' for task, rate in rates.items())}"
     )
-    heads = ["game", "batch", "", "ms", "25..75 %", "ratio", "25..75 %", "of floor"]
+    heads = ["task", "batch", "", "ms", "25..75 %", "ratio", "25..75 %", "of bound"]
     rows = [row for case in cases for row in _rows(case)]
-    return "\n\n".join([f"{title}\n\n{render(heads, rows, left=3)}", *_ratios(cases)])
+    return "\n\n".join([f"{title}\n\n{format_table(heads, rows, left=3)}", *_ratios(cases)])
 
 
 def _rows(case: Case) -> Iterator[list[str]]:
-    for name in (OWN, EAGER, *PEERS):
-        first = [case["game"], str(case["batch"])] if name == OWN else ["", ""]
+    for name in (MINIGAN, EAGER, *PEERS):
+        labels = [case["task"], str(case["batch"])] if name == MINIGAN else ["", ""]
         if name in case["seconds"]:
-            seconds = np.array(case["seconds"][name])
-            against = ["", ""] if name == OWN else cells(ratio(case, name))
-            share = f"{case['floor'] / np.median(seconds):.0%}"
-            yield [*first, name, *cells(Spread.of(1e3 * seconds)), *against, share]
+            milliseconds = 1e3 * np.array(case["seconds"][name])
+            ratio_cells = ["", ""] if name == MINIGAN else format_quartiles(ratio(case, name))
+            percent = f"{case['lower_bound'] / median_seconds(case, name):.0%}"
+            time_cells = format_quartiles(Quartiles.of(milliseconds))
+            yield [*labels, name, *time_cells, *ratio_cells, percent]
         else:
-            yield [*first, name, _missing(case["left_out"].get(name)), *[""] * 4]
+            yield [*labels, name, _why_missing(case["skipped"].get(name)), *[""] * 4]
 
 
-def _missing(reason: str | None) -> str:
-    """Why there is no time, in a word or two; all of it is in the case."""
+def _why_missing(reason: str | None) -> str:
+    """Return in a word or two why there is no time; the case holds the whole reason."""
     if reason is None:
         return "not installed"
     return "no compiler" if "InvalidCxxCompiler" in reason else reason.split(":")[0]
 
 
 def _ratios(cases: Sequence[Case]) -> Iterator[str]:
-    """A row for each peer and one for the fastest of each case; nothing where there is none."""
+    """Yield a table with a row per peer and one for the fastest peer, if there is any peer."""
     table = {
         name: [ratio(case, name).median if name in case["seconds"] else np.nan for case in cases]
         for name in PEERS
@@ -128,10 +132,11 @@ def _ratios(cases: Sequence[Case]) -> Iterator[str]:
     if np.isnan(list(table.values())).all():
         return
     table["the fastest peer"] = list(np.nanmin(list(table.values()), axis=0))
-    heads = ["ratio to", *(f"{case['game']} {case['batch']}" for case in cases), "mean", "least"]
+    columns = [f"{case['task']} {case['batch']}" for case in cases]
     rows = []
     for name, ratios in table.items():
         if not np.isnan(ratios).any():
-            ends = [number(geometric_mean(ratios)), number(min(ratios))]
-            rows.append([name, *map(number, ratios), *ends])
-    yield f"{render(heads, rows)}\nmean: the geometric one"
+            summary = [geometric_mean(ratios), min(ratios)]
+            rows.append([name, *map(format_number, [*ratios, *summary])])
+    heads = ["ratio to", *columns, "mean", "minimum"]
+    yield f"{format_table(heads, rows)}\nmean: the geometric mean"

@@ -1,15 +1,15 @@
-"""Columns of text that line up."""
+"""Text tables with aligned columns, and the numbers in them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from .timing import Spread
+from .timing import Quartiles
 
 
-def render(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A table: the first `left` columns flush left, the others flush right, two blanks between.
+def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a table whose first `left` columns are aligned left and whose others right.
 
     Raises:
         ValueError: a row has another number of cells than the heads.
@@ -28,14 +28,15 @@ def render(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
     )
 
 
-def number(x: float) -> str:
-    """Three significant digits, never an exponent: 0.0123, 1.23, 12.3, 123, 1234."""
+def format_number(x: float) -> str:
+    """Return three significant digits without an exponent: 0.0123, 1.23, 12.3, 123, 1234."""
     if x == 0 or not math.isfinite(x):
         return f"{x:.0f}"
     magnitude = math.floor(math.log10(abs(float(f"{x:.2e}"))))
     return f"{x:.{max(0, 2 - magnitude)}f}"
 
 
-def cells(spread: Spread) -> list[str]:
-    """Two cells: the median, and the quartiles."""
-    return [number(spread.median), f"{number(spread.low)}..{number(spread.high)}"]
+def format_quartiles(quartiles: Quartiles) -> list[str]:
+    """Return two cells: the median, and the range between the quartiles."""
+    low, high = format_number(quartiles.low), format_number(quartiles.high)
+    return [format_number(quartiles.median), f"{low}..{high}"]

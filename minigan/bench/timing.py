@@ -1,4 +1,4 @@
-"""How contenders are timed side by side on a machine that is never quite still."""
+"""Timing of contenders side by side on a machine whose speed varies."""
 
 from __future__ import annotations
 
@@ -12,77 +12,89 @@ from typing import Any
 import numpy as np
 
 Call = Callable[[], object]
-PIECES = 10  # of a case's time in a turn
+Case = Mapping[str, Any]  # what was measured and, in "seconds", the samples of each contender
+MINIGAN = "minigan"  # the contender that the others are compared with
+CHUNKS_PER_SAMPLE = 10
+MAX_SLEEPS = 50  # before a contender is timed although the process is still busy
 
 
-def _done() -> None:
-    """What a call has started is done when it returns."""
+def _do_nothing() -> None:
+    """Return at once: the work of a synchronous call is done when the call returns."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that every contender runs in one turn.
+    """Cases that every contender runs one after the other within a round.
 
     Args:
-        cases: what each case is, for tables and JSON.
+        cases: a description of each case, for tables and JSON.
         calls: by contender, one function per case.
-        seconds: how long a contender runs each case in one turn.
-        waits: by contender whose calls only start something, what returns when it is done.
+        seconds: how long a contender runs each case in one round.
+        synchronize: by contender whose calls are asynchronous, a function that waits until their
+            work is done.
     """
 
     cases: Sequence[dict[str, Any]]
     calls: Mapping[str, Sequence[Call]]
     seconds: float
-    waits: Mapping[str, Call] = field(default_factory=dict)
+    synchronize: Mapping[str, Call] = field(default_factory=dict)
 
 
 def measure(
     group: Group, repeats: int, rest: float, tick: Callable[[], object]
 ) -> list[dict[str, Any]]:
-    """The group's cases, each with "seconds": one call's, by contender, a list over the rounds.
+    """Return the group's cases, each with "seconds": by contender, the time of a call per round.
 
-    In a round the contenders take turns, A B C A B C, so that a machine that slows down slows all
-    of them, and before each turn all come to rest. `tick` is called after each turn.
+    Rounds are interleaved: every contender runs once in each round (A B C A B C), so that a machine
+    that slows down slows all of them. Before each contender the process sleeps until its threads
+    are idle.
+
+    Args:
+        group: what is timed. repeats: how many rounds.
+        rest: seconds of one sleep, see `_wait_until_idle`.
+        tick: called after each contender of each round.
     """
-    chunks = {}
+    counts = {}
     for name, calls in group.calls.items():
-        _settle(rest)
-        wait = group.waits.get(name, _done)
-        chunks[name] = [_chunk(call, group.seconds / PIECES, wait) for call in calls]
-    found: list[dict[str, Any]] = [
+        _wait_until_idle(rest)
+        wait = group.synchronize.get(name, _do_nothing)
+        seconds = group.seconds / CHUNKS_PER_SAMPLE
+        counts[name] = [_calls_per_chunk(call, seconds, wait) for call in calls]
+    results: list[dict[str, Any]] = [
         {**case, "seconds": {name: [] for name in group.calls}} for case in group.cases
     ]
     for _ in range(repeats):
         for name, calls in group.calls.items():
-            _settle(rest)
-            wait = group.waits.get(name, _done)
-            for case, call, chunk in zip(found, calls, chunks[name], strict=True):
-                case["seconds"][name].append(_sample(call, chunk, group.seconds, wait))
+            _wait_until_idle(rest)
+            wait = group.synchronize.get(name, _do_nothing)
+            for case, call, count in zip(results, calls, counts[name], strict=True):
+                case["seconds"][name].append(_sample(call, count, group.seconds, wait))
             tick()
-    return found
+    return results
 
 
-def _settle(rest: float) -> None:
-    """Sleep, `rest` seconds at a time, until two times in a row the process has used no processor.
+def _wait_until_idle(sleep_seconds: float) -> None:
+    """Sleep until the process has used no processor time during two sleeps in a row.
 
-    A library's threads wait for its next call by spinning, on the cores that the next contender
-    needs: OpenBLAS's for 2^26 clock ticks (20 to 30 ms), PyTorch's for 5 to 10 ms, and both
-    for longer where the cores are shared with other processes.
+    The threads of a library wait for its next call by spinning, on the cores that the next
+    contender needs: OpenBLAS's for 2^26 clock ticks (20 to 30 ms), PyTorch's for 5 to 10 ms, and
+    both for longer where the cores are shared with other processes.
     """
-    quiet = 0
-    for _ in range(50):
+    idle_sleeps = 0
+    for _ in range(MAX_SLEEPS):
         before = time.process_time()
-        time.sleep(rest)
-        quiet = quiet + 1 if time.process_time() - before <= 0.05 * rest else 0
-        if quiet == 2:
+        time.sleep(sleep_seconds)
+        is_idle = time.process_time() - before <= 0.05 * sleep_seconds
+        idle_sleeps = idle_sleeps + 1 if is_idle else 0
+        if idle_sleeps == 2:
             return
 
 
-def run_calls(call: Call, count: int, wait: Call = _done) -> float:
-    """Seconds per call of that many calls, one behind the other, the last one's work included.
+def run_calls(call: Call, count: int, wait: Call = _do_nothing) -> float:
+    """Return the seconds per call of `count` successive calls, waiting for the last one's work.
 
-    A device takes the next call while it works at the last: in a long row, what is measured is the
-    slower of the two, starting and doing.
+    A GPU accepts the next call while it works on the previous one. So many calls in a row measure
+    the slower of the two: launching, or computing.
     """
     start = time.perf_counter()
     for _ in repeat(None, count):
@@ -91,47 +103,54 @@ def run_calls(call: Call, count: int, wait: Call = _done) -> float:
     return (time.perf_counter() - start) / count
 
 
-def _chunk(call: Call, seconds: float, wait: Call) -> int:
-    """A number of calls, a power of two, that takes at least so long."""
+def _calls_per_chunk(call: Call, seconds: float, wait: Call) -> int:
+    """Return a power of two: how many calls take at least `seconds`."""
     count = 1
     while min(run_calls(call, count, wait) for _ in range(3)) * count < seconds:
         count *= 2
     return count
 
 
-def _sample(call: Call, chunk: int, seconds: float, wait: Call = _done) -> float:
-    """Seconds per call: the median of the pieces of `chunk` calls that go into `seconds`.
+def _sample(call: Call, count: int, seconds: float, wait: Call = _do_nothing) -> float:
+    """Return the median seconds per call over chunks of `count` calls that take `seconds` in all.
 
-    Two pieces before them are not counted: they bring operands into the caches and wake threads.
-    A median, because now and then the system gives a core to somebody else for milliseconds.
+    Two chunks before them are not counted: they bring operands into the caches and wake threads.
+    The median ignores a chunk during which the system gave a core to another process.
     """
-    run_calls(call, 2 * chunk, wait)
-    start, pieces = time.perf_counter(), [run_calls(call, chunk, wait)]
+    run_calls(call, 2 * count, wait)
+    start, chunks = time.perf_counter(), [run_calls(call, count, wait)]
     while time.perf_counter() - start < seconds:
-        pieces.append(run_calls(call, chunk, wait))
-    return float(np.median(pieces))
+        chunks.append(run_calls(call, count, wait))
+    return float(np.median(chunks))
 
 
+# -------------------------------------------------------------------------------------- statistics
 @dataclass(frozen=True)
-class Spread:
-    """Median and quartiles of some samples."""
+class Quartiles:
+    """The median of some samples and their lower and upper quartile."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, samples: Any) -> Spread:
+    def of(cls, samples: Any) -> Quartiles:
+        """Compute them from an array-like of samples."""
         low, median, high = np.quantile(samples, (0.25, 0.5, 0.75))
         return cls(float(median), float(low), float(high))
 
 
-def ratio(case: Mapping[str, Any], peer: str, own: str = "minigan") -> Spread:
-    """Peer's time / own time, round by round: above 1, `own` is the faster."""
+def median_seconds(case: Case, contender: str = MINIGAN) -> float:
+    """Return the median time of a contender's call over the rounds."""
+    return float(np.median(case["seconds"][contender]))
+
+
+def ratio(case: Case, peer: str, own: str = MINIGAN) -> Quartiles:
+    """Return the rounds' ratios, peer's time / own time: above 1, `own` is faster."""
     seconds = case["seconds"]
-    return Spread.of(np.array(seconds[peer]) / np.array(seconds[own]))
+    return Quartiles.of(np.array(seconds[peer]) / np.array(seconds[own]))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """exp(mean(log x)): the mean that is 1 when a gain and a loss of one factor meet."""
+    """Return exp(mean(log x)): the mean of a ratio and its inverse is 1."""
     return math.exp(sum(map(math.log, values)) / len(values))

@@ -1,4 +1,4 @@
-"""`minigan bench conv` measures each face of a convolution, in turns. No time is asserted."""
+"""`minigan bench conv`: the operations that are measured, and the report. No time is asserted."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import pytest
 from helpers import assert_close
 
 from minigan import bench
-from minigan.bench import conv, floor
+from minigan.bench import conv, lower_bound
 from minigan.bench.peers import load
 from minigan.bench.plan import CONVOLUTIONS, Convolution, Plan
 from minigan.engine.op import Op
@@ -27,13 +27,14 @@ def run():
     return result["conv"], output.getvalue()
 
 
-# --------------------------------------------------------------------------------------- the whole
-def test_each_face_of_each_convolution_is_measured(monkeypatch):
+# --------------------------------------------------------------------------------------- whole runs
+def test_each_operation_of_each_convolution_is_measured(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)  # import torch raises ImportError
     cases, text = run()
     labels = ["3-5 4x4/2, 6x6", "1-4 3x3/1, 7x7"]
-    found = [(case["layer"], case["batch"], case["face"]) for case in cases]
-    assert found == [(x, n, face) for x, n in zip(labels, (2, 3), strict=True) for face in FACES]
+    measured = [(case["layer"], case["batch"], case["operation"]) for case in cases]
+    layers = list(zip(labels, (2, 3), strict=True))
+    assert measured == [(*layer, operation) for layer in layers for operation in OPERATIONS]
     for case in cases:
         assert list(case["seconds"]) == ["minigan"]
         assert len(case["seconds"]["minigan"]) == 2
@@ -41,50 +42,53 @@ def test_each_face_of_each_convolution_is_measured(monkeypatch):
     assert "geometric mean" not in text
 
 
-def test_pytorch_runs_beside_in_two_orders():
+def test_pytorch_is_measured_in_two_memory_orders():
     pytest.importorskip("torch", reason=NO_TORCH)
     cases, text = run()
     assert all(list(case["seconds"]) == ["minigan", *conv.PEERS] for case in cases)
     assert text.count("geometric mean") == 3
 
 
-# ---------------------------------------------------------------------------------------- the work
-FACES = ("forward", "input gradient", "weight gradient")
+# -------------------------------------------------------------------------------------- operations
+OPERATIONS = ("forward", "input gradient", "weight gradient")
 OPS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 
 
 def reference_ops(convolution):
-    """What each face is, by the ops' own definitions."""
+    """Return the result of each operation from the references of the ops."""
     x, w, g = conv.operands(convolution)
-    places = {"stride": [convolution.stride] * 2, "padding": [convolution.padding] * 2}
+    geometry = {"stride": [convolution.stride] * 2, "padding": [convolution.padding] * 2}
     size, kernel = {"size": x.shape[2:]}, {"kernel": w.shape[2:]}
-    given = zip(OPS, ((x, w), (g, w), (x, g)), ({}, size, kernel), strict=True)
-    return [Op.registry[name].reference(*pair, **places, **more) for name, pair, more in given]
+    arguments = zip(OPS, ((x, w), (g, w), (x, g)), ({}, size, kernel), strict=True)
+    return [
+        Op.registry[name].reference(*arrays, **geometry, **options)
+        for name, arrays, options in arguments
+    ]
 
 
 @pytest.mark.parametrize("convolution", SMALL)
-def test_every_contender_computes_the_faces(convolution, monkeypatch):
+def test_every_contender_computes_the_operations(convolution, monkeypatch):
     pytest.importorskip("torch", reason=NO_TORCH)
-    monkeypatch.setattr(floor, "fma_rate", lambda threads: 1.0)
+    monkeypatch.setattr(lower_bound, "fma_rate", lambda threads: 1.0)
     plan = Plan(convolutions=(convolution,))
     (group,) = conv.groups(plan, {conv.MODULE: load(conv.MODULE)}, 1)
-    wanted = reference_ops(convolution)
+    expected = reference_ops(convolution)
     assert list(group.calls) == ["minigan", *conv.PEERS]
     for calls in group.calls.values():
-        for call, want in zip(calls, wanted, strict=True):
-            assert_close(np.asarray(call()), want, 1e-4)
+        for call, result in zip(calls, expected, strict=True):
+            assert_close(np.asarray(call()), result, 1e-4)
 
 
-def test_pytorchs_arrays_lie_in_the_order_that_is_named():
+def test_pytorchs_arrays_have_the_named_memory_order():
     pytest.importorskip("torch", reason=NO_TORCH)
     x, w, g = conv.operands(SMALL[1])  # of one channel
     calls = load(conv.MODULE).calls(x, w, g, 1, 1)
-    strides = {name: faces[0].args[0].stride() for name, faces in calls.items()}
+    strides = {name: operations[0].args[0].stride() for name, operations in calls.items()}
     assert strides == {"PyTorch": (49, 49, 7, 1), "PyTorch, NHWC": (49, 1, 7, 1)}
 
 
 @pytest.mark.parametrize("convolution", [*SMALL, *CONVOLUTIONS[:1]])
-def test_the_work_is_that_of_the_product_which_it_stands_for(convolution):
+def test_multiply_adds_are_those_of_the_equivalent_product(convolution):
     _, w, g = conv.operands(convolution)
     assert conv.multiply_adds(convolution) == g.size * math.prod(w.shape[1:])
     if convolution in SMALL:
@@ -92,12 +96,18 @@ def test_the_work_is_that_of_the_product_which_it_stands_for(convolution):
 
 
 # ------------------------------------------------------------------------------------------ report
-def test_the_report():
-    def case(face, own, *peers):
+def test_report():
+    def case(operation, own, *peers):
         times = zip(("minigan", *conv.PEERS), (own, *peers), strict=False)
         seconds = {name: [x] * 3 for name, x in times}
         work = {"flops": 10**7, "flops_per_second": 4e10}
-        return {"layer": "1-2 3x3/1, 4x4", "batch": 7, "face": face, **work, "seconds": seconds}
+        return {
+            "layer": "1-2 3x3/1, 4x4",
+            "batch": 7,
+            "operation": operation,
+            **work,
+            "seconds": seconds,
+        }
 
     cases = [
         case("forward", 1e-3, 2e-3, 4e-3),
@@ -112,10 +122,10 @@ def test_the_report():
     assert "input gradient 10.0 25% 5.00 20.0 0.500 0.500..0.500" in rows
     assert "weight gradient 20.0 50% not installed" in rows
     assert f"{start} 1.25 1.11 8.00 8.00..8.00" in rows
-    least = "(1-2 3x3/1, 4x4, batch 7)"
+    layer = "(1-2 3x3/1, 4x4, batch 7)"
     assert lines[-2:] == [
-        f"forward: ratio, geometric mean 4.00, minimum 2.00 {least}",
-        f"input gradient: ratio, geometric mean 0.500, minimum 0.500 {least}",
+        f"forward: ratio, geometric mean 4.00, minimum 2.00 {layer}",
+        f"input gradient: ratio, geometric mean 0.500, minimum 0.500 {layer}",
     ]
     assert "of peak = minigan's / 40.0 GFLOP/s" in lines[5]
     assert max(map(len, lines)) <= 100

@@ -1,4 +1,4 @@
-"""`minigan bench memory` reads the memory of processes that train. What they take is bounded."""
+"""`minigan bench memory`: the memory of processes that train is measured and plausible."""
 
 import io
 import os
@@ -10,13 +10,14 @@ import pytest
 
 from minigan import bench
 from minigan.bench import memory
-from minigan.bench.plan import Game, Plan
-from minigan.bench.table import number
+from minigan.bench.plan import Plan, Task
+from minigan.bench.table import format_number
+from minigan.bench.timing import MINIGAN
 from minigan.gan.models import Dcgan, Perceptrons
 
-# Large enough for weights to be told from what surrounds them.
-MLP = Game(Perceptrons("", (1500,), (1500,), 8), (300,), (4,))
-DCGAN = Game(Dcgan("", 128, 8), (1, 16, 16), (2,))
+# Large enough for the weights to stand out from all other memory.
+MLP = Task(Perceptrons("", (1500,), (1500,), 8), (300,), (4,))
+DCGAN = Task(Dcgan("", 128, 8), (1, 16, 16), (2,))
 SMALL = Plan({"MLP": MLP, "DCGAN": DCGAN}, memory_steps=2)
 WEIGHTS = {
     "MLP": 9 * 1500 + 1501 * 300 + 301 * 1500 + 1501,
@@ -31,63 +32,63 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def check(game, case, process):
-    """Weights and both moments live, and the larger player's gradients; less than all twice."""
-    weights = WEIGHTS[game]
-    assert case["fixed"] == 12 * weights
+def check(task, case, process):
+    """Check that weights, both moments and the larger player's gradients are live, all once."""
+    weights = WEIGHTS[task]
+    assert case["weights_and_moments"] == 12 * weights
     assert 14 * weights < case["live"] < 24 * weights
     assert 10e6 < case["imported"] < case["trained"] < process
     assert case["trained"] > case["imported"] + case["live"]
 
 
-def test_minigans_processes_are_watched_and_told_apart_from_this_one(monkeypatch):
+def test_minigans_processes_are_measured_apart_from_this_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    ballast = bytearray(600_000_000)  # which ru_maxrss would say that a child has had too
+    ballast = bytearray(600_000_000)  # which ru_maxrss would count in a child process too
     ballast[::4096] = b"1" * len(ballast[::4096])
     output = io.StringIO()
     result = bench.run(["memory"], output=output, plan=SMALL, threads=1)
-    assert memory.peak_resident(os.getpid()) > 600e6
+    assert memory.peak_resident_bytes(os.getpid()) > 600e6
     cases = result["memory"]
     own = ["minigan", "minigan, eager"]
-    assert [(x["game"], x["contender"]) for x in cases] == [(x, y) for x in WEIGHTS for y in own]
+    assert [(x["task"], x["contender"]) for x in cases] == [(x, y) for x in WEIGHTS for y in own]
     for case in cases:
-        check(case["game"], case, 600e6)
+        check(case["task"], case, 600e6)
     text = output.getvalue()
     assert text.count("PyTorch, fused Adam  not installed") == 2
-    for game, weights in WEIGHTS.items():
-        assert f"{game}: weights and moments, {number(12 * weights / 1e6)} MB" in text
+    for task, weights in WEIGHTS.items():
+        assert f"{task}: weights and moments, {format_number(12 * weights / 1e6)} MB" in text
 
 
-def test_memory_that_nobody_has_touched_is_not_resident():
+def test_untouched_memory_is_not_resident():
     untouched = np.empty(2**33, np.uint8)
-    assert 10e6 < memory.peak_resident(os.getpid()) < untouched.nbytes
+    assert 10e6 < memory.peak_resident_bytes(os.getpid()) < untouched.nbytes
 
 
-def test_pytorchs_process_is_watched_and_loads_neither_minigan_nor_numba(monkeypatch, tmp_path):
+def test_pytorchs_process_is_measured_and_imports_neither_minigan_nor_numba(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason=NO_TORCH)
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nsys.modules['minigan'] = sys.modules['numba'] = None\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)  # every child reads it as it starts
-    for name, game in SMALL.games.items():
-        check(name, memory._watch(memory.PEER, game, SMALL, 1), 2e9)
+    monkeypatch.syspath_prepend(tmp_path)  # Every child process imports it at its start.
+    for name, task in SMALL.tasks.items():
+        check(name, memory._run_process(memory.PEER, task, SMALL, 1), 2e9)
     with pytest.raises(RuntimeError, match="process of 'minigan' failed: ModuleNotFoundError"):
-        memory._watch(memory.OWN, MLP, SMALL, 1)
+        memory._run_process(MINIGAN, MLP, SMALL, 1)
 
 
-def test_a_process_that_fails_is_an_error_with_its_last_words(monkeypatch):
-    words = "print('imported', flush=True); input(); raise SystemExit('no luck')"
-    monkeypatch.setitem(memory.COMMANDS, memory.PEER, ["-c", words])
+def test_failed_process_is_an_error_with_its_last_line(monkeypatch):
+    script = "print('imported', flush=True); input(); raise SystemExit('no luck')"
+    monkeypatch.setitem(memory.COMMANDS, memory.PEER, ["-c", script])
     with pytest.raises(RuntimeError, match="process of 'PyTorch, fused Adam' failed: no luck"):
-        memory._watch(memory.PEER, MLP, SMALL, 1)
+        memory._run_process(memory.PEER, MLP, SMALL, 1)
 
 
-def test_the_table_has_ratios_to_pytorch():
+def test_table_has_ratios_to_pytorch():
     cases = [
         {
-            "game": "MLP",
+            "task": "MLP",
             "contender": name,
-            "fixed": 10**6,
+            "weights_and_moments": 10**6,
             "imported": 10**7,
             "trained": size,
             "live": live,

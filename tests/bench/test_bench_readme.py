@@ -1,4 +1,4 @@
-"""The README's figures of GPUs are what `minigan bench` has measured and a command has written."""
+"""`python -m minigan.bench.readme` writes the GPU results of `minigan bench` into a README."""
 
 import json
 import re
@@ -47,7 +47,7 @@ RESULT = {
         "sum": [kernel(64, 1e9, cpu=1.0)],
         "step": [
             {
-                "game": "MLP",
+                "task": "MLP",
                 "batch": 64,
                 "seconds": {"cpu": [0.02], "cuda": [0.004], "PyTorch": [0.01]},
             }
@@ -58,22 +58,23 @@ RESULT = {
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder with a README and a file of figures."""
-    (tmp_path / readme.KEPT).mkdir(parents=True)
-    (tmp_path / readme.KEPT / "a.json").write_text(json.dumps(RESULT))
+    """Return a folder with a README and a file of results."""
+    (tmp_path / readme.MEASURED).mkdir()
+    (tmp_path / readme.MEASURED / "a.json").write_text(json.dumps(RESULT))
     (tmp_path / "README.md").write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
     return tmp_path
 
 
-def test_the_readme_holds_what_the_command_writes():
-    text = (ROOT / "README.md").read_text()
-    found = text[text.index(readme.BEGIN) : text.index(readme.END) + len(readme.END)]
-    assert found == readme.block(ROOT / readme.KEPT)
+def test_readme_of_the_benchmarks_is_up_to_date():
+    folder = ROOT / "minigan" / "bench"
+    text = (folder / "README.md").read_text()
+    block = text[text.index(readme.BEGIN) : text.index(readme.END) + len(readme.END)]
+    assert block == readme.block(folder / readme.MEASURED)
 
 
-def test_the_command_writes_machine_kernels_and_steps(project):
+def test_command_writes_machine_kernels_and_steps(project):
     command = [sys.executable, "-m", "minigan.bench.readme", str(project / "README.md")]
-    for _ in range(2):  # the second time there is nothing to change
+    for _ in range(2):  # The second time changes nothing.
         subprocess.run(command, check=True)
         lines = (project / "README.md").read_text().splitlines()
         assert lines == [
@@ -83,7 +84,7 @@ def test_the_command_writes_machine_kernels_and_steps(project):
             " threads of P, 16 cores; 2026-01-02; Python 3.12.1, numpy 2.4.6, cupy 14.2.0."
             " Medians of 9 interleaved rounds.",
             "",
-            "| kernel | in | GPU faster | n | GPU | beside | ratio | n | GPU | beside | ratio |",
+            "| kernel | unit | GPU faster | n | GPU | beside | ratio | n | GPU | beside | ratio |",
             "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
             "| product of two squares, edge n | GFLOP/s | from n = 256 on | 1,024 | 4.00 | cpu 2.00"
             " | 2.00 | 4,096 | 8.00 | cuBLAS 10.0 | 0.800 |",
@@ -99,15 +100,15 @@ def test_the_command_writes_machine_kernels_and_steps(project):
         ]
 
 
-def test_several_gpus_stand_in_the_order_of_their_files(project):
+def test_gpus_are_in_the_order_of_their_files(project):
     other = json.dumps(RESULT).replace("NVIDIA Example", "Another")
-    (project / readme.KEPT / "b.json").write_text(other)
-    text = readme.block(project / readme.KEPT)
+    (project / readme.MEASURED / "b.json").write_text(other)
+    text = readme.block(project / readme.MEASURED)
     assert text.index("NVIDIA Example") < text.index("Another")
 
 
-def test_without_figures_it_says_that_nothing_was_measured(tmp_path):
-    assert "nothing has been measured" in readme.block(tmp_path / "none")
+def test_without_results_the_text_says_that_nothing_was_measured(tmp_path):
+    assert "Nothing has been measured" in readme.block(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_without_figures_it_says_that_nothing_was_measured(tmp_path):
         (None, None),
     ],
 )
-def test_figures_of_no_gpu_are_refused_and_the_readme_stays(devices, machine, project):
-    kept = {**RESULT, "devices": devices, "machine": machine or {}}
-    (project / readme.KEPT / "b.json").write_text(json.dumps(kept))
+def test_results_without_a_gpu_are_refused_and_the_readme_stays(devices, machine, project):
+    result = {**RESULT, "devices": devices, "machine": machine or {}}
+    (project / readme.MEASURED / "b.json").write_text(json.dumps(result))
     before = (project / "README.md").read_text()
     with pytest.raises(ValueError, match=re.escape(f"b.json: devices {devices}; the README takes")):
         readme.rewrite(project / "README.md")
@@ -132,11 +133,11 @@ def test_figures_of_no_gpu_are_refused_and_the_readme_stays(devices, machine, pr
     "text",
     ["", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}", 2 * f"{readme.BEGIN}\n{readme.END}\n"],
 )
-def test_a_readme_without_its_two_markers_is_refused(text, project):
+def test_readme_without_its_two_markers_is_refused(text, project):
     (project / "README.md").write_text(text)
     command = [sys.executable, "-m", "minigan.bench.readme", str(project / "README.md")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "and one" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "and one" in process.stderr
+    assert len(process.stderr.splitlines()) == 1
     assert (project / "README.md").read_text() == text

@@ -1,4 +1,4 @@
-"""`minigan bench step` and `threads`: equal games for all, the floor, the tables.
+"""`minigan bench step`: equal steps of all contenders, the lower bound, the report.
 
 No time is asserted.
 """
@@ -15,14 +15,15 @@ from helpers import assert_close
 
 import minigan as mg
 from minigan import bench
-from minigan.bench import floor, games, peers, steps
-from minigan.bench.plan import GAMES, Game, Plan
+from minigan.bench import lower_bound, peers, steps, tasks
+from minigan.bench.plan import TASKS, Plan, Task
+from minigan.bench.timing import MINIGAN
 from minigan.engine.device import Device
 from minigan.gan.models import Dcgan, Perceptrons
 
-MLP = Game(Perceptrons("", (32, 48), (48, 32), 10), (1, 6, 6), (16,))
-RING = Game(Perceptrons("", (9,), (7,), 2), (3,), (4, 2))
-DCGAN = Game(Dcgan("", 3, 5), (2, 16, 16), (4,))  # two layers in each of its nets
+MLP = Task(Perceptrons("", (32, 48), (48, 32), 10), (1, 6, 6), (16,))
+RING = Task(Perceptrons("", (9,), (7,), 2), (3,), (4, 2))
+DCGAN = Task(Dcgan("", 3, 5), (2, 16, 16), (4,))  # two layers in each network
 TINY = Plan({"ring": RING, "MLP": MLP}, 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
 COMPILED = "PyTorch, compiled"
 
@@ -34,14 +35,14 @@ def without_peers(monkeypatch):
 
 
 def load(module):
-    found = peers.load(module)
-    if found is None:
+    peer = peers.load(module)
+    if peer is None:
         pytest.skip(f"{peers.PACKAGES[module]} is not installed: its steps are not compared")
-    return {module: found}
+    return {module: peer}
 
 
 def run(names=("step",), **options):
-    """(what `bench.run` returns, what it prints)"""
+    """Return what `bench.run` returns and what it prints."""
     output = io.StringIO()
     result = bench.run(names, **{"repeats": 2, "output": output, "plan": TINY, **options})
     return result, output.getvalue()
@@ -49,24 +50,26 @@ def run(names=("step",), **options):
 
 # ------------------------------------------------------------------------------------------- peers
 @pytest.mark.parametrize(
-    ("name", "game"),
+    ("name", "task"),
     [
-        *((name, game) for name in steps.PEERS if name != COMPILED for game in (MLP, RING, DCGAN)),
-        (COMPILED, Game(Perceptrons("", (3,), (4,), 2), (3,), (4,))),  # seconds for each layer
-        (COMPILED, DCGAN),  # most of a minute: what is compiled is run as it is
+        *((name, task) for name in steps.PEERS if name != COMPILED for task in (MLP, RING, DCGAN)),
+        (COMPILED, Task(Perceptrons("", (3,), (4,), 2), (3,), (4,))),  # seconds for each layer
+        (COMPILED, DCGAN),  # most of a minute: runs uncompiled
     ],
 )
-def test_a_peer_takes_the_same_steps_to_the_same_weights(name, game, rng, monkeypatch):
-    if name == COMPILED and game is DCGAN:
-        monkeypatch.setattr(load("pytorch")["pytorch"].torch, "compile", lambda play, **_: play)
-    makers = steps.contenders(game, game.batches[0], load(steps.PEERS[name]))
+def test_peer_takes_the_same_steps_to_the_same_weights(name, task, rng, monkeypatch):
+    if name == COMPILED and task is DCGAN:
+        monkeypatch.setattr(
+            load("pytorch")["pytorch"].torch, "compile", lambda function, **_: function
+        )
+    makers = steps.contenders(task, task.batches[0], load(steps.PEERS[name]))
     pair = []
     for maker in (makers["minigan"], makers[name]):
         step, states = maker()
         pair.append((step, states))
     start = [np.array(x) for state in pair[0][1]() for x in state.values()]
     for _ in range(8):
-        latent = rng.standard_normal((game.batches[0], game.model.latent_size), np.float32)
+        latent = rng.standard_normal((task.batches[0], task.model.latent_size), np.float32)
         own, other = (step(latent) for step, _ in pair)
         np.testing.assert_allclose(own, other, rtol=1e-5)
     trained, expected = (
@@ -80,17 +83,17 @@ def test_a_peer_takes_the_same_steps_to_the_same_weights(name, game, rng, monkey
 
 
 @pytest.mark.parametrize("name", [x for x in steps.PEERS if x != COMPILED])
-def test_a_peer_draws_new_latents_by_itself(name):
+def test_peer_draws_new_latents(name):
     step, _ = steps.contenders(RING, 4, load(steps.PEERS[name]))[name]()
     losses = [step() for _ in range(10)]
     assert all(isinstance(x, float) and math.isfinite(x) for pair in losses for x in pair)
-    # From one latent, losses of so small nets move by 1e-4 a step at most.
+    # From a fixed latent, the losses of such small networks change by 1e-4 per step at most.
     assert max(abs(a[1] - b[1]) for a, b in pairwise(losses)) > 1e-3
 
 
-def test_minigan_begins_captured_and_eager_with_equal_weights_and_takes_the_same_steps(rng):
+def test_captured_and_eager_minigan_take_the_same_steps(rng):
     makers = steps.contenders(RING, 4, {})
-    assert list(makers) == [steps.OWN, steps.EAGER]
+    assert list(makers) == [MINIGAN, steps.EAGER]
     latent = rng.standard_normal((4, 2), np.float32)
     captured, eager = (
         [step(latent) for _ in range(3)] for step, _ in (x() for x in makers.values())
@@ -104,13 +107,13 @@ from pathlib import Path
 os.environ["NPROC"] = "7"
 import numpy as np
 from minigan.bench.peers import xla
-given = [("Dense", {})], {"0.weight": np.ones((2, 2), np.float32)}
+player = [("Dense", {})], {"0.weight": np.ones((2, 2), np.float32)}
 for count in (1, 3):
     xla.set_threads(count)
     data = np.ones((3, 2), np.float32)
-    step, _ = xla.jitted_step(given, given, data, False, 1.0, (0.5, 0.9))
+    step, _ = xla.jitted_step(player, player, data, False, 1.0, (0.5, 0.9))
     step()
-    gc.collect()  # the client before
+    gc.collect()  # the previous client
     assert xla.get_threads() == count
     names = [Path(task, "comm").read_text() for task in Path("/proc/self/task").iterdir()]
     print(sum("XLAEigen" in name for name in names), os.environ["NPROC"])
@@ -118,20 +121,17 @@ for count in (1, 3):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads' names are read from /proc")
-def test_xla_computes_on_as_many_threads_as_it_is_told():
+def test_xla_has_the_number_of_threads_that_was_set():
     load("xla")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", CLIENTS], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["1 7", "3 7"]
+    assert process.stdout.splitlines() == ["1 7", "3 7"]
 
 
-# ------------------------------------------------------------------------------------------- floor
+# ------------------------------------------------------------------------------------- lower bound
 class Counting(Device):
-    """numpy, which counts the products' multiply-adds and the bytes of the optimizers' arrays.
-
-    A convolution's at the pixels of its result, or of what stands for that.
-    """
+    """The reference device, which counts multiply-adds and the bytes that the optimizers move."""
 
     def __init__(self):
         self.products, self.bytes = 0, 0
@@ -158,84 +158,86 @@ class Counting(Device):
         super().update(update, arrays, attributes)
 
 
-DEEP_D = Game(Perceptrons("", (9,), (7, 8), 2), (2,), (1,))
+DEEP_D = Task(Perceptrons("", (9,), (7, 8), 2), (2,), (1,))
 
 
-@pytest.mark.parametrize("game", [MLP, RING, DEEP_D, GAMES["ring"], DCGAN])
-def test_the_floor_counts_the_products_and_the_bytes_of_the_steps_that_are_run(game):
-    device, batch = Counting(), game.batches[0]
+@pytest.mark.parametrize("task", [MLP, RING, DEEP_D, TASKS["ring"], DCGAN])
+def test_bound_counts_the_products_and_bytes_of_the_steps(task):
+    device, batch = Counting(), task.batches[0]
     with mg.use_device(device):
-        step = games.minigan_step(*game.nets(), games.real_batch(game, batch), captured=False)
+        step = tasks.minigan_step(
+            *task.build_networks(), tasks.real_batch(task, batch), captured=False
+        )
         step()
-    assert device.products == floor.multiply_adds(game, batch)
-    assert device.bytes == 28 * floor.parameters(game)
+    assert device.products == lower_bound.multiply_adds(task, batch)
+    assert device.bytes == 28 * lower_bound.parameter_count(task)
 
 
-def test_the_dcgan_is_the_papers_and_has_the_work_of_its_layers():
+def test_dcgan_has_the_work_of_its_layers():
     g = [100 * 6272, 49 * 128 * 64 * 16, 196 * 64 * 16]
     d = [196 * 64 * 16, 49 * 64 * 128 * 16, 6272]
     weights = [100 * 6272, 128 * 64 * 16, 64 * 16, 64 * 16, 64 * 128 * 16, 6272]
     others = 2 * (128 + 64) + 1 + 64 + 2 * 128 + 1  # batch norm, biases
-    assert floor.players(GAMES["DCGAN"]) == ((g, d), sum(weights) + others)
+    assert lower_bound.work_of_networks(TASKS["DCGAN"]) == ((g, d), sum(weights) + others)
     # G forward; D and its gradients twice; through D to the fakes; G's gradients.
-    turns = sum(g), 2 * (2 * sum(d) + sum(d[1:])), 2 * sum(d), sum(g) + sum(g[1:])
-    assert floor.multiply_adds(GAMES["DCGAN"], 64) == 64 * sum(turns)
+    parts = sum(g), 2 * (2 * sum(d) + sum(d[1:])), 2 * sum(d), sum(g) + sum(g[1:])
+    assert lower_bound.multiply_adds(TASKS["DCGAN"], 64) == 64 * sum(parts)
 
 
-def test_the_floor_is_work_over_the_rates_that_were_measured(monkeypatch):
-    asked = []
-    takes = {"fma_rate": iter([1e9, 4e9, 2e9] * 9), "bandwidth": iter([3e9, 7e9, 1e9] * 9)}
-    for name, rates in takes.items():  # the best one counts
+def test_bound_is_work_over_the_measured_rates(monkeypatch):
+    arguments = []
+    rates_by_name = {"fma_rate": iter([1e9, 4e9, 2e9] * 9), "bandwidth": iter([3e9, 7e9, 1e9] * 9)}
+    for name, rates in rates_by_name.items():  # The best one counts.
         monkeypatch.setattr(
-            floor.peak, name, lambda *given, rates=rates: asked.append(given) or next(rates)
+            lower_bound.peak, name, lambda *x, rates=rates: arguments.append(x) or next(rates)
         )
-    cases = list(floor.cases({"ring": RING}, 2))
+    cases = list(lower_bound.cases({"ring": RING}, 2))
     count = 3 * 9 + 10 * 3 + 4 * 7 + 8 * 1  # weights and biases
-    assert set(asked) == {("float32", 2), (8 * count, 2)}  # each thread has half of p, g, m, v
-    assert [(case["game"], case["batch"]) for case in cases] == [("ring", 4), ("ring", 2)]
+    assert set(arguments) == {("float32", 2), (8 * count, 2)}  # each thread has half of p, g, m, v
+    assert [(case["task"], case["batch"]) for case in cases] == [("ring", 4), ("ring", 2)]
     for case in cases:
-        products = floor.multiply_adds(RING, case["batch"])
-        assert case["floor"] == pytest.approx(products / 2e9 + count * 4e-9)
+        products = lower_bound.multiply_adds(RING, case["batch"])
+        assert case["lower_bound"] == pytest.approx(products / 2e9 + count * 4e-9)
 
 
-# --------------------------------------------------------------------------------------- the whole
-def test_without_peers_their_rows_say_so(without_peers):
-    result, text = run(["step", "threads"])
+# --------------------------------------------------------------------------------------- whole runs
+def test_rows_of_missing_peers_say_so(without_peers):
+    result, text = run(["step"])
     for case in result["step"]:
-        assert list(case["seconds"]) == [steps.OWN, steps.EAGER]
-        assert case["left_out"] == {}
+        assert list(case["seconds"]) == [MINIGAN, steps.EAGER]
+        assert case["skipped"] == {}
     tables = text[text.index("\nstep:") :]
-    assert tables.count("not installed") == 3 * len(steps.PEERS) + 3  # step, threads
+    assert tables.count("not installed") == 3 * len(steps.PEERS)
     assert "ratio to" not in text
 
 
-def test_peers_run_beside_minigan_and_one_without_its_compiler_says_so(monkeypatch, tmp_path):
+def test_peers_are_measured_and_one_without_its_compiler_says_so(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed: no benchmark with it")
     from torch._inductor import config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
     plan = Plan(
-        {"ring": Game(Perceptrons("", (3,), (3,), 2), (2,), (5,))}, step_seconds=0, rest_seconds=0
+        {"ring": Task(Perceptrons("", (3,), (3,), 2), (2,), (5,))}, step_seconds=0, rest_seconds=0
     )
     result, text = run(plan=plan)
     (case,) = result["step"]
     expected = [x for x, module in steps.PEERS.items() if peers.load(module) and x != COMPILED]
-    assert list(case["seconds"]) == [steps.OWN, steps.EAGER, *expected]
-    assert list(case["left_out"]) == [COMPILED]
-    assert "InvalidCxxCompiler" in case["left_out"][COMPILED]
+    assert list(case["seconds"]) == [MINIGAN, steps.EAGER, *expected]
+    assert list(case["skipped"]) == [COMPILED]
+    assert "InvalidCxxCompiler" in case["skipped"][COMPILED]
     assert f"{COMPILED} no compiler" in " ".join(text.split())
     assert "ratio to" in text
 
 
 # ----------------------------------------------------------------------------------------- reports
-def case(batch, left_out=(), **seconds):
-    rates = {"flops_per_second": 2e11, "bytes_per_second": 4e10, "floor": 0.001}
+def case(batch, skipped=(), **seconds):
+    rates = {"flops_per_second": 2e11, "bytes_per_second": 4e10, "lower_bound": 0.001}
     named = {name.replace("_", " "): [x] for name, x in seconds.items()}
-    return {"game": "MLP", "batch": batch, **rates, "left_out": dict(left_out), "seconds": named}
+    return {"task": "MLP", "batch": batch, **rates, "skipped": dict(skipped), "seconds": named}
 
 
-def test_the_step_report():
+def test_report():
     error = [(COMPILED, "InductorError: InvalidCxxCompiler: No working C++ compiler found")]
     cases = [
         case(64, error, minigan=0.002, PyTorch=0.004, JAX=0.002),
@@ -249,7 +251,7 @@ def test_the_step_report():
     assert "PyTorch, compiled no compiler" in rows
     assert "PyTorch, compiled OSError" in rows
     assert rows[-5:-1] == [
-        "ratio to MLP 64 MLP 512 mean least",
+        "ratio to MLP 64 MLP 512 mean minimum",
         "PyTorch 2.00 2.00 2.00 2.00",
         "JAX 1.00 8.00 2.83 1.00",
         "the fastest peer 1.00 2.00 1.41 1.00",

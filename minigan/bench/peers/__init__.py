@@ -1,7 +1,7 @@
-"""Other libraries, to be measured beside minigan: the one place that may import a framework.
+"""Other libraries that are measured beside minigan: the one package that may import a framework.
 
-A module that times steps has `STEPS`, by a contender's name what makes its step, and
-`get_threads` and `set_threads`.
+A module that times training steps has `STEPS`, by a contender's name the function that makes its
+step, and `get_threads` and `set_threads`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+# The package that each module imports.
 PACKAGES = {
     "pytorch": "torch",
     "pytorch_conv": "torch",
@@ -18,7 +19,7 @@ PACKAGES = {
 
 
 def load(name: str) -> ModuleType | None:
-    """The module `peers.<name>`, or None where the package that it needs is not installed."""
+    """Return the module `peers.<name>`, or None if the package that it imports is not installed."""
     try:
         importlib.import_module(PACKAGES[name])
     except ImportError:

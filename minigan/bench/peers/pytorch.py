@@ -1,4 +1,4 @@
-"""The training step of `bench.games`, in PyTorch: eager, and compiled as one function."""
+"""The training step of `bench.tasks` in PyTorch: eager, and compiled as one function."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from torch.nn.functional import softplus
 State = Mapping[str, np.ndarray]
 Layers = Sequence[tuple[str, Mapping[str, Any]]]
 Player = tuple[Layers, State]
-# step(latent=None) -> (loss of D, loss of G), and what gives both players' states.
-Made = tuple[Callable[..., tuple[Any, Any]], Callable[[], list[State]]]
+# step(latent=None) -> (loss of D, loss of G), and a function that returns both networks' states.
+StepAndStates = tuple[Callable[..., tuple[Any, Any]], Callable[[], list[State]]]
 
 get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
 
-
-# By minigan's name of a layer, what makes it from what `games.layers` says of it.
-KINDS: dict[str, Callable[..., nn.Module]] = {
+# PyTorch's layer for each class of minigan, made from the options of `tasks.describe_layers`.
+LAYERS: dict[str, Callable[..., nn.Module]] = {
     "Dense": nn.Linear,
     "Conv2d": nn.Conv2d,
     "ConvTranspose2d": nn.ConvTranspose2d,
@@ -36,54 +35,71 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
 
 
 def network(layers: Layers, device: str = "cpu") -> nn.Sequential:
-    """PyTorch's net of these layers; on a CPU, images have their channels last: it is faster."""
-    net = nn.Sequential(*(KINDS[kind](**options) for kind, options in layers)).to(device)
+    """Return a network of these layers; on a CPU with channels last, which is faster there."""
+    net = nn.Sequential(*(LAYERS[name](**options) for name, options in layers)).to(device)
     if device == "cpu":
         nn.utils.convert_conv2d_weight_memory_format(net, torch.channels_last)
     return net
 
 
-def trained(player: Player, device: str) -> nn.Sequential:
-    """The net with a minigan state dict's numbers."""
+def load_network(player: Player, device: str) -> nn.Sequential:
+    """Return a network with the weights of a minigan state dict."""
     net = network(player[0], device)
-    net.load_state_dict({k: torch.from_numpy(_turned(x).copy()) for k, x in player[1].items()})
+    state = {k: torch.from_numpy(_transpose_matrix(x).copy()) for k, x in player[1].items()}
+    net.load_state_dict(state)
     for layer in net:
-        if isinstance(layer, nn.BatchNorm2d):  # a count that nothing reads, and vjp does not take
+        if isinstance(layer, nn.BatchNorm2d):
+            # vjp does not take this count, and nothing reads it.
             layer.num_batches_tracked = None
     return net
 
 
-def _turned(x: Any) -> Any:
-    """A Dense layer's weight is (in, out) here and (out, in) there; all else is the same."""
+def _transpose_matrix(x: Any) -> Any:
+    """Return a Dense weight, (in, out) in minigan and (out, in) in PyTorch, in the other order."""
     return x.T if x.ndim == 2 else x
 
 
-def states(*players: nn.Module) -> list[State]:
-    """Each player's minigan state dict."""
-    return [{k: _turned(x.cpu().numpy()) for k, x in net.state_dict().items()} for net in players]
+def states(*networks: nn.Module) -> list[State]:
+    """Return each network's minigan state dict."""
+    return [
+        {k: _transpose_matrix(x.cpu().numpy()) for k, x in net.state_dict().items()}
+        for net in networks
+    ]
 
 
-def judge(discriminate: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, apart: bool) -> Any:
-    """The logits of both batches, in one pass or, where each has its own moments, in two."""
-    if apart:
-        return discriminate(real), discriminate(fake)
-    return discriminate(torch.cat([real, fake])).chunk(2)
+def real_and_fake_logits(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, separate: bool
+) -> Any:
+    """Return the logits of both batches, in one pass or, because of batch norm, in two."""
+    if separate:
+        return discriminator(real), discriminator(fake)
+    return discriminator(torch.cat([real, fake])).chunk(2)
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return the non-saturating GAN's loss of D."""
+    return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """Return the non-saturating GAN's loss of G."""
+    return softplus(-fake_logits).mean()
 
 
 def eager_step(
-    player_g: Player, player_d: Player, *given: Any, device: str = "cpu", **options: Any
-) -> Made:
-    """`eager_play` from equal weights."""
-    generator, discriminator = (trained(player, device) for player in (player_g, player_d))
-    step = eager_play(generator, discriminator, *given, device=device, **options)
+    player_g: Player, player_d: Player, *arguments: Any, device: str = "cpu", **options: Any
+) -> StepAndStates:
+    """Return the step of `train_eagerly` from the weights of minigan's networks."""
+    generator, discriminator = (load_network(player, device) for player in (player_g, player_d))
+    step = train_eagerly(generator, discriminator, *arguments, device=device, **options)
     return step, partial(states, generator, discriminator)
 
 
-def eager_play(
+def train_eagerly(
     generator: nn.Sequential,
     discriminator: nn.Sequential,
     data: np.ndarray,
-    apart: bool,
+    separate: bool,
     lr: float,
     betas: tuple[float, float],
     *,
@@ -91,10 +107,10 @@ def eager_play(
     read: Callable[[Tensor], Any] = Tensor.item,
     **adam: bool,
 ) -> Callable[..., tuple[Any, Any]]:
-    """`games.minigan_step`, line for line; `adam` are options of Adam.
+    """Return a function that does the same as `tasks.minigan_step`; `adam` are options of Adam.
 
-    The generator's backward pass names its inputs, so that PyTorch, too, makes no gradients for D's
-    weights there, which a plain `loss_g.backward()` would.
+    The backward pass of G's loss names G's weights, so that PyTorch, like minigan, computes no
+    gradients of D's weights there, as a plain `loss_g.backward()` would.
     """
     n, real = len(data), torch.from_numpy(data).to(device)
     weights_g = list(generator.parameters())
@@ -108,13 +124,13 @@ def eager_play(
         else:
             z = torch.from_numpy(latent).to(device)
         fake = generator(z)
-        of_real, of_fake = judge(discriminator, real, fake.detach(), apart)
-        loss_d = softplus(-of_real).mean() + softplus(of_fake).mean()
+        logits = real_and_fake_logits(discriminator, real, fake.detach(), separate)
+        loss_d = discriminator_loss(*logits)
         optimizer_d.zero_grad(set_to_none=True)
         loss_d.backward()
         optimizer_d.step()
 
-        loss_g = softplus(-discriminator(fake)).mean()
+        loss_g = generator_loss(discriminator(fake))
         optimizer_g.zero_grad(set_to_none=True)
         loss_g.backward(inputs=weights_g)
         optimizer_g.step()
@@ -124,7 +140,7 @@ def eager_play(
 
 
 class Adam:
-    """torch.optim.Adam's update, for named tensors, in operations that can be compiled."""
+    """The update of torch.optim.Adam for named tensors, in operations that can be compiled."""
 
     def __init__(
         self, weights: Mapping[str, Tensor], lr: float, betas: tuple[float, float]
@@ -132,34 +148,34 @@ class Adam:
         self.weights, self.lr, self.betas = weights, lr, betas
         self.mean = {k: torch.zeros_like(x) for k, x in weights.items()}
         self.square = {k: torch.zeros_like(x) for k, x in weights.items()}
-        # One element, not none: of a tensor without axes, compiled code reads an old value.
+        # Of shape (1,), since compiled code reads an old value of a zero-dimensional tensor.
         device = next(iter(weights.values())).device
         self.count = torch.zeros(1, dtype=torch.float64, device=device)
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         beta1, beta2 = self.betas
         self.count.add_(1)
-        size = (self.lr / (1 - beta1**self.count)).float()
+        step_size = (self.lr / (1 - beta1**self.count)).float()
         root = (1 - beta2**self.count).sqrt().float()
         for k, g in gradients.items():
             self.mean[k].lerp_(g, 1 - beta1)
             self.square[k].mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            self.weights[k].sub_(size * self.mean[k] / (self.square[k].sqrt() / root + 1e-8))
+            self.weights[k].sub_(step_size * self.mean[k] / (self.square[k].sqrt() / root + 1e-8))
 
 
 def compiled_step(
     player_g: Player,
     player_d: Player,
     data: np.ndarray,
-    apart: bool,
+    separate: bool,
     lr: float,
     betas: tuple[float, float],
     *,
     device: str = "cpu",
     read: Callable[[Tensor], Any] = Tensor.item,
-) -> Made:
-    """`eager_step` as one graph, gradients and updates included: faster than compiled in parts."""
-    generator, discriminator = (trained(player, device) for player in (player_g, player_d))
+) -> StepAndStates:
+    """Return `eager_step` compiled as one graph with gradients and updates, which is fastest."""
+    generator, discriminator = (load_network(player, device) for player in (player_g, player_d))
     n, real = len(data), torch.from_numpy(data).to(device)
     latent_size = player_g[0][0][1]["in_features"]
     weights_g, weights_d = (
@@ -168,26 +184,25 @@ def compiled_step(
     )
     optimizer_g, optimizer_d = Adam(weights_g, lr, betas), Adam(weights_d, lr, betas)
 
-    def play(latent: Tensor | None) -> tuple[Tensor, Tensor]:
+    def train_step(latent: Tensor | None) -> tuple[Tensor, Tensor]:
         z = torch.randn(n, latent_size, device=device) if latent is None else latent
-        # As one output of two, to a type checker: vjp may also give what is not differentiated.
-        fake, pull_back, *_ = vjp(lambda w: functional_call(generator, w, (z,)), weights_g)
+        # The type checker does not know how many values vjp returns.
+        fake, generator_vjp, *_ = vjp(lambda w: functional_call(generator, w, (z,)), weights_g)
 
-        def discriminate(weights: dict[str, Tensor]) -> Tensor:
+        def loss_of_weights(weights: dict[str, Tensor]) -> Tensor:
             net = partial(functional_call, discriminator, weights)
-            of_real, of_fake = judge(net, real, fake, apart)
-            return softplus(-of_real).mean() + softplus(of_fake).mean()
+            return discriminator_loss(*real_and_fake_logits(net, real, fake, separate))
 
-        gradients, loss_d = grad_and_value(discriminate)(weights_d)
+        gradients, loss_d = grad_and_value(loss_of_weights)(weights_d)
         optimizer_d.step(gradients)
 
-        gradient, loss_g = grad_and_value(lambda x: softplus(-discriminator(x)).mean())(fake)
-        optimizer_g.step(pull_back(gradient)[0])
+        gradient, loss_g = grad_and_value(lambda x: generator_loss(discriminator(x)))(fake)
+        optimizer_g.step(generator_vjp(gradient)[0])
         return loss_d, loss_g
 
-    # What may be compiled of one function: each game and batch is one more.
+    # Each task and batch compiles the function once more; the default limit is 8.
     torch._dynamo.config.cache_size_limit = 64
-    compiled = torch.compile(play, fullgraph=True, dynamic=False)
+    compiled = torch.compile(train_step, fullgraph=True, dynamic=False)
 
     def step(latent: np.ndarray | None = None) -> tuple[Any, Any]:
         loss_d, loss_g = compiled(None if latent is None else torch.from_numpy(latent).to(device))
@@ -196,7 +211,7 @@ def compiled_step(
     return step, partial(states, generator, discriminator)
 
 
-STEPS: dict[str, Callable[..., Made]] = {
+STEPS: dict[str, Callable[..., StepAndStates]] = {
     "PyTorch": eager_step,
     "PyTorch, fused Adam": partial(eager_step, fused=True),
     "PyTorch, compiled": compiled_step,

@@ -1,4 +1,4 @@
-"""PyTorch's convolutions on the CPU, which are oneDNN's: each of the three faces by itself."""
+"""PyTorch's convolutions on the CPU, which are oneDNN's, and each of their gradients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from .pytorch import get_threads, set_threads
 
 __all__ = ["ORDERS", "calls", "get_threads", "set_threads"]
 
-
-Face = Callable[[], Tensor]
-# By name, the order of its arrays in memory: minigan's, and the one that it is often faster with.
+Operation = Callable[[], Tensor]
+# The order of the arrays in memory: minigan's, and the one that is often faster.
 ORDERS = {
     "PyTorch": torch.contiguous_format,
     "PyTorch, NHWC": torch.channels_last,
@@ -26,27 +25,30 @@ ORDERS = {
 
 def calls(
     x: np.ndarray, w: np.ndarray, g: np.ndarray, stride: int, padding: int
-) -> dict[str, list[Face]]:
-    """By name: y of x and w, the gradient of x of g and w, and that of w of x and g."""
+) -> dict[str, list[Operation]]:
+    """Return by name the forward call, the input gradient's and the weight gradient's."""
     return {
-        name: _faces(*(_ordered(a, order) for a in (x, w, g)), [stride] * 2, [padding] * 2)
+        name: _operations(
+            _copy(x, order), _copy(w, order), _copy(g, order), [stride] * 2, [padding] * 2
+        )
         for name, order in ORDERS.items()
     }
 
 
-def _ordered(a: np.ndarray, order: torch.memory_format) -> Tensor:
-    """A copy: of one channel, `contiguous` would leave the strides, which oneDNN goes by."""
+def _copy(a: np.ndarray, order: torch.memory_format) -> Tensor:
+    """Return a copy in that order, with its strides even for one channel: oneDNN reads them."""
     x = torch.from_numpy(a)
     return torch.empty_like(x, memory_format=order).copy_(x)
 
 
-def _faces(*given: Any) -> list[Face]:
-    x, w, g, stride, padding = given
-
-    def gradient(which: int) -> Tensor:
-        mask = [i == which for i in range(3)]
-        rest = None, stride, padding, [1, 1], False, [0, 0], 1, mask
-        found: list[Tensor] = torch.ops.aten.convolution_backward(g, x, w, *rest)
-        return found[which]
+def _operations(
+    x: Tensor, w: Tensor, g: Tensor, stride: list[int], padding: list[int]
+) -> list[Operation]:
+    def gradient(position: int) -> Tensor:
+        """Return the gradient of x (0) or of w (1)."""
+        mask = [i == position for i in range(3)]
+        options: Any = None, stride, padding, [1, 1], False, [0, 0], 1, mask
+        gradients: list[Tensor] = torch.ops.aten.convolution_backward(g, x, w, *options)
+        return gradients[position]
 
     return [partial(conv2d, x, w, None, stride, padding), *(partial(gradient, i) for i in (0, 1))]

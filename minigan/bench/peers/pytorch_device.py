@@ -1,6 +1,6 @@
 """PyTorch on a GPU: each kernel, and the training step eager, as a CUDA graph, and compiled.
 
-`device` is PyTorch's name of one; on "cpu" all but the graph runs too, for tests.
+`device` is PyTorch's name of a device; for tests, everything but the graph also runs on "cpu".
 """
 
 from __future__ import annotations
@@ -19,36 +19,37 @@ from .pytorch import compiled_step, eager_step, get_threads, set_threads
 __all__ = ["get_threads", "kernel_calls", "set_threads", "step_calls", "wait"]
 
 Call = Callable[[], object]
-LIBRARIES = {"matmul": "cuBLAS", "conv2d": "cuDNN"}  # of what counts FLOP, on a GPU
+LIBRARIES = {"matmul": "cuBLAS", "conv2d": "cuDNN"}  # that PyTorch calls on a GPU
 
 
 def wait(device: str) -> Call:
-    """What returns when everything that was started is done."""
+    """Return a function that waits until all launched work is done."""
     return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
-def _no_tf32() -> None:
+def _disable_tf32() -> None:
+    """Compute float32 products and convolutions in float32."""
     torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False  # a convolution's has a switch of its own
+    torch.backends.cudnn.allow_tf32 = False
 
 
 # ----------------------------------------------------------------------------------------- kernels
-def _adam(p: Tensor, g: Tensor, mean: Tensor, square: Tensor, numbers: Tensor) -> Call:
-    """The one-kernel Adam, on moments of its own."""
+def _adam(p: Tensor, g: Tensor, mean: Tensor, square: Tensor, state: Tensor) -> Call:
+    """Return the fused Adam's step; it has its own moments."""
     p.requires_grad_()
     p.grad = g
     return torch.optim.Adam([p], 1e-4, (0.5, 0.999), fused=True).step
 
 
 def _normalize_grad(g: Tensor, x: Tensor, scale: Tensor) -> Call:
-    """With mean and root that its forward pass has kept."""
+    """Return the backward pass, which uses the statistics of a forward pass made here."""
     aten = torch.ops.aten
     _, mean, root = aten.native_batch_norm(x, scale, None, None, None, True, 0.0, 1e-5)
-    kept = scale, None, None, mean, root, True, 1e-5, [True, False, False]
-    return lambda: aten.native_batch_norm_backward(g, x, *kept)[0]
+    options = scale, None, None, mean, root, True, 1e-5, [True, False, False]
+    return lambda: aten.native_batch_norm_backward(g, x, *options)[0]
 
 
-# What `bench.kernels.KERNELS` does, from the same operands.
+# The kernels of `bench.kernels.KERNELS`, from the same operands.
 CALLS: dict[str, Callable[..., Call]] = {
     "matmul": lambda a, b: partial(torch.matmul, a, b),
     "conv2d": lambda x, w: partial(conv2d, x, w, None, 2, 1),
@@ -68,13 +69,14 @@ CALLS: dict[str, Callable[..., Call]] = {
 def kernel_calls(
     name: str, arrays: Callable[[], list[np.ndarray]], size: int, device: str
 ) -> dict[str, Callable[[], Call]]:
-    """By name, what makes the kernel in PyTorch, and a copy that moves `size` bytes in all.
+    """Return by name the makers of PyTorch's kernel, and of a copy that moves `size` bytes in all.
 
-    What counts FLOP has no copy for a ceiling, but a library on a GPU. float32 is float32: no TF32.
+    A product or convolution, which a copy does not bound, has no copy; on a GPU it is named after
+    its library. TF32 is disabled.
     """
 
     def kernel() -> Call:
-        _no_tf32()
+        _disable_tf32()
         return CALLS[name](*(torch.from_numpy(x).to(device) for x in arrays()))
 
     def copy() -> Call:
@@ -87,8 +89,8 @@ def kernel_calls(
 
 
 # ------------------------------------------------------------------------------------------- steps
-def graphed(step: Call) -> Call:
-    """The step as a CUDA graph: warmed up on a stream of its own, recorded once, replayed."""
+def capture_graph(step: Call) -> Call:
+    """Return the replay of a CUDA graph of the step, captured after three warm-up runs."""
     side, current = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(current)
     with torch.cuda.stream(side):
@@ -99,29 +101,30 @@ def graphed(step: Call) -> Call:
     with torch.cuda.graph(graph):
         step()
 
-    def replay(_held: Call = step) -> None:  # the graph's weights are the step's: it must live
+    # The default argument keeps the step alive: it owns the weights that the graph updates.
+    def replay(_step: Call = step) -> None:
         graph.replay()
 
     return replay
 
 
 def step_calls(
-    given: Sequence[Any], device: str
+    arguments: Sequence[Any], device: str
 ) -> dict[str, Callable[[], Callable[..., tuple[Tensor, Tensor]]]]:
-    """By name, what makes each kind of step, from equal weights, with Adam in one kernel.
+    """Return by name the makers of each kind of step from equal weights, with the fused Adam.
 
-    The losses stay on the device. `given` are the positional arguments of `eager_step`.
+    The losses stay on the device. `arguments` are the positional arguments of `eager_step`.
     """
-    _no_tf32()
-    keep: dict[str, Any] = {"device": device, "read": Tensor.detach}
+    _disable_tf32()
+    options: dict[str, Any] = {"device": device, "read": Tensor.detach}
 
     def eager() -> Call:
-        return eager_step(*given, **keep, fused=True, capturable=device == "cuda")[0]
+        return eager_step(*arguments, **options, fused=True, capturable=device == "cuda")[0]
 
-    kinds: dict[str, Callable[[], Any]] = {
+    makers: dict[str, Callable[[], Any]] = {
         "PyTorch": eager,
-        "PyTorch, compiled": lambda: compiled_step(*given, **keep)[0],
+        "PyTorch, compiled": lambda: compiled_step(*arguments, **options)[0],
     }
     if device == "cuda":
-        kinds["PyTorch, CUDA graph"] = lambda: graphed(eager())
-    return kinds
+        makers["PyTorch, CUDA graph"] = lambda: capture_graph(eager())
+    return makers

@@ -1,9 +1,9 @@
-"""The process of PyTorch in `bench.memory`: a script that never loads minigan.
+"""The process of PyTorch in `bench.memory`: a script that never imports minigan.
 
-    python -P pytorch_memory.py JSON
+    python -P pytorch_memory.py OPTIONS_AS_JSON
 
-`bench.memory.child` does the same in the same order: it says "imported" and "trained", each time
-waits for a line, and then prints "live" and the peak of live arrays, in bytes.
+Like `bench.memory.child`, it prints "imported" and "trained", waits for a line of input after each,
+and then prints "live" and the peak size of live arrays in bytes.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ PEER = runpy.run_path(str(Path(__file__).with_name("pytorch.py")))
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
+    options = json.loads(sys.argv[1])
     print("imported", flush=True)
     input()
-    torch.set_num_threads(given["threads"])
-    data = np.random.default_rng(0).standard_normal(given["data"], np.float32)
-    _train(given, data, given["steps"])
+    torch.set_num_threads(options["threads"])
+    data = np.random.default_rng(0).standard_normal(options["data_shape"], np.float32)
+    _train(options, data, options["steps"])
     print("trained", flush=True)
     input()
-    gc.collect()  # what is freed from here on has been made from here on
+    gc.collect()  # Memory allocated before must not be freed within the profile.
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        _train(given, data, given["live_steps"])
-    print("live", peak(profile) + data.nbytes)  # the batch is numpy's
+        _train(options, data, options["live_steps"])
+    print("live", peak_bytes(profile) + data.nbytes)  # The batch is a numpy array.
 
 
-def peak(profile: Any) -> int:
-    """The most bytes that storages made within the profile had at one time."""
+def peak_bytes(profile: Any) -> int:
+    """Return the peak size of the storages allocated within the profile."""
     events = profile.profiler.kineto_results.events()
     changes = sorted((x.start_ns(), x.nbytes()) for x in events if x.name() == "[memory]")
     return max(accumulate(size for _, size in changes))
 
 
-def _train(given: Mapping[str, Any], data: np.ndarray, count: int) -> None:
-    """New nets play that many steps on one batch."""
-    lr, betas = given["constants"]
-    players = [PEER["network"](layers) for layers in given["players"]]
-    step = PEER["eager_play"](*players, data, given["apart"], lr, tuple(betas), fused=True)
-    for _ in range(count):
+def _train(options: Mapping[str, Any], data: np.ndarray, steps: int) -> None:
+    """Train new networks on one batch."""
+    lr, betas = options["learning_rate"], tuple(options["betas"])
+    networks = [PEER["network"](layers) for layers in options["players"]]
+    separate = options["separate"]
+    step = PEER["train_eagerly"](*networks, data, separate, lr, betas, fused=True)
+    for _ in range(steps):
         step()
 
 
