@@ -8,7 +8,8 @@ import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
 
-from .. import kernels
+from ..kernels import __name__ as PACKAGE
+from ..kernels import __path__ as FOLDERS
 
 
 def family_modules(backend: str) -> Iterator[ModuleType]:
@@ -16,7 +17,7 @@ def family_modules(backend: str) -> Iterator[ModuleType]:
 
     Such a module may have a table `KERNELS`, of functions by the name of their op or update.
     """
-    for family in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
+    for family in pkgutil.iter_modules(FOLDERS, f"{PACKAGE}."):
         name = f"{family.name}.{backend}"
         if family.ispkg and not family.name.endswith(".runtime") and importlib.util.find_spec(name):
             yield importlib.import_module(name)
