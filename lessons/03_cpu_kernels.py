@@ -175,7 +175,7 @@ for what, pair in {"the layer": (x, w), "an odd shape": (draw(37, 301), draw(301
     worst = np.max([error(run(rung, *pair), *pair) for rung in RUNGS.values()])
     lesson.expect(f"{what}, all rungs: largest error / its bound", worst, at_most=1)
 *plain, tiled = (run(rung, x, w) for rung in RUNGS.values())
-plain += [ladder.RUNGS[name](x, w) for name in ("naive", "row order", "blocked")]
+plain += [ladder.RUNGS[name](x, w) for name in ("naive", "loop order", "cache blocking")]
 lesson.expect("unfused rungs, ours and the library's: different results", results(*plain), equal=1)
 library = mg.ops.matmul(mg.tensor(x), mg.tensor(w)).numpy(), ladder.one_thread(x, w)
 lesson.expect("the tile, mg.ops.matmul: different results", results(tiled, *library), equal=1)

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from minigan.data import Dataset, load
 from minigan.kernels.runtime.files import atomic_write, cache_root
 from minigan.utils import figures as pictures
-from minigan.utils.progress import announce_kernels, bar_look
+from minigan.utils.progress import announce_kernels, bar_options
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
 
@@ -152,7 +152,7 @@ class Lesson:
 
     def progress(self, steps: Iterable[Any], what: str) -> Iterable[Any]:
         """`steps`, with a live line on stderr if they take longer than a second."""
-        return tqdm(steps, desc=what, leave=False, delay=1, **bar_look())
+        return tqdm(steps, desc=what, leave=False, delay=1, **bar_options())
 
 
 def error_of(function: Any) -> str:

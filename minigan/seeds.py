@@ -14,8 +14,8 @@ from contextlib import chdir, closing, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from .engine.device import current_device, use_device
-from .engine.random import default_generator, manual_seed
-from .utils.progress import bar_look
+from .engine.random import fork_rng
+from .utils.progress import bar_options
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def _in_this_process(
 ) -> Generator[Outcome, None, None]:
     for i, seed in enumerate(seeds):
         try:
-            with _seeded(seed):
+            with fork_rng(seed):
                 result = function(seed)
         except Exception as error:
             yield i, None, error
@@ -162,7 +162,7 @@ def _call_in_worker(
         # A worker that is used again is still in the folder where the caller was before; on
         # another machine there may be no such folder.
         there = chdir(folder) if os.path.isdir(folder) else nullcontext()
-        with _one_call, there, _one_thread(), use_device(device), _seeded(seed):
+        with _one_call, there, _one_thread(), use_device(device), fork_rng(seed):
             return i, function(seed), None
     except Exception as error:
         error.add_note(traceback.format_exc())
@@ -192,20 +192,9 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within: random numbers are those of the seed; afterwards they go on where they were."""
-    before = default_generator().state()
-    manual_seed(seed)
-    try:
-        yield
-    finally:
-        default_generator().set_state(before)
-
-
-@contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[[], Any]]:
     from tqdm import tqdm
 
-    look = {"desc": label, "leave": False, "disable": not sys.stderr.isatty(), **bar_look()}
+    look = {"desc": label, "leave": False, "disable": not sys.stderr.isatty(), **bar_options()}
     with tqdm(total=total, **look) as bar:
         yield bar.update

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 from emulator_helpers import NO_GPU, has_gpu
-from helpers import poison, rooms
+from helpers import cpu_modules, poison
 from hypothesis import settings
 
 import minigan as mg
@@ -54,7 +54,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         shapes.append(shape)
         return poison(shape, dtype)
 
-    for module in rooms():
+    for module in cpu_modules():
         if hasattr(module, "empty"):
             monkeypatch.setattr(module, "empty", empty)
     for name in ["cuda-emulator", *["cuda"] * has_gpu()]:

@@ -35,7 +35,7 @@ def family_modules(name: str) -> list[ModuleType]:
     return [importlib.import_module(n) for n in names if importlib.util.find_spec(n)]
 
 
-def rooms() -> list[ModuleType]:
+def cpu_modules() -> list[ModuleType]:
     """Return the `cpu` module of every kernel family."""
     return family_modules("cpu")
 

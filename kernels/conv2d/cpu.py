@@ -82,7 +82,7 @@ def _multiply_images(
     narrow = NARROW_VECTORS * lanes if unit_stride and n <= min(NARROW_COLUMNS, lanes) else 0
     workspace = empty((images * channels * math.prod(padded) + narrow,), c.dtype)
     workers = parts(c.size * product_tables.packing.size // n, MIN_PARALLEL_MULTIPLY_ADDS)
-    group = _group(images, -(-pixels // product_tables.phases), workers)
+    group = _images_per_task(images, -(-pixels // product_tables.phases), workers)
     tasks = -(-images // group)
     launch(
         forward_or_input_grad,
@@ -106,7 +106,7 @@ def _multiply_images(
 
 
 @lru_cache(maxsize=256)
-def _group(images: int, positions: int, workers: int) -> int:
+def _images_per_task(images: int, positions: int, workers: int) -> int:
     """Return how many images make a task: the slowest thread gets the fewest tiles."""
 
     def most_tiles(group: int) -> int:

@@ -20,7 +20,7 @@ Optimizations:
     - Rows of unit stride, and rows of one repeated element, have loops of their own over slices,
       which LLVM vectorizes.
     - float32 exp, tanh and log1p are polynomials instead of calls (`functions.py`).
-    - Multithreading from GRAIN elements on.
+    - Multithreading from MIN_PARALLEL_ELEMENTS elements on.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ EXPRESSIONS = {
     "less_equal": "a b -> a <= b",
     "equal": "a b -> a == b",
     "not_equal": "a b -> a != b",
-    "cross_entropy": "p t -> -t * at_least(log(p), T(-100))"
+    "binary_cross_entropy": "p t -> -t * at_least(log(p), T(-100))"
     " - (T(1) - t) * at_least(log1p(-p), T(-100))",
     "copy": "x -> x",
 }
@@ -87,10 +87,10 @@ EXPRESSION_GLOBALS = {
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 # With fewer elements, a second thread costs more than it saves. Where an element takes long to
 # compute, fewer elements are enough.
-GRAIN = 1048576
+MIN_PARALLEL_ELEMENTS = 1048576
 MIN_PARALLEL_ELEMENTS_BY_OP = {
     **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 262144),
-    **dict.fromkeys(("log", "power", "cross_entropy"), 32768),
+    **dict.fromkeys(("log", "power", "binary_cross_entropy"), 32768),
 }
 
 
@@ -193,7 +193,7 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
     merged = layout(shape, tuple(strides))
     numbers = [scalar(attributes[a], dtype) for a in _parse(name)[1]] if attributes else []
     arguments = out.reshape(-1), *operands, merged, *numbers
-    part_count = parts(out.size, MIN_PARALLEL_ELEMENTS_BY_OP.get(name, GRAIN))
+    part_count = parts(out.size, MIN_PARALLEL_ELEMENTS_BY_OP.get(name, MIN_PARALLEL_ELEMENTS))
     launch(_compiled(name, dtype), *arguments, over=out.size, parts=part_count)
     return out
 

@@ -124,6 +124,6 @@ FUNCTION(minimum, a <= b || a != a ? a : b)
 FUNCTION(tie_weight, (REAL(a > b) + REAL(a >= b)) * REAL(0.5))
 FUNCTION(clip, a < p ? p : a > q ? q : a)
 FUNCTION(clip_grad, b >= p && b <= q ? a : REAL(0))
-FUNCTION(cross_entropy,
+FUNCTION(binary_cross_entropy,
          -b * at_least(log(a), REAL(-100)) - (REAL(1) - b) * at_least(log1p(-a), REAL(-100)))
 #endif

@@ -10,7 +10,7 @@ counted through all parameters, first to last:
 Optimizations:
     - Loop fusion: each number is loaded and stored once, the rest stays in registers.
     - Multi-tensor apply: one launch for all parameters.
-    - Multithreading from GRAIN elements on, in equal parts that may end within a parameter.
+    - Multithreading from MIN_PARALLEL_ELEMENTS on, in equal parts that may end within a parameter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, keep, launch, parts
 from ..shape.cpu import assign, contiguous
 
-GRAIN = 262144  # elements; with fewer, a second thread costs more than it saves
+MIN_PARALLEL_ELEMENTS = 262144  # elements; with fewer, a second thread costs more than it saves
 
 
 @intrinsic
@@ -105,7 +105,7 @@ ADAM, RMSPROP, SGD, MOMENTUM = range(4)
 
 
 @jit
-def walk(rule, table, sizes, numbers, begin, end):
+def update_elements(rule, table, sizes, numbers, begin, end):
     """Apply a rule to the elements begin..end, counted through all parameters.
 
     table[:, k] are the addresses of parameter k, its gradient and its moments, sizes[k] is the
@@ -187,7 +187,8 @@ def _update(
     total = int(sizes.sum())
     numbers = empty((8,), dense[0][0].dtype)
     launch(write_numbers, state, numbers, *hyperparameters)
-    launch(walk, rule, table, sizes, numbers, over=total, parts=parts(total, GRAIN))
+    count = parts(total, MIN_PARALLEL_ELEMENTS)
+    launch(update_elements, rule, table, sizes, numbers, over=total, parts=count)
     for arrays, copies in zip((lists[0], *lists[2:]), (dense[0], *dense[2:]), strict=True):
         for x, copy in zip(arrays, copies, strict=True):
             if copy is not x:

@@ -81,7 +81,7 @@ def by_table(lists: Lists, state: np.ndarray) -> None:
     sizes = np.array([x.size for x in lists[0]], np.int64)
     no_weight_decay = [1.0, 0.0]
     numbers = np.array([*no_weight_decay, *_numbers(state)], lists[0][0].dtype)
-    cpu.walk(cpu.ADAM, table, sizes, numbers, 0, int(sizes.sum()))
+    cpu.update_elements(cpu.ADAM, table, sizes, numbers, 0, int(sizes.sum()))
 
 
 def _cpu(lists: Lists, state: np.ndarray) -> None:

@@ -83,7 +83,7 @@ def record(recording: Recording) -> Iterator[None]:
         _state.recording = before
 
 
-def in_turn(launches: Iterable[Callable[[], Any]]) -> None:
+def run_launches(launches: Iterable[Callable[[], Any]]) -> None:
     """Run recorded launches in order, each by a call from Python."""
     for launch in launches:
         launch()

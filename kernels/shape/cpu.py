@@ -59,7 +59,7 @@ def _copy(y, x):
 
 
 @jit
-def move(y, y_offset, x, x_offset, merged, begin, end):
+def copy_elements(y, y_offset, x, x_offset, merged, begin, end):
     """Copy the elements begin..end of x to y, both flat memory.
 
     `merged` holds the shape (row 0) and the strides of y and of x (rows 1 and 2): see `layout`.
@@ -110,7 +110,7 @@ def assign(y: np.ndarray, x: np.ndarray) -> None:
     x_memory, x_offset, x_strides = flat(x)
     merged = layout(x.shape, (y_strides, x_strides))
     arguments = y_memory, y_offset, x_memory, x_offset, merged
-    launch(move, *arguments, over=x.size, parts=parts(x.size, MIN_PARALLEL_ELEMENTS))
+    launch(copy_elements, *arguments, over=x.size, parts=parts(x.size, MIN_PARALLEL_ELEMENTS))
 
 
 def slice_scatter(x: np.ndarray, shape: tuple[int, ...], index: Any, value: float) -> np.ndarray:

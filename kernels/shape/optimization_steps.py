@@ -23,7 +23,8 @@ Step = Callable[[np.ndarray, Any], np.ndarray]
 
 
 # ---------------------------------------------------------------------------------------- copy
-# Row 0 of `layout` is the shape, rows 1 and 2 are the strides of y and x (as for cpu.move).
+# Row 0 of `layout` is the shape, rows 1 and 2 are the strides of y and x, as for
+# cpu.copy_elements.
 @jit
 def _positions(y_position, x_position, number, layout, axes):
     """Return where in y and x the element `number` of the first `axes` axes lies."""
@@ -154,7 +155,7 @@ STEPS: dict[str, Step] = {
     "copy: index arithmetic once per row": partial(_copy, by_slice_assignment, unmerged_layout),
     "copy: vectorized access": partial(_copy, by_row, unmerged_layout),
     "copy: merged axes": partial(_copy, by_row, layout),
-    "copy: no divisions (cpu.py)": partial(_copy, cpu.move, layout),
+    "copy: no divisions (cpu.py)": partial(_copy, cpu.copy_elements, layout),
     "copy: multithreading (cpu.py)": _cpu_copy,
     "gather: naive": partial(_gather, gather_elements),
     "gather: index arithmetic once per row": partial(_gather, gather_rows),

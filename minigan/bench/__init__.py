@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..engine.device import use_device
+from ..engine.random import fork_rng
 from ..utils.names import choose
 from . import conv, matmul, memory, modes, roofline, steps
 from .harness import (
     FilePath,
     check_options,
-    preserve_random_state,
     progress_bar,
     write_result,
 )
@@ -145,7 +145,7 @@ def run(
     with (
         thread_count(threads, *peers.values()) as count,
         use_device("cpu"),
-        preserve_random_state(),
+        fork_rng(),
     ):
         machine = describe(count)
         print(header(machine), file=output, flush=True)

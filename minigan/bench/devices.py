@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from ..engine.device import Device, get_device
+from ..engine.random import fork_rng
 from ..kernels.runtime.cuda.launcher import OutOfMemoryError
 from ..utils.names import choose
 from . import device_report, tasks
@@ -21,7 +22,6 @@ from .harness import (
     FilePath,
     check_options,
     error_line,
-    preserve_random_state,
     progress_bar,
     write_result,
 )
@@ -84,7 +84,7 @@ def run(
     plan, output = plan or DevicePlan(), output or sys.stdout
     # PyTorch is imported before numba starts its threads, see `bench.run`.
     pytorch = load("pytorch_device") if PYTORCH_DEVICES.keys() & by_name.keys() else None
-    with thread_count(threads, *filter(None, [pytorch])) as count, preserve_random_state():
+    with thread_count(threads, *filter(None, [pytorch])) as count, fork_rng():
         machine = {**describe(count), **_describe_devices(by_name)}
         print(f"{header(machine)}\n{device_report.header(machine)}", file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}

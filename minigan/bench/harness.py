@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.random import default_generator
 from ..kernels.runtime.files import atomic_write
 
 if TYPE_CHECKING:
@@ -59,13 +56,3 @@ def progress_bar(name: str, total: int, unit: str) -> tqdm:
 def error_line(error: Exception) -> str:
     """Return the error's type and message as one line of limited length."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_MESSAGE_LENGTH]}"
-
-
-@contextmanager
-def preserve_random_state() -> Iterator[None]:
-    """Restore the state of minigan's default random generator at the end of the block."""
-    before = default_generator().state()
-    try:
-        yield
-    finally:
-        default_generator().set_state(before)

@@ -61,7 +61,7 @@ def measure_peaks(plan: Plan, threads: int) -> dict[str, Any]:
     from ..kernels.runtime.cpu import peak
 
     levels = {
-        "L1": threads * peak.CACHED,
+        "L1": threads * peak.CACHED_BYTES,
         "L2": threads * plan.cached_bytes,
         "memory": plan.uncached_bytes,
     }

@@ -53,7 +53,9 @@ def describe() -> str:
         f"{'op or update':<22}{'reference':<12}{'cpu':<24}cuda, cuda-emulator",
     ]
     for name in [*Op.registry, *Update.registry]:
-        lines.append(f"{name:<22}{'numpy':<12}{cpu.where(name):<24}{emulator.where(name)}")
+        lines.append(
+            f"{name:<22}{'numpy':<12}{cpu.kernel_kind(name):<24}{emulator.kernel_kind(name)}"
+        )
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     path = _output_path(options)
     cycle = None if options.label is None else _parse_labels(options.label)
     trainer = load_trainer(Path(options.run_folder))
-    if not trainer.players.labelled:
+    if not trainer.players.is_conditional:
         if cycle is not None:
             raise ValueError(
                 f"--label {options.label}: {options.run_folder} was trained without labels"

@@ -65,7 +65,7 @@ class CpuDevice(Device):
         recording.launches[:] = replay.program(recording.launches)
         return super().program(recording)
 
-    def where(self, name: str) -> str:
+    def kernel_kind(self, name: str) -> str:
         """Describe what an op or update of that name runs on."""
         if name not in self.kernels:
             return "numpy"

@@ -66,7 +66,7 @@ class CudaDevice(Device):
     def program(self, recording: StepRecording) -> Callable[[], None]:
         return self.launcher.program(list(recording.launches))
 
-    def where(self, name: str) -> str:
+    def kernel_kind(self, name: str) -> str:
         """Describe what an op or update of that name runs on."""
         return "CUDA" if name in self.kernels else "-"
 

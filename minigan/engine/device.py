@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..kernels.runtime.recording import active, in_turn
+from ..kernels.runtime.recording import active, run_launches
 from ..utils.names import choose
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Device:
 
     def program(self, recording: StepRecording) -> Callable[[], None]:
         """Return a function that does all launches of a recording again, in order."""
-        return partial(in_turn, list(recording.launches))
+        return partial(run_launches, list(recording.launches))
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(name)` whenever a kernel is about to be compiled; numpy compiles none."""

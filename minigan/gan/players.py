@@ -21,7 +21,6 @@ from ..training.config import Config
 from .augment import diff_augment
 from .losses import LOSSES, cross_entropy, feature_matching
 from .models import MODELS
-from .networks import build_networks
 from .penalties import PENALTIES, orthogonal_penalty
 
 
@@ -284,13 +283,6 @@ class Players:
     def _penalty_weight(self, name: str) -> float:
         return self.config.penalty_weight or PENALTIES[name].weight
 
-    # Former names.
-    play = step
-
-    @property
-    def labelled(self) -> bool:
-        return self.is_conditional
-
 
 def discriminate(discriminator: nn.Module, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
     """Return the discriminator's output for a real and a fake batch, the real samples first.
@@ -304,7 +296,3 @@ def discriminate(discriminator: nn.Module, real: Tensor, fake: Tensor, *labels: 
     if nn.depends_on_batch(discriminator):
         return ops.concatenate([discriminator(real, *labels), discriminator(fake, *labels)])
     return discriminator(ops.concatenate([real, fake]), *(ops.concatenate([y, y]) for y in labels))
-
-
-# Former names.
-build, judge = build_networks, discriminate

@@ -38,7 +38,7 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     from tqdm import tqdm
 
     from ..kernels.assignment.cpu import assign
-    from ..utils.progress import bar_look
+    from ..utils.progress import bar_options
 
     x, y = np.asarray(x), np.asarray(y)
     if x.shape != y.shape or not x.ndim or not x.size:
@@ -54,7 +54,7 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     # Scaled by a power of 2, which is exact, squares neither overflow nor underflow.
     _, exponent = np.frexp(abs(points).max())
     points = np.ldexp(points, -exponent)
-    bar = {"desc": "W1", "leave": False, "delay": 2, "disable": not progress, **bar_look()}
+    bar = {"desc": "W1", "leave": False, "delay": 2, "disable": not progress, **bar_options()}
     column, u, v = assign(points[0], points[1], watch=lambda batches: tqdm(batches, **bar))
     differences = points[0] - points[1][:, column]
     cost = np.sqrt((differences * differences).sum(axis=0)).mean()

@@ -50,12 +50,8 @@ def train_classifier(
     outside = labels[(labels < 0) | (labels >= classes)]
     if outside.size:
         raise ValueError(f"train_classifier: label {outside[0]} is not one of 0 .. {classes - 1}")
-    random_state = random.default_generator().state()
-    random.manual_seed(seed)
-    try:
+    with random.fork_rng(seed):
         return _train(values, labels, classes, steps, seed, progress)
-    finally:
-        random.default_generator().set_state(random_state)
 
 
 def _train(

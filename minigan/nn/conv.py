@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..engine.tensor import Tensor
 from ..kernels.conv2d.geometry import Pair
-from ..ops.conv import pair, refuse
+from ..ops.conv import pair, refuse_options
 from .init import check_sizes, uniform_parameter
 from .module import Module
 
@@ -84,7 +84,7 @@ class Conv2d(_Convolution):
         dtype: Any = None,
         device: Any = None,
     ) -> None:
-        refuse("Conv2d", dilation=dilation, groups=groups)
+        refuse_options("Conv2d", dilation=dilation, groups=groups)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, bias, dtype, device
         )
@@ -128,7 +128,7 @@ class ConvTranspose2d(_Convolution):
         dtype: Any = None,
         device: Any = None,
     ) -> None:
-        refuse("ConvTranspose2d", dilation=dilation, groups=groups)
+        refuse_options("ConvTranspose2d", dilation=dilation, groups=groups)
         self.output_padding = pair("ConvTranspose2d", "output_padding", output_padding, 0)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, bias, dtype, device

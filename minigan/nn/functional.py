@@ -19,7 +19,7 @@ def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
         ValueError: the shapes differ.
     """
     _check_target("binary_cross_entropy", probability, target)
-    return ops.cross_entropy(probability, target).mean()
+    return ops.binary_cross_entropy(probability, target).mean()
 
 
 def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor | float) -> Tensor:

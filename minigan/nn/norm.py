@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..engine.tensor import Tensor, tensor
-from ..ops.norm import by_channel, check_eps, running_moments
+from ..ops.norm import check_eps, flatten_pixels, running_moments
 from .module import Module
 
 
@@ -76,7 +76,7 @@ class _BatchNorm(_Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         name = type(self).__name__
-        rows = by_channel(name, x, self.weight, self.bias, self.running_mean)
+        rows = flatten_pixels(name, x, self.weight, self.bias, self.running_mean)
         if x.ndim not in self.axes:
             accepted = " or ".join(map(str, self.axes))
             raise ValueError(f"{name}: input {x.shape}; {accepted} axes are needed")

@@ -142,7 +142,7 @@ def pair(op: str, name: str, value: Any, least: int) -> Pair:
     return int(numbers[0]), int(numbers[1])
 
 
-def refuse(op: str, **options: Any) -> None:
+def refuse_options(op: str, **options: Any) -> None:
     """Raise ValueError for options of PyTorch's convolutions that are not supported: all but 1."""
     for name, value in options.items():
         if value not in (1, (1, 1)):
@@ -203,7 +203,7 @@ def conv2d(
     Raises:
         ValueError: shapes or options that do not fit.
     """
-    refuse("conv2d", dilation=dilation, groups=groups)
+    refuse_options("conv2d", dilation=dilation, groups=groups)
     _check("conv2d", x, w, bias, inputs=1, outputs=0)
     geometry = _geometry(pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0))
     if min(output_size(image_size(x), image_size(w), **geometry)) < 1:
@@ -249,7 +249,7 @@ def conv_transpose2d(
         ValueError: shapes or options that do not fit.
     """
     name = "conv_transpose2d"
-    refuse(name, dilation=dilation, groups=groups)
+    refuse_options(name, dilation=dilation, groups=groups)
     _check(name, x, w, bias, inputs=0, outputs=1)
     geometry = _geometry(pair(name, "stride", stride, 1), pair(name, "padding", padding, 0))
     extra = pair(name, "output_padding", output_padding, 0)

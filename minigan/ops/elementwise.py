@@ -16,9 +16,9 @@ from .samples import away_from_zero, booleans, constant, distinct, uniform
 __all__ = [
     "abs",
     "add",
+    "binary_cross_entropy",
     "cast",
     "clip",
-    "cross_entropy",
     "divide",
     "equal",
     "exp",
@@ -313,11 +313,11 @@ def _cross_entropy_vjp(g: Tensor, y: Tensor, p: Any, t: Any) -> Tensor:
 
 def _cross_entropy_target_vjp(g: Tensor, y: Tensor, p: Any, t: Any) -> Tensor:
     """Return g (log(1 - p) - log(p)): the cross-entropy of target 1 minus that of target 0."""
-    return g * (cross_entropy(p, 1.0) - cross_entropy(p, 0.0))
+    return g * (binary_cross_entropy(p, 1.0) - binary_cross_entropy(p, 0.0))
 
 
-cross_entropy: Op = _elementwise(
-    "cross_entropy",  # -(t log p + (1-t) log(1-p)), each log at least -100, as in PyTorch
+binary_cross_entropy: Op = _elementwise(
+    "binary_cross_entropy",  # -(t log p + (1-t) log(1-p)), each log at least -100, as in PyTorch
     lambda p, t: -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100)),
     (_cross_entropy_vjp, _cross_entropy_target_vjp),
     [

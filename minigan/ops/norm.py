@@ -171,7 +171,7 @@ def check_eps(op: str, eps: float) -> float:
     return float(eps)
 
 
-def by_channel(op: str, x: Tensor, *rows: Tensor | None) -> Tensor:
+def flatten_pixels(op: str, x: Tensor, *rows: Tensor | None) -> Tensor:
     """Return x (n, c, ...) as (n, c, pixels); raise unless each row is None or (c,) of x's dtype.
 
     Raises:
@@ -206,7 +206,7 @@ def batch_norm(
         weight, bias: (channels,), or None for 1 and 0.
         eps: positive, keeps the root of a zero variance from zero.
     """
-    rows = by_channel("batch_norm", x, weight, bias)
+    rows = flatten_pixels("batch_norm", x, weight, bias)
     scale: Any = 1.0 if weight is None else weight
     shift: Any = 0.0 if bias is None else bias
     y = normalize(rows, scale, shift, eps=check_eps("batch_norm", eps))
@@ -232,7 +232,7 @@ def group_norm(
         weight, bias: (channels,), or None for 1 and 0.
         eps: positive, keeps the root of a zero variance from zero.
     """
-    by_channel("group_norm", x, weight, bias)
+    flatten_pixels("group_norm", x, weight, bias)
     if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
         raise ValueError(f"group_norm: {x.shape[1]} channels do not make {groups!r} equal groups")
     rows = reshape(x, 1, x.shape[0] * groups, -1)

@@ -73,7 +73,7 @@ def evaluate(
         )
     if len(train) < n:
         raise ValueError(f"{len(train)} training samples cannot be compared with {n} held-out ones")
-    labels = held_out.labels if trainer.players.labelled else None
+    labels = held_out.labels if trainer.players.is_conditional else None
     fakes = [trainer.sample(n, k, labels) for k in range(DRAWS)]
     estimates = _distances(fakes, train.values, held_out.values, projections)
     if train.modes is not None and train.sigma is not None:

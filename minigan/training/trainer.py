@@ -20,7 +20,8 @@ from ..engine.device import get_device, use_device
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.losses import GANLoss
 from ..gan.models import MODELS
-from ..gan.players import Players, build
+from ..gan.networks import build_networks
+from ..gan.players import Players
 from ..optim import ExponentialMovingAverage
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
@@ -77,10 +78,10 @@ class Trainer:
         random.manual_seed(config.seed)
         with use_device(self.device):
             classes = None if data.labels is None else data.classes
-            self.players = Players(config, *build(config, data.sample_shape, classes))
+            self.players = Players(config, *build_networks(config, data.sample_shape, classes))
             self.scale = standard_deviation(self.data) if config.standardize else 1.0
             tables = [tensor(self.data.values.reshape(len(self.data), -1) / self.scale)]
-            if self.players.labelled:
+            if self.players.is_conditional:
                 tables.append(tensor(self.data.labels))
             self.batches = Batches(tables, config.batch)
             count = self.columns * math.ceil(64 / self.columns) if data.is_image else 1024
@@ -111,7 +112,7 @@ class Trainer:
     @property
     def columns(self) -> int:
         """The number of images in a row of a grid."""
-        return row_length(range(self.data.classes or 0) if self.players.labelled else None)
+        return row_length(range(self.data.classes or 0) if self.players.is_conditional else None)
 
     # ------------------------------------------------------------------------------- training
     def step(self, norms: bool = False) -> dict[str, float]:
@@ -152,7 +153,7 @@ class Trainer:
     def _update(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
         """Run the updates on batches (batch, width): what is captured, all of it on the device."""
         shape = (self.config.batch, *self.data.sample_shape)
-        return self.players.play([real.reshape(*shape) for real in reals], labels)
+        return self.players.step([real.reshape(*shape) for real in reals], labels)
 
     def _accuracies(self, logits: np.ndarray) -> tuple[float, float]:
         """Return the fractions of real samples, the first half, and of fakes that D gets right.
@@ -190,7 +191,7 @@ class Trainer:
 
     def _label_tensors(self, labels: np.ndarray | None, n: int) -> list[Tensor]:
         """Return the labels, checked, on the device; [] for a generator that takes none."""
-        if not self.players.labelled:
+        if not self.players.is_conditional:
             if labels is not None:
                 raise ValueError("this generator was trained without labels, so it takes none")
             return []
@@ -210,12 +211,8 @@ class Trainer:
 
         The random streams of the training stay as they are. `labels`: see `generate`.
         """
-        state = random.default_generator().state()
-        random.manual_seed(seed)
-        try:
+        with random.fork_rng(seed):
             return self.generate(self.players.latent(n, "samples"), labels)
-        finally:
-            random.default_generator().set_state(state)
 
     # ---------------------------------------------------------------------------------- state
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

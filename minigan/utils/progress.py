@@ -22,10 +22,10 @@ def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
     """
     from tqdm import tqdm
 
-    return tqdm(total=steps, initial=done, desc=name, disable=not show, **bar_look())
+    return tqdm(total=steps, initial=done, desc=name, disable=not show, **bar_options())
 
 
-def bar_look() -> dict[str, Any]:
+def bar_options() -> dict[str, Any]:
     """Return the arguments of tqdm that all our progress bars share."""
     return {
         "bar_format": "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",

@@ -55,7 +55,7 @@ def test_every_kernel_is_measured_printed_drawn_and_written(tmp_path, fast_peaks
         assert all(len(x) == 2 and min(x) > 0 for x in case["seconds"].values())
         assert (case["flops"] == 0) == (case["kernel"] in MOVING)
         assert f"\n{case['label']} " in text
-    assert kernels["levels"] == {"L1": peak.CACHED, "L2": 65_536, "memory": 200_000}
+    assert kernels["levels"] == {"L1": peak.CACHED_BYTES, "L2": 65_536, "memory": 200_000}
     with Image.open(files["figure_path"]) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 800

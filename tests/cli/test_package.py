@@ -1,4 +1,4 @@
-"""What is installed is the whole of minigan, and nothing but it: rooms, notes, no framework."""
+"""What is installed is the whole of minigan, and nothing but it: kernels, notes, no framework."""
 
 import ast
 import subprocess

@@ -13,7 +13,7 @@ import minigan as mg
 from minigan import nn
 from minigan.gan.augment import diff_augment
 from minigan.kernels.elementwise import cuda as room
-from minigan.kernels.runtime.cuda.launcher import walk
+from minigan.kernels.runtime.cuda.launcher import strided_layout
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
 README = Path(__file__).parents[2] / "README.md"
@@ -96,7 +96,7 @@ for device in ("reference", "cpu"):
         assert result.samples and not result.failure, result
 x = mg.tensor([0.5, 1.0])
 assert abs(elementwise.sin(x).numpy() - np.sin([0.5, 1.0])).max() < 1e-7
-assert mg.get_device("cpu").where("sin") != "numpy"
+assert mg.get_device("cpu").kernel_kind("sin") != "numpy"
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
 
@@ -111,7 +111,7 @@ def test_the_new_ops_cuda_kernel_works_as_the_readme_says(tmp_path):
     source.write_text("\n".join([*lines[:-1], added, lines[-1], ""]))
     gpu, x = Emulator(checked=True), np.linspace(-3, 3, 77)
     y = gpu.empty(x.shape, x.dtype)
-    path = walk(x.shape, ((1,), (1,), (0,), (0,)))
+    path = strided_layout(x.shape, ((1,), (1,), (0,), (0,)))
     zero = np.float64(0)
     numbers = [zero, None, zero, None, zero, zero, zero, path]
     for kernel, reference in (("sin_", np.sin), ("cos_", np.cos)):

@@ -7,7 +7,7 @@ import cupy_standin
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
-from helpers import DEVICES, rooms
+from helpers import DEVICES, cpu_modules
 
 import minigan as mg
 from minigan import nn, ops, optim
@@ -178,7 +178,7 @@ def test_a_replay_runs_no_op_and_takes_no_memory(device, monkeypatch):
         monkeypatch.setattr(type(gan.device), "run", refuse)
     for name in ("run", "update", "empty", "from_numpy"):
         monkeypatch.setattr(type(gan.device), name, refuse)
-    for module in (launch, *rooms()):  # each kernel family imports it by name
+    for module in (launch, *cpu_modules()):  # each kernel family imports it by name
         if hasattr(module, "empty"):
             monkeypatch.setattr(module, "empty", refuse)
     monkeypatch.setattr(recording.Recording, "block", refuse)
@@ -187,7 +187,7 @@ def test_a_replay_runs_no_op_and_takes_no_memory(device, monkeypatch):
 
 
 def test_on_the_cpu_a_replay_is_one_compiled_loop(monkeypatch):
-    if not replay.DIRECT:
+    if not replay.CAN_CALL_BY_ADDRESS:
         pytest.skip("kernels are called from Python on this platform")
     gan = SmallGan("cpu")
     step = mg.capture(gan.step)
@@ -451,7 +451,7 @@ def test_what_has_no_kernel_runs_its_reference_between_the_kernels(own_ops):
 def test_without_direct_calls_the_bits_are_the_same(monkeypatch):
     eager = SmallGan("cpu")
     expected = run_steps(eager, eager.step, range(3))
-    monkeypatch.setattr(replay, "DIRECT", False)
+    monkeypatch.setattr(replay, "CAN_CALL_BY_ADDRESS", False)
     gan = SmallGan("cpu")
     step = mg.capture(gan.step)
     assert_equal(run_steps(gan, step, range(3)), expected)

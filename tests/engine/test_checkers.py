@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close, rooms, spy_parallel, threads
+from helpers import assert_close, cpu_modules, spy_parallel, threads
 
 import minigan as mg
 import minigan.kernels.elementwise.cpu as elementwise
@@ -152,7 +152,7 @@ def test_an_element_that_is_never_written(
 
 def test_the_poison_reaches_every_room(poisoned: list[tuple[int, ...]]) -> None:
     """Rooms whose kernels make arrays take them from `empty`, which the tests can poison."""
-    for family in rooms():
+    for family in cpu_modules():
         if hasattr(family, "empty"):
             poisoned.clear()
             assert np.isnan(family.empty((3,), np.dtype("float32"))).all()
@@ -183,7 +183,7 @@ def test_the_spy_sees_parallel_kernels_alone(monkeypatch: pytest.MonkeyPatch) ->
     calls = spy_parallel(monkeypatch)
     _run("multiply", np.ones(10), np.ones(10))
     assert calls == []
-    ones = np.ones(elementwise.GRAIN + 1)
+    ones = np.ones(elementwise.MIN_PARALLEL_ELEMENTS + 1)
     with threads(2):
         _run("multiply", ones, ones)
     assert calls == ["multiply_float64"]

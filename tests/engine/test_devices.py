@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import rooms
+from helpers import cpu_modules
 
 import minigan as mg
 from minigan import nn, optim
@@ -95,7 +95,7 @@ def test_kernels_hold_no_product_of_numpys_or_numbas() -> None:
             named = isinstance(node, ast.Attribute) and node.attr in PRODUCTS
             assert not product, f"{path.parent.name}/{path.name}: `@` in line {node.lineno}"
             assert not named, f"{path.parent.name}/{path.name}: {node.attr} in line {node.lineno}"
-    assert read > len(rooms())
+    assert read > len(cpu_modules())
 
 
 def test_products_never_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ WORK = """
     import minigan as mg
     import minigan.kernels.elementwise.cpu as elementwise
 
-    size = elementwise.GRAIN + 1
+    size = elementwise.MIN_PARALLEL_ELEMENTS + 1
     a = mg.tensor(np.arange(size, dtype="float32"))
     m = mg.tensor(np.arange(200 * 200, dtype="float32").reshape(200, 200) % 7)
 

@@ -196,10 +196,10 @@ def test_labels_stay_with_their_rows(condition):
 def test_samples_of_a_label(condition):
     trainer = Trainer(Config(model="small", condition=condition, batch=8), cloud())
     trainer.step()
-    in_turn = trainer.sample(7)
-    assert np.array_equal(in_turn, trainer.sample(7, labels=np.array([0, 1, 2, 0, 1, 2, 0])))
+    in_order = trainer.sample(7)
+    assert np.array_equal(in_order, trainer.sample(7, labels=np.array([0, 1, 2, 0, 1, 2, 0])))
     ones = trainer.sample(7, labels=np.ones(7, np.int32))
-    same = np.abs(ones - in_turn).max(axis=1) < 1e-6  # latents are the seed's, whatever the label
+    same = np.abs(ones - in_order).max(axis=1) < 1e-6  # latents are the seed's, whatever the label
     assert same.tolist() == [False, True, False, False, True, False, False]
     assert trainer.sample(0).shape == (0, 2)
     assert trainer.sample(300).shape == (300, 2)

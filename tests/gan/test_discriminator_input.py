@@ -240,7 +240,7 @@ def test_dropout_is_on_in_both_steps_with_draws_of_their_own():
 @pytest.mark.usefixtures("small_models")
 def test_samples_are_drawn_in_eval_mode_and_modes_come_back(ema, monkeypatch):
     g = nn.Sequential(nn.Dense(2, 20), nn.BatchNorm1d(20), nn.Dropout(0.5), nn.Dense(20, 2))
-    monkeypatch.setattr("minigan.training.trainer.build", lambda *_: (g, line()))
+    monkeypatch.setattr("minigan.training.trainer.build_networks", lambda *_: (g, line()))
     trainer = Trainer(Config(**LINE, ema=ema))
     trainer.captured = False
     g[2].train(False)  # a mode of one's own is kept

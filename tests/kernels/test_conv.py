@@ -278,17 +278,17 @@ def test_an_empty_batch() -> None:
 @pytest.fixture(params=[4, 8])
 def tile_rows(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The height of a tile: that of processors with 16 vector registers, and with 32."""
-    cpu._group.cache_clear()
+    cpu._images_per_task.cache_clear()
     monkeypatch.setattr(cpu, "ROWS", request.param)
     yield request.param
-    cpu._group.cache_clear()
+    cpu._images_per_task.cache_clear()
 
 
 def test_tasks_keep_all_threads_busy(tile_rows: int) -> None:
     """64 images of 7 x 7 positions: as many per task as a tile has rows fill all tiles."""
-    assert cpu._group(64, 49, 2) == tile_rows
-    assert cpu._group(3, 49, 1) in (2, 3)
-    assert cpu._group(64, 784, 32) == 1
+    assert cpu._images_per_task(64, 49, 2) == tile_rows
+    assert cpu._images_per_task(3, 49, 1) in (2, 3)
+    assert cpu._images_per_task(64, 784, 32) == 1
 
 
 def test_kernels_refuse_other_dtypes() -> None:

@@ -75,7 +75,7 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_bits(device, tmp_path):
 def test_every_op_and_update_has_a_kernel(device):
     names = {*Op.registry, *Update.registry}
     assert set(get_device(device).kernels) == names
-    assert all(get_device(device).where(name) == "CUDA" for name in names)
+    assert all(get_device(device).kernel_kind(name) == "CUDA" for name in names)
 
 
 @needs_compiler

@@ -39,7 +39,9 @@ KERNELS = pytest.mark.parametrize("name", WITH_KERNEL)
 # More elements than any elementwise, shape or reduction kernel needs for a second thread. Sizes are
 # odd, so that threads get parts of unequal size.
 MIN_PARALLEL_ELEMENTS = max(
-    elementwise.GRAIN, reduce.MIN_PARALLEL_ELEMENTS, shape_kernels.MIN_PARALLEL_ELEMENTS
+    elementwise.MIN_PARALLEL_ELEMENTS,
+    reduce.MIN_PARALLEL_ELEMENTS,
+    shape_kernels.MIN_PARALLEL_ELEMENTS,
 )
 WIDE = (307, MIN_PARALLEL_ELEMENTS // 307 + 17 | 1)
 # Shapes and attributes for which a kernel that is not elementwise uses several threads.

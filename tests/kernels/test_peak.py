@@ -134,7 +134,7 @@ def test_the_best_burst_is_taken(monkeypatch):
 
 
 def test_rates_are_numbers_here():
-    for rate in (peak.fma_rate("float32", 1), peak.bandwidth(peak.CACHED, 1)):
+    for rate in (peak.fma_rate("float32", 1), peak.bandwidth(peak.CACHED_BYTES, 1)):
         assert 0 < rate < float("inf")
 
 

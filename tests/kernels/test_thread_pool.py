@@ -13,13 +13,15 @@ from helpers import threads
 import minigan as mg
 from minigan.kernels.runtime.cpu import thread_pool as pool
 from minigan.kernels.runtime.cpu.atomics import load_acquire, pause, store_release
-from minigan.kernels.runtime.cpu.call import DIRECT
+from minigan.kernels.runtime.cpu.call import CAN_CALL_BY_ADDRESS
 from minigan.kernels.runtime.cpu.compiler import jit
 from minigan.kernels.runtime.cpu.launch import launch
 from minigan.kernels.runtime.cpu.replay import Replay
 from minigan.kernels.runtime.recording import Recording, record
 
-needs_calls = pytest.mark.skipif(not DIRECT, reason="kernels are not called by address here")
+needs_calls = pytest.mark.skipif(
+    not CAN_CALL_BY_ADDRESS, reason="kernels are not called by address here"
+)
 
 
 @jit
@@ -123,7 +125,11 @@ def test_a_replay_divides_its_launches():
         for parts in (1, 2, 7):
             launch(count, x, over=100, parts=parts)
             launch(count, y, 1, 2)
-    again = Replay(recorded.launches) if DIRECT else lambda: [f() for f in recorded.launches]
+    again = (
+        Replay(recorded.launches)
+        if CAN_CALL_BY_ADDRESS
+        else lambda: [f() for f in recorded.launches]
+    )
     for _ in range(500):
         again()
     assert (x == 3 * 501).all()
@@ -156,7 +162,7 @@ def upto(x, last, begin, end):
 
 
 def test_without_calls_by_address_python_threads_run_the_tasks(monkeypatch):
-    monkeypatch.setattr(pool, "DIRECT", False)
+    monkeypatch.setattr(pool, "CAN_CALL_BY_ADDRESS", False)
     x = np.zeros(100, np.int64)
     launch(count, x, over=100, parts=4)
     assert (x == 1).all()

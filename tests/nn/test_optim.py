@@ -142,21 +142,21 @@ def test_a_step_is_one_launch(
 ) -> None:
     parameters, (gradients,) = _parameters("cpu"), _gradients("cpu", 1)
     optimizer = kind(parameters, **options)
-    updates, walks = [], []
-    update, walk = type(get_device("cpu")).update, room.walk
+    updates, launches = [], []
+    update, update_elements = type(get_device("cpu")).update, room.update_elements
 
     def count_update(self: Any, update_: Any, *arguments: Any) -> None:
         updates.append(update_.name)
         update(self, update_, *arguments)
 
-    def count_walk(*arguments: Any) -> None:
-        walks.append(arguments[0])
-        walk(*arguments)
+    def count_launch(*arguments: Any) -> None:
+        launches.append(arguments[0])
+        update_elements(*arguments)
 
     monkeypatch.setattr(type(get_device("cpu")), "update", count_update)
-    monkeypatch.setattr(room, "walk", count_walk)
+    monkeypatch.setattr(room, "update_elements", count_launch)
     optimizer.step(gradients)
-    assert len(updates) == len(walks) == 1
+    assert len(updates) == len(launches) == 1
 
 
 @pytest.mark.parametrize(("kind", "_rule", "options"), RULES)
@@ -164,7 +164,7 @@ def test_threads_do_not_change_the_bits(
     kind: Any, _rule: Any, options: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a model whose spans for two threads end within a parameter."""
-    shapes = [(97, room.GRAIN // 97), (101,), (1,)]
+    shapes = [(97, room.MIN_PARALLEL_ELEMENTS // 97), (101,), (1,)]
     results = []
     calls = spy_parallel(monkeypatch)
     for count in (1, 2):

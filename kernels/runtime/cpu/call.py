@@ -38,7 +38,7 @@ BLOCK_WORDS = INTEGER_ARGUMENTS + FLOAT_ARGUMENTS
 RESULT_WORDS = 16  # memory for a kernel's result (the first half) and its exception (the second)
 # Whether kernels can be called so here. Apple's 64-bit Arm packs stack arguments more tightly than
 # eight bytes; Windows numbers integer and float registers together.
-DIRECT = (sys.platform, platform.machine()) in {
+CAN_CALL_BY_ADDRESS = (sys.platform, platform.machine()) in {
     ("linux", "x86_64"),
     ("linux", "aarch64"),
     ("darwin", "x86_64"),

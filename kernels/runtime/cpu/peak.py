@@ -26,8 +26,8 @@ from .simd import REGISTERS, VECTOR_BYTES, Simd, address, intrinsic
 CHAINS = REGISTERS * 3 // 4
 CHAIN_BYTES = CHAINS * VECTOR_BYTES
 
-CACHED = 16 * 1024  # bytes that every first-level cache holds
-UNCACHED = 256 * 1024 * 1024  # bytes that few last-level caches hold
+CACHED_BYTES = 16 * 1024  # bytes that every first-level cache holds
+UNCACHED_BYTES = 256 * 1024 * 1024  # bytes that few last-level caches hold
 
 MIN_BURST_SECONDS, BURST_COUNT = 0.002, 15
 

@@ -16,7 +16,7 @@ from ..arrays import ArrayInterface, array_address, borrow
 from .atomics import fetch_add
 from .call import (
     BLOCK_WORDS,
-    DIRECT,
+    CAN_CALL_BY_ADDRESS,
     RESULT_WORDS,
     call_kernel,
     compiled_address,
@@ -44,7 +44,7 @@ class Launch:
         self.kernel, self.size, self.tasks = kernel, size, tasks
         all_arguments = arguments if size is None else (*arguments, 0, size)
         self.address = compiled_address(kernel, all_arguments)
-        packed = pack_arguments(all_arguments) if DIRECT else None
+        packed = pack_arguments(all_arguments) if CAN_CALL_BY_ADDRESS else None
         # None: the kernel has to be called from Python.
         self.block = packed[0] if packed else None
         self.words = packed[1] if packed else 0

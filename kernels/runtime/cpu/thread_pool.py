@@ -59,7 +59,7 @@ from ..arrays import array_address
 from .atomics import compare_and_swap, fetch_add, load_acquire, spin, store_release
 from .call import (
     BLOCK_WORDS,
-    DIRECT,
+    CAN_CALL_BY_ADDRESS,
     RESULT_WORDS,
     call_kernel,
     compiled_address,
@@ -251,7 +251,7 @@ def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> No
     Args:
         parts: the number of tasks, 2 to MAX_THREADS.
     """
-    if DIRECT:
+    if CAN_CALL_BY_ADDRESS:
         packed = pack_arguments((*arguments, 0, size))
         if packed is not None:
             block, words = packed

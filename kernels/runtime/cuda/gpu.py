@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..files import atomic_write, cache_root, with_digest, without_digest
-from ..recording import Recording, active, in_turn
+from ..recording import Recording, active, run_launches
 from .launcher import (
     NVRTC_FLAGS,
     KernelError,
@@ -168,7 +168,7 @@ class Gpu(Launcher):
         stream = self.cupy.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
-            in_turn(launches)
+            run_launches(launches)
             graph = stream.end_capture()
         return lambda: graph.launch(self.cupy.cuda.get_current_stream())
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..recording import active, in_turn
+from ..recording import active, run_launches
 from ..strides import Size, merge
 
 HEADERS = Path(__file__).resolve().parent
@@ -138,7 +138,7 @@ class Launcher:
 
     def program(self, launches: list[Callable[[], Any]]) -> Callable[[], None]:
         """Return a function that runs the recorded launches in order."""
-        return partial(in_turn, launches)
+        return partial(run_launches, launches)
 
     def argument_bytes(self, x: Any, dtype: np.dtype) -> np.ndarray:
         """Return a kernel argument as the bytes passed to the kernel; for an array its address."""
@@ -263,9 +263,6 @@ def strided_layout(
         for array, step in enumerate(steps):
             layout.strides[array][axis] = step
     return layout
-
-
-walk = strided_layout  # the name that tests/cli/test_readme.py still uses
 
 
 def ceil_div(count: int, size: int) -> int:
