@@ -121,7 +121,7 @@ def test_cutout_zeros_a_rectangle_of_half_the_sides(device: str, h: int, w: int)
 
 def test_all_whole_numbers_are_as_likely() -> None:
     x = mg.tensor(np.zeros((6000, 1, 1, 1), np.float32))
-    drawn, counts = np.unique(augment._integer(x, -2, 2).numpy(), return_counts=True)
+    drawn, counts = np.unique(augment._integer_per_image(x, -2, 2).numpy(), return_counts=True)
     assert drawn.tolist() == [-2, -1, 0, 1, 2]
     assert counts == pytest.approx(1200, abs=120)  # four standard deviations
 
