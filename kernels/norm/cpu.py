@@ -278,8 +278,8 @@ def normalize(x: np.ndarray, scale: Any, shift: Any, eps: float) -> np.ndarray:
 def normalize_sums(g: np.ndarray, x: np.ndarray, eps: float) -> np.ndarray:
     """Return sum(g) and sum(g h) of each channel, (2, m), for g and x (a, m, b)."""
     s = empty((2, x.shape[1]), x.dtype)
-    before = s.reshape(-1), contiguous(g).reshape(-1)
-    _run(sums_tasks, contiguous(x), before, x.dtype.type(eps))
+    x = contiguous(x)
+    _run(sums_tasks, x, (s.reshape(-1), contiguous(g).reshape(-1)), x.dtype.type(eps))
     return s
 
 
