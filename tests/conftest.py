@@ -1,17 +1,17 @@
-"""What all tests share: hypothesis profiles, numba's threads, one seed, ops that go away again."""
+"""Settings and fixtures of all tests: hypothesis profiles, threads, seed, ops, poisoned memory."""
 
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Parallel kernels are tested with two threads, on a machine of one core too.
+# Multithreaded kernels are tested with two threads, on a machine with one core too.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
 import numba
 import numpy as np
 import pytest
 from emulator_helpers import NO_GPU, has_gpu
-from helpers import rooms
+from helpers import poison, rooms
 from hypothesis import settings
 
 import minigan as mg
@@ -25,8 +25,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True)
-def _same_start() -> None:
-    """One seed, and one thread but where a test asks for more: workers share the cores."""
+def _one_seed_and_thread() -> None:
+    """Start each test with seed 0 and one thread: the test workers share the cores."""
     mg.manual_seed(0)
     numba.set_num_threads(1)
 
@@ -38,7 +38,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def make_op() -> Iterator[Callable[..., Op]]:
-    """Op(..), forgotten after the test."""
+    """Make an op that is removed from the registry after the test."""
     before = dict(Op.registry)
     yield Op
     for name in Op.registry.keys() - before.keys():
@@ -47,18 +47,16 @@ def make_op() -> Iterator[Callable[..., Op]]:
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Kernels get results' memory full of bytes 0xFF (NaN, -1, no bool); its shapes are listed."""
+    """Poison the memory of kernels' results; return the list of the shapes that are allocated."""
     shapes: list[tuple[int, ...]] = []
 
     def empty(shape: tuple[int, ...], dtype: object) -> np.ndarray:
         shapes.append(shape)
-        y = np.empty(shape, dtype)
-        y.reshape(-1).view(np.uint8)[...] = 0xFF
-        return y
+        return poison(shape, dtype)
 
-    for room in rooms():
-        if hasattr(room, "empty"):
-            monkeypatch.setattr(room, "empty", empty)
+    for module in rooms():
+        if hasattr(module, "empty"):
+            monkeypatch.setattr(module, "empty", empty)
     for name in ["cuda-emulator", *["cuda"] * has_gpu()]:
         _poison(get_device(name).launcher, monkeypatch, shapes)  # type: ignore[attr-defined]
     return shapes
@@ -69,23 +67,21 @@ def _poison(
 ) -> None:
     def empty(shape: tuple[int, ...], dtype: object) -> object:
         shapes.append(shape)
-        y = np.empty(shape, dtype)  # type: ignore[call-overload]
-        y.reshape(-1).view(np.uint8)[...] = 0xFF
-        return launcher.from_numpy(y)
+        return launcher.from_numpy(poison(shape, dtype))
 
     monkeypatch.setattr(launcher, "empty", empty)
 
 
 @pytest.fixture
 def poisoned_device(device: str, monkeypatch: pytest.MonkeyPatch) -> Device:
-    """The CUDA device of a test's parameter, whose new memory is full of NaN."""
+    """Return the CUDA device that is the test's parameter `device`, with poisoned new memory."""
     target = get_device(device)
     _poison(target.launcher, monkeypatch, [])  # type: ignore[attr-defined]
     return target
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many tests a machine without a GPU left out."""
+    """Print how many tests were skipped because there is no GPU."""
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum(NO_GPU in str(report.longrepr) for report in skipped)
     if count:

@@ -1,9 +1,10 @@
-"""What several tests of the engine need: ops by kind, arrays in any layout, and spies."""
+"""Helpers that several test folders use: ops by kind, arrays in any layout, threads and spies."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
@@ -18,46 +19,48 @@ import minigan as mg
 from minigan import kernels
 from minigan.engine.device import get_device
 from minigan.engine.op import Op
-from minigan.kernels.runtime.cpu import thread_pool as pool
+from minigan.kernels.runtime.cpu import thread_pool
 
 ALL_OPS = pytest.mark.parametrize("name", sorted(Op.registry))
 DEVICES = pytest.mark.parametrize("device", ["reference", "cpu", EMULATOR, GPU])
-# Those with kernels of their own, beside the reference.
+# The devices that have kernels: all but the reference.
 KERNEL_DEVICES = pytest.mark.parametrize("device", ["cpu", EMULATOR, GPU])
 FLOATS = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
+def family_modules(name: str) -> list[ModuleType]:
+    """Return module `name`, such as "cpu", of every kernel family that has it."""
+    packages = pkgutil.iter_modules(kernels.__path__, kernels.__name__ + ".")
+    names = [f"{p.name}.{name}" for p in packages if p.ispkg and not p.name.endswith(".runtime")]
+    return [importlib.import_module(n) for n in names if importlib.util.find_spec(n)]
+
+
 def rooms() -> list[ModuleType]:
-    """The `cpu` module of every kernel room."""
-    found = pkgutil.iter_modules(kernels.__path__, kernels.__name__ + ".")
-    return [
-        importlib.import_module(room.name + ".cpu")
-        for room in found
-        if room.ispkg and not room.name.endswith(".runtime")
-    ]
+    """Return the `cpu` module of every kernel family."""
+    return family_modules("cpu")
 
 
 def samples(op: Op) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """(makers and numbers, attributes) of each sample."""
+    """Yield (functions that draw arrays and plain numbers, attributes) of each sample."""
     for sample in op.samples:
         attributes = sample[-1] if isinstance(sample[-1], dict) else {}
         yield sample[: len(sample) - bool(attributes)], attributes
 
 
 def draw(inputs: tuple[Any, ...], rng: np.random.Generator, dtype: Any = None) -> list[Any]:
-    """Makers' arrays, floating ones in `dtype`; numbers as they are."""
-    drawn = [np.asarray(x(rng)) if callable(x) else x for x in inputs]
+    """Draw the arrays of a sample, floating ones in `dtype`; numbers stay as they are."""
+    arrays = [np.asarray(x(rng)) if callable(x) else x for x in inputs]
     if dtype is None:
-        return drawn
-    return [x.astype(dtype) if _floating(x) else x for x in drawn]
+        return arrays
+    return [x.astype(dtype) if _is_floating(x) else x for x in arrays]
 
 
-def _floating(x: Any) -> bool:
+def _is_floating(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
 def broadcasting_sample(op: Op) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The first sample of an elementwise op that holds no numbers; None for other ops."""
+    """Return the first sample of an elementwise op without plain numbers; None for other ops."""
     if not op.broadcasts or op.check is not None:
         return None
     return next((s for s in samples(op) if all(callable(x) and x.smooth for x in s[0])), None)
@@ -67,22 +70,24 @@ ELEMENTWISE = [name for name, op in sorted(Op.registry.items()) if broadcasting_
 
 
 def leaf(*values: float, device: str = "reference", dtype: str = "float64") -> mg.Tensor:
+    """Return a vector that requires gradients."""
     return mg.tensor(list(values), dtype=dtype, device=device, requires_grad=True)
 
 
 def values(*tensors: mg.Tensor | None) -> list[list[float]]:
+    """Return the tensors as lists, without those that are None."""
     return [x.numpy().tolist() for x in tensors if x is not None]
 
 
 # ------------------------------------------------------------------------- layouts of memory
 def _strided(x: np.ndarray) -> np.ndarray:
-    """Every second element of the last axis of a larger array, but for the first."""
+    """Return a view of stride 2 along the last axis, with x's values."""
     base = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
     base[..., 1::2] = x
     return base[..., 1::2]
 
 
-# Each gives an array of the same values that is a view of fresh memory.
+# Each returns an array with the same values, in new memory, with these strides.
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "contiguous": lambda x: np.array(x, order="C"),
     "transposed": lambda x: np.array(x.T, order="C").T,
@@ -92,13 +97,13 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def run(device: str, op: Op, arrays: Iterable[Any], attributes: dict[str, Any]) -> np.ndarray:
-    """op(*arrays) on a device, of arrays that lie there as they lie in numpy's memory."""
+    """Return op(*arrays) of a device, for arrays with the strides that they have in numpy."""
     target = get_device(device)
     return target.to_numpy(target.run(op, tuple(place(device, x) for x in arrays), attributes))
 
 
 def place(device: str, x: Any) -> Any:
-    """x, a numpy array with any strides, or a number, in a GPU's memory with the same strides."""
+    """Return x, an array with any strides or a number, in the device's memory, strides kept."""
     if device != "cuda" or not isinstance(x, np.ndarray):
         return x
     base = x
@@ -107,15 +112,15 @@ def place(device: str, x: Any) -> Any:
     base = base if base.flags.c_contiguous else np.array(x)
     view = x if base.size and np.may_share_memory(x, base) else base
     cupy = get_device("cuda").launcher.cupy  # type: ignore[attr-defined]
-    there = get_device("cuda").from_numpy(base)
+    gpu_base = get_device("cuda").from_numpy(base)
     offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    return cupy.ndarray(view.shape, view.dtype, there.data + offset, view.strides)
+    return cupy.ndarray(view.shape, view.dtype, gpu_base.data + offset, view.strides)
 
 
 # ------------------------------------------------------------------------- threads and spies
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Within: parallel kernels may use so many."""
+    """Let parallel kernels use `count` threads within a `with` statement."""
     before = numba.get_num_threads()
     numba.set_num_threads(count)
     try:
@@ -125,28 +130,38 @@ def threads(count: int) -> Iterator[None]:
 
 
 def spy_parallel(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the kernels that threads share from here on."""
+    """Return a list to which the name of each multithreaded kernel is added from here on."""
     calls: list[str] = []
-    launch = pool.launch
+    launch = thread_pool.launch
 
-    def spied(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
+    def spy(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
         assert parts > 1
         calls.append(kernel.__name__)
         launch(kernel, arguments, size, parts)
 
-    monkeypatch.setattr(pool, "launch", spied)
+    monkeypatch.setattr(thread_pool, "launch", spy)
     return calls
 
 
 # -------------------------------------------------------------------------------- comparisons
-def assert_close(given: Any, wanted: Any, bound: float, what: str = "") -> None:
-    """max |given - wanted| <= bound; a NaN or inf in either fails unless in the same place."""
-    given, wanted = np.asarray(given), np.asarray(wanted)
-    assert given.shape == wanted.shape, f"{what}: shape {given.shape}, not {wanted.shape}"
-    if wanted.dtype.kind != "f":
-        assert np.array_equal(given, wanted), f"{what}: {given} is not {wanted}"
+def poison(shape: tuple[int, ...], dtype: object) -> np.ndarray:
+    """Return memory full of bytes 0xFF, so that an element never written shows.
+
+    They are NaN as floats, -1 as integers, and no valid bool.
+    """
+    y = np.empty(shape, dtype)  # type: ignore[call-overload]
+    y.reshape(-1).view(np.uint8)[...] = 0xFF
+    return y
+
+
+def assert_close(y: Any, expected: Any, bound: float, what: str = "") -> None:
+    """Assert max |y - expected| <= bound, and NaN and infinity at the same positions."""
+    y, expected = np.asarray(y), np.asarray(expected)
+    assert y.shape == expected.shape, f"{what}: shape {y.shape}, not {expected.shape}"
+    if expected.dtype.kind != "f":
+        assert np.array_equal(y, expected), f"{what}: {y} is not {expected}"
         return
-    finite = np.isfinite(wanted)
-    assert np.array_equal(given[~finite], wanted[~finite].astype(given.dtype), equal_nan=True), what
-    error = np.abs(given[finite].astype(np.float64) - wanted[finite]).max(initial=0.0)
+    finite = np.isfinite(expected)
+    assert np.array_equal(y[~finite], expected[~finite].astype(y.dtype), equal_nan=True), what
+    error = np.abs(y[finite].astype(np.float64) - expected[finite]).max(initial=0.0)
     assert error <= bound, f"{what}: error {error:.3g} is above {bound:.3g}"

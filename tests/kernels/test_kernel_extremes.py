@@ -1,6 +1,4 @@
-"""Kernels at the ends of the number line: NaN, infinity, denormal and huge numbers, and the
-float32 polynomials over their whole range.
-"""
+"""Kernels at special values, NaN, infinity, subnormal and huge numbers; float32 exp and tanh."""
 
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ CPU, REFERENCE = get_device("cpu"), get_device("reference")
 @KERNEL_DEVICES
 @FLOATS
 def test_special_values(device: str, name: str, dtype: str) -> None:
-    """NaN and +-inf stand where the op's reference in this dtype has them, in vectors and tails."""
+    """NaN and infinities are where the op's reference in this dtype has them."""
     op = Op.registry[name]
     sample = broadcasting_sample(op)
     assert sample is not None
@@ -33,16 +31,16 @@ def test_special_values(device: str, name: str, dtype: str) -> None:
     floats = _specials(dtype)
     axes = [floats if kind == "f" else np.array([True, False]) for kind in kinds]
     grids = tuple(np.array(g, order="C") for g in np.meshgrid(*axes, indexing="ij"))
-    wanted = REFERENCE.run(op, grids, attributes)
+    expected = REFERENCE.run(op, grids, attributes)
     y = run(device, op, grids, attributes)
-    assert y.dtype == wanted.dtype
+    assert y.dtype == expected.dtype
     if y.dtype.kind == "b":
-        assert np.array_equal(y, wanted)
+        assert np.array_equal(y, expected)
         return
     for mask in (np.isnan, np.isposinf, np.isneginf):
-        wrong = np.flatnonzero(mask(y) != mask(wanted))
-        shown = [(*(float(g.flat[i]) for g in grids), float(y.flat[i])) for i in wrong[:5]]
-        assert not wrong.size, f"{name}: {mask.__name__} differs at (inputs.., result) {shown}"
+        wrong = np.flatnonzero(mask(y) != mask(expected))
+        examples = [(*(float(g.flat[i]) for g in grids), float(y.flat[i])) for i in wrong[:5]]
+        assert not wrong.size, f"{name}: {mask.__name__} differs at (inputs.., result) {examples}"
 
 
 def _specials(dtype: str) -> np.ndarray:
@@ -55,8 +53,8 @@ def _specials(dtype: str) -> np.ndarray:
 @pytest.mark.parametrize("name", ["abs", "sign", "relu_grad", "leaky_relu_grad", "clip_grad"])
 @KERNEL_DEVICES
 @FLOATS
-def test_kinks_are_their_meanings(device: str, name: str, dtype: str) -> None:
-    """At the point itself, on either side of it, and at both zeros."""
+def test_kinks_equal_the_reference(device: str, name: str, dtype: str) -> None:
+    """At the kink itself, next to it on either side, and at both zeros."""
     sample = broadcasting_sample(Op.registry[name])
     assert sample is not None
     attributes = sample[1]
@@ -65,38 +63,37 @@ def test_kinks_are_their_meanings(device: str, name: str, dtype: str) -> None:
     x = np.concatenate([points, np.nextafter(points, one), np.nextafter(points, -one)])
     inputs = [x] if len(sample[0]) == 1 else [np.full_like(x, 3), x]
     exact = {k: float(one * one.dtype.type(v)) for k, v in attributes.items()}
-    wanted = REFERENCE.run(Op.registry[name], tuple(inputs), exact)
-    assert np.array_equal(run(device, Op.registry[name], inputs, exact), wanted)
+    expected = REFERENCE.run(Op.registry[name], tuple(inputs), exact)
+    assert np.array_equal(run(device, Op.registry[name], inputs, exact), expected)
 
 
 @pytest.mark.parametrize("name", ["sum", "max"])
 @KERNEL_DEVICES
 @FLOATS
-def test_reductions_pass_nan_and_infinity_on(device: str, name: str, dtype: str) -> None:
+def test_reductions_keep_nan_and_infinity(device: str, name: str, dtype: str) -> None:
     for size in (3, 64, 67, 4100):
         for bad in (np.nan, np.inf, -np.inf):
-            for at in {0, 1, size // 2, size - 1}:
+            for position in {0, 1, size // 2, size - 1}:
                 x = np.zeros((size, 3), dtype)
-                x[at, 1] = bad
+                x[position, 1] = bad
                 for view in (x, np.array(x.T, order="C")):
                     axis = (0 if view is x else 1,)
                     attributes = {"axis": axis, "keepdims": False}
                     y = run(device, Op.registry[name], (view,), attributes)
-                    wanted = REFERENCE.run(Op.registry[name], (view,), attributes)
-                    assert np.array_equal(y, wanted, equal_nan=True), (size, bad, at)
+                    expected = REFERENCE.run(Op.registry[name], (view,), attributes)
+                    assert np.array_equal(y, expected, equal_nan=True), (size, bad, position)
 
 
 @KERNEL_DEVICES
 @FLOATS
-def test_products_pass_nan_and_infinity_on(device: str, dtype: str) -> None:
+def test_matrix_products_keep_nan_and_infinity(device: str, dtype: str) -> None:
     for bad in (np.nan, np.inf):
         a, b = np.ones((9, 70), dtype), np.ones((70, 21), dtype)
         a[4, 69] = bad
         b[3, 20] = bad
-        wanted = REFERENCE.run(Op.registry["matmul"], (a, b), {})
-        assert np.array_equal(
-            run(device, Op.registry["matmul"], (a, b), {}), wanted, equal_nan=True
-        )
+        expected = REFERENCE.run(Op.registry["matmul"], (a, b), {})
+        y = run(device, Op.registry["matmul"], (a, b), {})
+        assert np.array_equal(y, expected, equal_nan=True)
 
 
 @KERNEL_DEVICES
@@ -114,12 +111,13 @@ def test_casts_to_and_from_every_dtype(device: str, dtype: str) -> None:
 
 # ------------------------------------------------------------------------ float32 polynomials
 def _every_nth_float32(low: float, high: float, n: int) -> np.ndarray:
-    """Positive float32 numbers from low to high, evenly in their bits."""
+    """Return every n-th positive float32 number from low to high."""
     first, last = np.array([low, high], np.float32).view(np.int32)
     return np.arange(first, last, n, dtype=np.int32).view(np.float32)
 
 
 def _ulps(y: np.ndarray, exact: np.ndarray) -> float:
+    """Return the largest error in units in the last place (ulp) of float32."""
     return float((np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max())
 
 
@@ -129,7 +127,7 @@ def _run(name: str, x: np.ndarray) -> np.ndarray:
 
 def test_exp_of_float32_is_within_3_ulps() -> None:
     up = _every_nth_float32(1e-45, 88.722, 2003)
-    down = -_every_nth_float32(1e-45, 103.97, 2003)  # down to the smallest denormal number
+    down = -_every_nth_float32(1e-45, 103.97, 2003)  # down to the smallest subnormal number
     for x in (up, down, np.array([0.0, -0.0, 88.722835, -87.4, -103.9], np.float32)):
         assert _ulps(_run("exp", x), np.exp(x.astype(np.float64))) <= 3
     ends = np.array([-np.inf, -1e38, -106, -104.5, 88.8, 1e38, np.inf], np.float32)
@@ -148,8 +146,8 @@ def test_tanh_of_float32_is_within_3_ulps() -> None:
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("exp", -104, -86), ("exp", 87, 90), ("tanh", 8, 11)]
 )
-def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, high: float) -> None:
-    """Up to the rounding of one value, there is no step at the ends of the polynomial's range."""
+def test_float32_functions_are_monotonic_at_the_ends(name: str, low: float, high: float) -> None:
+    """Up to rounding, there is no jump where the polynomial's range ends."""
     y = _run(name, np.linspace(low, high, 100_001, dtype=np.float32))
     with np.errstate(invalid="ignore"):
         fall = np.diff(y) < -2 * np.spacing(y[:-1])
@@ -161,7 +159,7 @@ def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, hi
 @DEVICES
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    ("op", "given", "wanted"),
+    ("op", "numbers", "attributes"),
     [
         ("add", (1e300,), {}),
         ("clip", (), {"low": -1e300, "high": 1e300}),
@@ -169,10 +167,12 @@ def test_float32_functions_rise_where_they_are_cut_off(name: str, low: float, hi
         ("slice_scatter", (), {"shape": (4,), "index": (slice(0, 2),), "value": 1e300}),
     ],
 )
-def test_a_number_too_large_for_the_dtype_is_infinite_and_silent(device, op, given, wanted):
+def test_a_number_too_large_for_the_dtype_is_infinite_without_warning(
+    device, op, numbers, attributes
+):
     x = np.array([-1.0, 1.0], np.float32)
-    result = run(device, Op.registry[op], (x, *given), wanted)
-    reference = run("reference", Op.registry[op], (x, *given), wanted)
+    result = run(device, Op.registry[op], (x, *numbers), attributes)
+    reference = run("reference", Op.registry[op], (x, *numbers), attributes)
     np.testing.assert_array_equal(result, reference)
 
 
@@ -189,10 +189,10 @@ def test_a_number_too_large_for_the_dtype_is_infinite_and_silent(device, op, giv
         (np.s_[:], np.s_[4:5]),
     ],
 )
-def test_values_are_assigned_as_they_were_where_memory_is_shared(device, target, value):
+def test_assign_between_views_of_shared_memory(device, target, value):
     device = get_device(device)
     x = device.from_numpy(np.arange(6.0))
     device.update(Update.registry["assign"], (x[target], x[value]), {})
-    wanted = np.arange(6.0)
-    wanted[target] = np.arange(6.0)[value]
-    np.testing.assert_array_equal(device.to_numpy(x), wanted)
+    expected = np.arange(6.0)
+    expected[target] = np.arange(6.0)[value]
+    np.testing.assert_array_equal(device.to_numpy(x), expected)

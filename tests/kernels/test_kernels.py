@@ -1,4 +1,4 @@
-"""The kernels of every device against what their ops mean: values, layouts, bits."""
+"""Kernels of every device against the ops' references: values, memory layouts, bits."""
 
 import math
 import os
@@ -14,7 +14,6 @@ from helpers import (
     assert_close,
     broadcasting_sample,
     draw,
-    rooms,
     run,
     samples,
     spy_parallel,
@@ -23,9 +22,12 @@ from helpers import (
 
 from minigan.engine.device import get_device
 from minigan.engine.op import Op, Update
+from minigan.kernels.elementwise import cpu as elementwise
+from minigan.kernels.reduce import cpu as reduce
+from minigan.kernels.shape import cpu as shape_kernels
 
 CPU, REFERENCE = get_device("cpu"), get_device("reference")
-# Random numbers have tests of their own; views compute nothing.
+# All but the random ops, which test_random_kernels.py tests.
 WITH_KERNEL = sorted(
     name
     for name, op in Op.registry.items()
@@ -33,9 +35,13 @@ WITH_KERNEL = sorted(
 )
 KERNELS = pytest.mark.parametrize("name", WITH_KERNEL)
 
-# Operands large enough for the parallel path, where an op has one; sizes are odd on purpose.
-GRAIN = max(getattr(room, "GRAIN", 0) for room in rooms())
-WIDE = (307, GRAIN // 307 + 17 | 1)
+# More elements than any elementwise, shape or reduction kernel needs for a second thread. Sizes are
+# odd, so that threads get parts of unequal size.
+MIN_PARALLEL_ELEMENTS = max(
+    elementwise.GRAIN, reduce.MIN_PARALLEL_ELEMENTS, shape_kernels.MIN_PARALLEL_ELEMENTS
+)
+WIDE = (307, MIN_PARALLEL_ELEMENTS // 307 + 17 | 1)
+# Shapes and attributes for which a kernel that is not elementwise uses several threads.
 LARGE: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
     "sum": ((WIDE,), {"axis": (1,), "keepdims": False}),
     "max": ((WIDE,), {"axis": (0,), "keepdims": False}),
@@ -48,14 +54,22 @@ LARGE: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
     "matmul": (((397, 67), (67, 263)), {}),
     "dense": (((397, 67), (67, 263), (263,)), {}),
 }
-SERIAL_ONLY = {"reshape", "transpose", "broadcast_to", "slice", "gather", "scatter_add"}
+# Ops whose results are elements of their inputs, or zeros: without rounding.
+EXACT = shape_kernels.KERNELS.keys() | {"max", "cast"}
 
 
-def test_every_kernel_is_known_by_an_op_or_update() -> None:
+def test_every_kernel_belongs_to_an_op_or_update() -> None:
     assert CPU.kernels.keys() <= Op.registry.keys() | Update.registry.keys()  # type: ignore[attr-defined]
 
 
+def _is_view(op: Op, arrays: list[Any], attributes: dict[str, Any]) -> bool:
+    """Return whether the op's numpy reference moves no element."""
+    y = op.reference(*arrays, **attributes)
+    return any(np.may_share_memory(x, y) for x in arrays if isinstance(x, np.ndarray))
+
+
 def _large(name: str, dtype: str) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Return inputs and attributes for which the kernel uses several threads."""
     rng = np.random.default_rng(1)
     if name in LARGE:
         shapes, attributes = LARGE[name]
@@ -70,62 +84,63 @@ def _large(name: str, dtype: str) -> tuple[list[np.ndarray], dict[str, Any]]:
 def _check(
     device: str, name: str, arrays: list[Any], attributes: dict[str, Any], what: str
 ) -> None:
-    """The kernel's result against the float64 reference; inputs are unchanged."""
+    """Compare the kernel's result with the float64 reference; the inputs stay unchanged."""
     before = [np.array(a) for a in arrays]
     exact = [_exact(a) for a in arrays]
-    wanted = REFERENCE.run(Op.registry[name], tuple(exact), attributes)
+    expected = REFERENCE.run(Op.registry[name], tuple(exact), attributes)
     y = run(device, Op.registry[name], arrays, attributes)
     for a, b in zip(arrays, before, strict=True):
         assert np.asarray(a).tobytes() == b.tobytes(), f"{what}: an input was changed"
     dtypes = [a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
     dtype = next(iter(dtypes), np.dtype("float64"))
-    if wanted.dtype.kind == "f":
+    if expected.dtype.kind == "f":
         assert y.dtype == attributes.get("dtype", dtype)
     if y.dtype == bool:
         assert y.view(np.uint8).max(initial=0) <= 1, f"{what}: an element was never written"
-    assert_close(y, wanted, _bound(name, exact, wanted, attributes, dtype), what)
+    assert_close(y, expected, _bound(name, exact, expected, attributes, dtype), what)
 
 
 def _exact(x: Any) -> Any:
-    """The same numbers in float64, as new memory."""
+    """Return the same numbers in float64, in new memory."""
     if isinstance(x, np.ndarray) and x.dtype.kind == "f":
         return x.astype(np.float64)
     return x
 
 
 def _bound(
-    name: str, inputs: list[Any], wanted: np.ndarray, attributes: dict[str, Any], dtype: np.dtype
+    name: str, inputs: list[Any], expected: np.ndarray, attributes: dict[str, Any], dtype: np.dtype
 ) -> float:
-    """Roundings times their size, in max-norm: unit roundoff is half of eps."""
+    """Return a bound of the rounding error in max-norm; the unit roundoff is half of eps."""
     roundoff = float(np.finfo(dtype).eps) / 2
-    largest = np.abs(wanted).max(initial=0.0) if wanted.dtype.kind == "f" else 0.0
-    if name in ("matmul", "dense"):  # a chain of k multiply-adds (Higham 2002, section 3.1)
+    largest = np.abs(expected).max(initial=0.0) if expected.dtype.kind == "f" else 0.0
+    if name in ("matmul", "dense"):  # a sum of k products (Higham 2002, section 3.1)
         a, b, *bias = (np.abs(x) for x in inputs)
         size = np.matmul(a, b).max(initial=0.0) + sum(x.max(initial=0.0) for x in bias)
         return (inputs[0].shape[-1] + 1) * roundoff * size
-    if name == "sum":  # blocks of about sqrt(n) terms, and chains of as many blocks
+    if name == "sum":  # blocks of about sqrt(n) terms, and as many blocks
         x, axis = inputs[0], attributes["axis"]
         count = math.prod(x.shape[i] for i in axis)
         return (2 * math.sqrt(count) + 8) * roundoff * np.abs(x).sum(axis).max(initial=0.0)
     if name == "scatter_add":
         return inputs[0].size * roundoff * largest
-    moves = name in SERIAL_ONLY or name in ("slice_scatter", "concatenate", "max", "cast")
-    return 0.0 if moves else 8 * roundoff * largest
+    return 0.0 if name in EXACT else 8 * roundoff * largest
 
 
 # ------------------------------------------------------------------------------------- values
 @KERNELS
 @KERNEL_DEVICES
 @FLOATS
-def test_samples_in_every_layout(
+def test_samples_in_every_memory_layout(
     device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
+    only_views = True
     for inputs, attributes in samples(Op.registry[name]):
         arrays = draw(inputs, rng, dtype)
+        only_views &= _is_view(Op.registry[name], arrays, attributes)
         for layout, view in LAYOUTS.items():
             views = [view(a) if isinstance(a, np.ndarray) else a for a in arrays]
             _check(device, name, views, attributes, f"{name}, {layout}")
-    assert poisoned or name in SERIAL_ONLY
+    assert poisoned or only_views
 
 
 SHAPES = {
@@ -146,19 +161,22 @@ SHAPES = {
 @pytest.mark.parametrize("name", ELEMENTWISE)
 @KERNEL_DEVICES
 @FLOATS
-def test_elementwise_shapes_in_every_layout(
+def test_elementwise_kernels_broadcast_in_every_memory_layout(
     device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     sample = broadcasting_sample(Op.registry[name])
     assert sample is not None
     makers, attributes = sample
     for shapes in SHAPES[len(makers)]:
-        at = tuple(make.at(shape) for make, shape in zip(makers, shapes, strict=True))
-        arrays = draw(at, rng, dtype)
+        inputs = tuple(make.at(shape) for make, shape in zip(makers, shapes, strict=True))
+        arrays = draw(inputs, rng, dtype)
         for layout, view in LAYOUTS.items():
             _check(device, name, [view(a) for a in arrays], attributes, f"{name} {shapes} {layout}")
-        whole = (2, *np.broadcast_shapes(*shapes))  # strides of 0, and one walked backwards
-        views = [np.broadcast_to(arrays[0], whole), *(LAYOUTS["reversed"](a) for a in arrays[1:])]
+        full_shape = (2, *np.broadcast_shapes(*shapes))  # strides of 0, and negative ones
+        views = [
+            np.broadcast_to(arrays[0], full_shape),
+            *(LAYOUTS["reversed"](a) for a in arrays[1:]),
+        ]
         _check(device, name, views, attributes, f"{name} {shapes} stride 0")
     assert poisoned
 
@@ -166,7 +184,7 @@ def test_elementwise_shapes_in_every_layout(
 @pytest.mark.parametrize("name", ["sum", "max"])
 @KERNEL_DEVICES
 @FLOATS
-def test_reductions_over_any_axes_in_every_layout(
+def test_reductions_over_any_axes_in_every_memory_layout(
     device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     sizes = [
@@ -197,7 +215,7 @@ def test_reductions_over_any_axes_in_every_layout(
 @pytest.mark.parametrize("name", ["matmul", "dense"])
 @KERNEL_DEVICES
 @FLOATS
-def test_products_in_every_layout(
+def test_matrix_products_in_every_memory_layout(
     device: str, name: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     for m, k, n in [
@@ -222,7 +240,7 @@ def test_products_in_every_layout(
 
 @KERNEL_DEVICES
 @FLOATS
-def test_gather_and_scatter_add_with_indices_in_every_layout(
+def test_gather_and_scatter_add_with_indices_in_every_memory_layout(
     device: str, dtype: str, rng: np.random.Generator, poisoned: list[tuple[int, ...]]
 ) -> None:
     x = rng.standard_normal((5, 4, 6)).astype(dtype)
@@ -230,34 +248,37 @@ def test_gather_and_scatter_add_with_indices_in_every_layout(
         shape = tuple(7 if i == axis else n for i, n in enumerate(x.shape))
         i = rng.integers(0, x.shape[axis], shape)
         one = i[tuple(slice(None) if a == axis else slice(0, 1) for a in range(3))]
-        given = rng.standard_normal(shape).astype(dtype)
-        # The last one is what numpy gives for a sum of transposed indices: not C-contiguous.
-        indices = [view(i) for view in LAYOUTS.values()]
-        indices += [np.broadcast_to(one, shape), np.asfortranarray(i)]
-        for indices_ in indices:
-            _check(
-                device,
-                "gather",
-                [LAYOUTS["transposed"](x), indices_],
-                {"axis": axis},
-                f"gather {axis}",
-            )
+        source = rng.standard_normal(shape).astype(dtype)
+        # The last one is what numpy returns for a sum of transposed indices: not C-contiguous.
+        index_views = [view(i) for view in LAYOUTS.values()]
+        index_views += [np.broadcast_to(one, shape), np.asfortranarray(i)]
+        for index in index_views:
+            arrays = [LAYOUTS["transposed"](x), index]
+            _check(device, "gather", arrays, {"axis": axis}, f"gather {axis}")
             attributes = {"axis": axis, "size": x.shape[axis]}
-            _check(device, "scatter_add", [given, indices_], attributes, f"scatter_add {axis}")
+            _check(device, "scatter_add", [source, index], attributes, f"scatter_add {axis}")
     assert poisoned
 
 
-# ----------------------------------------------------------------------- threads and their bits
+# ------------------------------------------------------------------------------ multithreading
 def _with_threads(count: int, name: str, arrays: list[np.ndarray], attributes: dict) -> np.ndarray:
     with threads(count):
         return CPU.run(Op.registry[name], tuple(arrays), attributes)
 
 
-# Elementwise kernels come from one template: one for each kind of operands and result will do, and
-# all of them at night. Each takes a second to compile.
-KINDS = ("exp", "clip", "multiply", "clip_grad", "where", "greater")
-NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-PARALLEL = [(name, "float32") for name in (ELEMENTWISE if NIGHT else KINDS)]
+def _one_of_each_kind() -> list[str]:
+    """Return one elementwise op for each number of inputs, with and without attributes or bools."""
+    kinds: dict[tuple[int, bool, bool], str] = {}
+    for name in ELEMENTWISE:
+        makers, attributes = broadcasting_sample(Op.registry[name]) or ((), {})
+        kinds[len(makers), bool(attributes), name in elementwise.COMPARISONS] = name
+    return list(kinds.values())
+
+
+# Elementwise kernels are generated from one template, and each takes a second to compile. So one of
+# each kind is tested, and all of them in the nightly profile.
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+PARALLEL = [(name, "float32") for name in (ELEMENTWISE if NIGHTLY else _one_of_each_kind())]
 PARALLEL += [
     ("multiply", "float64"),
     *((name, d) for name in LARGE for d in ("float32", "float64")),
@@ -265,7 +286,7 @@ PARALLEL += [
 
 
 @pytest.mark.parametrize(("name", "dtype"), PARALLEL)
-def test_parallel_kernel_runs_and_has_the_serial_ones_bits(
+def test_multithreaded_kernels_have_the_bits_of_one_thread(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch, poisoned: list[tuple[int, ...]]
 ) -> None:
     arrays, attributes = _large(name, dtype)
@@ -276,7 +297,7 @@ def test_parallel_kernel_runs_and_has_the_serial_ones_bits(
     assert (one.dtype, one.tobytes()) == (two.dtype, two.tobytes())
     with threads(2):
         _check("cpu", name, arrays, attributes, f"{name}, parallel")
-        if name in ("sum", "max", "matmul"):  # the other axis: rows against columns
+        if name in ("sum", "max", "matmul"):  # the other axis: columns instead of rows
             views = [np.array(a.T, order="C").T for a in arrays]
             _check("cpu", name, views, attributes, f"{name}, parallel, transposed")
     assert poisoned
@@ -285,8 +306,10 @@ def test_parallel_kernel_runs_and_has_the_serial_ones_bits(
 @pytest.mark.parametrize("name", ELEMENTWISE)
 @KERNEL_DEVICES
 @FLOATS
-def test_an_elements_bits_do_not_depend_on_its_place(device: str, name: str, dtype: str) -> None:
-    """In a vector, in the tail behind the last one, or where a thread's span begins."""
+def test_bits_of_an_element_do_not_depend_on_its_position(
+    device: str, name: str, dtype: str
+) -> None:
+    """In a vector, in the rest after the last vector, or at the start of a thread's part."""
     sample = broadcasting_sample(Op.registry[name])
     assert sample is not None
     makers, attributes = sample
@@ -299,15 +322,16 @@ def test_an_elements_bits_do_not_depend_on_its_place(device: str, name: str, dty
 
 @pytest.mark.parametrize("axis", [(0,), (1,), (0, 1)])
 @pytest.mark.parametrize("name", ["sum", "max"])
-def test_reductions_have_one_result_for_any_threads(name: str, axis: tuple[int, ...]) -> None:
-    for shape in [WIDE, (GRAIN + 1, 1), (3, GRAIN), (2, GRAIN + 1), (GRAIN, 3)]:
+def test_bits_of_reductions_do_not_depend_on_threads(name: str, axis: tuple[int, ...]) -> None:
+    size = MIN_PARALLEL_ELEMENTS
+    for shape in [WIDE, (size + 1, 1), (3, size), (2, size + 1), (size, 3)]:
         x = np.random.default_rng(0).standard_normal(shape).astype("float32")
         attributes = {"axis": axis, "keepdims": False}
         one, two = (_with_threads(n, name, [x], attributes) for n in (1, 2))
         assert one.tobytes() == two.tobytes(), (shape, axis)
 
 
-def test_threads_are_few_where_work_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_arrays_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = spy_parallel(monkeypatch)
     x = np.ones(100, np.float32)
     with threads(2):
