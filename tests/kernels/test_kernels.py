@@ -172,11 +172,8 @@ def test_elementwise_kernels_broadcast_in_every_memory_layout(
         arrays = draw(inputs, rng, dtype)
         for layout, view in LAYOUTS.items():
             _check(device, name, [view(a) for a in arrays], attributes, f"{name} {shapes} {layout}")
-        full_shape = (2, *np.broadcast_shapes(*shapes))  # strides of 0, and negative ones
-        views = [
-            np.broadcast_to(arrays[0], full_shape),
-            *(LAYOUTS["reversed"](a) for a in arrays[1:]),
-        ]
+        shape = (2, *np.broadcast_shapes(*shapes))  # strides of 0, and negative ones
+        views = [np.broadcast_to(arrays[0], shape), *(LAYOUTS["reversed"](a) for a in arrays[1:])]
         _check(device, name, views, attributes, f"{name} {shapes} stride 0")
     assert poisoned
 

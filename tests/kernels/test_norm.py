@@ -1,4 +1,4 @@
-"""Normalisers and pooling: kernels against their reference, layers and their modes."""
+"""Normalization and pooling: kernels against their references, layers and their modes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NORMS: dict[str, Any] = {
 
 
 def numbers(shape: tuple[int, ...], seed: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    """x, of any mean and of a standard deviation of 1 to 3; g; and a number for each m."""
+    """Return x, with means in [-3, 3] and standard deviations in [1, 3]; g; a value per channel."""
     rng = np.random.default_rng(seed)
     x, g = rng.standard_normal((2, *shape))
     x = x * rng.uniform(1, 3, (1, shape[1], 1)) + rng.uniform(-3, 3, (1, shape[1], 1))
@@ -52,20 +52,20 @@ def numbers(shape: tuple[int, ...], seed: int, dtype: Any) -> tuple[np.ndarray, 
 
 
 def check(device: str, name: str, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
-    """Errors are rounding's: of some hundred operations, relative to the largest term."""
+    """Compare with the float64 reference, within some hundred roundings of the largest term."""
     op = Op.registry[name.split(" ", maxsplit=1)[0]]
-    kept = [np.array(a) for a in arrays]
+    before = [np.array(a) for a in arrays]
     y = run(device, op, arrays, attributes)
     wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in arrays]
     with np.errstate(all="ignore"):
-        want = op.reference(*wide, **attributes)
-    finite = np.abs(want[np.isfinite(want)])
+        expected = op.reference(*wide, **attributes)
+    finite = np.abs(expected[np.isfinite(expected)])
     terms = 400 if op.name != "normalize_sums" else 400 + arrays[0].shape[0]
     bound = terms * float(np.finfo(arrays[0].dtype).eps) * float(finite.max(initial=1.0))
     assert y.dtype == arrays[0].dtype
-    assert_close(y, want, bound, name)
-    for a, before in zip(arrays, kept, strict=True):
-        assert np.array_equal(a, before, equal_nan=True)
+    assert_close(y, expected, bound, name)
+    for a, a_before in zip(arrays, before, strict=True):
+        assert np.array_equal(a, a_before, equal_nan=True)
 
 
 @FLOATS
@@ -74,12 +74,12 @@ def check(device: str, name: str, arrays: tuple[Any, ...], attributes: dict[str,
 @given(shape=sizes, seed=st.integers(0, 99), layout=st.sampled_from(sorted(LAYOUTS)))
 @example((600, 3, 5), 0, "contiguous")
 @example((1, 2, 5000), 0, "contiguous")
-def test_the_cpu_means_what_numpy_means(
+def test_cpu_kernels_equal_their_references(
     name: str, dtype: str, shape: tuple[int, ...], seed: int, layout: str
 ) -> None:
-    given_arrays = NORMS[name](*numbers(shape, seed, dtype))
-    laid = [LAYOUTS[layout](a) if isinstance(a, np.ndarray) else a for a in given_arrays]
-    check("cpu", name, tuple(laid), EPS)
+    arrays = NORMS[name](*numbers(shape, seed, dtype))
+    views = [LAYOUTS[layout](a) if isinstance(a, np.ndarray) else a for a in arrays]
+    check("cpu", name, tuple(views), EPS)
 
 
 @KERNEL_DEVICES
@@ -89,12 +89,12 @@ def test_nan_and_infinity_stay_in_their_channel(device: str, name: str, bad: flo
     arrays = NORMS[name](*numbers((5, 3, 7), 0, "float32"))
     for i, a in enumerate(arrays):
         if isinstance(a, np.ndarray):
-            spoiled = a.copy()
-            spoiled[(0,) * (a.ndim - 1) + (1,)] = bad
-            check(device, name, (*arrays[:i], spoiled, *arrays[i + 1 :]), EPS)
+            changed = a.copy()
+            changed[(0,) * (a.ndim - 1) + (1,)] = bad
+            check(device, name, (*arrays[:i], changed, *arrays[i + 1 :]), EPS)
 
 
-def test_results_are_written_as_a_whole(poisoned: list[tuple[int, ...]]) -> None:
+def test_every_element_of_a_result_is_written(poisoned: list[tuple[int, ...]]) -> None:
     for name, make in NORMS.items():
         check("cpu", name, make(*numbers((9, 5, 3), 0, "float32")), EPS)
     for name, (arrays, attributes) in POOLS.items():
@@ -103,29 +103,33 @@ def test_results_are_written_as_a_whole(poisoned: list[tuple[int, ...]]) -> None
 
 
 def test_bits_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = spy_parallel(monkeypatch)
+    multithreaded = spy_parallel(monkeypatch)
     x, g, k = numbers((64, 128, 196), 0, "float32")
     for name, make in NORMS.items():
         kernel = cpu.KERNELS[name.split(" ")[0]]
         with threads(1):
-            alone = kernel(*make(x, g, k), **EPS)
+            one = kernel(*make(x, g, k), **EPS)
         with threads(2):
-            assert np.array_equal(kernel(*make(x, g, k), **EPS), alone)
-    assert {"normalize_tasks", "sums_tasks", "grad_tasks", "inverse_std_tasks"} <= set(shared)
+            assert np.array_equal(kernel(*make(x, g, k), **EPS), one)
+    assert {"normalize_tasks", "sums_tasks", "grad_tasks", "inverse_std_tasks"} <= set(
+        multithreaded
+    )
 
 
 @DEVICES
 @pytest.mark.parametrize("shape", [(8, 3, 5), (300, 2, 1), (1, 4, 70)])
-def test_running_moments_move_towards_the_batchs(device: str, shape: tuple[int, ...]) -> None:
+def test_running_moments_move_towards_those_of_the_batch(
+    device: str, shape: tuple[int, ...]
+) -> None:
     update, target = Update.registry["running_moments"], get_device(device)
     x, *_ = numbers(shape, 0, "float64")
     means, variances = np.full(shape[1], 3.0), np.full(shape[1], 2.0)
     rows = [target.from_numpy(a) for a in (means, variances, x)]
     target.update(update, tuple(rows), {"momentum": 0.25})
     flat = x.transpose(1, 0, 2).reshape(shape[1], -1)
-    wanted = 0.75 * means + 0.25 * flat.mean(1), 0.75 * variances + 0.25 * flat.var(1, ddof=1)
-    for found, want in zip(rows, wanted, strict=False):
-        assert_close(target.to_numpy(found), want, 1e-13)
+    expected = 0.75 * means + 0.25 * flat.mean(1), 0.75 * variances + 0.25 * flat.var(1, ddof=1)
+    for row, exact in zip(rows, expected, strict=False):
+        assert_close(target.to_numpy(row), exact, 1e-13)
 
 
 # --------------------------------------------------------------------------------------- pooling
@@ -141,18 +145,17 @@ POOLS: dict[str, Any] = {
 @KERNEL_DEVICES
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", POOLS)
-def test_pooling_means_what_numpy_means(device: str, name: str, layout: str) -> None:
+def test_pooling_kernels_equal_their_references(device: str, name: str, layout: str) -> None:
     (x,), attributes = POOLS[name]
-    spoiled = LAYOUTS[layout](x)
-    check(device, name, (spoiled,), attributes)
-    spoiled = x.copy()
-    spoiled[0, 0, 0, 0], spoiled[1, 1, 6, 5] = np.nan, np.inf
-    check(device, name, (spoiled,), attributes)
+    check(device, name, (LAYOUTS[layout](x),), attributes)
+    x = x.copy()
+    x[0, 0, 0, 0], x[1, 1, 6, 5] = np.nan, np.inf
+    check(device, name, (x,), attributes)
 
 
 @KERNEL_DEVICES
 @FLOATS
-def test_spreading_is_the_adjoint_of_pooling(device: str, dtype: str) -> None:
+def test_sum_pool_grad_is_the_adjoint_of_sum_pool(device: str, dtype: str) -> None:
     """<sum_pool(x), g> = <x, sum_pool_grad(g)>, to rounding."""
     rng = np.random.default_rng(0)
     pool, adjoint = Op.registry["sum_pool"], Op.registry["sum_pool_grad"]
@@ -168,7 +171,7 @@ def test_spreading_is_the_adjoint_of_pooling(device: str, dtype: str) -> None:
 
 
 @DEVICES
-def test_resizing_by_hand(device: str) -> None:
+def test_pooling_and_upsampling_computed_by_hand(device: str) -> None:
     x = mg.tensor(np.arange(16.0).reshape(1, 1, 4, 4), device=device)
     assert ops.avg_pool2d(x, 2).numpy().tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
     padded = ops.avg_pool2d(x, 3, stride=2, padding=1).numpy()
@@ -178,7 +181,7 @@ def test_resizing_by_hand(device: str) -> None:
 
 
 @DEVICES
-def test_channels_become_blocks_and_back(device: str) -> None:
+def test_depth_to_space_and_back(device: str) -> None:
     x = mg.tensor(np.arange(2 * 8 * 2 * 3.0).reshape(2, 8, 2, 3), device=device)
     y = ops.depth_to_space(x, 2)
     assert y.shape == (2, 2, 4, 6)
@@ -200,7 +203,7 @@ def test_channels_become_blocks_and_back(device: str) -> None:
         (lambda x: ops.space_to_depth(x, 0.5), "block = 0.5 is not a positive integer"),
     ],
 )
-def test_what_does_not_fit_is_refused(call: Any, message: str) -> None:
+def test_images_that_do_not_fit_are_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(mg.tensor(np.zeros((2, 3, 4, 6))))
 
@@ -234,7 +237,7 @@ LAYERS: dict[str, Any] = {
 
 @DEVICES
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_normalise_over_their_axes(device: str, name: str) -> None:
+def test_layers_normalize_over_their_axes(device: str, name: str) -> None:
     make, shape, axes = LAYERS[name]
     layer, x = make(device), normal(*shape, device=device)
     y = layer(x).numpy()
@@ -245,15 +248,17 @@ def test_layers_normalise_over_their_axes(device: str, name: str) -> None:
 @DEVICES
 def test_group_norm_is_between_layer_and_instance_norm(device: str) -> None:
     x = normal(2, 6, 3, 4, device=device)
-    one, all_apart = (ops.group_norm(x, groups).numpy() for groups in (1, 6))
-    assert_close(one, ops.layer_norm(x, 3).numpy(), 1e-14)
-    assert_close(all_apart, nn.InstanceNorm2d(6)(x).numpy(), 1e-14)
+    one_group, six_groups = (ops.group_norm(x, groups).numpy() for groups in (1, 6))
+    assert_close(one_group, ops.layer_norm(x, 3).numpy(), 1e-14)
+    assert_close(six_groups, nn.InstanceNorm2d(6)(x).numpy(), 1e-14)
     layer = nn.GroupNorm(2, 6, dtype="float64", device=device)
     mg.optim.assign(layer.weight, normal(6, seed=1, device=device))
     halves = x.numpy().reshape(2, 2, -1)
-    want = (halves - halves.mean(2, keepdims=True)) / np.sqrt(halves.var(2, keepdims=True) + 1e-5)
-    want = want.reshape(2, 6, 3, 4) * layer.weight.numpy()[:, None, None]
-    assert_close(layer(x).numpy(), want, 1e-12)
+    expected = (halves - halves.mean(2, keepdims=True)) / np.sqrt(
+        halves.var(2, keepdims=True) + 1e-5
+    )
+    expected = expected.reshape(2, 6, 3, 4) * layer.weight.numpy()[:, None, None]
+    assert_close(layer(x).numpy(), expected, 1e-12)
 
 
 @DEVICES
@@ -275,7 +280,7 @@ def test_layers_are_differentiable_twice_in_both_modes(
     check_gradients(f, arrays, device=device, name=name)
 
 
-def test_running_moments_are_state_and_not_parameters() -> None:
+def test_running_moments_are_buffers_and_not_parameters() -> None:
     layer = nn.BatchNorm2d(2)
     names = ["weight", "bias", "running_mean", "running_var"]
     assert list(layer.state_dict()) == names
@@ -287,7 +292,7 @@ def test_running_moments_are_state_and_not_parameters() -> None:
     assert np.array_equal(other.eval()(x).numpy(), layer.eval()(x).numpy())
 
 
-def test_eval_mode_knows_no_batch_and_changes_nothing() -> None:
+def test_eval_mode_uses_and_keeps_the_running_moments() -> None:
     layer = nn.BatchNorm2d(2, dtype="float64")
     for seed in range(200):
         layer(normal(16, 2, 3, 3, seed=seed))
@@ -295,15 +300,15 @@ def test_eval_mode_knows_no_batch_and_changes_nothing() -> None:
     before, trained = layer.state_dict(), layer(x).numpy()
     layer.load_state_dict(before)
     layer.eval()
-    whole = layer(x).numpy()
-    assert np.array_equal(layer(x[3:4]).numpy(), whole[3:4])
+    evaluated = layer(x).numpy()
+    assert np.array_equal(layer(x[3:4]).numpy(), evaluated[3:4])
     assert {k: v.tolist() for k, v in layer.state_dict().items()} == {
         k: v.tolist() for k, v in before.items()
     }
-    assert np.abs(trained - whole).max() < 0.5  # the moments have arrived
+    assert np.abs(trained - evaluated).max() < 0.5  # the moments have converged
 
 
-def test_a_captured_step_follows_the_running_moments() -> None:
+def test_a_captured_step_uses_the_current_running_moments() -> None:
     eager, captured = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     step = mg.capture(captured)
     for seed in range(4):
@@ -314,23 +319,23 @@ def test_a_captured_step_follows_the_running_moments() -> None:
     assert np.array_equal(eager.eval()(x).numpy(), step(x).numpy())
 
 
-def test_what_is_refused_leaves_the_running_moments() -> None:
+def test_an_input_that_is_refused_does_not_change_the_running_moments() -> None:
     layer = nn.BatchNorm1d(3)
     with pytest.raises(TypeError, match="BatchNorm1d: the input is float64, its numbers for each"):
         layer(normal(4, 3))
     assert layer.running_mean.numpy().tolist() == [0, 0, 0]
 
 
-def test_a_graph_keeps_the_running_moments_that_it_was_made_with() -> None:
+def test_a_graph_uses_the_running_moments_of_its_forward_pass() -> None:
     layer = nn.BatchNorm1d(3).eval()
     y = layer(normal(4, 3, dtype="float32"))
-    wanted = mg.grad(y.sum(), layer.parameters())
+    expected = mg.grad(y.sum(), layer.parameters())
     layer.train()(normal(4, 3, seed=1, dtype="float32"))
-    for g, want in zip(mg.grad(y.sum(), layer.parameters()), wanted, strict=True):
-        assert np.array_equal(g.numpy(), want.numpy())
+    for g, exact in zip(mg.grad(y.sum(), layer.parameters()), expected, strict=True):
+        assert np.array_equal(g.numpy(), exact.numpy())
 
 
-def test_a_captured_step_notices_that_buffers_have_moved() -> None:
+def test_a_captured_step_follows_buffers_that_are_replaced() -> None:
     layer = nn.BatchNorm1d(3, affine=False).eval()
     step, x = mg.capture(layer), normal(4, 3, dtype="float32")
     step(x)
@@ -364,13 +369,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_layers_cannot_take_is_refused_by_name(name: str) -> None:
+def test_layers_refuse_what_they_cannot_compute(name: str) -> None:
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_eps_is_not_taken_for_momentum() -> None:
+def test_eps_is_no_positional_argument() -> None:
     """BatchNorm(128, 0.8), as several tutorials have it from Keras, would set PyTorch's eps."""
     with pytest.raises(TypeError, match="positional argument"):
         nn.BatchNorm1d(128, 0.8)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Random kernels: known answers, the same bits from all of them, accuracy, extremes."""
+"""Random kernels: known answers, equal bits on every path, accuracy, extreme words."""
 
 import hashlib
 import math
@@ -35,7 +35,7 @@ def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:
 
 
 def philox(counter_words: list[int], key: list[int]) -> list[int]:
-    """The paper's definition, one number at a time."""
+    """Return a block by the definition of the paper, with Python integers."""
     (a, b, c, d), (j, k) = counter_words, key
     for _ in range(10):
         p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
@@ -71,18 +71,18 @@ def test_philox_known_answers(counter_words, key, answer):
     assert words.tolist() == answer
 
 
-def test_public_numbers_follow_the_documented_counter():
+def test_public_functions_use_the_documented_counter():
     seed, name = 0xFEDCBA9876543210, "latent"
     stream = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     key = [seed & ONES, seed >> 32]
     words = [w for i in range(3) for w in philox([i, 0, stream & ONES, stream >> 32], key)]
-    drawn = Generator(seed).uniform(10).numpy()
-    assert drawn.tolist() == [(w >> 8) * 2.0**-24 for w in words[:10]]
+    numbers = Generator(seed).uniform(10).numpy()
+    assert numbers.tolist() == [(w >> 8) * 2.0**-24 for w in words[:10]]
     wide = [low | high << 32 for low, high in zip(words[::2], words[1::2], strict=True)]
-    drawn = Generator(seed).uniform(5, dtype="float64").numpy()
-    assert drawn.tolist() == [(w >> 11) * 2.0**-53 for w in wide[:5]]
-    drawn = Generator(seed).bernoulli(12, 0.25, dtype="float64").numpy()
-    assert drawn.tolist() == [float(w < 2**30) for w in words]
+    numbers = Generator(seed).uniform(5, dtype="float64").numpy()
+    assert numbers.tolist() == [(w >> 11) * 2.0**-53 for w in wide[:5]]
+    numbers = Generator(seed).bernoulli(12, 0.25, dtype="float64").numpy()
+    assert numbers.tolist() == [float(w < 2**30) for w in words]
     order = list(range(12))
     for i, w in enumerate(words):
         j = w * (i + 1) >> 32
@@ -90,11 +90,11 @@ def test_public_numbers_follow_the_documented_counter():
     assert Generator(seed).permutation(12, stream=name).numpy().tolist() == order
 
 
-# ------------------------------------------------------------------------------------ same bits
+# ----------------------------------------------------------------------------------- equal bits
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", DRAWS)
-def test_kernel_equals_meaning(name, dtype, size):
+def test_kernel_equals_reference(name, dtype, size):
     attributes = {"stream": -7, "shape": (size,), "dtype": np.dtype(dtype), **DRAWS[name]}
     inputs = counter(position=2**32 - 3, seed=-5)  # the block number carries into word 1
     expected = Op.registry[name].reference(*inputs, **attributes)
@@ -115,7 +115,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
     seed=INT64,
     stream=INT64,
 )
-def test_kernel_equals_meaning_anywhere(name, dtype, shape, position, seed, stream):
+def test_kernel_equals_reference_at_any_counter(name, dtype, shape, position, seed, stream):
     attributes = {"stream": stream, "shape": shape, "dtype": np.dtype(dtype), **DRAWS[name]}
     inputs = counter(position, seed)
     expected = Op.registry[name].reference(*inputs, **attributes)
@@ -123,7 +123,7 @@ def test_kernel_equals_meaning_anywhere(name, dtype, shape, position, seed, stre
 
 
 @pytest.mark.parametrize("n", [*SIZES[:-1], 2000])
-def test_permutation_kernel_equals_meaning(n):
+def test_permutation_kernel_equals_reference(n):
     inputs = counter(position=9, seed=3)
     expected = reference_ops.random_permutation.reference(*inputs, stream=-2, n=n)
     assert_same_bits(cpu.random_permutation(*inputs, stream=-2, n=n), expected)
@@ -145,23 +145,23 @@ def test_bits_do_not_depend_on_threads(name, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 5, 1023, 20_001])
-@pytest.mark.parametrize("distribution", optimization_steps.LADDER)
-def test_every_rung_gives_the_same_bits(distribution, count):
+@pytest.mark.parametrize("distribution", optimization_steps.STEPS)
+def test_every_optimization_step_gives_the_same_bits(distribution, count):
     attributes = {"low": 0.0, "high": 1.0} if distribution == "uniform" else {}
     inputs = counter(position=8, seed=-1)
     expected = Op.registry["random_" + distribution].reference(
         *inputs, stream=-4, shape=(count,), dtype=np.dtype("float32"), **attributes
     )
-    for rung in optimization_steps.LADDER[distribution].values():
-        assert_same_bits(rung(count, *inputs, -4), expected)
+    for step in optimization_steps.STEPS[distribution].values():
+        assert_same_bits(step(count, *inputs, -4), expected)
 
 
-def test_the_bits_of_this_version():
-    """A seed that is published with a result must go on giving it."""
+def test_bits_do_not_change_between_versions():
+    """A published result must be reproducible from its seed."""
     g = Generator(2024)
-    drawn = [g.uniform(999, -1, 1), g.normal(999), g.normal(999, dtype="float64")]
-    drawn += [g.laplace(999), g.bernoulli(999, 0.3), g.permutation(999, stream="latent")]
-    digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in drawn)).hexdigest()
+    arrays = [g.uniform(999, -1, 1), g.normal(999), g.normal(999, dtype="float64")]
+    arrays += [g.laplace(999), g.bernoulli(999, 0.3), g.permutation(999, stream="latent")]
+    digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in arrays)).hexdigest()
     assert digest[:16] == "46e2b3d8539f271b"
 
 
@@ -185,21 +185,29 @@ def test_logarithm_is_accurate():
 def test_sine_and_cosine_are_accurate():
     rng = np.random.default_rng(1)
     edges = [i / 8 + np.arange(-300, 300) * 2.0**-53 for i in range(1, 8)]
-    turns = np.concatenate([rng.random(20_000), *edges, [0.0, 1 - 2.0**-53]])
-    cosine, sine = reference_ops._cosine_sine(turns)
+    t = np.concatenate([rng.random(20_000), *edges, [0.0, 1 - 2.0**-53]])
+    cosine, sine = reference_ops._cosine_sine(t)
     # The angle 2 pi t is rounded in the reference: 4.4e-16 at most below 2 pi.
-    assert np.max(np.abs(cosine - np.cos(2 * np.pi * turns))) <= 8e-16
-    assert np.max(np.abs(sine - np.sin(2 * np.pi * turns))) <= 8e-16
+    assert np.max(np.abs(cosine - np.cos(2 * np.pi * t))) <= 8e-16
+    assert np.max(np.abs(sine - np.sin(2 * np.pi * t))) <= 8e-16
     assert np.max(np.abs(cosine**2 + sine**2 - 1)) <= 6e-16
 
 
-EXTREMES = [[0, 0], [0, ONES], [ONES, 0], [ONES, ONES], [0, 1 << 31], [0, 1 << 30], [0, 3 << 30]]
+EXTREME_WORDS = [
+    [0, 0],
+    [0, ONES],
+    [ONES, 0],
+    [ONES, ONES],
+    [0, 1 << 31],
+    [0, 1 << 30],
+    [0, 3 << 30],
+]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", DRAWS)
-def test_no_words_give_an_infinity_or_a_nan(name, dtype, monkeypatch):
-    words = np.array(EXTREMES, np.uint64).reshape(-1)
+def test_no_words_give_infinity_or_nan(name, dtype, monkeypatch):
+    words = np.array(EXTREME_WORDS, np.uint64).reshape(-1)
     if dtype == "float64" and name != "random_bernoulli":
         words = words * np.uint64(2**32 + 1)
     else:
