@@ -49,7 +49,7 @@ def draw(
 
 
 def check(device: str, op: Op, arrays: list[np.ndarray], what: Any = "") -> np.ndarray:
-    """Compare with the float64 reference, within the rounding errors of a sum; return the result."""
+    """Compare with the float64 reference, within the rounding error of a sum; return the result."""
     before = [x.copy() for x in arrays]
     expected = op.reference(*(x.astype(np.float64) for x in arrays))
     y = run(device, op, arrays, {})
