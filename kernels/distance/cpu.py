@@ -127,8 +127,8 @@ def _add_row(out, a, g, b):
 def _add_block(y, a, b, g, start, row_stride, first, last, begin, end):
     """Compute y[p, i] += sum over j of G[j, i] sign(a[p, i] - b[p, j]) for first <= i < last.
 
-    The rows j = begin..end of G are in flat memory g: G[j, first] is at start + (j - begin) *
-    row_stride.
+    The rows j = begin..end of G lie in flat memory g: G[j, first] is
+    g[start + (j - begin) * row_stride].
     """
     width = last - first
     whole = begin + (end - begin) // 4 * 4

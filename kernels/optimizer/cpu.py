@@ -206,7 +206,7 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """Make a step of Adam, or of AdamW if decoupled; state is [lr, beta1^(t-1), beta2^(t-1)]."""
+    """Make step t of Adam, or of AdamW if decoupled; state is [lr, beta1^(t-1), beta2^(t-1)]."""
     hyperparameters = *map(float, (beta1, beta2, eps, weight_decay)), decoupled
     lists = [parameters, gradients, means, squares]
     _update(ADAM, lists, adam_numbers, state, *hyperparameters)

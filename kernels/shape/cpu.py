@@ -172,7 +172,7 @@ def take(y, x, i, offset, strides, shape, size):
 def add_at(y, x, i, offset, strides, shape, size):
     """Compute y[o, i[o, j, c], c] += x[o, j, c] in the order of j: see `take`.
 
-    One thread adds in this order, so that several x of one place always give the same bits.
+    One thread adds in this order, so that several x with one index always give the same bits.
     """
     outer, count, inner = shape
     for o in range(outer):
