@@ -54,7 +54,7 @@ LARGE: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
     "matmul": (((397, 67), (67, 263)), {}),
     "dense": (((397, 67), (67, 263), (263,)), {}),
 }
-# Ops whose results are elements of their inputs, or zeros: without rounding.
+# Ops whose results are not rounded. (Of these, scatter_add adds: `_bound` has a case for it.)
 EXACT = shape_kernels.KERNELS.keys() | {"max", "cast"}
 
 
