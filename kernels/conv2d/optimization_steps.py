@@ -1,4 +1,4 @@
-"""The optimization steps from seven loops to `cpu.py`: `RUNGS[name][operation](..., **attributes)`.
+"""The optimization steps from seven loops to `cpu.py`: `STEPS[name][operation](..., **attributes)`.
 
 Operations, arrays and attributes are those of `cpu.KERNELS`; each step takes contiguous arrays of
 one dtype, float32 or float64:
@@ -205,7 +205,7 @@ def _one_thread(operation: Operation) -> Operation:
     return run
 
 
-RUNGS: dict[str, dict[str, Operation]] = {
+STEPS: dict[str, dict[str, Operation]] = {
     "naive": _naive,
     "im2col": {name: _one_thread(operation) for name, operation in _im2col.items()},
     "implicit GEMM": {name: _one_thread(kernel) for name, kernel in cpu.KERNELS.items()},
@@ -231,7 +231,7 @@ def measure() -> None:
         for name, (arrays, attributes) in cases.items():
             calls = {
                 step: partial(operations[name], *arrays, **attributes, **geometry)
-                for step, operations in RUNGS.items()
+                for step, operations in STEPS.items()
             }
             for step, seconds in medians(calls, 9).items():
                 print(f"{title}  {name:18} {step:18} {flops / seconds / 1e9:6.1f} GFLOP/s")

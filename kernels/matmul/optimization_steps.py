@@ -1,4 +1,4 @@
-"""The optimization steps from three loops to `cpu.matmul`: `RUNGS[name](a, b) -> c`.
+"""The optimization steps from three loops to `cpu.matmul`: `STEPS[name](a, b) -> c`.
 
 Each step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64:
 
@@ -109,7 +109,7 @@ def one_thread(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         numba.set_num_threads(before)
 
 
-RUNGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+STEPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "naive": _step(_naive),
     "loop order": _step(_loop_order),
     "cache blocking": _step(_cache_blocking),
@@ -117,3 +117,5 @@ RUNGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "packing": one_thread,
     "multithreading": cpu.matmul,
 }
+
+RUNGS = STEPS

@@ -284,7 +284,7 @@ GEOMETRIES = [((1, 1), (0, 0)), ((2, 1), (1, 2)), ((3, 2), (0, 1))]
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("operation", conv2d_cpu.KERNELS)
-@pytest.mark.parametrize("title", conv2d.RUNGS)
+@pytest.mark.parametrize("title", conv2d.STEPS)
 def test_convolutions(title: str, operation: str, dtype: str) -> None:
     for n, c, o, height, width, kh, kw in CONVOLUTIONS:
         for stride, padding in GEOMETRIES:
@@ -299,7 +299,7 @@ def test_convolutions(title: str, operation: str, dtype: str) -> None:
             }[operation]
             x[-1, 0, 0, 0] = np.nan
             before = [a.copy() for a in arrays]
-            y = conv2d.RUNGS[title][operation](*arrays, **attributes, **geometry)
+            y = conv2d.STEPS[title][operation](*arrays, **attributes, **geometry)
             reference = Op.registry[operation].reference
             expected = reference(*(a.astype(np.float64) for a in arrays), **attributes, **geometry)
             sizes = (np.nan_to_num(np.abs(a.astype(np.float64))) for a in arrays)
