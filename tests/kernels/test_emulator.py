@@ -248,7 +248,8 @@ def test_a_cache_that_cannot_be_written(tmp_path):
 
 def test_without_a_compiler_there_is_one_clear_line():
     script = (
-        "from minigan.cli import main; main(['train', '--device', 'cuda-emulator', '--steps', '1'])"
+        "from minigan.cli import main;"
+        "main(['train', '--device', 'cuda-emulator', '--data', 'ring', '--steps', '1'])"
     )
     _, _, error = _python(script, CXX="no-such-compiler")
     assert error == (

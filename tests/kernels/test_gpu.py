@@ -109,7 +109,7 @@ def test_a_file_is_compiled_once_per_dtype_and_reported(gpu, empty_cache):
 def test_compiled_kernels_are_cached_and_a_damaged_file_is_replaced(gpu, empty_cache):
     _ones(gpu)
     (file,) = (empty_cache / "cuda").iterdir()
-    assert file.name.startswith("tests.planted-")
+    assert file.name.startswith("kernels.planted-")
     compiled = cupy_standin.cuda.nvrtc.compiled
     assert _ones(Gpu(cupy_standin)) == [1] * 64
     assert cupy_standin.cuda.nvrtc.compiled == compiled
