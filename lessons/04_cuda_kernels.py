@@ -19,13 +19,13 @@ import numpy as np
 
 import minigan as mg
 from frame import Lesson
-from minigan.cli.terminal import announce_kernels
 from minigan.engine.cuda import CudaDevice
 from minigan.kernels.matmul.cuda_optimization_steps import RUNGS
 from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.compiler import find_compiler
 from minigan.kernels.runtime.emulator.emulator import Emulator
 from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE
+from minigan.utils.progress import announce_kernels
 
 lesson = Lesson("04_cuda_kernels", "Kernels II: CUDA C++")
 try:

@@ -28,10 +28,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from minigan.cli.terminal import announce_kernels, bar_look
 from minigan.data import Dataset, load
 from minigan.kernels.runtime.files import atomic_write, cache_root
 from minigan.utils import figures as pictures
+from minigan.utils.progress import announce_kernels, bar_look
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
 

@@ -93,9 +93,9 @@ def multiply(
     if bias is not None and not bias.flags.c_contiguous:
         bias = contiguous(gpu, bias)
     if not k:
-        grid, block = (ceil_div(c.size, FILL_THREADS_PER_BLOCK),), (FILL_THREADS_PER_BLOCK,)
+        blocks, block = ceil_div(c.size, FILL_THREADS_PER_BLOCK), (FILL_THREADS_PER_BLOCK,)
         arguments = [c, bias, c.size, n]
-        gpu.launch(SOURCE, "empty_product", dtype, grid, block, arguments)
+        gpu.launch(SOURCE, "empty_product", dtype, (blocks,), block, arguments)
         return c
     batch_strides = [elements(gpu.broadcast_to(x, batch + x.shape[-2:]))[:-2] for x in (a, b)]
     (a_row, a_k), (b_k, b_column) = elements(a)[-2:], elements(b)[-2:]

@@ -1,4 +1,4 @@
-"""The command `minigan`."""
+"""The command `minigan`: one module per command, and what they share."""
 
 from .commands import main
 

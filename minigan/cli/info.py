@@ -1,7 +1,9 @@
-"""What `minigan info` shows: versions, the processor, and which op runs on what."""
+"""`minigan info`: show versions, the processor, and which op runs on what."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -10,29 +12,34 @@ from ..engine.device import get_device
 from ..engine.op import Op
 from ..engine.update import Update
 from ..kernels.runtime.files import cache_root
+from .parser import Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add no arguments."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the description of this machine."""
+    print(describe())
+    return 0
 
 
 def describe() -> str:
-    """Several lines of text."""
+    """Return versions, processor, caches, devices, and a table of ops, as several lines."""
     from ..engine.cpu import CpuDevice
     from ..engine.cuda import CudaDevice
     from ..kernels.runtime.cpu.compiler import compiled_folder, vector_bytes
     from ..kernels.runtime.cpu.thread_pool import threads
-
-    def installed(package: str) -> str:
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            return f"{package} (not installed)"
 
     cpu, emulator = get_device("cpu"), get_device("cuda-emulator")
     assert isinstance(cpu, CpuDevice)
     assert isinstance(emulator, CudaDevice)
     compiled = compiled_folder()
     bits = 8 * vector_bytes()
-    packages = ", ".join(map(installed, ("numpy", "numba", "matplotlib", "safetensors")))
+    packages = ", ".join(map(_installed, ("numpy", "numba", "matplotlib", "safetensors")))
     lines = [
-        f"{installed('minigan')} on Python {sys.version.split()[0]}, {packages}",
+        f"{_installed('minigan')} on Python {sys.version.split()[0]}, {packages}",
         f"processor      {processor()}",
         f"kernel cache   {compiled or 'none can be written; kernels are compiled in each process'}",
         f"data cache     {_cache('data')}",
@@ -50,6 +57,13 @@ def describe() -> str:
     return "\n".join(lines)
 
 
+def _installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} (not installed)"
+
+
 def _cache(part: str) -> str:
     try:
         return str(cache_root() / part)
@@ -58,20 +72,18 @@ def _cache(part: str) -> str:
 
 
 def _launcher(name: str) -> str:
-    """What runs a CUDA device's kernels here, or why none does."""
+    """Return what runs a CUDA device's kernels here, or why nothing does."""
     from ..kernels.runtime.cuda.launcher import KernelError
 
     try:
-        found = get_device(name).launcher.describe()  # type: ignore[attr-defined]
+        facts = get_device(name).launcher.describe()  # type: ignore[attr-defined]
     except KernelError as error:
         return f"not here: {error}"
-    return ", ".join(f"{what} {words}" for what, words in found.items())
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
 def processor() -> str:
-    """The processor's name and how many cores this process may use."""
-    import os
-
+    """Return the processor's name and the number of cores that this process may use."""
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:

@@ -1,43 +1,25 @@
-"""What is told while work goes on, and how the streams that it is told on are kept usable."""
+"""Print what a command is busy with, and keep its streams usable."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..engine.device import get_device
 
-EVERY = 3.0  # seconds between two lines on compilation
-
-
-def announce_kernels(device: str) -> None:
-    """Say what is being compiled, in whole lines: the first use on a machine takes a while."""
-    started = time.monotonic()
-    told = -EVERY
-
-    def listener(name: str) -> None:
-        from tqdm import tqdm
-
-        nonlocal told
-        now = time.monotonic() - started
-        if now - told >= EVERY:
-            what = "compiling kernels for this machine, once:" if told < 0 else "compiling"
-            tqdm.write(f"{what} {name}", file=sys.stderr)  # above the live line, if there is one
-            told = now
-
-    get_device(device).on_compile(listener)
+def shows_progress() -> bool:
+    """Return whether to show progress bars: on a terminal, and in a file unless CI is set."""
+    return sys.stderr.isatty() or not os.environ.get("CI")
 
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Paths of any bytes can be printed; closed streams (`>&-`) swallow what they are given.
+    """Let a command print paths of any bytes, and to streams that are closed (`>&-`).
 
-    What stdout still holds at the end and cannot be written (nobody reads, or the disk is full) is
-    let go: Python would try again as it exits, and complain.
+    What stdout still buffers at the end and cannot be written (nobody reads, or the disk is full)
+    is dropped: Python would try again at exit, and print an error.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Data: `load(name or path)`, built-in sets that need no network, MNIST, and one's own files."""
+"""Load data sets: built-in ones that need no network, MNIST, and files of one's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .toy import grid, ring, swiss_roll
 
 __all__ = ["NAMES", "DataError", "Dataset", "load"]
 
-# Made here, not read: the maker and its usual number of samples.
+# Sets that are generated, not read: the function, and the default number of samples.
 GENERATED = {
     "glyphs": (load_glyphs, 20_000),
     "ring": (ring, 100_000),
@@ -34,18 +34,28 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> Dataset:
-    """The data set of that name (see `NAMES`), folder of images, or .npz archive.
+    """Return a data set by name (see `NAMES`), or from a folder of images or an .npz archive.
 
-    `split` is "train" or "test". `size` is the number of samples: made, for glyphs, ring, grid and
-    swiss-roll, where `seed` makes others; drawn without replacement by `seed` for the rest, where
-    None means all. `data_dir` is the one place to look for MNIST's or Fashion-MNIST's files (else
-    MINIGAN_DATA, the cache, the network). `progress` shows a bar on stderr.
+        points = mg.data.load("ring", size=10_000)
+        digits = mg.data.load("mnist", split="test")
+        photos = mg.data.load("photos/")
 
-    Raises ValueError for a name, split, size or seed that is not one; its subclass DataError for
-    data that cannot be used; FileNotFoundError for files that are not there.
+    Args:
+        name_or_path: a name of NAMES, or the path of a folder or .npz file.
+        split: "train" or "test".
+        data_dir: the only folder in which to look for the files of MNIST or Fashion-MNIST; None:
+            the folder MINIGAN_DATA, then the cache, then the network.
+        size: the number of samples: to generate, for glyphs, ring, grid and swiss-roll; to draw
+            without replacement, for other data. None: the default, or all.
+        seed: the seed by which samples are generated or drawn.
+        progress: whether to show a progress bar on stderr.
+
+    Raises:
+        ValueError: a name, split, size or seed is not accepted.
+        DataError: the data cannot be used.
+        FileNotFoundError: there are no files.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r}: must be one of {', '.join(SPLITS)}")
+    choose("split", split, dict.fromkeys(SPLITS))
     seed = whole_number("seed", seed, least=0)
     if size is not None:
         size = whole_number("size", size, least=1)
@@ -55,8 +65,8 @@ def load(
     if not _is_path(name_or_path):
         choose("data", name, dict.fromkeys(NAMES), "a folder of images or an .npz file")
     if name in GENERATED:
-        make, usual = GENERATED[name]
-        return make(usual if size is None else size, seed, split, progress)
+        generate, default_size = GENERATED[name]
+        return generate(default_size if size is None else size, seed, split, progress)
     if name in SOURCES:
         dataset = load_idx(name, split, data_dir, progress)
     else:
@@ -64,7 +74,9 @@ def load(
     return dataset if size is None else dataset.sample(size, seed)
 
 
-def _is_path(given: str | os.PathLike[str]) -> bool:
-    if not isinstance(given, str):
+def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    """Return whether this is a path: it has a folder or a suffix, or exists."""
+    if not isinstance(name_or_path, str):
         return True
-    return bool(os.path.dirname(given) or Path(given).suffix or os.path.exists(given))
+    folder, suffix = os.path.dirname(name_or_path), Path(name_or_path).suffix
+    return bool(folder or suffix or os.path.exists(name_or_path))

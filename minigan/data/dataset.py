@@ -1,4 +1,4 @@
-"""What every loader returns: samples, their labels, and what is known of where they came from."""
+"""Hold samples, their labels, and what is known of their distribution."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ SPLITS = ("train", "test")
 
 
 class DataError(ValueError):
-    """Data that is there but cannot be used; the message names the file and what is wrong."""
+    """Data exist but cannot be used; the message names the file and what is wrong."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images (N, C, H, W) in [-1, 1] or points (N, D), float32, every value finite.
 
+        data = Dataset("mine", points)
+        train, held_out = data.holdout(0.1)
+
     `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
-    known parameters also carry their centres `modes` (M, D) and their standard deviation `sigma`.
-    Raises DataError where the arrays do not fit together or hold NaN or infinity.
+    known parameters also have their centres `modes` (M, D) and their standard deviation `sigma`.
+
+    Raises:
+        DataError: the arrays do not fit together, or hold NaN or infinity.
     """
 
     name: str
@@ -32,8 +37,8 @@ class Dataset:
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        set_field = object.__setattr__  # the way round `frozen`, here only
-        with np.errstate(over="ignore"):  # a float64 too large for float32 is reported below
+        set_field = object.__setattr__  # The class is frozen, and only this method writes fields.
+        with np.errstate(over="ignore"):  # _check_values reports what overflows in float32.
             set_field(self, "values", np.ascontiguousarray(self.values, np.float32))
         _check_values(self.name, self.values)
         if self.labels is not None:
@@ -49,32 +54,36 @@ class Dataset:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """(C, H, W) or (D,)."""
+        """The shape of a sample: (C, H, W) or (D,)."""
         return self.values.shape[1:]
 
     @property
     def is_image(self) -> bool:
+        """Whether the samples are images, not points."""
         return self.values.ndim == 4
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """The samples at `indices` (integers 0 .. N-1, in that order), copied."""
-        chosen = np.asarray(indices)
-        if chosen.size == 0:
-            chosen = chosen.reshape(-1).astype(np.int64)
-        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        """Return a copy of the samples at `indices` (integers 0 .. N-1), in that order."""
+        rows = np.asarray(indices)
+        if rows.size == 0:
+            rows = rows.reshape(-1).astype(np.int64)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise ValueError(
-                f"subset takes a row of integers, not {chosen.dtype} of shape {chosen.shape}"
+                f"subset takes a row of integers, not {rows.dtype} of shape {rows.shape}"
             )
-        outside = chosen[(chosen < 0) | (chosen >= len(self))]
+        outside = rows[(rows < 0) | (rows >= len(self))]
         if outside.size:
             raise ValueError(f"subset index {outside[0]} is not one of 0 .. {len(self) - 1}")
-        labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, values=self.values[chosen], labels=labels)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, values=self.values[rows], labels=labels)
 
     def sample(self, size: int, seed: int) -> Dataset:
-        """`size` different samples by `seed`, in their old order; more of them for a larger size.
+        """Return `size` different samples drawn by `seed`, in their old order.
 
-        Raises ValueError where there are fewer than `size`.
+        A larger size has the samples of a smaller one, and more.
+
+        Raises:
+            ValueError: there are fewer than `size`.
         """
         if size > len(self):
             raise ValueError(f"size {size}: {self.name} has {len(self)} samples")
@@ -82,10 +91,12 @@ class Dataset:
         return self.subset(np.sort(generator.permutation(len(self))[:size]))
 
     def holdout(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """(train, held out): by `seed`, disjoint, together the whole, each in its old order.
+        """Split the samples by `seed` into (train, held out), each in its old order.
 
-        round(fraction * N) samples are held out. Raises ValueError outside 0 <= fraction < 1 and
-        where a fraction above 0 leaves one of the two without a sample.
+        round(fraction * N) samples are held out.
+
+        Raises:
+            ValueError: the fraction is not in [0, 1), or above 0 and leaves a part without samples.
         """
         if not 0 <= fraction < 1:
             raise ValueError(f"holdout fraction {fraction}: must be at least 0 and below 1")
@@ -101,13 +112,13 @@ class Dataset:
 
 
 def generators(seed: int, count: int, split: str = "train") -> list[np.random.Generator]:
-    """`count` independent generators, the same for the same (seed, split) on every machine."""
-    whole = np.random.SeedSequence((seed, SPLITS.index(split)))
-    return [np.random.Generator(np.random.Philox(part)) for part in whole.spawn(count)]
+    """Return `count` independent generators, the same for a (seed, split) on every machine."""
+    sequence = np.random.SeedSequence((seed, SPLITS.index(split)))
+    return [np.random.Generator(np.random.Philox(child)) for child in sequence.spawn(count)]
 
 
 def from_bytes(pixels: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1] from uint8: 0 becomes -1 and 255 becomes 1, exactly."""
+    """Return uint8 pixels as float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1, exactly."""
     values = pixels.astype(np.float32)
     values /= np.float32(127.5)
     values -= np.float32(1)
@@ -115,11 +126,11 @@ def from_bytes(pixels: np.ndarray) -> np.ndarray:
 
 
 def whole_number(name: str, value: object, least: int) -> int:
-    """`value` as an int; ValueError where it is not a whole number of at least `least`."""
+    """Return `value` as an int; ValueError where it is no integer of at least `least`."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]  # TypeError is the question
+        number = operator.index(value)  # type: ignore[arg-type]  # or TypeError
     except TypeError:
         raise ValueError(f"{name} {value!r}: must be a whole number") from None
     if number < least:

@@ -1,19 +1,24 @@
-"""Fetches the published files of a data set once: mirrors, checksums, and resuming."""
+"""Download the published files of a data set once.
+
+Each file has several mirrors and a checksum, and a partial download is continued by the next
+mirror or the next call. (The library pooch has neither mirrors nor continued downloads.)
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TIMEOUT = 30.0  # seconds without an answer or a byte
-CHUNK = 1 << 16
+from ..utils.locks import file_lock
+
+TIMEOUT_SECONDS = 30.0  # without an answer or a byte
+CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Source:
     md5: dict[str, str]
 
 
-# MD5 as published: MNIST by torchvision, Fashion-MNIST by its own README.
+# The MD5 are those that torchvision (MNIST) and Fashion-MNIST's own README publish.
 SOURCES = {
     "mnist": Source(
         (
@@ -55,15 +60,19 @@ SOURCES = {
 
 
 def fetch(name: str, files: Sequence[str], folder: Path, progress: bool = False) -> None:
-    """Puts `files` of the set `name` into `folder`, each from the first mirror that gives it whole.
+    """Download files of a data set into a folder, each from the first mirror that has it whole.
 
-    What arrives goes to FILE.part, which a later mirror or a later call continues, and gets its
-    name when its MD5 is right. Raises FileNotFoundError that says how to do it by hand.
+    A file that arrives is FILE.part, which the next mirror or the next call continues; it gets its
+    name when its MD5 is right. One process at a time downloads into a folder; the others wait, and
+    find the files.
+
+    Raises:
+        FileNotFoundError: no mirror has a file; the message says how to get it by hand.
     """
     failures: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with file_lock(folder / ".lock", wait=True):
             for file in files:
                 if not _fetch_one(SOURCES[name], folder / file, failures, progress):
                     break
@@ -80,8 +89,8 @@ def fetch(name: str, files: Sequence[str], folder: Path, progress: bool = False)
 
 
 def _fetch_one(source: Source, path: Path, failures: list[str], progress: bool) -> bool:
-    """Whether `path` is there now; why each mirror failed is added to `failures`."""
-    if path.is_file():  # another process downloaded it while this one waited
+    """Return whether the file could be had; add to `failures` why each mirror failed."""
+    if path.is_file():  # Another process downloaded it while this one waited for the lock.
         return True
     part = path.with_name(path.name + ".part")
     for mirror in source.mirrors:
@@ -96,77 +105,64 @@ def _fetch_one(source: Source, path: Path, failures: list[str], progress: bool) 
 
 
 def _download(url: str, part: Path, md5: str, progress: bool) -> None:
-    """Leaves at `part` the whole file; or raises and leaves what can be continued, or nothing."""
-    continued = part.is_file() and part.stat().st_size > 0
-    if continued and _md5(part) == md5:
+    """Complete the file `part`; on an error it is left so that it can be continued, or removed."""
+    is_continued = part.is_file() and part.stat().st_size > 0
+    if is_continued and _md5(part) == md5:
         return
     _receive(url, part, progress)
-    found = _md5(part)
-    if found == md5:
+    actual = _md5(part)
+    if actual == md5:
         return
     part.unlink()
-    if not continued:
-        raise OSError(f"wrong checksum, MD5 {found}")
-    _download(url, part, md5, progress)  # what was continued may have been wrong: once from zero
+    if not is_continued:
+        raise OSError(f"wrong checksum, MD5 {actual}")
+    _download(url, part, md5, progress)  # The bytes that were there may be wrong: start again.
 
 
 def _receive(url: str, part: Path, progress: bool) -> None:
-    """Appends to `part` what is missing of `url`, or writes it anew where the server cannot."""
-    have = part.stat().st_size if part.is_file() else 0
+    """Append the missing bytes of `url` to `part`, or all of them if the server has no ranges."""
+    size = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "minigan", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if size:
+        headers["Range"] = f"bytes={size}-"
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            _append(response, part, have if response.status == 206 else 0, progress)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+            _append(response, part, size if response.status == 206 else 0, progress)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != 416 or not have:  # 416: the range begins at or past the end
+        if error.code != 416 or not size:  # 416: the range begins at or behind the end
             raise
         part.unlink()
         _receive(url, part, progress)
 
 
-def _append(response: Any, part: Path, have: int, progress: bool) -> None:
+def _append(response: Any, part: Path, size: int, progress: bool) -> None:
+    """Write the response into `part` behind the first `size` bytes."""
     from tqdm import tqdm
 
     length = response.headers.get("Content-Length", "")
-    whole = have + int(length) if length.isdigit() else None
+    total = size + int(length) if length.isdigit() else None
     with (
-        part.open("ab" if have else "wb") as file,
+        part.open("ab" if size else "wb") as file,
         tqdm(
-            total=whole,
-            initial=have,
+            total=total,
+            initial=size,
             desc=part.stem,
             unit="B",
             unit_scale=True,
             disable=not progress,
         ) as bar,
     ):
-        while chunk := response.read(CHUNK):
+        while chunk := response.read(CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
     size = part.stat().st_size
-    if whole is not None and size < whole:
-        raise http.client.HTTPException(f"ended after {size} of {whole} bytes")
+    if total is not None and size < total:
+        raise http.client.HTTPException(f"ended after {size} of {total} bytes")
 
 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, so that two processes never write one `.part`."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, which does not let two write one file in the first place
-        yield
-        return
-    with (folder / ".lock").open("ab") as file:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

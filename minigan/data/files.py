@@ -1,4 +1,4 @@
-"""A user's own data: a folder of images, or an .npz archive of arrays."""
+"""Load a user's own data: a folder of images, or an .npz archive of arrays."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ LABEL_KEYS = ("labels", "y")
 
 
 def load_file(path: str | os.PathLike[str], split: str, progress: bool = False) -> Dataset:
-    """The folder of images or the .npz at `path`.
+    """Return the data of a folder of images or an .npz file.
 
-    FileNotFoundError where there is neither; DataError where it is something else.
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        DataError: it is something else, or cannot be read.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -36,12 +38,15 @@ def load_file(path: str | os.PathLike[str], split: str, progress: bool = False) 
 
 # ----------------------------------------------------------------------------- image folders
 def load_folder(folder: Path, split: str = "train", progress: bool = False) -> Dataset:
-    """Every image below `folder`, in order of path: (N, 1, H, W) if all are grey, else C = 3.
+    """Return all images below a folder, in order of path: (N, 1, H, W) if all are grey, else C = 3.
 
-    Where all of them lie in sub-folders, one level deep, the sub-folders are the classes. Where
+    Where all of them lie in subfolders, one level deep, the subfolders are the classes. Where
     `folder` has folders `train` and `test`, these are the splits; else all of it is `train`.
-    Animations give their first picture, transparency is laid over black, and hidden files are
-    left out. Raises DataError at a file that cannot be read and at sizes that differ.
+    Of an animation the first picture is taken; transparent pixels are blended with black; hidden
+    files are ignored.
+
+    Raises:
+        DataError: a file cannot be read, or sizes differ.
     """
     from tqdm import tqdm
 
@@ -69,40 +74,40 @@ def load_folder(folder: Path, split: str = "train", progress: bool = False) -> D
 
 
 def _image_paths(folder: Path) -> list[Path]:
-    def wanted(path: Path) -> bool:
+    def is_image_file(path: Path) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
-    # Paths compare part by part, so the images of one sub-folder stand together.
-    paths = sorted(path for path in folder.rglob("*") if wanted(path))
+    # Paths compare part by part, so the images of a subfolder stay together.
+    paths = sorted(path for path in folder.rglob("*") if is_image_file(path))
     if not paths:
         raise DataError(f"{folder}: no images in it ({' '.join(SUFFIXES)})")
     return paths
 
 
 def _read_image(path: Path) -> np.ndarray:
-    """uint8 (H, W, 1) where the file is stored as grey, else (H, W, 3)."""
+    """Return uint8 (H, W, 1) where the file is stored as grey, else (H, W, 3)."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             return _pixels(image)
-    except Exception as error:  # each of Pillow's decoders has its own
+    except Exception as error:  # Each of Pillow's decoders raises errors of its own.
         raise DataError(f"{path}: not an image that can be read ({error})") from error
 
 
 def _pixels(image: Image) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    if image.mode.startswith("I"):  # 16 bits a pixel, which convert("L") would clip, not scale
+    if image.mode.startswith("I"):  # 16 bits a pixel: convert("L") would clip, not scale them.
         deep = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
             raise ValueError(f"pixels of {deep.min()} to {deep.max()}")
         return np.rint(deep / 257).astype(np.uint8)[:, :, None]
     grey = image.mode in GREY_MODES
-    whole = ImageOps.exif_transpose(image).convert("RGBA")
-    black = Image.new("RGBA", whole.size, (0, 0, 0, 255))
-    pixels = np.asarray(Image.alpha_composite(black, whole))[..., :3]
+    colours = ImageOps.exif_transpose(image).convert("RGBA")
+    black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+    pixels = np.asarray(Image.alpha_composite(black, colours))[..., :3]
     if image.mode == "P":
         grey = bool((pixels == pixels[..., :1]).all())
     return pixels[..., :1] if grey else pixels
@@ -110,11 +115,15 @@ def _pixels(image: Image) -> np.ndarray:
 
 # ----------------------------------------------------------------------------- .npz archives
 def load_npz(path: Path, split: str = "train") -> Dataset:
-    """Arrays `images`, `values`, `x` or `x_train`, or the only one, and `labels`, `y` or `y_train`.
+    """Return the samples and labels of an .npz archive.
 
-    For the split `test`: `x_test` and `y_test`. Images are uint8, scaled to [-1, 1], or floats
-    that already lie there, (N, H, W), (N, H, W, C) or (N, C, H, W); (N, D) are points, taken as
-    they are. Raises DataError for anything else, and never unpickles.
+    Samples are the array `images`, `values`, `x` or `x_train`, or the only one; labels are
+    `labels`, `y` or `y_train`; for the split `test` they are `x_test` and `y_test`. Images (N, H,
+    W), (N, H, W, C) or (N, C, H, W) are uint8, which is scaled to [-1, 1], or floats in [-1, 1];
+    points (N, D) are taken as they are. Nothing is unpickled.
+
+    Raises:
+        DataError: the file cannot be read, or holds anything else.
     """
     arrays = _read_npz(path)
     extra = (f"_{split}",) if split == "test" else ("", f"_{split}")
@@ -147,16 +156,17 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("it is one array, an .npy")
         with archive:
             arrays = {key: archive[key] for key in archive.files}
-        if strange := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
-            raise ValueError(f"{strange[0]} in it is not an array")
+        others = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
+        if others:
+            raise ValueError(f"{others[0]} in it is not an array")
         return arrays
-    except Exception as error:  # zip, zlib and numpy each have their own
+    except Exception as error:  # zip, zlib and numpy raise errors of their own.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not an .npz that can be read ({reason})") from error
 
 
 def _as_images(name: str, values: np.ndarray) -> np.ndarray:
-    """float32 (N, C, H, W) in [-1, 1]. Where C could be first or last, it is first."""
+    """Return float32 (N, C, H, W) in [-1, 1]. Where C could be first or last, it is first."""
     shape = values.shape
     if values.ndim == 3:
         values = values[:, None]

@@ -1,4 +1,4 @@
-"""An endless MNIST with no network: digits of matplotlib's own fonts, written a little askew."""
+"""Generate images like MNIST's: digits of matplotlib's fonts, randomly distorted."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .dataset import DataError, Dataset, from_bytes, generators
 
 SIDE = 28
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-NUMBERS_PER_GLYPH = 17  # random numbers that one digit takes, whichever it is
+NUMBERS_PER_GLYPH = 17  # random numbers for each image, whichever its digit
 
 
 def load_glyphs(size: int, seed: int, split: str = "train", progress: bool = False) -> Dataset:
-    """`size` images (1, 28, 28), light on dark, labelled 0 to 9; sample i is known by (seed, i).
+    """Return `size` images (1, 28, 28), light on dark, labelled 0 to 9.
 
-    Kept on disk as bytes. A kept file that cannot be read is made again, and a folder that
-    cannot be written is none.
+    Sample i depends on the seed, the split and i alone. The images are cached on disk: a file that
+    cannot be read is made again, and a cache that cannot be written is not used.
     """
-    kept = _kept_file(size, seed, split)
-    found = _read(kept, size) if kept else None
-    if found is None:
-        found = draw_glyphs(size, seed, split, progress)
-        _keep(kept, *found)
-    images, labels = found
+    path = _cache_path(size, seed, split)
+    arrays = _read_cache(path, size) if path else None
+    if arrays is None:
+        arrays = draw_glyphs(size, seed, split, progress)
+        _write_cache(path, *arrays)
+    images, labels = arrays
     return Dataset("glyphs", from_bytes(images[:, None]), labels, 10)
 
 
@@ -39,14 +39,14 @@ def load_glyphs(size: int, seed: int, split: str = "train", progress: bool = Fal
 def draw_glyphs(
     size: int, seed: int, split: str = "train", progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8 (size, 28, 28), labels int64 (size,)), drawn now."""
+    """Draw images; return them as uint8 (size, 28, 28), and labels as int64 (size,)."""
     from matplotlib.backends.backend_agg import RendererAgg
     from tqdm import tqdm
 
     fonts = digit_fonts()
     choices, shapes = generators(seed, 2, split)
     picks = choices.integers(len(fonts) * 10, size=size)
-    # Row i of the stream belongs to digit i: a longer set begins with the shorter one.
+    # Row i of the stream belongs to image i, so that a longer set begins with the shorter one.
     normals = shapes.standard_normal((size, NUMBERS_PER_GLYPH)).clip(-2, 2)
     images = np.empty((size, SIDE, SIDE), np.uint8)
     renderer = RendererAgg(2 * SIDE, 2 * SIDE, dpi=72)  # at 72 dpi a point is a pixel
@@ -61,52 +61,56 @@ def draw_glyphs(
 
 @cache
 def digit_fonts() -> tuple[str, ...]:
-    """The fonts bundled with matplotlib that have all ten digits, in order of name.
+    """Return the paths of matplotlib's fonts that have all ten digits, in order of name.
 
-    A character map alone will not tell: some fonts map "0" to a box, a bracket or an infinity
-    sign. What a font calls the glyph does. A zero of three contours has a programmer's dot in it,
-    and makes, in bold and small, an eight.
+    The names of a font's glyphs are checked, as some fonts map "0" to a box, a bracket or an
+    infinity sign. Fonts whose zero has three contours are left out: it has a dot or a slash in it,
+    and looks like an eight when it is small and bold.
     """
     import matplotlib
     from matplotlib.ft2font import FT2Font
     from matplotlib.path import Path as Outline
 
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    found = []
+    paths = []
     for path in sorted(folder.glob("*.ttf")):
         font = FT2Font(str(path))
-        glyph_of = [font.get_char_index(ord("0") + digit) for digit in range(10)]
-        if tuple(map(font.get_glyph_name, glyph_of)) != DIGIT_NAMES:
+        glyphs = [font.get_char_index(ord("0") + digit) for digit in range(10)]
+        if tuple(map(font.get_glyph_name, glyphs)) != DIGIT_NAMES:
             continue
         font.load_char(ord("0"))
         if np.count_nonzero(font.get_path()[1] == Outline.MOVETO) == 2:
-            found.append(str(path))
-    if not found:
+            paths.append(str(path))
+    if not paths:
         raise DataError(f"glyphs: no font with digits in {folder}")
-    return tuple(found)
+    return tuple(paths)
 
 
 @cache
 def _outline(font: str, digit: int) -> tuple[np.ndarray, np.ndarray]:
-    """(points (P, 2), codes (P,)) of the digit, its box centred on 0 with a longer side of 1."""
+    """Return the digit's points (P, 2) and path codes (P,), its box around 0 with longer side 1."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.path import Path as Outline
     from matplotlib.textpath import TextPath
 
     path = TextPath((0, 0), str(digit), size=100, prop=FontProperties(fname=font))
     points, codes = np.array(path.vertices), np.array(path.codes)
-    drawn = codes != Outline.CLOSEPOLY  # the points of those are a meaningless (0, 0)
+    drawn = codes != Outline.CLOSEPOLY  # The points of CLOSEPOLY are (0, 0), and mean nothing.
     low, high = points[drawn].min(0), points[drawn].max(0)
     return (points - (low + high) / 2) / (high - low).max(), codes
 
 
-def _handwriting(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """`points` (P, 2) of one outline written n times, by `normals` (n, 17): (n, P, 2) in pixels.
+def _distort(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Return n distorted copies of an outline, (n, P, 2) in pixels.
 
-    Width, slant and rotation, then two gentle waves across the page, then the box of each result
-    is scaled to 18 to 22 pixels and centred to within one, so that nothing can leave the page.
+    An outline is stretched, slanted and rotated, then bent by two waves; then its box is scaled to
+    18 to 22 pixels and centred to within one, so that all of it is in the image.
+
+    Args:
+        points: (P, 2), the outline.
+        normals: (n, 17), normal random numbers, clipped to [-2, 2].
     """
-    n = normals.T[:, :, None]  # each of the 17 numbers is a column over the copies
+    n = normals.T[:, :, None]  # (17, n, 1): n[k] is the k-th number of every copy.
     x, y = points[:, 0] * (0.85 + 0.1 * n[0]), points[:, 1]
     x = x + 0.2 * n[1] * y
     cosine, sine = np.cos(0.12 * n[2]), np.sin(0.12 * n[2])
@@ -125,18 +129,18 @@ def _handwriting(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def _draw(renderer: Any, outline: tuple[np.ndarray, np.ndarray], normals: np.ndarray) -> np.ndarray:
-    """uint8 (n, 28, 28): drawn at twice the size, each pixel the mean of four."""
+    """Return uint8 (n, 28, 28), drawn at twice that size, with each pixel the mean of four."""
     from matplotlib.path import Path as Outline
     from matplotlib.transforms import IdentityTransform
 
     points, codes = outline
     drawn = codes != Outline.CLOSEPOLY
-    written = np.zeros((len(normals), *points.shape))
-    written[:, drawn] = 2 * _handwriting(points[drawn], normals)
+    outlines = np.zeros((len(normals), *points.shape))
+    outlines[:, drawn] = 2 * _distort(points[drawn], normals)
     fine = np.empty((len(normals), 2 * SIDE, 2 * SIDE), np.uint16)
     pen = renderer.new_gc()
     pen.set_snap(False)
-    for vertices, weight, page in zip(written, normals[:, -1], fine, strict=True):
+    for vertices, weight, page in zip(outlines, normals[:, -1], fine, strict=True):
         pen.set_linewidth(1.15 + 0.55 * weight)
         renderer.clear()
         renderer.draw_path(pen, Outline(vertices, codes), IdentityTransform(), (0, 0, 0))
@@ -145,33 +149,33 @@ def _draw(renderer: Any, outline: tuple[np.ndarray, np.ndarray], normals: np.nda
     return ((quads + 2) // 4).astype(np.uint8)
 
 
-# ------------------------------------------------------------------------------ kept on disk
-def _kept_file(size: int, seed: int, split: str) -> Path | None:
+# -------------------------------------------------------------------------------------- cache
+def _cache_path(size: int, seed: int, split: str) -> Path | None:
     source = Path(__file__).read_bytes()
     state = f"{version('matplotlib')} {version('numpy')} {seed} {size} {split}"
     try:
         name = hashlib.sha256(source + state.encode()).hexdigest()[:16]
         return cache_root() / "data" / f"glyphs-{name}.npz"
-    except RuntimeError:  # the user has no home
+    except RuntimeError:  # The user has no home folder.
         return None
 
 
-def _read(kept: Path, size: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_cache(path: Path, size: int) -> tuple[np.ndarray, np.ndarray] | None:
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
-    except Exception:  # whatever is wrong with it: it can be made again
+    except Exception:  # Whatever is wrong with the file, the images can be drawn again.
         return None
-    whole = images.shape == (size, SIDE, SIDE) and labels.shape == (size,)
-    typed = images.dtype == np.uint8 and labels.dtype == np.int64
-    return (images, labels) if whole and typed else None
+    is_whole = images.shape == (size, SIDE, SIDE) and labels.shape == (size,)
+    is_typed = images.dtype == np.uint8 and labels.dtype == np.int64
+    return (images, labels) if is_whole and is_typed else None
 
 
-def _keep(kept: Path | None, images: np.ndarray, labels: np.ndarray) -> None:
-    if kept is None:
+def _write_cache(path: Path | None, images: np.ndarray, labels: np.ndarray) -> None:
+    if path is None:
         return
-    packed = io.BytesIO()
-    np.savez(packed, images=images, labels=labels)
+    buffer = io.BytesIO()  # zipfile itself does not recover from a full disk
+    np.savez(buffer, images=images, labels=labels)
     with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(kept, lambda file: file.write(packed.getbuffer()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda file: file.write(buffer.getbuffer()))

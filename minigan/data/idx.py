@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from the IDX files that they are published as, plain or gzipped."""
+"""Load MNIST and Fashion-MNIST from their published IDX files, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ Files = dict[str, Path]  # by "images" and "labels"
 def load_idx(
     name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool
 ) -> Dataset:
-    """The set's images (1, 28, 28) and labels 0 to 9, from the first place that has the files.
+    """Return the images (1, 28, 28) and labels 0 to 9 of a set.
 
-    The places: `data_dir` alone where it is given; else the folder MINIGAN_DATA, then the cache,
-    into which what is missing is downloaded. In each, a folder named after the set goes before
-    the place itself. FileNotFoundError where they are nowhere, DataError where they are broken;
-    files that were found are never changed.
+    The files are looked for in `data_dir` alone if it is given; else in the folder MINIGAN_DATA,
+    then in the cache, into which missing files are downloaded. In each of them a folder named
+    after the set comes first. Existing files are never changed.
+
+    Raises:
+        FileNotFoundError: the files are nowhere.
+        DataError: they are corrupt, or do not fit together.
     """
-    files = _find(name, split, data_dir, progress)
+    files = _find_files(name, split, data_dir, progress)
     images = read_idx(files["images"], "images")
     labels = read_idx(files["labels"], "labels")
     if images.shape[1:] != (28, 28):
@@ -48,29 +51,34 @@ def load_idx(
 
 
 def read_idx(path: Path, kind: str) -> np.ndarray:
-    """The uint8 array of an IDX file of "images" (3 dimensions) or "labels" (1); see LeCun's page.
+    """Return the uint8 array of an IDX file of "images" (3 dimensions) or "labels" (1).
 
-    Two zero bytes, the type (8 is uint8), the number of dimensions, each dimension as a
-    big-endian int32, the data. Whether it is gzipped is seen in its bytes, not in its name:
-    browsers unpack what they download and keep the name.
+    The format (LeCun's MNIST page): two zero bytes, the type (8 is uint8), the number of
+    dimensions, each dimension as a big-endian int32, the data. Gzip is recognized by the first
+    bytes, not by the name: browsers unpack what they download and keep its name.
+
+    Raises:
+        DataError: it is no such file, or is truncated.
     """
     content = _content(path)
     if content[:3] != b"\0\0\x08" or len(content) < 4:
         raise DataError(f"{path}: not an IDX file of bytes, it begins with {content[:4]!r}")
     dimensions = content[3]
     if dimensions != DIMENSIONS[kind]:
-        held = {3: "images", 1: "labels"}.get(dimensions, "something else")
+        actual = {3: "images", 1: "labels"}.get(dimensions, "something else")
         raise DataError(
-            f"{path}: should hold {kind} (idx{DIMENSIONS[kind]}), holds {held} (idx{dimensions})"
+            f"{path}: should hold {kind} (idx{DIMENSIONS[kind]}), holds {actual} (idx{dimensions})"
         )
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise DataError(f"{path}: truncated in its header, {len(content)} bytes")
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
-    expected, found = math.prod(shape), len(content) - start
-    if found != expected:
-        what = "truncated" if found < expected else "has trailing bytes"
-        raise DataError(f"{path}: {what}, {found} bytes of data where {shape} takes {expected}")
+    expected, actual_size = math.prod(shape), len(content) - start
+    if actual_size != expected:
+        fault = "truncated" if actual_size < expected else "has trailing bytes"
+        raise DataError(
+            f"{path}: {fault}, {actual_size} bytes of data where {shape} takes {expected}"
+        )
     if expected == 0:
         raise DataError(f"{path}: empty, of shape {shape}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
@@ -87,12 +95,14 @@ def _content(path: Path) -> bytes:
 
 
 # ------------------------------------------------------------------------------------ finding
-def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool) -> Files:
+def _find_files(
+    name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool
+) -> Files:
     if data_dir is not None:
-        return _found_in(data_dir, "data_dir", name, split)
+        return _files_in(data_dir, "data_dir", name, split)
     if variable := os.environ.get("MINIGAN_DATA"):
-        with contextlib.suppress(_NotHere):
-            return _found_in(variable, "MINIGAN_DATA", name, split)
+        with contextlib.suppress(_NoFilesError):
+            return _files_in(variable, "MINIGAN_DATA", name, split)
     cache = cache_root() / "data"
     files = _look_in(cache, name, split)
     missing = [kind for kind in DIMENSIONS if kind not in files]
@@ -102,40 +112,41 @@ def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None, progre
     return files | {kind: cache / name / file for kind, file in published.items()}
 
 
-class _NotHere(FileNotFoundError):
-    """A place has neither of the two files, so that the next may have them."""
+class _NoFilesError(FileNotFoundError):
+    """A folder has neither of the two files, so that the next one is looked into."""
 
 
-def _found_in(place: str | os.PathLike[str], who: str, name: str, split: str) -> Files:
+def _files_in(place: str | os.PathLike[str], source: str, name: str, split: str) -> Files:
+    """Return both files; `source` says where the place comes from, for errors."""
     folder = Path(place).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"{name}: {who} is {folder}, which is not a folder")
+        raise FileNotFoundError(f"{name}: {source} is {folder}, which is not a folder")
     files = _look_in(folder, name, split)
     missing = [file for kind in DIMENSIONS if kind not in files for file in _names(split, kind)]
     if missing:
-        raise (FileNotFoundError if files else _NotHere)(
-            f"{name} ({split}): neither {folder} ({who}) nor its folder {name} has any of "
+        raise (FileNotFoundError if files else _NoFilesError)(
+            f"{name} ({split}): neither {folder} ({source}) nor its folder {name} has any of "
             f"{', '.join(missing)}"
         )
     return files
 
 
 def _names(split: str, kind: str) -> list[str]:
-    """The spellings in use: as published, unpacked, and as some archives unpack it."""
+    """Return the names in use: as published, unpacked, and as some archives unpack it."""
     stem, idx = STEMS[split], f"idx{DIMENSIONS[kind]}-ubyte"
     plain = [f"{stem}-{kind}-{idx}", f"{stem}-{kind}.{idx}"]
     return [f"{file}{suffix}" for file in plain for suffix in (".gz", "")]
 
 
 def _look_in(place: Path, name: str, split: str) -> Files:
-    """Both files from the set's own folder in `place` or `place` itself; else what there is."""
+    """Return both files from the set's folder in `place`, or from `place`; else what there is."""
     partial: Files = {}
     for folder in (place / name, place):
         files: Files = {}
         for kind in DIMENSIONS:
-            there = [folder / file for file in _names(split, kind) if (folder / file).is_file()]
-            if there:
-                files[kind] = there[0]
+            paths = [folder / file for file in _names(split, kind) if (folder / file).is_file()]
+            if paths:
+                files[kind] = paths[0]
         if folder == place:
             for path in files.values():
                 _refuse_another_set(path, name)
@@ -146,7 +157,7 @@ def _look_in(place: Path, name: str, split: str) -> Files:
 
 
 def _refuse_another_set(path: Path, name: str) -> None:
-    """The sets' files are named alike: Fashion-MNIST must not come out of a folder with MNIST."""
+    """Raise DataError for a file of another set: the sets' files have the same names."""
     digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     for other, source in download.SOURCES.items():
         if other != name and digest in source.md5.values():

@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file, the same bytes for the same state, whole or absent.
+"""Save and load checkpoints: one safetensors file, the same bytes for the same state.
 
-Its one metadata entry is JSON: `info`, and the SHA-256 of info and tensors, so that a flipped bit
-is found and not trained on.
+Its one metadata entry is JSON: `info`, and the SHA-256 of info and tensors, so that a corrupt file
+is refused instead of trained on.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import safetensors.numpy
 from ..engine.tensor import Tensor
 from ..kernels.runtime.files import atomic_write
 
-KEY = "minigan"  # the one metadata key: several would be written in random order
+KEY = "minigan"  # The one metadata key: safetensors writes several in random order.
 
 
 class CheckpointError(ValueError):
-    """A checkpoint file that is missing, broken, or not minigan's."""
+    """A checkpoint file is missing, broken, or not written by minigan."""
 
 
 def save(
@@ -32,9 +32,17 @@ def save(
     tensors: Mapping[str, np.ndarray | Tensor],
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write tensors by name, and `info` (anything JSON holds), under a temporary name, renamed.
+    """Write tensors by name, and `info`, to a checkpoint file.
 
-    On any failure (a full disk, a kill) the file that was there before is still there.
+        mg.save("generator.safetensors", generator.state_dict(), {"step": 1000})
+
+    The file is written under a temporary name and renamed: on any failure (a full disk, a kill)
+    the file that was there before is still there.
+
+    Args:
+        path: the file to write.
+        tensors: tensors or numpy arrays by name.
+        info: anything that JSON can hold, by name.
 
     Raises:
         TypeError: a value of `info` that JSON cannot hold, or a dtype that safetensors cannot.
@@ -44,8 +52,8 @@ def save(
         name: np.asarray(x.numpy() if isinstance(x, Tensor) else x, order="C")
         for name, x in tensors.items()
     }
-    held = json.loads(json.dumps(dict(info or {})))  # as `load` will see it
-    text = json.dumps({"info": held, "sha256": _digest(arrays, held)}, sort_keys=True)
+    info = json.loads(json.dumps(dict(info or {})))  # As `load` will read it: tuples are lists.
+    text = json.dumps({"info": info, "sha256": _digest(arrays, info)}, sort_keys=True)
     try:
         data = safetensors.numpy.save(arrays, metadata={KEY: text})
     except safetensors.SafetensorError as error:
@@ -54,7 +62,10 @@ def save(
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors, as numpy arrays by name, and the info.
+    """Return the tensors of a checkpoint, as numpy arrays by name, and the info.
+
+        tensors, info = mg.load("generator.safetensors")
+        generator.load_state_dict(tensors)
 
     Raises:
         CheckpointError: no such file, or it is truncated, corrupt, or not written by `save`.
@@ -68,8 +79,8 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
             if KEY not in metadata:
                 raise CheckpointError(f"{path} holds tensors but was not written by minigan")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        written = json.loads(metadata[KEY])
-        info, digest = written["info"], written["sha256"]
+        content = json.loads(metadata[KEY])
+        info, digest = content["info"], content["sha256"]
     except CheckpointError:
         raise
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
@@ -80,6 +91,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
 
 
 def _digest(arrays: Mapping[str, np.ndarray], info: Any) -> str:
+    """Return the SHA-256 of the info and of the tensors' names, dtypes, shapes and values."""
     digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
     for name, x in sorted(arrays.items()):
         digest.update(f"{name} {x.dtype.name} {x.shape}".encode())

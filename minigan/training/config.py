@@ -1,13 +1,19 @@
-"""What a training run is made of: one flat record, written to config.json as it is."""
+"""The configuration of a training run, as config.json holds it.
+
+An option lives here only: its field declares default, help, range, choices and group, and the
+checks, the command line and the table in README.md follow from it (see `options.py`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from ..data import GENERATED
+from ..data.dataset import SPLITS
+from ..data.download import SOURCES
 from ..engine.device import device_names
 from ..engine.random import LATENTS
 from ..gan.augment import POLICIES
@@ -17,104 +23,235 @@ from ..gan.models import MODELS
 from ..gan.penalties import PENALTIES
 from ..optim import OPTIMIZERS
 from ..optim.schedules import SCHEDULES
-from ..utils.names import choose
+from .options import (
+    FRACTION,
+    NOT_NEGATIVE,
+    NOT_NEGATIVE_INTEGER,
+    POSITIVE,
+    POSITIVE_INTEGER,
+    SEED,
+    Check,
+    most_common_first,
+    option,
+    options,
+    split_names,
+)
 
-MINIBATCH = ("none", "discrimination", "stddev")
+MINIBATCH_LAYERS = ("none", "discrimination", "stddev")
 GENERATOR_LOSSES = ("adversarial", "feature-matching")
+IMAGE_MODEL, POINT_MODEL = "mlp", "toy"  # what `model` is where it is not given
+
+data_option = partial(option, group="data")
+net_option = partial(option, group="nets")
+loss_option = partial(option, group="loss")
+training_option = partial(option, group="training")
+file_option = partial(option, group="files")
 
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run. None means: what suits the data, filled in when they are loaded.
+    """The options of a run. None stands for a value that suits the data; the Trainer sets it.
 
-    Raises ValueError, with the option's name, for a value that is not accepted.
+        config = Config(data="ring", steps=2000, lr_d=4e-4)
+        Trainer(config)
+
+    Every field is an option of `minigan train`, where `lr_d` is written `--lr-d`. README.md beside
+    this module lists them.
+
+    Raises:
+        ValueError: a value is not accepted, or options do not go together; the message names them.
     """
 
-    data: str = "glyphs"
-    split: str = "train"
-    data_dir: str | None = None
-    size: int | None = None  # samples to make, for the sets that are made
-    holdout: float = 0.1  # share set aside for `minigan evaluate`
-    standardize: bool = False  # points: the nets see them divided by their standard deviation
-    model: str | None = None
-    condition: str = "none"  # how the nets are told the labels
-    minibatch: str = "none"  # a layer of D that sees how much the samples of a batch differ
-    pack: int = 1  # samples that D judges as one (Lin et al. 2018)
-    loss: str = "nonsaturating"
-    generator_loss: str = "adversarial"
-    smooth: float = 1.0  # target for real samples (one-sided label smoothing)
-    penalty: str = "none"  # on D's slope; several are joined by +
-    penalty_weight: float | None = None
-    penalty_end: float | None = None  # the weight that it falls to, each step by the same factor
-    penalty_steps: int | None = None  # the steps in which it does
-    orthogonal: float = 0.0  # weight of the penalty that keeps filters apart, in both nets
-    historical: float = 0.0  # weight of the distance to the parameters' average, in both nets
-    augment: str = "none"  # of what D sees, real and generated; several are joined by commas
-    instance_noise: float = 0.0  # its standard deviation at the start; falls to 0 in a line
-    noise_steps: int | None = None  # the steps in which it does
-    latent: str = "normal"
-    latent_size: int | None = None
-    steps: int = 12_000
-    batch: int = 64
-    optimizer: str = "adam"
-    lr_g: float = 2e-4
-    lr_d: float = 2e-4
-    beta1: float = 0.5  # of Adam; the momentum of SGD
-    beta2: float = 0.999  # of Adam; the smoothing of RMSprop
-    weight_decay: float = 0.0
-    schedule: str = "constant"  # of both learning rates
-    schedule_steps: int | None = None  # the steps in which it runs its course
-    warmup: int = 0  # steps in which the learning rates rise to their height
-    clip_norm: float = 0.0  # limit of the L2 norm of each player's gradient; 0: none
-    clip_value: float = 0.0  # limit of each of its elements
-    clip_weights: float = 0.0  # limit of D's parameters (Arjovsky et al. 2017)
-    n_critic: int = 1  # discriminator updates per step
-    n_generator: int = 1  # generator updates per step
-    ema: float = 0.0  # decay of the generator's average, which is then what makes samples; 0: none
-    device: str = "cpu"
-    seed: int = 0
-    log_every: int = 50
-    sample_every: int = 1000
-    checkpoint_every: int = 1000
+    data: str = data_option(
+        "glyphs",
+        f"{', '.join(GENERATED)} (made here), {', '.join(SOURCES)} (downloaded once), a folder of"
+        " images, or an .npz file",
+    )
+    split: str = data_option("train", "part of the data", choices=SPLITS)
+    data_dir: str | None = data_option(
+        None,
+        "the only folder in which to look for the files of MNIST or Fashion-MNIST",
+        metavar="DIR",
+        default_text="MINIGAN_DATA, then the cache, then the network",
+    )
+    size: int | None = data_option(
+        None,
+        "number of samples to generate or to draw from the data",
+        check=POSITIVE_INTEGER,
+        metavar="SAMPLES",
+        default_text=lambda: (
+            most_common_first({n: usual for n, (_, usual) in GENERATED.items()})
+            + "; of other data all"
+        ),
+    )
+    holdout: float = data_option(
+        0.1, "fraction of the data held out for `minigan evaluate`", check=FRACTION
+    )
+    standardize: bool = data_option(False, "divide points by their standard deviation")
+    model: str | None = net_option(
+        None,
+        "architecture of both nets, for points if it is called toy, else for images",
+        choices=MODELS,
+        default_text=f"{IMAGE_MODEL} for images, {POINT_MODEL} for points",
+    )
+    condition: str = net_option(
+        "none", "how both nets are conditioned on labels", choices=CONDITIONS
+    )
+    minibatch: str = net_option(
+        "none",
+        "layer of D that compares the samples of a batch",
+        choices=MINIBATCH_LAYERS,
+    )
+    pack: int = net_option(
+        1,
+        "samples that D classifies together, as one input (PacGAN, Lin et al. 2018)",
+        check=POSITIVE_INTEGER,
+        metavar="SAMPLES",
+    )
+    loss: str = loss_option("nonsaturating", "adversarial loss", choices=LOSSES)
+    generator_loss: str = loss_option(
+        "adversarial",
+        "what G minimizes, that loss or the distance between the means of D's last features",
+        choices=GENERATOR_LOSSES,
+    )
+    smooth: float = loss_option(
+        1.0,
+        "target for real samples (one-sided label smoothing)",
+        check=Check("in (0.5, 1]", lambda x: 0.5 < x <= 1),
+    )
+    penalty: str = loss_option(
+        "none",
+        "penalty on the norm of D's gradient with respect to its input",
+        choices=lambda: ("none", *PENALTIES),
+        separator="+",
+    )
+    penalty_weight: float | None = loss_option(
+        None,
+        "weight of each penalty; for r1 and r2 it is gamma / 2",
+        check=POSITIVE,
+        default_text=lambda: most_common_first({n: p.weight for n, p in PENALTIES.items()}),
+    )
+    penalty_end: float | None = loss_option(
+        None,
+        "weight to which the penalty's weight decays exponentially",
+        check=POSITIVE,
+        default_text="no decay",
+    )
+    penalty_steps: int | None = loss_option(
+        None,
+        "steps over which the penalty's weight decays",
+        check=POSITIVE_INTEGER,
+        metavar="STEPS",
+        default_text="all",
+    )
+    orthogonal: float = loss_option(
+        0.0,
+        "weight of orthogonal regularization of both nets' filters, say 1e-4",
+        check=NOT_NEGATIVE,
+    )
+    historical: float = loss_option(
+        0.0,
+        "weight of the squared distance of both nets' parameters to their average so far",
+        check=NOT_NEGATIVE,
+    )
+    augment: str = loss_option(
+        "none",
+        "DiffAugment of D's inputs, real and generated",
+        choices=lambda: ("none", *POLICIES),
+        separator=",",
+    )
+    instance_noise: float = loss_option(
+        0.0,
+        "standard deviation of the noise on D's inputs at the start; it falls linearly to 0",
+        check=NOT_NEGATIVE,
+    )
+    noise_steps: int | None = loss_option(
+        None,
+        "steps over which the instance noise falls to 0",
+        check=POSITIVE_INTEGER,
+        metavar="STEPS",
+        default_text="all",
+    )
+    latent: str = net_option("normal", "distribution of the latents", choices=LATENTS)
+    latent_size: int | None = net_option(
+        None,
+        "numbers per latent",
+        check=POSITIVE_INTEGER,
+        default_text=lambda: most_common_first({n: m.latent_size for n, m in MODELS.items()}),
+    )
+    steps: int = training_option(12_000, "training steps", check=POSITIVE_INTEGER, metavar="STEPS")
+    batch: int = training_option(64, "samples per batch", check=POSITIVE_INTEGER, metavar="SAMPLES")
+    optimizer: str = training_option("adam", "optimizer of both nets", choices=OPTIMIZERS)
+    lr_g: float = training_option(2e-4, "learning rate of the generator", check=POSITIVE)
+    lr_d: float = training_option(
+        2e-4,
+        "learning rate of the discriminator (a larger one: TTUR)",
+        check=POSITIVE,
+    )
+    beta1: float = training_option(0.5, "first beta of Adam, momentum of SGD", check=FRACTION)
+    beta2: float = training_option(0.999, "second beta of Adam, alpha of RMSprop", check=FRACTION)
+    weight_decay: float = training_option(0.0, "weight decay of both nets", check=NOT_NEGATIVE)
+    schedule: str = training_option(
+        "constant", "schedule of both learning rates", choices=SCHEDULES
+    )
+    schedule_steps: int | None = training_option(
+        None,
+        "steps after which the schedule ends",
+        check=POSITIVE_INTEGER,
+        metavar="STEPS",
+        default_text="all",
+    )
+    warmup: int = training_option(
+        0,
+        "steps over which both learning rates rise linearly at the start",
+        check=NOT_NEGATIVE_INTEGER,
+        metavar="STEPS",
+    )
+    clip_norm: float = training_option(
+        0.0,
+        "limit of the L2 norm of each net's gradient; 0: no limit",
+        check=NOT_NEGATIVE,
+    )
+    clip_value: float = training_option(
+        0.0,
+        "limit of each element of the gradients; 0: no limit",
+        check=NOT_NEGATIVE,
+    )
+    clip_weights: float = training_option(
+        0.0,
+        "limit of each parameter of D, for a Wasserstein critic; 0: no limit",
+        check=NOT_NEGATIVE,
+    )
+    n_critic: int = training_option(1, "discriminator updates per step", check=POSITIVE_INTEGER)
+    n_generator: int = training_option(1, "generator updates per step", check=POSITIVE_INTEGER)
+    ema: float = training_option(
+        0.0,
+        "decay of the moving average of G's parameters, which then generates samples; 0: none",
+        check=FRACTION,
+    )
+    device: str = training_option("cpu", "device that runs the kernels", choices=device_names)
+    seed: int = training_option(0, "seed of data, weights and noise", check=SEED)
+    log_every: int = file_option(
+        50, "steps between lines of metrics", check=POSITIVE_INTEGER, metavar="STEPS"
+    )
+    sample_every: int = file_option(
+        1000,
+        "steps between pictures of samples",
+        check=POSITIVE_INTEGER,
+        metavar="STEPS",
+    )
+    checkpoint_every: int = file_option(
+        1000, "steps between checkpoints", check=POSITIVE_INTEGER, metavar="STEPS"
+    )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, str) or not isinstance(self.data_dir, str | None):
-            raise ValueError(
-                f"data = {self.data!r}, data_dir = {self.data_dir!r}: strings are needed"
-            )
-        for name, accepted in _choices().items():
-            value = getattr(self, name)
-            if not (name == "model" and value is None):
-                choose(name.replace("_", " "), value, accepted)
-        for part in _parts(self, "penalty", "+"):
-            choose("penalty", part, PENALTIES, "several joined by +")
-        for part in _parts(self, "augment", ","):
-            choose("augment", part, POLICIES, "several joined by commas")
-        self._check_numbers()
-        self._check_together()
+        for name, declared in options(Config).items():
+            declared.check_value(getattr(self, name))
+        self._check_nets_and_losses()
+        self._check_schedules()
 
-    def _check_numbers(self) -> None:
-        for name in COUNTS:
-            value = getattr(self, name)
-            if not (name in OPTIONAL and value is None) and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} = {value!r} is not a positive integer")
-        for name, (accepts, what) in NUMBERS.items():
-            value = getattr(self, name)
-            if name in OPTIONAL and value is None:
-                continue
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise ValueError(f"{name} = {value!r} is not a number")
-            if not accepts(value):
-                raise ValueError(f"{name} = {value!r} is not {what}")
-        if type(self.warmup) is not int or self.warmup < 0:
-            raise ValueError(f"warmup = {self.warmup!r} is not an integer of at least 0")
-        if type(self.standardize) is not bool:
-            raise ValueError(f"standardize = {self.standardize!r} is neither True nor False")
-        if type(self.seed) is not int or not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed = {self.seed!r} is not an integer in [0, 2^64)")
-
-    def _check_together(self) -> None:
-        """ValueError where options that are each accepted do not go together."""
+    def _check_nets_and_losses(self) -> None:
+        """Raise ValueError where options of the nets and losses do not go together."""
         LOSSES[self.loss](smooth=self.smooth)
         if self.batch % self.pack:
             raise ValueError(f"pack = {self.pack} does not divide batch = {self.batch}")
@@ -129,12 +266,15 @@ class Config:
                 " features know no label, so the generator would learn none; condition = 'concat'"
                 " goes with it"
             )
-        judged = self.batch // self.pack
-        if self.minibatch == "stddev" and judged > 4 and judged % 4:
+        inputs = self.batch // self.pack
+        if self.minibatch == "stddev" and inputs > 4 and inputs % 4:
             raise ValueError(
                 f"minibatch = 'stddev' compares samples by fours, and batch = {self.batch}, pack ="
-                f" {self.pack} make {judged} of them, which 4 does not divide"
+                f" {self.pack} make {inputs} of them, which 4 does not divide"
             )
+
+    def _check_schedules(self) -> None:
+        """Raise ValueError where what changes with the step does not go together."""
         for name in ("penalty_weight", "penalty_end"):
             if getattr(self, name) is not None and self.penalty == "none":
                 raise ValueError(f"{name} = {getattr(self, name)} without a penalty")
@@ -156,58 +296,25 @@ class Config:
 
     @property
     def penalties(self) -> tuple[str, ...]:
-        return _parts(self, "penalty", "+")
+        """The names of the penalties on D's gradient; () without one."""
+        return split_names("penalty", self.penalty, "+")
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the options by name, in the order of the fields."""
         return dataclasses.asdict(self)
 
     def replace(self, **options: Any) -> Config:
+        """Return a copy with some options changed."""
         return dataclasses.replace(self, **options)
 
 
-OPTIONAL = (
-    *("latent_size", "size", "noise_steps", "penalty_steps", "schedule_steps"),
-    *("penalty_weight", "penalty_end"),
-)
-COUNTS = (
-    *("steps", "batch", "n_critic", "n_generator", "log_every", "sample_every"),
-    *("checkpoint_every", "latent_size", "size", "pack"),
-    *("noise_steps", "penalty_steps", "schedule_steps"),
-)
-Check = tuple[Callable[[float], bool], str]
-POSITIVE: Check = (lambda x: 0 < x < math.inf, "a positive number")
-NOT_NEGATIVE: Check = (lambda x: 0 <= x < math.inf, "a finite number of at least 0")
-SHARE: Check = (lambda x: 0 <= x < 1, "in [0, 1)")
-NUMBERS: dict[str, Check] = {
-    **dict.fromkeys(("lr_g", "lr_d", "penalty_weight", "penalty_end"), POSITIVE),
-    **dict.fromkeys(("beta1", "beta2", "ema", "holdout"), SHARE),
-    "smooth": (lambda x: 0.5 < x <= 1, "in (0.5, 1]"),
-    **dict.fromkeys(("orthogonal", "historical", "instance_noise", "weight_decay"), NOT_NEGATIVE),
-    **dict.fromkeys(("clip_norm", "clip_value", "clip_weights"), NOT_NEGATIVE),
-}
+@dataclass(frozen=True)
+class Shorthand:
+    """An option of the command line that sets several fields of Config to one value."""
+
+    name: str
+    fields: tuple[str, ...]
+    help: str
 
 
-def _choices() -> dict[str, Any]:
-    """What each option that is a name may be; models can be added to while a program runs."""
-    return {
-        "model": MODELS,
-        "condition": CONDITIONS,
-        "minibatch": dict.fromkeys(MINIBATCH),
-        "loss": LOSSES,
-        "generator_loss": dict.fromkeys(GENERATOR_LOSSES),
-        "latent": LATENTS,
-        "optimizer": OPTIMIZERS,
-        "schedule": SCHEDULES,
-        "device": dict.fromkeys(device_names()),
-    }
-
-
-def _parts(config: Config, name: str, separator: str) -> tuple[str, ...]:
-    """The names that an option joins; none of "none"."""
-    value = getattr(config, name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} = {value!r} is not a string")
-    parts = tuple(part.strip() for part in value.split(separator))
-    if len(set(parts)) < len(parts):
-        raise ValueError(f"{name} = {value!r} names one twice")
-    return () if parts == ("none",) else parts
+SHORTHANDS = (Shorthand("lr", ("lr_g", "lr_d"), "learning rate of both nets"),)

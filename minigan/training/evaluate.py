@@ -1,4 +1,4 @@
-"""How good is a run's generator? Distances to held-out real data, beside their floor."""
+"""Measure a generator: distances to held-out real data, beside those of real data."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from ..engine.device import use_device
 from ..metrics import classify, mixture_quality, sliced_wasserstein, train_classifier
 from .trainer import Trainer
 
-REPEATS = 5
+DRAWS = 5  # independent draws behind each mean and standard error
+MIXTURE_SAMPLES = 2500  # per draw
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over repeated draws, with its standard error."""
+    """A mean over repeated draws with its standard error, which is NaN for a single draw."""
 
     mean: float
     error: float
 
     @classmethod
     def of(cls, values: list[float]) -> Estimate:
-        spread = math.nan  # of one value, or where one is infinite
+        """Return the mean and standard error; the error is NaN where a value is not finite."""
+        error = math.nan
         if len(values) > 1 and all(map(math.isfinite, values)):
-            spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        return cls(float(np.mean(values)), spread)
+            error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        return cls(float(np.mean(values)), error)
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON, which has no NaN and no infinity: null stands for them."""
+        """Return both for JSON, where None stands for NaN and infinity."""
         return {name: x if math.isfinite(x) else None for name, x in vars(self).items()}
 
     def __str__(self) -> str:
@@ -40,17 +42,25 @@ class Estimate:
 def evaluate(
     trainer: Trainer, projections: int = 256, progress: bool = False
 ) -> dict[str, Estimate]:
-    """Numbers by name; each over up to five draws, all of one sample size.
+    """Return measures of a trained generator by name, each a mean over up to five draws.
 
-    `sliced_wasserstein`: generated samples against held-out real ones; a conditional generator is
-    told the held-out labels.
-    `sliced_wasserstein_floor`: training samples against the same held-out ones: what two draws of
-    the data themselves come to at this size. No generator can be expected below it.
-    For mixtures of Gaussians also `modes`, `high_quality` and `reverse_kl` of 2,500 samples.
-    For conditional generators of two classes or more `label_agreement`, the share of samples in
-    which a classifier trained on the run's real training data finds the label that was asked for;
-    `label_agreement_permuted`, the same with the labels in another order, so what chance comes to;
-    `classifier_accuracy`, the classifier's own on held-out real data.
+        for name, estimate in evaluate(trainer).items():
+            print(name, estimate)
+
+    - `sliced_wasserstein`: the distance of generated to held-out real samples; a conditional
+      generator gets the held-out labels.
+    - `sliced_wasserstein_floor`: the distance of training samples to the same held-out ones, so
+      that of two draws of the data. No generator can be expected below it.
+    - `modes`, `high_quality`, `reverse_kl`: for mixtures of Gaussians, of 2,500 samples.
+    - `label_agreement`: for conditional generators of two or more classes, the fraction of samples
+      to which a classifier trained on the run's real training data gives the label that was
+      generated; `label_agreement_permuted`: the same with permuted labels, so the value by chance;
+      `classifier_accuracy`: that of the classifier on held-out real data.
+
+    Args:
+        trainer: the trained GAN.
+        projections: the number of random directions of the sliced Wasserstein distance.
+        progress: whether to show a progress bar while the classifier is trained.
 
     Raises:
         ValueError: the run set no data aside, or has fewer training samples than held-out ones.
@@ -64,24 +74,25 @@ def evaluate(
     if len(train) < n:
         raise ValueError(f"{len(train)} training samples cannot be compared with {n} held-out ones")
     labels = held_out.labels if trainer.players.labelled else None
-    fakes = [trainer.sample(n, k, labels) for k in range(REPEATS)]
-    found = _distances(fakes, train.values, held_out.values, projections)
+    fakes = [trainer.sample(n, k, labels) for k in range(DRAWS)]
+    estimates = _distances(fakes, train.values, held_out.values, projections)
     if train.modes is not None and train.sigma is not None:
-        samples = [trainer.sample(2500, k) for k in range(REPEATS)]
-        draws = [mixture_quality(x, train.modes, train.sigma) for x in samples]
+        samples = [trainer.sample(MIXTURE_SAMPLES, k) for k in range(DRAWS)]
+        qualities = [mixture_quality(x, train.modes, train.sigma) for x in samples]
         for name in ("modes", "high_quality", "reverse_kl"):
-            found[name] = Estimate.of([float(getattr(draw, name)) for draw in draws])
+            estimates[name] = Estimate.of([float(getattr(q, name)) for q in qualities])
     if labels is not None and (train.classes or 0) > 1:
-        found |= _agreement(fakes, train, held_out, trainer.device.name, progress)
-    return found
+        estimates |= _label_agreement(fakes, train, held_out, trainer.device.name, progress)
+    return estimates
 
 
 def _distances(
     fakes: list[np.ndarray], train: np.ndarray, held_out: np.ndarray, projections: int
 ) -> dict[str, Estimate]:
+    """Return the distances of generated and of training samples to the held-out ones."""
     n = len(held_out)
     order = np.random.Generator(np.random.Philox(0)).permutation(len(train))
-    reals = [train[order[k * n : (k + 1) * n]] for k in range(REPEATS)]
+    reals = [train[order[k * n : (k + 1) * n]] for k in range(DRAWS)]
     return {
         name: Estimate.of(
             [
@@ -94,22 +105,23 @@ def _distances(
     }
 
 
-def _agreement(
+def _label_agreement(
     fakes: list[np.ndarray], train: Dataset, held_out: Dataset, device: str, progress: bool
 ) -> dict[str, Estimate]:
+    """Return how often a classifier gives samples the labels that they were generated with."""
     assert train.labels is not None
     assert held_out.labels is not None
-    # The devices for looking closely (reference, emulator) need not train it as well.
+    # The slow devices, reference and cuda-emulator, would take minutes to train a classifier.
     with use_device("cuda" if device == "cuda" else "cpu"):
         classes = train.classes or 0
         classifier = train_classifier(train.values, train.labels, classes, progress=progress)
-        named = [classify(classifier, x) for x in fakes]
-        right = classify(classifier, held_out.values) == held_out.labels
-    asked, rows = held_out.labels, np.random.Generator(np.random.Philox(0))
+        predictions = [classify(classifier, x) for x in fakes]
+        correct = classify(classifier, held_out.values) == held_out.labels
+    labels, rng = held_out.labels, np.random.Generator(np.random.Philox(0))
     return {
-        "label_agreement": Estimate.of([float((x == asked).mean()) for x in named]),
+        "label_agreement": Estimate.of([float((x == labels).mean()) for x in predictions]),
         "label_agreement_permuted": Estimate.of(
-            [float((x == rows.permutation(asked)).mean()) for x in named]
+            [float((x == rng.permutation(labels)).mean()) for x in predictions]
         ),
-        "classifier_accuracy": Estimate.of([float(right.mean())]),
+        "classifier_accuracy": Estimate.of([float(correct.mean())]),
     }

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..cli.terminal import announce_kernels
 from ..seeds import map_seeds
-from ..training.config import Config
-from ..training.evaluate import Estimate, evaluate
-from ..training.folder import check_free, locked, new_folder
-from ..training.run import Run
-from ..training.trainer import Trainer
+from ..utils.progress import announce_kernels
+from .config import Config
+from .evaluate import Estimate, evaluate
+from .run import Run
+from .run_folder import check_free, locked, new_folder
+from .trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""The game: a discriminator and a generator that take turns (Goodfellow et al. 2014, algorithm 1).
+"""Train a GAN: update the discriminator and the generator in turn (Goodfellow et al. 2014).
 
-The Trainer holds all that a training state is. It writes no file; `run.py` does.
+The Trainer holds the whole state of a training, and writes no file; `run.py` does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, ops
+from .. import nn
 from ..data import Dataset, load
 from ..engine import random
 from ..engine.assign import load_tensors
@@ -22,9 +22,10 @@ from ..gan.losses import GANLoss
 from ..gan.models import MODELS
 from ..gan.players import Players, build
 from ..optim import ExponentialMovingAverage
-from .config import Config
+from .batches import Batches
+from .config import IMAGE_MODEL, POINT_MODEL, Config
 
-SAMPLES = 256  # made at once
+GENERATE_BATCH = 256  # samples generated in one pass
 SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g")
 
 
@@ -32,37 +33,22 @@ class DivergedError(RuntimeError):
     """A loss became NaN or infinite; the message names the step."""
 
 
-class Batches:
-    """Endless batches of tables: each epoch every row once, in an order of the stream "data".
-
-    What an epoch leaves over begins the next batch, so that all batches have one size.
-    """
-
-    def __init__(self, tables: Sequence[Tensor], batch: int) -> None:
-        self.tables, self.batch = list(tables), batch
-        self.order = self._epoch()  # the rows still to come
-
-    def _epoch(self) -> Tensor:
-        first = self.tables[0]
-        return random.permutation(len(first), device=first.device, stream="data")
-
-    def next(self) -> list[Tensor]:
-        """The same rows of each table (rows, ...): (batch, ...), new memory."""
-        while len(self.order) < self.batch:
-            self.order = ops.concatenate([self.order, self._epoch()])
-        rows, self.order = self.order[: self.batch], self.order[self.batch :]
-        return [
-            ops.gather(table, ops.reshape(rows, self.batch, *(1,) * (table.ndim - 1)), axis=0)
-            for table in self.tables
-        ]
-
-
 class Trainer:
-    """A GAN in training: data, two players (nets, optimizers, a loss), and random streams.
+    """The training of a GAN: data, the two nets with their optimizers and loss, random streams.
 
-    `config` comes back with what it left open filled in (model, latent_size, and the steps of a
-    schedule). The default random generator is seeded with the config's seed, and a step draws from
-    it: train one after the other in a process, not in turns. All state is in `state()`.
+        trainer = Trainer(Config(data="ring"))
+        for _ in range(2000):
+            row = trainer.step()
+        samples = trainer.sample(1000)
+
+    `config` becomes the config with its open options set (model, latent_size, and the steps of
+    what changes with the step). The default random generator is seeded with the config's seed, and
+    every step draws from it: in one process train one Trainer after the other, not interleaved.
+
+    Args:
+        config: the options.
+        data: the data set; None: the one that the config names.
+        progress: whether to show a progress bar while data are generated or downloaded.
 
     Raises:
         ValueError: options that do not fit the data.
@@ -79,7 +65,7 @@ class Trainer:
                 progress=progress,
             )
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
-        self.config = config = filled_in(config, data)
+        self.config = config = fill_defaults(config, data)
         if len(self.data) < config.batch:
             raise ValueError(
                 f"batch = {config.batch}, but {data.name} has only {len(self.data)} training"
@@ -92,157 +78,168 @@ class Trainer:
         with use_device(self.device):
             classes = None if data.labels is None else data.classes
             self.players = Players(config, *build(config, data.sample_shape, classes))
-            self.scale = deviation(self.data) if config.standardize else 1.0
+            self.scale = standard_deviation(self.data) if config.standardize else 1.0
             tables = [tensor(self.data.values.reshape(len(self.data), -1) / self.scale)]
             if self.players.labelled:
                 tables.append(tensor(self.data.labels))
             self.batches = Batches(tables, config.batch)
-            shown = self.columns * -(-64 // self.columns) if data.is_image else 1024
-            self.fixed_latent = self.players.latent(shown, "samples")
+            count = self.columns * math.ceil(64 / self.columns) if data.is_image else 1024
+            self.fixed_latent = self.players.latent(count, "samples")
         self.captured = True
-        self._captured = capture(self._play)
+        self._captured_update = capture(self._update)
 
     @property
     def loss(self) -> GANLoss:
+        """The adversarial loss."""
         return self.players.loss
 
     @property
     def generator(self) -> nn.Module:
+        """The generator that is trained."""
         return self.players.generator
 
     @property
     def discriminator(self) -> nn.Module:
+        """The discriminator."""
         return self.players.discriminator
 
     @property
     def average(self) -> ExponentialMovingAverage | None:
+        """The moving average of the generator's parameters; None without the option `ema`."""
         return self.players.average
 
     @property
     def columns(self) -> int:
-        """How many images a row of a grid has."""
+        """The number of images in a row of a grid."""
         return row_length(range(self.data.classes or 0) if self.players.labelled else None)
 
     # ------------------------------------------------------------------------------- training
     def step(self, norms: bool = False) -> dict[str, float]:
-        """One turn each: `n_critic` updates of D, `n_generator` of G; the last ones' numbers.
+        """Update D `n_critic` times, then G `n_generator` times; return numbers of the last ones.
 
-        Returns loss_d and loss_g, without what is added to them; the shares of real samples that D
-        called real and of fakes that it called fake, d_real and d_fake; where there is one, the
-        weighted penalty, and an auxiliary classifier's losses class_d and class_g (nats per
-        sample); with `norms` the gradients' L2 norms, before any limit.
+        The step is captured (see `capture`) unless `captured` is False; the bits are the same.
 
-        Captured (see `capture`) unless `captured` is set to False; the bits are the same.
+        Args:
+            norms: whether to return the norms of the gradients too.
+
+        Returns:
+            loss_d and loss_g, without what is added to them; d_real and d_fake, the fractions of
+            real and of generated samples that D classifies correctly; where there is one, the
+            weighted penalty, and an auxiliary classifier's losses class_d and class_g (nats per
+            sample); with `norms` the L2 norms grad_norm_d and grad_norm_g, before any limit.
 
         Raises:
             DivergedError: a loss is NaN or infinite.
         """
         with use_device(self.device):
             self.players.prepare(self.step_count)
-            turns = self._captured if self.captured else self._play
+            update = self._captured_update if self.captured else self._update
             batches = [self.batches.next() for _ in range(self.config.n_critic)]
-            reals, labels = [x for x, *_ in batches], [y for _, *told in batches for y in told]
-            played = turns(reals, labels)
-            row = {name: float(played[name]) for name in SCALARS if name in played}
-            row["d_real"], row["d_fake"] = self._right(played["logits"].numpy()[:, 0])
+            reals = [real for real, *_ in batches]
+            labels = [y for _, *condition in batches for y in condition]
+            output = update(reals, labels)
+            row = {name: float(output[name]) for name in SCALARS if name in output}
+            row["d_real"], row["d_fake"] = self._accuracies(output["logits"].numpy()[:, 0])
             if norms:
                 for player in ("d", "g"):
-                    row[f"grad_norm_{player}"] = _norm(played[f"gradients_{player}"])
+                    row[f"grad_norm_{player}"] = _norm(output[f"gradients_{player}"])
         self.step_count += 1
         for name in SCALARS:
             if not math.isfinite(row.get(name, 0.0)):
                 raise DivergedError(f"{name} became {row[name]} at step {self.step_count}")
         return row
 
-    def _play(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
-        """The turns on these batches (n, width): all that happens on the device, to be captured."""
+    def _update(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
+        """Run the updates on batches (batch, width): what is captured, all of it on the device."""
         shape = (self.config.batch, *self.data.sample_shape)
-        return self.players.play([ops.reshape(real, *shape) for real in reals], labels)
+        return self.players.play([real.reshape(*shape) for real in reals], labels)
 
-    def _right(self, logits: np.ndarray) -> tuple[float, float]:
-        """The shares that D is right on, of the real samples, which come first, and of the fakes.
+    def _accuracies(self, logits: np.ndarray) -> tuple[float, float]:
+        """Return the fractions of real samples, the first half, and of fakes that D gets right.
 
-        A loss whose logits mean nothing alone has no threshold: there, a sample is called real
-        where its logit is above the mean of the other batch.
+        Where the loss has no threshold, because a logit alone means nothing, a sample counts as
+        real if its logit is above the mean of the other batch.
         """
         real, fake = np.split(logits, 2)
         threshold = self.loss.threshold
-        for_real, for_fake = (
+        real_threshold, fake_threshold = (
             (fake.mean(), real.mean()) if threshold is None else (threshold, threshold)
         )
-        return float((real > for_real).mean()), float(1 - (fake > for_fake).mean())
+        return float((real > real_threshold).mean()), float(1 - (fake > fake_threshold).mean())
 
     # -------------------------------------------------------------------------------- samples
     def generate(self, latent: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
-        """What the generator, or its average, makes of a latent (n, latent_size), in numpy.
+        """Return what the generator, or its average, makes of latents: (n, ...), a numpy array.
 
-        A conditional one is told `labels`, integers (n,); None: all classes in turn.
+        Args:
+            latent: (n, latent_size).
+            labels: (n,) integers, for a conditional generator; None: all classes in turn.
 
         Raises:
             ValueError: there are labels without a condition, or they are not n of its classes.
         """
         net = self.players.sampler
-        told = self._told(labels, len(latent))
-        # What all of them take at once may be gigabytes.
-        parts = [slice(i, i + SAMPLES) for i in range(0, max(1, len(latent)), SAMPLES)]
+        conditions = self._label_tensors(labels, len(latent))
+        # One pass over all of them may need gigabytes of activations.
+        starts = range(0, max(1, len(latent)), GENERATE_BATCH)
+        parts = [slice(start, start + GENERATE_BATCH) for start in starts]
         with nn.evaluating(net), no_grad():
-            made = [net(latent[part], *(y[part] for y in told)) for part in parts]
-            samples = np.concatenate([x.numpy() for x in made])
+            outputs = [net(latent[part], *(y[part] for y in conditions)) for part in parts]
+            samples = np.concatenate([output.numpy() for output in outputs])
         return samples if self.scale == 1 else samples * np.float32(self.scale)
 
-    def _told(self, labels: np.ndarray | None, n: int) -> list[Tensor]:
-        """The labels on the device, checked; none for a generator that takes none."""
+    def _label_tensors(self, labels: np.ndarray | None, n: int) -> list[Tensor]:
+        """Return the labels, checked, on the device; [] for a generator that takes none."""
         if not self.players.labelled:
             if labels is not None:
                 raise ValueError("this generator was trained without labels, so it takes none")
             return []
         classes = self.data.classes or 0
-        given = np.arange(n) % classes if labels is None else np.asarray(labels)
-        if given.shape != (n,) or given.dtype.kind not in "iu":
+        values = np.arange(n) % classes if labels is None else np.asarray(labels)
+        if values.shape != (n,) or values.dtype.kind not in "iu":
             raise ValueError(
-                f"labels are {given.dtype} of shape {given.shape}; {n} integers are needed"
+                f"labels are {values.dtype} of shape {values.shape}; {n} integers are needed"
             )
-        outside = given[(given < 0) | (given >= classes)]
+        outside = values[(values < 0) | (values >= classes)]
         if outside.size:
             raise ValueError(f"label {outside[0]} is not one of 0 .. {classes - 1}")
-        return [tensor(given, dtype="int64", device=self.device)]
+        return [tensor(values, dtype="int64", device=self.device)]
 
     def sample(self, n: int, seed: int = 0, labels: np.ndarray | None = None) -> np.ndarray:
-        """n samples whose latents depend on `seed` alone; training goes on as if none was drawn.
+        """Return n generated samples, (n, ...); their latents depend on `seed` alone.
 
-        `labels` as `generate` takes them.
+        The random streams of the training stay as they are. `labels`: see `generate`.
         """
-        before = random.default_generator().state()
+        state = random.default_generator().state()
         random.manual_seed(seed)
         try:
             return self.generate(self.players.latent(n, "samples"), labels)
         finally:
-            random.default_generator().set_state(before)
+            random.default_generator().set_state(state)
 
     # ---------------------------------------------------------------------------------- state
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything that the future depends on: tensors by name, and what JSON can hold."""
+        """Return all that later steps depend on: tensors by name, and what JSON can hold."""
         tensors = {
             f"{part}.{name}": x
-            for part, held in self.players.parts().items()
-            for name, x in held.state_dict().items()
+            for part, owner in self.players.parts().items()
+            for name, x in owner.state_dict().items()
         }
         tensors["fixed_latent"] = self.fixed_latent.numpy()
         tensors["batches.order"] = self.batches.order.numpy()
-        generator = random.default_generator().state()
         info = {
             "config": self.config.as_dict(),
             "step": self.step_count,
-            "random": generator,
+            "random": random.default_generator().state(),
             "metrics_lines": self.metrics_lines,
         }
         return tensors, info
 
     def load_state(self, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:
-        """Go on from what `state` gave, to the same bits.
+        """Restore what `state` returned; later steps have the same bits.
 
         Raises:
-            ValueError: the state is of other nets or other data.
+            ValueError: the state belongs to other nets or other data.
         """
         tensors = dict(tensors)
         order = tensors.pop("batches.order")
@@ -252,12 +249,12 @@ class Trainer:
             )
         if order.size and not 0 <= order.min() <= order.max() < len(self.data):
             raise ValueError(f"the checkpoint is of other data than these {len(self.data)} samples")
-        fixed = {"fixed_latent": tensors.pop("fixed_latent")}
-        load_tensors({"fixed_latent": self.fixed_latent}, fixed, "checkpoint")
-        for part, held in self.players.parts().items():
+        latent = {"fixed_latent": tensors.pop("fixed_latent")}
+        load_tensors({"fixed_latent": self.fixed_latent}, latent, "checkpoint")
+        for part, owner in self.players.parts().items():
             dot = part + "."
             own = {k.removeprefix(dot): x for k, x in tensors.items() if k.startswith(dot)}
-            held.load_state_dict(own)
+            owner.load_state_dict(own)
         self.batches.order = tensor(order, device=self.device)
         self.step_count = int(info["step"])
         self.metrics_lines = int(info["metrics_lines"])
@@ -265,41 +262,45 @@ class Trainer:
 
 
 def row_length(labels: Sequence[int] | None) -> int:
-    """How many images a row of a grid has: labels in turn, once or more, where those are few."""
-    turn = len(labels or ())
-    return turn * max(1, 8 // turn) if 1 <= turn <= 16 else 8
+    """Return the number of images in a row of a grid: 8, or a multiple of up to 16 labels."""
+    count = len(labels or ())
+    return count * max(1, 8 // count) if 1 <= count <= 16 else 8
 
 
-def deviation(data: Dataset) -> float:
-    """One number for all coordinates, so that shapes stay what they are."""
+def standard_deviation(data: Dataset) -> float:
+    """Return the standard deviation of all coordinates together; one scale keeps shapes."""
     if data.is_image:
         raise ValueError(
             f"standardize is for points; {data.name} has images, in [-1, 1] already:"
             " --no-standardize, and a --model for images"
         )
-    found = float(data.values.std(dtype=np.float64))
-    if not found:
+    deviation = float(data.values.std(dtype=np.float64))
+    if not deviation:
         raise ValueError(f"standardize: all numbers of {data.name} are equal")
-    return found
+    return deviation
 
 
-def filled_in(config: Config, data: Dataset) -> Config:
-    """The config with what suits the data, and the steps of what changes held fast."""
-    model = config.model or ("mlp" if data.is_image else "toy")
+def fill_defaults(config: Config, data: Dataset) -> Config:
+    """Return the config with the open options set to what suits the data.
+
+    The steps of whatever changes with the step become explicit, so that a run that is extended
+    keeps its schedule.
+    """
+    model = config.model or (IMAGE_MODEL if data.is_image else POINT_MODEL)
     latent_size = config.latent_size or MODELS[model].latent_size
-    found: dict[str, Any] = {"model": model, "latent_size": latent_size}
-    changing = {
+    options: dict[str, Any] = {"model": model, "latent_size": latent_size}
+    is_used = {
         "schedule_steps": config.schedule != "constant",
         "penalty_steps": config.penalty_end is not None,
         "noise_steps": config.instance_noise > 0,
     }
-    for name, changes in changing.items():
-        if changes and getattr(config, name) is None:
-            found[name] = config.steps
-    return config.replace(**found)
+    for name, used in is_used.items():
+        if used and getattr(config, name) is None:
+            options[name] = config.steps
+    return config.replace(**options)
 
 
-def _norm(gradients: Any) -> float:
-    """The L2 norm of all gradients taken as one vector."""
+def _norm(gradients: Sequence[Tensor]) -> float:
+    """Return the L2 norm of all gradients taken as one vector."""
     with no_grad():
-        return math.sqrt(sum(float(ops.sum(ops.multiply(g, g))) for g in gradients))
+        return math.sqrt(sum(float((g * g).sum()) for g in gradients))

@@ -1,19 +1,35 @@
-"""How a name that is not accepted is refused: with the nearest one that is."""
+"""Look up a name in a table, and list names in a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 
 def choose(what: str, name: Any, accepted: Any, also: str = "") -> Any:
-    """accepted[name]; ValueError that names the nearest accepted names if there is none.
+    """Return accepted[name], or raise an error that suggests the nearest accepted name.
 
-    `also` says what is accepted besides.
+        choose("loss", "hinged", LOSSES)  # unknown loss 'hinged'; did you mean 'hinge'? ...
+
+    Args:
+        what: what kind of name it is, for the message.
+        name: the name to look up.
+        accepted: a mapping whose keys are the accepted names.
+        also: what else is accepted, for the message.
+
+    Raises:
+        ValueError: the name is not accepted.
     """
     if isinstance(name, str) and name in accepted:
         return accepted[name]
     near = get_close_matches(str(name).lower(), accepted, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join([*accepted, also] if also else accepted)
-    raise ValueError(f"unknown {what} {name!r}{hint} (accepted: {listed})")
+    names = ", ".join([*accepted, also] if also else accepted)
+    raise ValueError(f"unknown {what} {name!r}{hint} (accepted: {names})")
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return "a", "a or b", "a, b or c", ..."""
+    *rest, last = names
+    return f"{', '.join(rest)} or {last}" if rest else last

@@ -1,31 +1,54 @@
-"""Show progress bars on stderr."""
+"""Show on stderr what a program is busy with: progress bars, and kernels being compiled."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
+
+from ..engine.device import get_device
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+NOTICE_SECONDS = 3.0  # between two lines on compilation
+
 
 def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
-    """One live line on stderr, whole in 80 columns; into a file, every ten seconds."""
+    """Return a tqdm bar for a training of `steps` steps, of which `done` are done.
+
+    On a terminal it is one live line that fits into 80 columns; in a file, a line every ten
+    seconds.
+    """
     from tqdm import tqdm
 
-    return tqdm(
-        total=steps,
-        initial=done,
-        desc=name,
-        disable=not show,
-        **bar_look(),
-    )
+    return tqdm(total=steps, initial=done, desc=name, disable=not show, **bar_look())
 
 
 def bar_look() -> dict[str, Any]:
-    """How every live line of training looks, in tqdm's words."""
+    """Return the arguments of tqdm that all our progress bars share."""
     return {
         "bar_format": "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
         "dynamic_ncols": True,
         "mininterval": 0.2 if sys.stderr.isatty() else 10,
     }
+
+
+def announce_kernels(device: str) -> None:
+    """Print a line on stderr now and then while a device compiles kernels.
+
+    The first use of kernels on a machine takes a while.
+    """
+    last_time: float | None = None
+
+    def listener(name: str) -> None:
+        from tqdm import tqdm
+
+        nonlocal last_time
+        now = time.monotonic()
+        if last_time is None or now - last_time >= NOTICE_SECONDS:
+            once = " kernels for this machine, once:" if last_time is None else ""
+            tqdm.write(f"compiling{once} {name}", file=sys.stderr)  # above a progress bar
+            last_time = now
+
+    get_device(device).on_compile(listener)

@@ -12,11 +12,11 @@ from PIL import Image
 from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
 
 import minigan as mg
-from minigan.cli.terminal import announce_kernels
 from minigan.engine.op import Op
 from minigan.engine.update import Update
 from minigan.kernels.runtime.cpu import compiler as runtime
-from minigan.training.run import load_trainer
+from minigan.training.resume import load_trainer
+from minigan.utils.progress import announce_kernels
 
 COMMANDS = ["train", "sample", "evaluate", "check", "bench", "info", "presets"]
 
@@ -58,7 +58,12 @@ def test_every_command_explains_itself(name):
 
 def test_train_says_what_is_accepted_and_what_is_the_default():
     text = " ".join(cli("train", "--help").out.split())
-    for words in ("glyphs (built in), ring, grid", "[0.0002]", "[12000]", "normal, uniform or lap"):
+    for words in (
+        "glyphs, ring, grid, swiss-roll (made here)",
+        "[0.0002]",
+        "[12000]",
+        "normal, uniform or lap",
+    ):
         assert words in text
 
 

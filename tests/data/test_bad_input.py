@@ -1,4 +1,4 @@
-"""What is wrong is told in one line, with exit status 2; nothing is lost or half-written."""
+"""Bad input is reported in one line, with exit status 2; nothing is lost or half-written."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from run_helpers import RING, assert_whole, cli, files, refused, sha256, train
 
-from minigan.training.run import load_trainer, resume
+from minigan.training.resume import load_trainer, resume
 from minigan.training.trainer import DivergedError
 
 
@@ -58,7 +58,7 @@ def test_words_that_are_no_commands_and_no_options(words, message):
         (["--data", "rings"], "unknown data 'rings'; did you mean 'ring'?"),
         (["--data", "no/such/folder"], "no folder of images and no .npz at no/such/folder"),
         (["--data", "none.npz"], "no .npz at none.npz"),
-        (["--split", "valid"], "split 'valid': must be one of train, test"),
+        (["--split", "valid"], "unknown split 'valid' (accepted: train, test)"),
         (["--data", "ring", "--data-dir", "x"], "data_dir is for mnist and fashion-mnist only"),
         (["--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
         (["--model", "mpl"], "unknown model 'mpl'; did you mean 'mlp'? (accepted: mlp, mlp-drop"),

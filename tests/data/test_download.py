@@ -29,7 +29,7 @@ class Mirror(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges, self.cut, self.missing, self.spoilt = True, None, False, False
-        self.asked = []  # (file, Range header or None)
+        self.requests = []  # (file, Range header or None)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -39,16 +39,16 @@ class Mirror(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        mirror, name, wanted = self.server, Path(self.path).name, self.headers["Range"]
-        mirror.asked.append((name, wanted))
+        mirror, name, byte_range = self.server, Path(self.path).name, self.headers["Range"]
+        mirror.requests.append((name, byte_range))
         if mirror.missing:
             return self.send_error(404)
         content = FILES[name]
         if mirror.spoilt:
             content = bytes([content[0] ^ 1]) + content[1:]
         start = 0
-        if wanted and mirror.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if byte_range and mirror.ranges:
+            start = int(byte_range.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
                 return self.send_error(416)
         self.send_response(206 if start else 200)
@@ -87,22 +87,22 @@ def test_downloads_once(mirrors, capfd):
     assert kept() == FILES
     assert_ours(load("mnist"))
     assert capfd.readouterr() == ("", "")
-    assert mirrors[0].asked == [(name, None) for name in FILES]
-    assert mirrors[1].asked == []
+    assert mirrors[0].requests == [(name, None) for name in FILES]
+    assert mirrors[1].requests == []
 
 
 @pytest.mark.parametrize("way", ["missing", "spoilt"])
 def test_the_second_mirror_helps(mirrors, way):
     setattr(mirrors[0], way, True)
     assert_ours(load("mnist"))
-    assert [name for name, _ in mirrors[1].asked] == list(FILES)
+    assert [name for name, _ in mirrors[1].requests] == list(FILES)
     assert kept() == FILES
 
 
 def test_the_second_mirror_continues_what_the_first_cut_off(mirrors):
     mirrors[0].cut = 40
     assert_ours(load("mnist"))
-    assert mirrors[1].asked[0] == (f"{IMAGES}.gz", "bytes=40-")
+    assert mirrors[1].requests[0] == (f"{IMAGES}.gz", "bytes=40-")
     assert kept() == FILES
 
 
@@ -119,10 +119,10 @@ def test_a_partial_file_is_continued_or_replaced(mirrors, ranges, good, length):
     assert kept() == FILES
     whole = good and length == len(PACKED)
     first = (f"{LABELS}.gz", None) if whole else (f"{IMAGES}.gz", f"bytes={length}-")
-    assert mirrors[0].asked[0] == first
+    assert mirrors[0].requests[0] == first
     if not ranges or (good and length < len(PACKED)):
-        assert len(mirrors[0].asked) == 1 + (not whole)
-    assert mirrors[1].asked == []
+        assert len(mirrors[0].requests) == 1 + (not whole)
+    assert mirrors[1].requests == []
 
 
 def test_a_failure_says_what_to_do_by_hand_and_leaves_nothing_half(mirrors):
@@ -145,7 +145,7 @@ def test_a_cut_download_is_continued_by_the_next_call(mirrors):
         load("mnist")
     mirrors[0].cut = None
     assert_ours(load("mnist"))
-    assert mirrors[0].asked[1] == (f"{IMAGES}.gz", "bytes=40-")
+    assert mirrors[0].requests[1] == (f"{IMAGES}.gz", "bytes=40-")
 
 
 def test_a_server_that_is_gone(mirrors, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_server_that_is_gone(mirrors, monkeypatch):
 def test_only_what_is_missing_is_fetched(mirrors):
     put(cache_root() / "data" / "mnist", labels=None)
     assert_ours(load("mnist"))
-    assert mirrors[0].asked == [(f"{LABELS}.gz", None)]
+    assert mirrors[0].requests == [(f"{LABELS}.gz", None)]
 
 
 def test_a_cache_that_cannot_be_written(mirrors, tmp_path, monkeypatch):
@@ -179,4 +179,4 @@ def test_many_at_once_download_once(mirrors):
     for worker in workers:
         worker.join()
     assert len(results) == 4
-    assert sorted(name for name, _ in mirrors[0].asked) == sorted(FILES)
+    assert sorted(name for name, _ in mirrors[0].requests) == sorted(FILES)

@@ -1,4 +1,4 @@
-"""MNIST's files: found wherever they may lie, read, and refused when broken."""
+"""MNIST's files are searched for, read, and refused if they are corrupt."""
 
 import gzip
 import hashlib

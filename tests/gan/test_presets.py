@@ -14,7 +14,7 @@ from minigan.data import Dataset
 from minigan.gan.presets import PRESETS
 from minigan.metrics import sliced_wasserstein
 from minigan.training.evaluate import evaluate
-from minigan.training.run import load_trainer
+from minigan.training.resume import load_trainer
 
 NAMES = (
     *("keras-mlp", "pytorch-mlp", "tf-mlp", "lsgan", "wgan", "wgan-gp", "dragan", "hinge", "sngan"),

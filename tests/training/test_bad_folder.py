@@ -23,8 +23,9 @@ from run_helpers import (
 import minigan as mg
 from minigan import Config, Trainer
 from minigan.training.checkpoint import CheckpointError
-from minigan.training.folder import RunError, new_folder, read_config
-from minigan.training.run import Run, load_trainer, resume
+from minigan.training.resume import load_trainer, resume
+from minigan.training.run import Run
+from minigan.training.run_folder import RunError, new_folder, read_config
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def trained(glyphs):
 
 
 def test_it_names_held_out_digits(glyphs, trained):
-    """Measured 0.98, seeds 0 to 2; labels in another order are found by chance, 0.10."""
+    """Measured 0.98, seeds 0 to 2; permuted labels are predicted by chance, 0.10."""
     _, held_out = glyphs
     named = classify(trained, held_out.values)
     assert named.dtype == np.int64
@@ -84,7 +84,7 @@ def test_classify_takes_the_largest_logit():
 
 
 @pytest.mark.parametrize(
-    ("samples", "given", "classes", "message"),
+    ("samples", "labels", "classes", "message"),
     [
         (3, [0, 1], 2, "3 samples, 2 labels, 2 classes"),
         (0, [], 2, "0 samples, 0 labels"),
@@ -93,30 +93,30 @@ def test_classify_takes_the_largest_logit():
         (2, [-1, 0], 2, "label -1 is not"),
     ],
 )
-def test_what_it_cannot_learn_from(samples, given, classes, message):
+def test_what_it_cannot_learn_from(samples, labels, classes, message):
     with pytest.raises(ValueError, match=message):
-        train_classifier(np.zeros((samples, 2), np.float32), np.array(given, int), classes)
+        train_classifier(np.zeros((samples, 2), np.float32), np.array(labels, int), classes)
 
 
 # --------------------------------------------------------------------------------- in `evaluate`
 def test_label_agreement_of_the_data_themselves_and_of_a_generator_that_mixes_labels(monkeypatch):
     data = cloud(900)
     trainer = Trainer(Config(batch=8, condition="concat", holdout=0.3), data)
-    asked = []
+    label_arguments = []
 
     def obedient(n, seed, labels=None):
-        asked.append(labels)
+        label_arguments.append(labels)
         shown = np.arange(n) % 3 if labels is None else labels
         return (np.random.default_rng(seed).normal(0, 0.1, (n, 2)) + shown[:, None]).astype("f4")
 
     monkeypatch.setattr(trainer, "sample", obedient)
-    found = evaluate(trainer, 8)
-    assert all(np.array_equal(x, trainer.held_out.labels) for x in asked[:5])
-    assert found["label_agreement"].mean == 1
-    assert found["classifier_accuracy"].mean == 1
+    estimates = evaluate(trainer, 8)
+    assert all(np.array_equal(x, trainer.held_out.labels) for x in label_arguments[:5])
+    assert estimates["label_agreement"].mean == 1
+    assert estimates["classifier_accuracy"].mean == 1
     chance = (np.bincount(trainer.held_out.labels) ** 2).sum() / 270**2
-    spread = np.sqrt(chance * (1 - chance) / 270 / 5)
-    assert found["label_agreement_permuted"].mean == pytest.approx(chance, abs=4 * spread)
+    error = np.sqrt(chance * (1 - chance) / 270 / 5)
+    assert estimates["label_agreement_permuted"].mean == pytest.approx(chance, abs=4 * error)
 
     monkeypatch.setattr(trainer, "sample", lambda n, seed, labels=None: obedient(n, seed))
     mixed = evaluate(trainer, 8)["label_agreement"].mean
@@ -125,7 +125,7 @@ def test_label_agreement_of_the_data_themselves_and_of_a_generator_that_mixes_la
 
 def test_one_class_has_no_agreement():
     one = Dataset("one", cloud(60).values, np.zeros(60, int))
-    found = evaluate(Trainer(Config(batch=8, condition="projection"), one), 8)
-    assert list(found) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
+    estimates = evaluate(Trainer(Config(batch=8, condition="projection"), one), 8)
+    assert list(estimates) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
     untold = evaluate(Trainer(Config(batch=8), cloud(60)), 8)
     assert "label_agreement" not in untold

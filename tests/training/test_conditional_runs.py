@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from run_helpers import GLYPHS, RING, assert_same_run, cli, metrics, refused, sha256, train
 
-from minigan.training.run import load_trainer
+from minigan.training.resume import load_trainer
 
 AGREEMENT = ["label_agreement", "label_agreement_permuted", "classifier_accuracy"]
 
@@ -34,13 +34,13 @@ def drawn(folder, path, *words):
 
 # ------------------------------------------------------------------------------------------ sample
 @pytest.mark.parametrize(
-    ("words", "turn"), [((), range(8)), (("--label", "3"), [3]), (("--label", "5, 0"), [5, 0])]
+    ("words", "cycle"), [((), range(8)), (("--label", "3"), [3]), (("--label", "5, 0"), [5, 0])]
 )
-def test_labels_in_turn(ring, tmp_path, words, turn):
-    found = drawn(ring, tmp_path / "s.npz", "--n", 11, "--seed", 2, *words)
-    labels = np.resize(turn, 11)
-    assert np.array_equal(found["labels"], labels)
-    assert np.array_equal(found["samples"], load_trainer(ring).sample(11, 2, labels))
+def test_labels_in_turn(ring, tmp_path, words, cycle):
+    arrays = drawn(ring, tmp_path / "s.npz", "--n", 11, "--seed", 2, *words)
+    labels = np.resize(cycle, 11)
+    assert np.array_equal(arrays["labels"], labels)
+    assert np.array_equal(arrays["samples"], load_trainer(ring).sample(11, 2, labels))
 
 
 def test_a_run_without_labels_has_none_in_its_archive(tmp_path):
@@ -168,13 +168,13 @@ def test_evaluate_says_whether_labels_are_obeyed(ring):
     ):
         assert line.strip().startswith(start)
     assert lines[2].split()[-1] == "1.0000"  # the ring's modes lie far apart
-    found = json.loads(cli("evaluate", ring, "--projections", 8, "--json").out)
-    assert list(found)[-3:] == AGREEMENT
+    estimates = json.loads(cli("evaluate", ring, "--projections", 8, "--json").out)
+    assert list(estimates)[-3:] == AGREEMENT
     for name in AGREEMENT[:2]:  # three steps have taught nothing
-        assert 0 <= found[name]["mean"] < 0.5
+        assert 0 <= estimates[name]["mean"] < 0.5
 
 
 def test_a_penalised_runs_evaluation_has_no_labels(tmp_path):
     train(tmp_path / "run", *RING, "--penalty", "r1", "--steps", 1)
-    found = json.loads(cli("evaluate", tmp_path / "run", "--projections", 8, "--json").out)
-    assert not set(AGREEMENT) & set(found)
+    estimates = json.loads(cli("evaluate", tmp_path / "run", "--projections", 8, "--json").out)
+    assert not set(AGREEMENT) & set(estimates)

@@ -15,10 +15,10 @@ CONFIG = Config(data="ring", size=1500, batch=32)
 
 
 def test_an_estimate_is_a_mean_and_its_standard_error():
-    found = Estimate.of([1.0, 2.0, 3.0, 6.0])
-    assert found.mean == 3
-    assert found.error == pytest.approx(math.sqrt(14 / 3) / 2)
-    assert str(found) == "3.0000 +- 1.0801"
+    estimate = Estimate.of([1.0, 2.0, 3.0, 6.0])
+    assert estimate.mean == 3
+    assert estimate.error == pytest.approx(math.sqrt(14 / 3) / 2)
+    assert str(estimate) == "3.0000 +- 1.0801"
     assert str(Estimate.of([2.0])) == "2.0000"
     assert str(Estimate.of([math.inf, 1.0])) == "inf"
     assert Estimate.of([math.inf, 1.0]).as_dict() == {"mean": None, "error": None}
@@ -38,8 +38,8 @@ def test_the_data_themselves_are_at_the_floor_and_an_untrained_generator_is_not(
 
     monkeypatch.setattr(trainer, "sample", lambda n, seed, labels=None: real(min(n, 1350), seed))
     perfect = evaluate(trainer)
-    spread = math.hypot(perfect["sliced_wasserstein"].error, floor.error)
-    assert abs(perfect["sliced_wasserstein"].mean - floor.mean) < 5 * spread
+    error = math.hypot(perfect["sliced_wasserstein"].error, floor.error)
+    assert abs(perfect["sliced_wasserstein"].mean - floor.mean) < 5 * error
     assert perfect["sliced_wasserstein_floor"] == floor
     assert perfect["modes"] == Estimate(8.0, 0.0)
     assert abs(perfect["high_quality"].mean - 0.9889) < 0.01
@@ -57,8 +57,8 @@ def test_it_repeats_and_changes_nothing():
 
 
 def test_only_mixtures_have_modes():
-    found = evaluate(Trainer(CONFIG.replace(data="swiss-roll", size=100)), 8)
-    assert list(found) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
+    estimates = evaluate(Trainer(CONFIG.replace(data="swiss-roll", size=100)), 8)
+    assert list(estimates) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
 
 
 def test_there_must_be_something_to_compare_with():
@@ -93,12 +93,14 @@ def test_the_command_prints_each_number_beside_its_floor(run):
 
 def test_the_command_prints_json_that_any_reader_takes(run):
     result = cli("evaluate", run, "--json", "--projections", 16)
-    found = json.loads(result.out, parse_constant=pytest.fail)
+    estimates = json.loads(result.out, parse_constant=pytest.fail)
     names = ["sliced_wasserstein", "sliced_wasserstein_floor", "modes", "high_quality"]
-    assert list(found) == [*names, "reverse_kl"]
-    for value in found.values():
+    assert list(estimates) == [*names, "reverse_kl"]
+    for value in estimates.values():
         assert set(value) == {"mean", "error"}
-    assert found["sliced_wasserstein"]["mean"] > found["sliced_wasserstein_floor"]["mean"] > 0
+    assert (
+        estimates["sliced_wasserstein"]["mean"] > estimates["sliced_wasserstein_floor"]["mean"] > 0
+    )
     assert cli("evaluate", run, "--json", "--projections", 16).out == result.out
 
 

@@ -40,8 +40,8 @@ def test_a_shift_by_d_comes_to_its_length_times_mean_cosine(rng, dimension):
     cosine = math.gamma(dimension / 2) / math.sqrt(math.pi) / math.gamma((dimension + 1) / 2)
     length = float(np.linalg.norm(shift))
     deviation = math.sqrt(1 / dimension - cosine**2) * length / math.sqrt(projections)
-    found = sliced_wasserstein(x, x + shift, projections)
-    assert abs(found - length * cosine) < 4 * deviation
+    distance = sliced_wasserstein(x, x + shift, projections)
+    assert abs(distance - length * cosine) < 4 * deviation
 
 
 def test_scales_with_the_samples_and_obeys_the_triangle_inequality(rng):
@@ -82,20 +82,20 @@ MODES = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
 
 def test_all_modes_in_equal_shares():
-    found = mixture_quality(np.repeat(MODES, 5, axis=0), MODES, 0.1)
-    assert (found.modes, found.high_quality, found.reverse_kl) == (4, 1.0, 0.0)
+    quality = mixture_quality(np.repeat(MODES, 5, axis=0), MODES, 0.1)
+    assert (quality.modes, quality.high_quality, quality.reverse_kl) == (4, 1.0, 0.0)
 
 
 def test_one_mode():
-    found = mixture_quality(np.repeat(MODES[2:3], 7, axis=0), MODES, 0.1)
-    assert (found.modes, found.high_quality) == (1, 1.0)
-    assert found.reverse_kl == pytest.approx(math.log(4))
+    quality = mixture_quality(np.repeat(MODES[2:3], 7, axis=0), MODES, 0.1)
+    assert (quality.modes, quality.high_quality) == (1, 1.0)
+    assert quality.reverse_kl == pytest.approx(math.log(4))
 
 
 def test_no_mode():
-    found = mixture_quality(np.full((9, 2), 0.5), MODES, 0.1)
-    assert (found.modes, found.high_quality, found.reverse_kl) == (0, 0.0, math.inf)
-    assert mixture_quality(np.full((9, 2), np.nan), MODES, 0.1) == found
+    quality = mixture_quality(np.full((9, 2), 0.5), MODES, 0.1)
+    assert (quality.modes, quality.high_quality, quality.reverse_kl) == (0, 0.0, math.inf)
+    assert mixture_quality(np.full((9, 2), np.nan), MODES, 0.1) == quality
 
 
 def test_the_border_is_at_three_sigma_in_any_direction():
@@ -107,20 +107,20 @@ def test_the_border_is_at_three_sigma_in_any_direction():
 
 def test_reverse_kl_by_hand_counts_only_good_samples():
     samples = MODES[[0, 0, 0, 1]].tolist() + [[0.5, 0.5]] * 4
-    found = mixture_quality(np.array(samples), MODES, 0.1)
-    assert (found.modes, found.high_quality) == (2, 0.5)
+    quality = mixture_quality(np.array(samples), MODES, 0.1)
+    assert (quality.modes, quality.high_quality) == (2, 0.5)
     exact = 0.75 * math.log(0.75 / 0.25) + 0.25 * math.log(0.25 / 0.25)
-    assert found.reverse_kl == pytest.approx(exact)
+    assert quality.reverse_kl == pytest.approx(exact)
 
 
 @pytest.mark.parametrize(("name", "count"), [("ring", 8), ("grid", 25)])
 def test_a_real_draw_is_989_in_a_thousand(name, count):
     data = load(name, size=50_000, seed=3)
-    found = mixture_quality(data.values, data.modes, data.sigma)
-    assert found.modes == count
+    quality = mixture_quality(data.values, data.modes, data.sigma)
+    assert quality.modes == count
     exact = 1 - math.exp(-4.5)  # a chi-squared of two degrees of freedom, at 9
-    assert abs(found.high_quality - exact) < 4 * math.sqrt(exact * (1 - exact) / 50_000)
-    assert found.reverse_kl < count / 50_000  # E = (modes - 1) / (2 n)
+    assert abs(quality.high_quality - exact) < 4 * math.sqrt(exact * (1 - exact) / 50_000)
+    assert quality.reverse_kl < count / 50_000  # E = (modes - 1) / (2 n)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (3, 3), (3,)])

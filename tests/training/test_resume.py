@@ -24,7 +24,8 @@ from run_helpers import (
 
 import minigan as mg
 from minigan.training import checkpoint
-from minigan.training.run import _stop_requests, load_trainer, resume
+from minigan.training.resume import load_trainer, resume
+from minigan.training.signals import stop_requests
 
 
 def checkpoint_step(folder):
@@ -110,7 +111,7 @@ def test_control_c_twice(tmp_path):
 def test_the_first_signal_asks_and_the_second_acts():
     before = signal.default_int_handler
     signal.signal(signal.SIGINT, before)  # a program started in the background ignores it
-    with _stop_requests() as requests:
+    with stop_requests() as requests:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert requests == ["SIGINT", "SIGTERM"]
@@ -122,7 +123,7 @@ def test_the_first_signal_asks_and_the_second_acts():
 def test_ignored_signals_stay_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with _stop_requests() as requests:
+        with stop_requests() as requests:
             signal.raise_signal(signal.SIGINT)
         assert requests == []
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

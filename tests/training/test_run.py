@@ -23,8 +23,8 @@ from run_helpers import (
 
 import minigan as mg
 from minigan import Config, Trainer
-from minigan.training.folder import RunError, locked, new_folder, read_config
 from minigan.training.run import Run
+from minigan.training.run_folder import RunError, locked, new_folder, read_config
 
 KEYS = ["step", "loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g"]
 

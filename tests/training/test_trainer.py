@@ -1,4 +1,4 @@
-"""The game itself: batches, turns, learning, and what does not depend on what."""
+"""The Trainer: batches, updates, learning, and what does not depend on what."""
 
 import math
 
@@ -13,7 +13,8 @@ from minigan import Config, Trainer
 from minigan.data import DataError, Dataset
 from minigan.engine import random
 from minigan.metrics import mixture_quality, sliced_wasserstein
-from minigan.training.trainer import Batches, DivergedError
+from minigan.training.batches import Batches
+from minigan.training.trainer import DivergedError
 
 RING = Config(data="ring", size=400, batch=32, steps=10)
 
@@ -44,9 +45,9 @@ def test_each_epoch_yields_each_row_once_whatever_the_batch(n, batch, seed):
     batches = Batches([table, labels], batch)
     epochs = -(-3 * batch // n)
     parts = [batches.next() for _ in range(-(-epochs * n // batch))]
-    drawn, told = (np.concatenate([p[i].numpy() for p in parts]) for i in range(2))
+    drawn, drawn_labels = (np.concatenate([p[i].numpy() for p in parts]) for i in range(2))
     assert np.array_equal(drawn[:, 1], drawn[:, 0] + 1)
-    assert np.array_equal(told, drawn[:, 0] // 2)  # the labels of the same rows
+    assert np.array_equal(drawn_labels, drawn[:, 0] // 2)  # the labels of the same rows
     for k in range(epochs):
         epoch = drawn[k * n : (k + 1) * n, 0]
         assert sorted(epoch) == list(range(0, 2 * n, 2))
@@ -65,8 +66,8 @@ def test_a_batch_is_new_memory():
     assert not np.shares_memory(batches.next()[0].array, table.array)
 
 
-# ------------------------------------------------------------------------------------------ turns
-def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_round():
+# ----------------------------------------------------------------------------------------- updates
+def test_an_update_of_one_net_leaves_the_other_alone():
     trainer = Trainer(RING)
     before = weights(trainer)
     with mg.use_device(trainer.device):
@@ -84,17 +85,17 @@ def test_the_discriminators_turn_leaves_the_generator_alone_and_the_other_way_ro
 
 
 @pytest.mark.parametrize(("n_critic", "n_generator"), [(1, 1), (3, 1), (1, 2), (2, 3)])
-def test_turns_are_counted(n_critic, n_generator):
+def test_updates_are_counted(n_critic, n_generator):
     trainer, _ = trained(4, n_critic=n_critic, n_generator=n_generator)
     state = trainer.state()[1]
-    # Each critic turn draws fakes, each generator turn but the first too: 2 numbers each.
+    # Each update of D draws fakes, and each of G but the first: 2 numbers each.
     blocks = 4 * (n_critic + n_generator - 1) * 32 * 2 // 4
     assert state["random"]["streams"]["latent"] == blocks
     taken = 4 * n_critic * 32
     assert len(trainer.batches.order) == -taken % 360
     powers = [o.state_dict()["state"] for o in trainer.players.optimizers.values()]
-    for values, turns in zip(powers, (4 * n_generator, 4 * n_critic), strict=True):
-        assert np.isclose(values, 0.5**turns, rtol=1e-12).any()  # Adam's power of beta1
+    for values, updates in zip(powers, (4 * n_generator, 4 * n_critic), strict=True):
+        assert np.isclose(values, 0.5**updates, rtol=1e-12).any()  # Adam's power of beta1
 
 
 def test_a_row_holds_what_the_design_lists():
@@ -198,7 +199,7 @@ def test_the_state_of_other_nets_or_data_is_refused():
         Trainer(RING).load_state(tensors | {"batches.order": np.zeros(3)}, info)
 
 
-def test_reference_and_cpu_play_the_same_game():
+def test_reference_and_cpu_train_alike():
     _, reference = trained(3, device="reference")
     _, cpu = trained(3)
     for a, b in zip(reference, cpu, strict=True):
@@ -271,10 +272,10 @@ def test_a_ring_gan_covers_the_ring():
     for _ in range(500):
         trainer.step()
     # Ten times the data's own sigma: after a second of training the points lie near the ring.
-    found = mixture_quality(trainer.sample(2500), trainer.data.modes, 10 * trainer.data.sigma)
-    assert found.modes == 8
-    assert found.high_quality > 0.6
-    assert found.reverse_kl < 0.2
+    quality = mixture_quality(trainer.sample(2500), trainer.data.modes, 10 * trainer.data.sigma)
+    assert quality.modes == 8
+    assert quality.high_quality > 0.6
+    assert quality.reverse_kl < 0.2
     assert sliced_wasserstein(trainer.sample(1000), held_out) < before / 3
 
 

@@ -1,0 +1,64 @@
+"""`minigan evaluate`: measure a run against held-out data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .parser import Parser
+from .terminal import shows_progress
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..training.evaluate import Estimate
+
+# What a measure is called in the table that is printed; {modes}: the number of modes of the data.
+LABELS = {
+    "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
+    "sliced_wasserstein_floor": "its floor, training to held-out",
+    "modes": "modes covered, of {modes}",
+    "high_quality": "share within 3 sigma (a real draw: 0.9889)",
+    "reverse_kl": "reverse KL of the modes (nats)",
+    "label_agreement": "samples that a classifier gives their label",
+    "label_agreement_permuted": "the same, labels shuffled: chance",
+    "classifier_accuracy": "its accuracy on held-out real samples",
+}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run_folder", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--projections",
+        type=int,
+        default=256,
+        metavar="INT",
+        help="directions of the sliced Wasserstein distance [%(default)s]",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the measures, as a table or as JSON."""
+    from ..training.evaluate import evaluate
+    from ..training.resume import load_trainer
+
+    trainer = load_trainer(Path(options.run_folder))
+    estimates = evaluate(trainer, options.projections, shows_progress())
+    if options.json:
+        print(json.dumps({name: estimate.as_dict() for name, estimate in estimates.items()}))
+        return 0
+    n = len(trainer.held_out)
+    print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
+    print_estimates(estimates, trainer.data)
+    return 0
+
+
+def print_estimates(estimates: Mapping[str, Estimate], data: Dataset) -> None:
+    """Print a line for each measure of samples of these data."""
+    modes = 0 if data.modes is None else len(data.modes)
+    for name, estimate in estimates.items():
+        print(f"  {LABELS[name].format(modes=modes):<48} {estimate}")

@@ -1,0 +1,22 @@
+"""`minigan presets`: list the presets of `minigan train`."""
+
+from __future__ import annotations
+
+import argparse
+
+from .parser import Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments: it has none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each preset: its name, its data, what it is and its paper."""
+    from ..gan.presets import PRESETS
+
+    print(f"{'name':<12}data")
+    for name, preset in PRESETS.items():
+        data = preset.options.get("data", "glyphs")
+        print(f"{name:<12}{data:<12}{preset.about} ({preset.paper})")
+    return 0

@@ -1,0 +1,88 @@
+"""`minigan sample`: draw new samples from a trained run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .parser import Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run_folder", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--n", type=int, default=64, metavar="INT", help="number of samples [%(default)s]"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="INT", help="seed of the latents [%(default)s]"
+    )
+    parser.add_argument(
+        "--label",
+        metavar="INT[,INT]",
+        help="class, or classes in turn, of a conditional run [all]",
+    )
+    parser.add_argument("--out", metavar="FILE", help="a .png or .npz [RUN/sample_seed_SEED.png]")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write a picture or an archive of samples, and print its path."""
+    import numpy as np
+
+    from ..training.resume import load_trainer
+    from ..training.samples import save_picture
+    from ..training.trainer import row_length
+
+    if options.n < 1:
+        raise ValueError(f"--n {options.n} is not a positive number of samples")
+    path = _output_path(options)
+    cycle = None if options.label is None else _parse_labels(options.label)
+    trainer = load_trainer(Path(options.run_folder))
+    if not trainer.players.labelled:
+        if cycle is not None:
+            raise ValueError(
+                f"--label {options.label}: {options.run_folder} was trained without labels"
+                " (--condition, or a preset such as cgan)"
+            )
+    elif cycle is None:
+        cycle = list(range(trainer.data.classes or 0))
+    labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
+    samples = trainer.sample(options.n, options.seed, labels)
+    if path.suffix == ".npz":
+        arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
+        _save_arrays(path, arrays)
+    else:
+        title = f"seed {options.seed}"
+        save_picture(samples, trainer.data.values, path, title, row_length(cycle))
+    print(path)
+    return 0
+
+
+def _output_path(options: argparse.Namespace) -> Path:
+    """Return the path to write; ValueError where it is of no known kind or in no folder."""
+    suffix = "" if options.label is None else f"_label_{options.label.replace(',', '_')}"
+    default = Path(options.run_folder) / f"sample_seed_{options.seed}{suffix}.png"
+    path = Path(options.out or default)
+    if path.suffix not in (".png", ".npz"):
+        raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {path.parent}")
+    return path
+
+
+def _parse_labels(text: str) -> list[int]:
+    import numpy as np
+
+    try:
+        return np.array([int(part) for part in text.split(",")], np.int64).tolist()
+    except (OverflowError, ValueError):
+        raise ValueError(f"--label {text}: integers, joined by commas, are needed") from None
+
+
+def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    import numpy as np
+
+    from ..kernels.runtime.files import atomic_write
+
+    atomic_write(path, lambda file: np.savez_compressed(file, **arrays))

@@ -1,0 +1,231 @@
+"""Declare the options of a run: each once, at its field of `Config`.
+
+The checks, the command line's parser and help, and the table in README.md are made from these
+declarations:
+
+    @dataclass(frozen=True)
+    class Config:
+        steps: int = option(12_000, "training steps", group="training", check=POSITIVE_INTEGER)
+
+The field's annotation is the option's type (str, int, float or bool, or one of them or None).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from ..utils.names import choose, list_names
+
+SEPARATOR_NAMES = {"+": "+", ",": "commas"}  # what `--help` calls the separators
+
+
+@dataclass(frozen=True)
+class Check:
+    """A range of numbers; `text` completes the sentence "steps = 0 is not ..."."""
+
+    text: str
+    accepts: Callable[[Any], bool]
+
+
+POSITIVE_INTEGER = Check("a positive integer", lambda x: x >= 1)
+NOT_NEGATIVE_INTEGER = Check("an integer of at least 0", lambda x: x >= 0)
+SEED = Check("an integer in [0, 2^64)", lambda x: 0 <= x < 2**64)
+POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
+NOT_NEGATIVE = Check("a finite number of at least 0", lambda x: 0 <= x < math.inf)
+FRACTION = Check("in [0, 1)", lambda x: 0 <= x < 1)
+
+Choices = Collection[str] | Callable[[], Collection[str]]
+Default = str | Callable[[], str]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    choices: Choices | None = None,
+    separator: str = "",
+    check: Check | None = None,
+    metavar: str = "",
+    default_text: Default = "",
+) -> Any:
+    """Return a dataclass field that declares an option.
+
+    Args:
+        default: the default value.
+        help: what the option does, in a line. The choices and the default are added to it.
+        group: the title under which `--help` and README.md list the option.
+        choices: the names that are accepted, as a collection that may grow, or a function.
+        separator: what joins several of these names; "" where only one is accepted.
+        check: the range of a number.
+        metavar: what the value is called in `--help`, say its unit; "" takes its type.
+        default_text: what None stands for, as text or as a function that returns it.
+    """
+    declaration = {
+        "help": help,
+        "group": group,
+        "choices": choices,
+        "separator": separator,
+        "check": check,
+        "metavar": metavar,
+        "default_text": default_text,
+    }
+    return field(default=default, metadata=declaration)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as its field declares it; see `option`."""
+
+    name: str
+    type: type
+    optional: bool  # whether None is accepted
+    default: Any
+    help: str
+    group: str
+    choices: Choices | None
+    separator: str
+    check: Check | None
+    metavar: str
+    default_text: Default
+
+    @property
+    def accepted_names(self) -> Collection[str] | None:
+        """The names that are accepted now; None for an option that is no choice of names."""
+        return self.choices() if callable(self.choices) else self.choices
+
+    def describe_default(self) -> str:
+        """Return the default as text: 0.0002, no, mlp for images."""
+        if self.default_text:
+            return self.default_text() if callable(self.default_text) else self.default_text
+        if isinstance(self.default, bool):
+            return "yes" if self.default else "no"
+        if self.default is None:
+            return "none"
+        return f"{self.default:g}" if self.type is float else str(self.default)
+
+    def describe(self) -> str:
+        """Return the help with the choices."""
+        text = self.help
+        if self.accepted_names is not None:
+            text += f": {list_names(self.accepted_names)}"
+        if self.separator:
+            text += f", or several joined by {SEPARATOR_NAMES[self.separator]}"
+        return text
+
+    def describe_accepted(self) -> str:
+        """Return what is accepted, in Markdown: the names, or the range."""
+        if self.accepted_names is not None:
+            names = list_names([f"`{name}`" for name in self.accepted_names])
+            return f"{names}, joined by `{self.separator}`" if self.separator else names
+        if self.check is not None:
+            text = self.check.text
+            return f"a number {text}" if text.startswith("in ") else text
+        return {str: "a string", bool: "yes or no", float: "a number", int: "an integer"}[self.type]
+
+    def check_value(self, value: Any) -> None:
+        """Raise ValueError, with the option's name, for a value that is not accepted."""
+        if value is None and self.optional:
+            return
+        if self.separator:
+            for name in split_names(self.name, value, self.separator):
+                also = f"several joined by {SEPARATOR_NAMES[self.separator]}"
+                choose(self.label, name, _without_none(self.accepted_names or ()), also)
+        elif self.accepted_names is not None:
+            choose(self.label, value, dict.fromkeys(self.accepted_names))
+        elif self.type is str:
+            if not isinstance(value, str):
+                raise ValueError(f"{self.name} = {value!r} is not a string")
+        elif self.type is bool:
+            if type(value) is not bool:
+                raise ValueError(f"{self.name} = {value!r} is neither True nor False")
+        else:
+            self._check_number(value)
+
+    def _check_number(self, value: Any) -> None:
+        text = self.check.text if self.check else "an integer"
+        if self.type is float:
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"{self.name} = {value!r} is not a number")
+        elif type(value) is not int:
+            raise ValueError(f"{self.name} = {value!r} is not {text}")
+        if self.check is not None and not self.check.accepts(value):
+            raise ValueError(f"{self.name} = {value!r} is not {text}")
+
+    @property
+    def label(self) -> str:
+        """What messages call the option."""
+        return self.name.replace("_", " ")
+
+
+@cache
+def options(cls: type) -> dict[str, Option]:
+    """Return the options that the fields of a dataclass declare, by name, in their order."""
+    hints = typing.get_type_hints(cls)
+    result = {}
+    for declared in dataclasses.fields(cls):
+        hint, optional = hints[declared.name], False
+        if isinstance(hint, types.UnionType):  # X | None
+            hint, optional = typing.get_args(hint)[0], True
+        result[declared.name] = Option(
+            declared.name, hint, optional, declared.default, **declared.metadata
+        )
+    return result
+
+
+def split_names(option_name: str, value: Any, separator: str) -> tuple[str, ...]:
+    """Return the names that a value joins; none for "none".
+
+    Raises:
+        ValueError: the value is no string, or names something twice.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{option_name} = {value!r} is not a string")
+    names = tuple(part.strip() for part in value.split(separator))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{option_name} = {value!r} names one twice")
+    return () if names == ("none",) else names
+
+
+def _without_none(names: Collection[str]) -> dict[str, None]:
+    return dict.fromkeys(name for name in names if name != "none")
+
+
+def by_group(cls: type) -> dict[str, list[Option]]:
+    """Return the options by the title of their group, in the order of the fields."""
+    groups: dict[str, list[Option]] = {}
+    for declared in options(cls).values():
+        groups.setdefault(declared.group, []).append(declared)
+    return groups
+
+
+def most_common_first(values: dict[str, Any]) -> str:
+    """Return "100; toy: 2; resnet: 128" for values by name: what most have, then the others."""
+    counts = list(values.values())
+    usual = max(dict.fromkeys(counts), key=counts.count)
+    others: dict[Any, list[str]] = {}
+    for name, value in values.items():
+        if value != usual:
+            others.setdefault(value, []).append(name)
+    return "; ".join([f"{usual:g}", *(f"{', '.join(n)}: {v:g}" for v, n in others.items())])
+
+
+def markdown_table(cls: type) -> str:
+    """Return Markdown that lists all options, by group: name, default, accepted values, help."""
+    parts = []
+    for title, group in by_group(cls).items():
+        rows = ["| option | accepted | default | what it does |", "| --- | --- | --- | --- |"]
+        rows += [
+            f"| `{item.name}` | {item.describe_accepted()} | {item.describe_default()} |"
+            f" {item.help} |"
+            for item in group
+        ]
+        parts.append(f"**{title}**\n\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
