@@ -15,7 +15,7 @@ from ..engine.capture import capture
 from ..engine.device import Device, use_device
 from ..engine.tensor import Tensor, tensor
 from ..gan.losses import NonSaturating
-from ..gan.players import judge
+from ..gan.players import discriminate
 from ..optim import Adam
 from . import lower_bound
 from .plan import DevicePlan, Task
@@ -100,7 +100,7 @@ def _build_train_step(
     def train_step(latent: Tensor | None) -> tuple[Tensor, Tensor]:
         z = random.normal((n, latent_size), device=real.device) if latent is None else latent
         fake = generator(z)
-        logits = judge(discriminator, real, fake.detach())
+        logits = discriminate(discriminator, real, fake.detach())
         loss_d = loss.discriminator(logits[:n], logits[n:])
         optimizer_d.step(grad(loss_d, discriminator.parameters()))
 
