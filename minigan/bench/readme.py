@@ -134,9 +134,15 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *rows])
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> None:
+    """Rewrite the README whose path is the one argument; exit with one line on an error."""
     try:
-        (readme_path,) = sys.argv[1:]
-        rewrite(Path(readme_path))
+        if len(arguments) != 1:
+            raise ValueError(f"{len(arguments)} arguments; the path of one README is needed")
+        rewrite(Path(arguments[0]))
     except (ValueError, OSError) as error:
         sys.exit(f"python -m minigan.bench.readme minigan/bench/README.md: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

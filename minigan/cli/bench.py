@@ -15,25 +15,26 @@ def add_arguments(parser: Parser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="matmul, step [both], and what takes longer: conv (beside PyTorch's), kernels (beside"
-        " the machine's peaks and numpy), memory (of a process, beside PyTorch's), modes (that"
-        " methods cover, an hour); with --devices matmul, conv2d, leaky_relu, exp, add, sum,"
-        " transpose, gather, normalize, normalize_grad, adam, normal, step [all]",
+        help="matmul (products, beside BLAS), step (training steps, beside PyTorch and JAX) [both];"
+        " conv (convolutions, beside PyTorch), kernels (beside the machine's peaks and numpy),"
+        " memory (of a training process, beside PyTorch), modes (mode coverage of GAN methods, an"
+        " hour); with --devices: matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather,"
+        " normalize, normalize_grad, adam, normal, step [all]",
     )
     parser.add_argument(
         "--devices",
         metavar="NAMES",
-        help="sweep sizes on each, say cpu,cuda, a GPU beside PyTorch",
+        help="compare devices over sizes, say cpu,cuda; a GPU beside PyTorch",
     )
     parser.add_argument(
-        "--repeats", type=int, default=9, metavar="INT", help="rounds [%(default)s]"
+        "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
     )
     parser.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
-    parser.add_argument("--json", metavar="FILE", help="write machine and samples here")
+    parser.add_argument("--json", metavar="FILE", help="write machine and samples to this file")
     parser.add_argument(
         "--figure",
         metavar="FILE",
-        help="a .png of kernels (a roofline), with no other NAME; with --devices: of time"
+        help="write a .png: with the one NAME kernels, a roofline plot; with --devices, time"
         " against size",
     )
 
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     names = [name.strip() for name in options.devices.split(",")]
     if not all(names):
-        raise ValueError(f"--devices {options.devices!r} is no list of names, say cpu,cuda")
+        raise ValueError(f"--devices {options.devices!r} is not a list of names such as cpu,cuda")
     for name in names:
         announce_kernels(name)
     devices.run(names, **settings)

@@ -135,9 +135,14 @@ def test_results_without_a_gpu_are_refused_and_the_readme_stays(devices, machine
 )
 def test_readme_without_its_two_markers_is_refused(text, project):
     (project / "README.md").write_text(text)
-    command = [sys.executable, "-m", "minigan.bench.readme", str(project / "README.md")]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 1
-    assert "and one" in process.stderr
-    assert len(process.stderr.splitlines()) == 1
+    with pytest.raises(SystemExit, match=r"one line .* and one .* below it") as error:
+        readme.main([str(project / "README.md")])
+    assert len(str(error.value).splitlines()) == 1
     assert (project / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "two"], ["no/such/file.md"]])
+def test_invalid_arguments_are_refused_in_one_line(arguments):
+    with pytest.raises(SystemExit, match=re.escape("minigan.bench.readme")) as error:
+        readme.main(arguments)
+    assert len(str(error.value).splitlines()) == 1

@@ -32,8 +32,8 @@ PEAKS = {
 
 @pytest.fixture
 def fast_peaks(monkeypatch):
-    monkeypatch.setattr(peak, "BURST", 1e-5)
-    monkeypatch.setattr(peak, "BURSTS", 1)
+    monkeypatch.setattr(peak, "MIN_BURST_SECONDS", 1e-5)
+    monkeypatch.setattr(peak, "BURST_COUNT", 1)
 
 
 # --------------------------------------------------------------------------------------- whole runs
