@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -16,8 +13,8 @@ import pytest
 from emulator_helpers import EMULATOR, GPU
 
 import minigan as mg
-from minigan import kernels
 from minigan.engine.device import get_device
+from minigan.engine.kernel_families import family_modules
 from minigan.engine.op import Op
 from minigan.kernels.runtime.cpu import thread_pool
 
@@ -28,16 +25,9 @@ KERNEL_DEVICES = pytest.mark.parametrize("device", ["cpu", EMULATOR, GPU])
 FLOATS = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
-def family_modules(name: str) -> list[ModuleType]:
-    """Return module `name`, such as "cpu", of every kernel family that has it."""
-    packages = pkgutil.iter_modules(kernels.__path__, kernels.__name__ + ".")
-    names = [f"{p.name}.{name}" for p in packages if p.ispkg and not p.name.endswith(".runtime")]
-    return [importlib.import_module(n) for n in names if importlib.util.find_spec(n)]
-
-
 def cpu_modules() -> list[ModuleType]:
     """Return the `cpu` module of every kernel family."""
-    return family_modules("cpu")
+    return list(family_modules("cpu"))
 
 
 def samples(op: Op) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:

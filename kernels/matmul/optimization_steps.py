@@ -117,5 +117,3 @@ STEPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "packing": one_thread,
     "multithreading": cpu.matmul,
 }
-
-RUNGS = STEPS

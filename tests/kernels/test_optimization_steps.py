@@ -9,10 +9,11 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from helpers import family_modules, poison
+from helpers import poison
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from minigan.engine.kernel_families import family_modules
 from minigan.engine.op import Op
 from minigan.kernels.conv2d import cpu as conv2d_cpu
 from minigan.kernels.conv2d import optimization_steps as conv2d
@@ -35,7 +36,7 @@ seeds = st.integers(0, 2**32 - 1)
 def poisoned() -> Iterator[None]:
     """Poison the memory of results, so that an element never written shows."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in family_modules("cpu") + family_modules("optimization_steps"):
+        for module in [*family_modules("cpu"), *family_modules("optimization_steps")]:
             if hasattr(module, "empty"):
                 patch.setattr(module, "empty", poison)
         yield

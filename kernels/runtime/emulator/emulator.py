@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import array_address
 from ..cuda.launcher import (
     HEADERS,
     KernelError,
@@ -162,7 +163,7 @@ class Emulator(Launcher):
         return np.array(array, order="C")
 
     def address(self, array: np.ndarray) -> int:
-        return _address(array)
+        return array_address(array)
 
     def broadcast_to(self, array: np.ndarray, shape: Size) -> np.ndarray:
         return np.broadcast_to(array, shape)
@@ -175,7 +176,7 @@ class Emulator(Launcher):
         """Return an uninitialised array, aligned as on a GPU so that it has the same sectors."""
         size = math.prod(shape) * dtype.itemsize
         memory = np.empty(size + ALIGNMENT_BYTES, np.uint8)
-        start = -_address(memory) % ALIGNMENT_BYTES
+        start = -array_address(memory) % ALIGNMENT_BYTES
         array = memory[start : start + size].view(dtype).reshape(shape)
         if self.checked:
             self._track(memory, start, dtype.itemsize, written)
@@ -183,7 +184,7 @@ class Emulator(Launcher):
 
     def _track(self, memory: np.ndarray, start: int, itemsize: int, written: int) -> _Allocation:
         """Track which elements of `memory` have been written, until it is freed."""
-        address = _address(memory)
+        address = array_address(memory)
         marks = np.full((memory.nbytes - start) // itemsize, written, np.uint8)
         allocation = self._allocations[address] = _Allocation(address + start, itemsize, marks)
         weakref.finalize(memory, self._allocations.pop, address, None)
@@ -274,10 +275,10 @@ class Emulator(Launcher):
             base = x
             while isinstance(base.base, np.ndarray):
                 base = base.base
-            allocation = self._allocations.get(_address(base))
+            allocation = self._allocations.get(array_address(base))
             # Memory allocated elsewhere, or used with another element size, counts as written.
             if allocation is None or allocation.itemsize != x.itemsize:
-                start = (_address(x) - _address(base)) % x.itemsize
+                start = (array_address(x) - array_address(base)) % x.itemsize
                 allocation = self._track(base, start, x.itemsize, 1)
             first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
             count, marks = allocation.written.size, allocation.written.ctypes.data
@@ -285,7 +286,7 @@ class Emulator(Launcher):
             view = None
             if _has_gaps(x):
                 views.append(np.zeros(count, np.uint8))
-                inside = views[-1][(_address(x) - allocation.first) // x.itemsize :]
+                inside = views[-1][(array_address(x) - allocation.first) // x.itemsize :]
                 steps = tuple(stride // x.itemsize for stride in x.strides)
                 np.lib.stride_tricks.as_strided(inside, x.shape, steps)[...] = 1
                 view = views[-1].ctypes.data
@@ -359,7 +360,3 @@ def _has_gaps(x: np.ndarray) -> bool:
     distinct = x[tuple(slice(None) if stride else slice(1) for stride in x.strides)]
     low, high = np.lib.array_utils.byte_bounds(distinct) if x.size else (0, 0)
     return high - low > distinct.nbytes
-
-
-def _address(array: np.ndarray) -> int:
-    return int(array.__array_interface__["data"][0])
