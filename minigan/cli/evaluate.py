@@ -24,7 +24,7 @@ LABELS = {
     "reverse_kl": "reverse KL of the modes (nats)",
     "label_agreement": "samples that a classifier gives their label",
     "label_agreement_permuted": "the same, labels shuffled: chance",
-    "classifier_accuracy": "its accuracy on held-out real samples",
+    "classifier_accuracy": "held-out real samples that it gets right",
 }
 
 
