@@ -80,7 +80,7 @@ class Stream:
     ptr = 7
 
     def __init__(self, non_blocking: bool = False) -> None:
-        self.recorded: list[tuple[Any, ...]] | None = None
+        self.noted: list[tuple[Any, ...]] | None = None
 
     def __enter__(self) -> None:
         streams.append(self)
@@ -89,10 +89,10 @@ class Stream:
         streams.pop()
 
     def begin_capture(self) -> None:
-        self.recorded = []
+        self.noted = []
 
     def end_capture(self) -> Any:
-        recorded, self.recorded = self.recorded, None
+        recorded, self.noted = self.noted, None
         return Graph(recorded or [])
 
     def synchronize(self) -> None:
@@ -101,12 +101,12 @@ class Stream:
 
 class Graph:
     def __init__(self, recorded: list[tuple[Any, ...]]) -> None:
-        self.recorded = recorded
+        self.noted = recorded
 
     def launch(self, stream: Stream) -> None:
         assert stream is streams[0]
         graphs.append(self)
-        for launch in self.recorded:
+        for launch in self.noted:
             run_kernel(*launch)
 
 
@@ -154,7 +154,7 @@ def launch_kernel(function: int, *numbers: int) -> None:
     assert all(isinstance(n, int) for n in numbers)
     *sizes, shared, stream, arguments, extra = numbers
     assert (len(sizes), stream, extra) == (6, Stream.ptr, 0)
-    recorded = streams[-1].recorded
+    recorded = streams[-1].noted
     if recorded is not None:
         recorded.append((function, sizes, shared, CopiedArguments(kernels[function], arguments)))
     else:

@@ -11,7 +11,7 @@
 
 // y[..] = x[..] for any strides of both.
 extern "C" __global__ void __launch_bounds__(256)
-    copy_strided(Out<REAL> y, In<REAL> x, StridedLayout<2> layout) {
+    move(Out<REAL> y, In<REAL> x, StridedLayout<2> layout) {
     const long long i = global_thread();
     if (i >= layout.size) return;
     long long offsets[2];

@@ -57,7 +57,7 @@ def _copy_to(gpu: Launcher, y: Any, x: Any) -> None:
     """Compute y[...] = x for a view y."""
     layout = strided_layout(x.shape, (elements(y), elements(x)))
     grid, block = (ceil_div(layout.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,)
-    gpu.launch(SOURCE, "copy_strided", x.dtype, grid, block, (y, x, layout))
+    gpu.launch(SOURCE, "move", x.dtype, grid, block, (y, x, layout))
 
 
 def _fill(gpu: Launcher, y: Any, value: float) -> None:

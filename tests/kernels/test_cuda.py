@@ -24,9 +24,9 @@ from minigan.training.trainer import Trainer
 
 
 # ------------------------------------------------------------------------------------- training
-def _rows(steps, **options):
+def _rows(num_steps, **options):
     trainer = Trainer(Config(holdout=0.5, **options))
-    return [trainer.step() for _ in range(steps)], trainer
+    return [trainer.step() for _ in range(num_steps)], trainer
 
 
 @CUDA_DEVICES
