@@ -63,7 +63,8 @@ def test_the_program_runs() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)|(?:src|href)=\"([^\"#:]+)\"", page.read_text())
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#:]+)\)|(?:src|href)=\"([^\"#:]+)\"", text)
     for target in (a or b for a, b in links):
         assert (page.parent / target).exists(), target
 
@@ -81,7 +82,8 @@ def test_every_path_in_the_readmes_exists() -> None:
     """Names of files between backquotes, as seen from the root or beside the page."""
     for page in (ROOT / "README.md", ROOT / "minigan" / "README.md"):
         for name in re.findall(r"`([\w./-]+/[\w./-]*\w\.(?:py|cu|h|md))`", page.read_text()):
-            assert (ROOT / name).exists() or (page.parent / name).exists(), name
+            exists = (ROOT / name).exists() or (page.parent / name).exists()
+            assert exists or "NN_" in name, name
 
 
 def test_the_path_of_tanh_is_as_the_readme_draws_it() -> None:
