@@ -60,6 +60,7 @@ _PAIR = [
 
 # ------------------------------------------------------------------------------- arithmetic
 add = _elementwise("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), _PAIR, dtypes="x")
+"""Compute a + b, elementwise with broadcasting."""
 subtract = _elementwise(
     "subtract",
     np.subtract,
@@ -67,6 +68,7 @@ subtract = _elementwise(
     _PAIR,
     dtypes="x",
 )
+"""Compute a - b, elementwise with broadcasting."""
 multiply = _elementwise(
     "multiply",
     np.multiply,
@@ -74,6 +76,7 @@ multiply = _elementwise(
     _PAIR,
     dtypes="x",
 )
+"""Compute a * b, elementwise with broadcasting."""
 divide = _elementwise(
     "divide",
     np.divide,
@@ -85,9 +88,11 @@ divide = _elementwise(
         (0.5, away_from_zero(4)),
     ],
 )
+"""Compute a / b, elementwise with broadcasting; floats only."""
 negative = _elementwise(
     "negative", np.negative, (lambda g, y, x: -g,), [(uniform(3, 4),)], dtypes="x"
 )
+"""Compute -x."""
 
 
 def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
@@ -132,8 +137,11 @@ def power(x: Any, p: Any) -> Tensor:
 
 # ---------------------------------------------------------------------- functions of one input
 exp = _elementwise("exp", np.exp, (lambda g, y, x: g * y,), [(uniform(3, 4),)])
+"""Compute e to the power of each element."""
 log = _elementwise("log", np.log, (lambda g, y, x: g / x,), [(uniform(3, 4, low=0.3),)])
+"""Compute the natural logarithm of each element."""
 sqrt = _elementwise("sqrt", np.sqrt, (lambda g, y, x: g / (y * 2.0),), [(uniform(3, 4, low=0.3),)])
+"""Compute the square root of each element."""
 
 
 def _sigmoid(x: Any) -> Any:
@@ -145,6 +153,7 @@ def _sigmoid(x: Any) -> Any:
 sigmoid: Op = _elementwise(
     "sigmoid", _sigmoid, (lambda g, y, x: sigmoid_grad(g, y),), [(uniform(3, 4),)]
 )
+"""Compute 1 / (1 + exp(-x)), without overflow."""
 sigmoid_grad: Op = _elementwise(
     "sigmoid_grad",
     lambda g, y: g * y * (1 - y),
@@ -155,6 +164,7 @@ sigmoid_grad: Op = _elementwise(
     [(uniform(3, 4), uniform(3, 4, low=0, high=1))],
 )
 tanh = _elementwise("tanh", np.tanh, (lambda g, y, x: tanh_grad(g, y),), [(uniform(3, 4),)])
+"""Compute the hyperbolic tangent of each element."""
 tanh_grad: Op = _elementwise(
     "tanh_grad",
     lambda g, y: g * (1 - y * y),
@@ -170,6 +180,7 @@ softplus = _elementwise(
     (lambda g, y, x: g * sigmoid(x),),
     [(uniform(3, 4),)],
 )
+"""Compute log(1 + exp(x)), without overflow."""
 
 # --------------------------------------------------------------- functions with a kink or a jump
 # The VJP of such a function is an op `f_grad(g, x)`, linear in g. It depends on x only by the side
@@ -180,6 +191,7 @@ relu = _elementwise(
     (lambda g, y, x: relu_grad(g, x),),
     [(away_from_zero(3, 4),)],
 )
+"""Compute max(x, 0); its derivative at 0 is 0, as in PyTorch."""
 relu_grad: Op = _elementwise(
     "relu_grad",
     lambda g, x: np.where(x <= 0, g.dtype.type(0), g),
@@ -208,7 +220,9 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
 abs = _elementwise(
     "abs", np.abs, (lambda g, y, x: g * sign(x),), [(away_from_zero(3, 4),)], dtypes="x"
 )
+"""Compute |x|; its derivative at 0 is 0."""
 sign: Op = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="x")
+"""Compute the sign of each element: -1, 0 or 1; its derivative is 0."""
 _DISTINCT = [
     (uniform(3, 4), uniform(3, 4, low=2, high=3)),
     (uniform(3, 1, low=2.1, high=3), uniform(1, 4)),
@@ -219,12 +233,14 @@ maximum = _elementwise(
     (lambda g, y, a, b: g * tie_weight(a, b), lambda g, y, a, b: g * tie_weight(b, a)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
+"""Compute the larger of a and b, elementwise; equal elements share the gradient."""
 minimum = _elementwise(
     "minimum",
     np.minimum,
     (lambda g, y, a, b: g * tie_weight(b, a), lambda g, y, a, b: g * tie_weight(a, b)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
+"""Compute the smaller of a and b, elementwise; equal elements share the gradient."""
 tie_weight: Op = _elementwise(
     "tie_weight",  # the gradient of maximum(a, b) by a: 1 where a > b, 1/2 at a tie, 0 elsewhere
     lambda a, b: ((np.greater(a, b) * 1.0 + np.greater_equal(a, b)) / 2).astype(
@@ -274,6 +290,7 @@ where: Op = _elementwise(
     ],
     dtypes="bx",
 )
+"""Select a where the bool tensor `condition` is True, else b: where(condition, a, b)."""
 
 
 def _comparison(name: str, reference: Any) -> Op:
@@ -282,11 +299,17 @@ def _comparison(name: str, reference: Any) -> Op:
 
 
 greater = _comparison("greater", np.greater)
+"""Compute a > b as a bool tensor."""
 greater_equal = _comparison("greater_equal", np.greater_equal)
+"""Compute a >= b as a bool tensor."""
 less = _comparison("less", np.less)
+"""Compute a < b as a bool tensor."""
 less_equal = _comparison("less_equal", np.less_equal)
+"""Compute a <= b as a bool tensor."""
 equal = _comparison("equal", np.equal)
+"""Compute a == b as a bool tensor."""
 not_equal = _comparison("not_equal", np.not_equal)
+"""Compute a != b as a bool tensor."""
 
 
 # --------------------------------------------------------------------------------------- dtypes
@@ -300,6 +323,7 @@ cast: Op = Op(
     ],
     dtypes="x",
 )
+"""Convert to another dtype: cast(x, dtype=...); differentiable between float dtypes."""
 
 # ------------------------------------------------------------------------------- cross-entropy
 _MIN_DENOMINATOR = 1e-12  # as in PyTorch
@@ -325,3 +349,6 @@ binary_cross_entropy: Op = _elementwise(
         (uniform(3, 4, low=0.1, high=0.9), 1.0),
     ],
 )
+"""Compute -(t log p + (1 - t) log(1 - p)) for probabilities p and targets t, each log at least
+-100 (PyTorch).
+"""
