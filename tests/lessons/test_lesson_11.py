@@ -45,8 +45,8 @@ PLANTS = {
         "return gap, s, gap / s.mean() ** 3 / exact[seed]",
     ),
     "mean slope against 1 + W1 / 20: the worst seed": (
-        "(s - 1.0) ** 2).mean()\n        opt",
-        "(s - 1.05) ** 2).mean()\n        opt",
+        "(s - 1.0) ** 2).mean()\n        optimizer",
+        "(s - 1.05) ** 2).mean()\n        optimizer",
     ),
     "1500 steps, rising lambda: gap / slope / W1, the least": (
         "low=0.1, alpha",

@@ -8,7 +8,7 @@ import minigan as mg
 from minigan import nn, ops
 
 NAME = "12_lipschitz"
-UNDIVIDED = "layer.module.weight.numpy(), s"
+UNDIVIDED = "layer.module.weight.numpy(), stride"
 # For each expectation: source text that stands there once, and what to put in its place
 # (test_lessons.py does).
 PLANTS = {
@@ -29,11 +29,11 @@ PLANTS = {
         '1000 * state["module.weight"]',
         '1000 + state["module.weight"]',
     ),
-    "2-2-0, normalised, stretches by": ("layer.normalized_weight().numpy(), s", UNDIVIDED),
-    "4-2-1, normalised, stretches by": ("layer.normalized_weight().numpy(), s", UNDIVIDED),
+    "2-2-0, normalised, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
+    "4-2-1, normalised, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
     "3-1-1, normalised, stretches by": (
-        "layer.normalized_weight().numpy(), s",
-        "2 * layer.normalized_weight().numpy(), s",
+        "layer.normalized_weight().numpy(), stride",
+        "2 * layer.normalized_weight().numpy(), stride",
     ),
     "3-1-1, all weights equal: sigma / its matrix's": (
         "np.ones((16, 16, 3, 3)), 1, 1",
