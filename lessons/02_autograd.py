@@ -261,9 +261,7 @@ z, real = mg.random.normal((4, 2)), mg.random.normal((4, 2), stream="data")
 with mg.no_grad():
     fake = G(z)
 message = error_of(lambda: mg.grad(gan_loss.generator(D(fake)), G.parameters()))
-lesson.expect(
-    "fakes generated under no_grad", message, says="the output does not depend on input 0"
-)
+lesson.expect("fakes under no_grad", message, says="the output does not depend on input 0")
 
 # %% [markdown]
 # ## Tutorial 001: `backward()` twice, and a stale graph

@@ -56,9 +56,7 @@ def run_cells(text: str, name: str, out: Path, until: str | None = None) -> dict
 
     `until` names an expectation: the cell that reaches it is the last to run.
     """
-    path = (
-        out / f"{name}.py"
-    )  # Its own file, so that numba's cache does not mix it with the lesson.
+    path = out / f"{name}.py"  # Its own file: numba's cache must not confuse it with the lesson.
     path.write_text(text)
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
     with pytest.MonkeyPatch.context() as patch, matplotlib.rc_context():

@@ -33,7 +33,7 @@ PLANTS = {
         "sum_to(x, Tensor(0.0))",
         "sum_to(multiply(x, Tensor(1 + 1e-12)), Tensor(0.0))",
     ),
-    "fakes generated under no_grad": ("with mg.no_grad():\n    fake", "if True:\n    fake"),
+    "fakes under no_grad": ("with mg.no_grad():\n    fake", "if True:\n    fake"),
     "G's gradient through D's old weights": (
         "optimizer_d.step(mg.grad(loss_d, D.parameters()))",
         "mg.grad(loss_d, D.parameters())",
@@ -59,9 +59,9 @@ def test_grad_computes_only_the_gradients_it_is_called_for(monkeypatch):
     loss = mg.losses.NonSaturating().generator(D(G(mg.random.normal((4, 2)))))
     leaves, input_cotangents = set(), autograd._input_cotangents
 
-    def spy(t, g, needed, create_graph):
-        leaves.update(id(x) for _, x in needed if x.op is None)
-        return input_cotangents(t, g, needed, create_graph)
+    def spy(t, g, edges):
+        leaves.update(id(x) for _, x in edges if x.op is None)
+        return input_cotangents(t, g, edges)
 
     monkeypatch.setattr(autograd, "_input_cotangents", spy)
     mg.grad(loss, G.parameters())

@@ -179,9 +179,7 @@ def test_a_planted_place_is_found_exactly_once(monkeypatch, old, count):
 
 
 def test_a_planted_place_is_found_whatever_its_layout_and_comments(monkeypatch):
-    text = (
-        'f(  # (a, b) is in a comment\n    a,  # first\n    b,\n)\nCODE = """\n  if (x)\n  y"""\n'
-    )
+    text = 'f(  # (a, b) is a comment\n    a,  # first\n    b,\n)\nCODE = """\n  if (x)\n  y"""\n'
     monkeypatch.setattr("lesson_helpers.source", lambda name: text)
     changed = plant("99_made_up", "a sum", "f(a, b)", "g(b)")
     assert changed == text.replace(text[: text.index(")\nCODE") + 1], "g(b)")
