@@ -391,5 +391,5 @@ lesson.finish()
 # 2. Store a's tile transposed: `tile_a[x * EDGE + y] = ...`, and read `tile_a[d * EDGE + y]`. Sums
 #    and sectors stay the same. How many passes through shared memory does each store take now? Pad
 #    the rows of that tile by one element, to EDGE + 1, and count again.
-# 3. `row_sums` reads 4 bytes per thread at a time. Let it read a `Pack<REAL, 4>` by `load<4>(x, i)`,
-#    for n a multiple of 128. How do sectors and accesses change?
+# 3. `row_sums` reads 4 bytes per thread at a time. Let it read a `Pack<REAL, 4>` by
+#    `load<4>(x, i)`, for n a multiple of 128. How do sectors and accesses change?

@@ -16,11 +16,11 @@ PLANTS = {
         "lambda v: W @ v, lambda u: W.T @ u",
         "lambda v: W @ v[::-1], lambda u: W.T @ u",
     ),
-    "one step a pass: sigma in use, largest": (  # not divided
+    "one step per pass: largest sigma in use": (  # not divided
         "layer.module.weight, layer.normalized_weight()",
         "layer.module.weight, layer.module.weight",
     ),
-    "its largest slope": ("ops.sum(D.eval()(points))", "ops.sum(D.eval()(10.0 * points))"),
+    "its largest slope": ("D.eval()(points).sum()", "D.eval()(10.0 * points).sum()"),
     "sigma of its own weights, end / start": (
         "optimizer.step(mg.grad(loss, D.parameters()))",
         "mg.grad(loss, D.parameters())",
@@ -29,9 +29,9 @@ PLANTS = {
         '1000 * state["module.weight"]',
         '1000 + state["module.weight"]',
     ),
-    "2-2-0, normalised, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
-    "4-2-1, normalised, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
-    "3-1-1, normalised, stretches by": (
+    "2-2-0, normalized, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
+    "4-2-1, normalized, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
+    "3-1-1, normalized, stretches by": (
         "layer.normalized_weight().numpy(), stride",
         "2 * layer.normalized_weight().numpy(), stride",
     ),
@@ -47,7 +47,7 @@ PLANTS = {
         "r1_penalty(D, real) * (gamma / 2)",
         "r1_penalty(D, real) * (gamma / 20)",
     ),
-    "gamma 0.3: eigenvalues by autograd and by formula, gap": (  # a mean, but not its half
+    "gamma 0.3: eigenvalues by autograd and by formula, difference": (  # a mean, but not its half
         "r1_penalty(D, real) * (gamma / 2)",
         "r1_penalty(D, real) * gamma",
     ),
@@ -71,7 +71,7 @@ PLANTS = {
 # ---------------------------------------------------------------------------------- exercises
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
-    """What the lesson has defined when the Dirac-GAN has been played."""
+    """What the lesson has defined when the Dirac-GAN has been trained."""
     out = tmp_path_factory.mktemp("lesson")
     return run_cells(source(NAME), NAME, out, "gamma 0.0: radius after 500 steps")
 
@@ -83,8 +83,8 @@ def test_exercise_1_the_error_falls_by_the_fourth_power_of_the_ratio(lesson, rng
 
     left, _, right = np.linalg.svd(rng.normal(size=(8, 8)))
     W = left @ np.diag([2, 2, 1, 1, 1, 1, 1, 1]) @ right  # two are the largest
-    found = lesson["power_iteration"](lambda v: W @ v, lambda u: W.T @ u, rng.normal(size=8), 40)
-    assert found[-1] == pytest.approx(2, rel=1e-12)
+    sigmas = lesson["power_iteration"](lambda v: W @ v, lambda u: W.T @ u, rng.normal(size=8), 40)
+    assert sigmas[-1] == pytest.approx(2, rel=1e-12)
 
 
 def test_exercise_2_a_gradient_at_right_angles_lengthens_the_weights():
