@@ -391,9 +391,9 @@ lesson.finish()
 # %% [markdown]
 # ## Exercises
 #
-# 1. By which factor does the error of the power iteration fall per step, near the end? Express it by
-#    the singular values of `W`. And what does it converge to if the two largest are equal?
-# 2. Train one spectrally normalised dense layer by plain SGD. What is the sum of the products of
+# 1. By which factor does the error of the power iteration fall per step, near the end? Express it
+#    by the singular values of `W`. And what does it converge to if the two largest are equal?
+# 2. Train one spectrally normalized dense layer by plain SGD. What is the sum of the products of
 #    its weights with their gradient? By how much does the sum of the squared weights grow in a
 #    step? Why, then, do they grow less and less?
 # 3. A step of 0.2 multiplies the distance from the equilibrium by |1 + 0.2 lambda|, for each
