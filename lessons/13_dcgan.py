@@ -129,9 +129,9 @@ lesson.expect("|A' A x - x| / |x|, at the best scale", error, at_least=0.3)
 # %% [markdown]
 # ## Why 4-2-1
 #
-# Kernel 4, stride 2, padding 1 is a DCGAN's usual layer. From m pixels, a convolution with kernel k,
-# stride s and padding p makes floor((m + 2p - k) / s) + 1, and a transposed one makes (m - 1) s -
-# 2p + k. With s = 2 the first is m / 2 for all even m if k is 2p + 1 or 2p + 2; the second is 2m
+# Kernel 4, stride 2, padding 1 is a DCGAN's usual layer. From m pixels, a convolution with kernel
+# k, stride s and padding p makes floor((m + 2p - k) / s) + 1, and a transposed one makes (m - 1) s
+# - 2p + k. With s = 2 the first is m / 2 for all even m if k is 2p + 1 or 2p + 2; the second is 2m
 # only if k is 2p + 2. So kernels that do both have even sizes, and 4-2-1 is the smallest one whose
 # positions overlap.
 #
@@ -437,8 +437,8 @@ lesson.finish()
 # %% [markdown]
 # ## Exercises
 #
-# 1. Many DCGANs use kernel 5 with stride 2. How often does it cover a pixel? With weights 1, what is
-#    its energy at frequency 1/2 over that at 0, and what is it for any odd kernel? With which
+# 1. Many DCGANs use kernel 5 with stride 2. How often does it cover a pixel? With weights 1, what
+#    is its energy at frequency 1/2 over that at 0, and what is it for any odd kernel? With which
 #    padding and output_padding does it double every size?
 # 2. How many conditions must the 16 weights of a 4 x 4 kernel satisfy so that a constant image
 #    stays constant (except at its border) when it is enlarged with stride 2? Show that the outer
