@@ -3,11 +3,11 @@
 #
 # 五篇教程的代码都靠框架求梯度，没有检验过；001 手推的生成器梯度就是错的。这一课教怎样检验梯度。
 #
-# The five tutorials never check a gradient. Their code takes all of them from a framework, and of
-# the two that 001 writes by hand (section 4.2), the generator's lacks a factor, and its sign does
-# not fit the loss above it. This lesson shows how to check a gradient with nothing but the function
-# itself, how accurate that can be, and two ways in which a check can mislead. Everything else in
-# this project relies on such checks.
+# The five tutorials (README.md in this folder lists them) never check a gradient. Their code takes
+# all of them from a framework, and of the two that 001 writes by hand (section 4.2), the
+# generator's lacks a factor, and its sign does not fit the loss above it. This lesson shows how to
+# check a gradient with nothing but the function itself, how accurate that can be, and two ways in
+# which a check can mislead. Everything else in this project relies on such checks.
 
 # %%
 import numpy as np

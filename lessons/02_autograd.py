@@ -3,12 +3,12 @@
 #
 # 教程 001 补全变量之后，第二次反向传播会报错；000 的生成器永远得不到梯度。这里亲手实现自动微分。
 #
-# Once the undefined names and the image size of tutorial 001 are corrected, its second `backward()`
-# crashes; the usual fix, `retain_graph=True`, makes it run, but it then trains the two networks on
-# the wrong losses. In tutorial 000 the generator never gets a gradient at all. To understand both,
-# we build automatic differentiation: first for numbers, then for arrays, then so that gradients
-# have gradients. In the end it is minigan's own engine. There 001's mistake cannot happen by
-# accident, and 000's raises an error that says what to do.
+# Once the undefined names and the image size of tutorial 001 (README.md lists the tutorials) are
+# corrected, its second `backward()` crashes; the usual fix, `retain_graph=True`, makes it run, but
+# it then trains the two networks on the wrong losses. In tutorial 000 the generator never gets a
+# gradient at all. To understand both, we build automatic differentiation: first for numbers, then
+# for arrays, then so that gradients have gradients. In the end it is minigan's own engine. There
+# 001's mistake cannot happen by accident, and 000's raises an error that says what to do.
 
 # %%
 from types import SimpleNamespace

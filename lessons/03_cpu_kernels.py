@@ -3,11 +3,11 @@
 #
 # 教程 001 说，开发者不必过多关注底层的实现细节；底层发生什么，五篇都没有讲。这一课讲一个底层。
 #
-# Tutorial 001 (section 5.3) says that what happens below the framework needs little attention, and
-# none of the five says what it is. Most of the time it is a matrix product. Three loops are enough
-# to write one, and they reach 2 % of the peak of one core of our machine. This lesson optimizes it
-# step by step until it is close to the peak. It also shows that the bits of a sum depend on more
-# than its terms.
+# Tutorial 001 (section 5.3; README.md lists the tutorials) says that what happens below the
+# framework needs little attention, and none of the five says what it is. Most of the time it is a
+# matrix product. Three loops are enough to write one, and they reach 2 % of the peak of one core of
+# our machine. This lesson optimizes it step by step until it is close to the peak. It also shows
+# that the bits of a sum depend on more than its terms.
 
 # %%
 from concurrent.futures import ThreadPoolExecutor

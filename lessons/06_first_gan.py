@@ -3,12 +3,13 @@
 #
 # 教程 001 只打印损失和名不副实的“准确率”，又用同一次前向传播更新两个网络。这里两个网络轮流更新。
 #
-# None of the tutorials measures what its GAN has learned: 000 prints nothing, 001 prints two losses
-# and an "accuracy" that is the share of batches that fool the discriminator (section 5.2). Both
-# give the discriminator real images in [0, 1] and fakes in [-1, 1], so that the sign of one pixel
-# distinguishes them; 004 passes a sigmoid to a loss that expects logits (so does 000, where Keras
-# detects it and takes the logits). This lesson trains a GAN correctly: first in the plane, where
-# the divergence and the best discriminator are known exactly, then on digits.
+# None of the tutorials (README.md lists them) measures what its GAN has learned: 000 prints
+# nothing, 001 prints two losses and an "accuracy" that is the share of batches that fool the
+# discriminator (section 5.2). Both give the discriminator real images in [0, 1] and fakes in [-1,
+# 1], so that the sign of one pixel distinguishes them; 004 passes a sigmoid to a loss that expects
+# logits (so does 000, where Keras detects it and takes the logits). This lesson trains a GAN
+# correctly: first in the plane, where the divergence and the best discriminator are known exactly,
+# then on digits.
 
 # %%
 import math

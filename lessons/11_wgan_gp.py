@@ -3,13 +3,13 @@
 #
 # 教程 003 说梯度惩罚防止梯度消失或爆炸；它约束的其实是判别器对输入的斜率。000 写错了论文作者。
 #
-# Tutorial 003 (section 3.3) says that the gradient penalty prevents vanishing and exploding
-# gradients; in fact it keeps the slope of the critic with respect to its *input* near 1. 000
-# (section 7.3) credits it to Arjovsky et al. (it is by Gulrajani et al. 2017), and 001 (section
-# 7.3) to a paper that does not contain it. None of them shows its code. The gradient of the penalty
-# is the derivative of a function of a derivative, so this lesson first computes one by hand. The
-# purpose of a critic is to estimate a distance, W1. We can compute that distance exactly, and
-# compare the critic's estimate with it.
+# Tutorial 003 (section 3.3; README.md lists the tutorials) says that the gradient penalty prevents
+# vanishing and exploding gradients; in fact it keeps the slope of the critic with respect to its
+# *input* near 1. 000 (section 7.3) credits it to Arjovsky et al. (it is by Gulrajani et al. 2017),
+# and 001 (section 7.3) to a paper that does not contain it. None of them shows its code. The
+# gradient of the penalty is the derivative of a function of a derivative, so this lesson first
+# computes one by hand. The purpose of a critic is to estimate a distance, W1. We can compute that
+# distance exactly, and compare the critic's estimate with it.
 
 # %%
 import math

@@ -3,12 +3,13 @@
 #
 # 教程 003 说谱归一化“限制参数的增长”，梯度惩罚“防止梯度消失”；004 说 WGAN 解决模式崩溃。这里来量。
 #
-# Tutorial 003 (section 3.3) says that spectral normalization "limits the growth of the network's
-# parameters" and that a gradient penalty "prevents vanishing or exploding gradients"; 004 (section
-# 9.1) says that a Wasserstein GAN "solves mode collapse". In fact spectral normalization limits how
-# much a layer stretches its input, and the parameters continue to grow. R1, the penalty of today's
-# GANs, makes the gradient of the discriminator vanish at the data, on purpose. And which method
-# covers 25 modes has to be measured: this lesson does, on ten seeds.
+# Tutorial 003 (section 3.3; README.md lists the tutorials) says that spectral normalization "limits
+# the growth of the network's parameters" and that a gradient penalty "prevents vanishing or
+# exploding gradients"; 004 (section 9.1) says that a Wasserstein GAN "solves mode collapse". In
+# fact spectral normalization limits how much a layer stretches its input, and the parameters
+# continue to grow. R1, the penalty of today's GANs, makes the gradient of the discriminator vanish
+# at the data, on purpose. And which method covers 25 modes has to be measured: this lesson does, on
+# ten seeds.
 
 # %%
 from functools import partial

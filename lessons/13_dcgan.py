@@ -3,13 +3,13 @@
 #
 # 教程 001 称网络为卷积网络，代码却无卷积；002 让判别器含转置卷积，每层都批归一化。
 #
-# Tutorial 001 (section 5.3) calls its nets convolutional; its code has no convolution. 002
-# (sections 3.1 and 3.2) builds both nets from "convolutions and transposed convolutions", with
-# batch norm after each. But a discriminator only makes images smaller, so it needs no transposed
-# convolution, and its first layer and the generator's last have no batch norm (Radford et al.
-# 2016). Why? This lesson writes a convolution as loops, transposes it, looks for the checkerboard
-# artifacts of the transposed one, and measures the side effects of batch norm. Then it trains a
-# DCGAN, which consists of these parts.
+# Tutorial 001 (section 5.3; README.md lists the tutorials) calls its nets convolutional; its code
+# has no convolution. 002 (sections 3.1 and 3.2) builds both nets from "convolutions and transposed
+# convolutions", with batch norm after each. But a discriminator only makes images smaller, so it
+# needs no transposed convolution, and its first layer and the generator's last have no batch norm
+# (Radford et al. 2016). Why? This lesson writes a convolution as loops, transposes it, looks for
+# the checkerboard artifacts of the transposed one, and measures the side effects of batch norm.
+# Then it trains a DCGAN, which consists of these parts.
 
 # %%
 from dataclasses import replace
