@@ -46,9 +46,9 @@ rng = np.random.default_rng(0)
 # et al. 2018).
 #
 # A singular value decomposition in each step would be slow. A step of the *power iteration* takes
-# two products: one with W, one with its transpose. The component that W stretches most grows
-# relative to all others: theirs shrink by at least (sigma_2 / sigma_1)^2 per step, where sigma_2 is
-# the second largest singular value.
+# two products: one with W, one with its transpose. The direction that W stretches most comes to
+# dominate: relative to it, a step multiplies every other component by at most (sigma_2 /
+# sigma_1)^2, where sigma_2 is the second largest singular value.
 
 
 # %%

@@ -1,11 +1,11 @@
-"""Lesson 01: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 01: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
 
 NAME = "01_finite_differences"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 CENTRAL = "return (f(x + h) - f(x - h)) / (2 * h)"
 PLANTS = {
     "central differences, large h: slope of the error": (CENTRAL, "return (f(x + h) - f(x)) / h"),

@@ -1,4 +1,4 @@
-"""Lesson 02: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 02: errors that its expectations must detect, and the answers to its exercises."""
 
 from collections import deque
 
@@ -10,8 +10,8 @@ import minigan as mg
 from minigan.engine import autograd
 
 NAME = "02_autograd"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "d(x^4 + x^2)/dx at x = 3, 4 x^3 + 2 x": (
         "part.derivative += slope",

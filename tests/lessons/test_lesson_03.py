@@ -1,4 +1,4 @@
-"""Lesson 03: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 03: errors that its expectations must detect, and the answers to its exercises."""
 
 import platform
 
@@ -11,8 +11,8 @@ from minigan.kernels.matmul.optimization_steps import _naive as naive
 from minigan.kernels.runtime.cpu.compiler import vector_bytes
 
 NAME = "03_cpu_kernels"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "the layer, all steps: largest error / its bound": (
         "columns, 4 * n, k, output",

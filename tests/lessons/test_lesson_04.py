@@ -1,4 +1,4 @@
-"""Lesson 04: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 04: errors that its expectations must detect, and the answers to its exercises."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
 NAME = "04_cuda_kernels"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "naive: error against the cpu device": (
         "for (long long p = 0; p < k; ++p)",

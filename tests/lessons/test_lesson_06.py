@@ -1,4 +1,4 @@
-"""Lesson 06: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 06: errors that its expectations must detect, and the answers to its exercises."""
 
 import io
 import math
@@ -11,8 +11,8 @@ from PIL import Image
 import minigan as mg
 
 NAME = "06_first_gan"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "D's loss, from probabilities and from logits: gap": (
         "(1 - ops.sigmoid(f)).log()",

@@ -1,4 +1,4 @@
-"""Lesson 11: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 11: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from minigan import ops
 from minigan.kernels.assignment.cpu import assign
 
 NAME = "11_wgan_gp"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "P, by hand and by the engine: difference": (
         "g = (a[:, 0] * t) @ W.T",

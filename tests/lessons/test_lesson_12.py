@@ -1,4 +1,4 @@
-"""Lesson 12: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 12: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from minigan import nn, ops
 
 NAME = "12_lipschitz"
 UNDIVIDED = "layer.module.weight.numpy(), stride"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "power iteration: relative error": (
         "lambda v: W @ v, lambda u: W.T @ u",

@@ -1,4 +1,4 @@
-"""Lesson 13: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 13: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ import minigan as mg
 from minigan import nn
 
 NAME = "13_dcgan"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "seven loops and ops.conv2d: largest difference": (
         "i, j = a * stride + h - padding, b * stride + v - padding",
