@@ -3,11 +3,11 @@
 #
 # 五篇教程的代码都靠框架求梯度，没有检验过；001 手推的生成器梯度就是错的。这一课教怎样检验梯度。
 #
-# The five tutorials never check a gradient. Their code takes all of them from a framework, and of
-# the two that 001 writes by hand (section 4.2), the generator's lacks a factor, and its sign does
-# not fit the loss above it. This lesson shows how to check a gradient with nothing but the function
-# itself, how accurate that can be, and two ways in which a check deceives. Everything else in this
-# project leans on it.
+# The five tutorials (README.md in this folder lists them) never check a gradient. Their code takes
+# all of them from a framework, and of the two that 001 writes by hand (section 4.2), the
+# generator's lacks a factor, and its sign does not fit the loss above it. This lesson shows how to
+# check a gradient with nothing but the function itself, how accurate that can be, and two ways in
+# which a check can mislead. Everything else in this project relies on such checks.
 
 # %%
 import numpy as np
@@ -64,13 +64,14 @@ errors = {f.__name__: error_curve(f, points, steps) for f in (forward, central)}
 
 # %% [markdown]
 # But f is computed with rounding: each value is off by at most about u |f|, where u = 2^-53 is half
-# the spacing of float64 above 1. Divided by h, that grows as h shrinks. So the error is a V with
-# two straight arms on log-log paper, of slopes +2 (or +1) and -1. The sum h^2/6 |f'''| + u |f| / h
-# is smallest at
+# the spacing of float64 above 1. Divided by h, that error grows as h shrinks. So in a log-log plot
+# the error is a V with two straight arms, of slopes +2 (or +1) and -1. The sum h^2/6 |f'''| +
+# u |f| / h is smallest at
 #
 #     h* = (3 u |f| / |f'''|)^(1/3)
 #
-# (The measured left arm lies lower than this: most rounding errors are smaller than the largest.)
+# (The measured left arm lies below this estimate, because most rounding errors are smaller than
+# their bound.)
 
 
 # %%
@@ -107,15 +108,15 @@ best = steps[errors["central"].argmin()]
 lesson.expect("best h / h*", best / best_in_theory, at_least=1 / 3, at_most=3)
 
 # %% [markdown]
-# ## The first deception: float32
+# ## The first trap: float32
 #
-# Training runs in float32, where u = 2^-24: the left arm of its V stands 2^29 times higher. Check a
+# Training runs in float32, where u = 2^-24: the left arm of its V is 2^29 times higher. Check a
 # float32 gradient at h = 1e-6, a usual step for float64, and the error is 5 %: a derivative that is
-# wrong by 0.4 % (say, 255 where 256 belongs) cannot be seen. Rounding of f is noise of 3 %. And x +
-# h is rounded as well: 1e-6 is 8.4 spacings of x, of which 8 are taken, so all results are 4.6 %
-# too small. (Where h is below half a spacing, x + h is x: the flat part in the figure.) People then
-# loosen the tolerance until the check passes, and it passes everything. So: **check in float64**.
-# The code is the same for both, only the dtype differs.
+# wrong by 0.4 % (say, 255 in place of 256) is not detected. The rounding of f alone is noise of
+# 3 %. And x + h is rounded as well: 1e-6 is 8.4 spacings of x and is rounded to 8, so all results
+# are 4.6 % too small. (Where h is below half a spacing, x + h equals x: the flat part in the
+# figure.) People then loosen the tolerance until the check passes; from then on it passes
+# everything. So: **check in float64**. The code is the same for both, only the dtype differs.
 
 # %%
 BUG = 0.004
@@ -146,13 +147,13 @@ by_hand = B.T @ np.diag(1 - np.tanh(x @ A) ** 2) @ A.T
 lesson.expect("two layers: |differences - chain rule|", abs(J - by_hand).max(), at_most=1e-8)
 
 # %% [markdown]
-# minigan's `grad` walks backwards: from a cotangent g, one number per output, it finds g J, the
+# minigan's `grad` goes backwards: from a cotangent g, one number per output, it computes g J, the
 # vector-Jacobian product (VJP), without ever building J. With g = (0, 1, 0) it is J's second row.
 
 # %%
 with mg.use_device("reference"):
     t = mg.tensor(x, requires_grad=True)
-    y = ops.tanh(t @ mg.tensor(A)) @ mg.tensor(B)
+    y = (t @ mg.tensor(A)).tanh() @ mg.tensor(B)
     rows = [mg.grad(y, [t], grad_output=mg.tensor(g))[0].numpy() for g in np.eye(3)]
 lesson.expect("two layers: |differences - mg.grad|", abs(J - rows).max(), at_most=1e-8)
 
@@ -165,8 +166,9 @@ lesson.expect("two layers: |differences - mg.grad|", abs(J - rows).max(), at_mos
 #
 #     < g, J v >  =  < g J, v >
 #
-# are one number: the left needs two evaluations of f, the right one VJP. If the VJP is wrong, then
-# for random g and v the two differ (with probability one). `mismatch` is the whole checker.
+# are the same number: the left one takes two evaluations of f, the right one takes one VJP. If the
+# VJP is wrong, then for random g and v the two differ (with probability one). The function
+# `mismatch` is the whole checker.
 
 
 # %%
@@ -178,12 +180,12 @@ def mismatch(f, vjp, x, g, v, h=1e-6):
 
 
 # %% [markdown]
-# ## The second deception: a cotangent of ones
+# ## The second trap: a cotangent of ones
 #
-# Many a home-made check differentiates `f(x).sum()`. That is the cotangent g = 1, 1, 1, ...,
-# and it looks the same from all sides. Here is a transposition of three axes, whose VJP is the
-# inverse transposition, and the bug that everybody writes once: the same permutation again. (With
-# two axes it would be right: that is why it survives.)
+# Many home-made checks differentiate `f(x).sum()`. That is the cotangent g = 1, 1, 1, ..., which no
+# permutation changes. Here is a transposition of three axes, whose VJP is the inverse
+# transposition, and a common bug: the same permutation again. (With two axes it would be right,
+# which is why this bug survives.)
 
 
 # %%
@@ -202,12 +204,14 @@ def wrong_vjp(g):
 cube = rng.normal(size=(4, 4, 4))
 draws = [[rng.normal(size=cube.shape) for _ in "gv"] for _ in range(60)]
 ones = np.ones_like(cube)
-fooled = [mismatch(rotate, wrong_vjp, cube, ones, v) for _, v in draws]
-caught = [mismatch(rotate, wrong_vjp, cube, g, v) for g, v in draws]
-sound = [mismatch(rotate, right_vjp, cube, g, v) for g, v in draws]
-lesson.expect("wrong VJP, cotangent of ones: largest mismatch", np.max(fooled), at_most=1e-6)
-lesson.expect("wrong VJP, random cotangents: smallest mismatch", np.min(caught), at_least=1e-3)
-lesson.expect("right VJP, random cotangents: largest mismatch", np.max(sound), at_most=1e-6)
+wrong_ones = [mismatch(rotate, wrong_vjp, cube, ones, v) for _, v in draws]
+wrong_random = [mismatch(rotate, wrong_vjp, cube, g, v) for g, v in draws]
+right_random = [mismatch(rotate, right_vjp, cube, g, v) for g, v in draws]
+lesson.expect("wrong VJP, cotangent of ones: largest mismatch", np.max(wrong_ones), at_most=1e-6)
+lesson.expect(
+    "wrong VJP, random cotangents: smallest mismatch", np.min(wrong_random), at_least=1e-3
+)
+lesson.expect("right VJP, random cotangents: largest mismatch", np.max(right_random), at_most=1e-6)
 
 # %% [markdown]
 # ## The library's checker is this one
@@ -220,7 +224,7 @@ lesson.expect("right VJP, random cotangents: largest mismatch", np.max(sound), a
 
 # %%
 def net(t):
-    return ops.tanh(t @ mg.tensor(A, device="reference"))
+    return (t @ mg.tensor(A, device="reference")).tanh()
 
 
 def net_vjp(g):
@@ -234,10 +238,10 @@ ours = mismatch(lambda x: np.tanh(x @ A), net_vjp, x, g, v, h=0.01)
 gap = abs(theirs / ours - 1)
 lesson.expect("the library's mismatch / ours - 1", gap, at_most=1e-6)
 
-mg.Op.registry.pop("rotate", None)  # so that this cell can be run twice
+mg.Op.registry.pop("rotate", None)  # A notebook may run this cell twice.
 rotate_op = mg.Op("rotate", rotate, vjps=(lambda g, y, x: ops.transpose(g, 1, 2, 0),))
-refused = error_of(lambda: check_gradients(rotate_op, [cube]))
-lesson.expect("the wrong VJP as an op", refused, says="GradientError: f, order 1")
+message = error_of(lambda: check_gradients(rotate_op, [cube]))
+lesson.expect("the wrong VJP as an op", message, says="GradientError: f, order 1")
 del mg.Op.registry["rotate"]
 
 # %% [markdown]
@@ -246,12 +250,12 @@ del mg.Op.registry["rotate"]
 
 # %%
 results = [check_op(op, "reference", order=2) for op in mg.Op.registry.values()]
-checked = [found for found in results if found.samples or found.failure]
-worst = max(error for found in checked for error in found.errors)
-samples = sum(found.samples for found in checked)
+checked = [result for result in results if result.samples or result.failure]
+worst = max(error for result in checked for error in result.errors)
+samples = sum(result.samples for result in checked)
 print(f"  {len(checked)} ops, {samples} samples; the worst error is {worst:.2f} of what is allowed")
 lesson.expect("ops that have a derivative to check", len(checked), at_least=40)
-wrong = [found.failure for found in checked if found.failure]
+wrong = [result.failure for result in checked if result.failure]
 lesson.expect("ops whose gradients of order 1 or 2 are wrong", len(wrong), equal=0)
 
 # %% Figure
@@ -267,7 +271,7 @@ with lesson.figure(11, 4.6) as figure:
     left.axvline(best_in_theory, color=GREY, lw=1, ls="--", zorder=0)
     left.text(best_in_theory * 1.3, 1, f"$h^*$ = {best_in_theory:.0e}", color="#555555")
     left.set(xlabel="step h", ylabel="median |error| of f'", ylim=(1e-15, 10))
-    left.set_title("Too large a step, and too small a one")
+    left.set_title("The error of a step that is too large or too small")
     left.legend(loc="lower left", fontsize=10)
 
     ones_only = [(ones, v) for _, v in draws]
@@ -277,7 +281,7 @@ with lesson.figure(11, 4.6) as figure:
         exact = [(vjp(g) * v).sum() for g, v in pairs]
         right.plot(numeric, exact, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
     right.set(xlabel="< g, J v >, how f changes along v", ylabel="< VJP(g), v >")
-    right.set_title("Ones do not see a permutation")
+    right.set_title("A cotangent of ones misses a permutation")
     right.legend(loc="lower right", fontsize=10)
     right.set(ylim=(-35, 22))
 
@@ -290,7 +294,7 @@ lesson.finish()
 #    slopes of its V, and how many times smaller is its smallest error than that of central
 #    differences?
 # 2. A VJP of softmax that forgets its second term returns g y instead of (g - <g, y>) y, where < >
-#    sums over the softmax's axis. Does a cotangent of ones find it? Does a random one? Why is the
-#    first answer not what the story above would make you expect?
-# 3. For complex-analytic f, Im f(x + ih) / h has no subtraction and so no left arm. How small an h
-#    can you take, and what error do you get for softplus at h = 1e-100?
+#    sums over the softmax's axis. Does a cotangent of ones find it? Does a random one? Why does the
+#    first answer differ from what the second trap above makes you expect?
+# 3. For complex-analytic f, Im f(x + ih) / h has no subtraction and so no left arm. How small can h
+#    be, and what error do you get for softplus at h = 1e-100?

@@ -1,11 +1,12 @@
-"""What all lessons share: an expected value beside a measured one, figures, and two options.
+"""The Lesson class: print expected values beside measured ones, draw figures, parse two options.
 
     lesson = Lesson("01_finite_differences", "A gradient by finite differences")
     lesson.expect("slope of the error", slope, at_least=1.9, at_most=2.1)
     with lesson.figure(8, 4) as figure: ...
     lesson.finish()
 
-A lesson is a script of percent cells, so it runs in a notebook too; there, pictures are shown.
+A lesson is a script in the percent format ("# %%" begins a cell), so it also runs in a notebook,
+which then shows the figures.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ IN_NOTEBOOK = "ipykernel" in sys.modules
 
 
 class Lesson:
-    """Prints what a lesson expects beside what it measures, and keeps both.
+    """Parse the options of a lesson, and print and keep what it expects and measures.
 
-    `fast` is True where the reader asked for `--fast`: the same story with less work.
+    `fast` is True with `--fast`: the same cells with smaller sizes and fewer steps.
     """
 
     def __init__(self, name: str, title: str) -> None:
@@ -61,7 +62,7 @@ class Lesson:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.out):
-                pass  # it can be written to
+                pass  # The folder is writable.
         except OSError as error:
             parser.error(f"--out {self.out}: {error.strerror}")
         announce_kernels("cpu")
@@ -78,55 +79,58 @@ class Lesson:
         equal: Any = None,
         says: str | None = None,
     ) -> None:
-        """Print `what`, what was expected and what was measured, with PASS or FAIL; NaN fails.
+        """Print PASS or FAIL, the measured value, the expected one, and `what` they describe.
+
+        NaN fails.
 
         Args:
-            at_least, at_most: bounds of a number, one or both.
-            equal: a value to be equal to.
-            says: words that a text holds.
+            what: the name of this check; no two checks of a lesson share one.
+            at_least, at_most: the bounds of a number, one or both.
+            equal: the value that `measured` must equal.
+            says: a text that `measured`, a text too, must contain.
         """
         if what in self.results and not IN_NOTEBOOK:
             raise ValueError(f"two expectations are called {what!r}")
         if says is not None:
             print(f"  > {measured}")
-            passed, found, expected = says in measured, "as above", f"says {says!r}"
+            passed, shown, expected = says in measured, "as above", f"says {says!r}"
         elif equal is not None:
-            passed, found, expected = bool(measured == equal), _text(measured), _text(equal)
+            passed, shown, expected = bool(measured == equal), _text(measured), _text(equal)
         else:
             low = -np.inf if at_least is None else at_least
             high = np.inf if at_most is None else at_most
-            passed, found = bool(low <= measured <= high), _text(measured)
+            passed, shown = bool(low <= measured <= high), _text(measured)
             expected = _range(at_least, at_most)
         if not self.results:
             print(f"  {'':4}  {'measured':>12}  {'expected':<18}")
-        print(f"  {'PASS' if passed else 'FAIL'}  {found:>12}  {expected:<18}  {what}")
+        print(f"  {'PASS' if passed else 'FAIL'}  {shown:>12}  {expected:<18}  {what}")
         result = {"expected": expected, "measured": _text(measured), "passed": passed}
-        self.results[what] = {"what": what, **result}  # a cell may run twice
+        self.results[what] = {"what": what, **result}  # In a notebook a cell may run twice.
 
     def finish(self) -> None:
-        """Write the numbers beside the figure and say how it went; exit with 1 on a FAIL."""
+        """Write the numbers (JSON) beside the figure, print a summary; exit with 1 on a FAIL."""
         record = {"lesson": self.title, "fast": self.fast, "results": list(self.results.values())}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         path = self.out / f"{self.name}.json"
         atomic_write(path, lambda file: file.write(text.encode()))
-        failed = [what for what, found in self.results.items() if not found["passed"]]
+        failed = [what for what, result in self.results.items() if not result["passed"]]
         passed, seconds = len(self.results) - len(failed), time.monotonic() - self.started
         print(f"numbers: {path}")
         print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} seconds")
         if failed:
             sys.exit("FAILED: " + "; ".join(failed))
 
-    # ------------------------------------------------------------------------------- looks
+    # ----------------------------------------------------------------------------- figures
     @contextmanager
     def figure(self, width: float, height: float) -> Iterator[Any]:
-        """An empty matplotlib Figure, width x height inches, in the house style, to draw on."""
+        """Yield an empty matplotlib Figure of width x height inches, and save it as a PNG."""
         path = self.out / f"{self.name}.png"
         with pictures.figure(path, width, height) as figure:
             yield figure
         self._show("figure", path)
 
     def film(self, moments: list[Any], draw: Callable[[Any, Any], None], seconds: float) -> None:
-        """An endless GIF with a frame per moment, drawn by draw(axes, moment)."""
+        """Save a looping GIF of `seconds`, a frame per moment, drawn by draw(axes, moment)."""
         frames = []
         with rc_context(pictures.STYLE):
             for moment in moments:
@@ -136,27 +140,27 @@ class Lesson:
                 canvas.draw()
                 frame = Image.fromarray(np.array(canvas.buffer_rgba())[..., :3])
                 frames.append(frame.quantize(64, Image.Quantize.MAXCOVERAGE))
-        times = [int(1000 * seconds / len(frames))] * (len(frames) - 1) + [1500]
-        look = {"append_images": frames[1:], "save_all": True, "duration": times, "loop": 0}
+        durations = [int(1000 * seconds / len(frames))] * (len(frames) - 1) + [1500]
+        options = {"append_images": frames[1:], "save_all": True, "duration": durations, "loop": 0}
         path = self.out / f"{self.name}.gif"
-        atomic_write(path, lambda file: frames[0].save(file, format="GIF", **look))
+        atomic_write(path, lambda file: frames[0].save(file, format="GIF", **options))
         self._show("film", path)
 
-    def _show(self, what: str, path: Path) -> None:
-        print(f"{what}: {path}")
+    def _show(self, kind: str, path: Path) -> None:
+        print(f"{kind}: {path}")
         if IN_NOTEBOOK:
             from IPython.display import Image as Picture
             from IPython.display import display
 
             display(Picture(filename=str(path)))
 
-    def progress(self, steps: Iterable[Any], what: str) -> Iterable[Any]:
-        """`steps`, with a live line on stderr if they take longer than a second."""
-        return tqdm(steps, desc=what, leave=False, delay=1, **bar_options())
+    def progress(self, steps: Iterable[Any], label: str) -> Iterable[Any]:
+        """Return `steps` with a progress bar on stderr if they take longer than a second."""
+        return tqdm(steps, desc=label, leave=False, delay=1, **bar_options())
 
 
 def error_of(function: Any) -> str:
-    """What `function()` complains of: the exception's name and text, or "no error"."""
+    """Return the name and text of the exception that `function()` raises, or "no error"."""
     try:
         function()
     except (ValueError, TypeError, AssertionError) as error:
@@ -165,17 +169,17 @@ def error_of(function: Any) -> str:
 
 
 def digits(size: int) -> Dataset:
-    """Handwritten digits (n, 1, 28, 28), at most `size`, and a line that says which.
+    """Return at most `size` images of digits (n, 1, 28, 28), and print which ones they are.
 
-    MNIST where it is on this machine (in the folder MINIGAN_DATA, or downloaded by `minigan train
-    --data mnist`), else the digits that minigan draws. Nothing is downloaded.
+    They are MNIST if it is on this machine (in the folder MINIGAN_DATA, or downloaded by `minigan
+    train --data mnist`), otherwise the digits that minigan draws. Nothing is downloaded.
     """
-    given = os.environ.get("MINIGAN_DATA")
+    data_folder = os.environ.get("MINIGAN_DATA")
     data = None
-    for place in ([Path(given)] if given else []) + [cache_root() / "data"]:
+    for folder in ([Path(data_folder)] if data_folder else []) + [cache_root() / "data"]:
         for split in ("train", "test"):
             with suppress(FileNotFoundError):
-                data = data or load("mnist", split=split, data_dir=place)
+                data = data or load("mnist", split=split, data_dir=folder)
     data = data or load("glyphs", size=size)
     data = data if len(data) <= size else data.sample(size, seed=0)
     kind = "MNIST" if data.name == "mnist" else "MNIST is not on this machine; minigan's own digits"

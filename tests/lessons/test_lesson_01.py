@@ -1,11 +1,11 @@
-"""Lesson 01: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 01: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
 
 NAME = "01_finite_differences"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 CENTRAL = "return (f(x + h) - f(x - h)) / (2 * h)"
 PLANTS = {
     "central differences, large h: slope of the error": (CENTRAL, "return (f(x + h) - f(x)) / h"),
@@ -28,7 +28,7 @@ PLANTS = {
     ),
     "two layers: |differences - chain rule|": ("B.T @ np.diag(1 -", "B.T @ np.diag(1 +"),
     "two layers: |differences - mg.grad|": (
-        "ops.tanh(t @ mg.tensor(A)) @ mg.tensor(B)",
+        "(t @ mg.tensor(A)).tanh() @ mg.tensor(B)",
         "ops.sigmoid(t @ mg.tensor(A)) @ mg.tensor(B)",
     ),
     "wrong VJP, cotangent of ones: largest mismatch": ("ones = np.ones_like(cube)", "ones = cube"),
@@ -64,9 +64,9 @@ def test_exercise_1_five_points_gain_four_digits_for_one():
     x = np.random.default_rng(0).uniform(1, 2, 1001)
     h = 2.0 ** -np.arange(3, 45)[:, None]
     exact = 1 / (1 + np.exp(-x))
-    near, far = softplus(x + h) - softplus(x - h), softplus(x + 2 * h) - softplus(x - 2 * h)
-    five = np.median(abs((8 * near - far) / (12 * h) - exact), axis=1)
-    central = np.median(abs(near / (2 * h) - exact), axis=1)
+    inner, outer = softplus(x + h) - softplus(x - h), softplus(x + 2 * h) - softplus(x - 2 * h)
+    five = np.median(abs((8 * inner - outer) / (12 * h) - exact), axis=1)
+    central = np.median(abs(inner / (2 * h) - exact), axis=1)
     h = h[:, 0]
     arms = (h > 1e-2, h < 1e-5)
     slopes = [np.polyfit(np.log(h[arm]), np.log(five[arm]), 1)[0] for arm in arms]
@@ -96,7 +96,7 @@ def test_exercise_3_the_complex_step_has_no_left_arm():
     x = np.random.default_rng(0).uniform(1, 2, 1001)
     exact = 1 / (1 + np.exp(-x))
     for h in (1e-8, 1e-100, 1e-308):
-        found = np.log(1 + np.exp(x + 1j * h)).imag / h
-        assert np.median(abs(found - exact)) <= 2.3e-16
+        derivative = np.log(1 + np.exp(x + 1j * h)).imag / h
+        assert np.median(abs(derivative - exact)) <= 2.3e-16
     h = 1e-310  # below the smallest normal number digits are lost
     assert np.median(abs(np.log(1 + np.exp(x + 1j * h)).imag / h - exact)) > 1e-15

@@ -1,4 +1,4 @@
-"""Lesson 02: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 02: errors that its expectations must detect, and the answers to its exercises."""
 
 from collections import deque
 
@@ -10,8 +10,8 @@ import minigan as mg
 from minigan.engine import autograd
 
 NAME = "02_autograd"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "d(x^4 + x^2)/dx at x = 3, 4 x^3 + 2 x": (
         "part.derivative += slope",
@@ -33,35 +33,35 @@ PLANTS = {
         "sum_to(x, Tensor(0.0))",
         "sum_to(multiply(x, Tensor(1 + 1e-12)), Tensor(0.0))",
     ),
-    "fakes made outside": ("with mg.no_grad():\n    fake", "if True:\n    fake"),
-    "G's gradient through weights that D has left": (
+    "fakes under no_grad": ("with mg.no_grad():\n    fake", "if True:\n    fake"),
+    "G's gradient through D's old weights": (
         "optimizer_d.step(mg.grad(loss_d, D.parameters()))",
         "mg.grad(loss_d, D.parameters())",
     ),
-    "D asked again": (
-        'loss_g = game.generator(D(fake))\nlesson.expect("D',
-        'lesson.expect("D',
+    "G's gradient through D's new weights": (  # the loss is not computed again
+        'says="the graph is stale")\nloss_g = gan_loss.generator(D(fake))',
+        'says="the graph is stale")\n',
     ),
     "parameters in loss_d's graph": (
-        "loss_d = game.discriminator(D(real), D(fake.detach()))\nowner",
-        "loss_d = game.discriminator(D(real), D(fake))\nowner",
+        "loss_d = gan_loss.discriminator(D(real), D(fake.detach()))\nowner",
+        "loss_d = gan_loss.discriminator(D(real), D(fake))\nowner",
     ),
     "parameters in loss_g's graph": (
-        'D(fake))\nlesson.expect("D',
-        'D(fake.detach()))\nlesson.expect("D',
+        'says="the graph is stale")\nloss_g = gan_loss.generator(D(fake))',
+        'says="the graph is stale")\nloss_g = gan_loss.generator(D(fake.detach()))',
     ),
 }
 
 
-def test_grad_asks_for_the_parameters_that_it_was_given_and_no_others(monkeypatch):
-    """What the figure's blue walk says, of `mg.grad` itself."""
+def test_grad_computes_only_the_gradients_it_is_called_for(monkeypatch):
+    """`mg.grad` visits what the figure shows in blue."""
     G, D = mg.nn.Dense(2, 2), mg.nn.Sequential(mg.nn.Dense(2, 3), mg.nn.Tanh(), mg.nn.Dense(3, 1))
     loss = mg.losses.NonSaturating().generator(D(G(mg.random.normal((4, 2)))))
-    leaves, run = set(), autograd._input_cotangents
+    leaves, input_cotangents = set(), autograd._input_cotangents
 
-    def spy(t, g, asked, create_graph):
-        leaves.update(id(x) for _, x in asked if x.op is None)
-        return run(t, g, asked, create_graph)
+    def spy(t, g, edges):
+        leaves.update(id(x) for _, x in edges if x.op is None)
+        return input_cotangents(t, g, edges)
 
     monkeypatch.setattr(autograd, "_input_cotangents", spy)
     mg.grad(loss, G.parameters())
@@ -71,7 +71,7 @@ def test_grad_asks_for_the_parameters_that_it_was_given_and_no_others(monkeypatc
 # ---------------------------------------------------------------------------------- exercises
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
-    """What the lesson defines."""
+    """The namespace of the lesson."""
     out = tmp_path_factory.mktemp("lesson")
     return run_cells(source(NAME), NAME, out, until="order 1: |differences / grad - 1|")
 

@@ -1,4 +1,4 @@
-"""Lesson 04: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 04: errors that its expectations must detect, and the answers to its exercises."""
 
 import os
 import re
@@ -14,80 +14,80 @@ from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
 NAME = "04_cuda_kernels"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
-    "naive: away from the cpu device": (
+    "naive: error against the cpu device": (
         "for (long long p = 0; p < k; ++p)",
         "for (long long p = 1; p < k; ++p)",
     ),
-    "naive: sectors a warp reads in a step (c is written besides)": (
-        "steps = size * size * size / 32",
-        "steps = size * size * size / 16",
+    "naive: sectors a warp reads in an iteration": (
+        "iterations = size * size * size / 32",
+        "iterations = size * size * size / 16",
     ),
-    "coalesced: sectors a warp reads in a step (c is written besides)": (
+    "coalesced: sectors a warp reads in an iteration": (
         '"row = i / n, column = i % n")',
         '"row = i % m, column = i / m")',
     ),
-    "shared tiles: sectors / those of coalesced": (
+    "tiled: sectors / those of coalesced": (
         "tile_a[y * EDGE + d], tile_b[d * EDGE + x], sum);",
         "a[row * k + first + d], tile_b[d * EDGE + x], sum);",
     ),
-    "shared tiles: barriers for a pair of tiles": (
+    "tiled: barriers for a pair of tiles": (
         "        __syncthreads();\n        for",
         "        __syncthreads();\n        __syncthreads();\n        for",
     ),
-    "a barrier forgotten": (
-        '__syncthreads();  // before the next tiles", ""',
-        'before the next tiles", ""',
-    ),
-    "edges, with both guards: away from float64": (
+    "a missing barrier": ("RACY = TILED.replace", "RACY = TILED; TILED.replace"),
+    "edges, with both bounds checks: error against float64": (
         "q < k && column < n ?",
         "q + 1 < k && column < n ?",
     ),
-    "a guard forgotten": ('"row < m && p < k ?", "row < m ?"', '"row < m ?", "row < m ?"'),
-    "distinct results among five rungs": (
+    "a missing bounds check": ('"row < m && p < k ?", "row < m ?"', '"row < m ?", "row < m ?"'),
+    "distinct results of the five steps": (
         "sum = fma(a[row * k + p], b[p * n + column], sum);",
         "sum += a[row * k + p] * b[p * n + column];",
     ),
-    "the top: away from the cpu device": ("RUNGS[name](gpu, a, b)", "RUNGS[name](gpu, b, a)"),
-    "the top: how much less memory it moves": (
-        'from_memory["naive"] / from_memory[name]',
-        'from_memory["coalesced"] / from_memory[name]',
+    "last step: error against the cpu device": ("STEPS[name](gpu, a, b)", "STEPS[name](gpu, b, a)"),
+    "last step: naive's bytes of memory / its own": (
+        'memory_bytes["naive"] / memory_bytes[last]',
+        'memory_bytes["global memory coalescing"] / memory_bytes[last]',
     ),
-    "the top: how much less shared memory": (
-        'from_shared["shared tiles"] / from_shared[name]',
-        'from_shared["register tiles"] / from_shared[name]',
+    "last step: tiling's bytes of shared memory / its own": (
+        'shared_bytes["shared-memory tiling"] / shared_bytes[last]',
+        'shared_bytes["2D register blocking"] / shared_bytes[last]',
     ),
-    "shuffled sums: away from the cpu device": ("int d = 16; d > 0", "int d = 16; d > 1"),
+    "shuffled sums: error against the cpu device": ("int d = 16; d > 0", "int d = 16; d > 1"),
     "shuffled sums: barriers, and accesses to shared memory": (
         "    if (threadIdx.x == 0) y[row]",
         "    __syncthreads();\n    if (threadIdx.x == 0) y[row]",
     ),
-    "Adam, three steps: away from the cpu device": (
-        "steps_of_adam(device, 3)",
-        "steps_of_adam(device, 2)",
+    "Adam, three steps: error against the cpu device": (
+        "fused_adam(device, 3)",
+        "fused_adam(device, 2)",
     ),
-    "fused: bytes of memory for a parameter": (
-        "fused = steps_of_adam(device, 1)",
-        "fused = steps_of_adam(device, 2)",
+    "fused: bytes of memory per parameter": (
+        "fused = fused_adam(device, 1)",
+        "fused = fused_adam(device, 2)",
     ),
-    "an op at a time: bytes for a parameter": (
+    "one op at a time: bytes per parameter": (
         "gpu.counts - between)]",
         "between - before)]",
     ),
-    "a step of the two: apart": ("0.999 * v + 0.001 * (g * g)", "0.999 * v + 0.01 * (g * g)"),
+    "one step, fused and by ops: error": (
+        "0.999 * v + 0.001 * (g * g)",
+        "0.999 * v + 0.01 * (g * g)",
+    ),
 }
 
 
 # ---------------------------------------------------------------------------------- exercises
 def _text(constant):
-    """The CUDA C++ that the lesson keeps under this name."""
+    """Return the CUDA C++ text of this constant of the lesson."""
     return re.search(rf'^{constant} = """(.*?)"""', source(NAME), re.M | re.S)[1]
 
 
 def _run(folder, text, kernel, grid, threads, arguments):
-    """What was counted when the emulator ran it."""
+    """Run a kernel on the emulator; return its counts."""
     gpu, path = Emulator(checked=True), folder / "answer.cu"
     path.write_text(text)
     gpu.launch(path, kernel, np.dtype("float32"), grid, threads, arguments)
@@ -95,7 +95,7 @@ def _run(folder, text, kernel, grid, threads, arguments):
 
 
 def _multiply(folder, text, m, k, n):
-    """The product by TILED, changed; and what was counted."""
+    """Check the product by a changed TILED; return its counts."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
     c = np.full((m, n), np.nan, np.float32)
@@ -121,10 +121,10 @@ def test_exercise_2_a_column_of_the_tile_lies_in_one_bank(tmp_path):
     stores = 2 * 2 * 2 * 32  # of a's tile: blocks, tiles, warps
 
     def passes(width):
-        turned = text.replace("tile_a[y * EDGE + x] =", f"tile_a[x * {width} + y] =")
-        turned = turned.replace("tile_a[y * EDGE + d]", f"tile_a[d * {width} + y]")
-        turned = turned.replace("tile_a, EDGE * EDGE", f"tile_a, EDGE * {width}")
-        counts = _multiply(tmp_path, turned, 64, 64, 64)
+        transposed = text.replace("tile_a[y * EDGE + x] =", f"tile_a[x * {width} + y] =")
+        transposed = transposed.replace("tile_a[y * EDGE + d]", f"tile_a[d * {width} + y]")
+        transposed = transposed.replace("tile_a, EDGE * EDGE", f"tile_a, EDGE * {width}")
+        counts = _multiply(tmp_path, transposed, 64, 64, 64)
         return (counts.passes - (counts.shared_accesses - stores)) / stores
 
     assert passes("EDGE") == 32
@@ -138,15 +138,15 @@ def test_exercise_3_wide_reads_are_fewer_and_move_as_much(tmp_path):
         "sum += x[row * n + j];",
         """{
             const Pack<REAL, 4> four = load<4>(x, row * n / 4 + j);
-            for (int i = 0; i < 4; ++i) sum += four.at[i];
+            for (int i = 0; i < 4; ++i) sum += four.values[i];
         }""",
     )
-    x, found = np.random.default_rng(0).random((9, 256), np.float32), []
+    x, counts = np.random.default_rng(0).random((9, 256), np.float32), []
     for kernel in (text, wide):
         y = np.full(9, np.nan, np.float32)
-        found.append(_run(tmp_path, kernel, "row_sums", (9,), (32,), [x, y, 256]))
+        counts.append(_run(tmp_path, kernel, "row_sums", (9,), (32,), [x, y, 256]))
         assert np.allclose(y, x.sum(1), rtol=1e-6)
-    narrow, four = found
+    narrow, four = counts
     assert (narrow.accesses, four.accesses) == (9 * 8 + 9, 9 * 2 + 9)
     assert narrow.ideal_sectors == four.ideal_sectors == 9 * 32 + 9
 

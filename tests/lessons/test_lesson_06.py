@@ -1,4 +1,4 @@
-"""Lesson 06: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 06: errors that its expectations must detect, and the answers to its exercises."""
 
 import io
 import math
@@ -11,14 +11,14 @@ from PIL import Image
 import minigan as mg
 
 NAME = "06_first_gan"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "D's loss, from probabilities and from logits: gap": (
-        "ops.log(1 - ops.sigmoid(f))",
-        "ops.log(ops.sigmoid(f))",
+        "(1 - ops.sigmoid(f)).log()",
+        "ops.sigmoid(f).log()",
     ),
-    "a fake of logit 40 by its probability": (
+    "loss of a fake with logit 40, by its probability": (
         "1 - ops.sigmoid(mg.tensor([40.0]))",
         "1 - ops.sigmoid(mg.tensor([14.0]))",
     ),
@@ -28,25 +28,25 @@ PLANTS = {
         '{name: np.float32({"weight": A, "bias": MEAN}[name]) for',
     ),
     "KL at the last step, the worst of five seeds": (
-        "0.015 * left, 0.04 * left",
-        "0.015 * left, 0.0004 * left",
+        "0.015 * factor, 0.04 * factor",
+        "0.015 * factor, 0.0004 * factor",
     ),
     "D's loss, last 100 steps: distance to 1.386, worst seed": (  # tutorial 004's double sigmoid
-        "loss_d = game.discriminator(D(real_batch(BATCH)), D(fake.detach()))",
+        "loss_d = gan_loss.discriminator(D(real_batch(BATCH)), D(fake.detach()))",
         "pair = D(real_batch(BATCH)), D(fake.detach())\n"
-        "        loss_d = game.discriminator(*map(ops.sigmoid, pair))",
+        "        loss_d = gan_loss.discriminator(*map(ops.sigmoid, pair))",
     ),
     "KL of the frozen generator": ('row["kl"] / 0.25', 'row["kl"] / 25'),
     "correlation of D's logit with log p/q": (
-        "loss = game.discriminator(D(real_batch(BATCH)), D(fake))",
-        "loss = game.discriminator(D(fake), D(real_batch(BATCH)))",
+        "loss = gan_loss.discriminator(D(real_batch(BATCH)), D(fake))",
+        "loss = gan_loss.discriminator(D(fake), D(real_batch(BATCH)))",
     ),
     "mean |logit - log p/q| (nats)": (
         "D(points).numpy()[:, 0], points",
         "2 * D(points).numpy()[:, 0], points",
     ),
-    "three steps, ours and the Trainer's: gap of the losses": (
-        "game.generator(t.discriminator(fake))",
+    "three steps, ours and the Trainer's: difference of the losses": (
+        "gan_loss.generator(t.discriminator(fake))",
         "mg.losses.Minimax().generator(t.discriminator(fake))",
     ),
     "distance of generated digits": (
@@ -67,7 +67,7 @@ def test_its_film_moves():
 # ---------------------------------------------------------------------------------- exercises
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
-    """What the lesson has defined when the trained discriminator has been judged."""
+    """What the lesson has defined when the trained discriminator has been evaluated."""
     out = tmp_path_factory.mktemp("lesson")
     return run_cells(source(NAME), NAME, out, until="correlation of D's logit with log p/q")
 
@@ -75,12 +75,12 @@ def lesson(tmp_path_factory):
 def test_exercise_1_a_constant_rate_does_not_settle(lesson):
     constant, falling = (
         max(row["kl"] for row in rows[-100:])
-        for rows in (lesson["play"](0, decay=False), lesson["runs"][0])
+        for rows in (lesson["train"](0, decay=False), lesson["runs"][0])
     )
     assert constant > 3 * falling
 
 
-def test_exercise_2_no_fake_is_hopeless_here_and_adam_ignores_scale(lesson):
+def test_exercise_2_no_logit_is_so_low_here_and_adam_ignores_scale(lesson):
     for base in (mg.losses.Minimax, mg.losses.NonSaturating):
         lowest = []
 
@@ -89,27 +89,27 @@ def test_exercise_2_no_fake_is_hopeless_here_and_adam_ignores_scale(lesson):
                 lowest.append(fake_logits.numpy().min())
                 return super().generator(fake_logits)
 
-        rows = lesson["play"](0, game=Recorded())
+        rows = lesson["train"](0, gan_loss=Recorded())
         assert rows[-1]["kl"] < 0.05
         assert np.min(lowest) > -4
     s = mg.tensor([-8.0], dtype="float64", requires_grad=True)
     slopes = [
-        mg.grad(game().generator(s), [s])[0]
-        for game in (mg.losses.Minimax, mg.losses.NonSaturating)
+        mg.grad(gan_loss().generator(s), [s])[0]
+        for gan_loss in (mg.losses.Minimax, mg.losses.NonSaturating)
     ]
     small, large = map(float, slopes)
-    assert small == pytest.approx(-1 / (1 + math.exp(8)))  # -0.0003: D is sure, and G hardly hears
+    assert small == pytest.approx(-1 / (1 + math.exp(8)))  # -0.0003: the loss is saturated
     assert large == pytest.approx(-1, abs=1e-3)
-    moved = []
+    steps = []
     for slope in slopes:  # Adam's first step does not depend on the gradient's size
         w = mg.tensor([0.0], dtype="float64", requires_grad=True)
         mg.optim.Adam([w], lr=0.01).step([slope])
-        moved.append(w.item())
-    assert moved == pytest.approx([0.01, 0.01], rel=1e-4)
+        steps.append(w.item())
+    assert steps == pytest.approx([0.01, 0.01], rel=1e-4)
 
 
-def test_exercise_3_the_best_loss_tells_the_divergence(lesson):
-    truth, logit = lesson["truth"], lesson["logit"].astype(np.float64)
+def test_exercise_3_the_best_loss_gives_the_divergence(lesson):
+    exact_logit, logit = lesson["exact_logit"], lesson["logit"].astype(np.float64)
 
     def loss(logit):
         return np.logaddexp(0, -logit[:1000]).mean() + np.logaddexp(0, logit[1000:]).mean()
@@ -117,7 +117,9 @@ def test_exercise_3_the_best_loss_tells_the_divergence(lesson):
     def log_twice_share(t):  # log(2 p / (p + q)) where t = log p/q
         return math.log(2) - np.logaddexp(0, -t)
 
-    js = (log_twice_share(truth[:1000]).mean() + log_twice_share(-truth[1000:]).mean()) / 2
-    assert loss(truth) == pytest.approx(2 * math.log(2) - 2 * js)
+    js = (
+        log_twice_share(exact_logit[:1000]).mean() + log_twice_share(-exact_logit[1000:]).mean()
+    ) / 2
+    assert loss(exact_logit) == pytest.approx(2 * math.log(2) - 2 * js)
     assert 0.01 < js < 0.2
-    assert loss(logit) == pytest.approx(loss(truth), abs=0.02)
+    assert loss(logit) == pytest.approx(loss(exact_logit), abs=0.02)

@@ -1,4 +1,4 @@
-"""Lesson 11: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 11: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from minigan import ops
 from minigan.kernels.assignment.cpu import assign
 
 NAME = "11_wgan_gp"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "P, by hand and by the engine: difference": (
         "g = (a[:, 0] * t) @ W.T",
@@ -24,12 +24,12 @@ PLANTS = {
     "sqrt: P of the flat point": ("mg.tensor(-abs(b))", "mg.tensor(abs(b))"),
     "sqrt: share of NaN in dP/dW": ('(("sqrt", ops.sqrt, 1.0)', '(("sqrt", safe_root, 1.0)'),
     "safe root: P of the flat point": (
-        "return ops.where(flat, 0.0, ops.sqrt(",
-        "return ops.where(flat, 1.0, ops.sqrt(",
+        "return ops.where(is_flat, 0.0,",
+        "return ops.where(is_flat, 1.0,",
     ),
     "safe root: share of NaN in dP/dW": (
-        "ops.sqrt(ops.where(flat, 1.0, squares))",
-        "ops.sqrt(squares)",
+        "ops.where(is_flat, 1.0, squares).sqrt()",
+        "squares.sqrt()",
     ),
     "normal alpha: share beyond the ends, distance to 0.6587": (
         '"normal": lambda shape: mg.random.normal(',
@@ -45,14 +45,14 @@ PLANTS = {
         "return gap, s, gap / s.mean() ** 3 / exact[seed]",
     ),
     "mean slope against 1 + W1 / 20: the worst seed": (
-        "(s - 1.0) ** 2).mean()\n        opt",
-        "(s - 1.05) ** 2).mean()\n        opt",
+        "(s - 1.0) ** 2).mean()\n        optimizer",
+        "(s - 1.05) ** 2).mean()\n        optimizer",
     ),
-    "1500 steps, rising lambda: gap / slope / W1, the least": (
+    "1500 steps, rising lambda: gap / slope / W1, the smallest": (
         "low=0.1, alpha",
         "low=1.0, alpha",
     ),
-    "1500 steps, fixed lambda: gap / slope / W1, the least": (
+    "1500 steps, fixed lambda: gap / slope / W1, the smallest": (
         "train(k, low=1.0, quick=True)",
         "train(k, low=0.1, quick=True)",
     ),
@@ -97,12 +97,12 @@ def test_exercise_1_a_relus_slope_is_flat_so_b_gets_nothing(lesson):
     s = lesson["slopes"](critic, mg.tensor(x))
     P = ((s - 1.0) ** 2).mean()
     by_W, by_b, by_a = mg.grad(P, weights, allow_unused=True)
-    on = (x @ W + b > 0) * 1.0
-    g = (a[:, 0] * on) @ W.T
+    is_active = (x @ W + b > 0) * 1.0
+    g = (a[:, 0] * is_active) @ W.T
     length = np.linalg.norm(g, axis=1, keepdims=True)
     q = 2 * (length - 1) / length * g / len(x)
-    assert np.allclose(by_W.numpy(), q.T @ (a[:, 0] * on), atol=1e-12)  # one term of two
-    assert np.allclose(by_a.numpy()[:, 0], (q @ W * on).sum(axis=0), atol=1e-12)
+    assert np.allclose(by_W.numpy(), q.T @ (a[:, 0] * is_active), atol=1e-12)  # one term of two
+    assert np.allclose(by_a.numpy()[:, 0], (q @ W * is_active).sum(axis=0), atol=1e-12)
     assert by_b is None or not by_b.numpy().any()  # but D(fake) - D(real) moves it
     (moved,) = mg.grad(critic(mg.tensor(x)).mean(), weights[1:2])
     assert moved.numpy().any()
@@ -111,9 +111,9 @@ def test_exercise_1_a_relus_slope_is_flat_so_b_gets_nothing(lesson):
 def test_exercise_2_prices_are_a_critic_of_slope_one(lesson):
     real, fake = (x.numpy().astype(float) for x in lesson["points"](lesson["RING"], 300, 7))
     _, u, v = assign(real.T.copy(), fake.T.copy())
-    prices, places = np.concatenate([u, -v]), np.concatenate([real, fake])
-    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
-    assert (abs(prices[:, None] - prices[None]) - apart).max() < 1e-12
+    prices, positions = np.concatenate([u, -v]), np.concatenate([real, fake])
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=2)
+    assert (abs(prices[:, None] - prices[None]) - distances).max() < 1e-12
     assert u.mean() + v.mean() == pytest.approx(mg.metrics.wasserstein1(real, fake), rel=1e-12)
 
 

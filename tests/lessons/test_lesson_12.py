@@ -1,4 +1,4 @@
-"""Lesson 12: changes that its expectations must notice, and the answers to its exercises."""
+"""Lesson 12: errors that its expectations must detect, and the answers to its exercises."""
 
 import numpy as np
 import pytest
@@ -8,19 +8,19 @@ import minigan as mg
 from minigan import nn, ops
 
 NAME = "12_lipschitz"
-UNDIVIDED = "layer.module.weight.numpy(), s"
-# For each expectation: source text that stands there once, and what to put in its place
-# (test_lessons.py does).
+UNDIVIDED = "layer.module.weight.numpy(), stride"
+# For each expectation: a part of the lesson's source, and the error to plant in its place (by
+# test_lessons.py).
 PLANTS = {
     "power iteration: relative error": (
         "lambda v: W @ v, lambda u: W.T @ u",
         "lambda v: W @ v[::-1], lambda u: W.T @ u",
     ),
-    "one step a pass: sigma in use, largest": (  # not divided
+    "one step per pass: largest sigma in use": (  # not divided
         "layer.module.weight, layer.normalized_weight()",
         "layer.module.weight, layer.module.weight",
     ),
-    "its largest slope": ("ops.sum(D.eval()(points))", "ops.sum(D.eval()(10.0 * points))"),
+    "its largest slope": ("D.eval()(points).sum()", "D.eval()(10.0 * points).sum()"),
     "sigma of its own weights, end / start": (
         "optimizer.step(mg.grad(loss, D.parameters()))",
         "mg.grad(loss, D.parameters())",
@@ -29,11 +29,11 @@ PLANTS = {
         '1000 * state["module.weight"]',
         '1000 + state["module.weight"]',
     ),
-    "2-2-0, normalised, stretches by": ("layer.normalized_weight().numpy(), s", UNDIVIDED),
-    "4-2-1, normalised, stretches by": ("layer.normalized_weight().numpy(), s", UNDIVIDED),
-    "3-1-1, normalised, stretches by": (
-        "layer.normalized_weight().numpy(), s",
-        "2 * layer.normalized_weight().numpy(), s",
+    "2-2-0, normalized, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
+    "4-2-1, normalized, stretches by": ("layer.normalized_weight().numpy(), stride", UNDIVIDED),
+    "3-1-1, normalized, stretches by": (
+        "layer.normalized_weight().numpy(), stride",
+        "2 * layer.normalized_weight().numpy(), stride",
     ),
     "3-1-1, all weights equal: sigma / its matrix's": (
         "np.ones((16, 16, 3, 3)), 1, 1",
@@ -47,7 +47,7 @@ PLANTS = {
         "r1_penalty(D, real) * (gamma / 2)",
         "r1_penalty(D, real) * (gamma / 20)",
     ),
-    "gamma 0.3: eigenvalues by autograd and by formula, gap": (  # a mean, but not its half
+    "gamma 0.3: eigenvalues by autograd and by formula, difference": (  # a mean, but not its half
         "r1_penalty(D, real) * (gamma / 2)",
         "r1_penalty(D, real) * gamma",
     ),
@@ -71,7 +71,7 @@ PLANTS = {
 # ---------------------------------------------------------------------------------- exercises
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
-    """What the lesson has defined when the Dirac-GAN has been played."""
+    """What the lesson has defined when the Dirac-GAN has been trained."""
     out = tmp_path_factory.mktemp("lesson")
     return run_cells(source(NAME), NAME, out, "gamma 0.0: radius after 500 steps")
 
@@ -83,8 +83,8 @@ def test_exercise_1_the_error_falls_by_the_fourth_power_of_the_ratio(lesson, rng
 
     left, _, right = np.linalg.svd(rng.normal(size=(8, 8)))
     W = left @ np.diag([2, 2, 1, 1, 1, 1, 1, 1]) @ right  # two are the largest
-    found = lesson["power_iteration"](lambda v: W @ v, lambda u: W.T @ u, rng.normal(size=8), 40)
-    assert found[-1] == pytest.approx(2, rel=1e-12)
+    sigmas = lesson["power_iteration"](lambda v: W @ v, lambda u: W.T @ u, rng.normal(size=8), 40)
+    assert sigmas[-1] == pytest.approx(2, rel=1e-12)
 
 
 def test_exercise_2_a_gradient_at_right_angles_lengthens_the_weights():

@@ -1,4 +1,4 @@
-"""Every lesson: it runs, its numbers hold, its picture is there, and it is built as a lesson is."""
+"""Each lesson runs, its checks pass and can fail, and it has the parts that a lesson has."""
 
 import io
 import json
@@ -10,10 +10,10 @@ from importlib import import_module
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
-from lesson_helpers import LESSONS, NAMES, assert_fails, cells, fast_run, run_cells, source
+from lesson_helpers import LESSONS, NAMES, assert_fails, cells, fast_run, plant, run_cells, source
 from PIL import Image
 
-# Each lesson's file of answers has a table of changes, PLANTS: one for each of its expectations.
+# The tests of each lesson have a table, PLANTS: {expectation: (source text, wrong source text)}.
 PLANTS = {name: import_module(f"test_lesson_{name[:2]}").PLANTS for name in NAMES}
 
 # Lessons that run on the CUDA emulator, which takes a C++ compiler.
@@ -21,7 +21,7 @@ COMPILED = {"04_cuda_kernels": needs_compiler}
 ALL = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=COMPILED.get(name, ())) for name in NAMES]
 )
-CORE = 150  # lines of code, without imports and the figure's
+MAX_LINES = 150  # of code, without imports and the figure's
 
 LESSON = """# %%
 from frame import Lesson
@@ -87,7 +87,7 @@ def test_it_is_built_as_a_lesson_is(name):
     code = [body for kind, body in zip(kinds, bodies, strict=True) if kind == ""]
     lines = [line for line in "\n".join(code).splitlines() if line.strip() and line[0] != "#"]
     lines = [line for line in lines if not line.startswith(("import ", "from "))]
-    assert len(lines) <= CORE, len(lines)
+    assert len(lines) <= MAX_LINES, len(lines)
 
 
 @ALL
@@ -113,7 +113,7 @@ def _script(tmp_path, text, *options):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_failure_is_told_and_is_the_exit_status(tmp_path):
+def test_a_failure_is_printed_and_sets_the_exit_status(tmp_path):
     good = _script(tmp_path, LESSON)
     assert (good.returncode, good.stderr) == (0, "")
     assert "2 of 2 as expected" in good.stdout
@@ -168,5 +168,21 @@ def test_a_plant_that_changes_nothing_is_noticed(tmp_path, monkeypatch):
     assert_fails("99_made_up", "two and two", "2 + 2", "2 + 3", tmp_path)
     with pytest.raises(AssertionError, match="passes with"):
         assert_fails("99_made_up", "two and two", "2 + 2", "3 + 1", tmp_path)
-    with pytest.raises(AssertionError, match="stands 0 times"):
-        assert_fails("99_made_up", "two and two", "2 + 4", "3 + 1", tmp_path)
+
+
+@pytest.mark.parametrize(("old", "count"), [("2 + 4", 0), ("2", 2), ("lesson.expect", 2)])
+def test_a_planted_place_is_found_exactly_once(monkeypatch, old, count):
+    monkeypatch.setattr("lesson_helpers.source", lambda name: LESSON)
+    message = f"lesson 99_made_up, change for 'two and two': '{old}' is found {count} times"
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        plant("99_made_up", "two and two", old, "3 + 1")
+
+
+def test_a_planted_place_is_found_whatever_its_layout_and_comments(monkeypatch):
+    text = 'f(  # (a, b) is a comment\n    a,  # first\n    b,\n)\nCODE = """\n  if (x)\n  y"""\n'
+    monkeypatch.setattr("lesson_helpers.source", lambda name: text)
+    changed = plant("99_made_up", "a sum", "f(a, b)", "g(b)")
+    assert changed == text.replace(text[: text.index(")\nCODE") + 1], "g(b)")
+    assert 'CODE = """\n  if (z)' in plant("99_made_up", "a sum", "if (x) y", "if (z)")
+    with pytest.raises(AssertionError, match="is found 0 times"):
+        plant("99_made_up", "a sum", "f(a, bb)", "")
