@@ -50,15 +50,3 @@ STEPS: dict[str, Step] = {
     "2D register blocking": _step("register_blocking"),
     "vectorized access, double buffering": vectorized_double_buffered,
 }
-
-# The names that lessons/04_cuda_kernels.py still uses.
-RUNGS = dict(
-    zip(
-        (
-            *("naive", "coalesced", "shared tiles", "register tiles"),
-            "vectorised, double-buffered",
-        ),
-        STEPS.values(),
-        strict=True,
-    )
-)
