@@ -158,11 +158,13 @@ def _call_in_worker(
     A worker of Dask may have several threads: their calls wait for each other, as the seed, the
     working directory and the number of threads are the process's.
     """
+    from .kernels.runtime.cpu.thread_pool import thread_limit
+
     try:
         # A worker that is used again is still in the folder where the caller was before; on
         # another machine there may be no such folder.
         there = chdir(folder) if os.path.isdir(folder) else nullcontext()
-        with _one_call, there, _one_thread(), use_device(device), fork_rng(seed):
+        with _one_call, there, thread_limit(1), use_device(device), fork_rng(seed):
             return i, function(seed), None
     except Exception as error:
         error.add_note(traceback.format_exc())
@@ -176,19 +178,6 @@ def _picklable(error: Exception) -> Exception:
         return error
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Within: kernels compute on one thread. A worker of a cluster may be used by others later."""
-    import numba
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 @contextmanager

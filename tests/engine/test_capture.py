@@ -525,5 +525,5 @@ def test_the_trainer_goes_on_from_a_state_with_the_same_capture():
     expected = [trainer.step() for _ in range(3)]
     trainer.load_state(*state)
     assert [trainer.step() for _ in range(3)] == expected
-    (captures,) = trainer._captured.captures.values()
+    (captures,) = trainer._captured_update.captures.values()
     assert len(captures) == 1

@@ -188,4 +188,4 @@ def test_arguments_that_do_not_agree(case: str, device: str) -> None:
 
 def test_a_signature_that_declares_nothing() -> None:
     with pytest.raises(ValueError, match=r"'\(f' in the signature"):
-        mg.op.Update("bad_", lambda x: None, "(f")
+        mg.Update("bad_", lambda x: None, "(f")

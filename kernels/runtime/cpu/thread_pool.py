@@ -47,6 +47,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from itertools import pairwise
@@ -77,6 +78,17 @@ def threads() -> int:
     It is numba's number (`NUMBA_NUM_THREADS`, `numba.set_num_threads`), at most MAX_THREADS.
     """
     return min(int(numba.get_num_threads()), MAX_THREADS)
+
+
+@contextlib.contextmanager
+def thread_limit(count: int) -> Iterator[None]:
+    """Let the launches of a `with` block use at most `count` threads."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(count, before))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 CACHE_LINE_WORDS = 8
