@@ -41,6 +41,7 @@ def check(task, case, process):
     assert case["trained"] > case["imported"] + case["live"]
 
 
+@pytest.mark.slow
 def test_minigans_processes_are_measured_apart_from_this_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     ballast = bytearray(600_000_000)  # which ru_maxrss would count in a child process too
@@ -64,6 +65,7 @@ def test_untouched_memory_is_not_resident():
     assert 10e6 < memory.peak_resident_bytes(os.getpid()) < untouched.nbytes
 
 
+@pytest.mark.slow
 def test_pytorchs_process_is_measured_and_imports_neither_minigan_nor_numba(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason=NO_TORCH)
     (tmp_path / "sitecustomize.py").write_text(

@@ -49,6 +49,7 @@ def run(names=("step",), **options):
 
 
 # ------------------------------------------------------------------------------------------- peers
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task"),
     [
@@ -211,6 +212,7 @@ def test_rows_of_missing_peers_say_so(without_peers):
     assert "ratio to" not in text
 
 
+@pytest.mark.slow
 def test_peers_are_measured_and_one_without_its_compiler_says_so(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed: no benchmark with it")
     from torch._inductor import config

@@ -142,6 +142,7 @@ LEARNING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_learns(name):
     steps, options, bound = LEARNING[name]

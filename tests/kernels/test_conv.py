@@ -171,6 +171,7 @@ def digests() -> list[str]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 feature names")
 @pytest.mark.parametrize(("name", "features", "machine", "widths"), ELSEWHERE)
 def test_narrower_vectors_give_the_same_bits(

@@ -274,6 +274,7 @@ def test_more_parameters_than_a_table_holds_take_more_launches():
     assert all(p.tolist() == [0.75] * 3 for p in lists[0])
 
 
+@pytest.mark.slow
 @needs_compiler
 @FLOATS
 def test_memory_is_read_and_written_in_whole_sectors(dtype):

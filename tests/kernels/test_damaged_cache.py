@@ -78,6 +78,7 @@ def damage(files: list[Path], how: Callable[[bytes], bytes]) -> None:
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 def test_a_damaged_kernel_of_the_cpu(suffix: str, tmp_path: Path) -> None:
     """An index that is lost costs one compilation for each signature, as do two lost kernels."""
@@ -104,6 +105,7 @@ def test_kernels_under_each_others_names(tmp_path: Path) -> None:
     assert run(script, cache) == ["3", "3.5", "0"]
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("suffix", ["so", "sha256"])
 def test_a_damaged_library_of_the_emulator(suffix: str, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def empty_cache(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_file_is_compiled_once_per_dtype_and_reported(gpu, empty_cache):
     reports = []
     CudaDevice("cuda", gpu).on_compile(reports.append)
@@ -106,6 +107,7 @@ def test_a_file_is_compiled_once_per_dtype_and_reported(gpu, empty_cache):
     assert reports == ["kernels/planted.cu (float32)", "kernels/planted.cu (float64)"]
 
 
+@pytest.mark.slow
 def test_compiled_kernels_are_cached_and_a_damaged_file_is_replaced(gpu, empty_cache):
     _ones(gpu)
     (file,) = (empty_cache / "cuda").iterdir()
@@ -124,6 +126,7 @@ def test_kernels_are_compiled_where_the_cache_cannot_be_written(gpu, empty_cache
     assert _ones(gpu) == [1] * 64
 
 
+@pytest.mark.slow
 def test_for_a_gpu_newer_than_the_compiler_ptx_is_made(gpu, empty_cache, monkeypatch):
     monkeypatch.setattr(cupy_standin.Device, "compute_capability", "120")
     assert _ones(gpu) == [1] * 64

@@ -282,6 +282,7 @@ sys.stdout.write(str(micro.VECTOR_BYTES))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 feature names")
 @pytest.mark.parametrize(
     ("cpu_name", "features", "width"),

@@ -13,6 +13,8 @@ import minigan as mg
 NAME = "06_first_gan"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
+pytestmark = pytest.mark.slow
+
 PLANTS = {
     "D's loss, from probabilities and from logits: gap": (
         "(1 - ops.sigmoid(f)).log()",

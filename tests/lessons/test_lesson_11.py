@@ -11,6 +11,8 @@ from minigan.kernels.assignment.cpu import assign
 NAME = "11_wgan_gp"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
+pytestmark = pytest.mark.slow
+
 PLANTS = {
     "P, by hand and by the engine: difference": (
         "g = (a[:, 0] * t) @ W.T",

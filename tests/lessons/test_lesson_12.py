@@ -11,6 +11,8 @@ NAME = "12_lipschitz"
 UNDIVIDED = "layer.module.weight.numpy(), stride"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
+pytestmark = pytest.mark.slow
+
 PLANTS = {
     "power iteration: relative error": (
         "lambda v: W @ v, lambda u: W.T @ u",

@@ -10,6 +10,8 @@ from minigan import nn
 NAME = "13_dcgan"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
+pytestmark = pytest.mark.slow
+
 PLANTS = {
     "seven loops and ops.conv2d: largest difference": (
         "i, j = a * stride + h - padding, b * stride + v - padding",

@@ -16,11 +16,12 @@ from PIL import Image
 # The tests of each lesson have a table, PLANTS: {expectation: (source text, wrong source text)}.
 PLANTS = {name: import_module(f"test_lesson_{name[:2]}").PLANTS for name in NAMES}
 
-# Lessons that run on the CUDA emulator, which takes a C++ compiler.
-COMPILED = {"04_cuda_kernels": needs_compiler}
-ALL = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=COMPILED.get(name, ())) for name in NAMES]
-)
+# Lesson 04 runs on the CUDA emulator, which takes a C++ compiler; lessons that train GANs are slow.
+MARKS = {
+    name: needs_compiler if name[:2] == "04" else pytest.mark.slow if name[:2] >= "06" else ()
+    for name in NAMES
+}
+ALL = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in NAMES])
 MAX_LINES = 150  # of code, without imports and the figure's
 
 LESSON = """# %%
@@ -55,11 +56,7 @@ def test_every_expectation_has_its_planted_change(name):
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [
-        pytest.param(name, what, marks=COMPILED.get(name, ()))
-        for name in NAMES
-        for what in PLANTS[name]
-    ],
+    [pytest.param(name, what, marks=MARKS[name]) for name in NAMES for what in PLANTS[name]],
 )
 def test_a_planted_change_turns_it_to_fail(name, what, tmp_path):
     assert_fails(name, what, *PLANTS[name][what], tmp_path)

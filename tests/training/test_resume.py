@@ -33,6 +33,7 @@ def checkpoint_step(folder):
 
 
 # ---------------------------------------------------------------------------------- the same bits
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -94,6 +95,7 @@ def test_a_stopped_or_killed_run_goes_on_to_the_same_bits(tmp_path, name):
     assert_same_run(cut, straight)
 
 
+@pytest.mark.slow
 def test_control_c_twice(tmp_path):
     process = start("train", *RING, "--steps", "1000000", "--out", tmp_path / "run")
     wait_for(lambda: lines_of(tmp_path / "run") >= 2, process)
