@@ -73,7 +73,7 @@ def draw(*shape):
 
 size = 128 if lesson.fast else 256
 a, b = draw(size, size), draw(size, size)
-on_cpu = mg.ops.matmul(mg.tensor(a), mg.tensor(b)).numpy()
+on_cpu = (mg.tensor(a) @ mg.tensor(b)).numpy()
 products, counts = {}, {}
 
 
@@ -96,7 +96,7 @@ lesson.expect("naive: error against the cpu device", error, at_most=1e-5)
 # ## Global memory coalescing
 #
 # The result is right, but the kernel is slow on a GPU, and the counts say why. The 32 threads of a
-# *warp* run in lockstep: their 32 reads are one instruction. Memory transfers *sectors* of 32
+# *warp* run together: their 32 reads are one instruction. Memory transfers *sectors* of 32
 # bytes, 8 adjacent elements in float32. In a warp of `naive`, `column` is the same for all threads
 # and `row` differs. So each iteration reads 32 elements of a in 32 rows, from 32 sectors, and one
 # of b from one more.
