@@ -271,7 +271,7 @@ with lesson.figure(11, 4.6) as figure:
     left.axvline(best_in_theory, color=GREY, lw=1, ls="--", zorder=0)
     left.text(best_in_theory * 1.3, 1, f"$h^*$ = {best_in_theory:.0e}", color="#555555")
     left.set(xlabel="step h", ylabel="median |error| of f'", ylim=(1e-15, 10))
-    left.set_title("The error of a step that is too large or too small")
+    left.set_title("A step that is too large, and one that is too small")
     left.legend(loc="lower left", fontsize=10)
 
     ones_only = [(ones, v) for _, v in draws]
@@ -281,7 +281,7 @@ with lesson.figure(11, 4.6) as figure:
         exact = [(vjp(g) * v).sum() for g, v in pairs]
         right.plot(numeric, exact, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
     right.set(xlabel="< g, J v >, how f changes along v", ylabel="< VJP(g), v >")
-    right.set_title("A cotangent of ones misses a permutation")
+    right.set_title("Ones do not detect a permutation")
     right.legend(loc="lower right", fontsize=10)
     right.set(ylim=(-35, 22))
 

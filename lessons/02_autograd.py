@@ -155,12 +155,10 @@ def grad(output, inputs):
 # is used, so it has no gradient.)
 
 # %%
-broadcast = Op(
+expand = Op(
     lambda x, like: np.broadcast_to(x, like.shape), lambda g, y, x, like: sum_to(g, x), None
 )
-sum_to = Op(
-    lambda x, like: sum_to_shape(x, like.shape), lambda g, y, x, like: broadcast(g, x), None
-)
+sum_to = Op(lambda x, like: sum_to_shape(x, like.shape), lambda g, y, x, like: expand(g, x), None)
 add = Op(np.add, lambda g, y, a, b: sum_to(g, a), lambda g, y, a, b: sum_to(g, b))
 negative = Op(np.negative, lambda g, y, x: negative(g))
 multiply = Op(
@@ -168,12 +166,8 @@ multiply = Op(
     lambda g, y, a, b: sum_to(multiply(g, b), a),
     lambda g, y, a, b: sum_to(multiply(g, a), b),
 )
-transpose = Op(np.transpose, lambda g, y, x: transpose(g))
-matmul = Op(
-    np.matmul,
-    lambda g, y, a, b: matmul(g, transpose(b)),
-    lambda g, y, a, b: matmul(transpose(a), g),
-)
+T = Op(np.transpose, lambda g, y, x: T(g))
+matmul = Op(np.matmul, lambda g, y, a, b: matmul(g, T(b)), lambda g, y, a, b: matmul(T(a), g))
 one = Tensor(1.0)
 tanh = Op(np.tanh, lambda g, y, x: multiply(g, add(one, negative(multiply(y, y)))))
 sigmoid = Op(

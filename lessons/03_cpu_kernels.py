@@ -179,9 +179,8 @@ for shape, pair in {"the layer": (x, w), "an odd shape": (draw(37, 301), draw(30
     worst = np.max([error(run(kernel, *pair), *pair) for kernel in KERNELS])
     lesson.expect(f"{shape}, all steps: largest error / its bound", worst, at_most=1)
 *unfused, tiled = (run(kernel, x, w) for kernel in KERNELS)
-unfused += [
-    optimization_steps.STEPS[name](x, w) for name in ("naive", "loop order", "cache blocking")
-]
+names = "naive", "loop order", "cache blocking"
+unfused += [optimization_steps.STEPS[name](x, w) for name in names]
 distinct = count_distinct(*unfused)
 lesson.expect("unfused steps, ours and the library's: distinct results", distinct, equal=1)
 library = (mg.tensor(x) @ mg.tensor(w)).numpy(), optimization_steps.one_thread(x, w)

@@ -73,7 +73,7 @@ def draw(*shape):
 
 size = 128 if lesson.fast else 256
 a, b = draw(size, size), draw(size, size)
-on_cpu = mg.ops.matmul(mg.tensor(a), mg.tensor(b)).numpy()
+on_cpu = (mg.tensor(a) @ mg.tensor(b)).numpy()
 products, counts = {}, {}
 
 
@@ -84,19 +84,18 @@ def multiply(name, text, a, b, edge=0):  # a block computes edge x edge elements
     counts[name] = launch(name, text, "product", grid, edge * edge or 256, [a, b, c, m, n, k])
 
 
-def relative_error(x, y):
+def error(x, y):  # the largest error, relative to the largest element
     return abs(x - y).max() / abs(y).max()
 
 
 multiply("naive", NAIVE, a, b)
-error = relative_error(products["naive"], on_cpu)
-lesson.expect("naive: error against the cpu device", error, at_most=1e-5)
+lesson.expect("naive: error against the cpu", error(products["naive"], on_cpu), at_most=1e-5)
 
 # %% [markdown]
 # ## Global memory coalescing
 #
 # The result is right, but the kernel is slow on a GPU, and the counts say why. The 32 threads of a
-# *warp* run in lockstep: their 32 reads are one instruction. Memory transfers *sectors* of 32
+# *warp* run together: their 32 reads are one instruction. Memory transfers *sectors* of 32
 # bytes, 8 adjacent elements in float32. In a warp of `naive`, `column` is the same for all threads
 # and `row` differs. So each iteration reads 32 elements of a in 32 rows, from 32 sectors, and one
 # of b from one more.
@@ -178,8 +177,8 @@ lesson.expect("a missing barrier", kernel_error("racy", RACY, a, b, 32), says="a
 OUTSIDE = TILED.replace("row < m && p < k ?", "row < m ?")
 odd = draw(40, 50), draw(50, 33)
 multiply("odd", TILED, *odd, edge=32)
-error = relative_error(products["odd"], odd[0].astype(np.float64) @ odd[1])
-lesson.expect("edges, with both bounds checks: error against float64", error, at_most=1e-5)
+odd_error = error(products["odd"], odd[0].astype(np.float64) @ odd[1])
+lesson.expect("edges, with both bounds checks: error against float64", odd_error, at_most=1e-5)
 message = kernel_error("outside", OUTSIDE, *odd, 32)
 lesson.expect("a missing bounds check", message, says="outside its elements 0 to 1999")
 
@@ -204,8 +203,7 @@ lesson.expect("a missing bounds check", message, says="outside its elements 0 to
 # is loaded (double buffering), so one barrier per pair is enough.
 
 # %%
-OURS = ("naive", "coalesced", "tiled")  # the first three steps, as written above
-for ours, name in zip(OURS, STEPS, strict=False):
+for ours, name in zip(("naive", "coalesced", "tiled"), STEPS, strict=False):
     products[name], counts[name] = products[ours], counts[ours]
 for name in list(STEPS)[3:]:
     before = gpu.counts
@@ -218,8 +216,8 @@ for name in STEPS:
     print(f"  {name:36}{moved} per multiply-add; {counts[name].barriers:4} barriers")
 distinct = {products[name].tobytes() for name in STEPS}
 lesson.expect("distinct results of the five steps", len(distinct), equal=1)
-last, error = name, relative_error(products[name], on_cpu)
-lesson.expect("last step: error against the cpu device", error, at_most=1e-5)
+last = name
+lesson.expect("last step: error against the cpu", error(products[last], on_cpu), at_most=1e-5)
 ratio = memory_bytes["naive"] / memory_bytes[last]
 lesson.expect("last step: naive's bytes of memory / its own", ratio, at_least=150)
 ratio = shared_bytes["shared-memory tiling"] / shared_bytes[last]
@@ -244,8 +242,8 @@ extern "C" __global__ void row_sums(In<REAL> x, Out<REAL> y, long long n) {
 }"""
 x, y = abs(a[:50]), gpu.empty((50,), "float32")
 sum_counts = launch("sums", SUMS, "row_sums", 50, 32, [x, y, size])
-error = relative_error(y, mg.tensor(x).sum(axis=1).numpy())
-lesson.expect("shuffled sums: error against the cpu device", error, at_most=1e-5)
+on_cpu = mg.tensor(x).sum(axis=1).numpy()
+lesson.expect("shuffled sums: error against the cpu", error(y, on_cpu), at_most=1e-5)
 accesses = sum_counts.barriers + sum_counts.shared_accesses
 lesson.expect("shuffled sums: barriers, and accesses to shared memory", accesses, equal=0)
 
@@ -280,8 +278,8 @@ def adam_by_ops(p, g, m, v, t):
     return p - (0.01 / (1 - 0.9**t)) * (m / ((v / (1 - 0.999**t)).sqrt() + 1e-8))
 
 
-error = relative_error(fused_adam(device, 3), fused_adam("cpu", 3))
-lesson.expect("Adam, three steps: error against the cpu device", error, at_most=1e-5)
+adam_error = error(fused_adam(device, 3), fused_adam("cpu", 3))
+lesson.expect("Adam, three steps: error against the cpu", adam_error, at_most=1e-5)
 before = gpu.counts
 fused = fused_adam(device, 1)
 between = gpu.counts
@@ -290,8 +288,7 @@ by_ops = adam_by_ops(p, g, zero, zero, 1)
 moved = [32 * c.ideal_sectors / a.size for c in (between - before, gpu.counts - between)]
 lesson.expect("fused: bytes of memory per parameter", moved[0], at_least=28, at_most=31)
 lesson.expect("one op at a time: bytes per parameter", moved[1], at_least=4 * moved[0])
-error = relative_error(fused, by_ops.numpy())
-lesson.expect("one step, fused and by ops: error", error, at_most=1e-5)
+lesson.expect("one step, fused and by ops: error", error(fused, by_ops.numpy()), at_most=1e-5)
 
 # %% [markdown]
 # ## On a GPU

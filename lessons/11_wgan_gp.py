@@ -74,9 +74,8 @@ lesson.expect("P, by hand and by the engine: difference", abs(value - P.item()),
 lesson.expect("its gradients by W, b, a: largest difference", max(gaps), at_most=1e-12)
 
 direction, eps = [rng.normal(size=z.shape) for z in (W, b, a)], 1e-5
-plus, minus = (
-    by_hand(*(z + e * v for z, v in zip((W, b, a), direction, strict=True)))[0] for e in (eps, -eps)
-)
+shifted = [[z + e * v for z, v in zip((W, b, a), direction, strict=True)] for e in (eps, -eps)]
+plus, minus = (by_hand(*weights)[0] for weights in shifted)
 rate = sum((z * v).sum() for z, v in zip(ours, direction, strict=True))
 error = abs((plus - minus) / (2 * eps) - rate) / abs(rate)
 lesson.expect("along a direction, and by central differences", error, at_most=1e-6)
@@ -141,10 +140,8 @@ def line_errors(alpha, shape):
 share = 1 - math.erf(math.sqrt(0.5)) / 2  # 1 - P(0 < z < 1)
 gap = abs(line_errors(ALPHAS["normal"], (20_000, 2))[0] - share)
 lesson.expect(f"normal alpha: share beyond the ends, distance to {share:.4f}", gap, at_most=0.01)
-distance = line_errors(ALPHAS["by element"], (200, 784))[1]
-lesson.expect(
-    "alpha for each of 784 pixels: distance / length", distance, at_least=0.28, at_most=0.3
-)
+ratio = line_errors(ALPHAS["by element"], (200, 784))[1]
+lesson.expect("alpha for each of 784 pixels: distance / length", ratio, at_least=0.28, at_most=0.3)
 
 # %% [markdown]
 # ## The exact distance
@@ -262,9 +259,7 @@ for name, measurements in (("rising", rising), ("fixed", fixed)):
     print(f"  lambda {name}: gap / slope / W1", *(f"{x:.3f}" for x in ratios), end="; ")
     print("slope", *(f"{s.mean():.3f}" for _, s, _ in measurements))
     bounds = {"at_least": 0.95} if name == "rising" else {"at_most": 0.9}
-    lesson.expect(
-        f"1500 steps, {name} lambda: gap / slope / W1, the smallest", min(ratios), **bounds
-    )
+    lesson.expect(f"1500 steps, {name} lambda: gap / slope / W1, lowest", min(ratios), **bounds)
 
 # %% [markdown]
 # ## A small penalty

@@ -83,9 +83,8 @@ lesson.expect("im2col / images: elements", matrix.size / x.size, equal=4.0)
 
 library = tables.forward((10, 8), (2, 2), (4, 3), w.shape, w.strides, x.itemsize).tables
 depth, first_step, first_row = library[:3]  # the number of weights, and the tables' beginnings
-table_steps = library[first_step : first_step + depth]
-table_rows = library[first_row : first_row + 12]  # of one image
-same = [*table_steps, *table_rows] == [x.itemsize * i for i in (*steps, *rows[:12])]
+theirs = [*library[first_step : first_step + depth], *library[first_row : first_row + 12]]
+same = theirs == [x.itemsize * element for element in (*steps, *rows[:12])]  # of one image
 lesson.expect("the library's kernel reads by the same tables", same, equal=True)
 
 # %% [markdown]
@@ -114,9 +113,8 @@ def up(g, w, stride=2, padding=1, more=0):
 g, weights = rng.normal(size=y.shape), mg.tensor(w, requires_grad=True)
 loss = (ops.conv2d(mg.tensor(x), weights, stride=2, padding=1) * mg.tensor(g)).sum()
 weight_grad = mg.grad(loss, [weights])[0].numpy()
-products = [(y * g).sum(), (x * up(g, w)).sum(), (w * weight_grad).sum()]
-gap = np.ptp(products) / abs(products[0])
-lesson.expect("one number in three ways: relative difference", gap, at_most=1e-12)
+numbers = [(y * g).sum(), (x * up(g, w)).sum(), (w * weight_grad).sum()]
+lesson.expect("one number, three ways: range", np.ptp(numbers) / abs(numbers[0]), at_most=1e-12)
 
 A = conv(np.eye(144).reshape(-1, 3, 8, 6), w).reshape(144, 48).T
 B = up(np.eye(48).reshape(-1, 4, 4, 3), w).reshape(48, 144).T

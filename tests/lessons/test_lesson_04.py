@@ -17,7 +17,7 @@ NAME = "04_cuda_kernels"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
 PLANTS = {
-    "naive: error against the cpu device": (
+    "naive: error against the cpu": (
         "for (long long p = 0; p < k; ++p)",
         "for (long long p = 1; p < k; ++p)",
     ),
@@ -47,7 +47,7 @@ PLANTS = {
         "sum = fma(a[row * k + p], b[p * n + column], sum);",
         "sum += a[row * k + p] * b[p * n + column];",
     ),
-    "last step: error against the cpu device": ("STEPS[name](gpu, a, b)", "STEPS[name](gpu, b, a)"),
+    "last step: error against the cpu": ("STEPS[name](gpu, a, b)", "STEPS[name](gpu, b, a)"),
     "last step: naive's bytes of memory / its own": (
         'memory_bytes["naive"] / memory_bytes[last]',
         'memory_bytes["global memory coalescing"] / memory_bytes[last]',
@@ -56,12 +56,12 @@ PLANTS = {
         'shared_bytes["shared-memory tiling"] / shared_bytes[last]',
         'shared_bytes["2D register blocking"] / shared_bytes[last]',
     ),
-    "shuffled sums: error against the cpu device": ("int d = 16; d > 0", "int d = 16; d > 1"),
+    "shuffled sums: error against the cpu": ("int d = 16; d > 0", "int d = 16; d > 1"),
     "shuffled sums: barriers, and accesses to shared memory": (
         "    if (threadIdx.x == 0) y[row]",
         "    __syncthreads();\n    if (threadIdx.x == 0) y[row]",
     ),
-    "Adam, three steps: error against the cpu device": (
+    "Adam, three steps: error against the cpu": (
         "fused_adam(device, 3)",
         "fused_adam(device, 2)",
     ),

@@ -50,11 +50,11 @@ PLANTS = {
         "(s - 1.0) ** 2).mean()\n        optimizer",
         "(s - 1.05) ** 2).mean()\n        optimizer",
     ),
-    "1500 steps, rising lambda: gap / slope / W1, the smallest": (
+    "1500 steps, rising lambda: gap / slope / W1, lowest": (
         "low=0.1, alpha",
         "low=1.0, alpha",
     ),
-    "1500 steps, fixed lambda: gap / slope / W1, the smallest": (
+    "1500 steps, fixed lambda: gap / slope / W1, lowest": (
         "train(k, low=1.0, quick=True)",
         "train(k, low=0.1, quick=True)",
     ),

@@ -26,7 +26,7 @@ PLANTS = {
         "tables.forward((10, 8), (2, 2),",
         "tables.forward((10, 8), (2, 1),",
     ),
-    "one number in three ways: relative difference": (  # a flipped kernel, as in signal processing
+    "one number, three ways: range": (  # a flipped kernel, as in signal processing
         "(x * up(g, w)).sum()",
         "(x * up(g, w[..., ::-1, ::-1])).sum()",
     ),
