@@ -1,11 +1,19 @@
 """minigan: how a GAN really works, down to the kernel."""
 
 from importlib.util import find_spec as _find_spec
+from pathlib import Path as _Path
 
-if _find_spec("minigan.kernels") is None:
+# The kernels lie inside the package where it is installed, and beside it in a checkout.
+if (_kernels := _find_spec("minigan.kernels")) is None:
     raise ImportError(
         "minigan is imported from a source checkout, where its kernels lie in a folder beside it;"
         " install it first: pip install -e ."
+    )
+if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).resolve().parents[:2]:
+    raise ImportError(
+        f"minigan is imported from {_Path(__file__).parent}, but its kernels from"
+        f" {_Path(_kernels.origin or '').parent}, of another checkout; install this one:"
+        " pip install -e ."
     )
 
 from . import data, metrics, nn, ops, optim

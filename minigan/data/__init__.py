@@ -10,7 +10,7 @@ from .dataset import SPLITS, DataError, Dataset, whole_number
 from .download import SOURCES
 from .files import load_file
 from .glyphs import load_glyphs
-from .idx import load_idx
+from .mnist import load_mnist
 from .toy import grid, ring, swiss_roll
 
 __all__ = ["NAMES", "DataError", "Dataset", "load"]
@@ -68,7 +68,7 @@ def load(
         generate, default_size = GENERATED[name]
         return generate(default_size if size is None else size, seed, split, progress)
     if name in SOURCES:
-        dataset = load_idx(name, split, data_dir, progress)
+        dataset = load_mnist(name, split, data_dir, progress)
     else:
         dataset = load_file(name_or_path, split, progress)
     return dataset if size is None else dataset.sample(size, seed)

@@ -172,3 +172,29 @@ def test_a_checkout_that_is_not_installed_says_what_to_do(tmp_path: Path, statem
     last_line = done.stderr.strip().splitlines()[-1]
     assert last_line.startswith("ImportError: minigan ")
     assert "pip install -e ." in last_line
+
+
+def test_kernels_of_another_checkout_are_refused(tmp_path: Path) -> None:
+    """An editable install of one checkout, seen from the folder of a second one."""
+    shutil.copytree(
+        PACKAGE, tmp_path / "minigan", ignore=shutil.ignore_patterns("__pycache__", "kernels")
+    )
+    program = f"""
+import importlib.util, sys
+import pathlib
+
+class EditableFinder:
+    def find_spec(name, path=None, target=None):
+        if name == "minigan.kernels":
+            file = pathlib.Path({str(KERNELS)!r}) / "__init__.py"
+            return importlib.util.spec_from_file_location(name, file)
+
+sys.meta_path.append(EditableFinder)
+import minigan
+"""
+    command = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert last_line.startswith(f"ImportError: minigan is imported from {tmp_path}")
+    assert str(KERNELS) in last_line

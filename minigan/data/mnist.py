@@ -21,7 +21,7 @@ DIMENSIONS = {"images": 3, "labels": 1}
 Files = dict[str, Path]  # by "images" and "labels"
 
 
-def load_idx(
+def load_mnist(
     name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool
 ) -> Dataset:
     """Return the images (1, 28, 28) and labels 0 to 9 of a set.
