@@ -70,6 +70,7 @@ def test_everything_is_measured_on_both_devices_printed_drawn_and_written(tmp_pa
         assert len(picture.convert("RGB").getcolors(2**24)) > 100
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_pytorch_is_measured_beside_a_gpu(gpu, monkeypatch):

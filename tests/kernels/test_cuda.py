@@ -44,6 +44,7 @@ def test_training_agrees_with_the_cpus(device):
             assert a[name] == pytest.approx(b[name], rel=1e-5)
 
 
+@pytest.mark.slow
 @CUDA_DEVICES
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains(device, preset):
@@ -303,6 +304,7 @@ def _zeros_like(x):
     return np.zeros(x.shape, x.dtype)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_training_passes_the_checks():
     """Two steps, with dropout, on the checked emulator."""

@@ -266,6 +266,7 @@ def test_the_checked_build_by_the_environment():
     assert "unknown MINIGAN_EMULATOR 'chekced'; did you mean 'checked'?" in error
 
 
+@pytest.mark.slow
 def test_context_switches_by_ucontext_do_the_same(tmp_path, monkeypatch):
     """The fallback for processors without a context switch in assembly, run on this one."""
     headers = tmp_path / "headers"

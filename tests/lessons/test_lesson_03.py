@@ -13,6 +13,8 @@ from minigan.kernels.runtime.cpu.compiler import vector_bytes
 NAME = "03_cpu_kernels"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
+pytestmark = pytest.mark.slow
+
 PLANTS = {
     "the layer, all steps: largest error / its bound": (
         "columns, 4 * n, k, output",

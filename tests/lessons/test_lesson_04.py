@@ -16,6 +16,8 @@ from minigan.kernels.runtime.emulator.emulator import Emulator
 NAME = "04_cuda_kernels"
 # For each expectation: a part of the lesson's source, and the error to plant in its place (by
 # test_lessons.py).
+pytestmark = pytest.mark.slow
+
 PLANTS = {
     "naive: error against the cpu": (
         "for (long long p = 0; p < k; ++p)",

@@ -16,9 +16,9 @@ from PIL import Image
 # The tests of each lesson have a table, PLANTS: {expectation: (source text, wrong source text)}.
 PLANTS = {name: import_module(f"test_lesson_{name[:2]}").PLANTS for name in NAMES}
 
-# Lesson 04 runs on the CUDA emulator, which takes a C++ compiler; lessons that train GANs are slow.
+# Lesson 04 runs on the CUDA emulator, which takes a C++ compiler. The first two lessons are fast.
 MARKS = {
-    name: needs_compiler if name[:2] == "04" else pytest.mark.slow if name[:2] >= "06" else ()
+    name: [pytest.mark.slow] * (name[:2] > "02") + [needs_compiler] * (name[:2] == "04")
     for name in NAMES
 }
 ALL = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in NAMES])
