@@ -1,4 +1,4 @@
-"""An Op: an operation on tensors, its derivatives, and the inputs to check both on."""
+"""The class Op: an operation on tensors, its derivatives, and samples to check both on."""
 
 from __future__ import annotations
 
