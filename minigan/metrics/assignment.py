@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MAX_DUALITY_GAP = 1e-9  # as a share of the range of the coordinates
+MAX_DUALITY_GAP = 1e-9  # as a fraction of the range of the coordinates
 
 
 def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
