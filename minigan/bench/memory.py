@@ -8,8 +8,8 @@ Every contender trains alone in a new process. Three numbers are measured:
   weights, moments, gradients, activations, the batch. minigan's is measured by tracemalloc, which
   counts numpy's allocations and, to minigan's disadvantage, Python's own objects; kernels have been
   loaded before. PyTorch's is measured by its profiler, which counts every storage. Neither counts
-  memory that a kernel allocates within a call. minigan's kernels get workspaces as arrays, which count;
-  PyTorch's libraries allocate theirs otherwise. Resident memory includes both.
+  memory that a kernel allocates within a call. minigan's kernels get workspaces as arrays, which
+  count; PyTorch's libraries allocate theirs otherwise. Resident memory includes both.
 """
 
 from __future__ import annotations
