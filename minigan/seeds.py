@@ -40,8 +40,8 @@ def map_seeds(
         samples = map_seeds(train, range(10))
 
     Each call begins with `mg.manual_seed(seed)`, on the caller's current device and in its working
-    directory. So a result has the same bits however many processes there are, and in whatever
-    order the seeds are taken. The caller's random numbers go on as if nothing had been drawn.
+    directory. So a result has the same bits for any number of processes and any order of the
+    seeds. The caller's random numbers go on as if nothing had been drawn.
 
     A worker process computes on one thread, so that as many runs as there are cores run at full
     speed. With one worker the calls are made in this process, one after the other. The processes

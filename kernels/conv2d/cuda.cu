@@ -30,7 +30,7 @@
 //      +---------+            comparisons per element
 //
 // Phases of the input gradient. Pixel i receives from the weights h with i + padding = a * stride +
-// h: every stride-th one. Pixels `stride` apart use the same weights; together they are one
+// h: every stride-th one. Pixels at steps of `stride` use the same weights; together they are one
 // *phase*:
 //
 //     stride 2, 4 weights   pixels  0 1 2 3 4 5 ..   phase 0:  i = 0, 2, 4 ..  h = h0, h0 + 2 ..

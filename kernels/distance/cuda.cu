@@ -13,8 +13,8 @@
 // number of b is used for ROWS pairs.
 //
 // Gradient. A thread takes one column i; its numbers of a and its sums stay in registers. g is read
-// in tiles through shared memory, so that global memory is read along whichever axis of g is
-// contiguous. Each warp takes every eighth j of a tile, and their sums are added in order.
+// in tiles through shared memory, so that global memory is read along the contiguous axis of
+// g. Each warp takes every eighth j of a tile, and their sums are added in order.
 //
 //             g, contiguous along j         tile, rows padded by 1      a thread's steps
 //         i   0 1 2 .. 31  j                j   0 1 2 .. 31  i          warp 0: j = 0, 8, 16, 24

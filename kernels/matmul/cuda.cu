@@ -19,7 +19,7 @@
 // on every GPU.
 //
 // Optimizations:
-//   - global memory coalescing: a warp reads along whichever axis of A, or B, is contiguous
+//   - global memory coalescing: a warp reads along the contiguous axis of A, or of B
 //   - shared-memory tiling; rows padded against bank conflicts
 //   - 2D register blocking; a warp's 32 threads cover 4 x 8 of the threads' tiles
 //   - vectorized access: 16 bytes at a time from both memories, where alignment allows
@@ -28,8 +28,8 @@
 
 #include "register_tile.h"
 
-// How an operand lies in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is A,
-// or B transposed, so that the same code reads both. `along_k`: the threads of a warp read
+// The layout of an operand in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is
+// A, or B transposed, so that the same code reads both. `along_k`: the threads of a warp read
 // neighbours along k, else along i. `vectorized`: they read Packs along that axis.
 struct Operand {
     long long row_stride, k_stride, rows;

@@ -166,7 +166,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _as_images(name: str, values: np.ndarray) -> np.ndarray:
-    """Return float32 (N, C, H, W) in [-1, 1]. Where C could be first or last, it is first."""
+    """Return float32 (N, C, H, W) in [-1, 1]; if C can be first or last, it is the first axis."""
     shape = values.shape
     if values.ndim == 3:
         values = values[:, None]

@@ -116,7 +116,7 @@ class Tensor:
 
     @property
     def version(self) -> int:
-        """How often the memory was changed in place."""
+        """The number of in-place changes of the memory."""
         return self.version_cell[0]
 
     def __len__(self) -> int:
