@@ -11,7 +11,7 @@ import numpy as np
 from .recording import active_step
 from .tensor import Tensor, is_grad_enabled
 
-# The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of the kinds f and x share a dtype.
+# The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of kinds f and x share one dtype.
 KINDS = {
     "f": "a float32 or float64 tensor",
     "x": "a tensor",
