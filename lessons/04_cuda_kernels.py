@@ -255,9 +255,9 @@ lesson.expect("shuffled sums: barriers, and accesses to shared memory", accesses
 # (`kernels/optimizer/cuda.cu`) keeps them in registers. Its rule, for one parameter p with gradient
 # g and moments m and v:
 #
-#     m = m + (gradient - m) * blend;
-#     v = v * keep + fresh * gradient * gradient;
-#     p = p * shrink - rate * m / (sqrt(v) / root + eps);
+#     m = m + (gradient - m) * one_minus_beta1;
+#     v = v * beta2 + one_minus_beta2 * gradient * gradient;
+#     p = p * decay_factor - lr * m / (sqrt(v) / root + eps);
 #
 # It reads four numbers and writes three: 28 bytes, and one launch updates all parameters of a
 # model. (Every warp also reads the eight coefficients of the rule: 2 bytes per parameter.)

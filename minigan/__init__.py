@@ -1,4 +1,4 @@
-"""minigan: how a GAN really works, down to the kernel."""
+"""minigan: GANs from scratch, from automatic differentiation down to the kernels."""
 
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path

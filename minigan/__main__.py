@@ -1,4 +1,4 @@
-"""`python -m minigan` is the command `minigan`."""
+"""Run the command `minigan`: `python -m minigan`."""
 
 import sys
 

@@ -40,10 +40,10 @@ def map_seeds(
         samples = map_seeds(train, range(10))
 
     Each call begins with `mg.manual_seed(seed)`, on the caller's current device and in its working
-    directory. So a result has the same bits however many processes there are, and in whatever
-    order the seeds are taken. The caller's random numbers go on as if nothing had been drawn.
+    directory. So a result has the same bits for any number of processes and any order of the
+    seeds. The caller's random numbers go on as if nothing had been drawn.
 
-    A worker process computes on one thread, so that as many runs as there are cores go on at full
+    A worker process computes on one thread, so that as many runs as there are cores run at full
     speed. With one worker the calls are made in this process, one after the other. The processes
     are joblib's: within `joblib.parallel_config(backend="dask")` or "ray" the same call runs on a
     cluster. A live line on stderr, if that is a terminal, counts the seeds that are done.
@@ -52,15 +52,15 @@ def map_seeds(
         function: takes a seed. It, what it refers to and what it returns must be picklable by
             cloudpickle, as functions of modules, of a script and of a notebook are.
         seeds: integers in [0, 2**64).
-        workers: how many processes; None: the number of cores, or what a `parallel_config` says;
-            never more than seeds.
-        label: what the live line is called.
+        workers: the number of processes; None: the number of cores, or that of a
+            `parallel_config`; never more than seeds.
+        label: the name in front of the live line.
 
     Raises:
         TypeError, ValueError: a seed is no integer or out of range; workers is not positive.
         SeedError: the function raised an error for a seed; remaining seeds are given up.
     """
-    seeds = [_checked(seed) for seed in seeds]
+    seeds = [_check_seed(seed) for seed in seeds]
     if workers is not None and operator.index(workers) < 1:
         raise ValueError(f"map_seeds: workers = {workers} is not a positive number of processes")
     count = _worker_count(workers, len(seeds))
@@ -79,7 +79,8 @@ def map_seeds(
     return results
 
 
-def _checked(seed: Any) -> int:
+def _check_seed(seed: Any) -> int:
+    """Return the seed as an int; TypeError or ValueError unless it is an integer in [0, 2**64)."""
     try:
         value = operator.index(seed)
     except TypeError:
@@ -90,10 +91,10 @@ def _checked(seed: Any) -> int:
 
 
 def _worker_count(workers: int | None, seeds: int) -> int:
-    """Return how many processes to use; 1 means this one.
+    """Return the number of processes to use; 1 means this one.
 
     The seed of the default random generator belongs to a process, so threads cannot have one each:
-    where joblib would use threads (in a worker of its own, or because it was told to), it is 1.
+    where joblib would use threads (in one of its workers, or by its configuration), it is 1.
     """
     from joblib import effective_n_jobs
     from joblib.parallel import get_active_backend
@@ -131,11 +132,12 @@ def _in_processes(
     parallel = Parallel(
         n_jobs=count,
         return_as="generator_unordered" if streams else "list",
-        max_nbytes=None,  # arrays are sent as they are, not as read-only files in memory
+        max_nbytes=None,  # Arrays are sent as copies, not as read-only memory maps.
     )
-    place = current_device().name, os.getcwd()
+    device_and_folder = current_device().name, os.getcwd()
     outcomes = parallel(
-        delayed(_call_in_worker)(function, i, seed, *place) for i, seed in enumerate(seeds)
+        delayed(_call_in_worker)(function, i, seed, *device_and_folder)
+        for i, seed in enumerate(seeds)
     )
     try:
         for outcome in outcomes:  # noqa: UP028 (it would close them outside of the block below)
@@ -143,11 +145,11 @@ def _in_processes(
     finally:
         if streams:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that calls not yet made are given up is meant
+                warnings.simplefilter("ignore")  # joblib warns of calls that are given up.
                 outcomes.close()
 
 
-_one_call = threading.Lock()
+_one_call = threading.Lock()  # held by the one call that runs in this worker process
 
 
 def _call_in_worker(
@@ -161,10 +163,10 @@ def _call_in_worker(
     from .kernels.runtime.cpu.thread_pool import thread_limit
 
     try:
-        # A worker that is used again is still in the folder where the caller was before; on
+        # A worker that is used again still has an earlier working directory of the caller; on
         # another machine there may be no such folder.
-        there = chdir(folder) if os.path.isdir(folder) else nullcontext()
-        with _one_call, there, thread_limit(1), use_device(device), fork_rng(seed):
+        working_directory = chdir(folder) if os.path.isdir(folder) else nullcontext()
+        with _one_call, working_directory, thread_limit(1), use_device(device), fork_rng(seed):
             return i, function(seed), None
     except Exception as error:
         error.add_note(traceback.format_exc())
@@ -184,6 +186,6 @@ def _picklable(error: Exception) -> Exception:
 def _progress(label: str, total: int) -> Iterator[Callable[[], Any]]:
     from tqdm import tqdm
 
-    look = {"desc": label, "leave": False, "disable": not sys.stderr.isatty(), **bar_options()}
-    with tqdm(total=total, **look) as bar:
+    options = {"desc": label, "leave": False, "disable": not sys.stderr.isatty(), **bar_options()}
+    with tqdm(total=total, **options) as bar:
         yield bar.update

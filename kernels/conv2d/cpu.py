@@ -43,8 +43,8 @@ from .kernels import forward_or_input_grad, weight_grad
 from .product import MAX_BLOCK_ELEMENTS, NARROW_COLUMNS, NARROW_VECTORS, pack_panels
 from .tables import Packing, ProductTables
 
-MIN_TASK_ROWS = 64  # rows of A that a task has
-MIN_PARALLEL_MULTIPLY_ADDS = 6_400_000  # from which on a launch from Python uses two threads
+MIN_TASK_ROWS = 64  # the least rows of A in a task
+MIN_PARALLEL_MULTIPLY_ADDS = 6_400_000  # With fewer, a launch from Python uses one thread.
 
 
 def _check(op: str, *arrays: np.ndarray) -> None:
@@ -107,7 +107,7 @@ def _multiply_images(
 
 @lru_cache(maxsize=256)
 def _images_per_task(images: int, positions: int, workers: int) -> int:
-    """Return how many images make a task: the slowest thread gets the fewest tiles."""
+    """Return the number of images per task for which the slowest thread has the fewest tiles."""
 
     def most_tiles(group: int) -> int:
         tasks = -(-images // group)
@@ -186,7 +186,7 @@ def conv2d_weight_grad(
         launch(fill, w.reshape(-1), w.dtype.type(0))
         return w
     padded = x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1]
-    # A step sums the positions of as many images as make one K-block.
+    # A step sums over the positions of as many images as fill one K-block.
     step_images = min(images, max(1, MAX_BLOCK_ELEMENTS // positions))
     steps = -(-images // step_images)
     split_steps = steps_per_split(steps, channels * weights)

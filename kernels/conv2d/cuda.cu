@@ -17,10 +17,10 @@
 // threads.
 //
 // Additive addressing. im2col's matrix holds each pixel once for each weight that uses it; but the
-// address of an element is a sum of a part of its row and a part of its column. So each thread
+// address of an element is the sum of a term of its row and a term of its column. So each thread
 // decodes its rows i once, and a block decodes the BK indices p of a slice once for all of its
-// rows. What is left for an element of A is one addition and two comparisons, and it is stored to
-// shared memory as in any tiled product.
+// rows. An element of A then takes one addition and two comparisons, and it is stored to shared
+// memory as in any tiled product.
 //
 //       p: weight indices      offset(p): one thread each
 //      +---------+            +---+---+---+---+
@@ -30,14 +30,14 @@
 //      +---------+            comparisons per element
 //
 // Phases of the input gradient. Pixel i receives from the weights h with i + padding = a * stride +
-// h: every stride-th one. Pixels `stride` apart use the same weights; together they are one
+// h: every stride-th one. Pixels at steps of `stride` use the same weights; together they are one
 // *phase*:
 //
 //     stride 2, 4 weights   pixels  0 1 2 3 4 5 ..   phase 0:  i = 0, 2, 4 ..  h = h0, h0 + 2 ..
 //                           phase   0 1 0 1 0 1 ..   phase 1:  i = 1, 3, 5 ..  h = h1, h1 + 2 ..
 //
-// Within a phase the gradient is a convolution of g with stride 1 that runs backward through the
-// weights: a = r + a0 - h'. This is a gather: no two threads add to one pixel, and no zeros between
+// Within a phase the gradient is a convolution of g with stride 1 and with the weights in reverse
+// order: a = r + a0 - h'. This is a gather: no two threads add to one pixel, and no zeros between
 // the pixels of g are multiplied. Where a phase has no weight at all, the sum is 0. One launch
 // computes all phases.
 //
@@ -56,12 +56,12 @@
 
 #include "register_tile.h"
 
-enum Face { FORWARD, WEIGHT_GRAD, INPUT_GRAD };
+enum Operation { FORWARD, WEIGHT_GRAD, INPUT_GRAD };
 constexpr int OUTSIDE = -(1 << 30);  // a row or column that no sum brings back into an image
 
-// How a flat index counts (plane, row, column), the last one fastest, and where it leads in the
-// image: (0, 0) to pixel (first_row, first_column), the next rows and columns by steps of pixels,
-// the next plane by a step in memory.
+// The map from a flat index to (plane, row, column), the last one fastest, and to the image: (0, 0)
+// is pixel (first_row, first_column), the next rows and columns are steps of pixels, the next plane
+// is a step in memory.
 struct IndexMap {
     long long count, rows, columns;
     long long plane_stride;
@@ -71,7 +71,7 @@ struct IndexMap {
 struct Strides {
     long long start, plane, row, column;
 };
-// The phases of the input gradient: `count` in all, `across` side by side; 0 for the other faces.
+// The phases of the input gradient: `count` in all, `across` side by side; 0 for other operations.
 struct Phases {
     int count, across;
     int stride_down, stride_across, padding_down, padding_across;
@@ -102,8 +102,8 @@ struct Index {
     }
 };
 
-// A row's or a depth index's part of the address of an element of A, and of its pixel's
-// coordinates.
+// The term of a row, or of a depth index, in the address of an element of A and in the coordinates
+// of its pixel.
 struct Pixel {
     long long offset;
     int row, column;
@@ -124,7 +124,7 @@ __device__ __forceinline__ Pixel row_pixel(const Convolution& s, long long i) {
     return pixel_of(s, s.rows, Index(s.rows, i));
 }
 
-// A decoded depth index p: its part of A's address, and its offset in B.
+// A decoded depth index p: its term of A's address, and its offset in B.
 struct alignas(16) DepthStep {
     Pixel image;
     long long other;
@@ -248,7 +248,7 @@ template <int BN, int BK, int THREADS> struct OtherSlice {
     }
 };
 
-template <int BM, int BN, int BK, int TM, int TN, Face FACE>
+template <int BM, int BN, int BK, int TM, int TN, Operation OPERATION>
 __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& other,
                                          const Out<REAL>& y, const Convolution& all) {
     using Tile = RegisterTile<BM, BN, BK, TM, TN, WarpShape::ROWS_8_COLUMNS_4>;
@@ -258,17 +258,17 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
     SHARED(DepthStep, steps, 2 * BK);
 
     const long long tiles_per_row = (all.columns + BN - 1) / BN;
-    const int phases = FACE == INPUT_GRAD ? all.phases.count : 1;
-    const Convolution s = FACE == INPUT_GRAD ? phase_of(all, blockIdx.x % phases) : all;
+    const int phases = OPERATION == INPUT_GRAD ? all.phases.count : 1;
+    const Convolution s = OPERATION == INPUT_GRAD ? phase_of(all, blockIdx.x % phases) : all;
     const long long number = blockIdx.x / phases;
     const long long row = number / tiles_per_row * BM, column = number % tiles_per_row * BN;
-    // The grid is for the phase with the most rows. The whole block returns, before any barrier.
+    // The grid fits the phase with the most rows. The whole block returns, before any barrier.
     if (row >= s.rows.count) return;
     const long long begin = min(blockIdx.y * s.split_depth, s.depth.count);
     const long long end = min(begin + s.split_depth, s.depth.count);
 
     Tile tile;
-    ImageSlice<BM, BK, Tile::THREADS, FACE == WEIGHT_GRAD> slice_a(s, row);
+    ImageSlice<BM, BK, Tile::THREADS, OPERATION == WEIGHT_GRAD> slice_a(s, row);
     OtherSlice<BN, BK, Tile::THREADS> slice_b;
     if (threadIdx.x < BK) steps[threadIdx.x] = depth_step(s, begin + threadIdx.x, end);
     __syncthreads();
@@ -309,10 +309,10 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
 }
 
 // At least BLOCKS blocks fit on a multiprocessor, which limits the registers per thread.
-#define CONVOLUTION(name, FACE, BM, BN, BK, TM, TN, BLOCKS)                     \
+#define CONVOLUTION(name, OPERATION, BM, BN, BK, TM, TN, BLOCKS)                \
     extern "C" __global__ void __launch_bounds__((BM / TM) * (BN / TN), BLOCKS) \
         name(In<REAL> image, In<REAL> other, Out<REAL> y, Convolution s) {      \
-        convolve<BM, BN, BK, TM, TN, FACE>(image, other, y, s);                 \
+        convolve<BM, BN, BK, TM, TN, OPERATION>(image, other, y, s);            \
     }
 #ifdef REAL_IS_FLOAT64
 CONVOLUTION(forward_narrow, FORWARD, 128, 16, 8, 4, 4, 2)

@@ -25,9 +25,9 @@ class Tile(NamedTuple):
     threads: int
 
 
-# As in cuda.cu. The largest first; the last one where C has few columns.
+# As in cuda.cu, the largest first; the last one is for a C with few columns.
 TILES = (Tile("128", 128, 64, 256), Tile("64", 64, 64, 256), Tile("narrow", 128, 16, 128))
-DEPTH_MULTIPLE = 16  # of a split's depth, so that it is whole slices (BK in cuda.cu)
+DEPTH_MULTIPLE = 16  # A split's depth is a multiple, so whole slices (BK in cuda.cu).
 MIN_SPLIT_DEPTH = 64
 MAX_SIDE_PIXELS = 2**29  # of an image with its padding, and of a stride: coordinates are int32
 
@@ -93,28 +93,33 @@ def plan(
 
 def _launch(
     gpu: Launcher,
-    face: str,
+    operation: str,
     s: Any,
     arrays: tuple[Any, Any, Any],
-    chosen: tuple[Tile, int] | None = None,
+    overriding_plan: tuple[Tile, int] | None = None,
 ) -> Any:
-    """Compute and return the last of (image, other, result); `chosen` overrides `plan`."""
+    """Compute and return the last of (image, other, result).
+
+    `overriding_plan` is used instead of the result of `plan`.
+    """
     image, other, y = arrays
     if max(*image.shape[2:], *other.shape[2:], *y.shape[2:]) > MAX_SIDE_PIXELS:
         raise ValueError(
-            f"conv2d: sides of at most {MAX_SIDE_PIXELS} pixels, not {image.shape[2:]}"
+            f"conv2d: sides of at most {MAX_SIDE_PIXELS} pixels are accepted, not {image.shape[2:]}"
         )
     if not y.size:
         return y
     s.image_height, s.image_width = image.shape[2:]
     _, _, s.image_row_stride, s.image_column_stride = elements(image)
     s.result_size, (m, k), phases = y.size, _product_size(s), max(1, s.phases.count)
-    tile, s.split_depth = chosen or plan(m, s.columns, k, y.dtype, face == "weight_grad", phases)
+    tile, s.split_depth = overriding_plan or plan(
+        m, s.columns, k, y.dtype, operation == "weight_grad", phases
+    )
     splits = max(1, ceil_div(k, s.split_depth))
     out = allocate_partial_sums(gpu, y, splits)
     grid = (ceil_div(m, tile.rows) * ceil_div(s.columns, tile.columns) * phases, splits)
     arguments = (image, other, out, s)
-    gpu.launch(SOURCE, f"{face}_{tile.name}", y.dtype, grid, (tile.threads,), arguments)
+    gpu.launch(SOURCE, f"{operation}_{tile.name}", y.dtype, grid, (tile.threads,), arguments)
     if splits > 1:
         sum_splits(gpu, y, out)
     return y
@@ -149,11 +154,11 @@ def conv2d(
     w: Any,
     stride: Pair,
     padding: Pair,
-    chosen: tuple[Tile, int] | None = None,
+    overriding_plan: tuple[Tile, int] | None = None,
 ) -> Any:
     """Compute y[n, o, a, b] = sum of x[n, c, a*s + h - p, b*s + v - p] w[o, c, h, v].
 
-    `chosen` overrides `plan`.
+    `overriding_plan` is used instead of the result of `plan`.
     """
     height, width = output_size(x.shape[2:], w.shape[2:], stride, padding)
     images, channels, outputs, area = len(x), x.shape[1], len(w), height * width
@@ -164,7 +169,7 @@ def conv2d(
     s.depth = _weight_indices(channels, plane, w.shape[2:])
     s.other, s.other_column = Strides(0, *weight_strides), output
     s.result, s.result_column = Strides(0, outputs * area, width, 1), area
-    return _launch(gpu, "forward", s, (x, w, y), chosen)
+    return _launch(gpu, "forward", s, (x, w, y), overriding_plan)
 
 
 def conv2d_weight_grad(
@@ -196,7 +201,7 @@ def conv2d_input_grad(
     phases = (min(stride[0], height), min(stride[1], width))
     s = Convolution(columns=channels)
     s.phases = Phases(phases[0] * phases[1], phases[1], *stride, *padding, height, width, *kernel)
-    # The kernel completes these two for each phase. Until then they count images and channels.
+    # The kernel completes these two for each phase; here they count images and channels.
     s.rows = IndexMap(len(g), 0, 0, image, 0, 0, 1, 1)
     s.depth = IndexMap(outputs, 0, 0, plane, 0, 0, -1, -1)
     s.other = Strides(0, output, down * stride[0], across * stride[1])

@@ -1,8 +1,8 @@
 """The optimization steps of a convolution on a GPU.
 
 STEPS = {name: step(gpu, x, w, stride, padding) -> y}. Every step takes contiguous x (n, c, height,
-width) and w (o, c, kh, kw) of one dtype, float32 or float64. optimization_steps.cu says what each
-step changes.
+width) and w (o, c, kh, kw) of one dtype, float32 or float64. optimization_steps.cu explains what
+each step changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .cuda import TILES, conv2d
 from .geometry import Pair, output_size
 
 SOURCE = Path(__file__).with_name("optimization_steps.cu")
-THREADS_PER_BLOCK, TILE = 256, 16  # TILE: edge of a block's tile in implicit_gemm
+THREADS_PER_BLOCK, TILE_EDGE = 256, 16  # TILE_EDGE: of a block's tile in implicit_gemm
 Step = Callable[[Launcher, Any, Any, Pair, Pair], Any]
 
 
@@ -69,15 +69,15 @@ def implicit_gemm(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) ->
     """Compute y as the same product, without storing the matrix."""
     sizes, shape = _sizes(x, w, stride, padding)
     y = gpu.empty(shape, x.dtype)
-    grid = (ceil_div(shape[0] * shape[2] * shape[3], TILE), ceil_div(len(w), TILE))
-    gpu.launch(SOURCE, "implicit_gemm", x.dtype, grid, (TILE, TILE), (x, w, y, sizes))
+    grid = (ceil_div(shape[0] * shape[2] * shape[3], TILE_EDGE), ceil_div(len(w), TILE_EDGE))
+    gpu.launch(SOURCE, "implicit_gemm", x.dtype, grid, (TILE_EDGE, TILE_EDGE), (x, w, y, sizes))
     return y
 
 
 def additive_addressing(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
     """Compute y by cuda.cu with its 64 x 64 tile and the depth in one split, for any size."""
     depth = math.prod(w.shape[1:])
-    return conv2d(gpu, x, w, stride, padding, chosen=(TILES[1], max(16, depth)))
+    return conv2d(gpu, x, w, stride, padding, overriding_plan=(TILES[1], max(16, depth)))
 
 
 STEPS: dict[str, Step] = {

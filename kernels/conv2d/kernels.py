@@ -1,4 +1,4 @@
-"""The kernels of the convolutions, compiled by numba: what one task does.
+"""The kernels of the convolutions, compiled by numba: the loops of a range of tasks.
 
     forward_or_input_grad                      weight_grad
     ---------------------                      -----------
@@ -7,7 +7,7 @@
         for each phase                                 pad them
             multiply                                   multiply, add to the tiles
 
-The phases of a forward convolution are one. `product.py` pads and multiplies.
+A forward convolution has one phase. `product.py` pads and multiplies.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def forward_or_input_grad(
     phase_results = np.empty(group * n * pixels if phases > 1 else 0, c.dtype)
     for t in range(begin, end):
         start, stop = t * group, min(images, (t + 1) * group)
-        chosen, plane_strides = (start, stop), (channels * plane, plane)
+        task_images, plane_strides = (start, stop), (channels * plane, plane)
         pad_images(
-            x, strides, chosen, (0, channels), size, padded, before, workspace, plane_strides
+            x, strides, task_images, (0, channels), size, padded, before, workspace, plane_strides
         )
         a = address(workspace) + start * channels * plane, channels * plane
         target = address(c) + start * n * column, n * column
@@ -92,7 +92,7 @@ def forward_or_input_grad(
             offsets = table[k_start : k_start + k]
             b = address(panels) + panel
             out, out_column = target, column
-            if phases > 1:  # first side by side: pixels of a phase lie apart in the result
+            if phases > 1:  # A phase is computed contiguously, and then stored to its pixels.
                 out = address(phase_results), n * count * c.itemsize
                 out_column = count * c.itemsize
             if narrow:

@@ -1,7 +1,7 @@
 """The micro-kernels of the convolutions: register tiles whose operands are read through tables.
 
-They are those of `matmul/micro.py`, which has the details, with one change: an element's address is
-not a sum of strides but of table entries, one more load for each p.
+They are those of `matmul/micro.py`, which has the details, with one change: the address of an
+element is a sum of table entries instead of strides, which takes one more load for each p.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def tile(typing, rows, vectors, like, a_rows, height, offsets, b, b_step, k, c, 
         B[p, :]    at b + p*b_step, contiguous, `vectors` registers
         C[r, :]    at c, one row after the other; added to where `add` is not 0
 
-    a_rows and offsets are addresses of int64 tables: where each of `height` rows of A begins, and
-    how many bytes further its element p is, the same for all rows.
+    a_rows and offsets are addresses of int64 tables: the addresses of `height` rows of A, and the
+    offsets in bytes of element p from the start of any row.
 
     The tile has `rows` x `vectors` registers (literals); its rows from `height` on repeat row
     height - 1. Each element is one chain of fused multiply-adds from zero, p rising.
@@ -106,7 +106,7 @@ def store_transposed(typing, rows, like, x, x_row, c, column):
         C[:, q]    at c + q*column, contiguous
 
     log2(rows) rounds interleave vector i with vector i + rows/2, which leaves the columns one
-    after the other; each is one store.
+    after the other; each takes one store.
     """
     if not isinstance(rows, types.IntegerLiteral):
         return None

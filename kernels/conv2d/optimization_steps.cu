@@ -6,8 +6,8 @@
 //     zeros around x.
 //
 // Every step adds the products of an element in the same order, each by a fused multiply-add, so
-// all steps have the same bits. A position is where the kernel is put, (n, a, b); k = (c, h, v) is
-// a weight's index.
+// all steps have the same bits. A position (n, a, b) is a place of the kernel in an image;
+// k = (c, h, v) is a weight's index.
 
 struct Sizes {
     long long images, channels, height, width;  // of x
@@ -51,7 +51,7 @@ extern "C" __global__ void direct(In<REAL> x, In<REAL> w, Out<REAL> y, Sizes s) 
     y[i] = sum;
 }
 
-// 2. im2col. The pixels under each weight are written out as a matrix, (weights, positions) for
+// 2. im2col. The pixels under each weight are written to a matrix, (weights, positions) for
 // each image; then a convolution is one matrix product per image, for which a fast kernel exists.
 // But the matrix is larger than x by the number of weights that use a pixel (9 for 3 x 3 with
 // stride 1, 4 for 4 x 4 with stride 2), and it is written to global memory and read again. Launch:
@@ -66,7 +66,7 @@ extern "C" __global__ void im2col(In<REAL> x, Out<REAL> columns, Sizes s) {
                                 k / s.kernel_width % s.kernel_height, k % s.kernel_width);
 }
 
-// 3. Implicit GEMM with shared-memory tiling. The same product, but the matrix is never stored: a
+// 3. Implicit GEMM with shared-memory tiling. It is the same product without storing the matrix: a
 // block reads its tile of it, 16 weights by 16 positions, from the image into shared memory, and 16
 // weights of 16 output channels of w. Each is then used 16 times. The cost: the address of every
 // element takes divisions.
@@ -103,6 +103,6 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 }
 
 // 4. Additive addressing, 2D register blocking, double buffering: `forward_64` of cuda.cu. An
-// element's address is the sum of a part of its position and a part of its weight index, each
+// element's address is the sum of a term of its position and a term of its weight index, each
 // computed once for a row or a column of the tile. As in the last steps of matmul, a thread
 // computes 4 x 4 elements of y, and the next slice is loaded while one is used.

@@ -8,8 +8,8 @@ one dtype, float32 or float64:
     implicit GEMM     `cpu.py` by one thread: the product reads the images through tables
     multithreading    `cpu.py`
 
-The README has what each step measures; `python -m minigan.kernels.conv2d.optimization_steps`
-measures it again.
+The README has the measured speed of each step;
+`python -m minigan.kernels.conv2d.optimization_steps` measures it again.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _im2col_weight_grad(
     x: np.ndarray, g: np.ndarray, kernel: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
     columns = im2col(x, kernel, stride, padding)
-    each = matmul(g.reshape(*g.shape[:2], -1), columns.transpose(0, 2, 1))
-    return reduce(each, (0,), False).reshape(g.shape[1], x.shape[1], *kernel)
+    image_grads = matmul(g.reshape(*g.shape[:2], -1), columns.transpose(0, 2, 1))
+    return reduce(image_grads, (0,), False).reshape(g.shape[1], x.shape[1], *kernel)
 
 
 _im2col: dict[str, Operation] = {
@@ -192,7 +192,7 @@ _im2col: dict[str, Operation] = {
 
 # --------------------------------------------------------------------------- the kernels of cpu.py
 def _one_thread(operation: Operation) -> Operation:
-    """Return a function that runs an operation on one thread, whatever the size."""
+    """Return a function that runs an operation on one thread, for any size."""
 
     def run(*arrays: np.ndarray, **attributes: Any) -> np.ndarray:
         before = numba.get_num_threads()

@@ -9,13 +9,13 @@
                 tile (+)= A[row:row+MR, p:p+kc] @ B[p:p+kc, j:j+NR]     `micro.tile`
             store the tile, transposed: its rows are positions, which are contiguous in C
 
-Here are the product, and what prepares its operands: padded images, and panels of B.
+This module has the product and the preparation of its operands: padded images, and panels of B.
 
 Optimizations:
 - implicit GEMM: im2col's matrix is not written; images are copied once, padded with zeros
 - register blocking, vectorized access, cache blocking and packing as in `matmul/cpu.py`
 - stores by columns: a tile is transposed in registers, so that C is written contiguously
-- narrow products: for few columns the vectors run along positions instead (`multiply_narrow`)
+- narrow products: for few columns, vectors are of positions instead (`multiply_narrow`)
 
 Addresses are integers; strides and tables are in bytes.
 """
@@ -30,15 +30,15 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
 from .micro import narrow_tile, store_transposed, tile
 
-MAX_BLOCK_ELEMENTS = 512  # of a K-block
-# The most columns of a narrow product, and the vectors of positions in a tile of it.
+MAX_BLOCK_ELEMENTS = 512  # the length of the longest K-block
+# The most columns of a narrow product, and the number of vectors of positions in its tiles.
 NARROW_COLUMNS, NARROW_VECTORS = 4, 6 if REGISTERS == 32 else 3
 
 
 # ---------------------------------------------------------------------------------- the operands
 @jit
 def _pad_plane(like, x, strides, size, padded, before, target):
-    """Copy a plane (height, width) into a larger one of zeros, `before` (rows, columns) inside."""
+    """Copy a plane (height, width) into a larger one of zeros, at `before` (row, column)."""
     item = like.itemsize
     zero_bytes(target, padded[0] * padded[1] * item)
     target += (before[0] * padded[1] + before[1]) * item
@@ -113,7 +113,7 @@ def allocate_scratch(like, tiles):
 
 @jit
 def count_tiles(rows, n, lanes):
-    """Return how many tiles a product of so many rows and n columns has."""
+    """Return the number of tiles of a product with `rows` rows and n columns."""
     panels, j = 0, 0
     while j < n:
         panels, j = panels + 1, j + panel_width(n - j, lanes)
@@ -134,7 +134,7 @@ def _tile_of_width(vectors, like, a_rows, height, offsets, b, k, add):
 
 @jit
 def _row_addresses(a_rows, c_rows, a, c, size, positions, item, position, height):
-    """Fill in where `height` rows begin in A and in C, position after position, item after item."""
+    """Write the start addresses of `height` rows in A and in C, by position and then by item."""
     for r in range(height):
         a_rows[r] = a[0] + item * a[1] + positions[position]
         c_rows[r] = c[0] + item * c[1] + position * size
@@ -145,7 +145,7 @@ def _row_addresses(a_rows, c_rows, a, c, size, positions, item, position, height
 
 @jit
 def _store_tile(tile, stride, c_rows, height, width, column):
-    """Store a tile into the rows of C, whose columns are `column` bytes apart."""
+    """Store a tile into the rows of C, with `column` bytes between columns."""
     size = tile.itemsize
     lanes = VECTOR_BYTES // size
     transposed = 0  # columns that are stored as vectors
@@ -166,8 +166,8 @@ def multiply(scratch, a, items, positions, offsets, b, n, c, column, step=0, ste
     Element p of a row of A is at a[0] + item*a[1] + positions[position] + offsets[p]; element q of
     a row of C at c[0] + item*c[1] + position*size + q*column. B is packed, at address b.
 
-    A sum may come in several steps, each with its part of A and B. Its tiles then stay in
-    `scratch`, which holds all of them, from step 0 to the last, which stores them.
+    A sum may have several steps, each with its part of A and B. The tiles then stay in `scratch`,
+    which holds all of them, from step 0 to the last step, which stores them.
     """
     tiles, addresses = scratch
     a_rows, c_rows = addresses[:ROWS], addresses[ROWS:]
@@ -204,9 +204,9 @@ def multiply(scratch, a, items, positions, offsets, b, n, c, column, step=0, ste
 def multiply_narrow(memory, a, items, positions, offsets, b, n, c, column):
     """Compute `multiply` for at most NARROW_COLUMNS columns, with vectors of positions.
 
-    The operands change sides: columns of B are rows of the tile, and its lanes are consecutive
-    pixels of the padded plane, all rows of positions end to end. Neighbouring positions must be
-    neighbouring pixels. Results for pixels between two rows of positions are dropped.
+    The operands are exchanged: columns of B are rows of the tile, and its lanes are consecutive
+    pixels of the padded plane, with all rows of positions one after the other. Neighbouring
+    positions must be neighbouring pixels. Results for pixels between two rows are dropped.
     """
     size, k = memory.itemsize, offsets.size
     kc = block_length(k, MAX_BLOCK_ELEMENTS)

@@ -1,7 +1,7 @@
 """The tables of byte offsets through which a convolution's product reads its operands.
 
-An element of A lies at (offset of its row) + (offset of its term p): see `cpu.py`. The functions
-here make the two tables of each operation, and the one from which B is packed:
+An element of A lies at (offset of its row) + (offset of its term p): see `cpu.py`. These functions
+make the two tables of each operation, and the one from which B is packed:
 
     operation     row offsets (positions)        term offsets               B's columns
     forward       output positions (a, b)        weights (c, h, v)          output channels
@@ -27,7 +27,7 @@ PHASE_WORDS = 9  # words of a phase's record, see `_with_records`
 
 
 class Packing(NamedTuple):
-    """What `product.pack_panels` needs: its table, how many panels, and their size in elements."""
+    """The arguments of `product.pack_panels`: table, number of panels, size of all in elements."""
 
     tables: np.ndarray
     panels: int
@@ -35,7 +35,7 @@ class Packing(NamedTuple):
 
 
 class ProductTables(NamedTuple):
-    """What `cpu.forward_or_input_grad` needs: its table, its phases, the packing of the weights."""
+    """The arguments of `kernels.forward_or_input_grad`: table, number of phases, packing of B."""
 
     tables: np.ndarray
     phases: int
@@ -43,7 +43,7 @@ class ProductTables(NamedTuple):
 
 
 def _outer_sum(*rows: Iterable[int] | np.ndarray) -> np.ndarray:
-    """Return a + b + ... for all a, b, ... of the rows, flat, the last row running fastest."""
+    """Return a + b + ... for all a, b, ... of the rows, flat, with the last row fastest."""
     total = np.zeros(1, np.int64)
     for row in rows:
         total = (total[:, None] + np.asarray(row, np.int64)).reshape(-1)
@@ -53,11 +53,11 @@ def _outer_sum(*rows: Iterable[int] | np.ndarray) -> np.ndarray:
 def _plan_packing(
     sources: list[tuple[int, np.ndarray]], column: int, n: int, size: int
 ) -> tuple[Packing, list[int]]:
-    """Plan the panels of matrices with n columns, `column` bytes apart.
+    """Plan the panels of matrices with n columns and `column` bytes between columns.
 
     A source is a matrix: its first byte, and the offsets of its rows from there.
 
-    Returns the packing, and at which byte of the packed memory each source begins. The table has a
+    Returns the packing, and the first byte of each source in the packed memory. The table has a
     record for each panel (first byte, rows, index of the row offsets in the table, columns, first
     byte in the packed memory), then the row offsets; sources that share them store them once.
     """
@@ -126,7 +126,7 @@ def input_grad(
     a convolution of stride 1 over g, with every stride-th weight, in reverse order.
 
     Args:
-        padded: the sides of g with its zeros around.
+        padded: the sides of g with its padding.
         size: the sides of the input.
         item: bytes of an element.
     """
@@ -160,7 +160,7 @@ def input_grad(
 
 
 def taps(kernel: Pair, stride: Pair) -> Pair:
-    """Return how many of a kernel's weights one phase has at most, on each axis."""
+    """Return the largest number of a kernel's weights in one phase, on each axis."""
     return -(-kernel[0] // stride[0]), -(-kernel[1] // stride[1])
 
 

@@ -39,8 +39,8 @@ from ..runtime.cpu.launch import empty, launch, parts
 from ..runtime.cpu.simd import VECTOR_BYTES, address
 from ..shape.cpu import contiguous
 
-STRIP, DEPTH = 128, 32  # columns i and rows j of a block of g that is transposed
-MIN_PARALLEL_TERMS = 1048576  # with fewer, a second thread costs more than it saves
+STRIP, DEPTH = 128, 32  # the columns i and rows j of a block of g that is transposed
+MIN_PARALLEL_TERMS = 1048576  # With fewer, a second thread costs more than it saves.
 
 
 @jit

@@ -5,17 +5,16 @@
 //           l1_distances_jvp    y[i, j] = sum over c of v[c, i] sign(d)
 //           l1_distances_grad   y[c, i] = sum over j of g[i, j] sign(d)
 // Launch: one block of 8 warps for each tile of 32 x 32 pairs; for the gradient one for each tile
-// of 32
-//     columns i and ROWS_PER_BLOCK rows of a. The grid is one-dimensional over all tiles and
-//     matrices.
+//     of 32 columns i and ROWS_PER_BLOCK rows of a. The grid is one-dimensional, over all tiles of
+//     all matrices.
 //
-// Distances and JVP. A warp takes ROWS rows of the tile, a thread one column of them. So what a
-// warp reads of b and writes to y is contiguous, a[c, i] is one number for the whole warp, and each
+// Distances and JVP. A warp takes ROWS rows of the tile, a thread one column of them. So a warp's
+// reads of b and writes to y are contiguous, a[c, i] is one number for the whole warp, and each
 // number of b is used for ROWS pairs.
 //
-// Gradient. A thread takes one column i; its numbers of a and its sums stay in registers. g comes
-// in tiles through shared memory, so that global memory is read along whichever axis of g is
-// contiguous. The warps take every eighth j of a tile each, and their sums are added in order.
+// Gradient. A thread takes one column i; its numbers of a and its sums stay in registers. g is read
+// in tiles through shared memory, so that global memory is read along the contiguous axis of
+// g. Each warp takes every eighth j of a tile, and their sums are added in order.
 //
 //             g, contiguous along j         tile, rows padded by 1      a thread's steps
 //         i   0 1 2 .. 31  j                j   0 1 2 .. 31  i          warp 0: j = 0, 8, 16, 24

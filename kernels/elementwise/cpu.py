@@ -77,7 +77,7 @@ EXPRESSIONS = {
     " - (T(1) - t) * at_least(log1p(-p), T(-100))",
     "copy": "x -> x",
 }
-# The globals of the generated functions: what an expression may call.
+# The globals of the generated functions, among them the functions that an expression may call.
 EXPRESSION_GLOBALS = {
     "__name__": __name__,
     "numba": numba,
@@ -85,8 +85,8 @@ EXPRESSION_GLOBALS = {
     **{name: getattr(functions, name) for name in ("exp", "tanh", "log1p_unit", "at_least")},
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
-# With fewer elements, a second thread costs more than it saves. Where an element takes long to
-# compute, fewer elements are enough.
+# With fewer elements, a second thread costs more than it saves. Ops that take longer per element
+# need fewer.
 MIN_PARALLEL_ELEMENTS = 1048576
 MIN_PARALLEL_ELEMENTS_BY_OP = {
     **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 262144),
@@ -152,7 +152,7 @@ def kernel_source(name: str, dtype: str) -> str:
 
 
 @cache
-def _compiled(name: str, dtype: np.dtype) -> Callable[..., None]:
+def _compile(name: str, dtype: np.dtype) -> Callable[..., None]:
     """Return kernel `name` for `dtype`; numba compiles it at its first call."""
     source = kernel_source(name, dtype.name)
     file = f"<minigan {name} {dtype.name}>"
@@ -194,7 +194,7 @@ def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:
     numbers = [scalar(attributes[a], dtype) for a in _parse(name)[1]] if attributes else []
     arguments = out.reshape(-1), *operands, merged, *numbers
     part_count = parts(out.size, MIN_PARALLEL_ELEMENTS_BY_OP.get(name, MIN_PARALLEL_ELEMENTS))
-    launch(_compiled(name, dtype), *arguments, over=out.size, parts=part_count)
+    launch(_compile(name, dtype), *arguments, over=out.size, parts=part_count)
     return out
 
 

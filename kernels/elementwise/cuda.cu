@@ -1,12 +1,9 @@
-// Elementwise ops on a GPU: one line per op, a formula of its inputs a, b, c and its attributes p,
-// q.
+// Elementwise ops on a GPU: one line per op, a formula of its inputs a, b, c and attributes p, q.
 //
 // Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which
-// is
-//     passed by value beside a null pointer.
-// Launch: blocks of 256 threads; one thread per Pack of 16 bytes and one per element left over, or
-// one
-//     thread per element.
+//     is passed by value beside a null pointer.
+// Launch: blocks of 256 threads; one thread per Pack of 16 bytes and one per remaining element, or
+//     one thread per element.
 //
 // Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread
 // loads 16 bytes of each array with one instruction: a warp moves 512 bytes in 16 sectors, the
@@ -24,7 +21,7 @@ __device__ __forceinline__ double magnitude(double x) { return fabs(x); }
 __device__ __forceinline__ long long magnitude(long long x) { return x < 0 ? -x : x; }
 __device__ __forceinline__ bool magnitude(bool x) { return x; }
 
-// max(x, low), NaN where x is NaN.
+// Return max(x, low), NaN where x is NaN.
 __device__ __forceinline__ REAL at_least(REAL x, REAL low) { return x < low ? low : x; }
 
 // Load Pack i of an input, or repeat its one number.

@@ -14,12 +14,14 @@ from ..runtime.strides import elements, padded, scalar
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 256
-MAX_INPUTS = 3  # every kernel has this many; those that an op lacks are null pointers
+MAX_INPUTS = 3  # Every kernel has three inputs; null pointers stand for those that an op lacks.
 
 # Each line of cuda.cu that begins with one of these macros defines an op's kernel. If a C function
 # has the op's name, the kernel's name ends with an underscore.
 _LINES = re.findall(r"^(FUNCTION|COMPARISON|MAP)\((\w+),", SOURCE.read_text(), re.MULTILINE)
-KERNEL_OF = {kernel.rstrip("_"): kernel for _, kernel in _LINES if not kernel.startswith("cast_")}
+KERNEL_NAMES = {
+    kernel.rstrip("_"): kernel for _, kernel in _LINES if not kernel.startswith("cast_")
+}
 COMPARISONS = {kernel for kind, kernel in _LINES if kind == "COMPARISON"}
 # The attributes that are p and q in an op's line.
 ATTRIBUTES = {
@@ -39,10 +41,10 @@ def elementwise(gpu: Launcher, name: str, *inputs: Any, **attributes: Any) -> An
             values = tuple(cast(gpu, x, INT64) if hasattr(x, "dtype") else x for x in values)
             dtype = INT64
         elif name in ("subtract", "negative", "sign"):
-            raise TypeError(f"{name}: bool tensors have none; convert one with .to('int64')")
+            raise TypeError(f"{name}: bool tensors are not accepted; convert with .to('int64')")
     out_dtype = BOOL if name in COMPARISONS else dtype
     numbers = [float(attributes[a]) for a in ATTRIBUTES.get(name, ())]
-    return _map(gpu, KERNEL_OF[name], dtype, out_dtype, (*mask, *values), numbers)
+    return _map(gpu, KERNEL_NAMES[name], dtype, out_dtype, (*mask, *values), numbers)
 
 
 def copy(gpu: Launcher, x: Any) -> Any:
@@ -83,7 +85,7 @@ def _map(
         aligned = aligned and gpu.address(x) % (pack * kind.itemsize) == 0
     p, q = (*numbers, 0.0, 0.0)[:2]
     layout = strided_layout(shape, tuple(strides), aligned=aligned)
-    # With vectorized access, one thread per pack, and one per element that the packs leave over.
+    # With vectorized access, there is one thread per pack, and one per remaining element.
     size = layout.size
     count = size // pack + size % pack if layout.vectorized else size
     arguments += [scalar(p, dtype), scalar(q, dtype), layout]
@@ -102,4 +104,4 @@ def _kernel(name: str) -> Callable[..., Any]:
     return lambda gpu, *inputs, **attributes: elementwise(gpu, name, *inputs, **attributes)
 
 
-KERNELS = {**{name: _kernel(name) for name in KERNEL_OF if name != "copy"}, "cast": cast}
+KERNELS = {**{name: _kernel(name) for name in KERNEL_NAMES if name != "copy"}, "cast": cast}

@@ -1,9 +1,9 @@
 """exp, tanh and log1p in float32 from + - * / alone, so that LLVM can vectorize a loop of them.
 
-libm's functions are called for one element at a time. These have no calls and no branches: write
-x = n ln 2 + r with |r| <= ln 2 / 2, sum the Taylor series of expm1(r), scale by 2^n. With degree 7
-the remainder of the series is below r^8 / 8! < 6e-9, a tenth of a unit in the last place of
-float32. In float64, which gradient checks use, the functions are libm's.
+libm's functions are called for one element at a time. These have no calls and no branches: they
+write x = n ln 2 + r with |r| <= ln 2 / 2, sum the Taylor series of expm1(r), and scale by 2^n. With
+degree 7 the remainder of the series is below r^8 / 8! < 6e-9, a tenth of a unit in the last place
+of float32. In float64, which gradient checks use, the functions are libm's.
 """
 
 import math
@@ -47,7 +47,7 @@ def exp_float32(x):
     low, high = float32(-105.0), float32(89.0)
     clipped = low if x < low else (high if x > high else x)  # NaN stays NaN
     n, expm1 = _reduce(clipped)
-    half = n >> np.int32(1)  # two factors, as n can be -151 or 128: beyond float32
+    half = n >> np.int32(1)  # There are two factors, as 2^n for n = -151 or 128 exceeds float32.
     return (float32(1.0) + expm1) * _power_of_two(half) * _power_of_two(n - half)
 
 

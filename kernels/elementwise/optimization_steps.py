@@ -20,7 +20,7 @@ from ..runtime.cpu.launch import empty, flat, layout
 from ..runtime.timing import medians
 from . import cpu, functions
 
-# What a kernel computes: a number, so that one compiled kernel serves both ops.
+# The op that a kernel computes is a number, so that one compiled kernel serves both ops.
 LEAKY_RELU, LIBM_TANH, POLYNOMIAL_TANH = range(3)
 WITH_CALLS = {"leaky_relu": LEAKY_RELU, "tanh": LIBM_TANH}
 INLINED = {"leaky_relu": LEAKY_RELU, "tanh": POLYNOMIAL_TANH}
@@ -50,7 +50,7 @@ def _value(op, x, slope):
 
 @jit
 def by_element(op, slope, out, x, offset, layout):
-    """Compute all in one loop.
+    """Compute all elements in one loop.
 
     for each element i:
         find x's element          a division for each axis

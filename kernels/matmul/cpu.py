@@ -1,7 +1,7 @@
 """Matrix products on the CPU: C = A @ B, batched, of any strides, on any number of threads.
 
-The loops are in `product.py`, the register tile in `micro.py`. Here is the host code, which decides
-what a launch does:
+The loops are in `product.py`, the register tile in `micro.py`. This module is the host code, which
+plans each launch:
 
 - thin results: few columns become few rows of the transposed product, so that vectors are full
 - multithreading: how many threads, and how each product is cut into blocks of C
@@ -17,8 +17,8 @@ from ..runtime.cpu.simd import VECTOR_BYTES
 from .micro import ROWS
 from .product import multiply_blocks
 
-# The work from which on a launch from Python gains by a second thread: multiply-adds, and what
-# `_multiply` counts for the numbers that are moved.
+# The least work for which a launch from Python gains by a second thread, in multiply-adds;
+# `_multiply` counts 8 for each element of A or B that is moved.
 MIN_PARALLEL_WORK = 6_400_000
 
 _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
@@ -42,7 +42,7 @@ def _shape_error(op: str, *arrays: np.ndarray) -> ValueError:
 def _multiply(
     a: np.ndarray, b: np.ndarray, bias: np.ndarray, starts: np.ndarray = _ONE_PRODUCT
 ) -> np.ndarray:
-    """Return the products of a batch, plus the bias, their rows one below the other.
+    """Return the products of a batch, plus the bias, stacked along the rows.
 
     Row i of `starts` holds the bytes from a and b to the matrices of product i.
     """
@@ -66,10 +66,10 @@ def _multiply(
 
 
 def _block_grid(m: int, n: int, matrices: int, workers: int, size: int) -> tuple[int, int]:
-    """Return into how many blocks (across, down) each product is cut, for so many threads.
+    """Return the number of blocks (across, down) into which each product is divided.
 
-    Many products stay whole. Else the longer side of C is cut: each thread then reads only its
-    share of the larger operand, and in the next layer finds in its cache what it wrote here.
+    Many products are not divided. Otherwise the longer side of C is: each thread then reads only
+    its part of the larger operand, and in the next layer finds its results in its cache.
     """
     if matrices >= 4 * workers or matrices % workers == 0:
         return 1, 1
@@ -128,7 +128,7 @@ def _multiply_batch(
     shape = (*batch, a.shape[-2], b.shape[-1])
     if 0 in shape:
         return empty(shape, a.dtype)
-    if not a.shape[-1]:  # sums of nothing
+    if not a.shape[-1]:  # empty sums
         sums = bias if bias.size else np.zeros(1, a.dtype)
         return elementwise("copy", np.broadcast_to(sums, shape))
     if not batch:

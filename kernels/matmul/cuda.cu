@@ -1,5 +1,5 @@
 // C = A @ B (+ bias) on a GPU, for any strides, any sizes and batches: the last of the optimization
-// steps (optimization_steps.cu tells them one by one).
+// steps (optimization_steps.cu explains them one by one).
 //
 // Computes: C[z] = A[z] @ B[z] + bias, A (m, k), B (k, n), C (m, n) contiguous.
 // Launch: grid (tiles of C, splits of K, matrices of the batch), blocks of (BM / TM) * (BN / TN)
@@ -19,7 +19,7 @@
 // on every GPU.
 //
 // Optimizations:
-//   - global memory coalescing: a warp reads along whichever axis of A, or B, is contiguous
+//   - global memory coalescing: a warp reads along the contiguous axis of A, or of B
 //   - shared-memory tiling; rows padded against bank conflicts
 //   - 2D register blocking; a warp's 32 threads cover 4 x 8 of the threads' tiles
 //   - vectorized access: 16 bytes at a time from both memories, where alignment allows
@@ -28,9 +28,9 @@
 
 #include "register_tile.h"
 
-// How an operand lies in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is A,
-// or B transposed, so that one code reads both. `along_k`: the threads of a warp read neighbours
-// along k, else along i. `vectorized`: they read Packs along that axis.
+// The layout of an operand in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is
+// A, or B transposed, so that the same code reads both. `along_k`: the threads of a warp read
+// neighbours along k, else along i. `vectorized`: they read Packs along that axis.
 struct Operand {
     long long row_stride, k_stride, rows;
     int along_k, vectorized;
@@ -57,8 +57,8 @@ template <int WIDTH, int BK, int THREADS> struct Slice {
         step = i_step * x.row_stride + p_step * x.k_stride;
     }
 
-    // Load the slice, of which `rows` rows and `depth` steps exist, and zeros for the rest; then go
-    // on to the next slice.
+    // Load the slice, of which `rows` rows and `depth` steps exist, and zeros for the rest; then
+    // advance to the next slice.
     __device__ __forceinline__ void load_global(const In<REAL>& x, const Operand& operand, int rows,
                                                 int depth) {
         if (operand.vectorized) {

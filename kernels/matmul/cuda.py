@@ -17,7 +17,7 @@ from .split_k import TARGET_BLOCKS, allocate_partial_sums, count_splits, sum_spl
 SOURCE = Path(__file__).with_name("cuda.cu")
 # (kernel, edge of its square tile, threads per block), the largest tile first.
 TILES = (("product_128", 128, 256), ("product_64", 64, 256), ("product_32", 32, 64))
-DEPTH_MULTIPLE = 16  # of a split's depth, so that it is whole slices (BK in cuda.cu)
+DEPTH_MULTIPLE = 16  # A split's depth is a multiple, so whole slices (BK in cuda.cu).
 MIN_SPLIT_DEPTH, MAX_SPLITS = 64, 32
 FILL_THREADS_PER_BLOCK = 256  # of empty_product
 
@@ -46,7 +46,7 @@ class Product(ctypes.Structure):
 def plan(m: int, k: int, n: int, matrices: int, dtype: np.dtype) -> tuple[str, int, int, int]:
     """Return (kernel, tile edge, threads per block, depth of a split) for a shape.
 
-    The tile is the largest of which there are enough to fill half a GPU. The depth of a split does
+    The tile is the largest one with enough tiles to fill half a GPU. The depth of a split does
     not depend on the number of matrices, so a matrix has the same bits in a batch as alone.
     """
     tiles = TILES if dtype.itemsize == 4 else TILES[1:]
@@ -79,11 +79,11 @@ def multiply(
     b: Any,
     bias: Any = None,
     batch: tuple[int, ...] = (),
-    chosen: tuple[str, int, int, int] | None = None,
+    overriding_plan: tuple[str, int, int, int] | None = None,
 ) -> Any:
     """Compute (*batch, m, n): the products of the last two axes of a and b; leading axes broadcast.
 
-    A bias is (n,). `chosen` overrides `plan`.
+    A bias is (n,). `overriding_plan` is used instead of the result of `plan`.
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     dtype, matrices = a.dtype, math.prod(batch)
@@ -101,7 +101,7 @@ def multiply(
     (a_row, a_k), (b_k, b_column) = elements(a)[-2:], elements(b)[-2:]
     pack = 16 // dtype.itemsize
     starts_aligned = [all(stride % pack == 0 for stride in strides) for strides in batch_strides]
-    kernel, edge, threads, depth = chosen or plan(m, k, n, matrices, dtype)
+    kernel, edge, threads, depth = overriding_plan or plan(m, k, n, matrices, dtype)
     splits = ceil_div(k, depth)
     product = Product(m, n, k, depth)
     product.a = _operand(gpu, a, a_row, a_k, m, starts_aligned[0])

@@ -1,8 +1,8 @@
 """The optimization steps of a matrix product on a GPU: STEPS = {name: step(gpu, a, b) -> c}.
 
 Every step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64.
-optimization_steps.cu says what each step changes, the README what it gains. The names are those of
-SGEMM_CUDA.
+optimization_steps.cu explains what each step changes; the README has the speed of each. The names
+are those of SGEMM_CUDA.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .cuda import multiply
 
 SOURCE = Path(__file__).with_name("optimization_steps.cu")
 Step = Callable[[Launcher, Any, Any], Any]
-# kernel: edge of a block's tile of C (None: 256 elements in a row), block of threads
+# By kernel: the edge of a block's tile of C (None: 256 elements in a row), and the threads.
 LAUNCHES: dict[str, tuple[int | None, tuple[int, ...]]] = {
     "naive": (None, (256,)),
     "global_memory_coalescing": (None, (256,)),
@@ -40,7 +40,7 @@ def _step(kernel: str) -> Step:
 
 def vectorized_double_buffered(gpu: Launcher, a: Any, b: Any) -> Any:
     """Compute A @ B by cuda.cu with its 64 x 64 tile and K in one split, for any size."""
-    return multiply(gpu, a, b, chosen=("product_64", 64, 256, max(16, a.shape[1])))
+    return multiply(gpu, a, b, overriding_plan=("product_64", 64, 256, max(16, a.shape[1])))
 
 
 STEPS: dict[str, Step] = {

@@ -5,16 +5,16 @@ each element of C is a sum of K-blocks in order, and each block is one chain of 
 
     C[i, j] = ((block 0) + block 1) + ...        block: fma(A[i, p], B[p, j], ...) from 0, p rising
 
-The rule: blocks are a function of shape and dtype only. Not of the number of threads, the vector
-width, the tile sizes of this processor, strides, or a measured time. So all of those may change
-and every bit of the result stays.
+Invariant: the blocks are a function of shape and dtype only, not of the number of threads, the
+vector width, the tile sizes of this processor, strides, or a measured time. So all of those may
+change, and every bit of the result stays the same.
 """
 
 from __future__ import annotations
 
 from ..runtime.cpu.compiler import jit
 
-# The longest K-block: MR rows of A in a block stay in the first-level cache.
+# The length of the longest K-block: MR rows of A in a block stay in the first-level cache.
 MAX_BLOCK_BYTES = 2048
 BLOCK_MULTIPLE = 16  # elements: whole vectors of the widest registers
 
@@ -25,7 +25,7 @@ MIN_UNSPLIT_ROWS = 512
 
 @jit
 def block_length(k, longest):
-    """Return the length of the K-blocks: k in as few and as equal parts as possible.
+    """Return the length of the K-blocks, which divide k into as few and as equal parts as possible.
 
     A part is a multiple of BLOCK_MULTIPLE long, and at most `longest` elements, a multiple too.
     """
@@ -34,9 +34,9 @@ def block_length(k, longest):
 
 
 def steps_per_split(steps: int, rows: int) -> int:
-    """Return how many of the `steps` of a sum make one split, for a result of so many rows.
+    """Return the number of steps of a sum in one split, for a result with `rows` rows.
 
-    Splits are summed independently, by any thread, and then joined in order. There are as many as
-    make `rows` times splits MIN_UNSPLIT_ROWS, and at most one for each step.
+    Splits are summed independently, by any thread, and then added in order. Their number is such
+    that `rows` times splits reaches MIN_UNSPLIT_ROWS, with at most one split for each step.
     """
     return -(-steps // min(steps, -(-MIN_UNSPLIT_ROWS // rows)))

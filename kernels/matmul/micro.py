@@ -1,8 +1,8 @@
 """The micro-kernels of the matrix product: tiles of C in vector registers, as LLVM code.
 
-They are what the BLIS papers (Van Zee and van de Geijn 2015) call a micro-kernel: the loop over p
-within a K-block, for an MR x NR tile of C whose sums stay in registers. Here MR is ROWS and NR is
-VECTORS vector registers. Each intrinsic emits one short loop, or one block of vector code.
+A micro-kernel, as in the BLIS papers (Van Zee and van de Geijn 2015), is the loop over p within a
+K-block, for an MR x NR tile of C whose sums stay in registers. Here MR is ROWS and NR is VECTORS
+vector registers. Each intrinsic emits one short loop, or one block of vector code.
 
 Optimizations:
 - register blocking: for each p, 3 loads of B and 8 broadcasts of A feed 24 fused multiply-adds, and
@@ -27,10 +27,10 @@ VECTORS = 3
 
 @jit
 def panel_width(columns, lanes):
-    """Return the width of the next panel of B, of the columns that are left.
+    """Return the width of the next panel of B, for `columns` columns that are left.
 
-    It is three vectors, or two where four are left (2 + 2, not 3 + 1), or what whole vectors are
-    left, or at last the columns that do not fill a vector.
+    It is three vectors, or two where four are left (2 + 2, not 3 + 1), or all whole vectors that
+    are left, or finally the columns that do not fill a vector.
     """
     vectors = columns // lanes
     if vectors == 0:
@@ -63,9 +63,9 @@ def tile(
         B[p, :] at b + p*b_step                contiguous, `vectors` registers
         C[r, :] at c + r*c_row                 contiguous; added to where `add` is not 0
 
-    The tile has `rows` x `vectors` registers (literals). Only `height` rows of A exist: the tile's
-    others repeat the last one, so that nothing outside A is read. Each element is one chain of
-    fused multiply-adds from zero, p rising.
+    The tile has `rows` x `vectors` registers (literals). Only `height` rows of A exist: the other
+    rows of the tile repeat the last one, so that nothing outside A is read. Each element is one
+    chain of fused multiply-adds from zero, p rising.
 
     Prefetches: before the loop, the rows of C below this tile, for the next one to write; at each
     p, the cache line at prefetch + p*prefetch_step, which the caller chooses.
@@ -152,7 +152,7 @@ def tile_transposed_b(typing, rows, vectors, like, a, a_row, a_step, b, b_column
 def transpose_block(typing, like, x, x_row, y, y_row):
     """Transpose a square block of lanes x lanes: y[p, q] = x[q, p]; rows of both are contiguous.
 
-    The rows of x behind the block are prefetched into the second-level cache.
+    The rows of x after the block are prefetched into the second-level cache.
     """
 
     def codegen(context, builder, signature, args):

@@ -2,14 +2,14 @@
 // A is (m, k), B (k, n), C (m, n), all contiguous. The names of the steps are those of SGEMM_CUDA
 // (Simon Boehm 2022, "How to Optimize a CUDA Matmul Kernel for cuBLAS-like Performance").
 //
-// What decides the speed is how often memory is accessed, and by which threads together. A warp is
-// 32 consecutive threads that execute an instruction together. When it accesses global memory, the
-// GPU moves sectors of 32 bytes: 4 of them for 32 adjacent floats, but 32 for 32 floats that lie
-// apart. Shared memory is on the chip and common to a block of threads; it has 32 banks of 4 bytes,
-// and serves one word from each bank per pass.
+// The speed depends on the number of memory accesses, and on which threads make them together. A
+// warp is 32 consecutive threads that execute an instruction together. When it accesses global
+// memory, the GPU moves sectors of 32 bytes: 4 of them for 32 adjacent floats, but 32 for 32 floats
+// that are not adjacent. Shared memory is on the chip and common to a block of threads; it has 32
+// banks of 4 bytes, and serves one word from each bank per pass.
 
 // 1. Naive. One thread per element of C, numbered down the columns. The threads of a warp are in
-// different rows: each reads its own row of A, and the warp's writes to C lie n elements apart.
+// different rows: each reads its own row of A, and the warp's writes to C have a stride of n.
 // Launch: m * n threads in blocks of 256.
 extern "C" __global__ void naive(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n,
                                  long long k) {
@@ -53,9 +53,9 @@ extern "C" __global__ void __launch_bounds__(1024)
     if (row < m && column < n) c[row * n + column] = sum;
 }
 
-// 4. 2D register blocking. A thread computes 4 x 4 elements, 16 apart so that the threads of a warp
-// still read adjacent elements. For 16 multiply-adds it reads 8 numbers from shared memory instead
-// of 32.
+// 4. 2D register blocking. A thread computes 4 x 4 elements at distances of 16, so that the threads
+// of a warp still read adjacent elements. For 16 multiply-adds it reads 8 numbers from shared
+// memory instead of 32.
 // Launch: one block of 16 x 16 threads per 64 x 64 tile of C.
 extern "C" __global__ void __launch_bounds__(256, 2)
     register_blocking(In<REAL> a, In<REAL> b, Out<REAL> c, long long m, long long n, long long k) {

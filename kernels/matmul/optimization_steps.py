@@ -9,7 +9,7 @@ Each step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64:
     packing              `cpu.matmul` by one thread: K-blocks, packed panels of B, prefetch
     multithreading       `cpu.matmul`
 
-The README has what each step measures.
+The README has the measured speed of each step.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _register_blocking(a, b, c):
                 a_start, k * size, size, ROWS,
                 b_start, n * size, k, c_start, c_row, 0, 0, 0,
             )  # fmt: skip
-    # What whole tiles do not cover.
+    # The rows and columns that whole tiles do not cover.
     for i in range(m):
         row = c[i, columns if i < rows else 0 :]
         row[:] = 0
@@ -100,7 +100,7 @@ def _step(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 
 def one_thread(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return `cpu.matmul(a, b)`, computed by one thread whatever the size."""
+    """Return `cpu.matmul(a, b)`, computed by one thread for any size."""
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:

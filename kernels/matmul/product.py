@@ -1,7 +1,7 @@
 """The loops of a matrix product on the CPU, compiled by numba: C = A @ B + bias, block by block.
 
-They are those of GotoBLAS (Goto and van de Geijn 2008) and BLIS, without the loops over MC and NC:
-what a thread gets is a block of C.
+They are those of GotoBLAS (Goto and van de Geijn 2008) and BLIS, without the loops over MC and NC,
+because each thread computes blocks of C.
 
     for each block of C, m x n                        in parallel
         for p in 0 .. k step kc                       K-blocks (`k_blocks.py`)
@@ -15,7 +15,7 @@ Optimizations:
 - register blocking: MR x NR sums stay in registers, MR = ROWS and NR = VECTORS registers
 - vectorized access: the micro-kernel loads whole vectors of B, and broadcasts elements of A
 - cache blocking: by kc, so that the rows of A stay in L1
-- packing: B is transposed into panels where it must be; A never, since elements are read singly
+- packing: B is transposed into panels where necessary; A never, as its elements are read singly
 - prefetch: while a tile is summed, the next panel of B and the next rows of A are fetched
 - multithreading: threads take whole blocks of C, and share no scratch memory
 
@@ -43,7 +43,7 @@ def _pack_panel(like, b, k, width, panel):
     lanes = VECTOR_BYTES // size
     stride = -(-width // lanes) * lanes
     start, b_step, b_column = b
-    block_rows, block_columns = 0, 0  # what square blocks cover
+    block_rows, block_columns = 0, 0  # the part that square blocks cover
     if b_step == size:
         block_rows, block_columns = k // lanes * lanes, width // lanes * lanes
         for q in range(0, block_columns, lanes):
@@ -163,7 +163,7 @@ def _multiply_block(like, a, b, bias, c, shape, kc):
     m, k, n = shape
     size = like.itemsize
     lanes = VECTOR_BYTES // size
-    # A scratch tile, and behind it a packed panel.
+    # The memory of a scratch tile, and after it of a packed panel.
     scratch = np.empty((ROWS + min(k, kc)) * VECTORS * lanes, like.dtype)
     panel = address(scratch) + ROWS * VECTORS * VECTOR_BYTES
     for p in range(0, k, kc):
@@ -194,8 +194,8 @@ def _multiply_block(like, a, b, bias, c, shape, kc):
 def _multiply_numbered_block(t, a, b, bias, c, c_strides, starts, shape, grid):
     """Compute block t of all products, each of which has grid[0] x grid[1] blocks.
 
-    Blocks begin at whole tiles and whole vectors. Their number may follow the number of threads,
-    because it does not touch the sums over k.
+    Blocks begin at whole tiles and whole vectors. Their number may depend on the number of threads,
+    because it does not affect the sums over k.
     """
     m, k, n = shape
     size = c.itemsize
@@ -241,8 +241,8 @@ def multiply_blocks(
 ):
     """Compute blocks begin..end of C = A @ B + bias, for the pairs of matrices in `starts`.
 
-    Each product has `across` x `down` blocks. Where `transposed`, A @ B is the transpose of what
-    is stored, so that C's columns are contiguous and the bias goes by its rows.
+    Each product has `across` x `down` blocks. Where `transposed`, the transpose of A @ B is stored,
+    so that C's columns are contiguous and there is a number of the bias for each row.
     """
     size = c.itemsize
     left, right = (address(a), a_row, a_step), (address(b), b_step, b_column)

@@ -1,4 +1,4 @@
-// Split-K, second part: add the partial sums that several blocks left of each element, in order.
+// Split-K, second part: add the partial sums of each element, from several blocks, in order.
 //
 // Computes: y[i] = partial[0, i] + partial[1, i] + ... (+ bias). `partial` is (splits, size); the
 //     rows of y have n elements, and so has `bias`, which may be null.

@@ -1,7 +1,7 @@
 """Split-K on a GPU: divide a long sum among blocks, and add their partial sums in order.
 
-A kernel with too few blocks to fill a GPU divides its sums into parts: some blocks compute part s
-of each result and store it to partial[s]. A second launch adds the parts. matmul, conv2d and norm
+A kernel with too few blocks to fill a GPU divides its sums into parts: blocks compute part s of
+each result and store it to partial[s]. A second launch adds the parts. matmul, conv2d and norm
 share this code.
 """
 
@@ -14,16 +14,17 @@ from ..runtime.cuda.launcher import Launcher, ceil_div
 
 SOURCE = Path(__file__).with_name("split_k.cu")
 THREADS_PER_BLOCK = 256
-# Blocks that fill a large GPU: two for each of an H200's 132 multiprocessors. It is a constant, as
-# the number of splits decides the bits of a result, which must not depend on the GPU at hand.
+# The number of blocks that fill a large GPU: two for each of an H200's 132 multiprocessors. It is a
+# constant because the number of splits determines the bits of a result, which must be the same on
+# every GPU.
 TARGET_BLOCKS = 264
 
 
 def count_splits(blocks: int, size: int, min_size: int, max_splits: int | None = None) -> int:
-    """Return in how many parts to split a sum of `size` terms that `blocks` blocks would compute.
+    """Return the number of parts of a sum of `size` terms that `blocks` blocks would compute.
 
-    As many as it takes for TARGET_BLOCKS blocks in all, but at most `max_splits`, and no part has
-    fewer than `min_size` terms.
+    There are TARGET_BLOCKS blocks in all, or fewer, so that there are at most `max_splits` parts
+    and no part has fewer than `min_size` terms.
     """
     splits = min(ceil_div(TARGET_BLOCKS, blocks), size // min_size)
     return max(1, splits if max_splits is None else min(splits, max_splits))

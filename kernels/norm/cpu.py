@@ -1,4 +1,4 @@
-"""Normalization: mean and variance of each channel, and what is computed from them.
+"""Normalization: mean and variance of each channel, and the ops that use them.
 
 x is (a, m, b), C-contiguous: m channels of a * b numbers, each with its own mean and variance.
 BatchNorm2d has x (samples, channels, pixels); LayerNorm has x (1, samples, numbers). A task is some
@@ -14,8 +14,8 @@ neighbouring channels, whose numbers are a contiguous segment of each of the a r
                     for j in the segment:           vectorized by LLVM
                         accumulate in block[j], or write y[row, j]
 
-What is one number per channel is first repeated to the length of a segment, so that each pass is
-one plain loop for any a, m and b.
+A value per channel is first repeated to the length of a segment, so that each pass is one plain
+loop for any a, m and b.
 
 Optimizations:
     - Loop order: rows outside, segment inside. Memory is read in order, and each position of the
@@ -38,8 +38,8 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, launch, parts
 from ..shape.cpu import contiguous
 
-TASK_BYTES = 262144  # of x in one task: they fit the second-level cache
-MIN_SEGMENT_ELEMENTS = 64  # of a task, however many rows there are
+TASK_BYTES = 262144  # bytes of x in one task, which fit the second-level cache
+MIN_SEGMENT_ELEMENTS = 64  # the least elements in a row of a task, for any number of rows
 MIN_PARALLEL_ELEMENTS = 1048576  # with fewer, a second thread costs more than it saves
 
 
@@ -119,7 +119,7 @@ def _segment(task, channels_per_task, shape, memory):
     m, b = shape[1], shape[2]
     first = task * channels_per_task
     count = min(channels_per_task, m - first)
-    # A reshaped slice: so LLVM knows that the rows are contiguous.
+    # A slice is reshaped, so that LLVM knows that the rows are contiguous.
     rows = memory[: 6 * count * b].reshape((6, count * b))
     return first * b, m * b, first, count, rows
 
@@ -301,7 +301,7 @@ def inverse_std(x: np.ndarray, eps: float) -> np.ndarray:
 def running_moments(
     means: np.ndarray, variances: np.ndarray, x: np.ndarray, momentum: float
 ) -> None:
-    """Update in place means += momentum (mean - means), and so the unbiased variances."""
+    """Update in place means += momentum (mean - means), and likewise the unbiased variances."""
     _run(running_tasks, contiguous(x), (means, variances), x.dtype.type(momentum))
 
 

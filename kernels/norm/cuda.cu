@@ -1,4 +1,4 @@
-// Normalisation on a GPU: x (a, m, b), with statistics of each m over a and b. With r = 1 /
+// Normalization on a GPU: x (a, m, b), with statistics of each m over a and b. With r = 1 /
 // sqrt(variance + eps) and h = (x - mean) r,
 //
 // Computes: normalize        scale h + shift                      normalize_sums   sum(g), sum(g h)
@@ -7,10 +7,10 @@
 //           normalize_vector x / max(|x|, eps), for one vector
 // Launch: grid (groups of channels, pieces), blocks of 256 threads.
 //
-// One block per channel. A block reads all numbers of one m, which we call a channel, three times:
-// for the mean, for the sum of squared distances from it, and to write the result. From the second
-// time on they are in the cache. (The mean of the squares minus the squared mean would take one
-// pass less, and lose all digits where the mean is large.)
+// One block per channel. A block reads all numbers of one m, here called a channel, three times:
+// for the mean, for the sum of squared distances from it, and to write the result. After the first
+// time they are in the cache. (The mean of the squares minus the squared mean would take one pass
+// less, and lose all digits where the mean is large.)
 //
 //            b = 49            `row_threads` threads, a power of two that covers b, take a row of b
 //        m  +------+           numbers, and THREADS / row_threads rows are taken at a time: so a
@@ -49,7 +49,7 @@ struct Piece {
     long long channel;     // of this thread
     long long start;       // the offset of the block's first channel in a row of (m, b)
     long long first_row, last_row, first, last;  // rows, and elements of a row from `start` on
-    bool is_active;        // does the thread belong to a channel?
+    bool is_active;        // whether the thread belongs to a channel
 
     __device__ Piece(const Shape& shape, const Shared<REAL>& memory, long long piece)
         : s(shape), scratch(memory) {
@@ -64,7 +64,7 @@ struct Piece {
         channel = group + (s.channels > 1 && is_active ? lane / s.b : 0);
     }
 
-    // Call f(i) for the offset of each element that is this thread's.
+    // Call f(i) for the offset i of each element of this thread.
     template <class F> __device__ __forceinline__ void for_each(const F& f) const {
         const int threads = static_cast<int>(s.row_threads), lane = threadIdx.x % threads;
         const long long row_stride = s.m * s.b;
@@ -76,7 +76,7 @@ struct Piece {
         }
     }
 
-    // The number of elements of each channel in this piece.
+    // Return the number of elements of each channel in this piece.
     __device__ REAL count() const {
         return static_cast<REAL>((last_row - first_row) * (s.channels == 1 ? last - first : s.b));
     }
@@ -112,7 +112,7 @@ struct Moments {
     REAL mean, squares;  // squares: the sum of squared distances from the mean
 };
 
-// The moments of this piece.
+// Compute the moments of this piece.
 __device__ __forceinline__ Moments piece_moments(const Piece& piece, const In<REAL>& x) {
     REAL sum = 0, squares = 0;
     piece.for_each([&](long long i) { sum += x[i]; });
@@ -124,8 +124,8 @@ __device__ __forceinline__ Moments piece_moments(const Piece& piece, const In<RE
     return {mean, piece.total(squares)};
 }
 
-// The moments of the whole channel; `parts` is the result of `moments`, or null if there is one
-// piece.
+// Compute the moments of the whole channel; `parts` is the result of `moments`, or null if there is
+// one piece.
 __device__ __forceinline__ Moments channel_moments(const Piece& piece, const In<REAL>& x,
                                                    const In<REAL>& parts, REAL count) {
     if (!parts) return piece_moments(piece, x);
@@ -142,7 +142,7 @@ __device__ __forceinline__ Moments channel_moments(const Piece& piece, const In<
     return {mean, squares};
 }
 
-// Is this the thread that writes the results of its channel?
+// Return whether this thread writes the results of its channel.
 __device__ __forceinline__ bool is_writer(const Piece& piece) {
     const long long first = (piece.channel - blockIdx.x * piece.s.channels) * piece.s.b;
     return piece.is_active && threadIdx.x == (piece.s.channels == 1 ? 0 : first);
@@ -155,7 +155,7 @@ __device__ __forceinline__ REAL one_over_std(const Moments& all, REAL count, REA
 // At least four blocks fit on a multiprocessor: 64 registers per thread, which hold all variables.
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 4)
 
-// The count, mean and squared distances of each piece: parts (pieces, m, 3).
+// Compute the count, mean and squared distances of each piece: parts (pieces, m, 3).
 KERNEL moments(Out<REAL> parts, In<REAL> x, Shape s) {
     SHARED(REAL, scratch, THREADS);
     const Piece piece(s, scratch, blockIdx.y);
@@ -167,7 +167,7 @@ KERNEL moments(Out<REAL> parts, In<REAL> x, Shape s) {
     parts[first + 2] = own.squares;
 }
 
-// The channel's element of a row (m,), or the number that stands for all where the row is null.
+// Return the channel's element of a row (m,), or the number for all channels if the row is null.
 __device__ __forceinline__ REAL row_or_number(const In<REAL>& row, REAL number,
                                               const Piece& piece) {
     return row ? static_cast<REAL>(row[piece.channel]) : number;
@@ -200,7 +200,7 @@ __device__ __forceinline__ Sums piece_sums(const Piece& piece, const In<REAL>& g
     return {sum, piece.total(product)};
 }
 
-// sum(g) and sum(g h) of each piece: (pieces, 2, m).
+// Compute sum(g) and sum(g h) of each piece: (pieces, 2, m).
 KERNEL normalize_sums(Out<REAL> sums, In<REAL> g, In<REAL> x, REAL eps, In<REAL> parts, REAL count,
                       Shape s) {
     SHARED(REAL, scratch, THREADS);
@@ -256,7 +256,7 @@ KERNEL running_moments(InOut<REAL> means, InOut<REAL> variances, In<REAL> x, REA
     variances[variance] += momentum * (all.squares / count * unbiased - variances[variance]);
 }
 
-// y = x / max(|x|, eps), by a single block.
+// Compute y = x / max(|x|, eps), by a single block.
 KERNEL normalize_vector(Out<REAL> y, In<REAL> x, long long size, long long y_stride, REAL eps) {
     SHARED(REAL, scratch, WARPS);
     REAL squares = 0;

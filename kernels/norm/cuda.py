@@ -1,4 +1,4 @@
-"""Launch normalisation on a GPU: how x (a, m, b) is divided among blocks and launches."""
+"""Launch normalization on a GPU, and divide x (a, m, b) among blocks and launches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shape(ctypes.Structure):
 
 
 class Plan(NamedTuple):
-    """How a shape is computed: blocks along m, pieces of each, and the numbers per mean."""
+    """The division of a shape: blocks along m, pieces of each, and the numbers per mean."""
 
     shape: Shape
     groups: int
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 
 def plan(a: int, m: int, b: int) -> Plan:
-    """Divide (a, m, b) among blocks and pieces, by the shape alone, since it decides the bits."""
+    """Divide (a, m, b) among blocks and pieces by the shape alone, since it determines the bits."""
     if m == 1:  # all numbers are one row
         a, b = 1, a * b
     channels = max(1, min(32 // max(1, b), m))

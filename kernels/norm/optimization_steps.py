@@ -81,7 +81,7 @@ def _step(kernel: Any) -> Step:
 def _one_thread(
     x: np.ndarray, scale: np.ndarray, shift: np.ndarray, eps: float, task_bytes: int
 ) -> np.ndarray:
-    """Return what cpu.py computes with one thread and tasks of `task_bytes`."""
+    """Compute by cpu.py with one thread and tasks of `task_bytes`."""
     task_bytes_before, threads = cpu.TASK_BYTES, numba.get_num_threads()
     cpu.TASK_BYTES = task_bytes
     numba.set_num_threads(1)
@@ -98,7 +98,7 @@ STEPS: dict[str, Step] = {
     "cache blocking": partial(_one_thread, task_bytes=cpu.TASK_BYTES),
     "multithreading (cpu.py)": cpu.normalize,
 }
-# Not used by any op: it loses the variance of numbers whose mean is far from zero.
+# No op uses this step: it loses the variance of numbers with a mean much larger than it.
 UNSTABLE_STEPS: dict[str, Step] = {"one-pass variance": _step(_one_pass)}
 
 

@@ -1,4 +1,4 @@
-"""Optimizer updates: one launch updates all parameters of a model, whatever their number.
+"""Optimizer updates: one launch updates all parameters of a model, for any number of them.
 
 A table holds the addresses of each parameter, its gradient and its moments. The elements are
 counted through all parameters, first to last:
@@ -27,7 +27,7 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, keep, launch, parts
 from ..shape.cpu import assign, contiguous
 
-MIN_PARALLEL_ELEMENTS = 262144  # elements; with fewer, a second thread costs more than it saves
+MIN_PARALLEL_ELEMENTS = 262144  # With fewer, a second thread costs more than it saves.
 
 
 @intrinsic
@@ -133,9 +133,9 @@ def update_elements(rule, table, sizes, numbers, begin, end):
             _adam(p, g, m, _array(table[3, k], size, numbers)[first:last], numbers)
 
 
-# ------------------------------------------------------------------------- a rule's few numbers
-# They are computed, in float64, by kernels from the optimizer's state: so a captured step follows
-# a learning rate that changes.
+# --------------------------------------------------------------------- the numbers of each rule
+# Kernels compute them in float64 from the optimizer's state, so that a captured step uses the
+# present learning rate.
 @jit
 def adam_numbers(state, numbers, beta1, beta2, eps, weight_decay, decoupled):
     """Advance the powers of beta1 and beta2 in the state, and write the numbers of `_adam`."""
@@ -199,7 +199,7 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """Make step t of Adam, or of AdamW if decoupled; state is [lr, beta1^(t-1), beta2^(t-1)]."""
+    """Do step t of Adam, or of AdamW if decoupled; state is [lr, beta1^(t-1), beta2^(t-1)]."""
     hyperparameters = *map(float, (beta1, beta2, eps, weight_decay)), decoupled
     lists = [parameters, gradients, means, squares]
     _update(ADAM, lists, adam_numbers, state, *hyperparameters)
@@ -214,7 +214,7 @@ def rmsprop(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """Make a step of RMSprop; state is [lr]."""
+    """Do a step of RMSprop; state is [lr]."""
     hyperparameters = map(float, (alpha, eps, weight_decay))
     _update(RMSPROP, [parameters, gradients, squares], rmsprop_numbers, state, *hyperparameters)
 
@@ -228,7 +228,7 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
-    """Make a step of SGD; `means` is empty if there is no momentum; state is [lr]."""
+    """Do a step of SGD; `means` is empty if there is no momentum; state is [lr]."""
     rule, moments = (MOMENTUM, [means]) if means else (SGD, [])
     hyperparameters = float(momentum), nesterov, float(weight_decay)
     _update(rule, [parameters, gradients, *moments], sgd_numbers, state, *hyperparameters)

@@ -1,18 +1,16 @@
 // Optimizer updates on a GPU, over all parameters of a model in one launch.
 //
 // Computes: Adam, AdamW, RMSprop, SGD with and without momentum, in place. The rules are those of
-// cpu.py,
-//     operation by operation.
+//     cpu.py, operation by operation.
 // Launch: first one thread, which computes the rule's coefficients; then blocks of 256 threads,
-// each for
-//     256 * 16 bytes of one parameter.
+//     each for 256 * 16 bytes of one parameter.
 //
 // Table of parameters. A Table, passed by value, holds the addresses of all parameters, gradients
 // and moments, and the first block of each parameter: a block finds its parameter by bisection.
 //
-// State on the device. What changes from step to step (the learning rate, the powers of beta) lies
-// in `state` on the GPU, so a step needs nothing from the host, and a captured step can be
-// replayed.
+// State on the device. The values that change from step to step (the learning rate, the powers of
+// beta) are in `state` on the GPU, so a step needs nothing from the host, and a captured step can
+// be replayed.
 //
 // Optimizations:
 //   - kernel fusion: each number is read and written once, and one launch serves all parameters
@@ -28,58 +26,60 @@ struct Table {
     unsigned long long addresses[ARRAYS][CAPACITY];  // parameters, gradients, moments
 };
 
-// m += (1-b1)(g-m);  v = b2 v + (1-b2) g^2;  p -= rate m / (sqrt(v) / root + eps).
-// coefficients: 1 - lr wd (decoupled decay), wd (L2), 1 - b1, b2, 1 - b2, rate, root, eps.
+// m += (1-b1)(g-m);  v = b2 v + (1-b2) g^2;  p -= lr m / (sqrt(v) / root + eps). The coefficients
+// are in the order of the members; decay_factor is that of decoupled weight decay.
 struct Adam {
     static constexpr int MOMENTS = 2;
-    REAL shrink, couple, blend, keep, fresh, rate, root, eps;
+    REAL decay_factor, weight_decay, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps;
 
     __device__ explicit Adam(const In<REAL>& n)
-        : shrink(n[0]), couple(n[1]), blend(n[2]), keep(n[3]), fresh(n[4]), rate(n[5]), root(n[6]),
-          eps(n[7]) {}
+        : decay_factor(n[0]), weight_decay(n[1]), one_minus_beta1(n[2]), beta2(n[3]),
+          one_minus_beta2(n[4]), lr(n[5]), root(n[6]), eps(n[7]) {}
     __device__ void step(REAL& p, REAL g, REAL& m, REAL& v) const {
-        const REAL gradient = g + couple * p;
-        m = m + (gradient - m) * blend;
-        v = v * keep + fresh * gradient * gradient;
-        p = p * shrink - rate * m / (sqrt(v) / root + eps);
+        const REAL gradient = g + weight_decay * p;
+        m = m + (gradient - m) * one_minus_beta1;
+        v = v * beta2 + one_minus_beta2 * gradient * gradient;
+        p = p * decay_factor - lr * m / (sqrt(v) / root + eps);
     }
 };
 
-// v = a v + (1-a) g^2;  p -= rate g / (sqrt(v) + eps).
+// v = alpha v + (1-alpha) g^2;  p -= lr g / (sqrt(v) + eps).
 struct RMSprop {
     static constexpr int MOMENTS = 1;
-    REAL couple, keep, fresh, rate, eps;
+    REAL weight_decay, alpha, one_minus_alpha, lr, eps;
 
     __device__ explicit RMSprop(const In<REAL>& n)
-        : couple(n[0]), keep(n[1]), fresh(n[2]), rate(n[3]), eps(n[4]) {}
+        : weight_decay(n[0]), alpha(n[1]), one_minus_alpha(n[2]), lr(n[3]), eps(n[4]) {}
     __device__ void step(REAL& p, REAL g, REAL& v, REAL&) const {
-        const REAL gradient = g + couple * p;
-        v = v * keep + fresh * gradient * gradient;
-        p -= rate * gradient / (sqrt(v) + eps);
+        const REAL gradient = g + weight_decay * p;
+        v = v * alpha + one_minus_alpha * gradient * gradient;
+        p -= lr * gradient / (sqrt(v) + eps);
     }
 };
 
-// p -= rate g.
+// p -= lr g.
 struct SGD {
     static constexpr int MOMENTS = 0;
-    REAL couple, rate;
+    REAL weight_decay, lr;
 
-    __device__ explicit SGD(const In<REAL>& n) : couple(n[0]), rate(n[1]) {}
-    __device__ void step(REAL& p, REAL g, REAL&, REAL&) const { p -= rate * (g + couple * p); }
+    __device__ explicit SGD(const In<REAL>& n) : weight_decay(n[0]), lr(n[1]) {}
+    __device__ void step(REAL& p, REAL g, REAL&, REAL&) const {
+        p -= lr * (g + weight_decay * p);
+    }
 };
 
-// m = momentum m + g;  p -= rate (g_weight g + m_weight m), the weights being 0 and 1, or with
+// m = momentum m + g;  p -= lr (g_factor g + m_factor m), the factors being 0 and 1, or with
 // Nesterov's method 1 and momentum.
 struct Momentum {
     static constexpr int MOMENTS = 1;
-    REAL couple, rate, momentum, g_weight, m_weight;
+    REAL weight_decay, lr, momentum, g_factor, m_factor;
 
     __device__ explicit Momentum(const In<REAL>& n)
-        : couple(n[0]), rate(n[1]), momentum(n[2]), g_weight(n[3]), m_weight(n[4]) {}
+        : weight_decay(n[0]), lr(n[1]), momentum(n[2]), g_factor(n[3]), m_factor(n[4]) {}
     __device__ void step(REAL& p, REAL g, REAL& m, REAL&) const {
-        const REAL gradient = g + couple * p;
+        const REAL gradient = g + weight_decay * p;
         m = m * momentum + gradient;
-        p -= rate * (g_weight * gradient + m_weight * m);
+        p -= lr * (g_factor * gradient + m_factor * m);
     }
 };
 
@@ -138,8 +138,8 @@ OPTIMIZER(rmsprop, RMSprop)
 OPTIMIZER(sgd, SGD)
 OPTIMIZER(momentum, Momentum)
 
-// The rules' coefficients, from the state [lr, beta1^t, beta2^t] (or [lr]) and the options:
-// computed in float64 by one thread, and rounded once. Adam's also advances the powers of beta.
+// Compute a rule's coefficients from the state [lr, beta1^t, beta2^t] (or [lr]) and the options, in
+// float64 by one thread, rounded once. Adam's kernel also advances the powers of beta.
 extern "C" __global__ void adam_coefficients(InOut<double> state, Out<REAL> coefficients,
                                              double beta1, double beta2, double eps,
                                              double weight_decay, long long decoupled) {

@@ -60,10 +60,10 @@ def _step(
     # An empty parameter has no address.
     nonempty = [k for k, p in enumerate(dense[0]) if p.size]
     for start in range(0, len(nonempty), CAPACITY):
-        chosen = [[xs[k] for k in nonempty[start : start + CAPACITY]] for xs in dense]
-        table, blocks = _table(gpu, chosen, THREADS_PER_BLOCK * 16 // dtype.itemsize)
+        group = [[xs[k] for k in nonempty[start : start + CAPACITY]] for xs in dense]
+        table, blocks = _table(gpu, group, THREADS_PER_BLOCK * 16 // dtype.itemsize)
         gpu.launch(SOURCE, kernel, dtype, (blocks,), (THREADS_PER_BLOCK,), [table, values])
-    # What was updated in a contiguous copy goes back: all lists but the gradients.
+    # Updated contiguous copies are written back, of all lists but the gradients.
     for xs, copies in zip((lists[0], *lists[2:]), (dense[0], *dense[2:]), strict=True):
         for x, copy in zip(xs, copies, strict=True):
             if copy is not x:

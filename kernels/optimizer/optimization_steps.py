@@ -1,6 +1,6 @@
 """The optimization steps that lead to `cpu.py`, for Adam.
 
-`STEPS[title](lists, state)` makes one step of Adam in place, with the betas and eps below. `lists`
+`STEPS[title](lists, state)` does one step of Adam in place, with the betas and eps below. `lists`
 are four lists of C-contiguous arrays of one dtype: parameters, gradients, means and squares.
 `state` is float64, [learning rate, beta1^(t-1), beta2^(t-1)]; the step advances the powers.
 `python -m minigan.kernels.optimizer.optimization_steps` measures the steps.
@@ -97,10 +97,10 @@ STEPS: dict[str, Callable[[Lists, np.ndarray], None]] = {
 }
 
 
-# ----------------------------------------------------------------------------------- measuring
+# -------------------------------------------------------------------------------- measurement
 @jit
 def copy(y, x):
-    """Copy x to y: what a kernel without arithmetic takes."""
+    """Copy x to y, for the time of a kernel without arithmetic."""
     for i in range(x.size):
         y[i] = x[i]
 

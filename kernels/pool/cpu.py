@@ -48,7 +48,7 @@ def gather(y, x, pooled, image, kernel, stride, begin, end):
 
 @jit
 def scatter(x, g, pooled, image, kernel, stride, begin, end):
-    """Compute x[i s + h, j s + v] += g[i, j] for all windows, x = 0 before: see `gather`."""
+    """Set x = 0, then compute x[i s + h, j s + v] += g[i, j] for all windows: see `gather`."""
     for plane in range(begin, end):
         x[plane * image[0] * image[1] : (plane + 1) * image[0] * image[1]] = 0
         for i in range(pooled[0]):
@@ -74,7 +74,7 @@ def _run(
 
 
 def sum_pool(x: np.ndarray, kernel: Pair, stride: Pair) -> np.ndarray:
-    """Return the sum of each window of x (n, c, h, w); windows are `stride` apart."""
+    """Return the sum of each window of x (n, c, h, w), at steps of `stride` pixels."""
     pooled = tuple((n - k) // s + 1 for n, k, s in zip(x.shape[2:], kernel, stride, strict=True))
     y = empty((*x.shape[:2], *pooled), x.dtype)
     return _run(gather, y, x, (pooled, x.shape[2:]), kernel, stride)

@@ -9,13 +9,13 @@
 // it:
 //
 //      pixel i        0 1 2 3 4 5 6      windows of 3, stride 2: pixel i is covered by windows
-//      window 0       x x x              ceil((i - 2) / 2) to floor(i / 2), as far as they exist
+//      window 0       x x x              ceil((i - 2) / 2) to floor(i / 2), those that exist
 //      window 1           x x x
 //      window 2               x x x
 //
 // Optimizations:
 //   - global memory coalescing: neighbouring threads write neighbours of a row, and read
-//     neighbours, or elements `stride` apart
+//     neighbours, or elements at steps of `stride`
 
 constexpr int THREADS = 256;
 

@@ -3,7 +3,7 @@
 Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3")
 maps a 128-bit counter and a 64-bit key to a block of four 32-bit words. Here the key is the seed,
 and the counter is (block number, stream), 64 bits each, low word first. No block depends on another
-one, so vector lanes and threads share the work in any way, and the bits stay the same.
+one, so vector lanes and threads can share the work in any way with the same bits.
 
     for each part of the output:                          threads share out the parts
         for each chunk of the part:
@@ -104,7 +104,7 @@ def negative_log(u: Any) -> Any:
 def cosine_sine(t: Any) -> Any:
     """Return cos and sin of 2 pi t for t in [0, 1).
 
-    The angle is reduced to its nearest multiple of pi/2 and a rest of at most pi/4.
+    The angle is reduced to its nearest multiple of pi/2 and a remainder of at most pi/4.
     """
     quadrant = np.int64(4.0 * t + 0.5)
     x = TWO_PI * (t - 0.25 * quadrant)
@@ -121,7 +121,7 @@ def cosine_sine(t: Any) -> Any:
 def uniform(words: Any, out: Any, low: Any, high: Any) -> None:
     """Write low + (high - low) u, computed in out's dtype, for u in [0, 1) of 24 or 53 bits.
 
-    What would round up to `high` becomes the number just below it.
+    A result that would round up to `high` becomes the number just below it.
     """
     real = out.dtype.type
     shift, unit = (8, real(2.0**-24)) if out.itemsize == 4 else (11, real(2.0**-53))
@@ -233,7 +233,7 @@ def shuffle(out: Any, position: Any, seed: Any, stream: Any) -> None:
 
 
 # ----------------------------------------------------------------------------------- in Python
-# Arrays that tell numba the dtype of the words, by the itemsize of the output.
+# Arrays with the dtype of the words, for numba, by the itemsize of the output.
 _WORDS = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
 
 

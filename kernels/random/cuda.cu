@@ -1,18 +1,16 @@
 // Counter-based random numbers on a GPU: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011).
 //
 // Computes: uniform, normal, Laplace and Bernoulli numbers, and permutations, from a seed, a stream
-// and the
-//     number of a block in the stream.
-// Launch: one thread per Philox block of four 32-bit words, thread blocks of 128 threads. (A block,
-// below,
-//     is a Philox block.)
+//     and the number of a block in the stream.
+// Launch: one thread per Philox block of four 32-bit words, thread blocks of 128 threads. (Below, a
+//     block is a Philox block.)
 //
-// The same bits as on every other device: the words are integers, and all else is + - * / sqrt in
-// float64, each rounded on its own (no fused multiply-add, no library function), with one rounding
-// to REAL at the end. The polynomials are explained in cpu.py.
+// The bits are those of every other device: the words are integers, and all other arithmetic is
+// + - * / sqrt in float64, each rounded on its own (no fused multiply-add, no library function),
+// with one rounding to REAL at the end. The polynomials are explained in cpu.py.
 //
 // Optimizations:
-//   - no state: threads need nothing from each other
+//   - no state: threads are independent
 //   - vectorized access: a thread stores 16 bytes at a time
 
 constexpr int NUMBERS = PACK_SIZE;  // of a block: each from one 32-bit word, or in float64 from two
@@ -20,7 +18,7 @@ constexpr int NUMBERS = PACK_SIZE;  // of a block: each from one 32-bit word, or
 struct Words {
     unsigned words[4];
 
-    // The bits of number i: 32, or in float64 64, the low word first.
+    // Return the bits of number i: 32, or in float64 64, the low word first.
     __device__ unsigned long long bits(int i) const {
         if (sizeof(REAL) == 4) return words[i];
         return words[2 * i] | static_cast<unsigned long long>(words[2 * i + 1]) << 32;
@@ -46,14 +44,14 @@ __device__ Words philox(unsigned long long block, unsigned long long stream,
 }
 
 // ------------------------------------------------------------------ logarithm, sine and cosine
-// c[0] + z c[1] + z^2 c[2] + ..., by Horner's rule.
+// Return c[0] + z c[1] + z^2 c[2] + ..., by Horner's rule.
 template <int N> __device__ double polynomial(const double (&c)[N], double z) {
     double total = c[N - 1];
     for (int i = N - 2; i >= 0; --i) total = c[i] + z * total;
     return total;
 }
 
-// -log(u), u in (0, 1]: u = 2^e m, m nearest 1, and log m = 2 atanh((m - 1) / (m + 1)).
+// Return -log(u), u in (0, 1]: u = 2^e m, m nearest 1, and log m = 2 atanh((m - 1) / (m + 1)).
 __device__ double negative_log(double u) {
     const double atanh[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11,
                             2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
@@ -65,7 +63,7 @@ __device__ double negative_log(double u) {
            (2.0 * s + s * (z * polynomial(atanh, z)));
 }
 
-// cos and sin of 2 pi t, t in [0, 1): by the nearest multiple of pi / 2, and the angle from it.
+// Compute cos and sin of 2 pi t, t in [0, 1), from the nearest multiple of pi / 2 and the rest.
 __device__ void cosine_sine(double t, double& cosine, double& sine) {
     const double sines[] = {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800,
                             1.0 / 6227020800, -1.0 / 1307674368000};
@@ -173,8 +171,8 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // -------------------------------------------------------------------- kernels of one thread
-// The Fisher-Yates shuffle from the front (Durstenfeld 1964): i goes to position j <= i, and what
-// was there goes to i. Each step needs the one before, so one thread does them all.
+// The Fisher-Yates shuffle from the front (Durstenfeld 1964): i goes to position j <= i, and the
+// element there goes to i. Each step needs the one before, so one thread does them all.
 extern "C" __global__ void permutation(InOut<long long> y, In<long long> position,
                                        In<long long> seed, long long stream, long long size) {
     Words words = {};

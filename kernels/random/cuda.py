@@ -12,7 +12,7 @@ from ..runtime.cuda.launcher import Launcher, ceil_div
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 128
-FLOAT32 = np.dtype("float32")  # what the kernels that do not use REAL are compiled for
+FLOAT32 = np.dtype("float32")  # the dtype for which kernels without REAL are compiled
 
 
 def _draw(
@@ -72,8 +72,8 @@ def random_bernoulli(
     gpu: Launcher, position: Any, seed: Any, *, stream: int, shape: Any, dtype: Any, p: float
 ) -> Any:
     """Draw 1 with probability p, else 0."""
-    below = round(p * 2**32)
-    return _draw(gpu, "bernoulli", position, seed, stream, shape, dtype, below, per_block=4)
+    threshold = round(p * 2**32)
+    return _draw(gpu, "bernoulli", position, seed, stream, shape, dtype, threshold, per_block=4)
 
 
 def random_permutation(gpu: Launcher, position: Any, seed: Any, *, stream: int, n: int) -> Any:

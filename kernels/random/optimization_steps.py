@@ -52,7 +52,7 @@ def uniform_by_number(out: Any, first: Any, stream: Any, seed: Any) -> None:
 
 @jit
 def normal_by_number(out: Any, first: Any, stream: Any, seed: Any) -> None:
-    """Compute number by number, of each block and of each Box-Muller pair only one."""
+    """Compute number by number, with one of each block and of each Box-Muller pair used."""
     for i in range(out.size):
         words = philox(first + np.uint64(i // 4), stream, seed)
         pair = i % 4 // 2 * 2
@@ -97,7 +97,7 @@ def _run(kernel: Any, count: int, position: Any, seed: Any, stream: int) -> np.n
 
 
 def _cpu(parts: int, kind: int, count: int, position: Any, seed: Any, stream: int) -> np.ndarray:
-    """Run cpu.py's kernel in so many parts; with 0, in one part for each thread."""
+    """Run cpu.py's kernel in `parts` parts; if 0, in one part for each thread."""
     out = empty((count,), np.float32)
     arguments = kind, out, position, seed, stream, np.empty(0, np.uint32), 0.0, 1.0
     launch(cpu.draw, *arguments, over=-(-count // 4), parts=parts or threads())

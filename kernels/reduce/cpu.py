@@ -55,7 +55,7 @@ def reduce_block(x, lanes, start, is_max):
     """Return the sum or maximum of x, at most BLOCK_ELEMENTS elements.
 
     Accumulator i of the LANES takes the elements i, i + LANES, ...; a tree joins the accumulators.
-    `lanes` is memory for them, `start` their first value.
+    `lanes` is memory for them, `start` their initial value.
     """
     lanes[:] = start
     whole = x.size // LANES * LANES
@@ -119,7 +119,7 @@ def reduce_columns(out, x, size, start, is_max, begin, end):
 
 
 def _start(dtype: np.dtype, is_max: bool) -> np.generic:
-    """Return the neutral element: what an accumulator holds before its first element."""
+    """Return the neutral element, with which an accumulator starts."""
     return dtype.type(-math.inf if is_max else 0)
 
 

@@ -61,7 +61,8 @@ def _reduce_columns(gpu: Launcher, x: Any, outer: int, size: int, width: int, ki
         row_blocks = max(1, ceil_div(size, BLOCK_ROWS))
         if row_blocks > MAX_GRID_DIM[1]:
             raise ValueError(
-                f"{kind}: an axis of {size} elements; at most {MAX_GRID_DIM[1] * BLOCK_ROWS}"
+                f"{kind}: an axis of {size} elements; at most {MAX_GRID_DIM[1] * BLOCK_ROWS} are"
+                " accepted"
             )
         y = gpu.empty((outer, row_blocks, width), x.dtype)
         grid = (ceil_div(width, 32), row_blocks, min(outer, MAX_BLOCKS_OUTER))

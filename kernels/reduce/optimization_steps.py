@@ -126,7 +126,7 @@ def _run(kernel: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
 
 
 def _one_thread(x: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return what cpu.py computes, on one thread."""
+    """Compute by cpu.py, on one thread."""
     outer, size, width = _split_shape(x, axis)
     zero = x.dtype.type(0)
     if axis == 0:

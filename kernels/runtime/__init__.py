@@ -1,1 +1,1 @@
-"""What all kernel families share: compilation, caches, launches, recording, threads, timing."""
+"""The common parts of all kernel families: compilation, caches, launches, recording, threads."""

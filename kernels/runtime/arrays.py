@@ -1,4 +1,4 @@
-"""numpy arrays as memory: their address, a contiguous copy, and arrays over borrowed memory."""
+"""numpy arrays as memory: their addresses, contiguous copies, and arrays over existing memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def contiguous_copy(x: Any) -> np.ndarray:
 
 
 class ArrayInterface:
-    """An object of which `np.asarray` makes an array without a copy (numpy's array interface).
+    """An object that `np.asarray` converts to an array without a copy (numpy's array interface).
 
     The array keeps this object alive, and with it `owner`, the owner of the memory. Without an
-    owner, somebody else must keep the memory as long as the array is used.
+    owner, the caller must keep the memory as long as the array is used.
     """
 
     def __init__(self, interface: dict[str, Any], owner: object = None) -> None:
@@ -39,7 +39,7 @@ class ArrayInterface:
 
 
 def borrow(x: np.ndarray) -> ArrayInterface:
-    """Return what `np.asarray` makes x of again, without keeping the memory of x alive."""
+    """Return an object that `np.asarray` converts to x, but that does not keep its memory alive."""
     return ArrayInterface(x.__array_interface__)
 
 

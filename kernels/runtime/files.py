@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 
 def cache_root() -> Path:
-    """Return the folder for what can be made again: MINIGAN_CACHE, else the user's cache folder.
+    """Return the folder for files that can be made again: MINIGAN_CACHE, else the user's cache.
 
     Nothing is created.
 
@@ -33,8 +33,8 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     """Replace the file at `path` by what `write(file)` writes; on a failure it stays as it was.
 
     The bytes go to a temporary file in the same folder (which must exist), are flushed to disk
-    with fsync, and the file is renamed. So neither another process nor a power cut sees a part of
-    a file.
+    with fsync, and the file is renamed. So other processes never read an incomplete file, and
+    neither does a process after a power cut.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
@@ -55,7 +55,7 @@ def with_digest(content: bytes) -> bytes:
 
 
 def without_digest(content: bytes) -> bytes:
-    """Return the content given to `with_digest`.
+    """Return the content without the digest that `with_digest` added.
 
     Raises:
         ValueError: the digest is not that of the content.

@@ -26,8 +26,8 @@ import numpy as np
 
 from .arrays import array_address, array_at
 
-ALIGNMENT_BYTES = 256  # of every array in a plan, as cudaMalloc aligns
-MIN_CHUNK_BYTES = 1 << 20  # the least that a plan requests from the system at once
+ALIGNMENT_BYTES = 256  # the alignment of every array in a plan, as of cudaMalloc
+MIN_CHUNK_BYTES = 1 << 20  # the least memory that a plan requests from the system at once
 
 
 class Recording:
@@ -105,9 +105,9 @@ class Block:
 class MemoryPlan:
     """A best-fit allocator whose placement is decided once, while a step is recorded.
 
-    A freed span is given to later arrays. Python frees the arrays of a step at fixed points of its
-    sequence of launches, so two arrays that share memory are never alive at the same point of a
-    replay either.
+    A freed span is reused for later arrays. Python frees the arrays of a step at fixed points of
+    the sequence of launches, so two arrays that share memory are never alive at the same point of a
+    replay.
     """
 
     def __init__(self, allocate: Callable[[int], tuple[Any, int]]) -> None:
@@ -145,9 +145,9 @@ class MemoryPlan:
         return size, first
 
     def release(self, address: int, size: int) -> None:
-        """Free a span, and merge it with the free spans before and behind it."""
+        """Free a span, and merge it with the free spans before and after it."""
         end = address + size
-        # Chunks never touch each other: their owners are longer than they by ALIGNMENT_BYTES.
+        # Chunks are never adjacent, as their owners are longer than they are by ALIGNMENT_BYTES.
         for first, last in list(self._free.items()):
             if last == address:
                 del self._free[first]

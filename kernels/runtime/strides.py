@@ -1,4 +1,4 @@
-"""Strides in elements, and the merging of axes that a kernel can walk as one."""
+"""Strides in elements, and the merging of axes that a kernel can traverse as one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def scalar(x: float, dtype: np.dtype) -> np.generic:
 
 def padded(strides: Size, shape: Size, ndim: int) -> Size:
     """Return the strides of an operand over the broadcast shape: 0 on axes that repeat."""
-    own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
-    return (0,) * (ndim - len(shape)) + own
+    repeated = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+    return (0,) * (ndim - len(shape)) + repeated
 
 
 def span(x: Any, address: int) -> tuple[int, int]:
-    """Return the first address of an array's elements and the address behind the last one.
+    """Return the first address of an array's elements and the address after the last one.
 
-    `address` is that of element [0, 0, ...]; with negative strides, others lie below it.
+    `address` is that of element [0, 0, ...]; with negative strides, others are below it.
     """
     if 0 in x.shape:
         return address, address
@@ -65,7 +65,7 @@ def runs(shape: Size, axes: Size) -> Iterator[tuple[int, int, int]]:
     """Yield (outer, size, inner) for each run of adjacent axes to reduce, the last run first.
 
     `axes` is sorted. The three are products of sizes: of the axes before the run, in it and
-    behind it. Axes that were reduced by an earlier run count as 1.
+    after it. Axes that were reduced by an earlier run count as 1.
     """
     sizes, remaining = list(shape), list(axes)
     while remaining:

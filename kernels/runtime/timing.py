@@ -1,4 +1,4 @@
-"""Timing of calls side by side, for the tables of optimization steps."""
+"""Time calls side by side, for the tables of optimization steps."""
 
 from __future__ import annotations
 

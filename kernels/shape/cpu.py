@@ -43,7 +43,7 @@ def _view(x: np.ndarray, index: tuple[Any, ...]) -> np.ndarray:
 def contiguous(x: np.ndarray) -> np.ndarray:
     """Return x if it is C-contiguous and writable, else a copy that is.
 
-    numba would compile a kernel once more for read-only arrays.
+    It is copied if it is read-only, because numba would compile a kernel again for such arrays.
     """
     return x if x.flags.c_contiguous and x.flags.writeable else elementwise("copy", x)
 
@@ -136,10 +136,10 @@ def concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------ by index
 @jit
-def _checked(index, size):
+def _check_index(index, size):
     """Return the index; raise IndexError if it is not in 0..size - 1.
 
-    The kernel checks it, because the indices of a captured step are not known before it runs.
+    The kernel checks it, because the indices of a captured step are only known when it runs.
     """
     if index < 0 or index >= size:
         raise IndexError("an index is outside the axis")
@@ -160,11 +160,11 @@ def take(y, x, i, offset, strides, shape, size):
             i_start = offset + o * strides[0] + j * strides[1]
             y_start = (o * count + j) * inner
             if strides[2] == 0:
-                x_start = (o * size + _checked(i[i_start], size)) * inner
+                x_start = (o * size + _check_index(i[i_start], size)) * inner
                 _copy(y[y_start : y_start + inner], x[x_start : x_start + inner])
             else:
                 for c in range(inner):
-                    x_start = (o * size + _checked(i[i_start + c * strides[2]], size)) * inner
+                    x_start = (o * size + _check_index(i[i_start + c * strides[2]], size)) * inner
                     y[y_start + c] = x[x_start + c]
 
 
@@ -172,14 +172,14 @@ def take(y, x, i, offset, strides, shape, size):
 def add_at(y, x, i, offset, strides, shape, size):
     """Compute y[o, i[o, j, c], c] += x[o, j, c] in the order of j: see `take`.
 
-    One thread adds in this order, so that several x with one index always give the same bits.
+    One thread adds in this order, so that several elements with one index have fixed bits.
     """
     outer, count, inner = shape
     for o in range(outer):
         for j in range(count):
             i_start = offset + o * strides[0] + j * strides[1]
             for c in range(inner):
-                y_start = (o * size + _checked(i[i_start + c * strides[2]], size)) * inner
+                y_start = (o * size + _check_index(i[i_start + c * strides[2]], size)) * inner
                 y[y_start + c] += x[(o * count + j) * inner + c]
 
 

@@ -1,15 +1,15 @@
 // Ops that move elements on a GPU: strided copies, fills, transposition, gather and scatter-add.
 //
 // Computes: see each kernel.
-// Launch: one thread per element of the result, blocks of 256 threads; but for `transpose`, and for
-//     `scatter_add`, which has one thread per column of a band of rows.
+// Launch: one thread per element of the result, blocks of 256 threads; exceptions are `transpose`,
+//     and `scatter_add`, which has one thread per column of a band of rows.
 //
 // Optimizations:
 //   - transpose: shared-memory tiling, so that both global reads and writes are coalesced; the
 //     tile is padded against bank conflicts
 //   - scatter_add: no atomic operations, so that the order of additions, and the bits, are fixed
 
-// y[..] = x[..] for any strides of both.
+// Compute y[..] = x[..] for any strides of both.
 extern "C" __global__ void __launch_bounds__(256)
     move(Out<REAL> y, In<REAL> x, StridedLayout<2> layout) {
     const long long i = global_thread();
@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(256)
     y[offsets[0]] = x[offsets[1]];
 }
 
-// y[..] = value.
+// Compute y[..] = value.
 extern "C" __global__ void __launch_bounds__(256) fill(Out<REAL> y, long long size, REAL value) {
     const long long i = global_thread();
     if (i < size) y[i] = value;
@@ -43,8 +43,8 @@ extern "C" __global__ void __launch_bounds__(256)
             y[y_start + (row + k) * columns + column + threadIdx.x] = tile[threadIdx.x * 33 + k];
 }
 
-// y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner). The indices
-// may have any strides.
+// Compute y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner). The
+// indices may have any strides. They are not checked: the caller ensures 0 <= i < size.
 extern "C" __global__ void __launch_bounds__(256)
     gather(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
            long long inner, long long size, long long stride_o, long long stride_j,

@@ -12,8 +12,8 @@ from ..runtime.strides import elements, merge, scalar, span
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 256
-TILE = 32  # edge of the tile of `transpose` in cuda.cu, as there
-# scatter_add divides the rows into bands, so that at least this many threads fill a large GPU.
+TILE_EDGE = 32  # the edge of the tile of `transpose` in cuda.cu
+# scatter_add divides the rows into bands, so that there are enough threads to fill a large GPU.
 SCATTER_THREADS_PER_BLOCK, MIN_SCATTER_THREADS = 128, 264 * 128
 
 
@@ -32,7 +32,7 @@ def broadcast_to(gpu: Launcher, x: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _view(gpu: Launcher, x: Any, index: tuple[Any, ...]) -> Any:
-    """Return the view x[index]; of one element too, which numpy would copy into a scalar."""
+    """Return the view x[index]; also for one element, which numpy would copy into a scalar."""
     return x[index if ... in index else (*index, ...)]
 
 
@@ -43,12 +43,12 @@ def contiguous(gpu: Launcher, x: Any) -> Any:
     if len(axes) in (2, 3) and axes[-2][1] == 1 and min(axes[-1][0], axes[-2][0]) > 1:
         batch, batch_stride = axes[0] if len(axes) == 3 else (1, 0)
         (rows, _), (columns, stride) = axes[-2:]
-        tile_rows = ceil_div(rows, TILE)
+        tile_rows = ceil_div(rows, TILE_EDGE)
         if tile_rows <= MAX_GRID_DIM[1] and batch <= MAX_GRID_DIM[2]:
             y = gpu.empty(x.shape, x.dtype)
-            grid = (ceil_div(columns, TILE), tile_rows, batch)
+            grid = (ceil_div(columns, TILE_EDGE), tile_rows, batch)
             arguments = (y, x, rows, columns, batch_stride, stride)
-            gpu.launch(SOURCE, "transpose", x.dtype, grid, (TILE, 8), arguments)
+            gpu.launch(SOURCE, "transpose", x.dtype, grid, (TILE_EDGE, 8), arguments)
             return y
     return copy(gpu, x)
 
@@ -93,7 +93,7 @@ def _index_layout(
 ) -> tuple[Any, Any, list[int], list[int]]:
     """Return contiguous x, the indices, and three sizes and strides of the indices.
 
-    These are of the axes before `axis`, of `axis`, and of those behind it.
+    These are those of the axes before `axis`, of `axis`, and of the axes after it.
     """
     x = x if x.flags.c_contiguous else contiguous(gpu, x)
     strides = elements(i)

@@ -27,7 +27,7 @@ Step = Callable[[np.ndarray, Any], np.ndarray]
 # cpu.copy_elements.
 @jit
 def _positions(y_position, x_position, number, layout, axes):
-    """Return where in y and x the element `number` of the first `axes` axes lies."""
+    """Return the positions in y and x of the element `number` of the first `axes` axes."""
     for axis in range(axes - 1, -1, -1):
         index = number % layout[0, axis]
         number //= layout[0, axis]
@@ -104,7 +104,7 @@ def by_row(y, y_offset, x, x_offset, layout, begin, end):
 
 
 def unmerged_layout(shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Return what `layout` returns, but without merging axes."""
+    """Return the result of `layout` without merging axes."""
     return np.array([shape, *strides], np.int64)
 
 
@@ -161,7 +161,7 @@ STEPS: dict[str, Step] = {
     "gather: index arithmetic once per row": partial(_gather, gather_rows),
     "gather: vectorized access (cpu.py)": partial(_gather, _cpu_gather),
 }
-# What is measured: the middle of images, a part of their channels, rows of a data set.
+# The measured cases: the middle of images, a part of their channels, rows of a data set.
 MIDDLE = (..., slice(2, 30), slice(2, 30))
 CASES: dict[str, tuple[tuple[int, ...], Any]] = {
     "copy: (64, 3, 28, 28) of (64, 3, 32, 32)": ((64, 3, 32, 32), MIDDLE),

@@ -1,7 +1,7 @@
-"""`minigan bench`: times minigan's kernels and training steps beside their peers.
+"""`minigan bench`: time minigan's kernels and training steps beside their peers.
 
-All contenders run in one process on the same number of threads, in interleaved rounds. What can be
-compared is the ratios of their times within the rounds, given by median and quartiles.
+All contenders run in one process on the same number of threads, in interleaved rounds. The results
+to compare are the ratios of times within a round, given by median and quartiles.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Benchmark:
 
     Args:
         run: returns the result in JSON types, and a text.
-        peers: the modules of `bench.peers` that it needs in this process.
+        peers: the names of the modules of `bench.peers` that it needs in this process.
         is_default: whether it runs if no names are given.
         draw: writes a PNG of the result.
     """
@@ -118,17 +118,17 @@ def run(
 ) -> dict[str, Any]:
     """Measure, print a table for each benchmark, and return machine, plan and all samples.
 
-    To be called in a new process, as `minigan bench` does: a PyTorch that is imported after
-    minigan has computed something is slower (the reason is in the code).
+    Call it in a new process, as `minigan bench` does: PyTorch is slower if it is imported after
+    minigan has computed something (a comment in the code has the reason).
 
     Args:
         names: of `BENCHMARKS`; none means matmul and step.
-        repeats: how many rounds.
-        threads: for minigan and every peer; None: minigan's default.
-        output: where the tables go; None: standard output.
+        repeats: the number of rounds.
+        threads: the number for minigan and every peer; None: minigan's default.
+        output: the stream for the tables; None: standard output.
         json_path: a file for the result as JSON.
-        figure_path: a PNG, where kernels is the only name.
-        plan: what to measure.
+        figure_path: a file for a PNG, accepted if kernels is the only name.
+        plan: the tasks, sizes and durations.
 
     Raises:
         ValueError: an unknown name; repeats or threads out of range; no folder to write to; a
@@ -138,8 +138,8 @@ def run(
     check_options(repeats, json_path, figure_path)
     draw = _figure_function(selected, figure_path)
     plan, output = plan or Plan(), output or sys.stdout
-    # Before numba starts its threads: PyTorch would find numba's OpenMP library loaded and use it
-    # instead of its own, which makes its default Adam several times slower.
+    # Peers are imported before numba starts its threads: otherwise PyTorch would use numba's OpenMP
+    # library instead of its own, which makes its default Adam several times slower.
     modules = dict.fromkeys(chain(*(BENCHMARKS[name].peers for name in selected)))
     peers = {name: module for name in modules if (module := load(name)) is not None}
     with (
@@ -175,7 +175,7 @@ def _select(names: Sequence[str]) -> list[str]:
 def _figure_function(
     selected: Sequence[str], figure_path: FilePath
 ) -> Callable[[Any, Path], None] | None:
-    """Return what draws the figure of the one selected benchmark, if it has one."""
+    """Return the function that draws the figure of the one selected benchmark, or None."""
     draw = BENCHMARKS[selected[0]].draw
     if figure_path is not None and (draw is None or len(selected) > 1):
         names = [name for name, benchmark in BENCHMARKS.items() if benchmark.draw]
@@ -188,7 +188,7 @@ def _figure_function(
 
 def _measure(name: str, groups: list[Group], setup: Setup) -> list[dict[str, Any]]:
     """Return every group's cases with their samples, under a progress bar."""
-    for group in groups:  # Compiles, which is announced, before the bar appears.
+    for group in groups:  # The first calls compile, which is announced, before the bar appears.
         for call in chain(*group.calls.values()):
             call()
     runs = setup.repeats * sum(len(group.calls) for group in groups)

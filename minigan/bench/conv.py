@@ -22,7 +22,7 @@ OPERATIONS = ("forward", "input gradient", "weight gradient")
 
 
 def groups(plan: Plan, peers: Peers, threads: int) -> list[Group]:
-    """Return one group per convolution. minigan's are replayed as in a captured step."""
+    """Return one group per convolution; minigan's calls are replayed as in a captured step."""
     peak = lower_bound.fma_rate(threads)
     return [_group(conv, peers, plan.conv_seconds, peak) for conv in plan.convolutions]
 

@@ -19,7 +19,7 @@ MAX_COLUMNS = 3  # of panels in the figure
 
 
 def header(machine: Mapping[str, Any]) -> str:
-    """Return lines on each device's compiler or GPU, the driver and the date."""
+    """Return lines with each device's compiler or GPU, the driver and the date."""
     lines = [
         f"{name:<10} {', '.join(f'{key} {value}' for key, value in description.items())}"
         for name, description in machine["devices"].items()
@@ -31,7 +31,7 @@ def header(machine: Mapping[str, Any]) -> str:
 
 # --------------------------------------------------------------------------------------- crossover
 def crossover(cases: Sequence[Case], slow: str, fast: str) -> float | None:
-    """Return the size from which on `fast` takes less time than `slow`, by medians.
+    """Return the size above which `fast` takes less time than `slow`, by medians.
 
     Between two measured sizes the times are interpolated linearly on logarithmic axes.
 

@@ -32,12 +32,12 @@ from .plan import DevicePlan
 from .timing import Call, Group, measure, run_calls
 
 STEP = "step"
-PYTORCH_DEVICES = {"cuda": "cuda"}  # by minigan's device, PyTorch's that is measured beside it
+PYTORCH_DEVICES = {"cuda": "cuda"}  # minigan's device: PyTorch's device measured beside it
 
 
 @dataclass(frozen=True)
 class DeviceCase:
-    """One case, and how each contender runs it.
+    """One case, and the functions with which each contender runs it.
 
     Args:
         fields: the case for tables and JSON; "work" compares the cases of one series.
@@ -63,10 +63,10 @@ def run(
 ) -> dict[str, Any]:
     """Measure on every device, print tables, and return machine, plan and all samples.
 
-    To be called in a new process, like `bench.run`, which has the same arguments.
+    Call it in a new process, like `bench.run`, which has the same arguments.
 
     Args:
-        devices: what is compared, the first with each of the others.
+        devices: the devices to compare, the first with each of the others.
         names: of `KERNELS` and "step"; none means all.
         figure_path: a PNG of time against size, kernel by kernel.
 
@@ -151,7 +151,7 @@ def _step_cases(plan: DevicePlan) -> Iterable[DeviceCase]:
 
 # ------------------------------------------------------------------------------------ measurements
 class Series:
-    """The cases of one benchmark in increasing sizes, and who still takes part.
+    """The cases of one benchmark in increasing sizes, and the contenders that are still measured.
 
     A contender that fails at one size, or takes too much time or memory, is not measured at larger
     ones; `skipped` has the reason by name.
@@ -166,7 +166,7 @@ class Series:
     ) -> None:
         self.name, self.devices, self.pytorch, self.plan = name, devices, pytorch, plan
         self.skipped: dict[str, str] = {}
-        # Seconds per work at the size before, of the devices that still take part.
+        # Seconds per unit of work at the previous size, of the devices that are still measured.
         self.rates = dict.fromkeys(devices, 0.0)
 
     def measure(self, repeats: int) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ class Series:
         return results
 
     def _device_calls(self, case: DeviceCase) -> dict[str, tuple[Call, Call]]:
-        """Return by device (call, wait) of those that have the memory and the time."""
+        """Return (call, wait) by device, for the devices within the limits of memory and time."""
         calls: dict[str, tuple[Call, Call]] = {}
         work, limit = case.fields["work"], self.plan.max_call_seconds
         for name, rate in list(self.rates.items()):
@@ -225,7 +225,7 @@ class Series:
     def _peer_calls(
         self, case: DeviceCase, devices: Container[str]
     ) -> dict[str, tuple[Call, Call]]:
-        """Return by peer (call, wait), beside those devices of minigan that run the case."""
+        """Return (call, wait) by peer, for the peers of the devices that run the case."""
         calls: dict[str, tuple[Call, Call]] = {}
         if self.pytorch is None:
             return calls

@@ -1,4 +1,4 @@
-"""What every benchmark does around its measurements: check options, show progress, write JSON."""
+"""The common parts of all benchmarks: check options, show progress, write JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 FilePath = str | os.PathLike[str] | None
-MAX_MESSAGE_LENGTH = 200
+MAX_MESSAGE_CHARACTERS = 200
 
 
 def check_options(repeats: int, json_path: FilePath, figure_path: FilePath = None) -> None:
-    """Raise ValueError if there are no rounds, or a file cannot be written where it should be."""
+    """Raise ValueError if there are no rounds, or the path of a file cannot be written to."""
     if repeats < 1:
         raise ValueError(f"repeats = {repeats} is not a positive number of rounds")
     for path in (json_path, figure_path):
@@ -55,4 +55,4 @@ def progress_bar(name: str, total: int, unit: str) -> tqdm:
 
 def error_line(error: Exception) -> str:
     """Return the error's type and message as one line of limited length."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_MESSAGE_LENGTH]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_MESSAGE_CHARACTERS]}"

@@ -19,7 +19,8 @@ from .plan import DevicePlan
 from .timing import Call
 
 Arrays = list[Any]
-ROW = 64  # elements of a row of `gather`: the smallest of `DevicePlan.elements`
+ROW_ELEMENTS = 64  # elements of a row of `gather`: the smallest of `DevicePlan.elements`
+BATCH_IMAGES = 64  # images of a batch norm
 BATCH_NORM_EPS = 1e-5
 CONVOLUTION = {"stride": (2, 2), "padding": (1, 1)}
 FLOAT32 = np.dtype("float32")
@@ -27,7 +28,7 @@ ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupl
 
 
 def replayed(call: Call, count: int = 1) -> Call:
-    """Return a function that replays what `count` calls launch on the cpu, as a captured step does.
+    """Return a function that replays the launches of `count` calls on the cpu, as a captured step.
 
     Each replay works on the same memory. The function returns the result of the last call.
     """
@@ -46,11 +47,11 @@ def replayed(call: Call, count: int = 1) -> Call:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel: its operands at each size, and how a device runs it.
+    """One kernel: its operands at each size, and the function that runs it on a device.
 
     Args:
-        about: what it does to n elements (a product: to edges of n), for titles.
-        bytes: what it reads and writes at size n, each byte once.
+        about: its description for n elements (for a product, edges of n), for titles.
+        bytes: the number of bytes that it reads and writes at size n, each byte once.
         arrays: its operands at size n, as numpy arrays.
         call: `(device, arrays of the device)` returns a function that runs it once.
         flops: additions and multiplications at size n, if they and not the bytes limit it.
@@ -82,7 +83,7 @@ class Kernel:
 
 # ---------------------------------------------------------------------------------------- operands
 def _normal(*shape: int) -> np.ndarray:
-    """Return normal numbers: the same 65,537, repeated."""
+    """Return normal numbers: the same 65,537 numbers, repeated."""
     return np.resize(np.random.default_rng(0).standard_normal(65_537, np.float32), shape)
 
 
@@ -91,8 +92,11 @@ def _vectors(count: int) -> Callable[[int], list[np.ndarray]]:
 
 
 def _table_and_rows(n: int) -> list[np.ndarray]:
-    rows = n // ROW
-    return [_normal(rows, ROW), np.random.default_rng(0).permutation(rows).reshape(rows, 1)]
+    rows = n // ROW_ELEMENTS
+    return [
+        _normal(rows, ROW_ELEMENTS),
+        np.random.default_rng(0).permutation(rows).reshape(rows, 1),
+    ]
 
 
 def _images_and_weights(n: int) -> list[np.ndarray]:
@@ -102,13 +106,13 @@ def _images_and_weights(n: int) -> list[np.ndarray]:
 
 def _batch_shape(n: int) -> tuple[int, int, int]:
     """Return (64 images, channels, 16 pixels) of n elements; one pixel where n is small."""
-    pixels = 1 if n % (16 * ROW) else 16
-    return ROW, n // (ROW * pixels), pixels
+    pixels = 1 if n % (16 * BATCH_IMAGES) else 16
+    return BATCH_IMAGES, n // (BATCH_IMAGES * pixels), pixels
 
 
 def _whole_channels(n: int) -> int:
     """Return the largest size up to n with a whole number of channels."""
-    step = ROW if n < 16 * ROW else 16 * ROW
+    step = BATCH_IMAGES if n < 16 * BATCH_IMAGES else 16 * BATCH_IMAGES
     return n // step * step
 
 
@@ -184,11 +188,11 @@ KERNELS = {
         round_size=lambda n: math.isqrt(n) ** 2,
     ),
     "gather": Kernel(
-        f"rows of {ROW} in random order",
-        lambda n: 8 * n + 8 * (n // ROW),
+        f"rows of {ROW_ELEMENTS} in random order",
+        lambda n: 8 * n + 8 * (n // ROW_ELEMENTS),
         _table_and_rows,
         _gather,
-        round_size=lambda n: n // ROW * ROW,
+        round_size=lambda n: n // ROW_ELEMENTS * ROW_ELEMENTS,
     ),
     "normalize": Kernel(
         "batch norm of 64 images",

@@ -20,14 +20,14 @@ from ..engine.device import use_device
 from ..kernels.runtime.cpu import peak
 from .plan import Task
 
-RATE_REPEATS = 5  # The best one counts: other processes may disturb some of them.
+RATE_REPEATS = 5  # The best repeat counts, as other processes may disturb some of them.
 FLOAT_BYTES = 4
 ADAM_ARRAYS = 4  # of the parameters' size: weights p, gradients g, moments m and v
 ADAM_ACCESSES = 7  # of those arrays: p, g, m, v are read, p, m, v are written
 
 
 def multiply_adds(task: Task, batch: int) -> int:
-    """Return how many multiply-adds `tasks.minigan_step` makes in products and convolutions.
+    """Return the number of multiply-adds of `tasks.minigan_step` in products and convolutions.
 
     Each layer has one product with its weights forward, one for the gradient of its weights if the
     network is trained, and one for the gradient of its input if a layer before it is trained. A
@@ -41,7 +41,7 @@ def multiply_adds(task: Task, batch: int) -> int:
 
 
 def parameter_count(task: Task) -> int:
-    """Return how many numbers both networks train."""
+    """Return the number of parameters of both networks."""
     return work_of_networks(task)[1]
 
 

@@ -15,7 +15,7 @@ from ..cli.info import processor
 from .peers import blas
 
 PACKAGES = ("numpy", "numba", "torch", "jax")
-BUSY_LOAD_AVERAGE = 0.5  # From here on, other processes disturb the measurements.
+BUSY_LOAD_AVERAGE = 0.5  # At higher loads, other processes disturb the measurements.
 
 
 def describe(threads: int) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def thread_count(threads: int | None, *peers: ModuleType) -> Iterator[int]:
     """Set the number of threads of minigan, numpy's BLAS and the peers within the block.
 
     Args:
-        threads: the number; None: what minigan uses by default. The block gets the number.
+        threads: the number; None: minigan's default. The block gets the number.
         peers: modules of `bench.peers`.
 
     Raises:

@@ -16,7 +16,7 @@ from .plan import Plan, Task
 from .table import format_number, format_quartiles, format_table
 from .timing import MINIGAN, Case, Group, Quartiles, geometric_mean, ratio
 
-# Whether each factor is read as it lies in memory (N) or transposed (T).
+# Each factor is read as it is stored (N) or transposed (T).
 TRANSPOSES = {"NN": "forward", "NT": "input gradient", "TN": "weight gradient"}
 SQUARE = "square"
 TASK = "MLP"

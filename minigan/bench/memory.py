@@ -6,10 +6,10 @@ Every contender trains alone in a new process. Three numbers are measured:
   it (VmHWM; getrusage's ru_maxrss would start from the value of the parent process).
 - the peak size of live arrays while networks and optimizers are created and train a few steps:
   weights, moments, gradients, activations, the batch. minigan's is measured by tracemalloc, which
-  sees numpy's allocations and, to minigan's disadvantage, Python's own objects; kernels are loaded
-  before. PyTorch's is measured by its profiler, which sees every storage. Neither sees memory that
-  a kernel allocates within a call. minigan's kernels get workspaces as arrays, which count;
-  PyTorch's libraries allocate theirs otherwise. Resident memory includes both.
+  counts numpy's allocations and, to minigan's disadvantage, Python's own objects; kernels have been
+  loaded before. PyTorch's is measured by its profiler, which counts every storage. Neither counts
+  memory that a kernel allocates within a call. minigan's kernels get workspaces as arrays, which
+  count; PyTorch's libraries allocate theirs otherwise. Resident memory includes both.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _run_process(contender: str, task: Task, plan: Plan, threads: int) -> dict[s
 
 
 def _child_options(contender: str, task: Task, plan: Plan, threads: int) -> dict[str, Any]:
-    """Return what a contender's process is told, in JSON types."""
+    """Return the options of a contender's process, in JSON types."""
     (layers_g, _), (layers_d, _), data, separate, *_ = peer_arguments(task, task.batches[0])
     options: dict[str, Any] = {"threads": threads, "captured": contender == MINIGAN}
     options |= {"steps": plan.memory_steps, "live_steps": LIVE_STEPS}

@@ -1,4 +1,4 @@
-"""`minigan bench modes`: how many modes of a mixture each GAN method covers, over seeds.
+"""`minigan bench modes`: the number of modes of a mixture that each GAN method covers, over seeds.
 
 The rows of a comparison share networks, steps, batch, learning rates and all other options, and
 differ only in the method. The published rows below them are of other networks and many more steps.

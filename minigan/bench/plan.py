@@ -1,4 +1,4 @@
-"""What the benchmarks measure, and for how long."""
+"""The tasks, sizes and durations of the benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Task:
     batches: tuple[int, ...]
 
     def build_networks(self) -> tuple[nn.Sequential, nn.Sequential]:
-        """Return (generator, discriminator), newly initialised."""
+        """Return a new (generator, discriminator)."""
         return self.model.build(self.sample_shape, self.model.latent_size)
 
 
@@ -61,7 +61,7 @@ CONVOLUTIONS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Tasks, sizes, and how long a contender runs each case in one round; tests use smaller ones.
+    """The tasks, sizes and durations of `minigan bench`; tests use smaller ones.
 
     Args:
         tasks: whose training steps are measured, the fastest first; `matmul` takes "MLP".
@@ -69,8 +69,8 @@ class Plan:
         convolutions: those of `conv`.
         matmul_seconds, step_seconds, conv_seconds, kernel_seconds: time of a case per round.
         rest_seconds: length of one sleep between two contenders, until all threads are idle.
-        cached_bytes: what a kernel of `kernels` moves per thread, to stay in the L2 caches.
-        uncached_bytes: what it moves in all where no cache is large enough.
+        cached_bytes: bytes that a kernel of `kernels` moves per thread, to stay in the L2 caches.
+        uncached_bytes: bytes that it moves in all where no cache is large enough.
         memory_steps: training steps before resident memory is read.
         comparisons: mixtures and methods of `modes`.
     """
@@ -91,7 +91,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """What is measured on several devices, in increasing sizes; tests use smaller ones.
+    """The tasks, sizes and durations of `minigan bench --devices`; tests use smaller ones.
 
     Args:
         edges: of the square matrix products.

@@ -1,4 +1,4 @@
-"""`python -m minigan.bench.readme minigan/bench/README.md`: writes GPU results into the README.
+"""Write GPU results into the README: `python -m minigan.bench.readme minigan/bench/README.md`.
 
 The results are JSON files that `minigan bench --devices cpu,cuda --json FILE` has written to the
 folder `measured` beside the README: one part of text for each, in the order of their names.
@@ -83,8 +83,10 @@ def _machine(result: Mapping[str, Any], gpu: Mapping[str, str]) -> str:
 
 
 def _kernels(series: Mapping[str, Any]) -> str:
-    """Return a table of kernels: the CPU beside the GPU at the largest size that both measured, the
-    peers at the largest size of the GPU."""
+    """Return a table of kernels: the GPU beside the CPU and beside its peers.
+
+    The CPU is compared at the largest size that both measured, the peers at the GPU's largest size.
+    """
     rows = []
     for name, cases in series.items():
         on_gpu, on_both = (

@@ -87,16 +87,16 @@ def best_peaks(peaks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def bandwidth(peaks: Mapping[str, Any], size: int) -> float:
-    """Return the byte/s of the cache or memory that holds so many bytes.
+    """Return the byte/s of the cache or memory that holds `size` bytes.
 
-    A smaller cache is no slower than a larger one, so the best rate at all larger sizes counts.
+    A smaller cache is no slower than a larger one, so it is the best rate at this or a larger size.
     """
     rates = [rate for measured_size, rate in peaks["bandwidths"] if measured_size >= size]
     return max(rates, default=peaks["bandwidths"][-1][1])
 
 
 def lower_bound(peaks: Mapping[str, Any], case: Case) -> float:
-    """Return the seconds that the case takes at least, by the roofline model."""
+    """Return the lower bound of the seconds of a case, by the roofline model."""
     moving = case["bytes"] / bandwidth(peaks, case["operand_bytes"])
     return max(case["flops"] / peaks["flops_per_second"], moving)
 
@@ -205,10 +205,10 @@ def report(result: Mapping[str, Any]) -> str:
     ]
     blocks = ["\n".join(lines)]
     for section, title in TITLES.items():
-        chosen = [case for case in cases if case["section"] == section]
-        rows = [_row(result, case) for case in chosen]
+        section_cases = [case for case in cases if case["section"] == section]
+        rows = [_row(result, case) for case in section_cases]
         table = format_table([*HEADS, "25..75 %"], rows)
-        blocks.append(f"{title}\n{table}\n{_summary(result, chosen)}")
+        blocks.append(f"{title}\n{table}\n{_summary(result, section_cases)}")
     return "\n\n".join(blocks)
 
 

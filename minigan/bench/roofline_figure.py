@@ -124,7 +124,7 @@ def _labels(cases: Sequence[Case]) -> list[tuple[float, float, str]]:
 
 def _write_labels(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
     """Write each label at the first of LABEL_OFFSETS where it covers no line, point or text."""
-    axes.figure.canvas.draw()  # Texts have no size before.
+    axes.figure.canvas.draw()  # Before this, texts have no size.
     marks = _pixels_of_lines(axes)
     occupied = [text.get_window_extent() for text in axes.texts]
     for x, y, label in labels:

@@ -54,7 +54,7 @@ def _minigan(task: Task, arguments: Sequence[Any], captured: bool) -> StepAndSta
 
 
 def groups(plan: Plan, peers: Peers, threads: int) -> list[Group]:
-    """Return one group per task and batch size; a case says which peers fail, and why."""
+    """Return one group per task and batch size; a case holds the errors of peers that fail."""
     makers = [
         (case, contenders(plan.tasks[case["task"]], case["batch"], peers))
         for case in lower_bound.cases(plan.tasks, threads)
@@ -69,7 +69,7 @@ def groups(plan: Plan, peers: Peers, threads: int) -> list[Group]:
 def _compile_steps(
     case: dict[str, Any], makers: Mapping[str, Callable[[], StepAndStates]], tick: Call
 ) -> Iterator[tuple[str, list[Step]]]:
-    """Yield the steps that run, after one call; write why the others do not to case["skipped"]."""
+    """Yield the steps that run, after one call; store errors of the others in case["skipped"]."""
     case["skipped"] = {}
     for name, make in makers.items():
         try:
@@ -113,11 +113,11 @@ def _rows(case: Case) -> Iterator[list[str]]:
             time_cells = format_quartiles(Quartiles.of(milliseconds))
             yield [*labels, name, *time_cells, *ratio_cells, percent]
         else:
-            yield [*labels, name, _why_missing(case["skipped"].get(name)), *[""] * 4]
+            yield [*labels, name, _describe_missing(case["skipped"].get(name)), *[""] * 4]
 
 
-def _why_missing(reason: str | None) -> str:
-    """Return in a word or two why there is no time; the case holds the whole reason."""
+def _describe_missing(reason: str | None) -> str:
+    """Return a short reason why a contender has no time; the case holds the full reason."""
     if reason is None:
         return "not installed"
     return "no compiler" if "InvalidCxxCompiler" in reason else reason.split(":")[0]

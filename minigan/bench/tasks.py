@@ -1,4 +1,4 @@
-"""The training step of a task in minigan, and what the peers need to take the same step."""
+"""The training step of a task in minigan, and the arguments of the same step for the peers."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def real_batch(task: Task, batch: int) -> np.ndarray:
 def peer_arguments(task: Task, batch: int) -> tuple[Any, ...]:
     """Return the arguments of a peer's step: (G, D, real samples, separate, rate, betas).
 
-    G and D are (layers, state dict) of new networks. `separate` says that D sees the real and the
-    fake batch in two passes, because it has batch norm.
+    G and D are (layers, state dict) of new networks. If `separate`, D gets the real and the fake
+    batch in two passes, because it has batch norm.
     """
     with use_device("cpu"):
         networks = task.build_networks()

@@ -1,4 +1,4 @@
-"""Timing of contenders side by side on a machine whose speed varies."""
+"""Time contenders side by side on a machine whose speed varies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 Call = Callable[[], object]
-Case = Mapping[str, Any]  # what was measured and, in "seconds", the samples of each contender
+Case = Mapping[str, Any]  # a description, and in "seconds" the samples of each contender
 MINIGAN = "minigan"  # the contender that the others are compared with
 CHUNKS_PER_SAMPLE = 10
-MAX_SLEEPS = 50  # before a contender is timed although the process is still busy
+MAX_SLEEPS = 50  # Then a contender is timed although the process is still busy.
 
 
 def _do_nothing() -> None:
-    """Return at once: the work of a synchronous call is done when the call returns."""
+    """Return immediately: the work of a synchronous call is done when the call returns."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def measure(
     are idle.
 
     Args:
-        group: what is timed. repeats: how many rounds.
+        group: the cases and calls to time. repeats: the number of rounds.
         rest: seconds of one sleep, see `_wait_until_idle`.
         tick: called after each contender of each round.
     """
@@ -104,7 +104,7 @@ def run_calls(call: Call, count: int, wait: Call = _do_nothing) -> float:
 
 
 def _calls_per_chunk(call: Call, seconds: float, wait: Call) -> int:
-    """Return a power of two: how many calls take at least `seconds`."""
+    """Return the number of calls that take at least `seconds`, a power of two."""
     count = 1
     while min(run_calls(call, count, wait) for _ in range(3)) * count < seconds:
         count *= 2
@@ -114,7 +114,7 @@ def _calls_per_chunk(call: Call, seconds: float, wait: Call) -> int:
 def _sample(call: Call, count: int, seconds: float, wait: Call = _do_nothing) -> float:
     """Return the median seconds per call over chunks of `count` calls that take `seconds` in all.
 
-    Two chunks before them are not counted: they bring operands into the caches and wake threads.
+    Two earlier chunks are not counted: they bring operands into the caches and wake threads.
     The median ignores a chunk during which the system gave a core to another process.
     """
     run_calls(call, 2 * count, wait)

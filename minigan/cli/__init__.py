@@ -1,4 +1,4 @@
-"""The command `minigan`: one module per command, and what they share."""
+"""The command `minigan`: one module per command, and their common parts."""
 
 from .commands import main
 

@@ -10,11 +10,11 @@ from . import bench, check, evaluate, info, presets, sample, train
 from .parser import Parser
 from .terminal import usable_streams
 
-# The errors that input of a user can raise: printed as one line, with exit status 2.
+# The errors that a user's input can raise are printed as one line, with exit status 2.
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 
-# By command: its module and a line of help. A module has add_arguments(parser) and run(options),
-# which returns the exit status.
+# The module and a line of help of each command. A module has add_arguments(parser) and
+# run(options), which returns the exit status.
 COMMANDS = {
     "train": (train, "train a GAN and leave a folder of pictures"),
     "sample": (sample, "draw new samples from a trained run"),
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nminigan: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # Nobody reads our output any more, as in `minigan info | head`.
+    except BrokenPipeError:  # The reader has closed stdout, as in `minigan info | head`.
         return 0
     except USER_ERRORS as error:
         if os.environ.get("MINIGAN_TRACEBACK"):

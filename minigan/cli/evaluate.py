@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..training.evaluate import Estimate
 
-# What a measure is called in the table that is printed; {modes}: the number of modes of the data.
+# The labels of the measures in the printed table; {modes} is the number of modes of the data.
 LABELS = {
     "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
     "sliced_wasserstein_floor": "its floor, training to held-out",

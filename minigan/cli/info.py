@@ -74,14 +74,14 @@ def _cache(part: str) -> str:
 
 
 def _launcher(name: str) -> str:
-    """Return what runs a CUDA device's kernels here, or why nothing does."""
+    """Return a description of the GPU or the emulator, or why the device is not available."""
     from ..kernels.runtime.cuda.launcher import KernelError
 
     try:
-        facts = get_device(name).launcher.describe()  # type: ignore[attr-defined]
+        properties = get_device(name).launcher.describe()  # type: ignore[attr-defined]
     except KernelError as error:
         return f"not here: {error}"
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+    return ", ".join(f"{key} {value}" for key, value in properties.items())
 
 
 def processor() -> str:

@@ -44,9 +44,9 @@ class Parser(argparse.ArgumentParser):
         """Exit with status 2 and one line."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
-    def _reject(self, what: str, word: str, accepted: Iterable[str]) -> None:
-        """Exit with status 2, naming the nearest accepted names."""
+    def _reject(self, kind: str, word: str, accepted: Iterable[str]) -> None:
+        """Exit with status 2 and a line with the nearest accepted name."""
         try:
-            choose(what, word, dict.fromkeys(name for name in accepted if name != "-h"))
+            choose(kind, word, dict.fromkeys(name for name in accepted if name != "-h"))
         except ValueError as error:
             self.error(str(error))

@@ -8,11 +8,11 @@ from .parser import Parser
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add the command's arguments: it has none."""
+    """Add no arguments."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line for each preset: its name, its data, what it is and its paper."""
+    """Print a line for each preset: its name, data, description and paper."""
     from ..gan.presets import PRESETS
 
     print(f"{'name':<12}data")

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _output_path(options: argparse.Namespace) -> Path:
-    """Return the path to write; ValueError where it is of no known kind or in no folder."""
+    """Return the path to write; ValueError unless its suffix is known and its folder exists."""
     suffix = "" if options.label is None else f"_label_{options.label.replace(',', '_')}"
     default = Path(options.run_folder) / f"sample_seed_{options.seed}{suffix}.png"
     path = Path(options.out or default)

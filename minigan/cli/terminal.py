@@ -1,4 +1,4 @@
-"""Print what a command is busy with, and keep its streams usable."""
+"""Decide whether to show progress bars, and keep the standard streams usable."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def shows_progress() -> bool:
 def usable_streams() -> Iterator[None]:
     """Let a command print paths of any bytes, and to streams that are closed (`>&-`).
 
-    What stdout still buffers at the end and cannot be written (nobody reads, or the disk is full)
-    is dropped: Python would try again at exit, and print an error.
+    Output that is still buffered at the end and cannot be written (the reader is gone, or the disk
+    is full) is dropped: Python would try again at exit, and print an error.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115

@@ -45,7 +45,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, and say where the results are."""
+    """Train, and print the paths of the results."""
     changes = config_options(options)
     if options.seeds is not None and (options.resume is not None or "seed" in changes):
         other = "--seed" if "seed" in changes else "--resume"
@@ -86,14 +86,14 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
         print(f"seed {run.seed}: {run.folder}{end}")
-    measured = estimates(runs)
-    if measured:
+    measures = estimates(runs)
+    if measures:
         count = sum(run.measures is not None for run in runs)
         print(
             f"step {config.steps}, {count} seed{'s' * (count > 1)}, {len(trainer.held_out)} samples"
             " a draw, mean +- standard error over seeds"
         )
-        print_estimates(measured, trainer.data)
+        print_estimates(measures, trainer.data)
     return 130 if any(run.stopped for run in runs) else 0
 
 
@@ -101,18 +101,18 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     from ..training.resume import resume
     from ..training.run_folder import locked, read_config
 
-    own = read_config(folder).as_dict()
-    different = [name for name, x in changes.items() if name != "steps" and own[name] != x]
+    saved = read_config(folder).as_dict()
+    different = [name for name, x in changes.items() if name != "steps" and saved[name] != x]
     if different or options.out or options.preset:
-        names = ", ".join(f"{n} = {own[n]!r} (not {changes[n]!r})" for n in different)
+        names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
         raise ValueError(
             f"--resume {folder} goes on with that run's own options"
             + (f": {names}" if names else "; --out and --preset do not go with it")
         )
     steps = changes.get("steps")
-    _check_schedule(folder, own, steps)
+    _check_schedule(folder, saved, steps)
     with locked(folder):
-        announce_kernels(own["device"])
+        announce_kernels(saved["device"])
         run = resume(folder, steps, shows_progress())
         if run.trainer.step_count == run.config.steps:
             print(f"this run is at its last step, {run.config.steps}; --steps can extend it")
@@ -120,7 +120,7 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
 
 
 def _check_schedule(folder: Path, config: dict[str, Any], steps: int | None) -> None:
-    """Raise ValueError where more steps would change nothing, at learning rates of 0."""
+    """Raise ValueError where more steps have learning rates of 0 and would change nothing."""
     from ..optim.schedules import SCHEDULES
 
     end = config["schedule_steps"]

@@ -1,4 +1,4 @@
-"""Load data sets: built-in ones that need no network, MNIST, and files of one's own."""
+"""Load data sets: generated ones that need no network, MNIST, and the user's own files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .toy import grid, ring, swiss_roll
 
 __all__ = ["NAMES", "DataError", "Dataset", "load"]
 
-# Sets that are generated, not read: the function, and the default number of samples.
+# The generated data sets: the function, and the default number of samples.
 GENERATED = {
     "glyphs": (load_glyphs, 20_000),
     "ring": (ring, 100_000),

@@ -1,4 +1,4 @@
-"""Hold samples, their labels, and what is known of their distribution."""
+"""The class Dataset: samples, their labels, and known parameters of their distribution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPLITS = ("train", "test")
 
 
 class DataError(ValueError):
-    """Data exist but cannot be used; the message names the file and what is wrong."""
+    """Data exist but cannot be used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Dataset:
             set_field(self, "values", np.ascontiguousarray(self.values, np.float32))
         _check_values(self.name, self.values)
         if self.labels is not None:
-            set_field(self, "labels", _checked_labels(self.name, self.labels, len(self)))
+            set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
             classes = self.classes
             if classes is None:
                 set_field(self, "classes", int(self.labels.max(initial=-1)) + 1)
@@ -78,9 +78,9 @@ class Dataset:
         return replace(self, values=self.values[rows], labels=labels)
 
     def sample(self, size: int, seed: int) -> Dataset:
-        """Return `size` different samples drawn by `seed`, in their old order.
+        """Return `size` different samples drawn by `seed`, in their original order.
 
-        A larger size has the samples of a smaller one, and more.
+        The samples of a smaller size are among those of a larger one.
 
         Raises:
             ValueError: there are fewer than `size`.
@@ -91,7 +91,7 @@ class Dataset:
         return self.subset(np.sort(generator.permutation(len(self))[:size]))
 
     def holdout(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Split the samples by `seed` into (train, held out), each in its old order.
+        """Split the samples by `seed` into (train, held out), each in its original order.
 
         round(fraction * N) samples are held out.
 
@@ -141,11 +141,11 @@ def whole_number(name: str, value: object, least: int) -> int:
 def _check_values(name: str, values: np.ndarray) -> None:
     if values.ndim not in (2, 4) or 0 in values.shape[1:]:
         raise DataError(f"{name}: shape {values.shape} is neither (N, C, H, W) nor (N, D)")
-    broken = ~np.isfinite(values)
-    if broken.any():
-        first = tuple(int(i) for i in np.argwhere(broken)[0])
+    invalid = ~np.isfinite(values)
+    if invalid.any():
+        first = tuple(int(i) for i in np.argwhere(invalid)[0])
         raise DataError(
-            f"{name}: {np.count_nonzero(broken)} of {values.size} values are NaN or infinite "
+            f"{name}: {np.count_nonzero(invalid)} of {values.size} values are NaN or infinite "
             f"in float32, the first at {first}"
         )
     low, high = values.min(initial=0), values.max(initial=0)
@@ -153,7 +153,8 @@ def _check_values(name: str, values: np.ndarray) -> None:
         raise DataError(f"{name}: images must lie in [-1, 1], these lie in [{low:g}, {high:g}]")
 
 
-def _checked_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
+def _check_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
+    """Return the labels as int64; DataError unless they are `count` nonnegative integers."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise DataError(

@@ -17,13 +17,13 @@ from typing import Any
 
 from ..utils.locks import file_lock
 
-TIMEOUT_SECONDS = 30.0  # without an answer or a byte
+TIMEOUT_SECONDS = 30.0  # the longest wait for an answer or for the next bytes
 CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the files of a set are published, and the MD5 of each, by file name."""
+    """The mirrors of a data set, and the MD5 of each file, by file name."""
 
     mirrors: tuple[str, ...]
     md5: dict[str, str]
@@ -60,11 +60,11 @@ SOURCES = {
 
 
 def fetch(name: str, files: Sequence[str], folder: Path, progress: bool = False) -> None:
-    """Download files of a data set into a folder, each from the first mirror that has it whole.
+    """Download files of a data set into a folder, each from the first mirror that works.
 
-    A file that arrives is FILE.part, which the next mirror or the next call continues; it gets its
-    name when its MD5 is right. One process at a time downloads into a folder; the others wait, and
-    find the files.
+    A file is downloaded to FILE.part, which the next mirror or the next call continues; it is
+    renamed when its MD5 is right. One process at a time downloads into a folder; the others wait,
+    and then use its files.
 
     Raises:
         FileNotFoundError: no mirror has a file; the message says how to get it by hand.
@@ -89,7 +89,7 @@ def fetch(name: str, files: Sequence[str], folder: Path, progress: bool = False)
 
 
 def _fetch_one(source: Source, path: Path, failures: list[str], progress: bool) -> bool:
-    """Return whether the file could be had; add to `failures` why each mirror failed."""
+    """Download a file and return whether it exists; append to `failures` why each mirror failed."""
     if path.is_file():  # Another process downloaded it while this one waited for the lock.
         return True
     part = path.with_name(path.name + ".part")
@@ -105,7 +105,7 @@ def _fetch_one(source: Source, path: Path, failures: list[str], progress: bool) 
 
 
 def _download(url: str, part: Path, md5: str, progress: bool) -> None:
-    """Complete the file `part`; on an error it is left so that it can be continued, or removed."""
+    """Complete the file `part`; after an error it can be continued, or has been removed."""
     is_continued = part.is_file() and part.stat().st_size > 0
     if is_continued and _md5(part) == md5:
         return
@@ -116,7 +116,7 @@ def _download(url: str, part: Path, md5: str, progress: bool) -> None:
     part.unlink()
     if not is_continued:
         raise OSError(f"wrong checksum, MD5 {actual}")
-    _download(url, part, md5, progress)  # The bytes that were there may be wrong: start again.
+    _download(url, part, md5, progress)  # The earlier bytes may be wrong: start again.
 
 
 def _receive(url: str, part: Path, progress: bool) -> None:
@@ -131,14 +131,14 @@ def _receive(url: str, part: Path, progress: bool) -> None:
             _append(response, part, size if response.status == 206 else 0, progress)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != 416 or not size:  # 416: the range begins at or behind the end
+        if error.code != 416 or not size:  # 416: the range begins at or after the end
             raise
         part.unlink()
         _receive(url, part, progress)
 
 
 def _append(response: Any, part: Path, size: int, progress: bool) -> None:
-    """Write the response into `part` behind the first `size` bytes."""
+    """Write the response to `part` after its first `size` bytes."""
     from tqdm import tqdm
 
     length = response.headers.get("Content-Length", "")

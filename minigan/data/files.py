@@ -40,9 +40,9 @@ def load_file(path: str | os.PathLike[str], split: str, progress: bool = False) 
 def load_folder(folder: Path, split: str = "train", progress: bool = False) -> Dataset:
     """Return all images below a folder, in order of path: (N, 1, H, W) if all are grey, else C = 3.
 
-    Where all of them lie in subfolders, one level deep, the subfolders are the classes. Where
-    `folder` has folders `train` and `test`, these are the splits; else all of it is `train`.
-    Of an animation the first picture is taken; transparent pixels are blended with black; hidden
+    Where all of them are in subfolders, one level deep, the subfolders are the classes. Where
+    `folder` has folders `train` and `test`, these are the splits; otherwise it is all `train`.
+    The first picture of an animation is used; transparent pixels are blended with black; hidden
     files are ignored.
 
     Raises:
@@ -50,7 +50,7 @@ def load_folder(folder: Path, split: str = "train", progress: bool = False) -> D
     """
     from tqdm import tqdm
 
-    if all((folder / known).is_dir() for known in SPLITS):
+    if all((folder / name).is_dir() for name in SPLITS):
         folder = folder / split
     elif split != "train":
         raise DataError(f"{folder}: has no split {split!r}; hold samples out with .holdout()")
@@ -75,8 +75,8 @@ def load_folder(folder: Path, split: str = "train", progress: bool = False) -> D
 
 def _image_paths(folder: Path) -> list[Path]:
     def is_image_file(path: Path) -> bool:
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file()
 
     # Paths compare part by part, so the images of a subfolder stay together.
     paths = sorted(path for path in folder.rglob("*") if is_image_file(path))
@@ -99,18 +99,18 @@ def _read_image(path: Path) -> np.ndarray:
 def _pixels(image: Image) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    if image.mode.startswith("I"):  # 16 bits a pixel: convert("L") would clip, not scale them.
-        deep = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise ValueError(f"pixels of {deep.min()} to {deep.max()}")
-        return np.rint(deep / 257).astype(np.uint8)[:, :, None]
-    grey = image.mode in GREY_MODES
+    if image.mode.startswith("I"):  # 16 bits per pixel: convert("L") would clip, not scale them.
+        values = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"pixels of {values.min()} to {values.max()}; 0 to 65535 are accepted")
+        return np.rint(values / 257).astype(np.uint8)[:, :, None]
+    is_grey = image.mode in GREY_MODES
     colours = ImageOps.exif_transpose(image).convert("RGBA")
     black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
     pixels = np.asarray(Image.alpha_composite(black, colours))[..., :3]
     if image.mode == "P":
-        grey = bool((pixels == pixels[..., :1]).all())
-    return pixels[..., :1] if grey else pixels
+        is_grey = bool((pixels == pixels[..., :1]).all())
+    return pixels[..., :1] if is_grey else pixels
 
 
 # ----------------------------------------------------------------------------- .npz archives
@@ -126,26 +126,26 @@ def load_npz(path: Path, split: str = "train") -> Dataset:
         DataError: the file cannot be read, or holds anything else.
     """
     arrays = _read_npz(path)
-    extra = (f"_{split}",) if split == "test" else ("", f"_{split}")
-    value_keys = [key + end for end in extra for key in VALUE_KEYS]
-    label_keys = [key + end for end in extra for key in LABEL_KEYS]
-    named = [key for key in value_keys if key in arrays]
+    suffixes = (f"_{split}",) if split == "test" else ("", f"_{split}")
+    value_keys = [key + suffix for suffix in suffixes for key in VALUE_KEYS]
+    label_keys = [key + suffix for suffix in suffixes for key in LABEL_KEYS]
+    sample_keys = [key for key in value_keys if key in arrays]
     others = [key for key in arrays if key not in label_keys]
-    if not named and split == "train" and len(others) == 1:
-        named = others
-    if not named:
+    if not sample_keys and split == "train" and len(others) == 1:
+        sample_keys = others
+    if not sample_keys:
         raise DataError(
             f"{path}: none of {', '.join(value_keys)} for the split {split!r} among its arrays, "
             f"{', '.join(arrays) or 'none'}"
         )
     labels = next((arrays[key] for key in label_keys if key in arrays), None)
-    values = arrays[named[0]]
+    values = arrays[sample_keys[0]]
     if 0 in values.shape:
-        raise DataError(f"{path}: {named[0]} is empty, of shape {values.shape}")
+        raise DataError(f"{path}: {sample_keys[0]} is empty, of shape {values.shape}")
     if len(values.shape) > 2:
-        values = _as_images(f"{path}: {named[0]}", values)
+        values = _as_images(f"{path}: {sample_keys[0]}", values)
     elif values.dtype.kind not in "uif":
-        raise DataError(f"{path}: {named[0]} is {values.dtype}, must be numbers")
+        raise DataError(f"{path}: {sample_keys[0]} is {values.dtype}, must be numbers")
     return Dataset(str(path), values, labels)
 
 
@@ -166,7 +166,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _as_images(name: str, values: np.ndarray) -> np.ndarray:
-    """Return float32 (N, C, H, W) in [-1, 1]. Where C could be first or last, it is first."""
+    """Return float32 (N, C, H, W) in [-1, 1]; if C can be first or last, it is the first axis."""
     shape = values.shape
     if values.ndim == 3:
         values = values[:, None]

@@ -15,16 +15,16 @@ import numpy as np
 from ..kernels.runtime.files import atomic_write, cache_root
 from .dataset import DataError, Dataset, from_bytes, generators
 
-SIDE = 28
+SIDE = 28  # pixels of an image in a row and in a column
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-NUMBERS_PER_GLYPH = 17  # random numbers for each image, whichever its digit
+NUMBERS_PER_GLYPH = 17  # random numbers for each image, the same for every digit
 
 
 def load_glyphs(size: int, seed: int, split: str = "train", progress: bool = False) -> Dataset:
     """Return `size` images (1, 28, 28), light on dark, labelled 0 to 9.
 
-    Sample i depends on the seed, the split and i alone. The images are cached on disk: a file that
-    cannot be read is made again, and a cache that cannot be written is not used.
+    Sample i depends on the seed, the split and i alone. The images are cached on disk: if a file
+    cannot be read, its images are drawn again; if the cache cannot be written, it is not used.
     """
     path = _cache_path(size, seed, split)
     arrays = _read_cache(path, size) if path else None
@@ -64,7 +64,7 @@ def digit_fonts() -> tuple[str, ...]:
     """Return the paths of matplotlib's fonts that have all ten digits, in order of name.
 
     The names of a font's glyphs are checked, as some fonts map "0" to a box, a bracket or an
-    infinity sign. Fonts whose zero has three contours are left out: it has a dot or a slash in it,
+    infinity sign. Fonts whose zero has three contours are left out: it contains a dot or a slash,
     and looks like an eight when it is small and bold.
     """
     import matplotlib
@@ -95,7 +95,7 @@ def _outline(font: str, digit: int) -> tuple[np.ndarray, np.ndarray]:
 
     path = TextPath((0, 0), str(digit), size=100, prop=FontProperties(fname=font))
     points, codes = np.array(path.vertices), np.array(path.codes)
-    drawn = codes != Outline.CLOSEPOLY  # The points of CLOSEPOLY are (0, 0), and mean nothing.
+    drawn = codes != Outline.CLOSEPOLY  # The points of CLOSEPOLY are (0, 0), and are not drawn.
     low, high = points[drawn].min(0), points[drawn].max(0)
     return (points - (low + high) / 2) / (high - low).max(), codes
 
@@ -129,7 +129,7 @@ def _distort(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def _draw(renderer: Any, outline: tuple[np.ndarray, np.ndarray], normals: np.ndarray) -> np.ndarray:
-    """Return uint8 (n, 28, 28), drawn at twice that size, with each pixel the mean of four."""
+    """Return images, uint8 (n, 28, 28): drawn at twice that size, each pixel the mean of four."""
     from matplotlib.path import Path as Outline
     from matplotlib.transforms import IdentityTransform
 
@@ -140,11 +140,11 @@ def _draw(renderer: Any, outline: tuple[np.ndarray, np.ndarray], normals: np.nda
     fine = np.empty((len(normals), 2 * SIDE, 2 * SIDE), np.uint16)
     pen = renderer.new_gc()
     pen.set_snap(False)
-    for vertices, weight, page in zip(outlines, normals[:, -1], fine, strict=True):
+    for vertices, weight, pixels in zip(outlines, normals[:, -1], fine, strict=True):
         pen.set_linewidth(1.15 + 0.55 * weight)
         renderer.clear()
         renderer.draw_path(pen, Outline(vertices, codes), IdentityTransform(), (0, 0, 0))
-        page[:] = np.asarray(renderer.buffer_rgba())[..., 3]
+        pixels[:] = np.asarray(renderer.buffer_rgba())[..., 3]
     quads = fine.reshape(-1, SIDE, 2, SIDE, 2).sum((2, 4), dtype=np.uint16)
     return ((quads + 2) // 4).astype(np.uint8)
 
@@ -166,15 +166,15 @@ def _read_cache(path: Path, size: int) -> tuple[np.ndarray, np.ndarray] | None:
             images, labels = arrays["images"], arrays["labels"]
     except Exception:  # Whatever is wrong with the file, the images can be drawn again.
         return None
-    is_whole = images.shape == (size, SIDE, SIDE) and labels.shape == (size,)
-    is_typed = images.dtype == np.uint8 and labels.dtype == np.int64
-    return (images, labels) if is_whole and is_typed else None
+    has_shapes = images.shape == (size, SIDE, SIDE) and labels.shape == (size,)
+    has_dtypes = images.dtype == np.uint8 and labels.dtype == np.int64
+    return (images, labels) if has_shapes and has_dtypes else None
 
 
 def _write_cache(path: Path | None, images: np.ndarray, labels: np.ndarray) -> None:
     if path is None:
         return
-    buffer = io.BytesIO()  # zipfile itself does not recover from a full disk
+    buffer = io.BytesIO()  # zipfile does not recover from a full disk.
     np.savez(buffer, images=images, labels=labels)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

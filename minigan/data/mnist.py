@@ -26,12 +26,12 @@ def load_mnist(
 ) -> Dataset:
     """Return the images (1, 28, 28) and labels 0 to 9 of a set.
 
-    The files are looked for in `data_dir` alone if it is given; else in the folder MINIGAN_DATA,
-    then in the cache, into which missing files are downloaded. In each of them a folder named
-    after the set comes first. Existing files are never changed.
+    The files are searched in `data_dir` alone if it is given; otherwise in the folder MINIGAN_DATA,
+    then in the cache, into which missing files are downloaded. In each of these, a folder named
+    after the set is searched first. Existing files are never changed.
 
     Raises:
-        FileNotFoundError: the files are nowhere.
+        FileNotFoundError: there are no such files.
         DataError: they are corrupt, or do not fit together.
     """
     files = _find_files(name, split, data_dir, progress)
@@ -55,7 +55,7 @@ def read_idx(path: Path, kind: str) -> np.ndarray:
 
     The format (LeCun's MNIST page): two zero bytes, the type (8 is uint8), the number of
     dimensions, each dimension as a big-endian int32, the data. Gzip is recognized by the first
-    bytes, not by the name: browsers unpack what they download and keep its name.
+    bytes, not by the name: browsers unpack a download and keep its name.
 
     Raises:
         DataError: it is no such file, or is truncated.
@@ -94,7 +94,7 @@ def _content(path: Path) -> bytes:
         raise DataError(f"{path}: broken gzip file ({error})") from error
 
 
-# ------------------------------------------------------------------------------------ finding
+# ------------------------------------------------------------------------------------- search
 def _find_files(
     name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool
 ) -> Files:
@@ -113,12 +113,12 @@ def _find_files(
 
 
 class _NoFilesError(FileNotFoundError):
-    """A folder has neither of the two files, so that the next one is looked into."""
+    """A folder has neither of the two files, so that the next folder is searched."""
 
 
-def _files_in(place: str | os.PathLike[str], source: str, name: str, split: str) -> Files:
-    """Return both files; `source` says where the place comes from, for errors."""
-    folder = Path(place).expanduser()
+def _files_in(path: str | os.PathLike[str], source: str, name: str, split: str) -> Files:
+    """Return both files in a folder; `source` names the setting of its path, for errors."""
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: {source} is {folder}, which is not a folder")
     files = _look_in(folder, name, split)
@@ -132,22 +132,22 @@ def _files_in(place: str | os.PathLike[str], source: str, name: str, split: str)
 
 
 def _names(split: str, kind: str) -> list[str]:
-    """Return the names in use: as published, unpacked, and as some archives unpack it."""
+    """Return the possible file names: as published, unpacked, and as in some archives."""
     stem, idx = STEMS[split], f"idx{DIMENSIONS[kind]}-ubyte"
     plain = [f"{stem}-{kind}-{idx}", f"{stem}-{kind}.{idx}"]
     return [f"{file}{suffix}" for file in plain for suffix in (".gz", "")]
 
 
-def _look_in(place: Path, name: str, split: str) -> Files:
-    """Return both files from the set's folder in `place`, or from `place`; else what there is."""
+def _look_in(root: Path, name: str, split: str) -> Files:
+    """Return both files from the set's folder in `root` or from `root`; else those that exist."""
     partial: Files = {}
-    for folder in (place / name, place):
+    for folder in (root / name, root):
         files: Files = {}
         for kind in DIMENSIONS:
             paths = [folder / file for file in _names(split, kind) if (folder / file).is_file()]
             if paths:
                 files[kind] = paths[0]
-        if folder == place:
+        if folder == root:
             for path in files.values():
                 _refuse_another_set(path, name)
         if len(files) == 2:
@@ -157,7 +157,7 @@ def _look_in(place: Path, name: str, split: str) -> Files:
 
 
 def _refuse_another_set(path: Path, name: str) -> None:
-    """Raise DataError for a file of another set: the sets' files have the same names."""
+    """Raise DataError for a file of another set, since the sets' files have the same names."""
     digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     for other, source in download.SOURCES.items():
         if other != name and digest in source.md5.values():

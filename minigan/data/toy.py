@@ -10,9 +10,9 @@ from .dataset import Dataset, generators
 def ring(size: int, seed: int, split: str = "train", progress: bool = False) -> Dataset:
     """Return 8 Gaussians of sigma 0.01 on the unit circle.
 
-    The setting of Lin et al. 2018 (PacGAN), section 4.1.
+    They are those of Lin et al. 2018 (PacGAN), section 4.1.
     """
-    # linspace(0, 2 pi, 8) repeats the first angle: seven modes, one of them twice as likely.
+    # linspace(0, 2 pi, 8) would repeat the first angle: seven modes, one of them twice as likely.
     angles = np.arange(8) * (2 * np.pi / 8)
     modes = np.stack([np.cos(angles), np.sin(angles)], 1)
     return _mixture("ring", modes, 0.01, size=size, seed=seed, split=split)

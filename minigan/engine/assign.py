@@ -1,4 +1,4 @@
-"""The in-place copy of values into tensors, one at a time or a whole state by name."""
+"""Copy values into tensors in place: one tensor, or a state dict by name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .update import Update
 
 
 def _assign(target: np.ndarray, value: np.ndarray) -> None:
-    # numpy is wrong where the memory of both overlaps and strides differ, as in x[::2] = x[:3].
+    # numpy's result is wrong where both overlap in memory with different strides: x[::2] = x[:3].
     target[...] = value.copy() if np.may_share_memory(target, value) else value
 
 
-# The value broadcasts to the target.
+# assign(target, value) copies a value, which broadcasts to the target.
 assign = Update("assign", _assign, "x x")
 
 
@@ -25,7 +25,7 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
     Args:
         targets: the tensors to change.
         values: numpy arrays, one for each name in `targets`.
-        name: of the object that the state belongs to, for error messages.
+        name: the name of the object that the state belongs to, for error messages.
 
     Raises:
         ValueError: names are missing or unknown, or a shape or dtype differs.

@@ -87,24 +87,24 @@ def _output_cotangent(output: Tensor, inputs: list[Tensor], grad_output: Tensor 
         return Tensor(ones, output.device)
     if not isinstance(grad_output, Tensor):
         raise TypeError(f"grad: grad_output is {type(grad_output).__name__}, not a tensor")
-    if _kind(grad_output) != _kind(output):
+    if _shape_dtype_device(grad_output) != _shape_dtype_device(output):
         raise ValueError(
             f"grad: grad_output is {_describe(grad_output)}, but the output is {_describe(output)}"
         )
     return grad_output
 
 
-def _kind(x: Tensor) -> tuple[Any, ...]:
+def _shape_dtype_device(x: Tensor) -> tuple[Any, ...]:
     return x.shape, x.dtype, x.device
 
 
 def _describe(x: Tensor) -> str:
-    """Return dtype, shape and device for an error message."""
+    """Return dtype, shape and device as text for an error message."""
     return f"{x.dtype}{x.shape} on {x.device.name!r}"
 
 
 def _check_used(inputs: list[Tensor], graph_ids: set[int]) -> None:
-    """Raise ValueError if an input is no tensor of the graph, whose ids are given."""
+    """Raise ValueError if an input is not among the tensors of the graph."""
     for i, x in enumerate(inputs):
         if id(x) not in graph_ids:
             raise ValueError(
@@ -128,7 +128,7 @@ def _edges(t: Tensor) -> Edges:
 def _topological_order(output: Tensor) -> list[tuple[Tensor, Edges]]:
     """Return all tensors that `output` depends on, inputs before outputs, with their edges.
 
-    A loop with a stack of its own: recursion would limit the depth of a graph.
+    This is a loop with a stack of its own, because recursion would limit the depth of a graph.
     """
     order: list[tuple[Tensor, Edges]] = []
     visited: set[int] = set()
@@ -172,7 +172,7 @@ def _input_cotangents(t: Tensor, g: Tensor, edges: Edges) -> list[tuple[Tensor, 
             gx = ops.sum_to(gx, x.shape)
         if not isinstance(gx, Tensor):
             raise TypeError(f"{op.name}: the VJP of input {i} gave {type(gx).__name__}, no tensor")
-        if _kind(gx) != _kind(x):
+        if _shape_dtype_device(gx) != _shape_dtype_device(x):
             raise ValueError(
                 f"{op.name}: the VJP of input {i} gave {_describe(gx)},"
                 f" but the input is {_describe(x)}"

@@ -23,8 +23,8 @@ from .device import current_device
 from .recording import StepRecording
 from .tensor import Tensor, is_grad_enabled
 
-# The modules of a step may be in train or eval mode, each combination a capture of its own. The
-# oldest one is dropped where there would be more.
+# The modules of a step may be in train or eval mode, and each combination of modes is a capture of
+# its own. Above this number the oldest capture is dropped.
 MAX_CAPTURES_PER_SIGNATURE = 8
 
 
@@ -63,7 +63,7 @@ def capture(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CapturedStep:
-    """A step with the cache of its captures, by signature."""
+    """A step and its captures, cached by signature."""
 
     def __init__(self, step: Callable[..., Any]) -> None:
         self.step = step
@@ -90,8 +90,8 @@ class Capture:
 
     Attributes:
         inputs: the static copies of the tensors among the arguments, which a replay overwrites.
-        outputs: what the step returned; its tensors are overwritten by each replay.
-        recording: what the run depends on, and the memory that it uses.
+        outputs: the results of the step; each replay overwrites their tensors.
+        recording: the tensors, modes and conditions that the run depends on, and its memory.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Capture:
         return all(x.training is training for x, training in self.recording.modes.values())
 
     def replay(self, tensors: list[Tensor]) -> Any:
-        """Copy the tensors into the static inputs, do the launches again, return the outputs."""
+        """Copy the tensors into the static inputs, replay the launches, and return the outputs."""
         for static, x in zip(self.inputs, tensors, strict=True):
             static.device.copy(static.array, x.array)
         self.program()

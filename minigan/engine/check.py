@@ -1,8 +1,8 @@
 """Gradient checks: VJPs against central finite differences, in float64, at any order.
 
-Of a function f with Jacobian J, a random direction v and a random cotangent g are drawn. Then
+For a function f with Jacobian J, a random direction v and a random cotangent g are drawn. Then
 <g, J v>, from central differences of f, must equal <vjp(g), v>, from `grad`. (The cotangent is
-random because a cotangent of ones would let a wrong permutation pass.)
+random because a cotangent of ones would not detect a wrong permutation.)
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _compare(
     y = f(*xs)
     g = rng.standard_normal(y.shape)
     vs = _directions(arrays, rng)
-    if not y.requires_grad:  # a constant: its derivative is zero, and so must be the differences
+    if not y.requires_grad:  # y is a constant, so the differences must be zero too
         exact = 0.0
     else:
         pairs = [(x, v) for x, v in zip(xs, vs, strict=True) if v is not None]
@@ -135,8 +135,8 @@ def _derivative(
 class OpCheck:
     """The result of `check_op`."""
 
-    samples: int  # that were checked
-    errors: tuple[float, ...]  # the largest of each order, divided by its tolerance
+    samples: int  # the number of samples that were checked
+    errors: tuple[float, ...]  # the largest error of each order, divided by its tolerance
     failure: str  # empty if all samples passed
 
 

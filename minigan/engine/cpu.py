@@ -19,7 +19,7 @@ from .update import Update
 class CpuDevice(Device):
     """A device that runs numba kernels, and the numpy reference of an op or update that has none.
 
-    A family whose module says `FLOATS_ONLY = True` has kernels for floating arrays only; its ops
+    A family whose module sets `FLOATS_ONLY = True` has kernels for floating arrays only; its ops
     run their reference for integers and bools. An op with `needs_kernel` never runs its reference.
     """
 
@@ -29,7 +29,7 @@ class CpuDevice(Device):
         self.kernels: dict[str, Any] = {}
         self.floats_only: set[str] = set()
         for module in family_modules("cpu"):
-            kernels = getattr(module, "KERNELS", {})  # a family may serve a metric and have no op
+            kernels = getattr(module, "KERNELS", {})  # A family for a metric has no ops.
             self.kernels.update(kernels)
             if getattr(module, "FLOATS_ONLY", False):
                 self.floats_only.update(kernels)
@@ -56,9 +56,10 @@ class CpuDevice(Device):
             kernel(*arrays, **attributes)
 
     def program(self, recording: StepRecording) -> Callable[[], None]:
-        """Return a function that does the launches again, neighbouring kernels in a compiled loop.
+        """Return a function that replays the launches, successive kernels in one compiled loop.
 
-        How work is split depends on the number of threads, so the replay is valid for this number.
+        The split of the work depends on the number of threads, so the replay is valid only while
+        that number is the same.
         """
         count = threads()
         recording.conditions.append(lambda: threads() == count)
@@ -66,7 +67,7 @@ class CpuDevice(Device):
         return super().program(recording)
 
     def kernel_kind(self, name: str) -> str:
-        """Describe what an op or update of that name runs on."""
+        """Return the kind of kernel that runs an op or update, for `minigan info`."""
         if name not in self.kernels:
             return "numpy"
         return "numba; integers numpy" if name in self.floats_only else "numba"

@@ -19,7 +19,7 @@ from .update import Update
 class CudaDevice(Device):
     """A device that runs the CUDA kernels of every kernel family through a launcher.
 
-    The launcher is that of a GPU or of the emulator. Nothing falls back to numpy: an op or update
+    The launcher is that of a GPU or of the emulator. There is no fallback to numpy: an op or update
     without a kernel raises NotImplementedError.
     """
 
@@ -67,7 +67,7 @@ class CudaDevice(Device):
         return self.launcher.program(list(recording.launches))
 
     def kernel_kind(self, name: str) -> str:
-        """Describe what an op or update of that name runs on."""
+        """Return the kind of kernel that runs an op or update, for `minigan info`."""
         return "CUDA" if name in self.kernels else "-"
 
 
@@ -83,7 +83,7 @@ def emulator() -> CudaDevice:
 
 
 def gpu() -> CudaDevice:
-    """Return the `cuda` device; KernelError, which says what to do, if there is no GPU."""
+    """Return the `cuda` device; KernelError, with instructions, if there is no GPU."""
     from ..kernels.runtime.cuda.gpu import Gpu
 
     return CudaDevice("cuda", Gpu())

@@ -1,6 +1,6 @@
-"""Devices: where the arrays of tensors lie and ops run, and which device is the current one.
+"""Devices, which hold the arrays of tensors and run ops, and the current device of a thread.
 
-Nothing above a device names numba or cupy.
+Only devices and kernels use numba and cupy.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Device:
         target[...] = source
 
     def program(self, recording: StepRecording) -> Callable[[], None]:
-        """Return a function that does all launches of a recording again, in order."""
+        """Return a function that replays all launches of a recording in order."""
         return partial(run_launches, list(recording.launches))
 
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
@@ -76,7 +76,7 @@ class Device:
         """Wait until all launches are done; those of numpy are done when they return."""
 
     def __deepcopy__(self, known: dict[int, Any]) -> Self:
-        return self  # one object for each device, which tensors are compared by
+        return self  # There is one object per device, and ops compare devices by identity.
 
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
@@ -88,7 +88,7 @@ def _run_again(
     attributes: dict[str, Any],
     y: np.ndarray | None = None,
 ) -> None:
-    """Run a reference in a replay; the result of an op goes to the memory of the first run."""
+    """Run a reference in a replay; write the result of an op to the memory of the first run."""
     with np.errstate(all="ignore"):
         result = reference(*arrays, **attributes)
     if y is not None:
@@ -144,7 +144,7 @@ def get_device(device: str | Device) -> Device:
 
 
 class _Current(threading.local):
-    device: str | Device = "cpu"  # a name until it is used, so that numba is imported then
+    device: str | Device = "cpu"  # A name until its first use, which imports numba.
 
 
 _current = _Current()

@@ -18,14 +18,14 @@ def check_dtype(dtype: Any) -> np.dtype:
         result = np.dtype(dtype)
     except TypeError:
         result = None
-    # None is tested first, because numpy holds np.dtype("float64") == None to be true.
+    # None is tested first, because in numpy np.dtype("float64") == None is True.
     if result is None or result not in DTYPES:
         raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}")
     return result
 
 
 def is_dtype(x: Any) -> bool:
-    """Return whether numpy takes x as a dtype, one that tensors can have or another."""
+    """Return whether numpy accepts x as a dtype, including dtypes that tensors cannot have."""
     if isinstance(x, Device):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The search for kernel families: each folder of `kernels/` is one, so no list names them."""
+"""Find the kernel families: each folder of `kernels/` but `runtime` is one; no list names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An Op: an operation on tensors, its derivatives, and the inputs to check both on."""
+"""The class Op: an operation on tensors, its derivatives, and samples to check both on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .recording import active_step
 from .tensor import Tensor, is_grad_enabled
 
-# What each letter of `Op(dtypes=...)` accepts. All inputs of the kinds f and x share one dtype.
+# The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of kinds f and x share one dtype.
 KINDS = {
     "f": "a float32 or float64 tensor",
     "x": "a tensor",

@@ -154,13 +154,13 @@ class Generator:
         return self._draw(draws.random_permutation, -(-size // 4), device, stream, n=size)
 
     def state(self) -> dict[str, Any]:
-        """Return the seed and the position (next block) of each used stream, as JSON can hold."""
+        """Return the seed and the position (next block) of each used stream, in JSON types."""
         positions = self._positions | {name: s.read() for name, s in self._streams.items()}
         used = {name: position for name, position in sorted(positions.items()) if position}
         return {"seed": self._seed, "streams": used}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from where `state()` was taken, in captured steps too."""
+        """Restore a state that `state()` returned, in captured steps too."""
         seed = _integer("seed", state["seed"], 2**64)
         positions = {
             name: _integer(f"position of stream {name!r}", position, 2**63)
@@ -188,7 +188,7 @@ class Generator:
         return self._draw(op, blocks, device, stream, **attributes)
 
     def _draw(self, op: Op, blocks: int, device: Any, name: str, **attributes: Any) -> Tensor:
-        """Draw numbers and move the stream on by `blocks`, a launch each, both recorded."""
+        """Draw numbers and advance the stream by `blocks`: two launches, which can be recorded."""
         target = current_device() if device is None else get_device(device)
         with self._lock:
             stream = self._stream(name, target)
@@ -278,7 +278,7 @@ laplace = _default.laplace
 bernoulli = _default.bernoulli
 permutation = _default.permutation
 
-# The distributions that `--latent` accepts. The uniform one has the range of a tanh, (-1, 1).
+# The choices of `--latent`. The uniform distribution has the range of a tanh, (-1, 1).
 LATENTS: dict[str, Callable[..., Tensor]] = {
     "normal": normal,
     "uniform": lambda shape, **options: uniform(shape, -1.0, 1.0, **options),

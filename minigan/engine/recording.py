@@ -1,4 +1,4 @@
-"""The record of what a captured step depends on besides its launches and their memory."""
+"""The recording of a captured step: its launches, and the state that a replay depends on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class StepRecording(Recording):
-    """Record what one run of a step uses, so that `capture` knows when a replay is still valid.
+    """Record the state that a run of a step uses, so that `capture` knows when a replay is valid.
 
     Attributes:
         tensors: parameters and updated tensors that the step did not make, by id, each with its
             array. A replay works on these arrays, so it is valid only while they are the tensors'.
         modes: modules that were called, by id, each with its training mode.
         conditions: functions without arguments; a replay is valid while all of them return True.
-        written_versions: the version counters of what updates changed; each replay raises them.
+        written_versions: the version counters of updated tensors; each replay increments them.
         devices: the devices that ops and updates ran on, in order, each once.
         read_only: ids of the version counters of the step's arguments, which no update may change.
     """
@@ -35,7 +35,7 @@ class StepRecording(Recording):
         self.read_only: set[int] = set()
 
     def add_tensor(self, x: Tensor) -> None:
-        """Add a tensor that a replay expects in the memory in which it is now."""
+        """Add a tensor; a replay is valid only while it stays in its present memory."""
         self.tensors[id(x)] = x, x.array
 
 

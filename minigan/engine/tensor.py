@@ -1,4 +1,4 @@
-"""The Tensor: an array on a device, with the op and inputs that it was computed from."""
+"""The class Tensor: an array on a device, with the op and inputs that it was computed from."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Tensor:
 
     @property
     def version(self) -> int:
-        """How often the memory was changed in place."""
+        """The number of in-place changes of the memory."""
         return self.version_cell[0]
 
     def __len__(self) -> int:
@@ -284,8 +284,8 @@ class Tensor:
         return ops.transpose(self)
 
 
-# What == compares element by element, or refuses by name as > does: an array, a complex number.
-# Anything else (None, a string, a list) is unequal as a whole.
+# The types that == compares element by element. An array and a complex number are among them, so
+# that == raises the same error as >. Anything else (None, a string, a list) is unequal as a whole.
 COMPARED = (Tensor, int, float, complex, np.ndarray, np.generic)
 
 
@@ -337,7 +337,7 @@ def require_tensors(name: str, *values: Any) -> None:
             )
 
 
-# This is the one circle of imports. An op takes and returns tensors, so `ops` imports this module;
+# This is the only import cycle. An op takes and returns tensors, so `ops` imports this module;
 # the operators and methods of a tensor are ops, so this module imports `ops`. It does so here at
 # the end, after everything that ops need from it is defined.
 from .. import ops  # noqa: E402

@@ -1,4 +1,4 @@
-"""An Update: a launch that changes tensors in place and has no derivative."""
+"""The class Update: a launch that changes tensors in place and has no derivative."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from .op import KINDS
 from .recording import active_step
 from .tensor import Tensor
 
-MAX_CHECKED_SIGNATURES = (
-    256  # combinations of shapes and dtypes that an update remembers as checked
-)
+# An update remembers at most so many combinations of shapes and dtypes that passed its check.
+MAX_CHECKED_SIGNATURES = 256
 
 
 class Argument(NamedTuple):
-    """What an update accepts as one of its arguments (see `Update`)."""
+    """The declaration of one argument of an update (see `Update`)."""
 
     name: str
     kind: str  # "f", "x" or the name of a dtype
@@ -32,7 +31,7 @@ class Argument(NamedTuple):
         return f"a list, each element {kind}" if self.is_list else kind
 
     def label(self, i: int) -> str:
-        """The name of element i of a list, or of the tensor."""
+        """Return the name of element i of a list, or of the tensor."""
         return f"{self.name}[{i}]" if self.is_list else self.name
 
 
@@ -83,14 +82,14 @@ class Update:
             return  # lists without a tensor: nothing to change
         self._check_agreement(arrays)
         device.update(self, arrays, attributes)
-        self._note(device, arguments)
+        self._record(device, arguments)
         for i in self.writes:
             argument = arguments[i]
             for x in [argument] if isinstance(argument, Tensor) else argument:
                 x.version_cell[0] += 1
 
     def _arrays(self, arguments: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
-        """The device of all tensors (None if there is no tensor), and the arrays."""
+        """Return the device of all tensors (None if there is no tensor), and the arrays."""
         device = None
         arrays: list[Any] = []
         for number, argument in enumerate(arguments):
@@ -119,8 +118,8 @@ class Update:
     def _check_agreement(self, arrays: tuple[Any, ...]) -> None:
         """Raise unless the arrays are as declared.
 
-        Shapes within lists are compared in each call; what else was found to agree is remembered,
-        so that the check costs little beside the launch.
+        Shapes within lists are compared in each call. Other combinations of shapes and dtypes that
+        passed the check are remembered, so that the check takes little time beside the launch.
         """
         kinds: list[Any] = []
         shapes: Any = None
@@ -129,10 +128,10 @@ class Update:
                 kinds += x.shape, x.dtype
                 continue
             kinds.append(frozenset([y.dtype for y in x]))
-            own = [y.shape for y in x]
+            list_shapes = [y.shape for y in x]
             if shapes is None:
-                shapes = own
-            elif own and own != shapes:
+                shapes = list_shapes
+            elif list_shapes and list_shapes != shapes:
                 break
         else:
             if tuple(kinds) in self._agreed:
@@ -154,8 +153,8 @@ class Update:
         sizes: dict[str, int] = {}
         for declared, array in zip(self.arguments, arrays, strict=True):
             if declared.is_list is not isinstance(array, list):
-                given = "a tensor" if declared.is_list else "a list"
-                raise TypeError(f"{self.name}: {declared.name} is {given}, not {declared}")
+                actual = "a tensor" if declared.is_list else "a list"
+                raise TypeError(f"{self.name}: {declared.name} is {actual}, not {declared}")
             xs = array if declared.is_list else [array]
             if not xs and declared.is_optional:
                 continue
@@ -175,6 +174,7 @@ class Update:
                 self._check_shape(declared, array.shape, sizes)
 
     def _refuse_dtype(self, declared: Argument, xs: list[Any], accepted: Any) -> NoReturn:
+        """Raise TypeError for the first tensor of another dtype, ValueError for an empty list."""
         for i, x in enumerate(xs):
             if declared.kind == "f" and x.dtype.kind != "f":
                 raise TypeError(f"{self.name}: {declared.label(i)} is {x.dtype}, not {KINDS['f']}")
@@ -185,26 +185,27 @@ class Update:
                     )
                 raise TypeError(
                     f"{self.name}: {declared.label(i)} is {x.dtype}, the tensors before it"
-                    f" {accepted}; {self._agreeing()} share one dtype"
+                    f" {accepted}; {self._agreeing_names()} share one dtype"
                 )
         raise ValueError(f"{self.name}: {declared.name} is an empty list")
 
     def _refuse_list(
         self, declared: Argument, shapes: list[Any], first: Argument, first_shapes: list[Any]
     ) -> NoReturn:
+        """Raise ValueError for a list whose length or shapes are not those of the first list."""
         if len(shapes) != len(first_shapes):
             raise ValueError(
                 f"{self.name}: {declared.name} has length {len(shapes)}, {first.name}"
-                f" {len(first_shapes)}; {self._agreeing()} are lists of one length"
+                f" {len(first_shapes)}; {self._agreeing_names()} are lists of one length"
             )
         i = next(i for i, shape in enumerate(shapes) if shape != first_shapes[i])
         raise ValueError(
             f"{self.name}: {declared.label(i)} has shape {tuple(shapes[i])}, {first.label(i)}"
-            f" {tuple(first_shapes[i])}; elements of {self._agreeing()} agree in shape"
+            f" {tuple(first_shapes[i])}; elements of {self._agreeing_names()} agree in shape"
         )
 
     def _check_shape(self, declared: Argument, shape: Any, sizes: dict[str, int]) -> None:
-        """Raise unless the shape is as declared; sizes that are named are noted in `sizes`."""
+        """Raise unless the shape is as declared; add the sizes that have names to `sizes`."""
         names = declared.sizes or ()
         if len(shape) == len(names) and all(
             n == (int(name) if name.isdigit() else sizes.setdefault(name, n))
@@ -217,13 +218,13 @@ class Update:
             f" ({', '.join(names)}{',' * (len(names) == 1)})" + f" with {known}" * bool(known)
         )
 
-    def _agreeing(self) -> str:
-        """The names of the arguments that must agree."""
+    def _agreeing_names(self) -> str:
+        """Return the names of the arguments that must agree, for error messages."""
         names = [x.name for x in self.arguments if x.kind in "fx"]
         return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
-    def _note(self, device: Any, arguments: Sequence[Tensor | Sequence[Tensor]]) -> None:
-        """Tell a recording what this update works on, and what it writes."""
+    def _record(self, device: Any, arguments: Sequence[Tensor | Sequence[Tensor]]) -> None:
+        """Record the tensors that this update changes, while a step is captured."""
         recording = active_step()
         if recording is None:
             return
@@ -241,7 +242,7 @@ class Update:
 
 
 def _parse_signature(reference: Callable[..., None], signature: str) -> tuple[Argument, ...]:
-    """The arguments that a signature declares, named as the parameters of `reference`."""
+    """Return the arguments that a signature declares, named as the parameters of `reference`."""
     names = list(inspect.signature(reference).parameters)
     arguments = []
     for name, word in zip(names, signature.split(), strict=False):

@@ -139,7 +139,7 @@ def _integer_per_image(x: Tensor, low: int, high: int) -> Tensor:
     return offset.to(dtype=x.dtype) + float(low)
 
 
-# What `--augment` accepts, and the transforms of each in order.
+# The choices of `--augment`, each with its transforms in order.
 POLICIES: dict[str, tuple[Transform, ...]] = {
     "color": (brightness, saturation, contrast),
     "translation": (translation,),

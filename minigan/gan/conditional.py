@@ -24,9 +24,9 @@ def embedding_size(classes: int) -> int:
 
 
 class ConditionalGenerator(nn.Module):
-    """net([z, e(y)]): the label's embedding is concatenated to the latent z.
+    """Compute net([z, e(y)]): the label's embedding is concatenated to the latent z.
 
-    As in cGAN (Mirza and Osindero 2014), which has one-hot labels in the place of e(y).
+    This is the generator of cGAN (Mirza and Osindero 2014), which has one-hot labels for e(y).
     """
 
     def __init__(self, net: nn.Module, classes: int) -> None:
@@ -49,7 +49,7 @@ class _ConditionalDiscriminator(nn.Module):
 
 
 class ConcatDiscriminator(_ConditionalDiscriminator):
-    """cGAN: net([x, e(y)]), the label's embedding concatenated to the sample.
+    """Compute net([x, e(y)]), as cGAN: the label's embedding is concatenated to the sample.
 
     The embedding is one more channel of an image, or more coordinates of a point. (Mirza and
     Osindero 2014 concatenate a one-hot label to the pixels; an embedding as large as an image
@@ -73,9 +73,9 @@ class ConcatDiscriminator(_ConditionalDiscriminator):
 
 
 class AuxiliaryClassifier(_ConditionalDiscriminator):
-    """AC-GAN: [logit, class logits] from the same features (Odena et al. 2017).
+    """Compute [logit, class logits] from the same features, as AC-GAN (Odena et al. 2017).
 
-    The labels that it is called with are not used.
+    The labels among its arguments are not used.
     """
 
     def __init__(self, net: nn.Sequential, sample_shape: Shape, classes: int) -> None:
@@ -88,7 +88,7 @@ class AuxiliaryClassifier(_ConditionalDiscriminator):
 
 
 class ProjectionDiscriminator(_ConditionalDiscriminator):
-    """psi(phi(x)) + <e(y), phi(x)> for features phi (Miyato and Koyama 2018, equation 3).
+    """Compute psi(phi(x)) + <e(y), phi(x)>, features phi (Miyato and Koyama 2018, equation 3).
 
     If p(y|x) and q(y|x), the label's distributions for real and for generated samples, are softmax
     regressions on phi, then log p(y|x) / q(y|x) is linear in phi, and e(y) is the difference of
@@ -99,7 +99,7 @@ class ProjectionDiscriminator(_ConditionalDiscriminator):
         super().__init__(net)
         size = head_in_features(net)
         embedding = nn.Embedding(classes, size)
-        # Rows of about length 1: at the start the label has as much influence as the last layer.
+        # Rows have lengths of about 1, so that the label has as much influence as the last layer.
         assign(embedding.weight, embedding.weight.detach() / math.sqrt(size))
         is_spectral = isinstance(net[-1], nn.SpectralNorm)
         self.embedding = nn.spectral_norm(embedding) if is_spectral else embedding
@@ -110,7 +110,8 @@ class ProjectionDiscriminator(_ConditionalDiscriminator):
         return self.net[-1](features) + inner_products
 
 
-# What `--condition` accepts: of (net, sample_shape, classes), a discriminator.
+# The choices of `--condition`: functions of (net, sample_shape, classes) that return a
+# discriminator.
 CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] = {
     "none": None,
     "concat": ConcatDiscriminator,
@@ -120,7 +121,7 @@ CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] =
 
 
 def label_shape(sample_shape: Shape, classes: int) -> Shape:
-    """Return the shape of what `ConcatDiscriminator` concatenates to a sample on its first axis."""
+    """Return the shape of the embedding that `ConcatDiscriminator` concatenates to a sample."""
     return (1, *sample_shape[1:]) if len(sample_shape) == 3 else (embedding_size(classes),)
 
 

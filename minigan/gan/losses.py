@@ -58,10 +58,10 @@ class GANLoss:
     """
 
     # A sample with a logit above this number is classified as real. It is None where only
-    # differences of logits have a meaning; a sample is then compared with the mean logit of the
+    # differences of logits are meaningful; a logit is then compared with the mean logit of the
     # other batch.
     threshold: ClassVar[float | None] = 0.0
-    unit: ClassVar[str] = "nats"  # of both losses, for the axis of a plot
+    unit: ClassVar[str] = "nats"  # the unit of both losses, for the axis of a plot
     has_targets: ClassVar[bool] = True
     is_relativistic: ClassVar[bool] = False
 
@@ -256,7 +256,7 @@ class RelativisticAverage(Relativistic):
         return self.discriminator(fake_logits, self._require(real_logits))
 
 
-# What `--loss` accepts.
+# The choices of `--loss`.
 LOSSES: dict[str, type[GANLoss]] = {
     "minimax": Minimax,
     "nonsaturating": NonSaturating,

@@ -1,4 +1,4 @@
-"""The generators and discriminators that `minigan train --model` knows."""
+"""The generators and discriminators of `minigan train --model`."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Dcgan:
     def _generator(
         self, latent_size: int, widths: list[int], side: int, image_channels: int
     ) -> nn.Sequential:
-        """`widths` are the channels from the largest feature map to the smallest."""
+        """Return the generator; `widths` are the channels from the largest feature map on."""
         layers: list[nn.Module] = [
             nn.Dense(latent_size, widths[-1] * side * side, bias=False),
             nn.Reshape(widths[-1], side, side),
@@ -173,7 +173,7 @@ class Dcgan:
         return _initialize_weights(nn.Sequential(*layers))
 
     def _discriminator(self, channels: list[int], side: int) -> nn.Sequential:
-        """`channels` are those of the image and of all feature maps."""
+        """Return the discriminator; `channels` are those of the image and of all feature maps."""
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(channels)):
             has_batch_norm = i > 0 and not self.spectral
@@ -272,7 +272,7 @@ class ResNet:
         return generator, discriminator
 
 
-# What `--model` accepts.
+# The choices of `--model`.
 MODELS: dict[str, Model] = {
     "mlp": Perceptrons("the tutorials' MLP GAN", (256, 512), (512, 256), 100),
     "mlp-dropout": Perceptrons("the same, dropout 0.3 in D", (256, 512), (512, 256), 100, 0.3),

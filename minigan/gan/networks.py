@@ -1,4 +1,4 @@
-"""Build the generator and the discriminator that the options of a run ask for."""
+"""Build the generator and the discriminator from the options of a run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def build_networks(
 
 
 def add_minibatch_layer(net: nn.Sequential, layer: str) -> nn.Sequential:
-    """Return the discriminator with a minibatch layer before its last layer, which is made anew.
+    """Return the discriminator with a minibatch layer and a new last layer after it.
 
     `layer` is "stddev" (one more feature), "discrimination" (eight more) or "none".
     """

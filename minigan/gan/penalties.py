@@ -86,7 +86,7 @@ def dragan_penalty(
     Args:
         discriminator: maps (n, ...) to one number per sample, as for `gradient_penalty`.
         real: (n, ...), constants.
-        scale: of the noise, in standard deviations of the batch.
+        scale: the noise's standard deviation, as a multiple of the batch's.
         target, one_sided: as for `gradient_penalty`.
 
     Raises:
@@ -188,8 +188,8 @@ class Penalty:
     """A gradient penalty that can be chosen by name.
 
     Attributes:
-        compute: of (discriminator, real, fake), the penalty without a weight.
-        weight: the usual one.
+        compute: a function of (discriminator, real, fake) that returns the penalty, not weighted.
+        weight: the usual weight.
         target_slope: the gradient norm at which the penalty is 0; None if that is a range.
     """
 
@@ -198,7 +198,7 @@ class Penalty:
     target_slope: float | None
 
 
-# What `--penalty` accepts.
+# The choices of `--penalty`.
 PENALTIES = {
     "wgan-gp": Penalty(gradient_penalty, 10, 1),
     "wgan-gp-one-sided": Penalty(

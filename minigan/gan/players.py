@@ -1,7 +1,7 @@
 """The training step of a GAN: discriminator steps, then generator steps.
 
-What a method adds to the step is an option of the Config, looked up in a table: losses, penalties,
-optimizers, conditions. All arithmetic of a step happens on the device, so that it can be captured.
+Each method is an option of the Config that names an entry of a table: of losses, penalties,
+optimizers or conditions. All arithmetic of a step is on the device, so that it can be captured.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Players:
 
     @property
     def levels(self) -> dict[str, float | None]:
-        """The values of loss_d, loss_g and penalty at equilibrium, None where there is no such one.
+        """The values of loss_d, loss_g and penalty at equilibrium; None where there is no value.
 
         At equilibrium the generator's distribution is the data's, and the discriminator is optimal.
         Feature matching is then 0, up to the noise of the batches. A penalty is 0 if its target
@@ -167,7 +167,7 @@ class Players:
         """Update the discriminator; the fakes are constants.
 
         Returns:
-            loss_d, without added terms; logits (2n, 1), of the real samples first; gradients_d,
+            loss_d, without added terms; logits (2n, 1), those of real samples first; gradients_d,
             before clipping; penalty and class_d (nats per sample) with such options.
         """
         real, fake = self._discriminator_input(real), self._discriminator_input(fake.detach())

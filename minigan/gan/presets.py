@@ -13,7 +13,7 @@ class Preset:
     Attributes:
         paper: the publication that the method is from.
         about: a description for the command line.
-        options: fields of a `Config`, as far as they differ from the defaults.
+        options: the fields of a `Config` that differ from the defaults.
     """
 
     paper: str
@@ -23,8 +23,8 @@ class Preset:
 
 _GOODFELLOW = "Goodfellow et al. 2014"
 _CONVOLUTIONAL = {"steps": 3000, "sample_every": 250}
-# Mixtures with narrow modes are learned well with learning rates that fall to 0, D's twice G's, no
-# momentum, an average of G, and standardized data. `minigan bench modes` compares methods so.
+# Options for mixtures with narrow modes: learning rates that fall to 0, D's twice G's, no momentum,
+# an average of G, and standardized data. `minigan bench modes` compares methods with these options.
 NARROW_MODES: dict[str, Any] = {
     "standardize": True,
     "model": "toy-relu",
@@ -44,8 +44,8 @@ R3GAN: dict[str, Any] = {
     "penalty_end": 5e-5,
 }
 
-# The tutorials' GANs are trained without the tutorials' bugs: cross-entropy of logits, images in
-# [-1, 1] as tanh gives, alternating updates of D and G, shuffled batches, Adam with beta1 = 0.5.
+# The GANs of the tutorials are trained without the bugs of the tutorials: cross-entropy of logits,
+# images in [-1, 1] as from tanh, alternating updates of D and G, shuffled batches, beta1 = 0.5.
 PRESETS = {
     "keras-mlp": Preset(
         _GOODFELLOW, "the Keras tutorial's GAN: dropout 0.3 in D", {"model": "mlp-dropout"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MAX_DUALITY_GAP = 1e-9  # as a share of the range of the coordinates
+MAX_DUALITY_GAP = 1e-9  # as a fraction of the range of the coordinates
 
 
 def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
@@ -55,7 +55,7 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     _, exponent = np.frexp(abs(points).max())
     points = np.ldexp(points, -exponent)
     bar = {"desc": "W1", "leave": False, "delay": 2, "disable": not progress, **bar_options()}
-    column, u, v = assign(points[0], points[1], watch=lambda batches: tqdm(batches, **bar))
+    column, u, v = assign(points[0], points[1], show_progress=lambda batches: tqdm(batches, **bar))
     differences = points[0] - points[1][:, column]
     cost = np.sqrt((differences * differences).sum(axis=0)).mean()
     gap = abs(cost - u.mean() - v.mean())

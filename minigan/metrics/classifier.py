@@ -1,4 +1,4 @@
-"""A classifier trained on real data, to check whether samples have the label they were made for."""
+"""A classifier trained on real data, to check the labels that samples were generated with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quality of samples from a mixture of Gaussians: modes covered, sample quality, evenness."""
+"""Quality of samples of a mixture of Gaussians: mode coverage, sample quality, KL divergence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MixtureQuality:
 
 
 def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> MixtureQuality:
-    """Return the quality of samples of a uniform mixture of Gaussians N(modes[i], sigma^2 I).
+    """Measure samples against a uniform mixture of Gaussians N(modes[i], sigma^2 I).
 
         ring = mg.data.load("ring")
         print(mg.metrics.mixture_quality(samples, ring.modes, ring.sigma))
@@ -71,7 +71,7 @@ def tail_probability(radius: float, dimension: int) -> float:
     This is the chi-squared tail Q(d/2, r^2/2), computed by the recursion from d to d + 2.
     """
     x = radius**2 / 2
-    start = 2 - dimension % 2  # one dimension or two
+    start = 2 - dimension % 2  # 1 or 2
     tail = math.exp(-x) if start == 2 else math.erfc(math.sqrt(x))
     for d in range(start, dimension, 2):
         tail += math.exp(d / 2 * math.log(x) - x - math.lgamma(d / 2 + 1))

@@ -1,4 +1,4 @@
-"""New parameters of layers, and checks of the sizes that a layer is given."""
+"""Create the parameters of layers, and check the sizes of layers."""
 
 from __future__ import annotations
 

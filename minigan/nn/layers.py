@@ -99,7 +99,10 @@ class Embedding(Module):
 
 # ---------------------------------------------------------------------------------- activations
 class LeakyReLU(Module):
-    """x where x > 0, else slope * x. PyTorch's default slope is 0.01; GANs usually have 0.2."""
+    """Compute x where x > 0, else slope * x.
+
+    PyTorch's default slope is 0.01; GANs usually have 0.2.
+    """
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = float(slope)
@@ -112,21 +115,24 @@ class LeakyReLU(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """Compute max(x, 0)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.relu(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x)). The losses in `mg.losses` take logits, so D does not end in a sigmoid."""
+    """Compute 1 / (1 + exp(-x)).
+
+    The losses in `mg.losses` take logits, so a discriminator does not end in a sigmoid.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.sigmoid(x)
 
 
 class Tanh(Module):
-    """tanh(x), in [-1, 1]: the last layer of a generator of images."""
+    """Compute tanh(x), in [-1, 1]: the last layer of a generator of images."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.tanh(x)

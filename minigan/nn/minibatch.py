@@ -18,13 +18,15 @@ from .module import Module
 
 
 class _MinibatchLayer(Module):
+    """The base class of layers that mix the samples of a batch in train and eval mode."""
+
     @property
     def mixes_batch(self) -> bool:
         return True
 
 
 class MinibatchDiscrimination(_MinibatchLayer):
-    """Append to each sample how close it is to the others: (n, in) to (n, in + out).
+    """Append features of closeness to the other samples: (n, in) to (n, in + out).
 
     With M_i = x_i weight, of shape (out_features, kernel_dims), the new features are
 

@@ -19,7 +19,7 @@ def _undefined(self: Module, *inputs: Any) -> Any:
 
 
 class Module:
-    """A function of tensors with parameters, as PyTorch's `nn.Module`.
+    """A function of tensors with parameters, like PyTorch's `nn.Module`.
 
     Assign tensors and modules as attributes, and define `forward`. A tensor that requires gradients
     is a parameter, any other a buffer. State-dict names are PyTorch's ("0.weight").
@@ -39,7 +39,7 @@ class Module:
         recording = active_step()
         if recording is not None:
             recording.modes[id(self)] = self, self.training
-            for _, x in self.tensors():  # buffers too, which `to` may move
+            for _, x in self.tensors():  # parameters and buffers, which `to` may move
                 recording.add_tensor(x)
         return self.forward(*inputs)
 
@@ -47,7 +47,7 @@ class Module:
     def mixes_batch(self) -> bool:
         """Whether this layer in its present mode makes a sample's output depend on its batch.
 
-        A module with children does not answer for them; see `nn.depends_on_batch`.
+        The children of a module are not considered; see `nn.depends_on_batch`.
         """
         return False
 
@@ -99,14 +99,14 @@ class Module:
         load_tensors(dict(self.tensors()), state, type(self).__name__)
 
     def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
-        """Move all parameters and buffers to a device, and convert those of floats to a dtype.
+        """Move all parameters and buffers to a device, and convert floating ones to a dtype.
 
         The module is changed in place and returned. Create optimizers afterwards.
         """
         for _, x in self.tensors():
             target = x.device if device is None else get_device(device)
-            floating = dtype is not None and x.dtype.kind == "f"
-            values = x.numpy().astype(check_dtype(dtype)) if floating else x.numpy()
+            is_converted = dtype is not None and x.dtype.kind == "f"
+            values = x.numpy().astype(check_dtype(dtype)) if is_converted else x.numpy()
             x.array, x.device = target.from_numpy(values), target
             x.version_cell[0] += 1
         return self
@@ -118,12 +118,12 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Set eval mode, in which a trained network is used. Return the module."""
+        """Set eval mode, for the use of a trained network. Return the module."""
         return self.train(False)
 
     # ------------------------------------------------------------------------------------ repr
     def extra_repr(self) -> str:
-        """Return what the repr of a module without children shows between its parentheses."""
+        """Return the text between the parentheses of the repr of a module without children."""
         return ""
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Normalization layers: their parameters and modes. The arithmetic is in `ops.norm`."""
+"""Normalization layers: their parameters and modes. The arithmetic is in `ops/norm.py`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class _BatchNorm(_Norm):
     the unbiased variance. In eval mode the running statistics are used, so a sample's output does
     not depend on its batch. Names are PyTorch's; its `num_batches_tracked` does not exist here.
 
-    In train mode a sample's output depends on the whole batch. A gradient penalty *per sample* has
-    no meaning then: use `LayerNorm` or `InstanceNorm2d` in a discriminator with such a penalty
+    In train mode a sample's output depends on the whole batch, so a gradient penalty *per sample*
+    is not valid: use `LayerNorm` or `InstanceNorm2d` in a discriminator with such a penalty
     (Gulrajani et al. 2017, section 4).
 
     Raises:
@@ -95,7 +95,7 @@ class _BatchNorm(_Norm):
         """Return x * scale + shift, two launches for the whole batch."""
         deviation = ops.sqrt(self.running_var + self.eps)
         scale = (1.0 if self.weight is None else self.weight) / deviation
-        # A copy of the mean: training updates the buffer, and the graph needs its present values.
+        # The mean is copied: training updates the buffer, and the graph needs its present values.
         shift = -(self.running_mean * 1.0 * scale)
         if self.bias is not None:
             shift = shift + self.bias
@@ -117,7 +117,7 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LayerNorm(_Norm):
-    """Normalize each sample over its last axes, which have the given shape (Ba et al. 2016)."""
+    """Normalize each sample over its last axes, of `normalized_shape` (Ba et al. 2016)."""
 
     def __init__(
         self,

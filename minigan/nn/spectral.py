@@ -23,8 +23,8 @@ def _power_iteration(u: np.ndarray, v: np.ndarray, w: np.ndarray, steps: int, ep
         u[...] = _unit(w @ v, eps)
 
 
-# Moves u (m,) and v (n,) towards the left and right singular vectors of w (m, n) that belong to its
-# largest singular value.
+# It moves u (m,) and v (n,) towards the left and right singular vectors of w (m, n) that belong to
+# its largest singular value.
 power_iteration = Update("power_iteration", _power_iteration, "f(m) f(n) f(m,n)", writes=(0, 1))
 
 
@@ -46,7 +46,7 @@ class SpectralNorm(Module):
     def __init__(self, module: Any, steps: int = 1, eps: float = 1e-12) -> None:
         if not hasattr(module, "as_matrix"):
             raise TypeError(
-                f"spectral_norm: {type(module).__name__} has no weight to normalise; Dense, Conv2d,"
+                f"spectral_norm: {type(module).__name__} has no weight to normalize; Dense, Conv2d,"
                 " ConvTranspose2d and Embedding have"
             )
         if type(steps) is not int or steps < 1:
@@ -63,7 +63,7 @@ class SpectralNorm(Module):
         w = self.module.as_matrix(self.module.weight)
         if self.training:
             power_iteration(self.u, self.v, w.detach(), steps=self.steps, eps=self.eps)
-        # Copies: the next forward pass updates u and v, and this graph needs their present values.
+        # u and v are copied: the next forward pass updates them, and this graph needs these values.
         u, v = (x * 1.0 for x in (self.u, self.v))
         sigma = (u * (w @ v.reshape(-1, 1)).reshape(-1)).sum()
         return self.module.weight / sigma

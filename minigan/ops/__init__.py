@@ -1,4 +1,4 @@
-"""Operations on tensors: each is a numpy reference with VJPs that are made of the others.
+"""Operations on tensors: each is a numpy reference with VJPs that consist of other ops.
 
 The modules hold the ops by kind, and name in `__all__` those that are public as `mg.ops.*`. The
 others are parts of VJPs. Functions check their arguments and call an `Op`; `Op.registry` lists all.

@@ -28,8 +28,8 @@ __all__ = ["conv2d", "conv_transpose2d"]
 # -------------------------------------------------------------------------------- the references
 def windows(x: np.ndarray, kernel: Pair, stride: Pair, writeable: bool = False) -> np.ndarray:
     """Return the view (n, c, a, b, h, v) of the windows of x (n, c, height, width)."""
-    every = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3), writeable=writeable)
-    return every[:, :, :: stride[0], :: stride[1]]
+    dense = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3), writeable=writeable)
+    return dense[:, :, :: stride[0], :: stride[1]]  # every stride-th window
 
 
 def _padded_windows(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
@@ -133,8 +133,10 @@ _conv2d_weight_grad: Op = Op(
 def pair(op: str, name: str, value: Any, least: int) -> Pair:
     """Return (vertical, horizontal) from one integer for both, or from two, of at least `least`."""
     numbers = value if isinstance(value, (tuple, list)) else (value, value)
-    whole = all(isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in numbers)
-    if len(numbers) != 2 or not whole or min(numbers) < least:
+    are_integers = all(
+        isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in numbers
+    )
+    if len(numbers) != 2 or not are_integers or min(numbers) < least:
         raise ValueError(
             f"{op}: {name} = {value!r}; an integer of at least {least}, or two (vertical,"
             " horizontal), are accepted"
@@ -143,7 +145,7 @@ def pair(op: str, name: str, value: Any, least: int) -> Pair:
 
 
 def refuse_options(op: str, **options: Any) -> None:
-    """Raise ValueError for options of PyTorch's convolutions that are not supported: all but 1."""
+    """Raise ValueError unless these options of PyTorch's convolutions are 1, as is supported."""
     for name, value in options.items():
         if value not in (1, (1, 1)):
             raise ValueError(f"{op}: {name} = {value!r} is not supported, only {name} = 1")
@@ -236,9 +238,9 @@ def conv_transpose2d(
 
     Args:
         x: (n, in, height, width).
-        w: (in, out, kh, kw): as of the conv2d that it is the adjoint of, which takes `out`.
+        w: (in, out, kh, kw): the weight of that conv2d, which maps `out` channels to `in`.
         bias: (out,), or None.
-        stride, padding: of that conv2d; an integer, or (vertical, horizontal).
+        stride, padding: those of that conv2d; an integer, or (vertical, horizontal).
         output_padding: rows below and columns to the right that are added, less than the stride.
         groups, dilation: 1; others are refused.
 

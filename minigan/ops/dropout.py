@@ -14,7 +14,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     Raises:
         ValueError: p is not in [0, 1).
     """
-    from ..engine.random import bernoulli  # imported when first called: random is made of ops
+    from ..engine.random import bernoulli  # imported here, as random imports ops
 
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p = {p} is not in [0, 1)")

@@ -26,16 +26,19 @@ def _scatter_add_reference(g: np.ndarray, i: np.ndarray, axis: int, size: int) -
 
 
 def _check_indices(name: str, i: Any, size: int) -> None:
-    """Raise TypeError or IndexError unless i is an integer tensor with elements in [0, size)."""
+    """Raise TypeError or IndexError unless i is an integer tensor with elements in [0, size).
+
+    In a captured step on a GPU the range is not checked.
+    """
     if not isinstance(i, Tensor) or i.dtype.kind != "i":
         kind = i.dtype if isinstance(i, Tensor) else type(i).__name__
         raise TypeError(f"{name}: the indices are {kind}, not an integer tensor")
     if active() is not None and not isinstance(i.array, np.ndarray):
-        return  # In a captured step the host must not wait for a GPU; the kernel checks as well.
+        return  # In a captured step the host cannot wait for a GPU, whose kernel does not check.
     values = i.array if isinstance(i.array, np.ndarray) else i.numpy()
     if values.size and not (values.min() >= 0 and values.max() < size):
-        bad = values.max() if values.max() >= size else values.min()
-        raise IndexError(f"{name}: index {bad} is outside an axis of size {size}")
+        outside = values.max() if values.max() >= size else values.min()
+        raise IndexError(f"{name}: index {outside} is outside an axis of size {size}")
 
 
 _gather = Op(
@@ -76,7 +79,7 @@ def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
 
 
 def scatter_add(x: Tensor, i: Tensor, size: int, axis: int = 0) -> Tensor:
-    """Return zeros, `size` of them along `axis`, with each x added at its index: gather's adjoint.
+    """Return zeros, `size` along `axis`, with each x added at its index: the adjoint of gather.
 
     Raises:
         IndexError: an index is outside the axis.

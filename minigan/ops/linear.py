@@ -1,4 +1,4 @@
-"""Matrix products: `matmul`, which batches, and `dense`, a product with a bias added."""
+"""Matrix products: `matmul`, with leading batch axes, and `dense`, a product plus a bias."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         ValueError: the shapes do not fit.
     """
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim):
-        return _matmul(a, b)  # raises an error that names what does not fit
+        return _matmul(a, b)  # raises an error that names the argument
     y = _matmul(
         reshape(a, 1, -1) if a.ndim == 1 else a,
         reshape(b, -1, 1) if b.ndim == 1 else b,

@@ -1,4 +1,4 @@
-"""Normalisation: batch_norm, group_norm and layer_norm, and the fused ops that they are made of.
+"""Normalization: batch_norm, group_norm and layer_norm, and the fused ops that they call.
 
 All of them are one op, `normalize`, on x of shape (a, m, b), with mean and variance over the axes a
 and b, for each m:
@@ -12,7 +12,7 @@ Over the N = a*b elements of an m, with mean u, variance v and r = 1 / sqrt(v + 
     h = (x - u) r,    H(g) = r (g - mean(g) - h mean(g h)),    S(g) = (sum(g), sum(g h)).
 
 Then normalize(x) = scale*h + shift, and its gradients are scale*H(g) and S(g). Their derivatives
-are made of the same functions again, since those of h and S are H, and H is symmetric:
+consist of the same functions, since the derivatives of h and S are H, and H is symmetric:
 <u, H(g)> = <H(u), g>. So a derivative of any order is a few of these fused launches.
 """
 
@@ -204,7 +204,7 @@ def batch_norm(
     Args:
         x: (n, channels, ...).
         weight, bias: (channels,), or None for 1 and 0.
-        eps: positive, keeps the root of a zero variance from zero.
+        eps: positive; avoids a division by zero where the variance is 0.
     """
     rows = flatten_pixels("batch_norm", x, weight, bias)
     scale: Any = 1.0 if weight is None else weight
@@ -228,9 +228,9 @@ def group_norm(
 
     Args:
         x: (n, channels, ...).
-        groups: how many, a divisor of the number of channels.
+        groups: the number of groups, a divisor of the number of channels.
         weight, bias: (channels,), or None for 1 and 0.
-        eps: positive, keeps the root of a zero variance from zero.
+        eps: positive; avoids a division by zero where the variance is 0.
     """
     flatten_pixels("group_norm", x, weight, bias)
     if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
@@ -254,13 +254,13 @@ def layer_norm(
 
     Args:
         x: (..., *axes).
-        ndim: how many axes.
+        ndim: the number of axes to normalize over.
         weight, bias: of the shape of these axes, or None for 1 and 0.
-        eps: positive, keeps the root of a zero variance from zero.
+        eps: positive; avoids a division by zero where the variance is 0.
     """
     require_tensors("layer_norm", x)
     if not 1 <= ndim <= x.ndim or not x.size:
-        raise ValueError(f"layer_norm: input {x.shape} has no {ndim} last axes to normalise over")
+        raise ValueError(f"layer_norm: input {x.shape} has no {ndim} last axes to normalize over")
     shape = x.shape[x.ndim - ndim :]
     for row in (weight, bias):
         if row is not None and row.shape != shape:

@@ -28,7 +28,7 @@ def _sum_windows(x: np.ndarray, kernel: Pair, stride: Pair) -> np.ndarray:
 def _add_to_windows(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np.ndarray:
     x = np.zeros((*g.shape[:2], *size), g.dtype)
     view = windows(x, kernel, stride, writeable=True)
-    for h, v in np.ndindex(kernel):  # the pixels at one position of all windows are distinct
+    for h, v in np.ndindex(kernel):  # At one position (h, v) the windows have distinct pixels.
         view[..., h, v] += g
     return x
 
@@ -74,7 +74,7 @@ def avg_pool2d(
     Args:
         x: (n, c, height, width).
         kernel_size: the size of a window; an integer, or (vertical, horizontal), as all sizes here.
-        stride: the distance of windows, by default their size.
+        stride: the distance between windows, by default their size.
         padding: rows and columns of zeros on each side.
 
     Raises:
@@ -95,7 +95,7 @@ def avg_pool2d(
 
 
 def upsample_nearest(x: Tensor, scale: int | Pair = 2) -> Tensor:
-    """Return images with each pixel as a block: (n, c, h, w) -> (n, c, h * scale, w * scale)."""
+    """Repeat each pixel in a block: (n, c, h, w) -> (n, c, h * scale, w * scale)."""
     _check_image("upsample_nearest", x)
     block = pair("upsample_nearest", "scale", scale, 1)
     size = (x.shape[2] * block[0], x.shape[3] * block[1])
@@ -127,7 +127,7 @@ def depth_to_space(x: Tensor, block: int) -> Tensor:
 def space_to_depth(x: Tensor, block: int) -> Tensor:
     """Move blocks of pixels to channels: (n, c, h*block, w*block) -> (n, c*block*block, h, w).
 
-    The inverse of `depth_to_space`.
+    It is the inverse of `depth_to_space`.
     """
     r = _check_block("space_to_depth", x, block)
     n, c, h, w = x.shape

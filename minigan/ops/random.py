@@ -29,7 +29,7 @@ def _philox(blocks: np.ndarray, stream: int, seed: int) -> np.ndarray:
     """Return the words of these blocks, uint32 of shape (blocks, 4)."""
     multipliers = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
     keys = np.array([seed & _LOW, seed >> 32 & _LOW], np.uint64)
-    # A round multiplies words 0 and 2 and mixes in words 1 and 3; each pair is one (blocks, 2).
+    # A round multiplies words 0 and 2 and mixes in words 1 and 3; each pair is (blocks, 2).
     even = np.stack([blocks & np.uint64(_LOW), np.full_like(blocks, stream & _LOW)], axis=1)
     odd = np.stack([blocks >> np.uint64(32), np.full_like(blocks, stream >> 32 & _LOW)], axis=1)
     for _ in range(10):
@@ -101,12 +101,12 @@ def _uniform(
     low: float,
     high: float,
 ) -> np.ndarray:
-    """Return low + (high - low) u, u of 24 or 53 bits; what is rounded to `high` is put below."""
+    """Return low + (high - low) u, u of 24 or 53 bits, or the next number below `high`."""
     size, real = math.prod(shape), np.dtype(dtype).type
     words = _words(position, seed, stream, size, dtype)[:size]
-    drop, unit = (8, real(2.0**-24)) if real is np.float32 else (11, real(2.0**-53))
+    shift, unit = (8, real(2.0**-24)) if real is np.float32 else (11, real(2.0**-53))
     a, b = real(low), real(high)
-    x = a + (b - a) * ((words >> drop).astype(real) * unit)
+    x = a + (b - a) * ((words >> shift).astype(real) * unit)
     return np.where(x < b, x, np.nextafter(b, a)).reshape(shape)
 
 
@@ -119,12 +119,12 @@ def _normal(
     sqrt(106 log 2) = 8.5717 in float64. Relative error below 1e-15, then rounded to the dtype.
     """
     size, single = math.prod(shape), np.dtype(dtype).itemsize == 4
-    drop, unit = (0, 2.0**-32) if single else (11, 2.0**-53)
-    pairs = (_words(position, seed, stream, size, dtype) >> drop).reshape(-1, 2).astype(np.float64)
+    shift, unit = (0, 2.0**-32) if single else (11, 2.0**-53)
+    pairs = (_words(position, seed, stream, size, dtype) >> shift).reshape(-1, 2).astype(np.float64)
     radius = np.sqrt(2 * _negative_log((pairs[:, 0] + 1) * unit))
     cosine, sine = _cosine_sine(pairs[:, 1] * unit)
-    both = np.stack([radius * cosine, radius * sine], axis=1)
-    return both.reshape(-1)[:size].astype(dtype).reshape(shape)
+    numbers = np.stack([radius * cosine, radius * sine], axis=1)
+    return numbers.reshape(-1)[:size].astype(dtype).reshape(shape)
 
 
 def _laplace(
@@ -136,9 +136,9 @@ def _laplace(
     53 log 2 = 36.74 in float64. Relative error below 4e-16, then rounded to the dtype.
     """
     size, single = math.prod(shape), np.dtype(dtype).itemsize == 4
-    drop, unit = (1, 2.0**-31) if single else (11, 2.0**-53)
+    shift, unit = (1, 2.0**-31) if single else (11, 2.0**-53)
     words = _words(position, seed, stream, size, dtype)[:size]
-    x = _negative_log(((words >> drop).astype(np.float64) + 1) * unit)
+    x = _negative_log(((words >> shift).astype(np.float64) + 1) * unit)
     return np.where(words & 1, -x, x).astype(dtype).reshape(shape)
 
 
@@ -170,10 +170,10 @@ _COUNTER = (indices(1, below=1 << 40), indices(1, below=1 << 62))
 
 
 def _samples(**attributes: Any) -> list[tuple[Any, ...]]:
-    kinds = [((3, 5), "float64"), ((7,), "float32"), ((), "float64"), ((2, 0), "float32")]
+    cases = [((3, 5), "float64"), ((7,), "float32"), ((), "float64"), ((2, 0), "float32")]
     return [
         (*_COUNTER, {"stream": -5, "shape": shape, "dtype": np.dtype(dtype), **attributes})
-        for shape, dtype in kinds
+        for shape, dtype in cases
     ]
 
 
@@ -188,7 +188,7 @@ random_permutation = Op(
 
 
 def _advance(position: np.ndarray, blocks: int) -> None:
-    """Move the position of a stream on by so many blocks."""
+    """Advance the position of a stream by `blocks` blocks."""
     position += blocks
 
 

@@ -16,7 +16,7 @@ class Sampler:
 
     shape: tuple[int, ...]
     draw: Draw
-    smooth: bool = True  # False: on a kink or jump, where there is no derivative to check
+    smooth: bool = True  # False: the values lie on a kink or jump, where there is no derivative
 
     def __call__(self, rng: np.random.Generator) -> np.ndarray:
         """Draw an array."""
@@ -60,6 +60,6 @@ def indices(*shape: int, below: int) -> Sampler:
 
 
 def constant(values: list[float]) -> Sampler:
-    """Give these values, repeated to the shape, for ties and kinks."""
+    """Return these values, repeated to the shape, for ties and kinks."""
     array = np.array(values, np.float64)
     return Sampler(array.shape, lambda rng, shape: np.resize(array, shape), smooth=False)

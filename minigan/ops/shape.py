@@ -32,8 +32,8 @@ _reshape: Op = Op(
 )
 
 
-def _unpacked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return f(a, b) and f((a, b)) alike as (a, b)."""
+def _unpack(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of f(a, b), and those of f((a, b)), as (a, b)."""
     is_sequence = len(arguments) == 1 and np.iterable(arguments[0])
     return tuple(arguments[0]) if is_sequence else arguments
 
@@ -43,13 +43,13 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
         x.reshape(2, 3), x.reshape((2, 3)), x.reshape(-1)
 
-    One size may be -1, which stands for the number of elements that are left.
+    One size may be -1: it is computed from the number of elements and the other sizes.
 
     Raises:
         ValueError: the number of elements differs.
     """
     require_tensors("reshape", x)
-    sizes = _unpacked(shape)
+    sizes = _unpack(shape)
     known = math.prod(n for n in sizes if n != -1)
     missing = sizes.count(-1)
     if missing == 1 and known and x.size % known == 0:
@@ -78,7 +78,7 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
         ValueError: the axes are not a permutation of those of x.
     """
     require_tensors("transpose", x)
-    order = _unpacked(axes) or tuple(reversed(range(x.ndim)))
+    order = _unpack(axes) or tuple(reversed(range(x.ndim)))
     positive = tuple(i + x.ndim if i < 0 else i for i in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(f"transpose: {order} is no order of the {x.ndim} axes of shape {x.shape}")

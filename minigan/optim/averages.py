@@ -65,10 +65,11 @@ class ExponentialMovingAverage:
         buffers = []
         for name, x in sources.items():
             average = averages[name]
-            kinds = [(y.shape, str(y.dtype), y.device.name) for y in (average, x)]
-            if kinds[0] != kinds[1]:
+            properties = [(y.shape, str(y.dtype), y.device.name) for y in (average, x)]
+            if properties[0] != properties[1]:
                 raise ValueError(
-                    f"ExponentialMovingAverage: {name} is {kinds[0]}, the net's {kinds[1]}"
+                    f"ExponentialMovingAverage: {name} is {properties[0]}, the net's"
+                    f" {properties[1]}"
                 )
             if x.requires_grad:
                 parameters[id(average)] = average, x
@@ -76,7 +77,7 @@ class ExponentialMovingAverage:
                 buffers.append((average, x))
         for average, x in buffers:
             assign(average, x)
-        if not parameters:  # all are frozen
+        if not parameters:  # all parameters are frozen
             return
         moving, targets = (list(xs) for xs in zip(*parameters.values(), strict=True))
         if self._rate.device is not moving[0].device:
@@ -88,7 +89,7 @@ class ExponentialMovingAverage:
         return self.module.state_dict()
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         self.module.load_state_dict(state)
 
 
@@ -120,14 +121,14 @@ class HistoricalAverage:
                 raise TypeError(
                     f"HistoricalAverage: a parameter is {type(p).__name__}, not a tensor"
                 )
-        kinds = {(str(p.dtype), p.device.name) for p in self.parameters}
-        if len(kinds) > 1:
+        properties = {(str(p.dtype), p.device.name) for p in self.parameters}
+        if len(properties) > 1:
             raise ValueError(
-                f"HistoricalAverage: parameters differ in dtype or device: {sorted(kinds)}"
+                f"HistoricalAverage: parameters differ in dtype or device: {sorted(properties)}"
             )
         self.means = [p.detach() * 1.0 for p in self.parameters]
         first = self.parameters[0]
-        # The number of values so far; on the device, so that a captured step can change it.
+        # The number of averaged values is on the device, so that a captured step can change it.
         self.count = tensor(np.ones((), first.dtype), device=first.device)
 
     def penalty(self) -> Tensor:
@@ -152,5 +153,5 @@ class HistoricalAverage:
         return {name: x.numpy() for name, x in self._state_tensors().items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         load_tensors(self._state_tensors(), state, type(self).__name__)

@@ -85,7 +85,7 @@ def _check_positive(name: str, key: str, value: Any) -> float:
 
 
 def _check_tensors(name: str, values: Sequence[Any], kind: str = "gradient") -> list[Tensor]:
-    """Return the values as a list; raise unless they are tensors and, if gradients, no leaves."""
+    """Return the values as a list; raise unless they are tensors, and gradients are no leaves."""
     if not values:
         raise ValueError(f"{name}: there are no {kind}s")
     for i, x in enumerate(values):
@@ -95,7 +95,7 @@ def _check_tensors(name: str, values: Sequence[Any], kind: str = "gradient") -> 
             raise TypeError(f"{name}: {kind} {i} is {type(x).__name__}, not a tensor")
         if kind == "gradient" and x.requires_grad and x.op is None:
             raise TypeError(
-                f"{name}: gradient {i} is a parameter; gradients are taken, and new ones returned:"
+                f"{name}: gradient {i} is a parameter; gradients are accepted, as in"
                 f" optimizer.step({name}(grad(loss, parameters), ..))"
             )
     return list(values)

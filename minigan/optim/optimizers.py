@@ -1,7 +1,7 @@
 """Optimizers with PyTorch's defaults. A step is one `Update`: one launch over all parameters.
 
-What changes from step to step (the learning rate, the powers of the betas) is in a small float64
-array on the device, so a captured step needs nothing from the host.
+The values that change from step to step (the learning rate, the powers of the betas) are in a small
+float64 array on the device, so a captured step needs nothing from the host.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def _adam(
     """Compute the `adam` update in numpy; `state` is [lr, beta1^t, beta2^t]; `decoupled`: AdamW."""
     state[1:] *= (beta1, beta2)
     lr, power1, power2 = map(float, state)
-    shrink, couple = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    decay_factor, l2_decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     for p, g, m, v in zip(parameters, gradients, means, squares, strict=True):
         T = p.dtype.type
-        step = g + T(couple) * p
+        step = g + T(l2_decay) * p
         m[...] = m + (step - m) * T(1 - beta1)
         v[...] = v * T(beta2) + T(1 - beta2) * step * step
         denominator = np.sqrt(v) / T(math.sqrt(1 - power2)) + T(eps)
-        p[...] = p * T(shrink) - T(lr / (1 - power1)) * m / denominator
+        p[...] = p * T(decay_factor) - T(lr / (1 - power1)) * m / denominator
 
 
 sgd = Update("sgd", _sgd, "[f] [f] [f]? float64(1)", writes=(0, 2))
@@ -122,9 +122,9 @@ class Optimizer:
                 )
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ValueError(f"{name}: a parameter is listed twice; each is stepped once")
-        kinds = {(str(p.dtype), p.device.name) for p in self.parameters}
-        if len(kinds) > 1:
-            raise ValueError(f"{name}: parameters differ in dtype or device: {sorted(kinds)}")
+        properties = {(str(p.dtype), p.device.name) for p in self.parameters}
+        if len(properties) > 1:
+            raise ValueError(f"{name}: parameters differ in dtype or device: {sorted(properties)}")
         _check_not_negative(name, lr=lr)
         self.moments = {moment: self._zeros() for moment in self.moment_names}
         state = np.array([lr] + [1.0] * self.beta_powers, np.float64)
@@ -181,7 +181,7 @@ class Optimizer:
         return {name: x.numpy() for name, x in self._state_tensors().items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore the state that `state_dict` returned.
 
         Raises:
             ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
@@ -261,7 +261,7 @@ class Adam(Optimizer):
 
     moment_names = ("mean", "square")
     beta_powers = 2
-    decoupled = False  # weight decay is added to the gradient
+    decoupled = False  # False: weight decay is added to the gradient.
 
     def __init__(
         self,
@@ -301,7 +301,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
 
-# What `--optimizer` accepts: a function of (parameters, lr, beta1, beta2, weight_decay). beta1 is
+# The choices of `--optimizer`: functions of (parameters, lr, beta1, beta2, weight_decay). beta1 is
 # the momentum of SGD, beta2 the smoothing constant of RMSprop.
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], Optimizer]] = {
     "adam": lambda p, lr, b1, b2, decay: Adam(p, lr, (b1, b2), weight_decay=decay),

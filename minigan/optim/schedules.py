@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from ..utils.names import choose
 
-# What `--schedule` accepts: functions of the progress t in [0, 1].
+# The choices of `--schedule`: functions of the progress t in [0, 1].
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "linear": lambda t: 1 - t,
@@ -28,7 +28,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def factor(name: str, step: int, steps: int, warmup: int = 0) -> float:
-    """Return the number to multiply the learning rate by at a step.
+    """Return the factor of the learning rate at a step.
 
     It is SCHEDULES[name](t) for t = (step - warmup) / (steps - warmup), and t = 1 after the last
     step. Before that, in the first `warmup` steps, it is (step + 1) / warmup: it rises linearly to

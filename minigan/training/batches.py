@@ -10,7 +10,7 @@ from ..engine.tensor import Tensor
 
 
 class Batches:
-    """Endless shuffled batches of one or more tables with the same rows, say images and labels.
+    """Endless shuffled batches of one or more tables with the same rows, such as images and labels.
 
         batches = Batches([images, labels], 64)
         x, y = batches.next()
@@ -25,7 +25,7 @@ class Batches:
 
     def __init__(self, tables: Sequence[Tensor], batch: int) -> None:
         self.tables, self.batch = list(tables), batch
-        self.order = self._draw_epoch()  # the rows still to come
+        self.order = self._draw_epoch()  # the rows of the next batches
 
     def _draw_epoch(self) -> Tensor:
         first = self.tables[0]

@@ -1,7 +1,7 @@
 """Save and load checkpoints: one safetensors file, the same bytes for the same state.
 
 Its one metadata entry is JSON: `info`, and the SHA-256 of info and tensors, so that a corrupt file
-is refused instead of trained on.
+is detected when it is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import safetensors.numpy
 from ..engine.tensor import Tensor
 from ..kernels.runtime.files import atomic_write
 
-KEY = "minigan"  # The one metadata key: safetensors writes several in random order.
+KEY = "minigan"  # There is one metadata key, as safetensors writes several in random order.
 
 
 class CheckpointError(ValueError):

@@ -1,7 +1,7 @@
 """The configuration of a training run, as config.json holds it.
 
-An option lives here only: its field declares default, help, range, choices and group, and the
-checks, the command line and the table in README.md follow from it (see `options.py`).
+Each option is declared here only: its field holds default, help, range, choices and group, from
+which the checks, the command line and the table in README.md are made (see `options.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .options import (
 
 MINIBATCH_LAYERS = ("none", "discrimination", "stddev")
 GENERATOR_LOSSES = ("adversarial", "feature-matching")
-IMAGE_MODEL, POINT_MODEL = "mlp", "toy"  # what `model` is where it is not given
+IMAGE_MODEL, POINT_MODEL = "mlp", "toy"  # the defaults of `model`
 
 data_option = partial(option, group="data")
 net_option = partial(option, group="nets")
@@ -50,7 +50,7 @@ file_option = partial(option, group="files")
 
 @dataclass(frozen=True)
 class Config:
-    """The options of a run. None stands for a value that suits the data; the Trainer sets it.
+    """The options of a run. The Trainer replaces None by a default that depends on the data.
 
         config = Config(data="ring", steps=2000, lr_d=4e-4)
         Trainer(config)
@@ -59,7 +59,8 @@ class Config:
     this module lists them.
 
     Raises:
-        ValueError: a value is not accepted, or options do not go together; the message names them.
+        ValueError: a value is not accepted, or options contradict each other; the message names
+            them.
     """
 
     data: str = data_option(
@@ -251,7 +252,7 @@ class Config:
         self._check_schedules()
 
     def _check_nets_and_losses(self) -> None:
-        """Raise ValueError where options of the nets and losses do not go together."""
+        """Raise ValueError where options of the nets and losses contradict each other."""
         LOSSES[self.loss](smooth=self.smooth)
         if self.batch % self.pack:
             raise ValueError(f"pack = {self.pack} does not divide batch = {self.batch}")
@@ -274,7 +275,7 @@ class Config:
             )
 
     def _check_schedules(self) -> None:
-        """Raise ValueError where what changes with the step does not go together."""
+        """Raise ValueError where options of schedules contradict each other."""
         for name in ("penalty_weight", "penalty_end"):
             if getattr(self, name) is not None and self.penalty == "none":
                 raise ValueError(f"{name} = {getattr(self, name)} without a penalty")

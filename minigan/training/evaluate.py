@@ -1,4 +1,4 @@
-"""Measure a generator: distances to held-out real data, beside those of real data."""
+"""Measure a generator: distances to held-out data, beside those of training data."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def evaluate(
       that of two draws of the data. No generator can be expected below it.
     - `modes`, `high_quality`, `reverse_kl`: for mixtures of Gaussians, of 2,500 samples.
     - `label_agreement`: for conditional generators of two or more classes, the fraction of samples
-      to which a classifier trained on the run's real training data gives the label that was
-      generated; `label_agreement_permuted`: the same with permuted labels, so the value by chance;
+      whose label a classifier, trained on the run's real training data, predicts;
+      `label_agreement_permuted`: the same with permuted labels, so the value by chance;
       `classifier_accuracy`: that of the classifier on held-out real data.
 
     Args:
@@ -108,7 +108,7 @@ def _distances(
 def _label_agreement(
     fakes: list[np.ndarray], train: Dataset, held_out: Dataset, device: str, progress: bool
 ) -> dict[str, Estimate]:
-    """Return how often a classifier gives samples the labels that they were generated with."""
+    """Return how often a classifier predicts the labels that samples were generated with."""
     assert train.labels is not None
     assert held_out.labels is not None
     # The slow devices, reference and cuda-emulator, would take minutes to train a classifier.

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..utils.names import choose, list_names
 
-SEPARATOR_NAMES = {"+": "+", ",": "commas"}  # what `--help` calls the separators
+SEPARATOR_NAMES = {"+": "+", ",": "commas"}  # the names of the separators in `--help`
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def option(
 
     Args:
         default: the default value.
-        help: what the option does, in a line. The choices and the default are added to it.
+        help: a description in one line. The choices and the default are added to it.
         group: the title under which `--help` and README.md list the option.
         choices: the names that are accepted, as a collection that may grow, or a function.
-        separator: what joins several of these names; "" where only one is accepted.
+        separator: the text between several of these names; "" where only one is accepted.
         check: the range of a number.
-        metavar: what the value is called in `--help`, say its unit; "" takes its type.
-        default_text: what None stands for, as text or as a function that returns it.
+        metavar: the name of the value in `--help`, such as its unit; "": that of its type.
+        default_text: a description of the default None, as text or as a function that returns it.
     """
     declaration = {
         "help": help,
@@ -98,7 +98,7 @@ class Option:
 
     @property
     def accepted_names(self) -> Collection[str] | None:
-        """The names that are accepted now; None for an option that is no choice of names."""
+        """The names that are accepted now; None for an option without a choice of names."""
         return self.choices() if callable(self.choices) else self.choices
 
     def describe_default(self) -> str:
@@ -112,7 +112,7 @@ class Option:
         return f"{self.default:g}" if self.type is float else str(self.default)
 
     def describe(self) -> str:
-        """Return the help with the choices."""
+        """Return the help text with the choices."""
         text = self.help
         if self.accepted_names is not None:
             text += f": {list_names(self.accepted_names)}"
@@ -121,7 +121,7 @@ class Option:
         return text
 
     def describe_accepted(self) -> str:
-        """Return what is accepted, in Markdown: the names, or the range."""
+        """Return the accepted values in Markdown: the names, or the range."""
         if self.accepted_names is not None:
             names = list_names([f"`{name}`" for name in self.accepted_names])
             return f"{names}, joined by `{self.separator}`" if self.separator else names
@@ -136,8 +136,8 @@ class Option:
             return
         if self.separator:
             for name in split_names(self.name, value, self.separator):
-                also = f"several joined by {SEPARATOR_NAMES[self.separator]}"
-                choose(self.label, name, _without_none(self.accepted_names or ()), also)
+                alternative = f"several joined by {SEPARATOR_NAMES[self.separator]}"
+                choose(self.label, name, _without_none(self.accepted_names or ()), alternative)
         elif self.accepted_names is not None:
             choose(self.label, value, dict.fromkeys(self.accepted_names))
         elif self.type is str:
@@ -161,7 +161,7 @@ class Option:
 
     @property
     def label(self) -> str:
-        """What messages call the option."""
+        """The name of the option in messages."""
         return self.name.replace("_", " ")
 
 
@@ -207,9 +207,9 @@ def by_group(cls: type) -> dict[str, list[Option]]:
 
 
 def most_common_first(values: dict[str, Any]) -> str:
-    """Return "100; toy: 2; resnet: 128" for values by name: what most have, then the others."""
-    counts = list(values.values())
-    usual = max(dict.fromkeys(counts), key=counts.count)
+    """Return values by name as "100; toy: 2; resnet: 128", the most common one without names."""
+    numbers = list(values.values())
+    usual = max(dict.fromkeys(numbers), key=numbers.count)
     others: dict[Any, list[str]] = {}
     for name, value in values.items():
         if value != usual:

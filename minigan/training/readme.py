@@ -1,4 +1,4 @@
-"""Write the table of options into README.md: python -m minigan.training.readme"""
+"""Write the table of options into README.md: `python -m minigan.training.readme`."""
 
 from __future__ import annotations
 

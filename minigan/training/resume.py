@@ -1,4 +1,4 @@
-"""Load a run from its folder, to draw from it, to measure it, or to go on training."""
+"""Load a run from its folder, to draw samples, to measure it, or to continue training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .run import Run
 from .run_folder import CHECKPOINT, METRICS, RunError, read_config
 from .trainer import Trainer
 
-# The options in which a run may differ from its checkpoint: no later step depends on them.
+# The options in which a run may differ from its checkpoint, as no later step depends on them.
 MAY_DIFFER = {"steps", "data_dir", "device", "sample_every", "checkpoint_every"}
 
 
@@ -28,7 +28,7 @@ def load_trainer(folder: Path, steps: int | None = None, progress: bool = False)
         progress: whether to show a progress bar while data are loaded.
 
     Raises:
-        RunError: the folder holds no run, or not a whole one.
+        RunError: the folder holds no run, or an incomplete one.
         CheckpointError: the checkpoint cannot be read, or belongs to another run.
     """
     config = read_config(folder)
@@ -46,7 +46,7 @@ def load_trainer(folder: Path, steps: int | None = None, progress: bool = False)
 
 def _check_same(config: Config, saved: dict[str, Any]) -> None:
     """Raise ValueError where an option that later steps depend on is not the checkpoint's."""
-    # A run that is older than an option was trained with what is that option's default now.
+    # A checkpoint that is older than an option was trained with the present default of that option.
     saved_config = Config(**saved).as_dict()
     for name, value in config.as_dict().items():
         if name not in MAY_DIFFER and value != saved_config[name]:
@@ -66,7 +66,7 @@ def resume(folder: Path, steps: int | None = None, progress: bool = False) -> Ru
     config = read_config(folder)
     if (folder / CHECKPOINT).exists() or (folder / METRICS).exists():
         trainer = load_trainer(folder, steps, progress)
-    else:  # Metrics are opened after the first checkpoint, so no step has been made.
+    else:  # Metrics are opened after the first checkpoint, so there has been no step.
         config = config if steps is None else config.replace(steps=steps)
         trainer = Trainer(config, progress=progress)
     if trainer.step_count > trainer.config.steps:

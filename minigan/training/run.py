@@ -1,7 +1,7 @@
-"""Train in a folder: config, metrics, pictures of samples, checkpoints, loss curves.
+"""Train in a folder: write config, metrics, pictures of samples, checkpoints and loss curves.
 
-Every file is whole at every moment: it is written under a temporary name and renamed; metrics are
-appended to, and cut back on resume to the lines that the checkpoint counts.
+Every file is complete at all times: it is written under a temporary name and renamed. Metrics are
+appended to, and on resume truncated to the lines that the checkpoint counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .trainer import DivergedError, Trainer
 
 
 class Run:
-    """A trainer that leaves its results in a folder.
+    """A trainer that writes its results to a folder.
 
         config = Config(data="ring", steps=2000)
         folder = new_folder("runs/ring", config)
@@ -54,7 +54,7 @@ class Run:
             raise RunError(f"cannot write to {folder}: {error.strerror}") from None
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
-        """Cut the metrics back to the trainer's state; training writes the later lines again."""
+        """Truncate the metrics to the trainer's state; training writes the later lines again."""
         if not self.path.exists() and not self.trainer.metrics_lines:
             return []
         # A finished run also keeps the line of its last step, which no longer run would have.
@@ -70,7 +70,7 @@ class Run:
 
     # ------------------------------------------------------------------------------- training
     def train(self, progress: bool = True) -> str | None:
-        """Train to step `config.steps`, or until SIGINT or SIGTERM comes.
+        """Train to step `config.steps`, or until SIGINT or SIGTERM arrives.
 
         Args:
             progress: whether to show a progress bar on stderr.
@@ -87,7 +87,7 @@ class Run:
             self.write_config()
             if self.trainer.step_count == 0:
                 self.draw_samples()
-                self.save()  # From here on the run can be resumed whenever it is killed.
+                self.save()  # From now on the run can be resumed after it is killed.
             stopped_by = self._train(progress)
             if self.rows:
                 players = self.trainer.players
@@ -129,14 +129,14 @@ class Run:
             return requests[0]
 
     def _is_regular(self, step: int) -> bool:
-        """Return whether a step has a line of metrics however many steps the run has."""
+        """Return whether a step has a line of metrics, independent of the number of steps."""
         return (step - 1) % self.config.log_every == 0
 
     def _log(self, file: TextIO, row: dict[str, float], speed: float) -> None:
         """Write a line of metrics. Only its speed differs when the run is repeated."""
         keys = ("loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g")
-        more = [key for key in row if key not in keys]  # a penalty, say
-        line = {"step": self.trainer.step_count, **{key: row[key] for key in (*keys, *more)}}
+        other_keys = [key for key in row if key not in keys]  # such as a penalty
+        line = {"step": self.trainer.step_count, **{key: row[key] for key in (*keys, *other_keys)}}
         line["steps_per_second"] = round(speed, 2)
         file.write(json.dumps(line) + "\n")
         file.flush()
@@ -152,8 +152,8 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint.
 
-        It counts the lines of metrics that a longer run would have too, and so not that of a last
-        step.
+        It counts the lines of metrics that a longer run would have too, without the extra line of
+        the last step.
 
         Raises:
             DivergedError: the state is not finite; the last checkpoint stays.
@@ -170,7 +170,7 @@ class Run:
         return self.folder / SAMPLES / f"step_{self.trainer.step_count:06d}.png"
 
     def draw_samples(self) -> None:
-        """Write a picture of what the generator makes of the fixed latents.
+        """Write a picture of the samples that the generator makes from the fixed latents.
 
         Raises:
             DivergedError: the samples are not finite.
@@ -185,7 +185,7 @@ class Run:
 
 
 def _postfix(row: dict[str, float]) -> str:
-    """Return what the progress bar says of a row of metrics."""
+    """Return the text of the progress bar for a row of metrics."""
     return (
         f"D {row['loss_d']:.3f} G {row['loss_g']:.3f}, D right:"
         f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}"

@@ -28,7 +28,7 @@ CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, LOCK = (
 
 
 class RunError(ValueError):
-    """A run folder cannot be used; the message names it and says what to do."""
+    """A run folder cannot be used; the message names it and suggests a remedy."""
 
 
 def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
@@ -42,16 +42,16 @@ def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
         check_free(folder)
         (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        where = "runs/ here; give another --out" if out is None else out
-        raise RunError(f"cannot write to {where}: {error.strerror}") from None
+        target = "runs/ here; give another --out" if out is None else out
+        raise RunError(f"cannot write to {target}: {error.strerror}") from None
     return folder
 
 
 def check_free(folder: Path) -> None:
     """Raise RunError where a new run would overwrite something.
 
-    Temporary files, the lock and an empty folder of samples are free to use: a process that was
-    killed at its start leaves them.
+    Temporary files, the lock and an empty folder of samples may exist: a process that was killed at
+    its start leaves them.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file, not a folder to train in")
@@ -81,7 +81,7 @@ def _create_next(config: Config) -> Path:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote a file of the run has left."""
+    """Remove the temporary files of a process that was killed while it wrote a file of the run."""
     for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, f"{SAMPLES}/step_*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
@@ -127,8 +127,8 @@ def read_metrics(path: Path, lines: int, extra: int = 0) -> tuple[bytes, list[di
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder, so that only one process trains in it.
 
-    The lock goes when the process does. On a file system that has no locks nothing guards the
-    folder.
+    The operating system frees the lock when the process ends. On a file system without locks the
+    folder is not guarded.
 
     Raises:
         RunError: another process is training in the folder, or it cannot be written.

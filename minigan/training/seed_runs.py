@@ -1,4 +1,4 @@
-"""`minigan train --seeds`: a run folder per seed, trained in worker processes and measured."""
+"""Train and measure a run per seed in worker processes: `minigan train --seeds`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .trainer import Trainer
 
 @dataclass(frozen=True)
 class SeedRun:
-    """What became of one seed's run.
+    """The result of one seed's run.
 
     Args:
         stopped: the name of the signal that ended it early; it can be resumed.
@@ -55,7 +55,7 @@ def parse_seeds(text: str) -> list[int]:
 def train_seed_runs(
     config: Config, seeds: list[int], out: Path | None, captured: bool, progress: bool
 ) -> tuple[Trainer, list[SeedRun]]:
-    """Train a run per seed; return a trainer of the same options, untrained, and the runs.
+    """Train a run per seed; return an untrained trainer of the same options, and the runs.
 
     The folders are `out`/seed_S, or the next ones of runs/, in the order of the seeds. Each run is
     the one that `minigan train --seed S` makes, bit for bit, and can be resumed as one.
@@ -68,7 +68,8 @@ def train_seed_runs(
     for folder in outs.values():
         if folder is not None:
             check_free(folder)
-    trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)  # checks, and downloads
+    # This trainer checks the options and downloads the data before any worker starts.
+    trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)
     folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
     train = partial(_train_and_measure, config, folders, captured)
     return trainer, map_seeds(train, seeds, label=f"{Path(config.data).name}, seeds")
@@ -77,7 +78,7 @@ def train_seed_runs(
 def _train_and_measure(
     config: Config, folders: dict[int, Path], captured: bool, seed: int
 ) -> SeedRun:
-    if seed == next(iter(folders)):  # one worker says what all of them compile
+    if seed == next(iter(folders)):  # One worker announces the kernels that all workers compile.
         announce_kernels(config.device)
     folder = folders[seed]
     trainer = Trainer(config.replace(seed=seed))
@@ -91,7 +92,7 @@ def _train_and_measure(
 
 
 def can_be_measured(trainer: Trainer) -> bool:
-    """Whether there are held-out samples, and as many for training."""
+    """Return whether there are held-out samples, and at least as many training samples."""
     return 0 < len(trainer.held_out) <= len(trainer.data)
 
 

@@ -1,4 +1,4 @@
-"""Stop a training between two steps when the process is asked to end."""
+"""Stop a training between two steps on SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 def stop_requests() -> Iterator[list[str]]:
     """Collect the names of SIGINT and SIGTERM in a list instead of ending the process.
 
-    The caller looks at the list between two steps, so that no step is cut in half. A second signal
+    The caller checks the list between two steps, so that every step is completed. A second signal
     of the same kind, such as a second Ctrl-C, has its usual effect at once. Signals that are
     ignored, as under `nohup`, stay ignored. In a thread other than the main one the list stays
     empty, as Python allows signal handlers in the main thread only.

@@ -31,7 +31,7 @@ SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g")
 
 
 class DivergedError(RuntimeError):
-    """A loss became NaN or infinite; the message names the step."""
+    """A loss, weight or sample became NaN or infinite; the message names the step."""
 
 
 class Trainer:
@@ -42,8 +42,8 @@ class Trainer:
             row = trainer.step()
         samples = trainer.sample(1000)
 
-    `config` becomes the config with its open options set (model, latent_size, and the steps of
-    what changes with the step). The default random generator is seeded with the config's seed, and
+    `config` becomes the config with its open options set (model, latent_size, and the lengths of
+    schedules). The default random generator is seeded with the config's seed, and
     every step draws from it: in one process train one Trainer after the other, not interleaved.
 
     Args:
@@ -74,7 +74,7 @@ class Trainer:
             )
         self.device = get_device(config.device)
         self.step_count = 0
-        self.metrics_lines = 0  # how many lines of metrics belong to this state
+        self.metrics_lines = 0  # the number of lines of metrics that belong to this state
         random.manual_seed(config.seed)
         with use_device(self.device):
             classes = None if data.labels is None else data.classes
@@ -116,7 +116,7 @@ class Trainer:
 
     # ------------------------------------------------------------------------------- training
     def step(self, norms: bool = False) -> dict[str, float]:
-        """Update D `n_critic` times, then G `n_generator` times; return numbers of the last ones.
+        """Update D `n_critic` times, then G `n_generator` times; return the last metrics.
 
         The step is captured (see `capture`) unless `captured` is False; the bits are the same.
 
@@ -124,7 +124,7 @@ class Trainer:
             norms: whether to return the norms of the gradients too.
 
         Returns:
-            loss_d and loss_g, without what is added to them; d_real and d_fake, the fractions of
+            loss_d and loss_g, without added terms; d_real and d_fake, the fractions of
             real and of generated samples that D classifies correctly; where there is one, the
             weighted penalty, and an auxiliary classifier's losses class_d and class_g (nats per
             sample); with `norms` the L2 norms grad_norm_d and grad_norm_g, before any limit.
@@ -151,15 +151,17 @@ class Trainer:
         return row
 
     def _update(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
-        """Run the updates on batches (batch, width): what is captured, all of it on the device."""
+        """Update both networks on batches (batch, width), with all work on the device."""
         shape = (self.config.batch, *self.data.sample_shape)
         return self.players.step([real.reshape(*shape) for real in reals], labels)
 
     def _accuracies(self, logits: np.ndarray) -> tuple[float, float]:
-        """Return the fractions of real samples, the first half, and of fakes that D gets right.
+        """Return the fractions of real samples and of fakes that D classifies correctly.
 
-        Where the loss has no threshold, because a logit alone means nothing, a sample counts as
-        real if its logit is above the mean of the other batch.
+        The logits of the real samples are the first half.
+
+        Where the loss has no threshold, because only differences of logits are meaningful, a sample
+        is classified as real if its logit is above the mean of the other batch.
         """
         real, fake = np.split(logits, 2)
         threshold = self.loss.threshold
@@ -170,7 +172,7 @@ class Trainer:
 
     # -------------------------------------------------------------------------------- samples
     def generate(self, latent: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
-        """Return what the generator, or its average, makes of latents: (n, ...), a numpy array.
+        """Return samples (n, ...) of the generator, or of its average, for latents.
 
         Args:
             latent: (n, latent_size).
@@ -181,7 +183,7 @@ class Trainer:
         """
         net = self.players.sampler
         conditions = self._label_tensors(labels, len(latent))
-        # One pass over all of them may need gigabytes of activations.
+        # A single pass over all latents may need gigabytes of activations.
         starts = range(0, max(1, len(latent)), GENERATE_BATCH)
         parts = [slice(start, start + GENERATE_BATCH) for start in starts]
         with nn.evaluating(net), no_grad():
@@ -216,7 +218,7 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------- state
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return all that later steps depend on: tensors by name, and what JSON can hold."""
+        """Return the state that later steps depend on: tensors by name, and info in JSON types."""
         tensors = {
             f"{part}.{name}": x
             for part, owner in self.players.parts().items()
@@ -233,7 +235,7 @@ class Trainer:
         return tensors, info
 
     def load_state(self, tensors: dict[str, np.ndarray], info: dict[str, Any]) -> None:
-        """Restore what `state` returned; later steps have the same bits.
+        """Restore the state that `state` returned; later steps have the same bits.
 
         Raises:
             ValueError: the state belongs to other nets or other data.
@@ -249,9 +251,11 @@ class Trainer:
         latent = {"fixed_latent": tensors.pop("fixed_latent")}
         load_tensors({"fixed_latent": self.fixed_latent}, latent, "checkpoint")
         for part, owner in self.players.parts().items():
-            dot = part + "."
-            own = {k.removeprefix(dot): x for k, x in tensors.items() if k.startswith(dot)}
-            owner.load_state_dict(own)
+            prefix = part + "."
+            part_state = {
+                k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)
+            }
+            owner.load_state_dict(part_state)
         self.batches.order = tensor(order, device=self.device)
         self.step_count = int(info["step"])
         self.metrics_lines = int(info["metrics_lines"])
@@ -265,7 +269,7 @@ def row_length(labels: Sequence[int] | None) -> int:
 
 
 def standard_deviation(data: Dataset) -> float:
-    """Return the standard deviation of all coordinates together; one scale keeps shapes."""
+    """Return one standard deviation for all coordinates, so that shapes are kept."""
     if data.is_image:
         raise ValueError(
             f"standardize is for points; {data.name} has images, in [-1, 1] already:"
@@ -278,10 +282,9 @@ def standard_deviation(data: Dataset) -> float:
 
 
 def fill_defaults(config: Config, data: Dataset) -> Config:
-    """Return the config with the open options set to what suits the data.
+    """Return the config with its open options set to defaults for the data.
 
-    The steps of whatever changes with the step become explicit, so that a run that is extended
-    keeps its schedule.
+    The lengths of schedules become explicit, so that a run that is extended keeps its schedules.
     """
     model = config.model or (IMAGE_MODEL if data.is_image else POINT_MODEL)
     latent_size = config.latent_size or MODELS[model].latent_size

@@ -1,1 +1,1 @@
-"""Small helpers that several packages share: names, figures, progress bars."""
+"""Small helpers that several packages share: names, figures, progress bars, file locks."""

@@ -1,7 +1,7 @@
 """Draw figures in one style: image grids, scatter plots, loss curves.
 
-Matplotlib is imported when the first curve is drawn: its import takes longer than a few training
-steps.
+Matplotlib is imported when the first curve is drawn, because its import takes longer than a few
+training steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..kernels.runtime.files import atomic_write
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "#999999"
 
-# The fonts can be read when a figure is shown at half its size.
+# The fonts are readable when a figure is shown at half its size.
 STYLE: Any = {
     "font.size": 12,
     "axes.titlesize": 13,
@@ -87,7 +87,7 @@ def tile(images: np.ndarray, columns: int = 8) -> np.ndarray:
 def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
     """Write a PNG of real and generated points (n, d), on axes that fit the real ones.
 
-    Of more than two dimensions the first two are shown; one dimension is shown as a histogram.
+    The first two of several dimensions are shown; one dimension is shown as a histogram.
     """
     limit = 1.3 * float(np.abs(real).max()) or 1.0
     with figure(path, 5, 5) as drawing:
@@ -105,7 +105,7 @@ def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
         axes.legend(loc="upper right", markerscale=4)
 
 
-# What a run may add to the two losses, by the metric's name: colour and label.
+# The terms that a run may add to the two losses: colour and label by the name of the metric.
 ADDED_TERMS = {
     "penalty": (GREEN, "penalty on D's slope, weighted"),
     "class_d": (PINK, "classifier's loss, real and fake (nats)"),
@@ -116,7 +116,7 @@ ADDED_TERMS = {
 def loss_curves(
     rows: Sequence[dict[str, Any]], levels: dict[str, float | None], unit: str, path: Path
 ) -> None:
-    """Write a PNG of both losses against the step, and below them of what is added to them.
+    """Write a PNG of both losses against the step, and below them of the added terms.
 
     Args:
         rows: lines of metrics.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What file systems answer that have no locks, such as some network file systems.
+# The error numbers of file systems without locks, such as some network file systems.
 NOT_SUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -23,7 +23,7 @@ def file_lock(path: Path, wait: bool = False) -> Iterator[None]:
             ...  # no other process that locks this file is here
 
     The operating system frees the lock when the process ends, however it ends. The file stays.
-    On a file system that has no locks the block runs without one.
+    On a file system without locks the block runs without one.
 
     Args:
         path: the lock file, in a folder that exists.

@@ -13,18 +13,18 @@ def choose(what: str, name: Any, accepted: Any, also: str = "") -> Any:
         choose("loss", "hinged", LOSSES)  # unknown loss 'hinged'; did you mean 'hinge'? ...
 
     Args:
-        what: what kind of name it is, for the message.
+        what: the kind of the name, for the message.
         name: the name to look up.
         accepted: a mapping whose keys are the accepted names.
-        also: what else is accepted, for the message.
+        also: a description of other accepted values, for the message.
 
     Raises:
         ValueError: the name is not accepted.
     """
     if isinstance(name, str) and name in accepted:
         return accepted[name]
-    near = get_close_matches(str(name).lower(), accepted, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    matches = get_close_matches(str(name).lower(), accepted, n=1)
+    hint = f"; did you mean {matches[0]!r}?" if matches else ""
     names = ", ".join([*accepted, also] if also else accepted)
     raise ValueError(f"unknown {what} {name!r}{hint} (accepted: {names})")
 

@@ -1,4 +1,4 @@
-"""Show on stderr what a program is busy with: progress bars, and kernels being compiled."""
+"""Show progress on stderr: progress bars, and the names of kernels that are compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..engine.device import get_device
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-NOTICE_SECONDS = 3.0  # between two lines on compilation
+NOTICE_SECONDS = 3.0  # the least time between two lines on compilation
 
 
 def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
@@ -26,7 +26,7 @@ def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
 
 
 def bar_options() -> dict[str, Any]:
-    """Return the arguments of tqdm that all our progress bars share."""
+    """Return the arguments of tqdm that all progress bars share."""
     return {
         "bar_format": "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
         "dynamic_ncols": True,
@@ -35,9 +35,9 @@ def bar_options() -> dict[str, Any]:
 
 
 def announce_kernels(device: str) -> None:
-    """Print a line on stderr now and then while a device compiles kernels.
+    """Print the names of kernels that a device compiles, at most every NOTICE_SECONDS, on stderr.
 
-    The first use of kernels on a machine takes a while.
+    The first use of kernels on a machine takes up to minutes.
     """
     last_time: float | None = None
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.data import load
-from minigan.kernels.assignment import cpu as room
+from minigan.kernels.assignment import cpu
 from minigan.metrics import sliced_wasserstein, wasserstein1
 
 
@@ -91,11 +91,13 @@ def test_a_heap_is_at_the_mean_radius(rng):
 
 
 # ---------------------------------------------------------------------------------- a metric
-@pytest.mark.parametrize("n", [1, room.SMALL, room.SMALL + 1, room.CHUNK + 1, 1500])
+@pytest.mark.parametrize(
+    "n", [1, cpu.MIN_COARSE_POINTS, cpu.MIN_COARSE_POINTS + 1, cpu.CHUNK_COLUMNS + 1, 1500]
+)
 def test_the_prices_certify_every_answer(n, rng):
     """Feasible prices whose sum is the cost: nothing can be cheaper (Kantorovich)."""
     x, y = rng.standard_normal((2, 2, n))
-    column, u, v = room.assign(x, y)
+    column, u, v = cpu.assign(x, y)
     assert sorted(column) == list(range(n))
     distances = np.sqrt(((x[:, :, None] - y[:, None]) ** 2).sum(axis=0))
     assert (u[:, None] + v[None] - distances).max() < 1e-13
@@ -162,14 +164,14 @@ def test_shapes_must_agree_and_hold_something(shapes):
 
 def test_a_wrong_assignment_is_never_given_out(rng, monkeypatch):
     x, y = rng.standard_normal((2, 200, 2))
-    assign = room.assign
+    assign = cpu.assign
 
     def swapped(*arguments, **named):
         column, u, v = assign(*arguments, **named)
         column[[0, 1]] = column[[1, 0]]
         return column, u, v
 
-    monkeypatch.setattr(room, "assign", swapped)
+    monkeypatch.setattr(cpu, "assign", swapped)
     with pytest.raises(ArithmeticError, match="differs from its lower bound"):
         wasserstein1(x, y)
 

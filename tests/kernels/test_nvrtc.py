@@ -33,7 +33,7 @@ def _packages():
 def test_it_compiles_without_a_warning_and_into_registers(source, dtype, capability):
     """An array with indices unknown to the compiler would be in local memory, which is slow."""
     compiled = compile_for(source, np.dtype(dtype), capability)
-    assert compiled.complaints == ""
+    assert compiled.warnings == ""
     assert {kernel: n for kernel, n in compiled.local_bytes.items() if n} == {}
     assert 0 < max(compiled.registers.values()) <= 255
 
@@ -81,9 +81,9 @@ def test_there_is_something_to_compile():
 def test_a_warning_and_an_error_are_reported_with_their_lines(tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text('extern "C" __global__ void f(Out<REAL> y) { int unused; y[0] = 1; }\n')
-    complaints = compile_for(source, np.dtype("float32"), "9.0").complaints
-    assert complaints.startswith("wrong.cu(1): warning")
-    assert "ptxas" not in complaints
+    warnings = compile_for(source, np.dtype("float32"), "9.0").warnings
+    assert warnings.startswith("wrong.cu(1): warning")
+    assert "ptxas" not in warnings
     source.write_text('extern "C" __global__ void f(In<REAL> x) { x[0] = 1; }\n')
     with pytest.raises(KernelError, match=r"wrong\.cu\(1\): error: .*modifiable"):
         compile_for(source, np.dtype("float32"), "9.0")

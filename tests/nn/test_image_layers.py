@@ -174,7 +174,7 @@ def test_its_vectors_are_saved_and_move_in_training_alone() -> None:
     assert np.array_equal(normed.u.numpy(), before["u"])
     normed.train()(x)
     assert not np.array_equal(normed.u.numpy(), before["u"])
-    with pytest.raises(TypeError, match="ReLU has no weight to normalise"):
+    with pytest.raises(TypeError, match="ReLU has no weight to normalize"):
         nn.spectral_norm(nn.ReLU())
 
 

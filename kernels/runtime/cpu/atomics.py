@@ -1,4 +1,4 @@
-"""Atomic operations on 64-bit words, and what a spin loop needs, for numba kernels.
+"""Atomic operations on 64-bit words, and the instructions of a spin loop, for numba kernels.
 
 `words` is a one-dimensional int64 array. Memory orders are those of C++: acquire and release.
 """
@@ -15,7 +15,7 @@ from numba.core import cgutils
 from .compiler import jit
 from .simd import intrinsic
 
-YIELD_ITERATIONS = 200  # of a spin loop between two offers of the core to other processes
+YIELD_ITERATIONS = 200  # iterations of a spin loop between two calls of sched_yield
 
 
 def _word_pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -25,7 +25,7 @@ def _word_pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def load_acquire(typing, words, i):
-    """Return words[i]; later reads see what its writer wrote before."""
+    """Return words[i]; later reads see all that its writer had written before it."""
 
     def codegen(context, builder, signature, args):
         return builder.load_atomic(_word_pointer(context, builder, signature, args), "acquire", 8)
@@ -47,7 +47,7 @@ def store_release(typing, words, i, value):
 
 @intrinsic
 def fetch_add(typing, words, i, value):
-    """Add to words[i] atomically; return the value before."""
+    """Add to words[i] atomically; return the old value."""
 
     def codegen(context, builder, signature, args):
         word = _word_pointer(context, builder, signature, args)
@@ -58,7 +58,7 @@ def fetch_add(typing, words, i, value):
 
 @intrinsic
 def compare_and_swap(typing, words, i, expected, value):
-    """Store words[i] = value where words[i] == expected, atomically; return whether it was."""
+    """Store words[i] = value atomically if words[i] == expected; return whether it was stored."""
 
     def codegen(context, builder, signature, args):
         word = _word_pointer(context, builder, signature, args)

@@ -2,8 +2,8 @@
 
 numba compiles a kernel to a C function `int kernel(result*, exception*, arguments...)`, in which
 compound arguments are flattened: an array becomes (meminfo, parent, size, itemsize, address,
-shape.., strides..), a tuple its members. Every kernel so has another C signature, and a loop over
-kernels would need one call instruction for each.
+shape.., strides..), a tuple its members. So kernels have different C signatures, and a loop over
+kernels would need one call instruction for each signature.
 
 Calling convention. On x86-64 (System V) and 64-bit Arm (AAPCS64), the first integer and pointer
 arguments are passed in general registers, the first floating-point arguments in vector registers,
@@ -36,8 +36,8 @@ from .simd import intrinsic
 INTEGER_ARGUMENTS, FLOAT_ARGUMENTS = 64, 8
 BLOCK_WORDS = INTEGER_ARGUMENTS + FLOAT_ARGUMENTS
 RESULT_WORDS = 16  # memory for a kernel's result (the first half) and its exception (the second)
-# Whether kernels can be called so here. Apple's 64-bit Arm packs stack arguments more tightly than
-# eight bytes; Windows numbers integer and float registers together.
+# Whether this platform has such a calling convention. Apple's 64-bit Arm packs stack arguments more
+# tightly than eight bytes; Windows numbers integer and float registers together.
 CAN_CALL_BY_ADDRESS = (sys.platform, platform.machine()) in {
     ("linux", "x86_64"),
     ("linux", "aarch64"),
@@ -50,7 +50,7 @@ _addresses: dict[Any, int] = {}
 def compiled_address(kernel: Any, arguments: Sequence[Any]) -> int:
     """Return the address of a kernel's machine code for arguments of these types; compile it first.
 
-    The result is cached here: to ask numba for the types takes ten times as long as a launch.
+    The address is cached: numba takes ten times as long as a launch to determine the types.
     """
     key = (kernel, *map(_type_key, arguments))
     if key not in _addresses:
@@ -74,7 +74,7 @@ def _type_key(x: Any) -> Any:
 def call_kernel(typing, function, block):
     """Call the kernel at address `function` with the block at address `block`.
 
-    Returns its status: 0, or not 0 where it has raised.
+    Returns its status: 0, or another number if it has raised an exception.
     """
     word, double = ir.IntType(64), ir.DoubleType()
 
@@ -99,8 +99,8 @@ def call_kernel(typing, function, block):
 def pack_arguments(arguments: Sequence[Any]) -> tuple[array[int], int] | None:
     """Return a launch's argument block and the number of integer words it uses.
 
-    Words 0 and 1, the addresses of result and exception, are left 0. None where the arguments are
-    more than a block holds.
+    Words 0 and 1, the addresses of result and exception, are left 0. The result is None if a block
+    cannot hold all arguments.
     """
     integers: list[int] = [0, 0]
     floats: list[int] = []  # the bits of each, as an integer

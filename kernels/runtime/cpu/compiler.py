@@ -1,7 +1,7 @@
 """Compile kernels with numba, and cache the machine code on disk.
 
-numba's own cache looks only at the source file of the function that it compiles: after a change in
-a helper of another file it would run a stale kernel. So the cache folder is named by a hash of all
+numba's own cache checks only the source file of the function that it compiles: after a change in a
+helper of another file it would run a stale kernel. So the cache folder is named by a hash of all
 kernel sources, numba's version and numpy's; a file in it is never stale.
 """
 
@@ -48,7 +48,7 @@ def source_hash() -> str:
 
 @cache
 def compiled_folder() -> Path | None:
-    """Return the folder of the cache, made if need be; None where it cannot be written."""
+    """Return the folder of the cache, created if necessary; None if it cannot be written."""
     try:
         folder = cache_root() / "kernels" / source_hash()
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class _Locator(_CacheLocator):
 
     def __init__(self, function: Any, file: str) -> None:
         self._line = function.__code__.co_firstlineno
-        self._room = f"{Path(file).parent.name}.{Path(file).stem}"
+        self._module_name = f"{Path(file).parent.name}.{Path(file).stem}"
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> _Locator | None:
@@ -76,7 +76,7 @@ class _Locator(_CacheLocator):
         return source_hash()
 
     def get_disambiguator(self) -> str:
-        return f"{self._room}-{self._line}"
+        return f"{self._module_name}-{self._line}"
 
 
 class _CacheImpl(CompileResultCacheImpl):
@@ -86,8 +86,8 @@ class _CacheImpl(CompileResultCacheImpl):
 class _CacheFile(IndexDataCacheFile):
     """numba's index and data files, each with a checksum: a damaged file is a miss.
 
-    numba itself would unpickle whatever a power cut or a bad disk left of a file, and run it. A
-    data file also holds the key that it was saved under, because two processes that save at one
+    numba itself would unpickle and run a file that a power cut or a bad disk has damaged. A data
+    file also holds the key that it was saved under, because two processes that save at the same
     time may give two kernels the same file name.
     """
 
@@ -97,14 +97,14 @@ class _CacheFile(IndexDataCacheFile):
     def load(self, key: Any) -> Any:
         try:
             saved_key, data = super().load(key)
-        except Exception:  # whatever is wrong with a file: the kernel can be compiled again
+        except Exception:  # For any error in a file, the kernel can be compiled again.
             return None
         return data if saved_key == key else None
 
     def _load_index(self) -> dict[Any, str]:
         try:
             stamp, overloads = self._read(self._index_path)
-        except Exception:  # as above
+        except Exception:  # As in `load`, the kernels can be compiled again.
             return {}
         return overloads if stamp == self._source_stamp else {}
 
@@ -144,30 +144,31 @@ class _Cache(FunctionCache):
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         try:
-            found = super().load_overload(signature, target)
-        except Exception:  # a file that is whole, but of no use to this numba
-            found = None
-        if found is None:
-            _tell(self._py_func)
-        return found
+            overload = super().load_overload(signature, target)
+        except Exception:  # The file is complete, but this numba cannot use it.
+            overload = None
+        if overload is None:
+            _report_compilation(self._py_func)
+        return overload
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        # After a failure the kernel runs all the same; the next process compiles it again.
+        # After a failure the kernel still runs; the next process compiles it again.
         with contextlib.suppress(OSError):
             super().save_overload(signature, data)
 
 
 class _NoCache(NullCache):
-    """No cache, where no folder can be written: every kernel is reported and compiled."""
+    """A cache that stores nothing, if no folder can be written: every kernel is compiled again."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
 
     def load_overload(self, signature: Any, target: Any) -> None:
-        _tell(self._function)
+        _report_compilation(self._function)
 
 
-def _tell(function: Any) -> None:
+def _report_compilation(function: Any) -> None:
+    """Call the listener, if there is one, before a kernel is compiled."""
     if compile_listener is not None:
         compile_listener(function.__name__)
 

@@ -14,18 +14,18 @@ from . import thread_pool
 from .replay import Launch
 from .thread_pool import MAX_THREADS, threads
 
-# To divide a launch among threads costs 15 to 60 us from Python and 1 us in a replay, so that a
-# replayed launch is divided from this many times less work on.
+# Dividing a launch among threads costs 15 to 60 us from Python and 1 us in a replay, so the least
+# work for which a replayed launch is divided is smaller by this factor.
 REPLAY_WORK_DIVISOR = 32
 
 
 def parts(work: int, least: int) -> int:
-    """Return into how many tasks to divide a launch: 1, or the number of threads.
+    """Return the number of tasks into which to divide a launch: 1, or the number of threads.
 
     Args:
-        work: what the launch does, in any unit.
-        least: the work from which on a launch from Python gains by a second thread. A launch of a
-            captured step gains from `least // REPLAY_WORK_DIVISOR` on.
+        work: the work of the launch, in any unit.
+        least: the least work for which a launch from Python gains by a second thread. A launch of
+            a captured step gains from `least // REPLAY_WORK_DIVISOR` on.
     """
     minimum = least if active() is None else least // REPLAY_WORK_DIVISOR
     return threads() if work >= minimum else 1
@@ -33,9 +33,9 @@ def parts(work: int, least: int) -> int:
 
 # ------------------------------------------------------------------------------------- arrays
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return a C-contiguous array of undefined contents: every kernel's result is made here.
+    """Return a C-contiguous array of undefined contents, for the result of a kernel.
 
-    It lies in the memory plan of the active recording, where there is one.
+    It is in the memory plan of the active recording, if there is one.
     """
     recording = active()
     return np.empty(shape, dtype) if recording is None else host_empty(recording, shape, dtype)

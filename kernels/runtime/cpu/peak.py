@@ -1,8 +1,8 @@
 """Measure the machine's two peaks: fused multiply-adds per second, and bytes per second.
 
 They are the ceilings of the roofline model (Williams, Waterman and Patterson 2009; cache-aware:
-Ilic, Pratas and Sousa 2014). Both rates are the best of several short bursts: what the machine
-reaches when nothing disturbs it.
+Ilic, Pratas and Sousa 2014). Both rates are the best of several short bursts, the rate of the
+machine when no other process disturbs it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .compiler import jit
 from .launch import launch
 from .simd import REGISTERS, VECTOR_BYTES, Simd, address, intrinsic
 
-# Independent chains of multiply-adds, a vector each: they fit the registers, and are enough to hide
-# an fma's latency.
+# The number of independent chains of multiply-adds, a vector each: they fit the registers, and are
+# enough to hide the latency of an fma.
 CHAINS = REGISTERS * 3 // 4
 CHAIN_BYTES = CHAINS * VECTOR_BYTES
 
@@ -93,14 +93,14 @@ def fma_rate(dtype: Any, threads: int) -> float:
 
     Raises:
         TypeError: dtype is neither float32 nor float64.
-        ValueError: `threads` is not between 1 and what a launch may use here and now.
+        ValueError: `threads` is not between 1 and the number that a launch may use now.
     """
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"fma_rate: dtype is float32 or float64, not {dtype}")
     _check_threads("fma_rate", threads)
     z = np.empty((threads, CHAIN_BYTES // dtype.itemsize), dtype)
-    z[:] = np.arange(z.shape[1])  # a compiler could compute equal chains once
+    z[:] = np.arange(z.shape[1])  # Equal chains could be computed once by a compiler.
     return 2 * z.size / _seconds(lambda count: multiply_add(z, 0.5, 0.5, count))
 
 
@@ -108,11 +108,11 @@ def bandwidth(size: int, threads: int) -> float:
     """Measure the byte/s that threads load and store as each adds an array to another, y += x.
 
     Each thread has arrays of its own, `size` bytes for the two (rounded up to whole vectors), and
-    adds them again and again: the rate is that of the nearest cache, or memory, which holds them.
+    adds them repeatedly: the rate is that of the nearest cache, or memory, which holds them.
     Two bytes are loaded for one that is stored, as where a kernel updates a sum in memory.
 
     Raises:
-        ValueError: size < 1, or `threads` is not between 1 and what a launch may use here and now.
+        ValueError: size < 1, or `threads` is not between 1 and the limit of a launch.
     """
     if size < 1:
         raise ValueError(f"bandwidth: size is at least 1 byte, not {size}")
@@ -126,7 +126,7 @@ def bandwidth(size: int, threads: int) -> float:
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return `np.empty(shape, dtype)` at an address aligned to VECTOR_BYTES.
 
-    Of an unaligned array every vector, or every second, lies in two cache lines, and takes twice
+    In an unaligned array every vector, or every second one, lies in two cache lines and takes twice
     as long to load.
     """
     dtype, size = np.dtype(dtype), math.prod(shape)
@@ -136,10 +136,10 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _check_threads(name: str, threads: int) -> None:
-    most = thread_pool.threads()
-    if not 1 <= threads <= most:
+    limit = thread_pool.threads()
+    if not 1 <= threads <= limit:
         raise ValueError(
-            f"{name}: threads is between 1 and {most}, what a kernel may use here and now, "
+            f"{name}: threads is between 1 and {limit}, the number that a kernel may use now, "
             f"not {threads}"
         )
 

@@ -1,6 +1,6 @@
 """Replay recorded launches from one compiled loop, with no Python between them.
 
-A launch costs about 20 ns so, and 600 ns as a call from Python. `call.py` tells how one loop can
+Such a launch costs about 20 ns, and a call from Python 600 ns. `call.py` explains how one loop can
 call kernels of any signature, `thread_pool.py` how a launch is divided among threads.
 """
 
@@ -30,12 +30,12 @@ from .thread_pool import ACTIVE_REPLAYS, run_parallel, start_workers
 class Launch:
     """One recorded launch; calling it runs it again, from Python.
 
-    It does not keep the memory of its arrays alive, so that the memory plan can give it to later
+    It does not keep the memory of its arrays alive, so that the memory plan can reuse it for later
     launches of the step. The recording owns the plan, and keeps arrays outside it.
 
     Args:
         size: iterations of the launch, or None: see `launch`.
-        tasks: how many tasks the iterations are divided into.
+        tasks: the number of tasks into which the iterations are divided.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Launch:
 
 @jit
 def replay_launches(shared, functions, blocks, slots, sizes, tasks):
-    """Run launches in order until one fails; return how many have succeeded.
+    """Run launches in order until one fails; return the number that succeeded.
 
     Launch i calls functions[i] with the argument block blocks[i]. Where tasks[i] > 1, words
     slots[i] and slots[i] + 1 of the block are `begin` and `end` of a loop of sizes[i] iterations.
@@ -80,7 +80,7 @@ def replay_launches(shared, functions, blocks, slots, sizes, tasks):
 
 
 class Replay:
-    """A row of launches as tables for `replay_launches`; calling it runs them."""
+    """A sequence of launches as tables for `replay_launches`; calling it runs them."""
 
     def __init__(self, launches: Sequence[Launch]) -> None:
         self.launches = launches
@@ -100,8 +100,8 @@ class Replay:
             tables = [x[done:] for x in self._tables] if done else self._tables
             done += replay_launches(start_workers(self._threads), *tables)
             if done < len(self.launches):
-                # A launch has failed. Called from Python it raises its error; where it succeeds
-                # this time, the replay goes on behind it.
+                # A launch has failed. Called from Python it raises its error; if it succeeds this
+                # time, the replay continues after it.
                 self.launches[done]()
                 done += 1
 

@@ -1,10 +1,10 @@
 """Explicit vector instructions for numba kernels, written as LLVM code by intrinsics.
 
-`Simd` emits the instructions; the micro-kernels of `matmul/micro.py` and `conv2d/micro.py` are
-built of them. The functions at the end are for use in kernels: memory by address.
+`Simd` emits the instructions, of which the micro-kernels of `matmul/micro.py` and `conv2d/micro.py`
+consist. The functions at the end are for use in kernels: they access memory by address.
 
-In kernels, addresses are integers and strides are in bytes. `like` is any array whose dtype is the
-element type meant; its values are not used.
+In kernels, addresses are integers and strides are in bytes. `like` is any array with the dtype of
+the elements; its values are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numba.core import cgutils
 
 from .compiler import vector_bytes
 
-# Untyped, because the type that numba gives it wants the typing context as an argument of calls.
+# It is untyped, because its type in numba requires the typing context as an argument of calls.
 intrinsic: Any = extending.intrinsic
 
 VECTOR_BYTES = vector_bytes()
@@ -33,7 +33,7 @@ ONE = ir.Constant(i64, 1)
 class Simd:
     """Emit vector instructions for one dtype, at the position of an LLVM builder.
 
-    Values are LLVM values; `lanes` is how many elements a vector register holds.
+    Values are LLVM values; `lanes` is the number of elements in a vector register.
     """
 
     def __init__(self, context: Any, builder: ir.IRBuilder, dtype: types.Float) -> None:
@@ -155,7 +155,7 @@ class Simd:
         return new_totals
 
     def store_or_add(self, values: list[Any], addresses: list[Any], add: Any) -> None:
-        """Store vectors, or where `add` is not 0 add them to what is stored there."""
+        """Store vectors, or add them to the stored ones where `add` is not 0."""
         builder = self.builder
         with builder.if_else(builder.icmp_signed("!=", add, ZERO)) as (adding, replacing):
             with adding:
@@ -170,7 +170,7 @@ class Simd:
 def address(typing, x):
     """Return the address of an array's memory as a signed integer.
 
-    `x.ctypes.data` is unsigned, and numba makes sums of signed and unsigned integers floats.
+    `x.ctypes.data` is unsigned, and in numba a sum of signed and unsigned integers is a float.
     """
 
     def codegen(context, builder, signature, args):
@@ -182,7 +182,7 @@ def address(typing, x):
 
 @intrinsic
 def pointer(typing, like, address):
-    """Return memory at an address as pointer[i]: no bounds check, no negative indices."""
+    """Return the memory at an address for access as pointer[i], without bounds checks."""
 
     def codegen(context, builder, signature, args):
         return builder.inttoptr(args[1], context.get_value_type(signature.return_type))

@@ -1,14 +1,14 @@
 """Run one launch on several threads: a work queue in one word, claimed by compare-and-swap.
 
-Why not OpenMP, which numba's `prange` uses: a parallel region ends when all its threads have met at
-a barrier. While another process occupies a core, that takes until the system's scheduler gives the
-core back: milliseconds, for a matrix product of microseconds.
+OpenMP, which numba's `prange` uses, is not used because its parallel region ends only when all of
+its threads have reached a barrier. While another process occupies a core, that takes until the
+system's scheduler gives the core back: milliseconds, for a matrix product of microseconds.
 
 A launch is a loop of `size` iterations, divided into up to 32 tasks; task t has the iterations
 [size*t // tasks, size*(t+1) // tasks). All threads share a control block of 64-bit words. Its word
 TASK_MASK is the queue:
 
-    bits 63..32: number of the launch        bits 31..0: one for each task that nobody has claimed
+    bits 63..32: number of the launch        bits 31..0: one for each unclaimed task
 
     launching thread                         worker thread
     ----------------                         -------------
@@ -23,23 +23,24 @@ TASK_MASK is the queue:
                                                  if that succeeded: run task t, FINISHED_TASKS += 1
 
 So the launching thread waits only for tasks that another thread has begun, never for a thread. A
-worker that comes late finds no bit set.
+worker that starts late finds no bit set.
 
 Invariants:
 - No value of TASK_MASK occurs in two launches, because it holds the launch's number: a
   compare-and-swap with a value that was read during an earlier launch fails.
 - The control block is rewritten only when all tasks are finished. A thread whose compare-and-swap
   has succeeded has not counted its task yet, so it reads the words of the same launch.
-- TASK_MASK is stored with release and loaded with acquire order, so who sees a bit sees the words
-  that were written before it. FINISHED_TASKS works the same way for what the tasks have written.
+- TASK_MASK is stored with release and loaded with acquire order, so a thread that reads a bit also
+  reads the words that were written before it. The same holds for FINISHED_TASKS and the results of
+  the tasks.
 
 Optimizations:
 - affinity: a thread claims the task of its own rank first, the same range of iterations in each
-  launch, whose data are in its core's cache
+  launch, whose data are in the cache of its core
 - no false sharing: each word that several threads write has a cache line of its own
 - spinning before sleeping: the launches of a captured step follow each other within microseconds,
   and to wake a sleeping thread takes the system longer
-- yielding: a spinning thread offers its core to other processes now and then
+- yielding: a spinning thread regularly offers its core to other processes
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ from .call import (
 from .compiler import jit
 from .simd import address, pointer
 
-MAX_THREADS = 32  # threads, and tasks of a launch: the bits of half a word
+MAX_THREADS = 32  # of threads and of tasks of a launch: the bits of half a word
 
 
 def threads() -> int:
-    """Return how many threads a launch may use here and now. No result depends on it.
+    """Return the number of threads that a launch may use now. No result depends on it.
 
     It is numba's number (`NUMBA_NUM_THREADS`, `numba.set_num_threads`), at most MAX_THREADS.
     """
@@ -96,20 +97,20 @@ CACHE_LINE_WORDS = 8
 TASK_MASK = 0 * CACHE_LINE_WORDS
 FINISHED_TASKS = 1 * CACHE_LINE_WORDS
 LOCKED = 2 * CACHE_LINE_WORDS  # 1 while a launch uses the workers
-ACTIVE_REPLAYS = 3 * CACHE_LINE_WORDS  # how many replays are running
+ACTIVE_REPLAYS = 3 * CACHE_LINE_WORDS  # the number of replays that are running
 # Words that the launching thread writes: the kernel's address, the address of its argument block,
-# the word of that block where `begin` stands (`end` follows), the iterations, the tasks, and
-# whether a task has failed.
+# the index of the word `begin` in that block (`end` follows), the number of iterations, the number
+# of tasks, and whether a task has failed.
 FUNCTION, BLOCK, SLOT, SIZE, TASKS, FAILED = range(4 * CACHE_LINE_WORDS, 4 * CACHE_LINE_WORDS + 6)
 CONTROL_WORDS = 5 * CACHE_LINE_WORDS
 
-SPIN_ITERATIONS = 30_000  # of a worker with nothing to do before it sleeps: about a millisecond
+SPIN_ITERATIONS = 30_000  # of a worker without work before it sleeps: about a millisecond
 
 
 # ----------------------------------------------------------------------------------- the tasks
 @jit
 def _run_range(own, function, block, slot, begin, end):
-    """Call a kernel for iterations begin..end, with a copy of its argument block; its status.
+    """Call a kernel for iterations begin..end, with a copy of its block; return its status.
 
     `own` is this thread's memory: BLOCK_WORDS words for the copy, RESULT_WORDS for the result.
     """
@@ -174,7 +175,7 @@ def _work(shared, rank, spins):
     """Run tasks of all launches; return when there was none for `spins` iterations.
 
     While no replay runs, launches come from Python, and `spins // 16` iterations are enough: the
-    next launch may be long away, and where two threads share a core, spinning slows Python down.
+    next launch may come much later, and where two threads share a core, spinning slows Python down.
     """
     own = np.empty(BLOCK_WORDS + RESULT_WORDS, np.int64)
     last, spins_left, iteration = load_acquire(shared, TASK_MASK) >> 32, spins // 16, 0
@@ -205,7 +206,7 @@ class _ThreadPool:
         self._events: list[threading.Event] = []
 
     def wake(self, workers: int) -> None:
-        """Wake so many workers, without waiting for them; start those that do not exist yet."""
+        """Wake `workers` workers, without waiting for them; start those that do not exist yet."""
         if len(self._events) < workers:
             self._start(workers)
         for event in self._events[:workers]:
@@ -213,8 +214,8 @@ class _ThreadPool:
                 event.set()
 
     def _start(self, workers: int) -> None:
-        _work(np.zeros_like(self.shared), 1, 0)  # is compiled here, not by many threads at once
-        # RuntimeError: the system has no more threads. The launching thread then works alone.
+        _work(np.zeros_like(self.shared), 1, 0)  # This compiles it once, not in several threads.
+        # RuntimeError: the system has no more threads; the launching thread then works alone.
         with self._lock, contextlib.suppress(RuntimeError):
             while len(self._events) < workers:
                 rank, event = len(self._events) + 1, threading.Event()
@@ -244,7 +245,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def start_workers(threads: int) -> np.ndarray:
-    """Wake the workers for launches of so many threads; return the control block."""
+    """Wake the workers for launches of `threads` threads; return the control block."""
     _pool.wake(threads - 1)
     return _pool.shared
 
@@ -257,7 +258,7 @@ def _executor() -> ThreadPoolExecutor:
 def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> None:
     """Run kernel(*arguments, begin, end) for `parts` ranges that cover 0..size, on several threads.
 
-    What a kernel raises is raised. Where kernels cannot be called by address, or have too many
+    An exception in a kernel is raised. Where kernels cannot be called by address, or have too many
     arguments for a block, Python threads call them.
 
     Args:
@@ -279,6 +280,6 @@ def launch(kernel: Any, arguments: tuple[Any, ...], size: int, parts: int) -> No
     try:
         wait(futures)
     finally:
-        wait(futures)  # nothing may be written any more when an interruption is raised
+        wait(futures)  # When an interruption is raised, no task may still write.
     for future in futures:
         future.result()

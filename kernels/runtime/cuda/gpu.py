@@ -43,7 +43,8 @@ MAX_DYNAMIC_SHARED_SIZE_ATTRIBUTE = 8
 class Gpu(Launcher):
     """Launch CUDA kernels on cupy arrays, on cupy's current device and stream.
 
-    KernelError, in one line that says what to install, where there is no cupy or no GPU.
+    Raises:
+        KernelError: there is no cupy or no GPU; the message says what to install.
     """
 
     name = "gpu"
@@ -64,7 +65,7 @@ class Gpu(Launcher):
             raise _no_gpu()
         self._modules: dict[Any, Any] = {}  # by device, file version and dtype
         self._functions: dict[Any, Any] = {}  # by the module's key and the kernel's name
-        self._context = threading.local()  # `device` is set in threads that have a CUDA context
+        self._context = threading.local()  # It has `device` in threads with a CUDA context.
 
     def empty(self, shape: Size, dtype: Any) -> Any:
         recording = active()
@@ -73,7 +74,7 @@ class Gpu(Launcher):
         return self._allocate(lambda: self._empty_in(recording, shape, dtype), shape, dtype)
 
     def _empty_in(self, recording: Recording, shape: Size, dtype: Any) -> Any:
-        """Return an uninitialised array in the memory that the recording plans."""
+        """Return an uninitialised array in the memory of the recording's plan."""
         cuda = self.cupy.cuda
 
         def allocate(size: int) -> tuple[Any, int]:
@@ -189,7 +190,7 @@ class Gpu(Launcher):
     def _module(self, source: Path, dtype: np.dtype) -> Any:
         """Return the file's compiled kernels, from the cache if they are there.
 
-        cupy's RawModule is not used because it adds -ftz=true behind all options, which flushes
+        cupy's RawModule is not used because it adds -ftz=true after all options, which flushes
         every float32 below 1.2e-38 to zero, in comparisons and copies too.
         """
         nvrtc = self.cupy.cuda.nvrtc
@@ -201,13 +202,13 @@ class Gpu(Launcher):
         text = source_text(source)
         name = digest(str(nvrtc.getVersion()), *flags, text)
         path = None
-        # No home, a cache that is not ours, or a damaged file.
+        # The cache has no folder or cannot be read, or the file is damaged.
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             path = cache_root() / "cuda" / f"{source.parent.name}.{source.stem}-{name}.cubin"
             module = self.cupy.cuda.function.Module()
             module.load(without_digest(path.read_bytes()))
             return module
-        self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+        self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
         binary = self._compile(source, text, flags)
         module = self.cupy.cuda.function.Module()
         module.load(binary)
@@ -218,7 +219,7 @@ class Gpu(Launcher):
         return module
 
     def _compile(self, source: Path, text: str, flags: tuple[str, ...]) -> bytes:
-        """Return the cubin or the PTX of the text; KernelError with the first error."""
+        """Return the cubin or the PTX of the text; KernelError with the first error message."""
         nvrtc = self.cupy.cuda.nvrtc
         program = nvrtc.createProgram(text, source.name, (), ())
         try:

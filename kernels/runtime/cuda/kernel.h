@@ -1,5 +1,5 @@
-// What every .cu file of minigan may use beyond CUDA itself. The launcher pastes this header before
-// the file's text, for NVRTC and for the emulator's g++ alike.
+// Definitions that every .cu file of minigan may use beyond CUDA itself. The launcher pastes this
+// header before the file's text, both for NVRTC and for the emulator's g++.
 //
 //   REAL                        the file's dtype: float, double, long long or bool
 //   In<T> x, Out<T> y           kernel parameters: arrays that are read, written; InOut<T> for both
@@ -62,7 +62,7 @@ __device__ __forceinline__ void store(T* y, long long i, const Pack<T, N>& pack)
 }
 #endif
 
-// The index of this thread in the whole grid, for one-dimensional grids and blocks.
+// Return the index of this thread in the grid, for one-dimensional grids and blocks.
 __device__ __forceinline__ long long global_thread() {
     return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
 }

@@ -28,7 +28,7 @@ NVRTC_FLAGS = ("--std=c++17", "--fmad=false")
 MAX_THREADS_PER_BLOCK = 1024
 MAX_BLOCK_DIM = (1024, 1024, 64)
 MAX_GRID_DIM = (2**31 - 1, 65535, 65535)
-MAX_AXES = 10  # of a StridedLayout, as in kernel.h
+MAX_AXES = 10  # the axes of a StridedLayout, as in kernel.h
 
 
 class KernelError(RuntimeError):
@@ -72,12 +72,12 @@ class Launcher:
         """Return a view of that shape, with stride 0 on repeated axes."""
         raise NotImplementedError
 
-    # ------------------------------------------------------------------------------- itself
+    # --------------------------------------------------------------------------- the device
     def synchronize(self) -> None:
-        """Wait for all launches so far."""
+        """Wait until all earlier launches are finished."""
 
     def describe(self) -> dict[str, str]:
-        """Return what runs the kernels, as words by topic ("gpu", "compiler", ...)."""
+        """Return properties of the GPU or of the compiler, as text by name ("gpu", ...)."""
         raise NotImplementedError
 
     # ----------------------------------------------------------------------------- launches
@@ -95,7 +95,9 @@ class Launcher:
 
         `shared_bytes` is the size of the dynamic shared memory. Nothing is launched if an extent of
         the grid is 0. While a Recording is active, the launch is also recorded for replay.
-        KernelError where the kernel cannot be compiled or launched.
+
+        Raises:
+            KernelError: the kernel cannot be compiled or launched.
         """
         grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
         if 0 in grid:
@@ -154,16 +156,19 @@ class Launcher:
             return np.array(x, np.int64)
         if isinstance(x, float):
             return np.array(x, dtype)
-        raise TypeError(f"a kernel cannot take a {type(x).__name__}")
+        raise TypeError(
+            f"a kernel argument is {type(x).__name__}; arrays, None, numbers, numpy scalars and"
+            " ctypes structures are accepted"
+        )
 
-    def tell(self, kernel: str) -> None:
+    def report_compilation(self, kernel: str) -> None:
         """Call the listener, if there is one, before a file is compiled."""
         if self.compile_listener is not None:
             self.compile_listener(kernel)
 
 
 def describe_replay() -> str:
-    """Return what stands for the arguments in an error message of a replayed launch."""
+    """Return the text in place of the arguments in an error message of a replayed launch."""
     return "replayed"
 
 
@@ -201,7 +206,7 @@ def source_text(path: Path) -> str:
 
 
 def options(dtype: np.dtype) -> tuple[str, ...]:
-    """Return the compiler flags, for NVRTC and g++ alike, that define REAL."""
+    """Return the compiler flags, the same for NVRTC and g++, that define REAL."""
     return (f"-DREAL_IS_{dtype.name.upper()}",)
 
 
@@ -211,7 +216,7 @@ def digest(*parts: str) -> str:
 
 
 def describe_arguments(arguments: Sequence[Any]) -> str:
-    """Return a launch's arguments in words, for error messages."""
+    """Return a launch's arguments as text, for error messages."""
     words = []
     for x in arguments:
         if x is None:
@@ -246,8 +251,10 @@ def strided_layout(
 ) -> ctypes.Structure:
     """Return the StridedLayout of arrays with these strides (in elements) over a common shape.
 
-    `aligned` says that every array begins at a multiple of 16 bytes, as vectorized access needs.
-    ValueError where more than MAX_AXES axes are left after merging.
+    `aligned`: every array begins at a multiple of 16 bytes, as vectorized access requires.
+
+    Raises:
+        ValueError: more than MAX_AXES axes are left after merging.
     """
     axes = merge(shape, strides)
     if len(axes) > MAX_AXES:

@@ -25,7 +25,7 @@ class Compiled:
     `local_bytes` is local memory: arrays that are not kept in registers, and spilled registers.
     """
 
-    complaints: str
+    warnings: str
     registers: dict[str, int]
     local_bytes: dict[str, int]
 
@@ -33,7 +33,9 @@ class Compiled:
 def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
     """Compile `source` for a compute capability, such as "9.0".
 
-    ImportError where the packages are missing; KernelError where the file does not compile.
+    Raises:
+        ImportError: the packages are missing.
+        KernelError: the file does not compile.
     """
     from cuda.bindings import nvrtc
 
@@ -69,7 +71,7 @@ def _parse_log(log: str) -> Compiled:
     properties = r"Function properties for (\w+)\n\D*(\d+) bytes stack frame, (\d+) bytes spill"
     local = {name: max(int(a), int(b)) for name, a, b in re.findall(properties, log)}
     return Compiled(
-        complaints=re.sub(info, "", log, flags=re.MULTILINE).strip(),
+        warnings=re.sub(info, "", log, flags=re.MULTILINE).strip(),
         registers=dict(zip(kernels, registers, strict=True)),
         local_bytes={kernel: local[kernel] for kernel in kernels},
     )

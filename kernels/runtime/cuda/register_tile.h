@@ -21,8 +21,8 @@
 
 constexpr int GROUP = 4;  // consecutive elements that a thread reads from shared memory at once
 
-// Which of a warp's 32 threads compute which part: 8 threads side by side along one axis of the
-// tile and 4 along the other.
+// The arrangement of the 32 threads of a warp: 8 threads side by side along one axis of the tile
+// and 4 along the other.
 enum class WarpShape { ROWS_4_COLUMNS_8, ROWS_8_COLUMNS_4 };
 
 template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct RegisterTile {
@@ -79,7 +79,7 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
         }
     }
 
-    // The row and column, within the tile, of sums[i][0] and sums[0][j].
+    // Return the row of sums[i][0], and the column of sums[0][j], within the tile.
     __device__ __forceinline__ int row(int i) const {
         return i / GROUP * GROUP_STRIDE_M + group_m * GROUP + i % GROUP;
     }

@@ -19,8 +19,8 @@ constexpr std::size_t MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024;  // of the larges
 
 // An array argument of a launch: the bytes [first, end) that the launch may access, and the
 // allocation that they lie in, [base, base + bytes). `written` has one byte per element of the
-// allocation: has it been written? `view` too: does it belong to the array? It is null if no gaps
-// lie between the array's elements. The same structure is in emulator.py.
+// allocation, 1 if it has been written. `view` has one too, 1 if it belongs to the array; it is
+// null if there are no gaps between the array's elements. emulator.py has the same structure.
 struct Region {
     std::uint64_t first, end, base, bytes, itemsize;
     unsigned char *written, *view;
@@ -34,7 +34,7 @@ struct Launch {
     Region* region;
 };
 
-// What the checked build counts. An access is one instruction of one warp. Global memory is
+// The counts of the checked build. An access is one instruction of one warp. Global memory is
 // accessed in sectors of 32 bytes. Shared memory has 32 banks of 4 bytes; an access takes one pass,
 // plus one for each bank conflict. The ideal counts are those of the same bytes without gaps.
 struct Counts {
@@ -80,7 +80,7 @@ inline void make_ready(Fiber* fiber) {
 }
 
 // Choose the fiber that runs next: one that starts a thread, else one that is ready, else the main
-// fiber, which finds the block finished or deadlocked.
+// fiber, for which the block is finished or deadlocked.
 inline Fiber* next_fiber() {
     if (started < threads) {
         if (idle_count) return idle[--idle_count];
@@ -134,8 +134,8 @@ inline void release_block() {
     ++counts.barriers;
 }
 
-// Wait for all threads of the block. The checked build insists that all wait at the same line, and
-// that none has finished; the fast build leaves finished threads out, as GPUs do since Volta.
+// Wait for all threads of the block. The checked build requires that all wait at the same line, and
+// that none has finished; the fast build ignores finished threads, as GPUs do since Volta.
 inline void sync_block(int line) {
     barrier_line[current->thread] = line;
     ++arrived;
@@ -166,13 +166,13 @@ inline void sync_block(int line) {
 }
 
 // ------------------------------------------------------------------------- __syncwarp, shuffles
-// What a thread brings to a warp barrier: a __syncwarp(), or a shuffle, which is a barrier of the
+// The state of a thread at a warp barrier: a __syncwarp(), or a shuffle, which is a barrier of the
 // lanes in its mask at which each lane takes the value of another.
 struct Lane {
     unsigned mask = 0;       // the lanes that it waits for; 0 where it does not wait
     Fiber* fiber = nullptr;
     int source = 0;          // the lane whose value it takes
-    bool memory = false;  // is it a __syncwarp(), which orders memory accesses? A shuffle does not
+    bool memory = false;  // true for a __syncwarp(), which orders memory accesses, unlike a shuffle
     alignas(16) unsigned char value[16], result[16];
 };
 static Lane lanes[MAX_THREADS_PER_BLOCK];
@@ -180,9 +180,9 @@ static bool has_finished[MAX_THREADS_PER_BLOCK];
 static int lanes_waiting;
 
 #ifdef CHECKED
-// Vector clocks (Mattern 1988), which define happens-before within a warp: what lane k did up to
-// its time clocks[thread][k] happens before what `thread` does now. A __syncwarp() joins the clocks
-// of its lanes, and then advances each lane's own time.
+// Vector clocks (Mattern 1988), which define happens-before within a warp: the accesses of lane k
+// up to its time clocks[thread][k] happen before the next access of `thread`. A __syncwarp() joins
+// the clocks of its lanes, and then advances each lane's own time.
 static unsigned clocks[MAX_THREADS_PER_BLOCK][32];
 
 inline void reset_clocks() {
@@ -204,7 +204,7 @@ inline void join_clocks(int first, unsigned mask) {
 }
 #endif
 
-// Do all lanes of the mask wait, for this mask? `first` is the warp's first thread.
+// Return whether all lanes of the mask wait for this mask; `first` is the warp's first thread.
 inline bool warp_is_complete(int first, unsigned mask) {
     for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
         if (!(mask >> lane & 1)) continue;

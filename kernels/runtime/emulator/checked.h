@@ -1,8 +1,8 @@
 // The checked build's array types. Each access to an element checks:
 //
-//   bounds            does the element lie in the array that was passed, or in the shared array?
-//   initialisation    has the element that is read been written before?
-//   races             does the access race with an earlier one? (shadow.h)
+//   bounds            the element is in the array that was passed, or in the shared array
+//   initialisation    an element that is read has been written before
+//   races             the access does not race with an earlier one (shadow.h)
 //
 // and is recorded, so that the transactions of each warp's access can be counted: sectors of global
 // memory, passes through shared memory.
@@ -30,10 +30,10 @@ static std::unordered_map<std::uint64_t, std::vector<Shadow>> shadows;  // by al
 static void* error_address;  // the return address of the check that failed, for the source line
 
 __attribute__((noinline, cold)) inline void fail(const void* return_address,
-                                                 const std::string& what) {
+                                                 const std::string& text) {
     char thread[100];
     describe_thread(thread, sizeof thread, current->thread);
-    std::snprintf(message, sizeof message, "%s %s", thread, what.c_str());
+    std::snprintf(message, sizeof message, "%s %s", thread, text.c_str());
     error_address = const_cast<void*>(return_address);
     abort_launch();
 }
@@ -105,12 +105,12 @@ struct SharedArray {
     const char* name;
     const char* first;
     std::uint64_t bytes;
-    std::int64_t block;  // whose values and shadow it holds
+    std::int64_t block;  // the block whose values and shadow it holds
     std::vector<Shadow> shadow;
     std::vector<unsigned char> written;
 
     // Begin with uninitialised elements in each block. Where one block declares the dynamic shared
-    // memory with two element types, what has been written is not tracked: all counts as written.
+    // memory with two element types, writes are not tracked: all elements count as written.
     void begin(std::uint64_t count) {
         if (block == block_serial && shadow.size() == count) return;
         written.assign(count, block == block_serial);
@@ -273,7 +273,7 @@ inline void end_block() {
 }
 inline void end_launch() { instructions.clear(); }
 
-// Make a kernel's parameter from the argument's address: of an array, a pointer that knows its
+// Make a kernel's parameter from the argument's address: for an array, a pointer with its
 // region.
 template <class P> struct Unpack {
     static P from(void* value, int) { return *static_cast<P*>(value); }
@@ -303,7 +303,7 @@ template <class P> struct AtAddress;
 template <class T> struct AtAddress<Output<T>> {
     static Output<T> make(std::uint64_t number) {
         T* address = reinterpret_cast<T*>(number);
-        // An array that begins there, rather than one that contains the address.
+        // An array that begins at the address is preferred to one that contains it.
         for (const Array& array : arrays)
             if (array.region->first == number) return {address, address, {&array}};
         for (const Array& array : arrays)

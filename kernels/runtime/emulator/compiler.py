@@ -24,7 +24,7 @@ FLAGS = (
 )
 BUILDS = {
     "fast": ("-O3", "-march=native"),
-    # Without the two optimisations each access keeps a return address, and so a line, of its own.
+    # With these two optimisations disabled, each access has its own return address, and so a line.
     "checked": ("-O1", "-g", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
 }
 
@@ -63,9 +63,9 @@ def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a library is there, and as it was compiled.
+    """Return whether a library exists and has the content that was compiled.
 
-    A loader maps it without a look at it: a page that is missing kills the process when it is used.
+    The loader maps a file without a check: a missing page would kill the process when it is used.
     """
     try:
         return _digest_path(path).read_bytes() == _digest(path.read_bytes())
@@ -103,23 +103,23 @@ def _entry_points(kernels: list[tuple[str, ...]]) -> str:
             f"    return emulator::Entry<{kernel}>::sizes(sizes);",
             "}",
         ]
-    listed = "\\n".join(kernel_lines)
+    names_text = "\\n".join(kernel_lines)
     return "\n".join(
-        [*lines, f'EXPORT const char* emulator_kernels() {{ return "{listed}"; }}', "}\n"]
+        [*lines, f'EXPORT const char* emulator_kernels() {{ return "{names_text}"; }}', "}\n"]
     )
 
 
 def _run(command: list[str], source: Path) -> str:
     """Return what the command prints; KernelError with the first error message if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        output = done.stderr.strip() or f"it ended with status {done.returncode}"
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        output = process.stderr.strip() or f"it ended with status {process.returncode}"
         first = next((line for line in output.splitlines() if "error" in line), output)
-        # An unclosed parenthesis is only noticed in the entry points behind the file's last line.
+        # g++ detects an unclosed parenthesis only in the entry points, after the file's last line.
         if int((re.findall(r"\.cu:(\d+)", first) or [0])[0]) > len(_lines(source)):
             first = re.sub(r"\.cu:\d+:\d+", ".cu", first)
         raise KernelError(f"{source}: {command[0]} cannot compile it: {first.strip()}")
-    return done.stdout
+    return process.stdout
 
 
 def _lines(source: Path) -> list[str]:
@@ -129,13 +129,13 @@ def _lines(source: Path) -> list[str]:
 @cache
 def find_compiler() -> str:
     """Return the path of a C++ compiler: $CXX, g++ or clang++; KernelError if there is none."""
-    chosen = os.environ.get("CXX")
-    for name in [chosen] if chosen else ["g++", "clang++"]:
+    cxx = os.environ.get("CXX")
+    for name in [cxx] if cxx else ["g++", "clang++"]:
         path = shutil.which(name)
         if path:
             return path
     raise KernelError(
-        f"the cuda-emulator device needs a C++ compiler, and {chosen or 'g++'} is not found:"
+        f"the cuda-emulator device needs a C++ compiler, and {cxx or 'g++'} is not found:"
         " install g++, or name another one in the variable CXX"
     )
 
@@ -156,8 +156,8 @@ def emulator_folder() -> Path:
     return cache_root() / "emulator"
 
 
-def own_folder() -> Path:
-    """Return a temporary folder, used where the cache cannot be; it is removed at exit."""
+def temporary_folder() -> Path:
+    """Return a temporary folder, for use if there is no cache; it is removed at exit."""
     return Path(_temporary().name)
 
 

@@ -5,8 +5,8 @@
 //   language.h   CUDA's keywords, vector types and built-in variables
 //   fibers.h     fibers: a stack each, and the context switch
 //   block.h      a block: threads are started in order; one that waits at a barrier keeps its
-//                stack, and the last to arrive makes the others ready. Warps: shuffles are
-//                barriers of the lanes in their mask. A kernel without barriers uses one fiber
+//                stack, and the last one makes the others ready. Warps: shuffles are barriers
+//                of the lanes in their mask. A kernel without barriers uses one fiber
 //   emulator.h   CUDA's functions, and launches
 //   checked.h    with CHECKED defined: array types that check each access, on the shadow memory of
 //   shadow.h     races and transactions
@@ -129,7 +129,7 @@ template <class T> inline T atomicCAS(T* x, T compare, T value) {
 
 // ------------------------------------------------------------------------------------- launch
 namespace emulator {
-// Run threads as long as there are some to start; then let other fibers run.
+// Run threads until all have been started; then let other fibers run.
 static void fiber_loop() {
     for (;;) {
         while (started < threads) {
@@ -155,7 +155,7 @@ static void fiber_loop() {
     }
 }
 
-// Say which thread waits for what, when no thread can run.
+// Write to `message` which thread waits at which barrier, when no thread can run.
 inline void report_deadlock() {
     char thread[100], other[100] = "";
     for (int t = 0; t < threads; ++t)
@@ -211,7 +211,7 @@ inline int run(const Launch& launch, void (*kernel)()) {
                 current = &main_fiber;
                 if (finished < threads) {
                     if (!message[0]) report_deadlock();
-                    // The fibers hold unfinished threads: make all contexts anew.
+                    // The fibers hold unfinished threads, so all contexts are created again.
                     created = idle_count = 0;
                     lanes_waiting = 0;
                     for (Lane& lane : lanes) lane.mask = 0, lane.fiber = nullptr;
@@ -224,7 +224,7 @@ inline int run(const Launch& launch, void (*kernel)()) {
     return 0;
 }
 
-// Calls a kernel with arguments that are given by address, as cuLaunchKernel takes them.
+// Call a kernel with the addresses of its arguments, as cuLaunchKernel does.
 template <auto kernel> struct Entry;
 template <class... P, void (*kernel)(P...)> struct Entry<kernel> {
     static std::tuple<P...>* arguments;
@@ -260,7 +260,7 @@ __attribute__((visibility("default"))) const char* emulator_message() {
 __attribute__((visibility("default"))) emulator::Counts* emulator_counts() {
     return &emulator::counts;
 }
-// The offset, in this library, of the instruction behind the one that failed a check; 0 if unknown.
+// Return the offset, in this library, of the instruction after a failed check; 0 if unknown.
 __attribute__((visibility("default"))) std::uint64_t emulator_error_offset() {
 #ifdef CHECKED
     Dl_info info;

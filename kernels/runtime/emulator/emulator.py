@@ -48,7 +48,7 @@ from .compiler import (
     find_compiler,
     host,
     is_whole,
-    own_folder,
+    temporary_folder,
 )
 
 ALIGNMENT_BYTES = 256  # of an allocation, as cudaMalloc's
@@ -110,7 +110,7 @@ class _Counts(ctypes.Structure):
 
 @dataclass(frozen=True)
 class _Allocation:
-    """An allocation seen as elements of one size, with a byte for each: has it been written?"""
+    """An allocation as elements of one size, with a byte for each: 1 if it has been written."""
 
     first: int
     itemsize: int
@@ -126,8 +126,8 @@ class _Kernel:
     names: tuple[str, ...]
 
 
-# The state of a launch lies in global variables of the compiled library, which all emulators of a
-# process share: so one launch runs at a time.
+# The state of a launch is in global variables of the compiled library, which all emulators of a
+# process share, so one launch runs at a time.
 _LAUNCH_LOCK = threading.RLock()
 
 
@@ -138,7 +138,7 @@ class Emulator(Launcher):
 
     def __init__(self, checked: bool = False) -> None:
         self.checked = checked
-        self.counts = Counts()  # of all launches so far; take differences
+        self.counts = Counts()  # the sums over all launches; take differences
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by version, dtype
         self._allocations: dict[int, _Allocation] = {}  # by address
 
@@ -218,7 +218,7 @@ class Emulator(Launcher):
         launch = _Launch(grid, block, shared_bytes, len(regions), region_array)
         table = address_table(values)
 
-        # `_memory` keeps what the table and the regions point to alive.
+        # `_memory` keeps the memory alive to which the table and the regions point.
         def run(
             describe: Callable[[], str] = describe_replay, _memory: Any = (values, views)
         ) -> None:
@@ -263,9 +263,9 @@ class Emulator(Launcher):
         return values
 
     def _regions(self, arguments: list[Any]) -> tuple[list[_Region], list[np.ndarray]]:
-        """Return what the launch may access: array arguments, and arrays listed by structures.
+        """Return the regions that the launch may access: array arguments, and arrays in structures.
 
-        The second list keeps the marks alive of each array whose elements have gaps between them.
+        The second list keeps the masks of views alive, of arrays with gaps between elements.
         """
         arrays = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
         for x in arguments:
@@ -310,19 +310,16 @@ class Emulator(Launcher):
         name = digest(compiler_version(), host(), *flags, *texts, source.read_text())
         file = f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
         library = None
-        for folder in (emulator_folder, own_folder):  # the second one for this process alone
+        for folder in (emulator_folder, temporary_folder):  # The second is for this process alone.
             try:
                 path = folder() / file
                 if not is_whole(path):
-                    self.tell(f"{source.parent.name}/{source.name} ({dtype.name})")
+                    self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
                     compile_library(compiler, source, flags, path)
                 library = ctypes.CDLL(str(path))
                 break
-            except (
-                OSError,
-                RuntimeError,
-            ) as error:  # no home, no right to it, half a file
-                if isinstance(error, KernelError) or folder is own_folder:
+            except (OSError, RuntimeError) as error:  # The cache has no folder or cannot be used.
+                if isinstance(error, KernelError) or folder is temporary_folder:
                     raise
         assert library is not None
         library.emulator_message.restype = ctypes.c_char_p
@@ -345,13 +342,13 @@ class Emulator(Launcher):
         offset = library.emulator_error_offset()
         if not (tool and offset):
             return ""
-        done = subprocess.run(
+        process = subprocess.run(
             [tool, "-i", "-e", library._name, hex(offset - 1)],
             capture_output=True,
             text=True,
             check=False,
         )
-        lines = re.findall(r"\.cu:(\d+)", done.stdout)
+        lines = re.findall(r"\.cu:(\d+)", process.stdout)
         return f":{lines[-1]}" if lines else ""
 
 

@@ -3,7 +3,7 @@
 // A context switch pushes the registers that a function must preserve (the callee-saved registers
 // of the calling convention), exchanges the stack pointers, and pops the registers of the other
 // fiber. ucontext does the same in about 0.5 us, because it also saves the signal mask by a system
-// call; it is used where there is no assembly for the processor.
+// call; it is used if there is no assembly code for the processor.
 #pragma once
 #include <cstddef>
 #include <cstring>
@@ -15,7 +15,7 @@ namespace emulator {
 constexpr std::size_t STACK_BYTES = 576 * 1024;
 
 struct Fiber;
-static void fiber_loop();  // what every fiber runs: it is entered once and never returns
+static void fiber_loop();  // the function that every fiber runs; it never returns
 
 #if defined(__x86_64__) || defined(__aarch64__)
 struct Fiber {

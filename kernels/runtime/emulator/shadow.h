@@ -31,7 +31,7 @@ inline Access current_access() {
     return {block_serial * MAX_THREADS_PER_BLOCK + thread, epoch, clocks[thread][thread & 31]};
 }
 
-// Is the earlier access not ordered before this one, which the current thread makes now?
+// Return whether the earlier access is not ordered before `now`, an access of the current thread.
 inline bool is_unordered(const Access& earlier, const Access& now) {
     if (earlier.thread < 0 || earlier.thread == now.thread) return false;
     if (earlier.block() != now.block()) return true;
@@ -41,10 +41,10 @@ inline bool is_unordered(const Access& earlier, const Access& now) {
 }
 
 // A bounded history of accesses of one kind (reads, or atomic operations), which do not race with
-// each other but may race with a later access. It keeps one access of a block before the last one,
-// and of the last one's barrier epoch two warps with two threads each. Whatever thread makes the
-// next access, an access of another block or of another warp is among them if there was one. What
-// is not detected is a race within a warp with a thread that came before the warp's last two.
+// each other but may race with a later access. It keeps one access of an earlier block, and of the
+// last barrier epoch two warps with two threads each. For any thread that makes the next access, an
+// access of another block or of another warp is among them if there was one. A race within a warp
+// is not detected if the other thread came before the warp's last two.
 struct AccessHistory {
     Access other_block, warps[2][2];
 
@@ -61,7 +61,7 @@ struct AccessHistory {
             return;
         }
     }
-    // An access that is not ordered before `now`, or null.
+    // Return an access that is not ordered before `now`, or null.
     const Access* find_unordered(const Access& now) const {
         if (is_unordered(other_block, now)) return &other_block;
         for (const auto& warp : warps)

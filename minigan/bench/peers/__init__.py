@@ -1,7 +1,7 @@
-"""Other libraries that are measured beside minigan: the one package that may import a framework.
+"""Other libraries that are measured beside minigan; only this package may import a framework.
 
-A module that times training steps has `STEPS`, by a contender's name the function that makes its
-step, and `get_threads` and `set_threads`.
+A module that times training steps has `get_threads`, `set_threads` and a table `STEPS`, which holds
+the function that makes a contender's step by the name of the contender.
 """
 
 from __future__ import annotations

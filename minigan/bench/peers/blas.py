@@ -1,4 +1,4 @@
-"""The BLAS that `numpy.matmul` calls: its name, and how many threads it uses."""
+"""The BLAS that `numpy.matmul` calls: its name, and its number of threads."""
 
 from __future__ import annotations
 

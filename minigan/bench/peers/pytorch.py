@@ -49,7 +49,7 @@ def load_network(player: Player, device: str) -> nn.Sequential:
     net.load_state_dict(state)
     for layer in net:
         if isinstance(layer, nn.BatchNorm2d):
-            # vjp does not take this count, and nothing reads it.
+            # vjp does not accept this count, and nothing reads it.
             layer.num_batches_tracked = None
     return net
 
@@ -107,7 +107,7 @@ def train_eagerly(
     read: Callable[[Tensor], Any] = Tensor.item,
     **adam: bool,
 ) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that does the same as `tasks.minigan_step`; `adam` are options of Adam.
+    """Return the step of `tasks.minigan_step` as a function; `adam` are options of Adam.
 
     The backward pass of G's loss names G's weights, so that PyTorch, like minigan, computes no
     gradients of D's weights there, as a plain `loss_g.backward()` would.

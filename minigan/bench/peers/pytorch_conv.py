@@ -16,7 +16,7 @@ from .pytorch import get_threads, set_threads
 __all__ = ["ORDERS", "calls", "get_threads", "set_threads"]
 
 Operation = Callable[[], Tensor]
-# The order of the arrays in memory: minigan's, and the one that is often faster.
+# The orders of the arrays in memory: minigan's, and channels last, which is often faster.
 ORDERS = {
     "PyTorch": torch.contiguous_format,
     "PyTorch, NHWC": torch.channels_last,

@@ -1,4 +1,4 @@
-"""The process of PyTorch in `bench.memory`: a script that never imports minigan.
+"""Train in the PyTorch process of `bench.memory`: a script that never imports minigan.
 
     python -P pytorch_memory.py OPTIONS_AS_JSON
 
@@ -24,6 +24,7 @@ PEER = runpy.run_path(str(Path(__file__).with_name("pytorch.py")))
 
 
 def main() -> None:
+    """Train, and print the stages and the peak size, as the parent process expects."""
     options = json.loads(sys.argv[1])
     print("imported", flush=True)
     input()
@@ -32,7 +33,7 @@ def main() -> None:
     _train(options, data, options["steps"])
     print("trained", flush=True)
     input()
-    gc.collect()  # Memory allocated before must not be freed within the profile.
+    gc.collect()  # Earlier memory must not be freed within the profile.
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         _train(options, data, options["live_steps"])

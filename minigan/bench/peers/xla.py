@@ -22,12 +22,12 @@ AdamState = tuple[Tensors, Tensors, Tensors]  # weights, means, squares
 StepAndStates = tuple[Callable[..., tuple[float, float]], Callable[[], list[State]]]
 
 jax.config.update("jax_platforms", "cpu")
-_threads: int | None = None  # of the client that `set_threads` has made
+_threads: int | None = None  # the number of threads that `set_threads` has set
 
 
 # ----------------------------------------------------------------------------------------- threads
 def get_threads() -> int:
-    """Return how many threads XLA's client has."""
+    """Return the number of threads of XLA's client."""
     return _threads or int(os.environ.get("NPROC", os.cpu_count() or 1))
 
 
