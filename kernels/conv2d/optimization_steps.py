@@ -19,13 +19,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..matmul.cpu import matmul
 from ..reduce.cpu import reduce
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
+from ..runtime.cpu.thread_pool import thread_limit
 from ..runtime.timing import medians
 from . import cpu
 from .geometry import Pair, output_size
@@ -195,12 +195,8 @@ def _one_thread(operation: Operation) -> Operation:
     """Return a function that runs an operation on one thread, for any size."""
 
     def run(*arrays: np.ndarray, **attributes: Any) -> np.ndarray:
-        before = numba.get_num_threads()
-        numba.set_num_threads(1)
-        try:
+        with thread_limit(1):
             return operation(*arrays, **attributes)
-        finally:
-            numba.set_num_threads(before)
 
     return run
 

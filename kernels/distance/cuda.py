@@ -23,10 +23,6 @@ class Pairs(ctypes.Structure):
     )
 
 
-def _contiguous(gpu: Launcher, x: Any) -> Any:
-    return x if x.flags.c_contiguous else contiguous(gpu, x)
-
-
 def _for_all_pairs(gpu: Launcher, name: str, *arrays: Any) -> Any:
     """Compute a number for each pair of columns of the last two arrays: (.., n, m)."""
     a, b = arrays[-2:]
@@ -34,7 +30,7 @@ def _for_all_pairs(gpu: Launcher, name: str, *arrays: Any) -> Any:
     y = gpu.empty((*a.shape[:-2], n, m), a.dtype)
     pairs = Pairs(c, n, m, ceil_div(n, TILE), ceil_div(m, TILE), 0, 0)
     grid = (math.prod(a.shape[:-2]) * pairs.blocks_down * pairs.blocks_across,)
-    arguments = (y, *(_contiguous(gpu, x) for x in arrays), pairs)
+    arguments = (y, *(contiguous(gpu, x) for x in arrays), pairs)
     gpu.launch(SOURCE, name, a.dtype, grid, (THREADS_PER_BLOCK,), arguments)
     return y
 
@@ -54,11 +50,11 @@ def l1_distances_grad(gpu: Launcher, g: Any, a: Any, b: Any) -> Any:
     (c, n), m = a.shape[-2:], b.shape[-1]
     y = gpu.empty(a.shape, a.dtype)
     along_i = g.swapaxes(-1, -2).flags.c_contiguous
-    g = g if along_i else _contiguous(gpu, g)
+    g = g if along_i else contiguous(gpu, g)
     steps = (1, n) if along_i else (m, 1)
     pairs = Pairs(c, n, m, ceil_div(n, TILE), ceil_div(c, ROWS_PER_BLOCK), *steps)
     grid = (math.prod(a.shape[:-2]) * pairs.blocks_down * pairs.blocks_across,)
-    arguments = (y, g, _contiguous(gpu, a), _contiguous(gpu, b), pairs)
+    arguments = (y, g, contiguous(gpu, a), contiguous(gpu, b), pairs)
     gpu.launch(SOURCE, "l1_distances_grad", a.dtype, grid, (THREADS_PER_BLOCK,), arguments)
     return y
 

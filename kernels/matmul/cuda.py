@@ -90,8 +90,7 @@ def multiply(
     c = gpu.empty((*batch, m, n), dtype)
     if not c.size:
         return c
-    if bias is not None and not bias.flags.c_contiguous:
-        bias = contiguous(gpu, bias)
+    bias = None if bias is None else contiguous(gpu, bias)
     if not k:
         blocks, block = ceil_div(c.size, FILL_THREADS_PER_BLOCK), (FILL_THREADS_PER_BLOCK,)
         arguments = [c, bias, c.size, n]

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
 from ..runtime.cpu.simd import VECTOR_BYTES, address
+from ..runtime.cpu.thread_pool import thread_limit
 from . import cpu
 from .micro import ROWS, VECTORS, tile
 
@@ -101,12 +101,8 @@ def _step(kernel: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 def one_thread(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return `cpu.matmul(a, b)`, computed by one thread for any size."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with thread_limit(1):
         return cpu.matmul(a, b)
-    finally:
-        numba.set_num_threads(before)
 
 
 STEPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

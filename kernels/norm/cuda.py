@@ -57,14 +57,10 @@ def plan(a: int, m: int, b: int) -> Plan:
     return Plan(shape, groups, pieces, float(a * b))
 
 
-def _contiguous(gpu: Launcher, x: Any) -> Any:
-    return x if x.flags.c_contiguous else contiguous(gpu, x)
-
-
 def _row_or_number(gpu: Launcher, x: Any, dtype: np.dtype) -> tuple[Any, np.generic]:
     """Return two kernel arguments: (the row, 0), or (None, the number)."""
     if isinstance(x, gpu.array_type):
-        return _contiguous(gpu, x), scalar(0, dtype)
+        return contiguous(gpu, x), scalar(0, dtype)
     return None, scalar(x, dtype)
 
 
@@ -83,7 +79,7 @@ def _moments(gpu: Launcher, x: Any, p: Plan) -> Any:
 
 def normalize(gpu: Launcher, x: Any, scale: Any, shift: Any, eps: float) -> Any:
     """Compute scale * (x - mean) / sqrt(variance + eps) + shift; scale, shift (m,) or numbers."""
-    y, x = gpu.empty(x.shape, x.dtype), _contiguous(gpu, x)
+    y, x = gpu.empty(x.shape, x.dtype), contiguous(gpu, x)
     if not x.size:
         return y
     p = plan(*x.shape)
@@ -108,13 +104,13 @@ def _sums(gpu: Launcher, g: Any, x: Any, eps: float, p: Plan, parts: Any) -> Any
 
 def normalize_sums(gpu: Launcher, g: Any, x: Any, eps: float) -> Any:
     """Compute (2, m): sum(g) and sum(g h) for each m."""
-    g, x, p = _contiguous(gpu, g), _contiguous(gpu, x), plan(*x.shape)
+    g, x, p = contiguous(gpu, g), contiguous(gpu, x), plan(*x.shape)
     return _sums(gpu, g, x, eps, p, _moments(gpu, x, p))
 
 
 def normalize_grad(gpu: Launcher, g: Any, x: Any, scale: Any, eps: float) -> Any:
     """Compute scale * r (g - mean(g) - h mean(g h)): one launch, or four where there are pieces."""
-    y, g, x = gpu.empty(x.shape, x.dtype), _contiguous(gpu, g), _contiguous(gpu, x)
+    y, g, x = gpu.empty(x.shape, x.dtype), contiguous(gpu, g), contiguous(gpu, x)
     if not x.size:
         return y
     p = plan(*x.shape)
@@ -139,7 +135,7 @@ def normalize_grad(gpu: Launcher, g: Any, x: Any, scale: Any, eps: float) -> Any
 
 def inverse_std(gpu: Launcher, x: Any, eps: float) -> Any:
     """Compute 1 / sqrt(variance + eps) for each m."""
-    x, p, y = _contiguous(gpu, x), plan(*x.shape), gpu.empty((x.shape[1],), x.dtype)
+    x, p, y = contiguous(gpu, x), plan(*x.shape), gpu.empty((x.shape[1],), x.dtype)
     arguments = (y, x, float(eps), _moments(gpu, x, p), p.numbers, p.shape)
     gpu.launch(SOURCE, "inverse_std", x.dtype, (p.groups,), (THREADS_PER_BLOCK,), arguments)
     return y
@@ -147,7 +143,7 @@ def inverse_std(gpu: Launcher, x: Any, eps: float) -> Any:
 
 def running_moments(gpu: Launcher, means: Any, variances: Any, x: Any, momentum: float) -> None:
     """Update running means and unbiased variances (m,): y += momentum * (that of x - y)."""
-    x, p, count = _contiguous(gpu, x), plan(*x.shape), x.shape[0] * x.shape[2]
+    x, p, count = contiguous(gpu, x), plan(*x.shape), x.shape[0] * x.shape[2]
     strides = (*elements(means), *elements(variances))
     unbiased = count / (count - 1)
     numbers = (float(momentum), unbiased, *strides, _moments(gpu, x, p), p.numbers, p.shape)

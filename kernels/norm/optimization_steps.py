@@ -11,11 +11,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
+from ..runtime.cpu.thread_pool import thread_limit
 from ..runtime.timing import medians
 from . import cpu
 
@@ -82,14 +82,12 @@ def _one_thread(
     x: np.ndarray, scale: np.ndarray, shift: np.ndarray, eps: float, task_bytes: int
 ) -> np.ndarray:
     """Compute by cpu.py with one thread and tasks of `task_bytes`."""
-    task_bytes_before, threads = cpu.TASK_BYTES, numba.get_num_threads()
-    cpu.TASK_BYTES = task_bytes
-    numba.set_num_threads(1)
+    task_bytes_before, cpu.TASK_BYTES = cpu.TASK_BYTES, task_bytes
     try:
-        return cpu.normalize(x, scale, shift, eps)
+        with thread_limit(1):
+            return cpu.normalize(x, scale, shift, eps)
     finally:
         cpu.TASK_BYTES = task_bytes_before
-        numba.set_num_threads(threads)
 
 
 STEPS: dict[str, Step] = {

@@ -56,7 +56,7 @@ def _step(
     values = gpu.empty((8,), dtype)
     state, *rest = options
     gpu.launch(SOURCE, coefficients, dtype, (1,), (1,), [state, values, *rest])
-    dense = [[x if x.flags.c_contiguous else contiguous(gpu, x) for x in xs] for xs in lists]
+    dense = [[contiguous(gpu, x) for x in xs] for xs in lists]
     # An empty parameter has no address.
     nonempty = [k for k, p in enumerate(dense[0]) if p.size]
     for start in range(0, len(nonempty), CAPACITY):

@@ -11,7 +11,7 @@ import numpy as np
 from ..elementwise.cuda import cast
 from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div
 from ..runtime.strides import runs
-from ..shape.cuda import contiguous
+from ..shape.cuda import contiguous_copy
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 # As in cuda.cu: the elements of a row, or the rows, that a block reduces.
@@ -29,7 +29,7 @@ def reduce(gpu: Launcher, x: Any, axis: tuple[int, ...], keepdims: bool, kind: s
     kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
     shape = kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axis)
     if not axis or not x.flags.c_contiguous:
-        x = contiguous(gpu, x)
+        x = contiguous_copy(gpu, x)
     for outer, size, width in runs(x.shape, axis):
         if width == 1:
             x = _reduce_rows(gpu, x, outer, size, kind)

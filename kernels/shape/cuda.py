@@ -20,7 +20,7 @@ SCATTER_THREADS_PER_BLOCK, MIN_SCATTER_THREADS = 128, 264 * 128
 # --------------------------------------------------------------------------------------- views
 def reshape(gpu: Launcher, x: Any, shape: tuple[int, ...]) -> Any:
     """Return a view of that shape, of x if it is contiguous, else of a contiguous copy."""
-    return (x if x.flags.c_contiguous else contiguous(gpu, x)).reshape(shape)
+    return contiguous(gpu, x).reshape(shape)
 
 
 def _transpose(gpu: Launcher, x: Any, axes: tuple[int, ...]) -> Any:
@@ -38,6 +38,11 @@ def _view(gpu: Launcher, x: Any, index: tuple[Any, ...]) -> Any:
 
 # -------------------------------------------------------------------------------------- copies
 def contiguous(gpu: Launcher, x: Any) -> Any:
+    """Return x if it is contiguous, else a contiguous copy."""
+    return x if x.flags.c_contiguous else contiguous_copy(gpu, x)
+
+
+def contiguous_copy(gpu: Launcher, x: Any) -> Any:
     """Return a contiguous copy of x; transposed matrices are copied by tiles."""
     axes = merge(x.shape, (elements(x),))
     if len(axes) in (2, 3) and axes[-2][1] == 1 and min(axes[-1][0], axes[-2][0]) > 1:
@@ -95,12 +100,12 @@ def _index_layout(
 
     These are those of the axes before `axis`, of `axis`, and of the axes after it.
     """
-    x = x if x.flags.c_contiguous else contiguous(gpu, x)
+    x = contiguous(gpu, x)
     strides = elements(i)
     groups = (slice(axis), slice(axis, axis + 1), slice(axis + 1, None))
     merged = [merge(i.shape[group], (strides[group],)) for group in groups]
     if any(len(m) > 1 for m in merged):  # the axes before or after `axis` do not merge into one
-        return _index_layout(gpu, x, contiguous(gpu, i), axis)
+        return _index_layout(gpu, x, contiguous_copy(gpu, i), axis)
     sizes = [math.prod(i.shape[group]) for group in groups]
     index_strides = [0 if n == 1 else m[0][1] for n, m in zip(sizes, merged, strict=True)]
     return x, i, sizes, index_strides
@@ -142,7 +147,7 @@ def assign(gpu: Launcher, target: Any, value: Any) -> None:
     value = gpu.broadcast_to(value, target.shape)
     (first, end), (value_first, value_end) = (span(x, gpu.address(x)) for x in (target, value))
     overlap = first < value_end and value_first < end
-    _copy_to(gpu, target, contiguous(gpu, value) if overlap else value)
+    _copy_to(gpu, target, contiguous_copy(gpu, value) if overlap else value)
 
 
 KERNELS = {
