@@ -134,6 +134,7 @@ def test_nothing_depends_on_what_lies_in_the_memory(device):
     assert_equal(gan.state(), eager.state())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_checked_emulator_finds_nothing_in_a_replay():
     device = CudaDevice("cuda-emulator", Emulator(checked=True))
@@ -143,6 +144,7 @@ def test_the_checked_emulator_finds_nothing_in_a_replay():
     assert_equal(run_steps(gan, mg.capture(gan.step), range(3)), expected)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_on_a_gpu_it_is_one_graph(monkeypatch):
     device = CudaDevice("cuda", Gpu(cupy_standin))

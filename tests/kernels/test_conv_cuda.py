@@ -284,6 +284,7 @@ def test_every_launch_fills_a_gpu(face, dtype, shape):
 CHECKED = CudaDevice("cuda-emulator", Emulator(checked=True))
 
 
+@pytest.mark.slow
 @FACES
 @needs_compiler
 @FLOATS
@@ -357,6 +358,7 @@ def test_every_step_is_right_and_has_the_bits_of_the_first(poisoned_device, step
     assert np.array_equal(result, _run_step(poisoned_device.launcher, "direct", case, dtype))
 
 
+@pytest.mark.slow
 @ALL
 @needs_compiler
 @FLOATS

@@ -325,6 +325,7 @@ def test_training_passes_the_checks():
 CHECKED = CudaDevice("cuda-emulator", Emulator(checked=True))
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("shape", [(1, 3, 2), (5, 17, 7), (33, 40, 65), (70, 200, 36)], ids=str)
 @FLOATS

@@ -110,6 +110,7 @@ def test_in_several_pieces_too(poisoned_device, shape, dtype, rng, monkeypatch):
         _check(poisoned_device, name, arrays, EPS, shape[0] * shape[2])
 
 
+@pytest.mark.slow
 @needs_compiler
 @FLOATS
 def test_normalisation_passes_the_checks(dtype, rng, monkeypatch):
