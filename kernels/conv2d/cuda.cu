@@ -174,9 +174,9 @@ __device__ __forceinline__ int shared_position(int i) {
 }
 
 // The inverse, for a thread's sums: the row, within the tile, of sums[i][0].
-template <class Tile> __device__ __forceinline__ int permuted_row(const Tile& tile, int i) {
-    return i / GROUP * Tile::GROUP_STRIDE_M + tile.group_m / 8 * 32 + i % GROUP * 8 +
-           tile.group_m % 8;
+template <class Tile> __device__ __forceinline__ int permuted_row(int i) {
+    return i / GROUP * Tile::GROUP_STRIDE_M + Tile::first_group_m() / 8 * 32 + i % GROUP * 8 +
+           Tile::first_group_m() % 8;
 }
 
 // A slice of A, BM rows and BK steps, on its way from global to shared memory, where it is stored
@@ -297,12 +297,12 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
     // y is (splits, result_size): the result itself if there is one split.
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
-        const long long r = row + permuted_row(tile, i);
+        const long long r = row + permuted_row<Tile>(i);
         if (r >= s.rows.count) continue;
         const long long offset = blockIdx.y * s.result_size + Index(s.rows, r).offset(s.result);
 #pragma unroll
         for (int j = 0; j < TN; ++j) {
-            const long long q = column + tile.column(j);
+            const long long q = Tile::column(column, j);
             if (q < s.columns) y[offset + q * s.result_column] = tile.sums[i][j];
         }
     }

@@ -165,10 +165,10 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
     const long long start = (blockIdx.y * s.batch.size + matrix) * s.m * s.n;
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
-        const long long r = row + tile.row(i);
+        const long long r = Tile::row(row, i);
 #pragma unroll
         for (int g = 0; g < TN / GROUP; ++g) {
-            const long long q = column + tile.column(g * GROUP), offset = start + r * s.n + q;
+            const long long q = Tile::column(column, g * GROUP), offset = start + r * s.n + q;
             Pack<REAL, GROUP> out;
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {

@@ -34,19 +34,26 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
     static constexpr int GROUP_STRIDE_M = BM / (TM / GROUP), GROUP_STRIDE_N = BN / (TN / GROUP);
 
     REAL sums[TM][TN];
-    int group_m, group_n;  // the thread's first group along rows and along columns
+
+    // Return the thread's first group along the rows, and along the columns. They are computed
+    // where they are used: as members they would occupy two registers during the whole sum, and
+    // for compute capability 12.0 the compiler then spills.
+    static __device__ __forceinline__ int first_group_m() {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        if constexpr (SHAPE == WarpShape::ROWS_4_COLUMNS_8)
+            return warp / (BN / TN / 8) * 4 + lane / 8;
+        else
+            return warp % (BM / TM / 8) * 8 + lane % 8;
+    }
+    static __device__ __forceinline__ int first_group_n() {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        if constexpr (SHAPE == WarpShape::ROWS_4_COLUMNS_8)
+            return warp % (BN / TN / 8) * 8 + lane % 8;
+        else
+            return warp / (BM / TM / 8) * 4 + lane / 8;
+    }
 
     __device__ __forceinline__ RegisterTile() {
-        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        if constexpr (SHAPE == WarpShape::ROWS_4_COLUMNS_8) {
-            constexpr int WARPS = BN / TN / 8;  // along the columns
-            group_m = warp / WARPS * 4 + lane / 8;
-            group_n = warp % WARPS * 8 + lane % 8;
-        } else {
-            constexpr int WARPS = BM / TM / 8;  // along the rows
-            group_m = warp % WARPS * 8 + lane % 8;
-            group_n = warp / WARPS * 4 + lane / 8;
-        }
 #pragma unroll
         for (int i = 0; i < TM * TN; ++i) sums[i / TN][i % TN] = REAL(0);
     }
@@ -60,15 +67,15 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
             REAL a[TM], b[TN];
 #pragma unroll
             for (int g = 0; g < TM / GROUP; ++g) {
-                const auto group =
-                    load<GROUP>(tile_a, (k * STRIDE_A + g * GROUP_STRIDE_M) / GROUP + group_m);
+                const int offset = k * STRIDE_A + g * GROUP_STRIDE_M;
+                const auto group = load<GROUP>(tile_a, offset / GROUP + first_group_m());
 #pragma unroll
                 for (int i = 0; i < GROUP; ++i) a[g * GROUP + i] = group.values[i];
             }
 #pragma unroll
             for (int g = 0; g < TN / GROUP; ++g) {
-                const auto group =
-                    load<GROUP>(tile_b, (k * STRIDE_B + g * GROUP_STRIDE_N) / GROUP + group_n);
+                const int offset = k * STRIDE_B + g * GROUP_STRIDE_N;
+                const auto group = load<GROUP>(tile_b, offset / GROUP + first_group_n());
 #pragma unroll
                 for (int j = 0; j < GROUP; ++j) b[g * GROUP + j] = group.values[j];
             }
@@ -79,11 +86,12 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
         }
     }
 
-    // Return the row of sums[i][0], and the column of sums[0][j], within the tile.
-    __device__ __forceinline__ int row(int i) const {
-        return i / GROUP * GROUP_STRIDE_M + group_m * GROUP + i % GROUP;
+    // Return the row of sums[i][0], and the column of sums[0][j], in the array in which the tile
+    // begins at `row` and `column`.
+    static __device__ __forceinline__ long long row(long long row, int i) {
+        return row + i / GROUP * GROUP_STRIDE_M + first_group_m() * GROUP + i % GROUP;
     }
-    __device__ __forceinline__ int column(int j) const {
-        return j / GROUP * GROUP_STRIDE_N + group_n * GROUP + j % GROUP;
+    static __device__ __forceinline__ long long column(long long column, int j) {
+        return column + j / GROUP * GROUP_STRIDE_N + first_group_n() * GROUP + j % GROUP;
     }
 };
