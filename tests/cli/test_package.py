@@ -32,13 +32,13 @@ def test_every_module_of_the_checkout_is_installed():
 
 
 def test_every_room_has_kernels_and_a_readme():
-    for room in INSTALLED_KERNELS.iterdir():
-        if room.is_dir() and room.name not in ("runtime", "__pycache__"):
+    for family in INSTALLED_KERNELS.iterdir():
+        if family.is_dir() and family.name not in ("runtime", "__pycache__"):
             files = ["cpu.py", "README.md"]
-            if hasattr(import_module(f"minigan.kernels.{room.name}.cpu"), "KERNELS"):  # of ops
+            if hasattr(import_module(f"minigan.kernels.{family.name}.cpu"), "KERNELS"):  # of ops
                 files += ["cuda.py", "cuda.cu"]
             for file in files:
-                assert (room / file).is_file(), f"{room.name} has no {file}"
+                assert (family / file).is_file(), f"{family.name} has no {file}"
 
 
 def _imports(path):

@@ -10,7 +10,7 @@ from emulator_helpers import needs_compiler, needs_gpu
 from helpers import DEVICES, assert_close, spy_parallel, threads
 
 import minigan as mg
-import minigan.kernels.optimizer.cpu as room
+import minigan.kernels.optimizer.cpu as optimizer_kernels
 from minigan import optim
 from minigan.engine.device import get_device
 
@@ -143,7 +143,7 @@ def test_a_step_is_one_launch(
     parameters, (gradients,) = _parameters("cpu"), _gradients("cpu", 1)
     optimizer = kind(parameters, **options)
     updates, launches = [], []
-    update, update_elements = type(get_device("cpu")).update, room.update_elements
+    update, update_elements = type(get_device("cpu")).update, optimizer_kernels.update_elements
 
     def count_update(self: Any, update_: Any, *arguments: Any) -> None:
         updates.append(update_.name)
@@ -154,7 +154,7 @@ def test_a_step_is_one_launch(
         update_elements(*arguments)
 
     monkeypatch.setattr(type(get_device("cpu")), "update", count_update)
-    monkeypatch.setattr(room, "update_elements", count_launch)
+    monkeypatch.setattr(optimizer_kernels, "update_elements", count_launch)
     optimizer.step(gradients)
     assert len(updates) == len(launches) == 1
 
@@ -164,7 +164,7 @@ def test_threads_do_not_change_the_bits(
     kind: Any, _rule: Any, options: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a model whose spans for two threads end within a parameter."""
-    shapes = [(97, room.MIN_PARALLEL_ELEMENTS // 97), (101,), (1,)]
+    shapes = [(97, optimizer_kernels.MIN_PARALLEL_ELEMENTS // 97), (101,), (1,)]
     results = []
     calls = spy_parallel(monkeypatch)
     for count in (1, 2):
