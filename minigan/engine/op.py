@@ -101,6 +101,8 @@ class Op:
             for i, x in enumerate(inputs):
                 if isinstance(x, Tensor) and x.requires_grad and self.vjp(i) is not None:
                     y.record(self, inputs, attributes)
+                    if recording is not None:
+                        recording.add_graph(y, inputs)
                     break
         return y
 

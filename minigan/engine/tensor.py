@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,30 +17,27 @@ if TYPE_CHECKING:
     from .op import Op
 
 
-class _GradMode(threading.local):
-    enabled = True
-
-
-_grad_mode = _GradMode()
+# A context variable has a value of its own in each Python thread and asyncio task.
+_grad_enabled = ContextVar("grad_enabled", default=True)
 
 
 def is_grad_enabled() -> bool:
-    """Return whether ops record the graph in this Python thread (see `no_grad`)."""
-    return _grad_mode.enabled
+    """Return whether ops record the graph in this thread or asyncio task (see `no_grad`)."""
+    return _grad_enabled.get()
 
 
 @contextlib.contextmanager
 def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Switch the recording of the graph on or off in a `with` block, for this Python thread."""
-    before, _grad_mode.enabled = _grad_mode.enabled, enabled
+    """Switch the recording of the graph on or off in a `with` block, for this thread or task."""
+    token = _grad_enabled.set(enabled)
     try:
         yield
     finally:
-        _grad_mode.enabled = before
+        _grad_enabled.reset(token)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
-    """Switch the recording of the graph off in a `with` block, for this Python thread.
+    """Switch the recording of the graph off in a `with` block, for this thread or asyncio task.
 
     with mg.no_grad():
         fake = generator(latent)  # keeps no memory for a backward pass
@@ -57,7 +54,8 @@ class Tensor:
     `version` counts the in-place changes (`Update`s) of the memory. Views share the counter, and
     `grad` refuses a graph whose tensors have changed since it was recorded.
 
-    Make one with `mg.tensor(values)`. Operators and methods are those of a numpy array:
+    Make one with `mg.tensor(values)`. Operators and methods are those of a numpy array, except that
+    `x += y` gives the name x to a new tensor, as in JAX, and is refused for a parameter:
 
         x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         loss = ((x @ x.T) ** 2).mean()
@@ -71,10 +69,15 @@ class Tensor:
         "device",
         "inputs",
         "op",
+        "replaced",
         "requires_grad",
         "version_cell",
         "versions",
     )
+    # (module, attribute name) that held this parameter, or its layer, and holds another value now;
+    # not set for others. Optimizers look at it (`optim/replaced.py`).
+    replaced: tuple[Any, str]
+
     # numpy_array * tensor calls the tensor's __rmul__, whose error names the op and the array.
     __array_priority__ = 1000
 
@@ -228,7 +231,32 @@ class Tensor:
     # list. Dicts and sets look for the hash, and then for the same object, before they ask ==.
     __hash__ = object.__hash__
     def __getitem__(self, index: Any) -> Tensor: return ops.slice(self, index)
+    def __iadd__(self, x: Any) -> Tensor: return self._rebound("+=") + x
+    def __isub__(self, x: Any) -> Tensor: return self._rebound("-=") - x
+    def __imul__(self, x: Any) -> Tensor: return self._rebound("*=") * x
+    def __itruediv__(self, x: Any) -> Tensor: return self._rebound("/=") / x
+    def __ipow__(self, x: Any) -> Tensor: return self._rebound("**=") ** x
+    def __imatmul__(self, x: Any) -> Tensor: return self._rebound("@=") @ x
     # fmt: on
+
+    def _rebound(self, operator: str) -> Tensor:
+        """Return this tensor; TypeError if it is a parameter.
+
+        `p -= lr * g` in a loop over parameters would give the name p to a new tensor, and train
+        nothing.
+        """
+        if self.requires_grad and self.op is None:
+            raise TypeError(
+                f"{operator} does not change a parameter in place: it would make a new tensor;"
+                " use an optimizer, or mg.optim.assign(p, values)"
+            )
+        return self
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "elements of a tensor cannot be assigned; `mg.optim.assign(x[index], values)` changes a"
+            " slice in place, and mg.ops.where makes a new tensor"
+        )
 
     def abs(self) -> Tensor:
         """Return |x|, as `abs(x)`."""

@@ -232,7 +232,7 @@ class Update:
         for i, argument in enumerate(arguments):
             for x in [argument] if isinstance(argument, Tensor) else argument:
                 if i in self.writes:
-                    recording.add_tensor(x)
+                    recording.add_tensor(x, written=True)
                     if id(x.version_cell) in recording.read_only:
                         raise ValueError(
                             f"capture: {self.name} changes an argument of the step, which is a"

@@ -43,8 +43,8 @@ class Trainer:
         samples = trainer.sample(1000)
 
     `config` becomes the config with its open options set (model, latent_size, and the lengths of
-    schedules). The default random generator is seeded with the config's seed, and
-    every step draws from it: in one process train one Trainer after the other, not interleaved.
+    schedules). Each Trainer has a random generator of its own, `random`, seeded with the config's
+    seed; the default generator is neither used nor changed.
 
     Args:
         config: the options.
@@ -75,8 +75,8 @@ class Trainer:
         self.device = get_device(config.device)
         self.step_count = 0
         self.metrics_lines = 0  # the number of lines of metrics that belong to this state
-        random.manual_seed(config.seed)
-        with use_device(self.device):
+        self.random = random.Generator(config.seed)
+        with use_device(self.device), random.use_generator(self.random):
             classes = None if data.labels is None else data.classes
             self.players = Players(config, *build_networks(config, data.sample_shape, classes))
             self.scale = standard_deviation(self.data) if config.standardize else 1.0
@@ -132,7 +132,7 @@ class Trainer:
         Raises:
             DivergedError: a loss is NaN or infinite.
         """
-        with use_device(self.device):
+        with use_device(self.device), random.use_generator(self.random):
             self.players.prepare(self.step_count)
             update = self._captured_update if self.captured else self._update
             batches = [self.batches.next() for _ in range(self.config.n_critic)]
@@ -213,7 +213,7 @@ class Trainer:
 
         The random streams of the training stay as they are. `labels`: see `generate`.
         """
-        with random.fork_rng(seed):
+        with random.use_generator(random.Generator(seed)):
             return self.generate(self.players.latent(n, "samples"), labels)
 
     # ---------------------------------------------------------------------------------- state
@@ -229,7 +229,7 @@ class Trainer:
         info = {
             "config": self.config.as_dict(),
             "step": self.step_count,
-            "random": random.default_generator().state(),
+            "random": self.random.state(),
             "metrics_lines": self.metrics_lines,
         }
         return tensors, info
@@ -259,7 +259,7 @@ class Trainer:
         self.batches.order = tensor(order, device=self.device)
         self.step_count = int(info["step"])
         self.metrics_lines = int(info["metrics_lines"])
-        random.default_generator().set_state(info["random"])
+        self.random.set_state(info["random"])
 
 
 def row_length(labels: Sequence[int] | None) -> int:

@@ -308,3 +308,24 @@ def test_the_current_device() -> None:
     with pytest.raises(ValueError, match="unknown device 'refrence'; did you mean 'reference'"):
         mg.use_device("refrence")
     assert repr(get_device("cpu")) == "Device('cpu')"
+
+
+# ------------------------------------------------------------------------------ changes in place
+@pytest.mark.parametrize("name", ["iadd", "isub", "imul", "itruediv", "ipow", "imatmul"])
+def test_operators_do_not_change_a_parameter(name: str) -> None:
+    p = mg.tensor([[2.0]], requires_grad=True)
+    operator_function = getattr(operator, name)
+    with mg.no_grad(), pytest.raises(TypeError, match=r"= does not change a parameter in place"):
+        operator_function(p, p.detach())
+    x, y = mg.tensor([[2.0]]), p * 1.0
+    for left in (x, y):
+        result = operator_function(left, mg.tensor([[3.0]]))
+        assert result is not left
+        plain = getattr(operator, name.removeprefix("i"))(left, mg.tensor([[3.0]]))
+        assert result.item() == plain.item()
+        assert left.item() == 2
+
+
+def test_elements_cannot_be_assigned() -> None:
+    with pytest.raises(TypeError, match="elements of a tensor cannot be assigned"):
+        mg.tensor([1.0, 2.0])[0] = 3.0
