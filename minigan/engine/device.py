@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..kernels.runtime.arrays import memory_of, overlaps_itself
 from ..kernels.runtime.locks import ForkSafeLock
 from ..kernels.runtime.recording import active, run_launches
 from ..utils.names import choose
@@ -61,6 +62,18 @@ class Device:
         recording = active()
         if recording is not None:
             recording.add(partial(_run_again, update.reference, arrays, attributes))
+
+    def can_write(self, array: Any) -> bool:
+        """Return whether an update may change an array in place: each element has its own memory.
+
+        All arrays that a device makes, and their views, can be written. Arrays that somebody puts
+        in their place (`x.array = ...`) may be read-only or broadcast.
+        """
+        if array.flags.carray:  # C-contiguous, aligned and writable
+            return True
+        flags = array.flags
+        is_memory = flags.writeable and flags.aligned and memory_of(array) is not None
+        return is_memory and not overlaps_itself(array)
 
     def copy(self, target: Any, source: Any) -> None:
         """Copy the values of an array of this device to another of the same shape and dtype."""

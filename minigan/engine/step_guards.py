@@ -13,6 +13,7 @@ import numpy as np
 from .code_reader import Reader
 from .guards import FrozenArray, Guard, guard, is_container, is_same
 from .recording import StepRecording
+from .tensor import Tensor
 
 CONTENTS = (list, dict, set, FrozenArray)  # what `freeze` copies
 
@@ -40,6 +41,9 @@ class StepGuards:
                 self._module_guards += _module_guards(x)
             else:
                 optimizer_guards += _optimizer_guards(x)
+                for value in vars(x).values():
+                    if isinstance(value, Tensor):
+                        recording.add_tensor(value)
         for x in reader.tensors:
             if id(x) not in recording.tensors:
                 recording.add_tensor(x)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engine.assign import assign, load_tensors
+from ..engine.recording import active_step
 from ..engine.tensor import Tensor, no_grad, tensor
 from .optimizers import sgd
 from .replaced import check_not_replaced, replacement
@@ -63,6 +64,9 @@ class ExponentialMovingAverage:
             ValueError: the network's tensors and the average's differ in name, shape, dtype or
                 device. Nothing is changed then.
         """
+        recording = active_step()
+        if recording is not None:
+            recording.add_object(self)
         averages, sources = dict(self.module.tensors()), dict(self.source.tensors())
         if averages.keys() != sources.keys():
             different = sorted(averages.keys() ^ sources.keys())
