@@ -41,6 +41,20 @@ def _check(a: Any, b: Any) -> None:
         )
 
 
+def _check_grad(g: Tensor, a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless g is of the shape of the distances of a and b."""
+    _check(a, b)
+    if g.shape != (*a.shape[:-2], a.shape[-1], b.shape[-1]):
+        raise ValueError(f"l1_distances_grad: {g.shape} is no shape of distances of {a.shape}")
+
+
+def _check_jvp(v: Tensor, a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless v is of the shape of a."""
+    _check(a, b)
+    if v.shape != a.shape:
+        raise ValueError(f"l1_distances_jvp: shapes {v.shape} and {a.shape} differ")
+
+
 def _near_grid(shift: float, *shape: int) -> Sampler:
     """Sample multiples of 0.3, plus `shift`, plus up to 0.05: shifts 0 and 0.15 never tie."""
 
@@ -60,12 +74,14 @@ l1_distances_grad: Op = Op(
     lambda g, a, b: (g[..., None, :, :] * np.sign(_differences(a, b))).sum(-1),
     (lambda v, y, g, a, b: l1_distances_jvp(v, a, b), None, None),
     [(uniform(*a.shape[:-2], a.shape[-1], b.shape[-1]), a, b) for a, b in _PAIRS],
+    check=_check_grad,
 )
 l1_distances_jvp: Op = Op(
     "l1_distances_jvp",
     lambda v, a, b: (v[..., None] * np.sign(_differences(a, b))).sum(-3),
     (lambda g, y, v, a, b: l1_distances_grad(g, a, b), None, None),
     [(uniform(*a.shape), a, b) for a, b in _PAIRS],
+    check=_check_jvp,
 )
 _l1_distances = Op(
     "l1_distances",
