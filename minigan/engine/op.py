@@ -122,10 +122,10 @@ class Op:
         """Raise TypeError for a wrong number of inputs or wrong attributes."""
         accepted = [f"{name}=..." for name in sorted(self.attribute_names or ())]
         actual = [f"{name}=..." for name in sorted(attributes)]
-        count = "any number of" if self.arity is None else self.arity
+        counts = ["any" if self.arity is None else self.arity, len(inputs)]
         raise TypeError(
-            f"{self.name}: takes {', '.join([f'{count} inputs', *accepted])}; not"
-            f" {', '.join([f'{len(inputs)} inputs', *actual])}"
+            f"{self.name}: takes {', '.join([f'inputs: {counts[0]}', *accepted])}; not"
+            f" {', '.join([f'inputs: {counts[1]}', *actual])}"
         )
 
     def _common_device(self, inputs: tuple[Any, ...]) -> Any:

@@ -118,13 +118,13 @@ negative = _elementwise(
 
 
 def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
-    """Return g p x^(p-1), and 0 for 0^0, where the formula gives 0 * inf.
+    """Return g p x^(p-1), and 0 for 0^0 and NaN^0, where the formula gives 0 * inf or 0 * NaN.
 
     Other elements with p = 0 take no branch, since the derivative by p is g / x there, and not 0.
     """
     if isinstance(p, Tensor):
         lower = _power(x, p - 1.0)
-        undefined = equal(p, 0.0) * equal(abs(lower), np.inf)
+        undefined = equal(p, 0.0) * not_equal(lower - lower, 0.0)  # inf - inf is NaN
         return g * (p * where(undefined, 0.0, lower))
     if p == 0:
         return where(less(g, g), g, 0.0)  # 0, also where g is infinite
@@ -141,9 +141,16 @@ def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Tensor) -> Tensor:
     return g * (y * log(where(undefined, 1.0, x)))
 
 
+def _power_reference(x: Any, p: Any) -> Any:
+    """Return x^p, also for -0 and -inf as `pow` of C: numpy has sqrt(x) for the number p = 0.5."""
+    if not isinstance(p, np.ndarray) and p == 0.5:
+        x = np.where((x == 0) | (x == -np.inf), np.abs(x), x)
+    return np.power(x, p)
+
+
 _power = _elementwise(
     "power",
-    np.power,
+    _power_reference,
     (_power_vjp, _exponent_vjp),
     [
         (uniform(3, 4, low=0.3), uniform(3, 4)),
@@ -265,14 +272,14 @@ _DISTINCT = [
 ]
 maximum = _elementwise(
     "maximum",
-    np.maximum,
+    lambda a, b: np.where((a >= b) | (a != a), a, b),
     (lambda g, y, a, b: tie_grad(g, a, b), lambda g, y, a, b: tie_grad(g, b, a)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 """Compute the larger of a and b, elementwise; equal elements share the gradient."""
 minimum = _elementwise(
     "minimum",
-    np.minimum,
+    lambda a, b: np.where((a <= b) | (a != a), a, b),
     (lambda g, y, a, b: tie_grad(g, b, a), lambda g, y, a, b: tie_grad(g, a, b)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )

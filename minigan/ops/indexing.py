@@ -47,7 +47,7 @@ def _scatter_add_reference(g: np.ndarray, i: np.ndarray, axis: int, size: int) -
 
 
 # ------------------------------------------------------------------------------------- the ops
-def _check_indices(name: str, i: Tensor, size: int) -> None:
+def check_indices(name: str, i: Tensor, size: int) -> None:
     """Raise TypeError unless i is of integers, IndexError if the host can read one outside."""
     if i.dtype.kind != "i":
         raise TypeError(f"{name}: the indices are {i.dtype}, not an integer tensor")
@@ -109,7 +109,7 @@ def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
     axis = check_axis("gather", axis, x.shape)
     if i.ndim != x.ndim:
         raise ValueError(f"gather: indices of shape {i.shape} need the {x.ndim} axes of {x.shape}")
-    _check_indices("gather", i, x.shape[axis])
+    check_indices("gather", i, x.shape[axis])
     shape = (*x.shape[:axis], i.shape[axis], *x.shape[axis + 1 :])
     return _gather(x, broadcast_to(i, shape), axis=axis)
 
@@ -122,5 +122,5 @@ def scatter_add(x: Tensor, i: Tensor, size: int, axis: int = 0) -> Tensor:
     """
     require_tensors("scatter_add", x, i)
     axis = check_axis("scatter_add", axis, x.shape)
-    _check_indices("scatter_add", i, size)
+    check_indices("scatter_add", i, size)
     return _scatter_add(x, broadcast_to(i, x.shape), axis=axis, size=size)

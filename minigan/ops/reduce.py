@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from ..engine.op import Op, require_floats
 from ..engine.tensor import Tensor, require_tensors
 from .elementwise import cast, equal, exp, log, not_equal, where
 from .samples import distinct, uniform
-from .shape import check_axis, check_sizes, reshape
+from .shape import check_axis, check_sizes, integers, reshape
 
 __all__ = ["broadcast_to", "log_softmax", "max", "mean", "sum", "sum_to"]
 
@@ -25,8 +24,8 @@ def _sorted_axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ..
     """Return the axes to reduce, sorted, counted from the front; all for None."""
     if axis is None:
         return tuple(range(len(shape)))
-    listed = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    axes = tuple(sorted(check_axis(name, operator.index(i), shape) for i in listed))
+    listed = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(sorted(check_axis(name, i, shape) for i in listed))
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names an axis of shape {shape} twice")
     return axes
@@ -128,7 +127,7 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
         ValueError: x does not broadcast to the shape.
     """
     require_tensors("broadcast_to", x)
-    return _broadcast_to(x, shape=tuple(map(operator.index, shape)))
+    return _broadcast_to(x, shape=integers("broadcast_to", "shape", shape))
 
 
 def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
+from .elementwise import check_number
 from .samples import uniform
 
 __all__ = ["concatenate", "pad", "reshape", "slice", "transpose"]
@@ -34,8 +35,17 @@ def check_sizes(name: str, shape: Any) -> None:
         raise ValueError(f"{name}: shape {shape!r} is no tuple of integers of at least 0")
 
 
+def integers(name: str, what: str, values: Any) -> tuple[int, ...]:
+    """Return the values as a tuple of Python integers; TypeError if one is another number."""
+    try:
+        return tuple(map(operator.index, values))
+    except TypeError:
+        raise TypeError(f"{name}: {what} {values!r}; integers are needed") from None
+
+
 def check_axis(name: str, axis: int, shape: Shape) -> int:
     """Return the axis counted from the front; ValueError if the shape has no such axis."""
+    (axis,) = integers(name, "axis", (axis,))
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"{name}: axis {axis} is outside shape {shape}")
     return axis % len(shape)
@@ -120,14 +130,14 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
         ValueError: the number of elements differs.
     """
     require_tensors("reshape", x)
-    sizes = _unpack(shape)
+    sizes = integers("reshape", "shape", _unpack(shape))
     known = math.prod(n for n in sizes if n != -1)
     missing = sizes.count(-1)
     if missing == 1 and known and x.size % known == 0:
         sizes = tuple(x.size // known if n == -1 else n for n in sizes)
     if math.prod(sizes) != x.size or min(sizes, default=0) < 0:
         raise ValueError(f"reshape: shape {x.shape} ({x.size} elements) does not fit into {sizes}")
-    return _reshape(x, shape=tuple(operator.index(n) for n in sizes))
+    return _reshape(x, shape=sizes)
 
 
 def _check_transpose(x: Tensor, axes: Any) -> None:
@@ -155,8 +165,8 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
         ValueError: the axes are not a permutation of those of x.
     """
     require_tensors("transpose", x)
-    order = _unpack(axes) or tuple(reversed(range(x.ndim)))
-    return _transpose(x, axes=tuple(i + x.ndim if i < 0 else i for i in map(int, order)))
+    order = integers("transpose", "axes", _unpack(axes)) or tuple(reversed(range(x.ndim)))
+    return _transpose(x, axes=tuple(i + x.ndim if i < 0 else i for i in order))
 
 
 _slice = Op(
@@ -237,15 +247,15 @@ def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Ten
         ValueError: there is not one pair for each axis, or a width is negative.
     """
     require_tensors("pad", x)
-    is_negative = any(w < 0 for pair in widths for w in pair)
-    if len(widths) != x.ndim or is_negative:
+    pairs = [integers("pad", "widths", pair) for pair in widths]
+    if len(pairs) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
         raise ValueError(
             f"pad: widths {list(widths)} do not fit shape {x.shape}:"
             " one pair of sizes >= 0 per axis"
         )
-    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths, strict=True))
-    index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, widths, strict=True))
-    return slice_scatter(x, shape=shape, index=index, value=float(value))
+    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, pairs, strict=True))
+    return slice_scatter(x, shape=shape, index=index, value=check_number("pad", "value", value))
 
 
 def _concatenate_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> Tensor:
@@ -283,6 +293,8 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     Raises:
         ValueError: there is no tensor, or the shapes differ outside `axis`.
     """
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"concatenate: {type(tensors).__name__} is no list or tuple of tensors")
     if not tensors:
         raise ValueError("concatenate: there is no tensor to join")
     require_tensors("concatenate", *tensors)
