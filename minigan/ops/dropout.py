@@ -12,7 +12,7 @@ __all__ = ["dropout"]
 # A selection and not a product, so that no infinity or NaN of an element that is left out remains.
 _dropout: Op = Op(
     "dropout",
-    lambda x, mask, scale: np.where(mask > 0.5, x * x.dtype.type(scale), x.dtype.type(0)),
+    lambda x, mask, scale: np.where(mask > 0.5, x * scale, 0.0),
     (lambda g, y, x, mask, scale: _dropout(g, mask, scale=scale), None),
     [(uniform(3, 4), zeros_and_ones(3, 4), {"scale": 1.25})],
     broadcasts=True,

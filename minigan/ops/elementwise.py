@@ -55,12 +55,18 @@ def _elementwise(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str
 
 
 def check_elementwise(name: str) -> Callable[..., None]:
-    """Return the check of an op whose inputs broadcast and whose attributes are numbers."""
+    """Return the check of an op whose inputs broadcast and whose attributes are numbers.
+
+    Attributes `low` and `high` are in order.
+    """
 
     def check(*inputs: Any, **attributes: Any) -> None:
         check_broadcast(name, inputs)
         for key, value in attributes.items():
             check_number(name, key, value)
+        if "low" in attributes and not attributes["low"] <= attributes["high"]:
+            low, high = attributes["low"], attributes["high"]
+            raise ValueError(f"{name}: low = {low} is not at most high = {high}")
 
     return check
 
@@ -237,19 +243,19 @@ relu = _elementwise(
 """Compute max(x, 0); its derivative at 0 is 0, as in PyTorch."""
 relu_grad: Op = _elementwise(
     "relu_grad",
-    lambda g, x: np.where(x <= 0, g.dtype.type(0), g),
+    lambda g, x: np.where(x <= 0, 0.0, g),
     (lambda gg, y, g, x: relu_grad(gg, x), None),
     [(uniform(3, 4), away_from_zero(3, 4))],
 )
 _leaky_relu = _elementwise(
     "leaky_relu",
-    lambda x, slope: np.where(x > 0, x, x * x.dtype.type(slope)),
+    lambda x, slope: np.where(x > 0, x, x * slope),
     (lambda g, y, x, slope: leaky_relu_grad(g, x, slope=slope),),
     [(away_from_zero(3, 4), {"slope": 0.2})],
 )
 leaky_relu_grad: Op = _elementwise(
     "leaky_relu_grad",
-    lambda g, x, slope: np.where(x > 0, g, g * g.dtype.type(slope)),
+    lambda g, x, slope: np.where(x > 0, g, g * slope),
     (lambda gg, y, g, x, slope: leaky_relu_grad(gg, x, slope=slope), None),
     [(uniform(3, 4), away_from_zero(3, 4), {"slope": 0.2})],
 )
@@ -286,7 +292,7 @@ minimum = _elementwise(
 """Compute the smaller of a and b, elementwise; equal elements share the gradient."""
 tie_grad: Op = _elementwise(
     "tie_grad",  # the gradient of maximum(a, b) by a: g where a > b, g / 2 at a tie, 0 where a < b
-    lambda g, a, b: np.where(np.less(a, b), g.dtype.type(0), np.where(np.equal(a, b), g / 2, g)),
+    lambda g, a, b: np.where(np.less(a, b), 0.0, np.where(np.equal(a, b), g / 2, g)),
     (lambda gg, y, g, a, b: tie_grad(gg, a, b), None, None),
     [
         *((uniform(3, 4), *pair) for pair in _DISTINCT),
@@ -305,7 +311,7 @@ _clip = _elementwise(
 )
 clip_grad: Op = _elementwise(
     "clip_grad",
-    lambda g, x, low, high: np.where((x >= low) & (x <= high), g, g.dtype.type(0)),
+    lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0.0),
     (lambda gg, y, g, x, low, high: clip_grad(gg, x, low=low, high=high), None),
     [(uniform(12), distinct(12), {"low": -0.475, "high": 0.375})],
 )
@@ -323,8 +329,6 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
         raise ValueError("clip: low and high are None; one of them is a number")
     a = check_number("clip", "low", -np.inf if low is None else low)
     b = check_number("clip", "high", np.inf if high is None else high)
-    if not a <= b:
-        raise ValueError(f"clip: low = {low} is not at most high = {high}")
     return _clip(x, low=a, high=b)
 
 

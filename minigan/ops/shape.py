@@ -65,6 +65,8 @@ def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
         ValueError: there are more indices than axes.
         IndexError: an integer is outside its axis.
     """
+    if not isinstance(index, tuple):
+        raise TypeError(f"{name}: the index is {type(index).__name__}, not a tuple")
     taken = 0  # the axes that the parts of the index take
     for part in index:
         if part is None or part is ...:

@@ -18,7 +18,7 @@ from minigan import nn, optim
 from minigan.engine.device import get_device
 from minigan.engine.op import Op
 from minigan.engine.update import Update
-from minigan.kernels.runtime.cpu.compiler import KERNELS_FOLDER
+from minigan.kernels.runtime.cpu.sources import KERNELS_FOLDER
 
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "inner", "vdot", "outer", "multi_dot"}
 
