@@ -148,10 +148,9 @@ def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Tensor) -> Tensor:
 
 
 def _power_reference(x: Any, p: Any) -> Any:
-    """Return x^p, also for -0 and -inf as `pow` of C: numpy has sqrt(x) for the number p = 0.5."""
-    if not isinstance(p, np.ndarray) and p == 0.5:
-        x = np.where((x == 0) | (x == -np.inf), np.abs(x), x)
-    return np.power(x, p)
+    """Return x^p, also for -0 and -inf as `pow` of C: numpy has sqrt(x) where all p are 0.5."""
+    x = x if isinstance(x, np.ndarray) else np.asarray(x, p.dtype)
+    return np.power(np.where((p == 0.5) & ((x == 0) | (x == -np.inf)), np.abs(x), x), p)
 
 
 _power = _elementwise(

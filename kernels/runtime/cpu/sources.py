@@ -20,8 +20,8 @@ import numpy as np
 KERNELS_FOLDER = Path(__file__).resolve().parents[2]
 PACKAGE = __name__.removesuffix(".runtime.cpu.sources")
 # Modules for Python alone: nothing of them is compiled into a kernel.
-HOST_MODULES = {KERNELS_FOLDER / "runtime" / name for name in ("cache.py", "files.py", "recording.py")}
-    KERNELS_FOLDER / "runtime" / f"{name}.py" for name in ("cache", "files", "recording")
+HOST_MODULES = {
+    KERNELS_FOLDER / "runtime" / name for name in ("cache.py", "files.py", "recording.py")
 }
 
 _IMPORT = re.compile(r"^\s*from +([\w.]+) +import +(\(.*?\)|[^(\n]+)", re.MULTILINE | re.DOTALL)
