@@ -56,7 +56,6 @@ def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -
         file.write_text(text + _entry_points([kernel[1:] for kernel in kernels]))
         library = Path(folder, "kernel.so")
         _run([compiler, *flags, include, str(file), "-o", str(library)], source)
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = library.read_bytes()
         atomic_write(path, lambda out: out.write(content))
         atomic_write(digest_path(path), lambda out: out.write(_digest(content)))

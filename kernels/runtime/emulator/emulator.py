@@ -317,6 +317,7 @@ class Emulator(Launcher):
                 if is_whole(path):
                     mark_used(path, digest_path(path))
                 else:
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
                     compile_library(compiler, source, flags, path)
                     prune(path.parent, r".*\.(so|sha256|tmp)")
