@@ -344,7 +344,7 @@ def tensor(
         _refuse_large_integers(values, array)
     if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"tensor: values of type {array.dtype} are no numbers of {', '.join(map(str, DTYPES))}"
+            f"tensor: values of type {array.dtype} are not numbers of {', '.join(map(str, DTYPES))}"
         )
     if dtype is None:
         is_numpy = isinstance(values, (np.ndarray, np.generic))
