@@ -159,7 +159,7 @@ def test_integers_take_no_gradient() -> None:
         (lambda x: x.reshape(1.0), "reshape: shape .1.0,.; integers are needed"),
         (lambda x: x.transpose(0.0), "transpose: axes .0.0,.; integers are needed"),
         (lambda x: x.sum(axis=0.0), "sum: axis .0.0,.; integers are needed"),
-        (lambda x: ops.concatenate(x), "concatenate: Tensor is no list or tuple"),
+        (ops.concatenate, "concatenate: Tensor is no list or tuple"),
         (lambda x: ops.concatenate([x, x], 0.0), "concatenate: axis"),
         (
             lambda x: mg.tensor([1], device="reference") * 0.5,
@@ -208,8 +208,8 @@ def test_integers_are_refused_by_the_function_that_was_called(
     name: str, call: Callable[[mg.Tensor], Any]
 ) -> None:
     """And not by an op that it calls."""
-    for values in (INTEGER_IMAGE, INTEGER_IMAGE > 0):
-        x = mg.tensor(values, device="reference")
+    for array in (INTEGER_IMAGE, INTEGER_IMAGE > 0):
+        x = mg.tensor(array, device="reference")
         with pytest.raises(TypeError, match=rf"^{name}: .*{x.dtype}"):
             call(x)
 
@@ -256,13 +256,13 @@ def test_clip_with_one_bound(device: str) -> None:
     ],
 )
 def test_integers_outside_int64_are_refused(bad: Any) -> None:
-    with pytest.raises(ValueError, match="tensor: the value -?[0-9]+ does not fit into int64"):
+    with pytest.raises(ValueError, match=r"tensor: the value -?[0-9]+ does not fit into int64"):
         mg.tensor(bad)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, 2.0**63, -1e19])
 def test_floats_that_are_no_int64_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="tensor: the value .* does not fit into int64"):
+    with pytest.raises(ValueError, match=r"tensor: the value .* does not fit into int64"):
         mg.tensor([1.0, bad], dtype="int64")
 
 
