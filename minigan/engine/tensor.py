@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kernels.runtime.recording import active
 from .device import Device, current_device, get_device
-from .dtypes import FLOATS, check_dtype, is_dtype
+from .dtypes import DTYPES, FLOATS, check_dtype, check_int64_range, is_dtype
 
 if TYPE_CHECKING:
     from .op import Op
@@ -156,12 +156,34 @@ class Tensor:
         return self.numpy().item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return a copy for numpy; RuntimeError where a gradient would be lost, as PyTorch."""
+        if self.requires_grad:
+            raise RuntimeError(
+                "numpy cannot use a tensor that requires gradients, as its result would have none:"
+                " minigan.ops has functions of tensors (concatenate joins them); x.numpy() returns"
+                " a copy without a graph"
+            )
         if copy is False:
             raise ValueError("a tensor cannot become a numpy array without a copy (copy=False)")
         return self.numpy().astype(dtype or self.dtype, copy=False)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        """Run a numpy function, such as np.sum, on copies of the tensors (see `__array__`)."""
+
+        def convert(x: Any) -> Any:
+            if isinstance(x, (list, tuple)):
+                return type(x)(map(convert, x))
+            return np.asarray(x) if isinstance(x, Tensor) else x
+
+        return function(*convert(arguments), **{key: convert(x) for key, x in options.items()})
+
+    def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
+        """Export a copy: in shared memory, `grad` would not notice what others write."""
+        if self.requires_grad:
+            raise BufferError("a tensor that requires gradients is not exported; detach() it")
+        if copy is False:
+            raise BufferError("a tensor is exported as a copy, not in its own memory (copy=False)")
+        return self.array.copy().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()
@@ -217,6 +239,7 @@ class Tensor:
     def __pow__(self, x: Any) -> Tensor: return ops.power(self, x)
     def __rpow__(self, x: Any) -> Tensor: return ops.power(x, self)
     def __matmul__(self, x: Any) -> Tensor: return ops.matmul(self, x)
+    def __rmatmul__(self, x: Any) -> Tensor: return ops.matmul(x, self)
     def __neg__(self) -> Tensor: return ops.negative(self)
     def __abs__(self) -> Tensor: return ops.abs(self)
     def __gt__(self, x: Any) -> Tensor: return ops.greater(self, x)
@@ -328,12 +351,15 @@ def tensor(
     Args:
         dtype: float32, float64, int64 or bool (a name or a numpy dtype). By default, floating
             numpy arrays and tensors keep theirs; Python floats become float32, integers int64.
+            As in numpy and PyTorch, floats lose their fraction on the way to integers, and large
+            integers are rounded on the way to floats.
         device: a name or a Device; by default the current one (see `use_device`).
         requires_grad: whether `grad` can differentiate with respect to this tensor.
 
     Raises:
         TypeError: the values are not numbers, or the dtype is not accepted.
-        ValueError: the nested lists are ragged.
+        ValueError: the nested lists are ragged, or a value is outside the range of int64.
+        RuntimeError: a list holds tensors that require gradients (`ops.concatenate` joins them).
     """
     target = current_device() if device is None else get_device(device)
     if isinstance(values, Tensor):
@@ -342,8 +368,12 @@ def tensor(
         array = np.asarray(values)
     except ValueError as error:  # numpy's message says where a nested list is ragged
         raise ValueError(f"tensor: the values form no array: {error}") from None
+    if not isinstance(values, (np.ndarray, np.generic)):
+        _refuse_large_integers(values, array)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: values of type {array.dtype} are not numbers")
+        raise TypeError(
+            f"tensor: values of type {array.dtype} are not numbers of {', '.join(map(str, DTYPES))}"
+        )
     if dtype is None:
         is_numpy = isinstance(values, (np.ndarray, np.generic))
         default = {"f": "float32", "b": "bool"}.get(array.dtype.kind, "int64")
@@ -351,8 +381,19 @@ def tensor(
     dtype = check_dtype(dtype)
     if requires_grad and dtype.kind != "f":
         raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")
+    if dtype.kind == "i":
+        check_int64_range("tensor", array)
     array = array.astype(dtype, copy=False)
     return Tensor(target.from_numpy(array), target, requires_grad)
+
+
+def _refuse_large_integers(values: Any, array: np.ndarray) -> None:
+    """Raise ValueError for integers outside int64, of which numpy makes floats or objects."""
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and (np.abs(array) >= 2.0**63).any()):
+        objects = np.asarray(values, object).ravel().tolist()
+        if objects and all(isinstance(x, int) for x in objects):
+            largest = max(objects, key=abs)
+            raise ValueError(f"tensor: the value {largest} does not fit into int64")
 
 
 def require_tensors(name: str, *values: Any) -> None:

@@ -96,9 +96,17 @@ def test_values_as_python_numbers() -> None:
     assert len(mg.tensor([[1, 2]])) == 1
 
 
-def test_dlpack_shares_memory() -> None:
+def test_dlpack_exports_a_copy() -> None:
+    """In shared memory, `grad` would not notice what others write."""
     x = mg.tensor([1.0, 2.0])
-    assert np.from_dlpack(x).tolist() == [1, 2]
+    y = np.from_dlpack(x)
+    assert y.tolist() == [1, 2]
+    y[0] = 5
+    assert x.numpy().tolist() == [1, 2]
+    with pytest.raises(BufferError, match="copy=False"):
+        np.from_dlpack(x, copy=False)
+    with pytest.raises(BufferError, match="requires gradients"):
+        np.from_dlpack(mg.tensor([1.0], requires_grad=True))
 
 
 def test_detach_keeps_memory_and_version() -> None:
