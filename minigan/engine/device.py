@@ -5,6 +5,7 @@ Only devices and kernels use numba and cupy.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..kernels.runtime.arrays import memory_of, overlaps_itself
-from ..kernels.runtime.locks import ForkSafeLock
+from ..kernels.runtime.locks import wait_at_fork
 from ..kernels.runtime.recording import active, run_launches
 from ..utils.names import choose
 
@@ -135,7 +136,8 @@ _constructors: dict[str, Callable[[], Device]] = {
     "cuda-emulator": _cuda_emulator,
 }
 _devices: dict[str, Device] = {}
-_lock = ForkSafeLock()
+_lock = threading.RLock()  # held while a device is made, which imports numba
+wait_at_fork(_lock)
 
 
 def device_names() -> list[str]:

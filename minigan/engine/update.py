@@ -151,8 +151,8 @@ class Update:
                 if not can_write(x):
                     raise ValueError(
                         f"{self.name}: {self.arguments[i].label(k)} cannot be changed in place: its"
-                        f" array ({type(x).__name__}, shape {x.shape}) is read-only, broadcast, unaligned or a"
-                        " view of other memory"
+                        f" array ({type(x).__name__}, shape {x.shape}) is read-only, broadcast,"
+                        " unaligned or a view of other memory"
                     )
 
     def _check_arrays(self, arrays: tuple[Any, ...]) -> None:

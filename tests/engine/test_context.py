@@ -75,6 +75,33 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child():
             os.waitpid(child, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_the_compiler():
+    """The child of a fork in the middle of a compilation would wait for the compiler's lock."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    mg.get_device("cpu")
+    held, forked = threading.Event(), threading.Event()
+
+    def compile_slowly():
+        with global_compiler_lock:
+            held.set()
+            forked.wait(0.3)
+
+    thread = threading.Thread(target=compile_slowly)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        is_free = global_compiler_lock._lock.acquire(timeout=5)
+        os._exit(0 if is_free else 1)
+    forked.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    with global_compiler_lock:
+        pass
+
+
 def make_trainer(seed):
     return Trainer(Config(data="ring", size=500, batch=32, seed=seed, device="reference"))
 

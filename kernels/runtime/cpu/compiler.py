@@ -26,10 +26,14 @@ from numba.core.caching import (
     NullCache,
     _CacheLocator,
 )
+from numba.core.compiler_lock import global_compiler_lock
 
 from ..cache import mark_used, prune, report_unusable
 from ..files import cache_root, with_digest, without_digest
+from ..locks import wait_at_fork
 from .sources import own_file, source_hash
+
+wait_at_fork(global_compiler_lock)
 
 # Called with the name of each kernel that is about to be compiled (not found in the cache).
 compile_listener: Callable[[str], None] | None = None

@@ -16,7 +16,6 @@ import operator
 import re
 import shutil
 import subprocess
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from ..cuda.launcher import (
     options,
     source_text,
 )
+from ..locks import ForkSafeLock
 from ..recording import active, host_empty
 from .compiler import (
     BUILDS,
@@ -130,7 +130,7 @@ class _Kernel:
 
 # The state of a launch is in global variables of the compiled library, which all emulators of a
 # process share, so one launch runs at a time.
-_LAUNCH_LOCK = threading.RLock()
+_LAUNCH_LOCK = ForkSafeLock()
 
 
 class Emulator(Launcher):
