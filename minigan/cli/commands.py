@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from . import bench, check, evaluate, info, presets, sample, train
 from .parser import Parser
-from .terminal import usable_streams
+from .terminal import plain_notes, usable_streams
 
 # The errors that a user's input can raise are printed as one line, with exit status 2.
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        status = options.run(options)
+        with plain_notes(options.command):
+            status = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from ..data.dataset import DataWarning
 
 
 def shows_progress() -> bool:
@@ -32,3 +36,21 @@ def usable_streams() -> Iterator[None]:
             sys.stdout.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def plain_notes(command: str) -> Iterator[None]:
+    """Print each note on the data as one line on stderr, without the line of code behind it."""
+
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            print(f"minigan {command}: note: {message}", file=sys.stderr)
+        else:
+            show_other(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.simplefilter("always", DataWarning)
+        yield

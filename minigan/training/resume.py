@@ -13,7 +13,7 @@ from .run_folder import CHECKPOINT, METRICS, RunError, read_config
 from .trainer import Trainer
 
 # The options in which a run may differ from its checkpoint, as no later step depends on them.
-MAY_DIFFER = {"steps", "data_dir", "device", "sample_every", "checkpoint_every"}
+MAY_DIFFER = {"steps", "data_dir", "max_gb", "device", "sample_every", "checkpoint_every"}
 
 
 def load_trainer(folder: Path, steps: int | None = None, progress: bool = False) -> Trainer:

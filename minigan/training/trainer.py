@@ -64,6 +64,11 @@ class Trainer:
                 size=config.size,
                 seed=config.seed,
                 progress=progress,
+                sample_shape=config.sample_shape,
+                value_range=config.value_range,
+                classes=config.classes,
+                remap_labels=config.remap_labels,
+                max_gb=config.max_gb,
             )
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
         self.config = config = fill_defaults(config, data)

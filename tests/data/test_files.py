@@ -103,7 +103,7 @@ IMAGES = (np.arange(2 * 4 * 5) * 6).astype(np.uint8).reshape(2, 4, 5)
         (np.stack([IMAGES] * 3, -1), (2, 3, 4, 5)),
         (np.stack([IMAGES] * 2, 1), (2, 2, 4, 5)),
         (np.stack([IMAGES[..., :3]] * 3, 1), (2, 3, 4, 3)),
-        (IMAGES[:, None] / 234.0, (2, 1, 4, 5)),
+        (IMAGES[:, None] / 117.0 - 1, (2, 1, 4, 5)),
         (IMAGES.reshape(2, -1).astype(np.float16), (2, 20)),
         (np.array([[1, 70_000]]), (1, 2)),
     ],
