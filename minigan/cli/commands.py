@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..utils.names import printable
 from . import bench, check, evaluate, info, presets, sample, train
 from .parser import Parser
 from .terminal import plain_notes, usable_streams
@@ -70,6 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get("MINIGAN_TRACEBACK"):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = printable(" ".join(str(error).split())) or type(error).__name__
         print(f"minigan {options.command}: error: {text}", file=sys.stderr)
         return 2

@@ -51,6 +51,6 @@ def plain_notes(command: str) -> Iterator[None]:
             show_other(message, category, *place, **more)
 
     with warnings.catch_warnings():
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         warnings.simplefilter("always", DataWarning)
         yield

@@ -120,7 +120,7 @@ def _load_named(
     else:
         dataset = load_mnist(name, split, data_dir, progress, settings.max_gb)
     if os.path.isdir(name):
-        note = f"{name} is the built-in data set; the folder {name} here is written {name}/"
+        note = f"{name} is the built-in data set; ./{name} loads the folder of that name"
         dataset = replace(dataset, notes=(*dataset.notes, note))
     return dataset
 

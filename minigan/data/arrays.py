@@ -257,6 +257,8 @@ def as_labels(
         labels = labels[:, 0]
     if not settings.remap_labels or labels.dtype.kind not in "buif" or labels.ndim != 1:
         return labels, settings.classes, None, ""
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError(f"{name}: some labels are NaN or infinite")
     same_kind = [other.ravel() for other in others if other.dtype.kind == labels.dtype.kind]
     kinds, index = np.unique(np.concatenate([labels, *same_kind]), return_inverse=True)
     names = tuple(str(kind) for kind in kinds)

@@ -197,6 +197,7 @@ def _check_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(
             f"{name}: labels are {labels.dtype} of shape {labels.shape}, "
             f"must be integers of shape ({count},)"
+            + (" (--remap-labels numbers them)" if labels.shape == (count,) else "")
         )
     if labels.max(initial=0) > np.iinfo(np.int64).max:
         raise DataError(f"{name}: label {labels.max()}, more than int64 holds")

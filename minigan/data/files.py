@@ -22,7 +22,11 @@ def load_file(
         DataError: it is something else, or cannot be read.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if is_folder:
         if settings.sample_shape is not None or settings.classes is not None:
             raise DataError(f"{path}: sample_shape and classes are for an .npz, this is a folder")
         if settings.remap_labels:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import zipfile
 from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -59,7 +61,7 @@ def load_npz(path: Path, split: str = "train", settings: Settings | None = None)
         }
         unused = [x for x in archive.names if x not in {value_key, label_key, *others_split}]
         if unused:
-            text = "" if label_key else f"; labels would be {' or '.join(_label_keys([split]))}"
+            text = "" if label_key else f"; no labels ({', '.join(_label_keys([split]))}) in it"
             notes.append(f"{path}: arrays not used: {', '.join(unused)}{text}")
     return Dataset(str(path), values, labels, classes, class_names=class_names, notes=tuple(notes))
 
@@ -108,8 +110,13 @@ class Archive:
             self._members = {info.filename: info for info in self._zip.infolist()}
             if len(self._members) < len(self._zip.infolist()):
                 raise ValueError("two members have one name")
-            for info in self._members.values():  # compares the two headers of each member
-                self._zip.open(info).close()
+            count = _member_count(self._file)  # zipfile does not compare it: members may be lost
+            if count != len(self._members) and count != 0xFFFF:
+                raise ValueError(f"it has {len(self._members)} members, its end says {count}")
+            for info in self._members.values():
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError(f"{info.filename} is packed in a way that numpy never uses")
+                self._zip.open(info).close()  # compares the two headers of the member
             stack.pop_all()
         self.names = [name.removesuffix(".npy") for name in self._members]
 
@@ -155,6 +162,15 @@ class Archive:
                 raise ValueError(f"{name} is truncated")
             array = np.frombuffer(content, dtype, offset=start)
             return array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _member_count(file: BinaryIO) -> int:
+    """Return the number of members that the record at the end of a zip file has (16 bits)."""
+    start = file.seek(0, os.SEEK_END)
+    file.seek(max(0, start - (1 << 16) - 22))  # A comment of up to 2^16 bytes may follow it.
+    tail = file.read()
+    record = tail[tail.rfind(b"PK\5\6") :]
+    return int.from_bytes(record[10:12], "little")
 
 
 def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:

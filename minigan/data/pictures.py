@@ -27,11 +27,15 @@ class Picture:
     """A picture file whose header has been read, but not its pixels.
 
         with Picture(path) as picture:
-            pixels = picture.read()
+            picture.read()
+        picture.pixels
 
-    `size` is (width, height) as displayed, so after the rotation of the EXIF data. `is_picture` is
-    False for a file that has neither the content nor the name of a picture; such a file cannot be
-    read.
+    - `is_picture`: False for a file that has neither the content nor the name of a picture; it
+      cannot be read.
+    - `size`: (width, height); before `read` that in the file, then after a rotation by its EXIF
+      data.
+    - `pixels`: uint8 (1, H, W) where the file is stored as grey, else (3, H, W), after `read`.
+    - `largest`: the largest value in a file of 16 bits per pixel (`is_deep`), 65535 for others.
 
     Raises:
         DataError: a file with the name of a picture is none, or has too many pixels.
@@ -40,12 +44,12 @@ class Picture:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file: BinaryIO = open_file(path)
-        self.is_picture = True
+        self.is_picture, self.is_deep, self.largest = True, False, 65535
+        self.pixels = np.empty((1, 0, 0), np.uint8)
         try:
-            image = self._open()
-            is_rotated = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            self.size = image.size[::-1] if is_rotated else image.size
-            self.is_animated = getattr(image, "is_animated", False)
+            self._image = self._open()
+            self.size: tuple[int, int] = self._image.size
+            self.is_animated = getattr(self._image, "is_animated", False)
         except Exception as error:  # Each of Pillow's decoders raises errors of its own.
             self.file.close()
             self.is_picture = path.suffix.lower() in SUFFIXES or _is_bomb(error)
@@ -58,17 +62,38 @@ class Picture:
     def __exit__(self, *exception: object) -> None:
         self.file.close()
 
-    def read(self) -> np.ndarray:
-        """Return uint8 (H, W, 1) where the file is stored as grey, else (H, W, 3).
+    @property
+    def channels(self) -> int:
+        """The number of channels of the pixels, 1 before they are read."""
+        return len(self.pixels)
+
+    def read(self) -> None:
+        """Read the pixels.
 
         Raises:
             DataError: the file is damaged, or its pixels are of a kind that has no range.
         """
         try:
-            self._open().verify()  # The checksums of a PNG, which decoding does not compare.
-            return _pixels(self._open())
+            if self._image.format == "PNG":
+                self._image.verify()  # compares the checksums, which decoding does not
+                self._image = self._open()
+            pixels = self._deep_pixels() if self._image.mode[0] == "I" else _pixels(self._image)
         except Exception as error:
             raise self._refusal(error) from error
+        self.pixels = pixels.transpose(2, 0, 1).copy()
+        height, width = self.pixels.shape[1:]
+        self.size = (width, height)
+        del self._image
+
+    def _deep_pixels(self) -> np.ndarray:
+        """Return pixels of 16 bits, scaled; convert("L") would clip them."""
+        from PIL import ImageOps
+
+        values = np.asarray(ImageOps.exif_transpose(self._image)).astype(np.int64)
+        self.is_deep, self.largest = True, int(values.max())
+        if values.min() < 0 or self.largest > 65535:
+            raise ValueError(f"pixels of {values.min()} to {self.largest}; 0 to 65535 are accepted")
+        return np.rint(values / 257).astype(np.uint8)[:, :, None]
 
     def _open(self) -> Image:
         from PIL import Image
@@ -79,7 +104,7 @@ class Picture:
     def _refusal(self, error: Exception) -> DataError:
         reason = str(error)
         if "cannot identify" in reason:
-            reason = f"its content is none of {', '.join(FORMATS)}"
+            reason = f"it is damaged, or none of {', '.join(FORMATS)}"
         return DataError(f"{self.path}: not an image that can be read ({reason})")
 
 
@@ -90,15 +115,11 @@ def _is_bomb(error: Exception) -> bool:
 
 
 def _pixels(image: Image) -> np.ndarray:
+    """Return uint8 (H, W, 1) of a grey image, else (H, W, 3)."""
     from PIL import Image, ImageOps
 
     if image.mode == "F":
         raise ValueError("its pixels are floats, which have no known range; integers are needed")
-    if image.mode.startswith("I"):  # 16 bits per pixel: convert("L") would clip, not scale them.
-        values = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"pixels of {values.min()} to {values.max()}; 0 to 65535 are accepted")
-        return np.rint(values / 257).astype(np.uint8)[:, :, None]
     is_grey = image.mode in GREY_MODES
     if is_grey and not image.has_transparency_data:
         return np.asarray(ImageOps.exif_transpose(image).convert("L"))[..., None]

@@ -33,3 +33,8 @@ def list_names(names: Iterable[str]) -> str:
     """Return "a", "a or b", "a, b or c", ..."""
     *rest, last = names
     return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def printable(text: str) -> str:
+    """Return the text in one line, with escapes for what would steer a terminal."""
+    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
