@@ -121,16 +121,15 @@ def _check_points(name: str, array: np.ndarray, notes: list[str]) -> None:
     if width < PLAIN_WIDTH:
         return
     text = f"{name} of shape {array.shape}"
-    side = math.isqrt(width)
+    channels = next((c for c in (1, 3) if _is_square(width, c)), None)
+    side = math.isqrt(width // (channels or 1))
     if array.dtype == np.uint8:
-        example = f"1,{side},{side}" if side * side == width else f"1,{count},{width}"
+        example = f"{channels},{side},{side}" if channels else f"1,{count},{width}"
         raise DataError(
             f"{text} holds bytes, which may be points or images: --sample-shape {width} takes"
             f" rows as points, --sample-shape C,H,W (such as {example}) as images"
         )
-    channels = next((c for c in (1, 3) if _is_square(width, c) and width >= 64 * c), None)
-    if channels is not None:
-        side = math.isqrt(width // channels)
+    if channels and side >= PLAIN_WIDTH:
         notes.append(
             f"{text}: understood as {count} points, not images (--sample-shape"
             f" {channels},{side},{side} makes them images)"

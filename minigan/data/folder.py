@@ -160,10 +160,11 @@ def _classes(
         if name not in names and is_class_folder(scan.folder / name)
     ]
     if empty:
-        shown = examples(f"{name}/" for name in empty)
+        shown, unused = examples(f"{name}/" for name in empty), scan.describe_unused()
         raise DataError(
             f"{scan.folder}: no picture that can be used in {shown}; every subfolder is a class,"
             f" so move it elsewhere or put pictures into it ({', '.join(FORMATS)})"
+            + (f"; not used: {unused}" if unused else "")
         )
     deep = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
     if deep:

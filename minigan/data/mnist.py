@@ -8,6 +8,7 @@ import math
 import os
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .limits import check_memory, open_file
 STEMS = {"train": "train", "test": "t10k"}
 DIMENSIONS = {"images": 3, "labels": 1}
 SIDES = (28, 28)
+CHUNK_BYTES = 1 << 20
 Files = dict[str, Path]  # by "images" and "labels"
 
 
@@ -72,7 +74,7 @@ def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
                 shape = _idx_shape(path, content.read(4 + 4 * DIMENSIONS[kind]), kind)
                 check_memory(path, shape, max_gb)
                 expected = math.prod(shape)
-                data = content.read(expected + 1)
+                data = _read(content, expected + 1)
         except (OSError, EOFError, zlib.error) as error:
             reason = "broken gzip file" if is_packed else "cannot be read"
             raise DataError(f"{path}: {reason} ({error})") from error
@@ -83,6 +85,14 @@ def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
     if len(data) > expected:
         raise DataError(f"{path}: has trailing bytes after the {expected} of data, {shape}")
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _read(file: IO[bytes], limit: int) -> bytearray:
+    """Return up to `limit` bytes; `file.read(limit)` would take memory for all of them at once."""
+    data = bytearray()
+    while chunk := file.read(min(CHUNK_BYTES, limit - len(data))):
+        data += chunk
+    return data
 
 
 def _idx_shape(path: Path, header: bytes, kind: str) -> tuple[int, ...]:

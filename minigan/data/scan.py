@@ -25,7 +25,9 @@ class Scan:
         pending = [folder]
         while pending:  # A path may have more parts than Python has frames.
             parent = pending.pop()
-            pending += [path for name in names_in(parent) if self._add(path := parent / name)]
+            paths = [parent / name for name in sorted(names_in(parent))]
+            paths.sort(key=os.path.islink)  # A folder comes before the links to it.
+            pending += [path for path in paths if self._add(path)]
         # Paths compare part by part, so the pictures of a subfolder stay together.
         self.files.sort()
 

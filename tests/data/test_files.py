@@ -17,6 +17,7 @@ def save(path, pixels, mode=None):
     (image.convert(mode) if mode else image).save(path)
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_folder_of_grey_images(tmp_path):
     for i, name in enumerate(["b.png", "a.bmp", "sub/deep/c.PNG"]):
         save(tmp_path / name, np.full((3, 5), 51 * i, np.uint8))
@@ -109,6 +110,7 @@ IMAGES = (np.arange(2 * 4 * 5) * 6).astype(np.uint8).reshape(2, 4, 5)
     ],
 )
 @pytest.mark.parametrize("key", ["images", "values", "x", "x_train", "whatever"])
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_npz_shapes(tmp_path, array, shape, key):
     np.savez(tmp_path / "a.npz", **{key: array, "y": np.arange(len(array))})
     data = load(tmp_path / "a.npz")
@@ -122,6 +124,7 @@ def test_npz_shapes(tmp_path, array, shape, key):
         np.testing.assert_array_equal(data.values.ravel(), array.astype(np.float32).ravel())
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_npz_splits(tmp_path):
     arrays = {
         "x_train": np.zeros((3, 2)),
