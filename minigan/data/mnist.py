@@ -8,7 +8,7 @@ import math
 import os
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _read(file: IO[bytes], limit: int) -> bytearray:
+def _read(file: gzip.GzipFile | BinaryIO, limit: int) -> bytearray:
     """Return up to `limit` bytes; `file.read(limit)` would take memory for all of them at once."""
     data = bytearray()
     while chunk := file.read(min(CHUNK_BYTES, limit - len(data))):

@@ -53,6 +53,7 @@ def test_split_folders(tmp_path):
     assert load(tmp_path, split="test").labels.tolist() == [0, 1]
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_alpha_palette_and_deep_pixels(tmp_path):
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0]]], np.uint8)
     save(tmp_path / "rgba" / "a.png", rgba)
