@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.names import printable
+
 SPLITS = ("train", "test")
 
 
@@ -23,7 +25,7 @@ class DataWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (N, C, H, W) in [-1, 1] or points (N, D), float32, every value finite.
+    """Images (N, C, H, W) in [-1, 1] (not [0, 1]) or points (N, D), float32, every value finite.
 
         data = Dataset("mine", points)
         train, held_out = data.holdout(0.1)
@@ -53,6 +55,8 @@ class Dataset:
         _check_values(self.name, self.values)
         if self.labels is not None:
             set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
+            if self.classes is not None:
+                set_field(self, "classes", whole_number("classes", self.classes, least=0))
             classes = self.classes
             if classes is None:
                 count, note = _count_classes(self.name, self.labels)
@@ -60,6 +64,7 @@ class Dataset:
                 set_field(self, "notes", (*self.notes, *([note] if note else [])))
             elif self.labels.max(initial=-1) >= classes:
                 raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
+        set_field(self, "notes", tuple(map(printable, self.notes)))
         if self.class_names is not None:
             set_field(self, "class_names", tuple(self.class_names))
             if len(self.class_names) != (self.classes or 0):

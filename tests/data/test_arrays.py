@@ -61,6 +61,13 @@ def test_plain_values_need_no_option(loaded, images):
     assert (data.values.min(), data.values.max(), notes) == (-1, 1, "")
 
 
+def test_values_that_float32_rounds_into_the_range(loaded):
+    assert loaded({"x": np.nextafter(UNIT * 2 - 1, 2)})[0].values.max() == 1
+    assert loaded({"x": np.nextafter(UNIT, 2)}, value_range="0,1")[0].values.max() == 1
+    with pytest.raises(DataError, match="1 of 1440 values are NaN or infinite"):
+        loaded({"x": np.where(np.arange(1440).reshape(20, 8, 9) == 7, np.nan, UNIT)})
+
+
 def test_the_range_of_bytes_by_option_has_the_same_bits(loaded):
     plain, option = loaded({"x": BYTES})[0], loaded({"x": BYTES}, value_range="0,255")[0]
     np.testing.assert_array_equal(plain.values, option.values)
@@ -131,7 +138,7 @@ def test_senseless_shapes(value):
         load("ring", sample_shape=value)
 
 
-@pytest.mark.parametrize("value", ["1,0", "0", "0,inf", "low,high", (0, 1, 2), 3])
+@pytest.mark.parametrize("value", ["1,0", "0", "0,inf", "low,high", "-1e308,1e308", (0, 1, 2), 3])
 def test_senseless_ranges(value):
     with pytest.raises(ValueError, match="is not two numbers low,high"):
         load("ring", value_range=value)
@@ -224,7 +231,14 @@ def test_a_column_of_labels(loaded):
     assert (data.labels.tolist(), notes) == ((COUNTING % 10).tolist(), "")
 
 
+@pytest.mark.parametrize("limit", [0, -1, float("nan")])
+def test_a_limit_is_positive(limit):
+    with pytest.raises(ValueError, match=r"max_gb .*: must be a positive number"):
+        load("ring", size=5, max_gb=limit)
+
+
 def test_arrays_that_are_not_used_are_named(loaded):
+    assert loaded({"x": POINTS, "\x1b[31m\n": POINTS})[0].notes[0].isprintable()
     notes = loaded({"x": POINTS, "targets": COUNTING, "x_test": POINTS, "y_test": COUNTING})[1]
     assert "arrays not used: targets; no labels (labels, y, labels_train, y_train) in it" in notes
     notes = loaded({"x": POINTS, "y": COUNTING, "images": BYTES})[1]
