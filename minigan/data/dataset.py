@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -84,6 +85,15 @@ class Dataset:
     def is_image(self) -> bool:
         """Whether the samples are images, not points."""
         return self.values.ndim == 4
+
+    def warn_of_range(self) -> None:
+        """Emit a DataWarning where images seem to be scaled to [0, 1], so that black is grey.
+
+        Bytes scaled to [-1, 1] have no value 0, and those scaled to [0, 1] begin with it.
+        """
+        if self.is_image and len(self) and self.values.min() == 0 < self.values.max():
+            text = f"{self.name}: all values lie in [0, 1], where images lie in [-1, 1]: 0 is grey"
+            warnings.warn(f"{text}; 2 * x - 1 makes it black", DataWarning, stacklevel=3)
 
     def digest(self) -> dict[str, Any]:
         """Return what identifies the samples, in JSON types, to compare a later load with.

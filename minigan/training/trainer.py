@@ -70,6 +70,8 @@ class Trainer:
                 remap_labels=config.remap_labels,
                 max_gb=config.max_gb,
             )
+        else:
+            data.warn_of_range()
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
         self.config = config = fill_defaults(config, data)
         if len(self.data) < config.batch:

@@ -7,6 +7,8 @@ import pytest
 from run_helpers import RING, cli, metrics, refused, train
 
 from minigan.data import DataError, Dataset, DataWarning, load
+from minigan.training.config import Config
+from minigan.training.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (20, 8, 9), np.uint8)
@@ -59,6 +61,16 @@ def test_the_range_of_values_is_not_guessed(loaded, images, value_range, low, me
 def test_plain_values_need_no_option(loaded, images):
     data, notes = loaded({"x": images})
     assert (data.values.min(), data.values.max(), notes) == (-1, 1, "")
+
+
+def test_images_made_by_hand_that_lie_in_0_1():
+    config = Config(batch=4, device="reference")
+    with pytest.warns(DataWarning, match=r"mine: all values lie in \[0, 1\].*2 \* x - 1 makes it"):
+        Trainer(config, Dataset("mine", np.maximum(UNIT[:, None], 0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for values in (UNIT[:, None] * 2 - 1, np.full((20, 1, 8, 9), 0.5), np.zeros((20, 1, 8, 9))):
+            Trainer(config, Dataset("mine", values))
 
 
 def test_values_that_float32_rounds_into_the_range(loaded):
