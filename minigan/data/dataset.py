@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ class Dataset:
 
     `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
     known parameters also have their centres `modes` (M, D) and their standard deviation `sigma`.
+    `class_names` are the names of the classes, such as those of the folders of images, or None.
 
     Raises:
         DataError: the arrays do not fit together, or hold NaN or infinity.
@@ -35,6 +38,7 @@ class Dataset:
     classes: int | None = None
     modes: np.ndarray | None = None
     sigma: float | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # The class is frozen, and only this method writes fields.
@@ -48,6 +52,12 @@ class Dataset:
                 set_field(self, "classes", int(self.labels.max(initial=-1)) + 1)
             elif self.labels.max(initial=-1) >= classes:
                 raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
+        if self.class_names is not None:
+            set_field(self, "class_names", tuple(self.class_names))
+            if len(self.class_names) != (self.classes or 0):
+                raise DataError(
+                    f"{self.name}: {len(self.class_names)} class names for {self.classes} classes"
+                )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,6 +71,20 @@ class Dataset:
     def is_image(self) -> bool:
         """Whether the samples are images, not points."""
         return self.values.ndim == 4
+
+    def digest(self) -> dict[str, Any]:
+        """Return what identifies the samples, in JSON types, to compare a later load with.
+
+        `values` and `labels` are SHA-256 (in hex) of the little-endian float32 and int64 in row
+        order; `labels` and `class_names` are None where there are none.
+        """
+        return {
+            "samples": len(self),
+            "shape": list(self.sample_shape),
+            "values": _sha256(self.values, "<f4"),
+            "labels": None if self.labels is None else _sha256(self.labels, "<i8"),
+            "class_names": None if self.class_names is None else list(self.class_names),
+        }
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return a copy of the samples at `indices` (integers 0 .. N-1), in that order."""
@@ -136,6 +160,11 @@ def whole_number(name: str, value: object, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} {number}: must be at least {least}")
     return number
+
+
+def _sha256(array: np.ndarray, dtype: str) -> str:
+    ordered = np.ascontiguousarray(array, dtype)
+    return hashlib.sha256(ordered.reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def _check_values(name: str, values: np.ndarray) -> None:

@@ -70,7 +70,8 @@ def load_folder(folder: Path, split: str = "train", progress: bool = False) -> D
         return Dataset(str(folder), values)
     classes = sorted(set(parents))
     labels = np.array([classes.index(parts) for parts in parents])
-    return Dataset(str(folder), values, labels, len(classes))
+    names = tuple(parts[0] for parts in classes)
+    return Dataset(str(folder), values, labels, len(classes), class_names=names)
 
 
 def _image_paths(folder: Path) -> list[Path]:
