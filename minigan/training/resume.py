@@ -154,15 +154,15 @@ def _replace(
     return config.replace(**changes)
 
 
-def _describe_changed_data(folder: Path, place: str, changes: DataChangedError) -> str:
+def _describe_changed_data(folder: Path, place: str, error: DataChangedError) -> str:
     remedy = (
         "only the version of its library that drew them draws the same"
         if place in NAMES
         else "--data names the place of the same ones"
     )
     return (
-        f"the data of {folder} have changed: {place} has {changes}. A run goes on, and is measured,"
-        f" with the data that it was trained on; {remedy}"
+        f"{folder}: {error}; a run goes on, and is measured, with the data that it was trained on:"
+        f" {remedy}"
     )
 
 

@@ -38,6 +38,12 @@ def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> C
     for name in ("batches.order", "fixed_latent"):
         if name not in tensors:
             raise ValueError(f"{name} is missing")
+    latent = tensors["fixed_latent"]
+    if latent.dtype != np.float32 or latent.shape[1:] != (config.latent_size,):
+        raise ValueError(
+            f"fixed_latent is {latent.dtype} of shape {latent.shape}, where latent_size ="
+            f" {config.latent_size}"
+        )
     for name, x in tensors.items():
         if not np.isfinite(x).all():
             raise ValueError(f"{name} has values that are NaN or infinite")
@@ -75,7 +81,7 @@ def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) ->
     check_order(tensors["batches.order"], samples - round(config.holdout * samples))
     if len(shape) == 1:
         points = tensors["points"]
-        if points.dtype != np.float32 or points.ndim != 2 or points.shape[1:] != (shape[0],):
+        if points.dtype != np.float32 or points.shape[1:] != (shape[0],) or not len(points):
             raise ValueError(f"points are {points.dtype} of shape {points.shape}, not of {shape}")
 
 

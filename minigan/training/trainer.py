@@ -222,7 +222,10 @@ class Trainer:
         if "data" in info:  # States of older versions have none.
             changes = describe_changes(info["data"], self.data_digest)
             if changes:
-                raise DataChangedError(changes)
+                raise DataChangedError(
+                    f"the checkpoint is of other data than these {len(self.data)} training samples"
+                    f" of {self.config.data}: {changes}"
+                )
         tensors = dict(tensors)
         tensors.pop("points", None)  # They are this trainer's own data.
         order = tensors.pop("batches.order")
