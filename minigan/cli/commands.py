@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..utils.names import printable
 from . import bench, check, evaluate, info, presets, sample, train
 from .parser import Parser
-from .terminal import usable_streams
+from .terminal import printed_notices, usable_streams
 
 # The errors that a user's input can raise are printed as one line, with exit status 2.
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ArithmeticError)
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        status = options.run(options)
+        with printed_notices(options.command):
+            status = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get("MINIGAN_TRACEBACK"):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = printable(" ".join(str(error).split())) or type(error).__name__
         if len(text) > MAX_MESSAGE_CHARACTERS:
             text = text[:MAX_MESSAGE_CHARACTERS] + " ..."
         print(f"minigan {options.command}: error: {text}", file=sys.stderr)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..utils.names import printable
 from ..utils.notices import Notice
 from ..utils.streams import MessageStream
 
@@ -23,9 +24,9 @@ def shows_progress() -> bool:
     return sys.stderr.isatty() or not os.environ.get("CI")
 
 
-def note(text: object) -> None:
+def note(text: str) -> None:
     """Print a line on stderr that a user should know and need not act on."""
-    print(f"minigan: note: {text}", file=sys.stderr, flush=True)
+    warnings.warn(text, Notice, stacklevel=2)
 
 
 def report(text: object) -> None:
@@ -47,7 +48,7 @@ def usable_streams() -> Iterator[None]:
 
     What cannot be written to stderr is dropped. Output to stdout that is still buffered at the end
     and cannot be written (the reader is gone, or the disk is full) is dropped: Python would try
-    again at exit, and print an error. Notices are printed on stderr, one line each.
+    again at exit, and print an error.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     errors = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
@@ -57,8 +58,7 @@ def usable_streams() -> Iterator[None]:
         errors.reconfigure(errors="backslashreplace")
     sys.stderr = MessageStream(errors)
     try:
-        with _printed_notices():
-            yield
+        yield
     finally:
         sys.stderr = errors
         for stream in (sys.stdout, errors):
@@ -69,16 +69,19 @@ def usable_streams() -> Iterator[None]:
 
 
 @contextmanager
-def _printed_notices() -> Iterator[None]:
+def printed_notices(command: str) -> Iterator[None]:
+    """Print each notice as one line on stderr, without the line of code behind it."""
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, Notice):
+            print(
+                f"minigan {command}: note: {printable(str(message))}", file=sys.stderr, flush=True
+            )
+        else:
+            show_other(message, category, *place, **more)
+
     with warnings.catch_warnings():
-        usual = warnings.showwarning
-
-        def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, Notice):
-                note(message)
-            else:
-                usual(message, category, *place, **more)
-
         warnings.showwarning = show
         warnings.simplefilter("always", Notice)
         yield

@@ -73,8 +73,6 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
         check_free(Path(options.out))
     announce_kernels(config.device)
     trainer = Trainer(config, progress=shows_progress())
-    for text in getattr(trainer.data, "notes", ()):
-        note(text)
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
         return _train(Run(folder, trainer), not options.no_capture)

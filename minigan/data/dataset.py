@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.notices import Notice
+
 SPLITS = ("train", "test")
 
 
 class DataError(ValueError):
     """Data exist but cannot be used; the message names the file and the reason."""
+
+
+class DataWarning(Notice):
+    """A note of a data set: what of the data is not used, or how they are understood."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,7 @@ class Dataset:
     `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
     known parameters also have their centres `modes` (M, D) and their standard deviation `sigma`.
     `class_names` are the names of the classes, such as those of the folders of images, or None.
+    `notes` say, a line each, what of a user's files is not used and how they are understood.
 
     Raises:
         DataError: the arrays do not fit together, or hold NaN or infinity.
@@ -39,6 +46,7 @@ class Dataset:
     modes: np.ndarray | None = None
     sigma: float | None = None
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # The class is frozen, and only this method writes fields.
@@ -49,7 +57,9 @@ class Dataset:
             set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
             classes = self.classes
             if classes is None:
-                set_field(self, "classes", int(self.labels.max(initial=-1)) + 1)
+                count, note = _count_classes(self.name, self.labels)
+                set_field(self, "classes", count)
+                set_field(self, "notes", (*self.notes, *([note] if note else [])))
             elif self.labels.max(initial=-1) >= classes:
                 raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
         if self.class_names is not None:
@@ -189,9 +199,35 @@ def _check_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(
             f"{name}: labels are {labels.dtype} of shape {labels.shape}, "
             f"must be integers of shape ({count},)"
+            + (" (--remap-labels numbers them)" if labels.shape == (count,) else "")
         )
+    if labels.max(initial=0) > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: label {labels.max()}, more than int64 holds")
     labels = np.ascontiguousarray(labels, np.int64)
     if labels.min(initial=0) < 0:
         first = int(np.argmax(labels < 0))
-        raise DataError(f"{name}: label {labels[first]} at {first}, must be at least 0")
+        raise DataError(
+            f"{name}: label {labels[first]} at {first}, must be at least 0 (--remap-labels numbers"
+            " the labels of an .npz)"
+        )
     return labels
+
+
+def _count_classes(name: str, labels: np.ndarray) -> tuple[int, str]:
+    """Return the largest label plus one, and a note on classes without a sample.
+
+    Raises:
+        DataError: nine in ten of so many classes have no sample.
+    """
+    count = int(labels.max(initial=-1)) + 1
+    kinds = np.unique(labels)
+    if count > 10 * len(kinds):
+        raise DataError(
+            f"{name}: labels up to {count - 1}, but only {len(kinds)} different ones:"
+            f" --remap-labels numbers those of an .npz, --classes {count} takes them as they are"
+        )
+    if len(kinds) == count:
+        return count, ""
+    absent = np.setdiff1d(np.arange(count), kinds)
+    shown = ", ".join(map(str, absent[:3])) + (", ..." if len(absent) > 3 else "")
+    return count, f"{name}: {len(absent)} of {count} classes have no sample (label {shown})"

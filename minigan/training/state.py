@@ -12,7 +12,9 @@ from .config import Config
 
 # The options in which a run may differ from its checkpoint. No later step depends on them; where
 # the data are does not matter, as they are compared themselves.
-MAY_DIFFER = {"steps", "data", "data_dir", "device", "sample_every", "checkpoint_every"}
+MAY_DIFFER = {
+    *("steps", "data", "data_dir", "max_gb", "device", "sample_every", "checkpoint_every"),
+}
 # The options that a Trainer fills in, so that None stands for the checkpoint's value.
 FILLED = ("model", "latent_size", "schedule_steps", "penalty_steps", "noise_steps")
 MAX_COUNT = 2**53  # steps and lines of metrics; every integer below it is a float, too

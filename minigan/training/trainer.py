@@ -68,6 +68,11 @@ class Trainer:
                 size=config.size,
                 seed=config.seed,
                 progress=progress,
+                sample_shape=config.sample_shape,
+                value_range=config.value_range,
+                classes=config.classes,
+                remap_labels=config.remap_labels,
+                max_gb=config.max_gb,
             )
             config = absolute_paths(config)
         # What identifies the data: a state is of these and no others.

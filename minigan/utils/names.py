@@ -39,3 +39,8 @@ def shorten(names: Sequence[str], most: int = 5) -> str:
     """Return the names joined by commas; above `most`, the first ones and the number of others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def printable(text: str) -> str:
+    """Return the text in one line, with escapes for what would steer a terminal."""
+    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
