@@ -4,13 +4,11 @@ import os
 import shutil
 import signal
 import sys
-import time
 
 import pytest
-from run_helpers import assert_same_run, cli, files, metrics, run, start, train, wait_for
+from run_helpers import assert_same_run, cli, files, metrics, train
 
 import minigan as mg
-from minigan.kernels.runtime import files as file_functions
 from minigan.training.run import Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
