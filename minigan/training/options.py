@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -163,8 +162,10 @@ class Option:
         if self.type is float:
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise ValueError(f"{self.name} = {value!r} is not a number")
-            if abs(value) > sys.float_info.max and not math.isinf(value):
-                raise ValueError(f"{self.name} = {str(value)[:40]} is too large for a float")
+            try:
+                float(value)
+            except OverflowError:
+                raise ValueError(f"{self.name} = {str(value)[:40]} is too large") from None
         elif type(value) is not int:
             raise ValueError(f"{self.name} = {value!r} is not {text}")
         if self.type is int and abs(value) > MAX_INTEGER:

@@ -66,7 +66,7 @@ def _load_trainer(
     """Return the trainer, and whether its checkpoint holds a digest of the data."""
     config, (tensors, info) = read_run(folder, data is not None)
     config = _replace(config, folder, steps, data, data_dir)
-    trainer = Trainer(config, progress=progress)
+    trainer = _build_trainer(config, folder, progress)
     try:
         with _fitting(folder):
             trainer.load_state(dict(tensors), dict(info))
@@ -80,6 +80,15 @@ def _load_trainer(
             stacklevel=3,
         )
     return trainer, "data" in info
+
+
+def _build_trainer(config: Config, folder: Path, progress: bool) -> Trainer:
+    """Return the trainer of a run at its start; RunError where its data cannot be used."""
+    try:
+        return Trainer(config, progress=progress)
+    except (OSError, ValueError) as error:
+        hint = "" if config.data in NAMES else "; --data names the place of its data now"
+        raise RunError(f"{folder}: {error}{hint}") from None
 
 
 def load_sampler(folder: Path) -> Sampler:
@@ -187,7 +196,8 @@ def resume(
         trainer, has_digest = _load_trainer(folder, steps, progress, data, data_dir)
     else:  # Metrics are opened after the first checkpoint, so there has been no step.
         has_digest = True
-        trainer = Trainer(_replace(config, folder, steps, data, data_dir), progress=progress)
+        config = _replace(config, folder, steps, data, data_dir)
+        trainer = _build_trainer(config, folder, progress)
     if trainer.step_count > trainer.config.steps:
         raise RunError(
             f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"

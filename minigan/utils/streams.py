@@ -39,7 +39,7 @@ class MessageStream:
         return getattr(self.stream, name)
 
     def __eq__(self, other: object) -> bool:
-        return self.stream is getattr(other, "stream", other)
+        return isinstance(other, MessageStream) and self.stream is other.stream
 
     def __hash__(self) -> int:
         return id(self.stream)
