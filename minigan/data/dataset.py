@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.names import printable
+from ..utils.notices import Notice
 
 SPLITS = ("train", "test")
 
@@ -20,7 +21,7 @@ class DataError(ValueError):
     """Data exist but cannot be used; the message names the file and the reason."""
 
 
-class DataWarning(UserWarning):
+class DataWarning(Notice):
     """A note of a data set: what of the data is not used, or how they are understood."""
 
 

@@ -33,6 +33,7 @@ from .options import (
     POSITIVE_INTEGER,
     SEED,
     Check,
+    at_most,
     most_common_first,
     option,
     options,
@@ -204,11 +205,13 @@ class Config:
     latent_size: int | None = net_option(
         None,
         "numbers per latent",
-        check=POSITIVE_INTEGER,
+        check=at_most(65_536),
         default_text=lambda: most_common_first({n: m.latent_size for n, m in MODELS.items()}),
     )
     steps: int = training_option(12_000, "training steps", check=POSITIVE_INTEGER, metavar="STEPS")
-    batch: int = training_option(64, "samples per batch", check=POSITIVE_INTEGER, metavar="SAMPLES")
+    batch: int = training_option(
+        64, "samples per batch", check=at_most(1_048_576), metavar="SAMPLES"
+    )
     optimizer: str = training_option("adam", "optimizer of both nets", choices=OPTIMIZERS)
     lr_g: float = training_option(2e-4, "learning rate of the generator", check=POSITIVE)
     lr_d: float = training_option(
@@ -250,8 +253,8 @@ class Config:
         "limit of each parameter of D, for a Wasserstein critic; 0: no limit",
         check=NOT_NEGATIVE,
     )
-    n_critic: int = training_option(1, "discriminator updates per step", check=POSITIVE_INTEGER)
-    n_generator: int = training_option(1, "generator updates per step", check=POSITIVE_INTEGER)
+    n_critic: int = training_option(1, "discriminator updates per step", check=at_most(1000))
+    n_generator: int = training_option(1, "generator updates per step", check=at_most(1000))
     ema: float = training_option(
         0.0,
         "decay of the moving average of G's parameters, which then generates samples; 0: none",
