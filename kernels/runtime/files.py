@@ -1,13 +1,21 @@
-"""The cache folder, atomic writing of files, and checksums."""
+"""The cache folder, atomic writing of files, bounded reading, and checksums."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+# What file systems answer that cannot open or sync a folder. Their renames are as safe as they are.
+CANNOT_SYNC = {
+    *(errno.EACCES, errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOSYS, errno.ENOTSUP),
+    *(errno.EOPNOTSUPP, errno.EPERM),
+}
 
 
 def cache_root() -> Path:
@@ -33,8 +41,8 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     """Replace the file at `path` by what `write(file)` writes; on a failure it stays as it was.
 
     The bytes go to a temporary file in the same folder (which must exist), are flushed to disk
-    with fsync, and the file is renamed. So other processes never read an incomplete file, and
-    neither does a process after a power cut.
+    with fsync, and the file is renamed; then the folder, which holds the name, is flushed too. So
+    other processes never read an incomplete file, and neither does a process after a power cut.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
@@ -47,6 +55,52 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where its file system can: after a rename or mkdir."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; a pipe or a device is refused without a wait.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError, ValueError: it is something else, such as a folder, or cannot be opened.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError("it is not a regular file")
+    return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes; no more than that is read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError, ValueError: it is not a regular file, is too large, or cannot be read.
+    """
+    with open_regular(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it is larger than {limit:,} bytes, the limit of such a file")
+    return content
 
 
 def with_digest(content: bytes) -> bytes:

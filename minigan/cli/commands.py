@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..utils.names import printable
 from . import bench, check, evaluate, info, presets, sample, train
 from .parser import Parser
-from .terminal import usable_streams
+from .terminal import printed_notices, usable_streams
 
 # The errors that a user's input can raise are printed as one line, with exit status 2.
-USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
+USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ArithmeticError)
+MAX_MESSAGE_CHARACTERS = 2000
 
 # The module and a line of help of each command. A module has add_arguments(parser) and
 # run(options), which returns the exit status.
@@ -21,7 +23,7 @@ COMMANDS = {
     "evaluate": (evaluate, "measure a run against held-out data"),
     "check": (check, "check every op's gradients"),
     "bench": (bench, "time kernels and steps beside their peers"),
-    "info": (info, "show versions, processor, devices, and what runs where"),
+    "info": (info, "show a run; or versions, processor, devices, and what runs where"),
     "presets": (presets, "list the presets of `minigan train`"),
 }
 
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        status = options.run(options)
+        with printed_notices(options.command):
+            status = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -69,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get("MINIGAN_TRACEBACK"):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = printable(" ".join(str(error).split())) or type(error).__name__
+        if len(text) > MAX_MESSAGE_CHARACTERS:
+            text = text[:MAX_MESSAGE_CHARACTERS] + " ..."
         print(f"minigan {options.command}: error: {text}", file=sys.stderr)
         return 2

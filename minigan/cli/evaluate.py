@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils import strict_json
 from .parser import Parser
 from .terminal import shows_progress
 
@@ -38,7 +38,18 @@ def add_arguments(parser: Parser) -> None:
         metavar="INT",
         help="directions of the sliced Wasserstein distance [%(default)s]",
     )
+    add_places(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_places(parser: Parser) -> None:
+    """Add the options that say where the data of a run have moved."""
+    parser.add_argument(
+        "--data", metavar="PATH", help="where the same data are now [where they were]"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where the files of MNIST are now [where they were]"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
     from ..training.evaluate import evaluate
     from ..training.resume import load_trainer
 
-    trainer = load_trainer(Path(options.run_folder))
+    trainer = load_trainer(Path(options.run_folder), data=options.data, data_dir=options.data_dir)
     estimates = evaluate(trainer, options.projections, shows_progress())
     if options.json:
-        print(json.dumps({name: estimate.as_dict() for name, estimate in estimates.items()}))
+        print(strict_json.dumps({name: x.as_dict() for name, x in estimates.items()}))
         return 0
     n = len(trainer.held_out)
     print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")

@@ -1,4 +1,4 @@
-"""`minigan info`: show versions, the processor, and which op runs on what."""
+"""`minigan info`: show a run; or versions, the processor, and which op runs on what."""
 
 from __future__ import annotations
 
@@ -6,23 +6,61 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from ..engine.device import get_device
 from ..engine.op import Op
 from ..engine.update import Update
 from ..kernels.runtime.files import cache_root
+from ..utils.names import shorten
 from .parser import Parser
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add no arguments."""
+    """Add the command's arguments."""
+    parser.add_argument(
+        "run_folder", metavar="RUN", nargs="?", help="a run's folder to describe [this machine]"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the description of this machine."""
-    print(describe())
+    """Print the description of a run, or of this machine."""
+    print(describe() if options.run_folder is None else describe_run(Path(options.run_folder)))
     return 0
+
+
+def describe_run(folder: Path) -> str:
+    """Return a run's data, progress and options, as several lines."""
+    from ..training.config import Config
+    from ..training.resume import read_run
+
+    config, (_, info) = read_run(folder)
+    data = info.get("data")
+    place = config.data
+    if data is not None:
+        place = describe_data(place, data, data["classes"])
+    usual = Config().as_dict()
+    options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != usual[k] and k != "data"]
+    return "\n".join(
+        [
+            f"run            {folder.absolute()}",
+            f"data           {place}",
+            f"trained        {info['step']} of {config.steps} steps",
+            f"options        {', '.join(options)}; all others as usual",
+        ]
+    )
+
+
+def describe_data(place: str, digest: Mapping[str, Any], classes: int) -> str:
+    """Return the name or path of data, and how many samples of which classes they are."""
+    text = f"{place}, {digest['samples']:,} samples of shape {tuple(digest['shape'])}"
+    if classes:
+        text += f", {classes} classes"
+    names = digest["class_names"]
+    return f"{text} ({shorten(names)})" if names else text
 
 
 def describe() -> str:

@@ -19,7 +19,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         self.option_names: list[str] = []
         self.commands: dict[str, Parser] = {}
-        super().__init__(**settings)
+        # An abbreviation would change its meaning with the next option that is added.
+        super().__init__(allow_abbrev=False, **settings)
 
     def add_argument(self, *names: str, group: Any = None, **settings: Any) -> argparse.Action:
         """Add an argument, to an argument group of this parser if one is given."""

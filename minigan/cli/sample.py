@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .parser import Parser
+from .terminal import report
 
 
 def add_arguments(parser: Parser) -> None:
@@ -30,32 +31,32 @@ def run(options: argparse.Namespace) -> int:
     """Write a picture or an archive of samples, and print its path."""
     import numpy as np
 
-    from ..training.resume import load_trainer
+    from ..training.resume import load_sampler
+    from ..training.sampler import row_length
     from ..training.samples import save_picture
-    from ..training.trainer import row_length
 
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
     path = _output_path(options)
     cycle = None if options.label is None else _parse_labels(options.label)
-    trainer = load_trainer(Path(options.run_folder))
-    if not trainer.players.is_conditional:
+    sampler = load_sampler(Path(options.run_folder))
+    if not sampler.is_conditional:
         if cycle is not None:
             raise ValueError(
                 f"--label {options.label}: {options.run_folder} was trained without labels"
                 " (--condition, or a preset such as cgan)"
             )
     elif cycle is None:
-        cycle = list(range(trainer.data.classes or 0))
+        cycle = list(range(sampler.classes))
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
-    samples = trainer.sample(options.n, options.seed, labels)
+    samples = sampler.sample(options.n, options.seed, labels)
     if path.suffix == ".npz":
         arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
         _save_arrays(path, arrays)
     else:
         title = f"seed {options.seed}"
-        save_picture(samples, trainer.data.values, path, title, row_length(cycle))
-    print(path)
+        save_picture(samples, sampler.points, path, title, row_length(cycle))
+    report(path)
     return 0
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from ..utils.names import printable
+from ..utils.notices import Notice
+from ..utils.streams import MessageStream
+
+# The error handler of stdout: see `_encode`.
+ANY_PATH = "minigan-any-path"
 
 
 def shows_progress() -> bool:
@@ -14,21 +24,80 @@ def shows_progress() -> bool:
     return sys.stderr.isatty() or not os.environ.get("CI")
 
 
+def note(text: str) -> None:
+    """Print a line on stderr that a user should know and need not act on."""
+    warnings.warn(text, Notice, stacklevel=2)
+
+
+def report(text: object) -> None:
+    """Print a line about a result that lies in a file.
+
+    Where it cannot be printed, there is a note, and the command goes on.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # The reader has left, as in `| head`.
+            note(f"standard output cannot be written: {error.strerror or error}")
+        _discard(sys.stdout)
+
+
 @contextmanager
 def usable_streams() -> Iterator[None]:
     """Let a command print paths of any bytes, and to streams that are closed (`>&-`).
 
-    Output that is still buffered at the end and cannot be written (the reader is gone, or the disk
-    is full) is dropped: Python would try again at exit, and print an error.
+    What cannot be written to stderr is dropped. Output to stdout that is still buffered at the end
+    and cannot be written (the reader is gone, or the disk is full) is dropped: Python would try
+    again at exit, and print an error.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    errors = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
+        sys.stdout.reconfigure(errors=ANY_PATH)
+    if isinstance(errors, io.TextIOWrapper):
+        errors.reconfigure(errors="backslashreplace")
+    sys.stderr = MessageStream(errors)
     try:
         yield
     finally:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr = errors
+        for stream in (sys.stdout, errors):
+            try:
+                stream.flush()
+            except OSError:
+                _discard(stream)
+
+
+@contextmanager
+def printed_notices(command: str) -> Iterator[None]:
+    """Print each notice as one line on stderr, without the line of code behind it."""
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, Notice):
+            print(
+                f"minigan {command}: note: {printable(str(message))}", file=sys.stderr, flush=True
+            )
+        else:
+            show_other(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        warnings.simplefilter("always", Notice)
+        yield
+
+
+def _discard(stream: Any) -> None:
+    """Send what is written to a stream from here on, and what it still holds, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _encode(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return the bytes of a path that was no text, and escapes for what the encoding lacks."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(ANY_PATH, _encode)

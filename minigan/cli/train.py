@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..utils.names import choose
 from ..utils.progress import announce_kernels
 from .evaluate import print_estimates
+from .info import describe_data
 from .options import add_train_options, config_options
 from .parser import Parser
-from .terminal import shows_progress
+from .terminal import note, report, shows_progress
 
 if TYPE_CHECKING:
     from ..training.config import Config
@@ -40,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
         "--resume",
         metavar="DIR",
         help="go on with a run, same bits; --steps may extend it, unless its schedule has come"
-        " to 0",
+        " to 0; --data and --data-dir say where its data have moved",
     )
 
 
@@ -64,6 +65,8 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
 
     preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
     config = Config(**{**preset, **changes})
+    for text in unused_options(config, changes):
+        note(text)
     if options.seeds is not None:
         return _train_seeds(config, options)
     if options.out is not None:
@@ -73,6 +76,16 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
         return _train(Run(folder, trainer), not options.no_capture)
+
+
+def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
+    """Return a line for each option of the command line that has no effect on this config."""
+    unused = {"beta1": "rmsprop", "beta2": "sgd"}  # see OPTIMIZERS
+    return [
+        f"--{name} {changes[name]} has no effect: --optimizer {optimizer} does not use it"
+        for name, optimizer in unused.items()
+        if name in changes and config.optimizer == optimizer
+    ]
 
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
@@ -85,7 +98,7 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
-        print(f"seed {run.seed}: {run.folder}{end}")
+        report(f"seed {run.seed}: {run.folder}{end}")
     measures = estimates(runs)
     if measures:
         count = sum(run.measures is not None for run in runs)
@@ -102,7 +115,12 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     from ..training.run_folder import locked, read_config
 
     saved = read_config(folder).as_dict()
-    different = [name for name, x in changes.items() if name != "steps" and saved[name] != x]
+    places = _moved(saved, changes)
+    different = [
+        name
+        for name, x in changes.items()
+        if name != "steps" and name not in places and saved[name] != x
+    ]
     if different or options.out or options.preset:
         names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
         raise ValueError(
@@ -113,10 +131,22 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     _check_schedule(folder, saved, steps)
     with locked(folder):
         announce_kernels(saved["device"])
-        run = resume(folder, steps, shows_progress())
+        run = resume(folder, steps, shows_progress(), **places)
         if run.trainer.step_count == run.config.steps:
-            print(f"this run is at its last step, {run.config.steps}; --steps can extend it")
+            report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
         return _train(run, not options.no_capture)
+
+
+def _moved(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that name another place of the run's own data, which is compared."""
+    from ..data import NAMES
+
+    places: dict[str, Any] = {
+        name: changes[name] for name in ("data", "data_dir") if name in changes
+    }
+    if {saved["data"], places.get("data")} & set(NAMES):  # a data set is at no place
+        places.pop("data", None)
+    return places
 
 
 def _check_schedule(folder: Path, config: dict[str, Any], steps: int | None) -> None:
@@ -136,10 +166,13 @@ def _train(run: Run, captured: bool) -> int:
     run.trainer.captured = captured
     stopped_by = run.train(shows_progress())
     folder = shlex.quote(os.fspath(run.folder))
+    trainer = run.trainer
+    place = describe_data(trainer.config.data, trainer.data_digest, trainer.sampler.classes)
+    report(f"data:     {place}")
     if stopped_by:
-        print(f"stopped by {stopped_by} and saved; go on with: minigan train --resume {folder}")
+        report(f"stopped by {stopped_by} and saved; go on with: minigan train --resume {folder}")
         return 130
-    print(f"samples:  {run.samples_path()}")
-    print(f"losses:   {run.folder / 'losses.png'}")
-    print(f"measure:  minigan evaluate {folder}")
+    report(f"samples:  {run.samples_path()}")
+    report(f"losses:   {run.folder / 'losses.png'}")
+    report(f"measure:  minigan evaluate {folder}")
     return 0

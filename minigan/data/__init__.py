@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..utils.names import choose
-from .dataset import SPLITS, DataError, Dataset, whole_number
+from .arrays import Settings, parse_range, parse_shape
+from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
 from .download import SOURCES
 from .files import load_file
 from .glyphs import load_glyphs
+from .limits import MAX_GB, check_memory
 from .mnist import load_mnist
 from .toy import grid, ring, swiss_roll
 
-__all__ = ["NAMES", "DataError", "Dataset", "load"]
+__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load"]
 
-# The generated data sets: the function, and the default number of samples.
+# The generated data sets: the function, the default number of samples, and the shape of a sample.
 GENERATED = {
-    "glyphs": (load_glyphs, 20_000),
-    "ring": (ring, 100_000),
-    "grid": (grid, 100_000),
-    "swiss-roll": (swiss_roll, 100_000),
+    "glyphs": (load_glyphs, 20_000, (1, 28, 28)),
+    "ring": (ring, 100_000, (2,)),
+    "grid": (grid, 100_000, (2,)),
+    "swiss-roll": (swiss_roll, 100_000, (2,)),
 }
 NAMES = (*GENERATED, *SOURCES)
 
@@ -33,12 +38,21 @@ def load(
     size: int | None = None,
     seed: int = 0,
     progress: bool = False,
+    sample_shape: str | Sequence[int] | None = None,
+    value_range: str | Sequence[float] | None = None,
+    classes: int | None = None,
+    remap_labels: bool = False,
+    max_gb: float = MAX_GB,
 ) -> Dataset:
     """Return a data set by name (see `NAMES`), or from a folder of images or an .npz archive.
 
         points = mg.data.load("ring", size=10_000)
         digits = mg.data.load("mnist", split="test")
         photos = mg.data.load("photos/")
+        masks = mg.data.load("masks.npz", value_range=(0, 1))
+
+    What of the user's files is not used, or is understood in one of several ways, is a
+    DataWarning, and a line of `Dataset.notes`.
 
     Args:
         name_or_path: a name of NAMES, or the path of a folder or .npz file.
@@ -49,9 +63,15 @@ def load(
             without replacement, for other data. None: the default, or all.
         seed: the seed by which samples are generated or drawn.
         progress: whether to show a progress bar on stderr.
+        sample_shape: the shape of a sample of an .npz, (C, H, W) or (D,); None: as it has.
+        value_range: the values of the images that become -1 and 1; None: 0 and 255 for bytes, -1
+            and 1 for floats.
+        classes: the number of classes of an .npz; None: its largest label plus one.
+        remap_labels: whether to number the labels that occur in an .npz, in their order.
+        max_gb: the limit of the samples as float32, in 1e9 bytes.
 
     Raises:
-        ValueError: a name, split, size or seed is not accepted.
+        ValueError: a name, split, size, seed or setting is not accepted.
         DataError: the data cannot be used.
         FileNotFoundError: there are no files.
     """
@@ -59,19 +79,52 @@ def load(
     seed = whole_number("seed", seed, least=0)
     if size is not None:
         size = whole_number("size", size, least=1)
+    if classes is not None:
+        classes = whole_number("classes", classes, least=1)
+    if not max_gb > 0:
+        raise ValueError(f"max_gb {max_gb!r}: must be a positive number")
+    settings = Settings(
+        parse_shape(sample_shape), parse_range(value_range), classes, remap_labels, max_gb
+    )
     name = name_or_path if isinstance(name_or_path, str) else ""  # a Path is never a name
     if data_dir is not None and name not in SOURCES:
         raise ValueError(f"data_dir is for {' and '.join(SOURCES)} only, not for {name_or_path!r}")
     if not _is_path(name_or_path):
         choose("data", name, dict.fromkeys(NAMES), "a folder of images or an .npz file")
-    if name in GENERATED:
-        generate, default_size = GENERATED[name]
-        return generate(default_size if size is None else size, seed, split, progress)
-    if name in SOURCES:
-        dataset = load_mnist(name, split, data_dir, progress)
+    if name in NAMES:
+        dataset = _load_named(name, split, data_dir, size, seed, progress, settings)
     else:
-        dataset = load_file(name_or_path, split, progress)
-    return dataset if size is None else dataset.sample(size, seed)
+        dataset = load_file(name_or_path, split, settings, progress)
+    for note in dataset.notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    return dataset if size is None or name in GENERATED else dataset.sample(size, seed)
+
+
+def _load_named(
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike[str] | None,
+    size: int | None,
+    seed: int,
+    progress: bool,
+    settings: Settings,
+) -> Dataset:
+    if replace(settings, max_gb=MAX_GB) != Settings():
+        raise ValueError(
+            f"sample_shape, value_range, classes and remap_labels are for a folder of images or an"
+            f" .npz file, not for {name!r}"
+        )
+    if name in GENERATED:
+        generate, default_size, shape = GENERATED[name]
+        size = default_size if size is None else size
+        check_memory(name, (size, *shape), settings.max_gb)
+        dataset = generate(size, seed, split, progress)
+    else:
+        dataset = load_mnist(name, split, data_dir, progress, settings.max_gb)
+    if os.path.isdir(name):
+        note = f"{name} is the built-in data set; ./{name} loads the folder of that name"
+        dataset = replace(dataset, notes=(*dataset.notes, note))
+    return dataset
 
 
 def _is_path(name_or_path: str | os.PathLike[str]) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+from ..utils.names import printable
+from ..utils.notices import Notice
 
 SPLITS = ("train", "test")
 
@@ -15,15 +21,21 @@ class DataError(ValueError):
     """Data exist but cannot be used; the message names the file and the reason."""
 
 
+class DataWarning(Notice):
+    """A note of a data set: what of the data is not used, or how they are understood."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (N, C, H, W) in [-1, 1] or points (N, D), float32, every value finite.
+    """Images (N, C, H, W) in [-1, 1] (not [0, 1]) or points (N, D), float32, every value finite.
 
         data = Dataset("mine", points)
         train, held_out = data.holdout(0.1)
 
     `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
     known parameters also have their centres `modes` (M, D) and their standard deviation `sigma`.
+    `class_names` are the names of the classes, such as those of the folders of images, or None.
+    `notes` say, a line each, what of a user's files is not used and how they are understood.
 
     Raises:
         DataError: the arrays do not fit together, or hold NaN or infinity.
@@ -35,6 +47,8 @@ class Dataset:
     classes: int | None = None
     modes: np.ndarray | None = None
     sigma: float | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # The class is frozen, and only this method writes fields.
@@ -43,11 +57,22 @@ class Dataset:
         _check_values(self.name, self.values)
         if self.labels is not None:
             set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
+            if self.classes is not None:
+                set_field(self, "classes", whole_number("classes", self.classes, least=0))
             classes = self.classes
             if classes is None:
-                set_field(self, "classes", int(self.labels.max(initial=-1)) + 1)
+                count, note = _count_classes(self.name, self.labels)
+                set_field(self, "classes", count)
+                set_field(self, "notes", (*self.notes, *([note] if note else [])))
             elif self.labels.max(initial=-1) >= classes:
                 raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
+        set_field(self, "notes", tuple(map(printable, self.notes)))
+        if self.class_names is not None:
+            set_field(self, "class_names", tuple(self.class_names))
+            if len(self.class_names) != (self.classes or 0):
+                raise DataError(
+                    f"{self.name}: {len(self.class_names)} class names for {self.classes} classes"
+                )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,6 +86,29 @@ class Dataset:
     def is_image(self) -> bool:
         """Whether the samples are images, not points."""
         return self.values.ndim == 4
+
+    def warn_of_range(self) -> None:
+        """Emit a DataWarning where images seem to be scaled to [0, 1], so that black is grey.
+
+        Bytes scaled to [-1, 1] have no value 0, and those scaled to [0, 1] begin with it.
+        """
+        if self.is_image and len(self) and self.values.min() == 0 < self.values.max():
+            text = f"{self.name}: all values lie in [0, 1], where images lie in [-1, 1]: 0 is grey"
+            warnings.warn(f"{text}; 2 * x - 1 makes it black", DataWarning, stacklevel=3)
+
+    def digest(self) -> dict[str, Any]:
+        """Return what identifies the samples, in JSON types, to compare a later load with.
+
+        `values` and `labels` are SHA-256 (in hex) of the little-endian float32 and int64 in row
+        order; `labels` and `class_names` are None where there are none.
+        """
+        return {
+            "samples": len(self),
+            "shape": list(self.sample_shape),
+            "values": _sha256(self.values, "<f4"),
+            "labels": None if self.labels is None else _sha256(self.labels, "<i8"),
+            "class_names": None if self.class_names is None else list(self.class_names),
+        }
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return a copy of the samples at `indices` (integers 0 .. N-1), in that order."""
@@ -138,6 +186,11 @@ def whole_number(name: str, value: object, least: int) -> int:
     return number
 
 
+def _sha256(array: np.ndarray, dtype: str) -> str:
+    ordered = np.ascontiguousarray(array, dtype)
+    return hashlib.sha256(ordered.reshape(-1).view(np.uint8).data).hexdigest()
+
+
 def _check_values(name: str, values: np.ndarray) -> None:
     if values.ndim not in (2, 4) or 0 in values.shape[1:]:
         raise DataError(f"{name}: shape {values.shape} is neither (N, C, H, W) nor (N, D)")
@@ -160,9 +213,35 @@ def _check_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(
             f"{name}: labels are {labels.dtype} of shape {labels.shape}, "
             f"must be integers of shape ({count},)"
+            + (" (--remap-labels numbers them)" if labels.shape == (count,) else "")
         )
+    if labels.max(initial=0) > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: label {labels.max()}, more than int64 holds")
     labels = np.ascontiguousarray(labels, np.int64)
     if labels.min(initial=0) < 0:
         first = int(np.argmax(labels < 0))
-        raise DataError(f"{name}: label {labels[first]} at {first}, must be at least 0")
+        raise DataError(
+            f"{name}: label {labels[first]} at {first}, must be at least 0 (--remap-labels numbers"
+            " the labels of an .npz)"
+        )
     return labels
+
+
+def _count_classes(name: str, labels: np.ndarray) -> tuple[int, str]:
+    """Return the largest label plus one, and a note on classes without a sample.
+
+    Raises:
+        DataError: nine in ten of so many classes have no sample.
+    """
+    count = int(labels.max(initial=-1)) + 1
+    kinds = np.unique(labels)
+    if count > 10 * len(kinds):
+        raise DataError(
+            f"{name}: labels up to {count - 1}, but only {len(kinds)} different ones:"
+            f" --remap-labels numbers those of an .npz, --classes {count} takes them as they are"
+        )
+    if len(kinds) == count:
+        return count, ""
+    absent = np.setdiff1d(np.arange(count), kinds)
+    shown = ", ".join(map(str, absent[:3])) + (", ..." if len(absent) > 3 else "")
+    return count, f"{name}: {len(absent)} of {count} classes have no sample (label {shown})"

@@ -107,10 +107,10 @@ def _fetch_one(source: Source, path: Path, failures: list[str], progress: bool) 
 def _download(url: str, part: Path, md5: str, progress: bool) -> None:
     """Complete the file `part`; after an error it can be continued, or has been removed."""
     is_continued = part.is_file() and part.stat().st_size > 0
-    if is_continued and _md5(part) == md5:
+    if is_continued and file_md5(part) == md5:
         return
     _receive(url, part, progress)
-    actual = _md5(part)
+    actual = file_md5(part)
     if actual == md5:
         return
     part.unlink()
@@ -162,7 +162,8 @@ def _append(response: Any, part: Path, size: int, progress: bool) -> None:
         raise http.client.HTTPException(f"ended after {size} of {total} bytes")
 
 
-def _md5(path: Path) -> str:
+def file_md5(path: Path) -> str:
+    """Return the MD5 of a file, in hex."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     return digest.hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernels.runtime.files import atomic_write, cache_root
 from .dataset import DataError, Dataset, from_bytes, generators
+from .npz import Archive
 
 SIDE = 28  # pixels of an image in a row and in a column
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -162,8 +163,8 @@ def _cache_path(size: int, seed: int, split: str) -> Path | None:
 
 def _read_cache(path: Path, size: int) -> tuple[np.ndarray, np.ndarray] | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
+        with Archive(path) as archive:
+            images, labels = archive.read("images"), archive.read("labels")
     except Exception:  # Whatever is wrong with the file, the images can be drawn again.
         return None
     has_shapes = images.shape == (size, SIDE, SIDE) and labels.shape == (size,)

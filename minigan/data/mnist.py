@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import math
 import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..kernels.runtime.files import cache_root
 from . import download
 from .dataset import DataError, Dataset, from_bytes
+from .limits import check_memory, open_file
 
 STEMS = {"train": "train", "test": "t10k"}
 DIMENSIONS = {"images": 3, "labels": 1}
+SIDES = (28, 28)
+CHUNK_BYTES = 1 << 20
 Files = dict[str, Path]  # by "images" and "labels"
 
 
 def load_mnist(
-    name: str, split: str, data_dir: str | os.PathLike[str] | None, progress: bool
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike[str] | None,
+    progress: bool,
+    max_gb: float = math.inf,
 ) -> Dataset:
     """Return the images (1, 28, 28) and labels 0 to 9 of a set.
 
@@ -35,10 +42,8 @@ def load_mnist(
         DataError: they are corrupt, or do not fit together.
     """
     files = _find_files(name, split, data_dir, progress)
-    images = read_idx(files["images"], "images")
-    labels = read_idx(files["labels"], "labels")
-    if images.shape[1:] != (28, 28):
-        raise DataError(f"{files['images']}: images of {images.shape[1:]} pixels, not (28, 28)")
+    images = read_idx(files["images"], "images", max_gb)
+    labels = read_idx(files["labels"], "labels", max_gb)
     if len(images) != len(labels):
         raise DataError(
             f"{files['labels']}: {len(labels)} labels for the {len(images)} images of "
@@ -50,48 +55,64 @@ def load_mnist(
     return Dataset(name, from_bytes(images[:, None]), labels, 10)
 
 
-def read_idx(path: Path, kind: str) -> np.ndarray:
-    """Return the uint8 array of an IDX file of "images" (3 dimensions) or "labels" (1).
+def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
+    """Return the uint8 array of an IDX file of "images" (N, 28, 28) or "labels" (N,).
 
     The format (LeCun's MNIST page): two zero bytes, the type (8 is uint8), the number of
     dimensions, each dimension as a big-endian int32, the data. Gzip is recognized by the first
-    bytes, not by the name: browsers unpack a download and keep its name.
+    bytes, not by the name: browsers unpack a download and keep its name. No more is unpacked than
+    the header promises, and one byte, which also brings the checksum of gzip.
 
     Raises:
-        DataError: it is no such file, or is truncated.
+        DataError: it is no such file, is damaged, or takes more than `max_gb` as float32.
     """
-    content = _content(path)
-    if content[:3] != b"\0\0\x08" or len(content) < 4:
-        raise DataError(f"{path}: not an IDX file of bytes, it begins with {content[:4]!r}")
-    dimensions = content[3]
+    with open_file(path) as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=file) if is_packed else file as content:
+                shape = _idx_shape(path, content.read(4 + 4 * DIMENSIONS[kind]), kind)
+                check_memory(path, shape, max_gb)
+                expected = math.prod(shape)
+                data = _read(content, expected + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            reason = "broken gzip file" if is_packed else "cannot be read"
+            raise DataError(f"{path}: {reason} ({error})") from error
+    if len(data) < expected:
+        raise DataError(
+            f"{path}: truncated, {len(data)} bytes of data where {shape} takes {expected}"
+        )
+    if len(data) > expected:
+        raise DataError(f"{path}: has trailing bytes after the {expected} of data, {shape}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _read(file: gzip.GzipFile | BinaryIO, limit: int) -> bytearray:
+    """Return up to `limit` bytes; `file.read(limit)` would take memory for all of them at once."""
+    data = bytearray()
+    while chunk := file.read(min(CHUNK_BYTES, limit - len(data))):
+        data += chunk
+    return data
+
+
+def _idx_shape(path: Path, header: bytes, kind: str) -> tuple[int, ...]:
+    """Return the shape in the header of an IDX file; DataError unless it fits the kind."""
+    if header[:3] != b"\0\0\x08" or len(header) < 4:
+        raise DataError(f"{path}: not an IDX file of bytes, it begins with {header[:4]!r}")
+    dimensions = header[3]
     if dimensions != DIMENSIONS[kind]:
         actual = {3: "images", 1: "labels"}.get(dimensions, "something else")
         raise DataError(
             f"{path}: should hold {kind} (idx{DIMENSIONS[kind]}), holds {actual} (idx{dimensions})"
         )
-    start = 4 + 4 * dimensions
-    if len(content) < start:
-        raise DataError(f"{path}: truncated in its header, {len(content)} bytes")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
-    expected, actual_size = math.prod(shape), len(content) - start
-    if actual_size != expected:
-        fault = "truncated" if actual_size < expected else "has trailing bytes"
-        raise DataError(
-            f"{path}: {fault}, {actual_size} bytes of data where {shape} takes {expected}"
-        )
-    if expected == 0:
+    if len(header) < 4 + 4 * dimensions:
+        raise DataError(f"{path}: truncated in its header, {len(header)} bytes")
+    shape = tuple(int(n) for n in np.frombuffer(header, ">u4", dimensions, 4))
+    if kind == "images" and shape[1:] != SIDES:
+        raise DataError(f"{path}: images of {shape[1:]} pixels, not {SIDES}")
+    if 0 in shape:
         raise DataError(f"{path}: empty, of shape {shape}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: broken gzip file ({error})") from error
+    return shape
 
 
 # ------------------------------------------------------------------------------------- search
@@ -158,7 +179,7 @@ def _look_in(root: Path, name: str, split: str) -> Files:
 
 def _refuse_another_set(path: Path, name: str) -> None:
     """Raise DataError for a file of another set, since the sets' files have the same names."""
-    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    digest = download.file_md5(path)
     for other, source in download.SOURCES.items():
         if other != name and digest in source.md5.values():
             raise DataError(

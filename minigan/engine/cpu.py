@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 
 from ..kernels.runtime.cpu import compiler, replay
@@ -26,6 +27,12 @@ class CpuDevice(Device):
     name = "cpu"
 
     def __init__(self) -> None:
+        settings: Any = numba.config  # Its names are made when it is imported.
+        if settings.DISABLE_JIT:
+            raise RuntimeError(
+                "the device cpu compiles its kernels with numba, which NUMBA_DISABLE_JIT switches"
+                " off: unset it, or use the device reference"
+            )
         self.kernels: dict[str, Any] = {}
         self.floats_only: set[str] = set()
         for module in family_modules("cpu"):

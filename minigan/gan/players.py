@@ -7,8 +7,11 @@ optimizers or conditions. All arithmetic of a step is on the device, so that it 
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any, cast
+
+import numpy as np
 
 from .. import nn, ops, optim
 from ..engine.assign import assign
@@ -78,6 +81,21 @@ class Players:
             **{f"history_{player}": x for player, x in self.histories.items()},
         }
         return parts if self.average is None else {**parts, "average": self.average}
+
+    def load_state(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Restore all parts from a checkpoint's tensors, by name "part.tensor".
+
+        Raises:
+            ValueError: a tensor is missing, unknown, or of another shape or dtype.
+        """
+        parts = self.parts()
+        unknown = sorted(name for name in tensors if name.split(".")[0] not in parts)
+        if unknown:
+            raise ValueError(f"unknown {unknown} in the state to load")
+        for part, owner in parts.items():
+            prefix = part + "."
+            state = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+            owner.load_state_dict(state)
 
     @property
     def device(self) -> Device:

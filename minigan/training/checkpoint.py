@@ -7,8 +7,8 @@ is detected when it is loaded.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import safetensors.numpy
 
 from ..engine.tensor import Tensor
 from ..kernels.runtime.files import atomic_write
+from ..utils import strict_json
 
 KEY = "minigan"  # There is one metadata key, as safetensors writes several in random order.
 
@@ -46,14 +47,16 @@ def save(
 
     Raises:
         TypeError: a value of `info` that JSON cannot hold, or a dtype that safetensors cannot.
+        ValueError: a number of `info` is NaN or infinite.
         OSError: the file cannot be written.
     """
     arrays = {
         name: np.asarray(x.numpy() if isinstance(x, Tensor) else x, order="C")
         for name, x in tensors.items()
     }
-    info = json.loads(json.dumps(dict(info or {})))  # As `load` will read it: tuples are lists.
-    text = json.dumps({"info": info, "sha256": _digest(arrays, info)}, sort_keys=True)
+    # As `load` will read it: tuples are lists.
+    info = strict_json.loads(strict_json.dumps(dict(info or {})))
+    text = strict_json.dumps({"info": info, "sha256": _digest(arrays, info)}, sort_keys=True)
     try:
         data = safetensors.numpy.save(arrays, metadata={KEY: text})
     except safetensors.SafetensorError as error:
@@ -71,20 +74,27 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         CheckpointError: no such file, or it is truncated, corrupt, or not written by `save`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"there is no checkpoint {path}: it is not a regular file")
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if KEY not in metadata:
                 raise CheckpointError(f"{path} holds tensors but was not written by minigan")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        content = json.loads(metadata[KEY])
+        content = strict_json.loads(metadata[KEY])
         info, digest = content["info"], content["sha256"]
     except CheckpointError:
         raise
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except (
+        *(safetensors.SafetensorError, OSError, MemoryError),
+        *(AttributeError, KeyError, TypeError, ValueError),  # dtypes that numpy does not have
+    ) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
+    if not isinstance(info, dict):
+        raise CheckpointError(f"{path} is not a readable checkpoint: its info is not an object")
     if _digest(tensors, info) != digest:
         raise CheckpointError(f"{path} is corrupt: its contents do not match their SHA-256")
     return tensors, info
@@ -92,7 +102,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
 
 def _digest(arrays: Mapping[str, np.ndarray], info: Any) -> str:
     """Return the SHA-256 of the info and of the tensors' names, dtypes, shapes and values."""
-    digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode())
+    digest = hashlib.sha256(strict_json.dumps(info, sort_keys=True).encode())
     for name, x in sorted(arrays.items()):
         digest.update(f"{name} {x.dtype.name} {x.shape}".encode())
         digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())

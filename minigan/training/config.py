@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any
 
 from ..data import GENERATED
+from ..data.arrays import parse_range, parse_shape
 from ..data.dataset import SPLITS
 from ..data.download import SOURCES
+from ..data.limits import MAX_GB
 from ..engine.device import device_names
 from ..engine.random import LATENTS
 from ..gan.augment import POLICIES
@@ -31,6 +33,7 @@ from .options import (
     POSITIVE_INTEGER,
     SEED,
     Check,
+    at_most,
     most_common_first,
     option,
     options,
@@ -81,7 +84,7 @@ class Config:
         check=POSITIVE_INTEGER,
         metavar="SAMPLES",
         default_text=lambda: (
-            most_common_first({n: usual for n, (_, usual) in GENERATED.items()})
+            most_common_first({n: usual for n, (_, usual, _) in GENERATED.items()})
             + "; of other data all"
         ),
     )
@@ -89,6 +92,31 @@ class Config:
         0.1, "fraction of the data held out for `minigan evaluate`", check=FRACTION
     )
     standardize: bool = data_option(False, "divide points by their standard deviation")
+    sample_shape: str | None = data_option(
+        None,
+        "shape of a sample of an .npz: C,H,W of images, such as 1,28,28, or the length of points",
+        metavar="SHAPE",
+        default_text="as the array has it",
+    )
+    value_range: str | None = data_option(
+        None,
+        "values of the images that become -1 and 1, such as 0,1 (a low value that is negative:"
+        " --value-range=-1,1)",
+        metavar="LOW,HIGH",
+        default_text="0,255 for bytes, -1,1 for floats",
+    )
+    classes: int | None = data_option(
+        None,
+        "number of classes of an .npz",
+        check=POSITIVE_INTEGER,
+        default_text="its largest label plus one",
+    )
+    remap_labels: bool = data_option(
+        False, "number the labels that occur in an .npz, in their order"
+    )
+    max_gb: float = data_option(
+        MAX_GB, "limit of the samples in memory, as float32, in 1e9 bytes", check=POSITIVE
+    )
     model: str | None = net_option(
         None,
         "architecture of both nets, for points if it is called toy, else for images",
@@ -177,11 +205,13 @@ class Config:
     latent_size: int | None = net_option(
         None,
         "numbers per latent",
-        check=POSITIVE_INTEGER,
+        check=at_most(65_536),
         default_text=lambda: most_common_first({n: m.latent_size for n, m in MODELS.items()}),
     )
     steps: int = training_option(12_000, "training steps", check=POSITIVE_INTEGER, metavar="STEPS")
-    batch: int = training_option(64, "samples per batch", check=POSITIVE_INTEGER, metavar="SAMPLES")
+    batch: int = training_option(
+        64, "samples per batch", check=at_most(1_048_576), metavar="SAMPLES"
+    )
     optimizer: str = training_option("adam", "optimizer of both nets", choices=OPTIMIZERS)
     lr_g: float = training_option(2e-4, "learning rate of the generator", check=POSITIVE)
     lr_d: float = training_option(
@@ -223,8 +253,8 @@ class Config:
         "limit of each parameter of D, for a Wasserstein critic; 0: no limit",
         check=NOT_NEGATIVE,
     )
-    n_critic: int = training_option(1, "discriminator updates per step", check=POSITIVE_INTEGER)
-    n_generator: int = training_option(1, "generator updates per step", check=POSITIVE_INTEGER)
+    n_critic: int = training_option(1, "discriminator updates per step", check=at_most(1000))
+    n_generator: int = training_option(1, "generator updates per step", check=at_most(1000))
     ema: float = training_option(
         0.0,
         "decay of the moving average of G's parameters, which then generates samples; 0: none",
@@ -248,6 +278,8 @@ class Config:
     def __post_init__(self) -> None:
         for name, declared in options(Config).items():
             declared.check_value(getattr(self, name))
+        parse_shape(self.sample_shape)
+        parse_range(self.value_range)
         self._check_nets_and_losses()
         self._check_schedules()
 

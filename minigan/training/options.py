@@ -41,6 +41,14 @@ POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
 NOT_NEGATIVE = Check("a finite number of at least 0", lambda x: 0 <= x < math.inf)
 FRACTION = Check("in [0, 1)", lambda x: 0 <= x < 1)
 
+MAX_INTEGER = 2**64 - 1
+
+
+def at_most(limit: int) -> Check:
+    """Return the range of a size, whose memory is taken before anything else can be checked."""
+    return Check(f"a positive integer of at most {limit}", lambda x: 1 <= x <= limit)
+
+
 Choices = Collection[str] | Callable[[], Collection[str]]
 Default = str | Callable[[], str]
 
@@ -154,10 +162,16 @@ class Option:
         if self.type is float:
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise ValueError(f"{self.name} = {value!r} is not a number")
+            try:
+                float(value)
+            except OverflowError:
+                raise ValueError(f"{self.name} = {str(value)[:40]} is too large") from None
         elif type(value) is not int:
             raise ValueError(f"{self.name} = {value!r} is not {text}")
         if self.check is not None and not self.check.accepts(value):
-            raise ValueError(f"{self.name} = {value!r} is not {text}")
+            raise ValueError(f"{self.name} = {str(value)[:40]} is not {text}")
+        if self.type is int and abs(value) > MAX_INTEGER:
+            raise ValueError(f"{self.name} = {str(value)[:40]} is not an integer of 64 bits")
 
     @property
     def label(self) -> str:

@@ -2,30 +2,121 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..data import NAMES
+from ..engine import random
+from ..engine.device import get_device, use_device
+from ..gan.networks import build_networks
+from ..gan.players import Players
+from ..utils.notices import Notice
 from . import checkpoint
 from .checkpoint import CheckpointError
 from .config import Config
 from .run import Run
 from .run_folder import CHECKPOINT, METRICS, RunError, read_config
+from .sampler import Sampler
+from .state import OWN_TENSORS, DataChangedError, check_state, merge_config
 from .trainer import Trainer
 
-# The options in which a run may differ from its checkpoint, as no later step depends on them.
-MAY_DIFFER = {"steps", "data_dir", "device", "sample_every", "checkpoint_every"}
+State = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
+PathLike = str | os.PathLike[str]
 
 
-def load_trainer(folder: Path, steps: int | None = None, progress: bool = False) -> Trainer:
+def load_trainer(
+    folder: Path,
+    steps: int | None = None,
+    progress: bool = False,
+    data: PathLike | None = None,
+    data_dir: PathLike | None = None,
+) -> Trainer:
     """Return the trainer of a run in the state of its checkpoint.
 
         trainer = load_trainer(Path("runs/001-glyphs-mlp"))
-        samples = trainer.sample(100, seed=7)
+        trainer.step()
 
     Args:
         folder: the run's folder.
         steps: the number of steps to train to; None: the config's.
         progress: whether to show a progress bar while data are loaded.
+        data, data_dir: where the data, or the files of MNIST or Fashion-MNIST, are now; None: where
+            they were.
+
+    Raises:
+        RunError: the folder holds no run, or an incomplete one, or its data have changed.
+        CheckpointError: the checkpoint cannot be read, or belongs to another run.
+    """
+    return _load_trainer(folder, steps, progress, data, data_dir)[0]
+
+
+def _load_trainer(
+    folder: Path,
+    steps: int | None,
+    progress: bool,
+    data: PathLike | None,
+    data_dir: PathLike | None,
+) -> tuple[Trainer, bool]:
+    """Return the trainer, and whether its checkpoint holds a digest of the data."""
+    config, (tensors, info) = read_run(folder, data is not None)
+    config = _replace(config, folder, steps, data, data_dir)
+    trainer = _build_trainer(config, folder, progress)
+    try:
+        with _fitting(folder):
+            trainer.load_state(dict(tensors), dict(info))
+    except DataChangedError as error:
+        raise RunError(_describe_changed_data(folder, trainer.config.data, error)) from None
+    if "data" not in info:
+        warnings.warn(
+            f"{folder / CHECKPOINT} is of an older version and holds no digest of its data: whether"
+            f" those at {trainer.config.data} are the same is not known",
+            Notice,
+            stacklevel=3,
+        )
+    return trainer, "data" in info
+
+
+def _build_trainer(config: Config, folder: Path, progress: bool) -> Trainer:
+    """Return the trainer of a run at its start; RunError where its data cannot be used."""
+    try:
+        return Trainer(config, progress=progress)
+    except (OSError, ValueError) as error:
+        hint = "" if config.data in NAMES else "; --data names the place of its data now"
+        raise RunError(f"{folder}: {error}{hint}") from None
+
+
+def load_sampler(folder: Path) -> Sampler:
+    """Return the generator of a run in the state of its checkpoint. No data are needed.
+
+        samples = load_sampler(Path("runs/001-glyphs-mlp")).sample(100, seed=7)
+
+    A checkpoint of an older version does not describe its data, which are loaded then.
+
+    Raises:
+        RunError: the folder holds no run, or an incomplete one.
+        CheckpointError: the checkpoint cannot be read, or belongs to another run.
+    """
+    config, (tensors, info) = read_run(folder)
+    if "data" not in info:
+        return load_trainer(folder).sampler
+    data = info["data"]
+    with _fitting(folder), random.fork_rng(), use_device(get_device(config.device)):
+        random.Generator().set_state(info["random"])  # It is checked like the rest.
+        classes = None if data["labels"] is None else data["classes"]
+        networks = build_networks(config, tuple(data["shape"]), classes)
+        players = Players(config, *networks)
+        players.load_state({k: x for k, x in tensors.items() if k not in OWN_TENSORS})
+        return Sampler(players, data["classes"], data["scale"], tensors.get("points"))
+
+
+def read_run(folder: Path, data_have_moved: bool = False) -> tuple[Config, State]:
+    """Return the config and the state of a run, compared with each other; nothing is built.
 
     Raises:
         RunError: the folder holds no run, or an incomplete one.
@@ -33,27 +124,64 @@ def load_trainer(folder: Path, steps: int | None = None, progress: bool = False)
     """
     config = read_config(folder)
     tensors, info = checkpoint.load(folder / CHECKPOINT)
-    if steps is not None:
-        config = config.replace(steps=steps)
-    trainer = Trainer(config, progress=progress)
+    with _fitting(folder):
+        saved = check_state(tensors, info)
+        config = merge_config(config, saved, "data" in info or data_have_moved)
+    return config, (tensors, info)
+
+
+@contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """Turn the errors of a state that does not fit into a CheckpointError."""
     try:
-        _check_same(trainer.config, info["config"])
-        trainer.load_state(tensors, info)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CHECKPOINT} does not fit this run: {error}") from None
-    return trainer
+        yield
+    except DataChangedError:
+        raise
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{folder / CHECKPOINT} does not fit this run: {text}") from None
 
 
-def _check_same(config: Config, saved: dict[str, Any]) -> None:
-    """Raise ValueError where an option that later steps depend on is not the checkpoint's."""
-    # A checkpoint that is older than an option was trained with the present default of that option.
-    saved_config = Config(**saved).as_dict()
-    for name, value in config.as_dict().items():
-        if name not in MAY_DIFFER and value != saved_config[name]:
-            raise ValueError(f"it was written with {name} = {saved_config[name]!r}, not {value!r}")
+def _replace(
+    config: Config,
+    folder: Path,
+    steps: int | None = None,
+    data: PathLike | None = None,
+    data_dir: PathLike | None = None,
+) -> Config:
+    """Return the config with more steps, and its data at other places."""
+    places = {"data": data, "data_dir": data_dir}
+    changes: dict[str, Any] = {k: os.fspath(x) for k, x in places.items() if x is not None}
+    present = changes.get("data", config.data)
+    if present != config.data and {present, config.data} & set(NAMES):
+        raise RunError(
+            f"{folder} goes on with its own data, {config.data}, not with {changes['data']};"
+            " another place of the same files can be named"
+        )
+    if steps is not None:
+        changes["steps"] = steps
+    return config.replace(**changes)
 
 
-def resume(folder: Path, steps: int | None = None, progress: bool = False) -> Run:
+def _describe_changed_data(folder: Path, place: str, error: DataChangedError) -> str:
+    remedy = (
+        "only the version of its library that drew them draws the same"
+        if place in NAMES
+        else "--data names the place of the same ones"
+    )
+    return (
+        f"{folder}: {error}; a run goes on, and is measured, with the data that it was trained on:"
+        f" {remedy}"
+    )
+
+
+def resume(
+    folder: Path,
+    steps: int | None = None,
+    progress: bool = False,
+    data: PathLike | None = None,
+    data_dir: PathLike | None = None,
+) -> Run:
     """Return a run that continues from its checkpoint, or from the start if it has none yet.
 
         resume(Path("runs/001-glyphs-mlp"), steps=20_000).train()
@@ -65,12 +193,16 @@ def resume(folder: Path, steps: int | None = None, progress: bool = False) -> Ru
     """
     config = read_config(folder)
     if (folder / CHECKPOINT).exists() or (folder / METRICS).exists():
-        trainer = load_trainer(folder, steps, progress)
+        trainer, has_digest = _load_trainer(folder, steps, progress, data, data_dir)
     else:  # Metrics are opened after the first checkpoint, so there has been no step.
-        config = config if steps is None else config.replace(steps=steps)
-        trainer = Trainer(config, progress=progress)
+        has_digest = True
+        config = _replace(config, folder, steps, data, data_dir)
+        trainer = _build_trainer(config, folder, progress)
     if trainer.step_count > trainer.config.steps:
         raise RunError(
             f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"
         )
-    return Run(folder, trainer)
+    run = Run(folder, trainer)
+    if not has_digest:
+        run.save()  # Before config.json gets the absolute path, which the old one does not have.
+    return run

@@ -1,12 +1,12 @@
 """Train in a folder: write config, metrics, pictures of samples, checkpoints and loss curves.
 
 Every file is complete at all times: it is written under a temporary name and renamed. Metrics are
-appended to, and on resume truncated to the lines that the checkpoint counts.
+appended to, and on resume truncated to the step of the checkpoint. What a checkpoint belongs to is
+on disk before it, and what it makes superfluous is removed after it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..kernels.runtime.files import atomic_write
-from ..utils import figures
+from ..utils import figures, strict_json
 from ..utils.progress import training_bar
 from . import checkpoint
 from .run_folder import (
@@ -54,23 +54,33 @@ class Run:
             raise RunError(f"cannot write to {folder}: {error.strerror}") from None
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
-        """Truncate the metrics to the trainer's state; training writes the later lines again."""
-        if not self.path.exists() and not self.trainer.metrics_lines:
+        """Truncate the metrics to the trainer's state; training writes the later lines again.
+
+        The line of a last step that is not a regular one stays in the file until a later step is
+        saved: until then this is still the finished run.
+        """
+        trainer = self.trainer
+        if not self.path.exists() and not trainer.metrics_lines:
             return []
-        # A finished run also keeps the line of its last step, which no longer run would have.
-        is_finished = self.trainer.step_count == self.config.steps
-        content, rows = read_metrics(self.path, self.trainer.metrics_lines, extra=int(is_finished))
-        atomic_write(self.path, lambda file: file.write(content))
-        return rows
+        rows = read_metrics(
+            self.path, trainer.step_count, trainer.metrics_lines, self.config.log_every
+        )
+        self._write_metrics(rows)
+        is_finished = trainer.step_count == self.config.steps
+        return rows if is_finished else rows[: trainer.metrics_lines]
+
+    def _write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        text = "".join(_as_line(row) for row in rows)
+        atomic_write(self.path, lambda file: file.write(text.encode()))
 
     def write_config(self) -> None:
         """Write config.json."""
-        text = json.dumps(self.config.as_dict(), indent=2) + "\n"
+        text = strict_json.dumps(self.config.as_dict(), indent=2) + "\n"
         atomic_write(self.folder / CONFIG, lambda file: file.write(text.encode()))
 
     # ------------------------------------------------------------------------------- training
     def train(self, progress: bool = True) -> str | None:
-        """Train to step `config.steps`, or until SIGINT or SIGTERM arrives.
+        """Train to step `config.steps`, or until SIGINT, SIGTERM or SIGHUP arrives.
 
         Args:
             progress: whether to show a progress bar on stderr.
@@ -88,7 +98,11 @@ class Run:
             if self.trainer.step_count == 0:
                 self.draw_samples()
                 self.save()  # From now on the run can be resumed after it is killed.
+            first = self.trainer.step_count
             stopped_by = self._train(progress)
+            if self.trainer.step_count > first > 0:
+                # The line of what was the last step before is not one of the longer run.
+                self._write_metrics(self.rows)
             if self.rows:
                 players = self.trainer.players
                 path = self.folder / LOSSES
@@ -104,7 +118,7 @@ class Run:
         trainer, config = self.trainer, self.config
         bar = training_bar(Path(config.data).name, config.steps, trainer.step_count, progress)
         last_time, last_step = time.perf_counter(), trainer.step_count
-        with bar, stop_requests() as requests, self.path.open("a") as metrics:
+        with bar, stop_requests() as requests, self.path.open("a", encoding="utf-8") as metrics:
             while trainer.step_count < config.steps and not requests:
                 step = trainer.step_count + 1
                 is_last = step == config.steps
@@ -138,7 +152,7 @@ class Run:
         other_keys = [key for key in row if key not in keys]  # such as a penalty
         line = {"step": self.trainer.step_count, **{key: row[key] for key in (*keys, *other_keys)}}
         line["steps_per_second"] = round(speed, 2)
-        file.write(json.dumps(line) + "\n")
+        file.write(_as_line(line))
         file.flush()
         self.rows.append(line)
 
@@ -180,8 +194,12 @@ class Run:
         if not np.isfinite(samples).all():
             raise DivergedError(f"the samples are not finite at step {self.trainer.step_count}")
         title = f"step {self.trainer.step_count}"
-        real = self.trainer.data.values
-        save_picture(samples, real, self.samples_path(), title, self.trainer.columns)
+        points = self.trainer.sampler.points
+        save_picture(samples, points, self.samples_path(), title, self.trainer.columns)
+
+
+def _as_line(row: dict[str, Any]) -> str:
+    return strict_json.dumps(row) + "\n"
 
 
 def _postfix(row: dict[str, float]) -> str:

@@ -6,7 +6,6 @@ config.json  metrics.jsonl  samples/step_*.png  checkpoint.safetensors  losses.p
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..kernels.runtime.files import open_regular, read_bounded, sync_folder
+from ..utils import strict_json
 from ..utils.locks import LockedError, file_lock
 from .config import Config
+from .state import MAX_COUNT
 
 CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, LOCK = (
     "checkpoint.safetensors",
@@ -25,6 +27,9 @@ CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, LOCK = (
     "samples",
     ".lock",
 )
+
+MAX_CONFIG_BYTES = 1 << 16  # forty times what a config with short paths takes
+MAX_LINE_BYTES = 1 << 14  # of metrics: forty times what one takes
 
 
 class RunError(ValueError):
@@ -41,6 +46,7 @@ def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
         folder = _create_next(config) if out is None else Path(out)
         check_free(folder)
         (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)  # The folder of a run that goes on for days outlives a crash.
     except OSError as error:
         target = "runs/ here; give another --out" if out is None else out
         raise RunError(f"cannot write to {target}: {error.strerror}") from None
@@ -95,32 +101,92 @@ def read_config(folder: Path) -> Config:
     """
     path = folder / CONFIG
     try:
-        return Config(**json.loads(path.read_text()))
+        values = strict_json.loads(read_bounded(path, MAX_CONFIG_BYTES))
+        if not isinstance(values, dict):
+            raise ValueError("it is not an object of options")
+        return Config(**values)
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
 
 
-def read_metrics(path: Path, lines: int, extra: int = 0) -> tuple[bytes, list[dict[str, Any]]]:
-    """Return the first `lines` lines of metrics, and up to `extra` more: as bytes, and as rows.
+def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict[str, Any]]:
+    """Return the rows of metrics up to a step: the regular ones, and one of that step itself.
+
+    A run has an extra line for its last step, which is no regular one. It is a row of the result
+    if `step` is that step, also where the run is about to be extended.
+
+    Args:
+        path: the file.
+        step: the step of the checkpoint.
+        lines: how many regular lines the checkpoint counts.
+        log_every: the number of steps between regular lines.
 
     Raises:
         RunError: there is no file, or fewer than `lines`, or one is no line of metrics.
     """
     if not path.exists():
         raise RunError(f"{path} is gone; it had {lines} lines at the checkpoint")
-    content = path.read_bytes().splitlines(keepends=True)
-    if len(content) < lines:
-        raise RunError(f"{path} has {len(content)} lines; the checkpoint knows of {lines}")
-    content = content[: lines + extra]
+    rows: list[dict[str, Any]] = []
+    regular = last = 0
     try:
-        rows = [json.loads(line) for line in content]
-        for row in rows:
-            row["step"], row["loss_d"], row["loss_g"]
-    except (KeyError, TypeError, ValueError) as error:
+        # One line of a last step may be left from before an extension, one is of this last step.
+        content = _read_lines(path, lines + 2)
+        if len(content) < lines:
+            raise RunError(f"{path} has {len(content)} lines; the checkpoint knows of {lines}")
+        for line in content:
+            try:
+                row = _parse_row(line, last)
+            except ValueError:
+                if regular == lines:  # A process was killed while it wrote this line.
+                    break
+                raise
+            last = row["step"]
+            is_regular = (last - 1) % log_every == 0
+            if last > step or (is_regular and regular == lines):
+                break
+            regular += is_regular
+            if is_regular or last == step:
+                rows.append(row)
+    except (OSError, ValueError) as error:
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{path} cannot be read: {error}") from None
-    return b"".join(content), rows
+    if regular < lines:
+        raise RunError(
+            f"{path} has {regular} lines up to step {step}, every {log_every} steps; the checkpoint"
+            f" knows of {lines}"
+        )
+    return rows
+
+
+def _read_lines(path: Path, count: int) -> list[bytes]:
+    """Return the first lines of a file, at most `count`."""
+    lines: list[bytes] = []
+    with open_regular(path) as file:
+        while len(lines) < count and (line := file.readline(MAX_LINE_BYTES + 1)):
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError(f"a line is longer than {MAX_LINE_BYTES:,} bytes")
+            lines.append(line)
+    return lines
+
+
+def _parse_row(line: bytes, last: int) -> dict[str, Any]:
+    """Return a line of metrics; ValueError where it is none, or not after the step `last`."""
+    row = strict_json.loads(line, accept_nan=True)  # Older versions wrote Infinity.
+    if not isinstance(row, dict):
+        raise ValueError("a line is not an object")
+    for name in ("step", "loss_d", "loss_g"):
+        if name not in row:
+            raise ValueError(f"'{name}' is missing in a line")
+    for name, value in row.items():
+        is_number = type(value) is float or (type(value) is int and abs(value) < MAX_COUNT)
+        if not is_number and value is not None:
+            raise ValueError(f"{name!r} in a line is {str(value)[:40]!r}, not a number")
+    if type(row["step"]) is not int or row["step"] <= last:
+        raise ValueError(f"a line has step {row['step']} after step {last}")
+    return row
 
 
 @contextmanager

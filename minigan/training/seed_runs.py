@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..data.dataset import DataWarning
 from ..seeds import map_seeds
 from ..utils.progress import announce_kernels
 from .config import Config
@@ -81,7 +83,9 @@ def _train_and_measure(
     if seed == next(iter(folders)):  # One worker announces the kernels that all workers compile.
         announce_kernels(config.device)
     folder = folders[seed]
-    trainer = Trainer(config.replace(seed=seed))
+    with warnings.catch_warnings():  # The first trainer has shown the notes on the data.
+        warnings.simplefilter("ignore", DataWarning)
+        trainer = Trainer(config.replace(seed=seed))
     trainer.captured = captured
     with locked(folder):
         stopped = Run(folder, trainer).train(progress=False)

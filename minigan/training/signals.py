@@ -1,4 +1,4 @@
-"""Stop a training between two steps on SIGINT or SIGTERM."""
+"""Stop a training between two steps on SIGINT, SIGTERM or SIGHUP."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# SIGHUP, a closed terminal, does not exist on Windows.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 @contextmanager
 def stop_requests() -> Iterator[list[str]]:
-    """Collect the names of SIGINT and SIGTERM in a list instead of ending the process.
+    """Collect the names of SIGINT, SIGTERM and SIGHUP in a list instead of ending the process.
 
     The caller checks the list between two steps, so that every step is completed. A second signal
     of the same kind, such as a second Ctrl-C, has its usual effect at once. Signals that are
@@ -25,7 +30,7 @@ def stop_requests() -> Iterator[list[str]]:
         signal.signal(number, previous[number])
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 previous[number] = signal.signal(number, note)
     except ValueError:  # not the main thread

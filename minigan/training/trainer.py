@@ -6,13 +6,14 @@ The Trainer holds the whole state of a training, and writes no file; `run.py` do
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import nn
-from ..data import Dataset, load
+from ..data import NAMES, Dataset, load
 from ..engine import random
 from ..engine.assign import load_tensors
 from ..engine.capture import capture
@@ -25,13 +26,15 @@ from ..gan.players import Players
 from ..optim import ExponentialMovingAverage
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
+from .sampler import Sampler
+from .state import DataChangedError, check_count, check_order, describe_changes
 
-GENERATE_BATCH = 256  # samples generated in one pass
+SHOWN_POINTS = 1024  # generated points in a picture, and real points beside them
 SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g")
 
 
 class DivergedError(RuntimeError):
-    """A loss, weight or sample became NaN or infinite; the message names the step."""
+    """A loss, gradient, weight or sample became NaN or infinite; the message names the step."""
 
 
 class Trainer:
@@ -43,8 +46,8 @@ class Trainer:
         samples = trainer.sample(1000)
 
     `config` becomes the config with its open options set (model, latent_size, and the lengths of
-    schedules). Each Trainer has a random generator of its own, `random`, seeded with the config's
-    seed; the default generator is neither used nor changed.
+    schedules), and the path of its data absolute. Each Trainer has a random generator of its own,
+    `random`, seeded with the config's seed; the default generator is neither used nor changed.
 
     Args:
         config: the options.
@@ -64,7 +67,17 @@ class Trainer:
                 size=config.size,
                 seed=config.seed,
                 progress=progress,
+                sample_shape=config.sample_shape,
+                value_range=config.value_range,
+                classes=config.classes,
+                remap_labels=config.remap_labels,
+                max_gb=config.max_gb,
             )
+            config = absolute_paths(config)
+        else:
+            data.warn_of_range()
+        # What identifies the data: a state is of these and no others.
+        self.data_digest = data.digest()
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
         self.config = config = fill_defaults(config, data)
         if len(self.data) < config.batch:
@@ -84,7 +97,9 @@ class Trainer:
             if self.players.is_conditional:
                 tables.append(tensor(self.data.labels))
             self.batches = Batches(tables, config.batch)
-            count = self.columns * math.ceil(64 / self.columns) if data.is_image else 1024
+            points = None if data.is_image else self.data.values[:SHOWN_POINTS]
+            self.sampler = Sampler(self.players, data.classes or 0, self.scale, points)
+            count = self.columns * math.ceil(64 / self.columns) if data.is_image else SHOWN_POINTS
             self.fixed_latent = self.players.latent(count, "samples")
         self.captured = True
         self._captured_update = capture(self._update)
@@ -112,7 +127,7 @@ class Trainer:
     @property
     def columns(self) -> int:
         """The number of images in a row of a grid."""
-        return row_length(range(self.data.classes or 0) if self.players.is_conditional else None)
+        return self.sampler.columns
 
     # ------------------------------------------------------------------------------- training
     def step(self, norms: bool = False) -> dict[str, float]:
@@ -130,7 +145,7 @@ class Trainer:
             sample); with `norms` the L2 norms grad_norm_d and grad_norm_g, before any limit.
 
         Raises:
-            DivergedError: a loss is NaN or infinite.
+            DivergedError: a loss, or the norm of a gradient, is NaN or infinite.
         """
         with use_device(self.device), random.use_generator(self.random):
             self.players.prepare(self.step_count)
@@ -145,9 +160,9 @@ class Trainer:
                 for player in ("d", "g"):
                     row[f"grad_norm_{player}"] = _norm(output[f"gradients_{player}"])
         self.step_count += 1
-        for name in SCALARS:
-            if not math.isfinite(row.get(name, 0.0)):
-                raise DivergedError(f"{name} became {row[name]} at step {self.step_count}")
+        for name, value in row.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} became {value} at step {self.step_count}")
         return row
 
     def _update(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
@@ -172,49 +187,15 @@ class Trainer:
 
     # -------------------------------------------------------------------------------- samples
     def generate(self, latent: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
-        """Return samples (n, ...) of the generator, or of its average, for latents.
-
-        Args:
-            latent: (n, latent_size).
-            labels: (n,) integers, for a conditional generator; None: all classes in turn.
-
-        Raises:
-            ValueError: there are labels without a condition, or they are not n of its classes.
-        """
-        net = self.players.sampler
-        conditions = self._label_tensors(labels, len(latent))
-        # A single pass over all latents may need gigabytes of activations.
-        starts = range(0, max(1, len(latent)), GENERATE_BATCH)
-        parts = [slice(start, start + GENERATE_BATCH) for start in starts]
-        with nn.evaluating(net), no_grad():
-            outputs = [net(latent[part], *(y[part] for y in conditions)) for part in parts]
-            samples = np.concatenate([output.numpy() for output in outputs])
-        return samples if self.scale == 1 else samples * np.float32(self.scale)
-
-    def _label_tensors(self, labels: np.ndarray | None, n: int) -> list[Tensor]:
-        """Return the labels, checked, on the device; [] for a generator that takes none."""
-        if not self.players.is_conditional:
-            if labels is not None:
-                raise ValueError("this generator was trained without labels, so it takes none")
-            return []
-        classes = self.data.classes or 0
-        values = np.arange(n) % classes if labels is None else np.asarray(labels)
-        if values.shape != (n,) or values.dtype.kind not in "iu":
-            raise ValueError(
-                f"labels are {values.dtype} of shape {values.shape}; {n} integers are needed"
-            )
-        outside = values[(values < 0) | (values >= classes)]
-        if outside.size:
-            raise ValueError(f"label {outside[0]} is not one of 0 .. {classes - 1}")
-        return [tensor(values, dtype="int64", device=self.device)]
+        """Return samples (n, ...) for latents; see `Sampler.generate`."""
+        return self.sampler.generate(latent, labels)
 
     def sample(self, n: int, seed: int = 0, labels: np.ndarray | None = None) -> np.ndarray:
         """Return n generated samples, (n, ...); their latents depend on `seed` alone.
 
-        The random streams of the training stay as they are. `labels`: see `generate`.
+        The random streams of the training stay as they are. `labels`: see `Sampler.generate`.
         """
-        with random.use_generator(random.Generator(seed)):
-            return self.generate(self.players.latent(n, "samples"), labels)
+        return self.sampler.sample(n, seed, labels)
 
     # ---------------------------------------------------------------------------------- state
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -226,11 +207,14 @@ class Trainer:
         }
         tensors["fixed_latent"] = self.fixed_latent.numpy()
         tensors["batches.order"] = self.batches.order.numpy()
+        if self.sampler.points is not None:
+            tensors["points"] = self.sampler.points
         info = {
             "config": self.config.as_dict(),
             "step": self.step_count,
             "random": self.random.state(),
             "metrics_lines": self.metrics_lines,
+            "data": {**self.data_digest, "classes": self.sampler.classes, "scale": self.scale},
         }
         return tensors, info
 
@@ -238,34 +222,41 @@ class Trainer:
         """Restore the state that `state` returned; later steps have the same bits.
 
         Raises:
-            ValueError: the state belongs to other nets or other data.
+            DataChangedError: the state belongs to other data.
+            ValueError: it belongs to other nets, or is no such state.
         """
+        if "data" in info:  # States of older versions have none.
+            changes = describe_changes(info["data"], self.data_digest)
+            if changes:
+                raise DataChangedError(
+                    f"the checkpoint is of other data than these {len(self.data)} training samples"
+                    f" of {self.config.data}: {changes}"
+                )
         tensors = dict(tensors)
+        tensors.pop("points", None)  # They are this trainer's own data.
         order = tensors.pop("batches.order")
-        if order.dtype != np.int64 or order.ndim != 1:
-            raise ValueError(
-                f"batches.order is {order.dtype} of shape {order.shape}, not a row of int64"
-            )
-        if order.size and not 0 <= order.min() <= order.max() < len(self.data):
-            raise ValueError(f"the checkpoint is of other data than these {len(self.data)} samples")
+        check_order(order, len(self.data))
         latent = {"fixed_latent": tensors.pop("fixed_latent")}
         load_tensors({"fixed_latent": self.fixed_latent}, latent, "checkpoint")
-        for part, owner in self.players.parts().items():
-            prefix = part + "."
-            part_state = {
-                k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)
-            }
-            owner.load_state_dict(part_state)
+        self.players.load_state(tensors)
         self.batches.order = tensor(order, device=self.device)
-        self.step_count = int(info["step"])
-        self.metrics_lines = int(info["metrics_lines"])
+        self.step_count = check_count("step", info["step"])
+        self.metrics_lines = check_count("metrics_lines", info["metrics_lines"])
         self.random.set_state(info["random"])
 
 
-def row_length(labels: Sequence[int] | None) -> int:
-    """Return the number of images in a row of a grid: 8, or a multiple of up to 16 labels."""
-    count = len(labels or ())
-    return count * max(1, 8 // count) if 1 <= count <= 16 else 8
+def absolute_paths(config: Config) -> Config:
+    """Return the config with the paths of its data made absolute, for another working directory."""
+
+    def absolute(path: str) -> str:
+        return os.path.abspath(os.path.expanduser(path))
+
+    paths: dict[str, Any] = {}
+    if config.data not in NAMES:
+        paths["data"] = absolute(config.data)
+    if config.data_dir is not None:
+        paths["data_dir"] = absolute(config.data_dir)
+    return config.replace(**paths)
 
 
 def standard_deviation(data: Dataset) -> float:
@@ -301,6 +292,9 @@ def fill_defaults(config: Config, data: Dataset) -> Config:
 
 
 def _norm(gradients: Sequence[Tensor]) -> float:
-    """Return the L2 norm of all gradients taken as one vector."""
+    """Return the L2 norm of all gradients taken as one vector; infinite only if an element is."""
     with no_grad():
-        return math.sqrt(sum(float((g * g).sum()) for g in gradients))
+        square = sum(float((g * g).sum()) for g in gradients)
+    if not math.isfinite(square):  # The square of a large float32 overflows.
+        return math.hypot(*(float(np.linalg.norm(g.numpy().astype("f8"))) for g in gradients))
+    return math.sqrt(square)

@@ -177,7 +177,7 @@ def _plot_curve(
 ) -> None:
     """Plot a metric, its running mean over a fortieth of the rows, and its level."""
     steps = np.array([row["step"] for row in rows])
-    values = np.array([row[key] for row in rows])
+    values = np.array([np.nan if row.get(key) is None else row[key] for row in rows])
     width = max(1, len(values) // 40)
     mean = np.convolve(np.pad(values, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
     axes.plot(steps, values, color=colour, lw=0.5, alpha=0.35)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,3 +33,14 @@ def list_names(names: Iterable[str]) -> str:
     """Return "a", "a or b", "a, b or c", ..."""
     *rest, last = names
     return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def shorten(names: Sequence[str], most: int = 5) -> str:
+    """Return the names joined by commas; above `most`, the first ones and the number of others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def printable(text: str) -> str:
+    """Return the text in one line, with escapes for what would steer a terminal."""
+    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..engine.device import get_device
+from .streams import message_stream
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -27,10 +27,12 @@ def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
 
 def bar_options() -> dict[str, Any]:
     """Return the arguments of tqdm that all progress bars share."""
+    stream = message_stream()
     return {
+        "file": stream,
         "bar_format": "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}",
         "dynamic_ncols": True,
-        "mininterval": 0.2 if sys.stderr.isatty() else 10,
+        "mininterval": 0.2 if stream.isatty() else 10,
     }
 
 
@@ -48,7 +50,8 @@ def announce_kernels(device: str) -> None:
         now = time.monotonic()
         if last_time is None or now - last_time >= NOTICE_SECONDS:
             once = " kernels for this machine, once:" if last_time is None else ""
-            tqdm.write(f"compiling{once} {name}", file=sys.stderr)  # above a progress bar
+            # Above a progress bar, if there is one.
+            tqdm.write(f"compiling{once} {name}", file=message_stream())
             last_time = now
 
     get_device(device).on_compile(listener)

@@ -1,6 +1,7 @@
 """Datasets: their checks and splits, the sets that are made, and a user's own files."""
 
 import hashlib
+import json
 import subprocess
 import sys
 
@@ -101,6 +102,30 @@ def test_what_is_not_finite_is_counted_and_located():
 def test_dataset_refuses(values, labels, message):
     with pytest.raises(DataError, match=message):
         Dataset("x", values, labels, 5)
+
+
+def test_digest_names_what_differs():
+    values = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    data = Dataset("x", values, np.array([0, 1, 1]), class_names=("cat", "dog"))
+    assert data.digest() == {
+        "samples": 3,
+        "shape": [2],
+        "values": hashlib.sha256(values.astype("<f4").tobytes()).hexdigest(),
+        "labels": hashlib.sha256(np.array([0, 1, 1], "<i8").tobytes()).hexdigest(),
+        "class_names": ["cat", "dog"],
+    }
+    assert json.loads(json.dumps(data.digest())) == data.digest()
+    assert data.subset([0, 1, 2]).digest() == data.digest()
+    assert data.subset([0, 2, 1]).digest()["values"] != data.digest()["values"]
+    assert data.sample(2, 0).class_names == data.holdout(0.4)[1].class_names == ("cat", "dog")
+    unlabelled = Dataset("x", values.astype(">f4").copy(order="F")).digest()
+    assert unlabelled == data.digest() | {"labels": None, "class_names": None}
+    assert Dataset("x", np.zeros((0, 2))).digest()["samples"] == 0
+    with pytest.raises(DataError, match="2 class names for 3 classes"):
+        Dataset("x", values, np.array([0, 1, 2]), class_names=("cat", "dog"))
+    for classes in (2.5, "3", True):
+        with pytest.raises(ValueError, match=r"classes .*: must be a whole number"):
+            Dataset("x", values, np.array([0, 1, 2]), classes)
 
 
 # ---------------------------------------------------------------------------- the made sets

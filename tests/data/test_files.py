@@ -17,6 +17,7 @@ def save(path, pixels, mode=None):
     (image.convert(mode) if mode else image).save(path)
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_folder_of_grey_images(tmp_path):
     for i, name in enumerate(["b.png", "a.bmp", "sub/deep/c.PNG"]):
         save(tmp_path / name, np.full((3, 5), 51 * i, np.uint8))
@@ -35,7 +36,7 @@ def test_sub_folders_are_classes_and_one_colour_makes_all_colour(tmp_path):
     data = load(str(tmp_path))
     assert data.values.shape == (3, 3, 2, 2)
     assert data.labels.tolist() == [0, 0, 1]
-    assert data.classes == 2
+    assert (data.classes, data.class_names) == (2, ("cat", "dog"))
     assert data.values[:, :, 0, 0].tolist() == [[-1, -1, -1], [1, -1, -1], [1, 1, 1]]
     assert len(load(tmp_path, size=2, seed=1)) == 2
     with pytest.raises(ValueError, match="has 3 samples"):
@@ -52,6 +53,7 @@ def test_split_folders(tmp_path):
     assert load(tmp_path, split="test").labels.tolist() == [0, 1]
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_alpha_palette_and_deep_pixels(tmp_path):
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0]]], np.uint8)
     save(tmp_path / "rgba" / "a.png", rgba)
@@ -103,12 +105,13 @@ IMAGES = (np.arange(2 * 4 * 5) * 6).astype(np.uint8).reshape(2, 4, 5)
         (np.stack([IMAGES] * 3, -1), (2, 3, 4, 5)),
         (np.stack([IMAGES] * 2, 1), (2, 2, 4, 5)),
         (np.stack([IMAGES[..., :3]] * 3, 1), (2, 3, 4, 3)),
-        (IMAGES[:, None] / 234.0, (2, 1, 4, 5)),
+        (IMAGES[:, None] / 117.0 - 1, (2, 1, 4, 5)),
         (IMAGES.reshape(2, -1).astype(np.float16), (2, 20)),
         (np.array([[1, 70_000]]), (1, 2)),
     ],
 )
 @pytest.mark.parametrize("key", ["images", "values", "x", "x_train", "whatever"])
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_npz_shapes(tmp_path, array, shape, key):
     np.savez(tmp_path / "a.npz", **{key: array, "y": np.arange(len(array))})
     data = load(tmp_path / "a.npz")
@@ -122,6 +125,7 @@ def test_npz_shapes(tmp_path, array, shape, key):
         np.testing.assert_array_equal(data.values.ravel(), array.astype(np.float32).ravel())
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_npz_splits(tmp_path):
     arrays = {
         "x_train": np.zeros((3, 2)),

@@ -1,0 +1,177 @@
+"""Load a folder of pictures, and name every file in it that is not used."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from ..utils.names import printable
+from .arrays import Settings, scale
+from .dataset import DataError, Dataset
+from .limits import check_memory
+from .pictures import FORMATS, SUFFIXES, Picture
+from .scan import Scan, examples, is_class_folder, is_run, visible
+
+# The names of the folders of a split, as Keras, torchvision and others have them.
+SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
+
+
+def load_folder(
+    folder: Path, split: str = "train", settings: Settings | None = None, progress: bool = False
+) -> Dataset:
+    """Return all pictures below a folder, in order of path: (N, 1, H, W) if all are grey, or C = 3.
+
+    Where all of them are in subfolders, the subfolders of `folder` are the classes, as torchvision
+    and Keras have it. Where `folder` has the folder `train` and one of `test`, `val`, `valid` and
+    `validation`, or `train` alone, these are the splits; otherwise it is all `train`. A file is a
+    picture by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM). The first picture of an animation
+    is used; transparent pixels are blended with black; links are followed. `Dataset.notes` counts
+    and names what is not used: hidden files, other files, and the runs of `minigan train`.
+
+    Raises:
+        DataError: a file cannot be read, sizes differ, a class has no picture, or the folder is a
+            run.
+    """
+    settings = settings or Settings()
+    place = folder.resolve()
+    if is_run(place) or (place.name == "samples" and is_run(place.parent)):
+        raise DataError(f"{folder}: belongs to a run of minigan, and runs are no data")
+    notes: list[str] = []
+    folder = _split_folder(folder, split, notes)
+    scan = Scan(folder)
+    pixels, paths = _read(scan, notes, settings.max_gb, progress)
+    labels, names = _classes(scan, paths, notes)
+    if unused := scan.describe_unused():
+        notes.append(f"{folder}: pictures used: {len(paths)}, not used: {unused}")
+    values = scale(f"{folder}", pixels, settings.value_range, notes)
+    return Dataset(
+        str(folder),
+        values,
+        labels,
+        None if names is None else len(names),
+        class_names=names,
+        notes=tuple(notes),
+    )
+
+
+def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
+    """Return the folder of a split; add a note on what lies beside it."""
+    entries = visible(folder)
+    folders = [name for name in entries if is_class_folder(folder / name)]
+    splits: dict[str, str] = {}
+    for key, names in SPLIT_FOLDERS.items():  # "Train" is as good as "train".
+        matches = [x for name in names for x in folders if x.lower() == name]
+        splits |= {key: matches[0]} if matches else {}
+    if "train" not in splits or not ("test" in splits or len(folders) == 1):
+        if split != "train":
+            raise DataError(f"{folder}: has no split {split!r}; hold samples out with .holdout()")
+        return folder
+    if split not in splits:
+        raise DataError(f"{folder}: has no split {split!r}, only {splits['train']}/")
+    if list(splits.values()) != ["train", "test"]:
+        text = ", ".join(f"{name}/ is the split {key!r}" for key, name in splits.items())
+        notes.append(f"{folder}: {text}")
+    others = [x for x in entries if x not in splits.values()]
+    if others:
+        notes.append(f"{folder}: not used beside the splits: {examples(others)}")
+    return folder / splits[split]
+
+
+def _read(
+    scan: Scan, notes: list[str], max_gb: float, progress: bool
+) -> tuple[np.ndarray, list[Path]]:
+    """Return the pixels, uint8 (N, C, H, W), and the paths of the files that are pictures."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    expected = sum(path.suffix.lower() in SUFFIXES for path in scan.files)
+    pictures: list[Picture] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for path in tqdm(scan.files, printable(scan.folder.name), disable=not progress):
+            with Picture(path) as picture:
+                if not picture.is_picture:
+                    scan.skip(f"not of {', '.join(FORMATS)}", path)
+                    continue
+                pictures.append(picture)
+                first = pictures[0]
+                if sorted(picture.size) != sorted(first.size):  # It may yet be rotated.
+                    raise _other_size(first, picture)
+                count = max(expected, len(pictures))
+                check_memory(scan.folder, (count, first.channels, *first.size[::-1]), max_gb)
+                picture.read()
+            if picture.size != first.size:
+                raise _other_size(first, picture)
+    if not pictures:
+        unused = scan.describe_unused()
+        text = f"{scan.folder}: no images in it ({', '.join(FORMATS)})"
+        raise DataError(f"{text}; not used: {unused}" if unused else text)
+    _describe(scan.folder, pictures, notes)
+    channels = max(picture.channels for picture in pictures)
+    shape = (channels, *pictures[0].pixels.shape[1:])
+    check_memory(scan.folder, (len(pictures), *shape), max_gb)
+    pixels = np.stack([np.broadcast_to(picture.pixels, shape) for picture in pictures])
+    return pixels, [picture.path for picture in pictures]
+
+
+def _other_size(first: Picture, other: Picture) -> DataError:
+    (w, h), (width, height) = first.size, other.size
+    return DataError(
+        f"images must be of one size: {first.path} is {w}x{h}, {other.path} is {width}x{height}"
+    )
+
+
+def _describe(folder: Path, pictures: list[Picture], notes: list[str]) -> None:
+    """Add a note on files with several pictures; refuse 16 bits of which 8 are used."""
+    animated = [str(x.path.relative_to(folder)) for x in pictures if x.is_animated]
+    if animated:
+        notes.append(
+            f"{folder}: only the first picture is used of each file with several:"
+            f" {len(animated)} ({examples(animated)})"
+        )
+    largest = max((x.largest for x in pictures if x.largest is not None), default=0)
+    if 0 < largest < 256:
+        raise DataError(
+            f"{folder}: pixels of 16 bits, from 0 to {largest} of 65535, are nearly black; if"
+            f" {largest} means white, pictures of 8 bits are needed"
+        )
+
+
+def _classes(
+    scan: Scan, paths: list[Path], notes: list[str]
+) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    """Return the labels and the names of the classes; None, None where there are no classes."""
+    parents = [path.relative_to(scan.folder).parts[:-1] for path in paths]
+    names = sorted({parts[0] for parts in parents if parts})
+    if not names:
+        return None, None
+    loose = [path.name for path, parts in zip(paths, parents, strict=True) if not parts]
+    if loose:
+        notes.append(
+            f"{scan.folder}: no labels, because {len(loose)} of {len(paths)} pictures are in no"
+            f" subfolder ({examples(loose)}); without them there are {len(names)} classes"
+        )
+        return None, None
+    empty = [
+        name
+        for name in visible(scan.folder)
+        if name not in names and is_class_folder(scan.folder / name)
+    ]
+    if empty:
+        shown, unused = examples(f"{name}/" for name in empty), scan.describe_unused()
+        raise DataError(
+            f"{scan.folder}: no picture that can be used in {shown}; every subfolder is a class,"
+            f" so move it elsewhere or put pictures into it ({', '.join(FORMATS)})"
+            + (f"; not used: {unused}" if unused else "")
+        )
+    deep = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
+    if deep:
+        shown = examples(str(path.relative_to(scan.folder)) for path in deep)
+        notes.append(
+            f"{scan.folder}: pictures deeper than a class folder: {len(deep)} ({shown}); their"
+            " class is the first folder"
+        )
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[parts[0]] for parts in parents]), tuple(names)

@@ -1,0 +1,136 @@
+"""Read one picture file, of a known format and size, as uint8 pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from .dataset import DataError
+from .limits import open_file
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Pillow tries these formats only. It knows more, and hands some to other programs (PostScript).
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# A file with such a name must be a picture; others are pictures where their content is.
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+GREY_MODES = ("1", "L", "LA")
+
+
+class Picture:
+    """A picture file whose header has been read, but not its pixels.
+
+        with Picture(path) as picture:
+            picture.read()
+        picture.pixels
+
+    - `is_picture`: False for a file that has neither the content nor the name of a picture; it
+      cannot be read.
+    - `size`: (width, height); before `read` that in the file, then after a rotation by its EXIF
+      data.
+    - `pixels`: uint8 (1, H, W) where the file is stored as grey, else (3, H, W), after `read`.
+    - `largest`: the largest value in a file of 16 bits per pixel, None for other files.
+
+    Raises:
+        DataError: a file with the name of a picture is none, or has too many pixels.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: BinaryIO = open_file(path)
+        self.is_picture = True
+        self.largest: int | None = None
+        self.pixels = np.empty((1, 0, 0), np.uint8)
+        try:
+            self._image = self._open()
+            self.size: tuple[int, int] = self._image.size
+            self.is_animated = getattr(self._image, "is_animated", False)
+        except Exception as error:  # Each of Pillow's decoders raises errors of its own.
+            self.file.close()
+            self.is_picture = path.suffix.lower() in SUFFIXES or _is_bomb(error)
+            if self.is_picture:
+                raise self._refusal(error) from error
+
+    def __enter__(self) -> Picture:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of the pixels, 1 before they are read."""
+        return len(self.pixels)
+
+    def read(self) -> None:
+        """Read the pixels.
+
+        Raises:
+            DataError: the file is damaged, or its pixels are of a kind that has no range.
+        """
+        try:
+            if self._image.format == "PNG":
+                self._image.verify()  # compares the checksums, which decoding does not
+                self._image = self._open()
+            pixels = self._deep_pixels() if self._image.mode[0] == "I" else _pixels(self._image)
+        except Exception as error:
+            raise self._refusal(error) from error
+        self.pixels = pixels.transpose(2, 0, 1).copy()
+        height, width = self.pixels.shape[1:]
+        self.size = (width, height)
+        del self._image
+
+    def _deep_pixels(self) -> np.ndarray:
+        """Return pixels of 16 bits, scaled; convert("L") would clip them."""
+        from PIL import ImageOps
+
+        values = np.asarray(ImageOps.exif_transpose(self._image)).astype(np.int64)
+        self.largest = int(values.max())
+        if values.min() < 0 or self.largest > 65535:
+            raise ValueError(f"pixels of {values.min()} to {self.largest}; 0 to 65535 are accepted")
+        return np.rint(values / 257).astype(np.uint8)[:, :, None]
+
+    def _open(self) -> Image:
+        from PIL import Image
+
+        self.file.seek(0)
+        return Image.open(self.file, formats=FORMATS)
+
+    def _refusal(self, error: Exception) -> DataError:
+        reason = str(error)
+        if "cannot identify" in reason:
+            reason = f"it is damaged, or none of {', '.join(FORMATS)}"
+        return DataError(f"{self.path}: not an image that can be read ({reason})")
+
+
+def _is_bomb(error: Exception) -> bool:
+    from PIL import Image
+
+    return isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning)
+
+
+def _pixels(image: Image) -> np.ndarray:
+    """Return uint8 (H, W, 1) of a grey image, else (H, W, 3)."""
+    from PIL import Image, ImageOps
+
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, which have no known range; integers are needed")
+    is_grey = image.mode in GREY_MODES
+    if is_grey and not image.has_transparency_data:
+        return np.asarray(ImageOps.exif_transpose(image).convert("L"))[..., None]
+    is_palette = image.mode == "P"
+    if image.has_transparency_data:
+        colours = ImageOps.exif_transpose(image).convert("RGBA")
+        black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+        pixels = np.asarray(Image.alpha_composite(black, colours))[..., :3]
+    else:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if is_palette:
+        is_grey = bool((pixels == pixels[..., :1]).all())
+    return pixels[..., :1] if is_grey else pixels

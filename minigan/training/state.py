@@ -1,0 +1,139 @@
+"""Check the state that a checkpoint holds, before anything is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..utils.names import shorten
+from .config import Config
+
+# The options in which a run may differ from its checkpoint. No later step depends on them; where
+# the data are does not matter, as they are compared themselves.
+MAY_DIFFER = {
+    *("steps", "data", "data_dir", "max_gb", "device", "sample_every", "checkpoint_every"),
+}
+# The options that a Trainer fills in, so that None stands for the checkpoint's value.
+FILLED = ("model", "latent_size", "schedule_steps", "penalty_steps", "noise_steps")
+MAX_COUNT = 2**53  # steps and lines of metrics; every integer below it is a float, too
+MAX_SAMPLE_VALUES = 2**27  # numbers in a sample
+OWN_TENSORS = ("batches.order", "fixed_latent", "points")  # all others are of the players
+
+
+class DataChangedError(ValueError):
+    """The data are not those that a state belongs to; the message says what changed."""
+
+
+def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Config:
+    """Return the config of a state, whose parts are of the right kinds.
+
+    Raises:
+        KeyError, TypeError, ValueError: a part is missing, of another kind, or not finite.
+    """
+    for name in ("step", "metrics_lines"):
+        check_count(name, info[name])
+    if not isinstance(info["config"], dict):
+        raise ValueError("its config is not an object")
+    config = Config(**info["config"])
+    for name in ("batches.order", "fixed_latent"):
+        if name not in tensors:
+            raise ValueError(f"{name} is missing")
+    latent = tensors["fixed_latent"]
+    if latent.dtype != np.float32 or latent.shape[1:] != (config.latent_size,):
+        raise ValueError(
+            f"fixed_latent is {latent.dtype} of shape {latent.shape}, where latent_size ="
+            f" {config.latent_size}"
+        )
+    for name, x in tensors.items():
+        if not np.isfinite(x).all():
+            raise ValueError(f"{name} has values that are NaN or infinite")
+    if "data" in info:
+        _check_data(info["data"], config, tensors)
+    return config
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a count; ValueError unless it is an integer in [0, 2^53)."""
+    if type(value) is not int or not 0 <= value < MAX_COUNT:
+        raise ValueError(f"{name} = {str(value)[:40]} is not an integer in [0, 2^53)")
+    return value
+
+
+def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless a sampler can be built from the description of the data."""
+    if not isinstance(data, dict):
+        raise ValueError("data is not an object")
+    samples = check_count("data.samples", data["samples"])
+    check_count("data.classes", data["classes"])
+    names = data["class_names"]
+    if names is not None and not _are_names(names):
+        raise ValueError(f"data.class_names = {str(names)[:40]} are not names")
+    shape = data["shape"]
+    if not isinstance(shape, list) or len(shape) not in (1, 3):
+        raise ValueError(f"data.shape = {str(shape)[:40]} is neither [D] nor [C, H, W]")
+    values = 1
+    for n in shape:
+        values *= check_count("data.shape", n)
+    if not 0 < values <= MAX_SAMPLE_VALUES:
+        raise ValueError(f"data.shape = {shape}: samples of 1 to 2^27 numbers are accepted")
+    if type(data["scale"]) is not float or not data["scale"] > 0:
+        raise ValueError(f"data.scale = {str(data['scale'])[:40]} is not a positive number")
+    check_order(tensors["batches.order"], samples - round(config.holdout * samples))
+    if len(shape) == 1:
+        points = tensors["points"]
+        if points.dtype != np.float32 or points.shape[1:] != (shape[0],) or not len(points):
+            raise ValueError(f"points are {points.dtype} of shape {points.shape}, not of {shape}")
+
+
+def check_order(order: np.ndarray, samples: int) -> None:
+    """Raise ValueError unless an order of batches has rows of so many training samples."""
+    if order.dtype != np.int64 or order.ndim != 1:
+        raise ValueError(
+            f"batches.order is {order.dtype} of shape {order.shape}, not a row of int64"
+        )
+    if order.size and not 0 <= order.min() <= order.max() < samples:
+        raise ValueError(f"the checkpoint is of other data than these {samples} samples")
+
+
+def merge_config(config: Config, saved: Config, has_digest: bool) -> Config:
+    """Return the config of a run with open options filled in from its checkpoint's.
+
+    Raises:
+        ValueError: an option that later steps depend on is not the checkpoint's.
+    """
+    values, saved_values = config.as_dict(), saved.as_dict()
+    values |= {name: saved_values[name] for name in FILLED if values[name] is None}
+    for name, value in values.items():
+        may_differ = name in MAY_DIFFER and (name != "data" or has_digest)
+        if not may_differ and value != saved_values[name]:
+            raise ValueError(f"it was written with {name} = {saved_values[name]!r}, not {value!r}")
+    return Config(**values)
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return in words what differs between two digests of data; "" if they are of the same data."""
+    kinds = {"samples": "{} samples", "shape": "samples of shape {}", "class_names": "classes {}"}
+    changes = [
+        f"{text.format(_text(now.get(name)))} (then {_text(before.get(name))})"
+        for name, text in kinds.items()
+        if before.get(name) != now.get(name)
+    ]
+    if not changes:
+        changes = [
+            f"other {name}" for name in ("values", "labels") if before.get(name) != now.get(name)
+        ]
+    return ", ".join(changes)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    if _are_names(value):
+        return shorten(value)
+    return "none" if value is None else str(value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(x, str) for x in value)

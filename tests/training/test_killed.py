@@ -1,0 +1,113 @@
+"""A process that is killed at any of its writing calls loses nothing."""
+
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+from run_helpers import assert_same_run, cli, files, metrics, train
+
+import minigan as mg
+from minigan.training.run import Run
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+# Lines at the steps 1 and 8, and at the last one.
+RING = ["--data", "ring", "--size", "300", "--batch", "16", "--log-every", "7"]
+RING += ["--device", "reference", "--checkpoint-every", "4", "--sample-every", "1000"]
+
+
+def _kill_at(call, folder, words):
+    """Run a command in a child process that is killed before its writing call of that number.
+
+    Returns:
+        whether it was killed, that is, there were so many calls.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    calls = 0
+
+    def count(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event, arguments):
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_WRONLY
+        if (writes or event in ("os.rename", "os.remove", "os.mkdir")) and os.fspath(folder) in str(
+            arguments[0]
+        ):
+            count()
+
+    def counted(function):
+        def wrapped(*arguments):
+            count()  # before
+            result = function(*arguments)
+            count()  # after
+            return result
+
+        return wrapped
+
+    status = 1
+    try:
+        sys.addaudithook(audit)
+        os.fsync = counted(os.fsync)
+        Run._log = counted(Run._log)
+        status = cli(*words).status
+    finally:
+        os._exit(status)
+
+
+def _assert_nothing_lost(folder, finished, longer):
+    """The finished run is still whole, or on its way to the longer one; both can be had."""
+    step = mg.load(folder / "checkpoint.safetensors")[1]["step"]
+    if step == 10:
+        assert metrics(folder)[:3] == metrics(finished)
+        back = shutil.copytree(folder, folder.parent / "back")
+        assert cli("train", "--resume", back, "--steps", 10).status == 0
+        assert files(back) == files(finished)
+        shutil.rmtree(back)
+    assert cli("train", "--resume", folder, "--steps", 16).status == 0
+    assert_same_run(folder, longer)
+
+
+def _extend_killed(tmp_path, calls):
+    """Kill the extension of a finished run at each of these calls; return how many there are."""
+    train(tmp_path / "finished", *RING, "--steps", 10)
+    train(tmp_path / "longer", *RING, "--steps", 16)
+    for call in calls:
+        folder = shutil.copytree(tmp_path / "finished", tmp_path / "run")
+        killed = _kill_at(call, folder, ["train", "--resume", folder, "--steps", 16])
+        _assert_nothing_lost(folder, tmp_path / "finished", tmp_path / "longer")
+        shutil.rmtree(folder)
+        if not killed:
+            return call - 1
+    return None
+
+
+def test_a_finished_run_that_is_killed_while_it_is_extended_loses_nothing(tmp_path):
+    _extend_killed(tmp_path, [8])
+
+
+@pytest.mark.slow
+def test_the_same_at_every_writing_call(tmp_path):
+    assert _extend_killed(tmp_path, range(1, 1000)) > 30
+
+
+@pytest.mark.slow
+def test_a_new_run_killed_at_every_writing_call(tmp_path):
+    train(tmp_path / "straight", *RING, "--steps", 10)
+    for call in range(1, 1000):
+        folder = tmp_path / "run"
+        killed = _kill_at(call, folder, ["train", *RING, "--steps", 10, "--out", folder])
+        if (folder / "config.json").exists():
+            assert cli("train", "--resume", folder).status == 0
+        else:
+            train(folder, *RING, "--steps", 10)
+        assert_same_run(folder, tmp_path / "straight")
+        shutil.rmtree(folder)
+        if not killed:
+            break
+    assert call > 30
