@@ -79,11 +79,13 @@ _X, _ROW = uniform(3, 2, 4), uniform(2)
 
 def _check_rows(op: str, x: Tensor, rows: tuple[Any, ...], eps: Any) -> None:
     """Raise ValueError unless x is (a, m, b), not empty, and each row (m,) or a number."""
-    channels = x.shape[1:2] if isinstance(x, Tensor) and x.ndim == 3 else None
-    for row in rows if channels else (x,):
-        if channels is None or (isinstance(row, Tensor) and row.shape != channels):
-            shapes = [y.shape if isinstance(y, Tensor) else y for y in (x, *rows)]
-            raise ValueError(f"{op}: shapes {shapes}; (a, m, b) and rows of (m,) are needed")
+    fits = isinstance(x, Tensor) and x.ndim == 3
+    for row in rows:
+        if fits and isinstance(row, Tensor):
+            fits = row.shape == x.shape[1:2]
+    if not fits:
+        shapes = [y.shape if isinstance(y, Tensor) else y for y in (x, *rows)]
+        raise ValueError(f"{op}: shapes {shapes}; (a, m, b) and rows of (m,) are needed")
     check_eps(op, eps)
 
 
