@@ -73,7 +73,10 @@ def check_number(name: str, key: str, value: Any) -> float:
     """Return the value as a float; TypeError unless it is a number: a tensor has a gradient."""
     if not isinstance(value, NUMBERS):
         raise TypeError(f"{name}: {key} is {type(value).__name__}, not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: {key} is too large for a float") from None
 
 
 _PAIR = [
