@@ -179,7 +179,7 @@ class Op:
                 raise ValueError(f"{self.name}: the number {x} does not fit into int64")
         if dtype.kind == "b" and self.dtypes[-1] == "n" and not any(map(_is_integer, inputs)):
             raise TypeError(
-                f"{self.name}: bool tensors are not accepted; convert one with .to('int64')"
+                f"{self.name}: bool tensors are not accepted; convert with .to('int64')"
             )
 
 
