@@ -15,7 +15,7 @@ from minigan import ops
 TABLE = Path(__file__).parents[1] / "minigan" / "ops" / "README.md"
 # The names that expressions use beside x and y, with the functions of mg.ops.
 OURS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(ops, name) for name in ops.elementwise.__all__},
+    **{name: getattr(ops, name) for name in [*ops.elementwise.__all__, "binary_cross_entropy"]},
     "clip": lambda x: ops.clip(x, -1.0, 1.0),
     "leaky_relu": lambda x: ops.leaky_relu(x, 0.2),
     "largest": lambda x, y: ops.max(ops.concatenate([x, y])),

@@ -47,9 +47,11 @@ def report_unusable(folder: Path | None, error: Exception) -> None:
     if str(folder) not in _reported:
         _reported.add(str(folder))
         reason = getattr(error, "strerror", None) or error
+        where = f" in {folder}" if folder else ""
+        advice = "; the variable MINIGAN_CACHE can name another folder" if folder else ""
         warnings.warn(
-            f"compiled kernels cannot be kept in {folder or 'a cache'} ({reason}), so each process"
-            " compiles them again; the variable MINIGAN_CACHE can name another folder",
+            f"compiled kernels cannot be kept{where} ({reason}), so each process compiles them"
+            f" again{advice}",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -101,7 +101,7 @@ class Op:
             self.check(*inputs, **attributes)
         elif self.broadcasts:
             check_broadcast(self.name, inputs)
-        arrays = tuple(x.array if isinstance(x, Tensor) else _plain(x) for x in inputs)
+        arrays = tuple(x.array if isinstance(x, Tensor) else _plain(self.name, x) for x in inputs)
         y = Tensor(device.run(self, arrays, attributes), device)
         recording = active_step()
         if recording is not None:
@@ -171,14 +171,17 @@ class Op:
         return first.device
 
     def _check_numbers(self, dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
-        """Raise TypeError for a float beside integers or bools, and for bools of kind n."""
+        """Raise for numbers that integers or bools do not mix with, and for bools of kind n."""
         if any(isinstance(x, (float, np.floating)) for x in inputs):
             raise TypeError(
                 f"{self.name}: a {dtype} tensor does not mix with a float; convert it with .to()"
             )
+        for x in inputs:
+            if not isinstance(x, Tensor) and not -(2**63) <= x < 2**63:
+                raise ValueError(f"{self.name}: the number {x} does not fit into int64")
         if dtype.kind == "b" and self.dtypes[-1] == "n" and not any(map(_is_integer, inputs)):
             raise TypeError(
-                f"{self.name}: bool tensors are not accepted; convert one with .to('int64')"
+                f"{self.name}: bool tensors are not accepted; convert with .to('int64')"
             )
 
 
@@ -187,9 +190,19 @@ def _is_integer(x: Any) -> bool:
     return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
 
-def _plain(x: Any) -> Any:
-    """Return a numpy number as a Python one, which leaves the dtype of an array as it is."""
-    return x.item() if isinstance(x, np.generic) else x
+def _plain(name: str, x: Any) -> Any:
+    """Return a numpy number as a Python one, which leaves the dtype of an array as it is.
+
+    An integer outside int64 becomes a float; ValueError if it is outside float64, too.
+    """
+    if isinstance(x, np.generic):
+        x = float(x) if isinstance(x, np.floating) else x.item()
+    if isinstance(x, int) and not -(2**63) <= x < 2**63:
+        try:
+            return float(x)
+        except OverflowError:
+            raise ValueError(f"{name}: an integer of {x.bit_length()} bits is too large") from None
+    return x
 
 
 def require_floats(name: str, *values: Any) -> None:

@@ -6,6 +6,7 @@ others are parts of VJPs. Functions check their arguments and call an `Op`; `Op.
 
 # ruff: noqa: F403
 from .conv import *
+from .cross_entropy import *
 from .distance import *
 from .dropout import *
 from .elementwise import *
@@ -13,5 +14,6 @@ from .indexing import *
 from .linear import *
 from .norm import *
 from .pool import *
+from .power import *
 from .reduce import *
 from .shape import *

@@ -75,7 +75,9 @@ def _weight_grad(
 # ---------------------------------------------------------------------- checks of attributes
 def is_pair(value: Any, least: int) -> bool:
     """Return whether the value is a tuple of two integers of at least `least`."""
-    return isinstance(value, tuple) and len(value) == 2 and all(is_integer(n, least) for n in value)
+    if type(value) is not tuple or len(value) != 2:
+        return False
+    return is_integer(value[0], least) and is_integer(value[1], least)
 
 
 def check_windows(
@@ -257,10 +259,13 @@ def conv2d(
         ValueError: shapes or options that do not fit.
     """
     refuse_options("conv2d", dilation=dilation, groups=groups)
-    _check("conv2d", x, w, bias, inputs=1, outputs=0)
     geometry = _geometry(pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0))
+    if bias is not None:
+        _check("conv2d", x, w, bias, inputs=1, outputs=0)
     # A single window is a matrix product.
-    if image_size(x) == image_size(w) and geometry["padding"] == (0, 0):
+    is_product = isinstance(x, Tensor) and isinstance(w, Tensor) and x.shape[2:] == w.shape[2:]
+    if is_product and geometry["padding"] == (0, 0):
+        _check("conv2d", x, w, bias, inputs=1, outputs=0)
         y = matmul(reshape(x, x.shape[0], -1), transpose(reshape(w, w.shape[0], -1)))
         return _add_bias(reshape(y, *y.shape, 1, 1), bias)
     return _add_bias(_conv2d(x, w, **geometry), bias)

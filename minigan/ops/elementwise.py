@@ -1,4 +1,4 @@
-"""Ops on each element: arithmetic, functions, comparisons, casts and cross-entropy.
+"""Ops on each element: arithmetic, functions, comparisons and casts.
 
 Inputs broadcast against each other. Gradients at ties and kinks are those of PyTorch.
 """
@@ -13,12 +13,11 @@ import numpy as np
 from ..engine.dtypes import check_dtype
 from ..engine.op import NUMBERS, Op, check_broadcast
 from ..engine.tensor import Tensor
-from .samples import at, away_from_zero, booleans, constant, distinct, uniform
+from .samples import away_from_zero, booleans, constant, distinct, uniform
 
 __all__ = [
     "abs",
     "add",
-    "binary_cross_entropy",
     "cast",
     "clip",
     "divide",
@@ -35,7 +34,6 @@ __all__ = [
     "multiply",
     "negative",
     "not_equal",
-    "power",
     "relu",
     "sigmoid",
     "sign",
@@ -47,7 +45,7 @@ __all__ = [
 ]
 
 
-def _elementwise(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
+def elementwise_op(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
     """Return a new op whose inputs broadcast; its attributes are numbers."""
     has_attributes = isinstance(samples[0][-1], dict)
     check = check_elementwise(name) if has_attributes else None
@@ -75,7 +73,10 @@ def check_number(name: str, key: str, value: Any) -> float:
     """Return the value as a float; TypeError unless it is a number: a tensor has a gradient."""
     if not isinstance(value, NUMBERS):
         raise TypeError(f"{name}: {key} is {type(value).__name__}, not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: {key} is too large for a float") from None
 
 
 _PAIR = [
@@ -87,9 +88,9 @@ _PAIR = [
 ]
 
 # ------------------------------------------------------------------------------- arithmetic
-add = _elementwise("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), _PAIR, dtypes="x")
+add = elementwise_op("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), _PAIR, dtypes="x")
 """Compute a + b, elementwise with broadcasting."""
-subtract = _elementwise(
+subtract = elementwise_op(
     "subtract",
     np.subtract,
     (lambda g, y, a, b: g, lambda g, y, a, b: -g),
@@ -97,7 +98,7 @@ subtract = _elementwise(
     dtypes="n",
 )
 """Compute a - b, elementwise with broadcasting."""
-multiply = _elementwise(
+multiply = elementwise_op(
     "multiply",
     np.multiply,
     (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
@@ -105,7 +106,7 @@ multiply = _elementwise(
     dtypes="x",
 )
 """Compute a * b, elementwise with broadcasting."""
-divide = _elementwise(
+divide = elementwise_op(
     "divide",
     np.divide,
     (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y / b)),
@@ -117,78 +118,20 @@ divide = _elementwise(
     ],
 )
 """Compute a / b, elementwise with broadcasting; floats only."""
-negative = _elementwise(
+negative = elementwise_op(
     "negative", np.negative, (lambda g, y, x: -g,), [(uniform(3, 4),)], dtypes="n"
 )
 """Compute -x."""
 
 
-def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
-    """Return g p x^(p-1), and 0 for 0^0 and NaN^0, where the formula gives 0 * inf or 0 * NaN.
-
-    Other elements with p = 0 take no branch, since the derivative by p is g / x there, and not 0.
-    """
-    if isinstance(p, Tensor):
-        lower = _power(x, p - 1.0)
-        undefined = equal(p, 0.0) * not_equal(lower - lower, 0.0)  # inf - inf is NaN
-        return g * (p * where(undefined, 0.0, lower))
-    if p == 0:
-        return where(less(g, g), g, 0.0)  # 0, also where g is infinite
-    return g * float(p) * power(x, p - 1)
-
-
-def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Tensor) -> Tensor:
-    """Return g x^p log(x), and 0 for x = 0, p >= 0 and x = inf, p < 0, instead of 0 * inf."""
-    if not isinstance(x, Tensor):
-        if 0 < x < np.inf:
-            return g * (y * float(np.log(x)))
-        x = where(less(p, p), p, x)  # a tensor of this number
-    undefined = equal(x, 0.0) * greater_equal(p, 0.0) + equal(x, np.inf) * less(p, 0.0)
-    return g * (y * log(where(undefined, 1.0, x)))
-
-
-def _power_reference(x: Any, p: Any) -> Any:
-    """Return x^p, also for -0 and -inf as `pow` of C: numpy has sqrt(x) where all p are 0.5."""
-    x = x if isinstance(x, np.ndarray) else np.asarray(x, p.dtype)
-    return np.power(np.where((p == 0.5) & ((x == 0) | (x == -np.inf)), np.abs(x), x), p)
-
-
-_power = _elementwise(
-    "power",
-    _power_reference,
-    (_power_vjp, _exponent_vjp),
-    [
-        (uniform(3, 4, low=0.3), uniform(3, 4)),
-        (uniform(3, 1, low=0.3), uniform(1, 4)),
-        (uniform(3, 4, low=0.3), -1.5),
-        (uniform(4), 3),
-        (uniform(4), 0),
-        (2.0, uniform(4)),
-        (0.0, uniform(4, low=0.5)),
-        (uniform(5, low=0.3), at([0.0, 1.0, 2.0, 0.5, -1.0])),
-        (at([1.0, 1.0, 1.0]), at([0.0, 2.0, -0.5])),
-        (at([-1.5, -1.0, 0.5]), -2.0),
-        (at([0.0, -1.0, 1.0]), 4),
-    ],
-)
-
-
-def power(x: Any, p: Any) -> Tensor:
-    """Return x^p; x or p is a tensor, the other a tensor or a number.
-
-    The powers 1 and 2 of a tensor are x and x * x, exact and differentiable everywhere.
-    """
-    if isinstance(x, Tensor) and not isinstance(p, Tensor) and p in (1, 2):
-        return x if p == 1 else x * x
-    return _power(x, p)
-
-
 # ---------------------------------------------------------------------- functions of one input
-exp = _elementwise("exp", np.exp, (lambda g, y, x: g * y,), [(uniform(3, 4),)])
+exp = elementwise_op("exp", np.exp, (lambda g, y, x: g * y,), [(uniform(3, 4),)])
 """Compute e to the power of each element."""
-log = _elementwise("log", np.log, (lambda g, y, x: g / x,), [(uniform(3, 4, low=0.3),)])
+log = elementwise_op("log", np.log, (lambda g, y, x: g / x,), [(uniform(3, 4, low=0.3),)])
 """Compute the natural logarithm of each element."""
-sqrt = _elementwise("sqrt", np.sqrt, (lambda g, y, x: g / (y * 2.0),), [(uniform(3, 4, low=0.3),)])
+sqrt = elementwise_op(
+    "sqrt", np.sqrt, (lambda g, y, x: g / (y * 2.0),), [(uniform(3, 4, low=0.3),)]
+)
 """Compute the square root of each element."""
 
 
@@ -198,11 +141,11 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
-sigmoid: Op = _elementwise(
+sigmoid: Op = elementwise_op(
     "sigmoid", _sigmoid, (lambda g, y, x: sigmoid_grad(g, y),), [(uniform(3, 4),)]
 )
 """Compute 1 / (1 + exp(-x)), without overflow."""
-sigmoid_grad: Op = _elementwise(
+sigmoid_grad: Op = elementwise_op(
     "sigmoid_grad",
     lambda g, y: g * y * (1 - y),
     (
@@ -211,9 +154,9 @@ sigmoid_grad: Op = _elementwise(
     ),
     [(uniform(3, 4), uniform(3, 4, low=0, high=1))],
 )
-tanh = _elementwise("tanh", np.tanh, (lambda g, y, x: tanh_grad(g, y),), [(uniform(3, 4),)])
+tanh = elementwise_op("tanh", np.tanh, (lambda g, y, x: tanh_grad(g, y),), [(uniform(3, 4),)])
 """Compute the hyperbolic tangent of each element."""
-tanh_grad: Op = _elementwise(
+tanh_grad: Op = elementwise_op(
     "tanh_grad",
     lambda g, y: g * (1 - y * y),
     (
@@ -222,7 +165,7 @@ tanh_grad: Op = _elementwise(
     ),
     [(uniform(3, 4), uniform(3, 4, low=-1, high=1))],
 )
-softplus = _elementwise(
+softplus = elementwise_op(
     "softplus",
     lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     (lambda g, y, x: g * sigmoid(x),),
@@ -233,26 +176,26 @@ softplus = _elementwise(
 # --------------------------------------------------------------- functions with a kink or a jump
 # The VJP of such a function is an op `f_grad(g, x)`, linear in g. It depends on x only by the side
 # of the kink on which x lies, so no gradient flows to x.
-relu = _elementwise(
+relu = elementwise_op(
     "relu",
     lambda x: np.maximum(x, 0),
     (lambda g, y, x: relu_grad(g, x),),
     [(away_from_zero(3, 4),)],
 )
 """Compute max(x, 0); its derivative at 0 is 0, as in PyTorch."""
-relu_grad: Op = _elementwise(
+relu_grad: Op = elementwise_op(
     "relu_grad",
     lambda g, x: np.where(x <= 0, 0.0, g),
     (lambda gg, y, g, x: relu_grad(gg, x), None),
     [(uniform(3, 4), away_from_zero(3, 4))],
 )
-_leaky_relu = _elementwise(
+_leaky_relu = elementwise_op(
     "leaky_relu",
     lambda x, slope: np.where(x > 0, x, x * slope),
     (lambda g, y, x, slope: leaky_relu_grad(g, x, slope=slope),),
     [(away_from_zero(3, 4), {"slope": 0.2})],
 )
-leaky_relu_grad: Op = _elementwise(
+leaky_relu_grad: Op = elementwise_op(
     "leaky_relu_grad",
     lambda g, x, slope: np.where(x > 0, g, g * slope),
     (lambda gg, y, g, x, slope: leaky_relu_grad(gg, x, slope=slope), None),
@@ -265,31 +208,31 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
     return _leaky_relu(x, slope=check_number("leaky_relu", "slope", slope))
 
 
-abs = _elementwise(
+abs = elementwise_op(
     "abs", np.abs, (lambda g, y, x: g * sign(x),), [(away_from_zero(3, 4),)], dtypes="x"
 )
 """Compute |x|; its derivative at 0 is 0."""
-sign: Op = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="n")
+sign: Op = elementwise_op("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="n")
 """Compute the sign of each element: -1, 0 or 1; its derivative is 0."""
 _DISTINCT = [
     (uniform(3, 4), uniform(3, 4, low=2, high=3)),
     (uniform(3, 1, low=2.1, high=3), uniform(1, 4)),
 ]
-maximum = _elementwise(
+maximum = elementwise_op(
     "maximum",
     lambda a, b: np.where((a >= b) | (a != a), a, b),
     (lambda g, y, a, b: tie_grad(g, a, b), lambda g, y, a, b: tie_grad(g, b, a)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 """Compute the larger of a and b, elementwise; equal elements share the gradient."""
-minimum = _elementwise(
+minimum = elementwise_op(
     "minimum",
     lambda a, b: np.where((a <= b) | (a != a), a, b),
     (lambda g, y, a, b: tie_grad(g, b, a), lambda g, y, a, b: tie_grad(g, a, b)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 """Compute the smaller of a and b, elementwise; equal elements share the gradient."""
-tie_grad: Op = _elementwise(
+tie_grad: Op = elementwise_op(
     "tie_grad",  # the gradient of maximum(a, b) by a: g where a > b, g / 2 at a tie, 0 where a < b
     lambda g, a, b: np.where(np.less(a, b), 0.0, np.where(np.equal(a, b), g / 2, g)),
     (lambda gg, y, g, a, b: tie_grad(gg, a, b), None, None),
@@ -299,7 +242,7 @@ tie_grad: Op = _elementwise(
         (uniform(4), away_from_zero(4), 0.0),
     ],
 )
-_clip = _elementwise(
+_clip = elementwise_op(
     "clip",
     lambda x, low, high: np.clip(x, low, high),  # noqa: PLW0108  (np.clip has other names)
     (lambda g, y, x, low, high: clip_grad(g, x, low=low, high=high),),
@@ -308,7 +251,7 @@ _clip = _elementwise(
         (distinct(12), {"low": -0.475, "high": 0.375}),
     ],
 )
-clip_grad: Op = _elementwise(
+clip_grad: Op = elementwise_op(
     "clip_grad",
     lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0.0),
     (lambda gg, y, g, x, low, high: clip_grad(gg, x, low=low, high=high), None),
@@ -332,7 +275,7 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
 
 
 # ---------------------------------------------------------------------- selection and comparison
-where: Op = _elementwise(
+where: Op = elementwise_op(
     "where",
     np.where,
     (None, lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g)),
@@ -349,7 +292,7 @@ where: Op = _elementwise(
 
 def _comparison(name: str, reference: Any) -> Op:
     samples = [*_PAIR, (constant([0, 1, 2]), constant([1, 1, 1]))]
-    return _elementwise(name, reference, (None, None), samples, dtypes="x")
+    return elementwise_op(name, reference, (None, None), samples, dtypes="x")
 
 
 greater = _comparison("greater", np.greater)
@@ -383,32 +326,4 @@ cast: Op = Op(
 Floats lose their fraction on the way to integers. The integer for NaN, and for a float outside the
 range of int64, is undefined, as in numpy and PyTorch. Integers above 2^53 (for float32: 2^24) are
 rounded on the way to floats. NaN is True.
-"""
-
-# ------------------------------------------------------------------------------- cross-entropy
-_MIN_DENOMINATOR = 1e-12  # as in PyTorch
-
-
-def _cross_entropy_vjp(g: Tensor, y: Tensor, p: Any, t: Any) -> Tensor:
-    """Return g (p - t) / (p (1 - p)), the denominator at least _MIN_DENOMINATOR."""
-    variance = p * (1.0 - p)
-    return g * ((p - t) / maximum(variance, _MIN_DENOMINATOR))
-
-
-def _cross_entropy_target_vjp(g: Tensor, y: Tensor, p: Any, t: Any) -> Tensor:
-    """Return g (log(1 - p) - log(p)): the cross-entropy of target 1 minus that of target 0."""
-    return g * (binary_cross_entropy(p, 1.0) - binary_cross_entropy(p, 0.0))
-
-
-binary_cross_entropy: Op = _elementwise(
-    "binary_cross_entropy",  # -(t log p + (1-t) log(1-p)), each log at least -100, as in PyTorch
-    lambda p, t: -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100)),
-    (_cross_entropy_vjp, _cross_entropy_target_vjp),
-    [
-        (uniform(3, 4, low=0.1, high=0.9), uniform(3, 4, low=0, high=1)),
-        (uniform(3, 4, low=0.1, high=0.9), 1.0),
-    ],
-)
-"""Compute -(t log p + (1 - t) log(1 - p)) for probabilities p and targets t, each log at least
--100 (PyTorch).
 """

@@ -79,10 +79,13 @@ _X, _ROW = uniform(3, 2, 4), uniform(2)
 
 def _check_rows(op: str, x: Tensor, rows: tuple[Any, ...], eps: Any) -> None:
     """Raise ValueError unless x is (a, m, b), not empty, and each row (m,) or a number."""
-    shapes = [row.shape for row in rows if isinstance(row, Tensor)]
-    if not isinstance(x, Tensor) or x.ndim != 3 or any(s != x.shape[1:2] for s in shapes):
-        shape = x.shape if isinstance(x, Tensor) else "a number"
-        raise ValueError(f"{op}: input {shape} and rows {shapes}; (a, m, b) and (m,) are needed")
+    fits = isinstance(x, Tensor) and x.ndim == 3
+    for row in rows:
+        if fits and isinstance(row, Tensor):
+            fits = row.shape == x.shape[1:2]
+    if not fits:
+        shapes = [y.shape if isinstance(y, Tensor) else y for y in (x, *rows)]
+        raise ValueError(f"{op}: shapes {shapes}; (a, m, b) and rows of (m,) are needed")
     check_eps(op, eps)
 
 

@@ -260,6 +260,31 @@ def test_integers_outside_int64_are_refused(bad: Any) -> None:
         mg.tensor(bad)
 
 
+@DEVICES
+def test_numbers_beside_tensors_fit_or_are_refused(device: str) -> None:
+    """None wraps: numpy's `where` does so, and comparisons differ between devices."""
+    i, b = mg.tensor([1, -1], device=device), mg.tensor([True, False], device=device)
+    x = mg.tensor([1.0, 2.0], device=device)
+    for name, call in {
+        "add": lambda n: i + n,
+        "multiply": lambda n: n * i,
+        "equal": lambda n: i == n,
+        "greater": lambda n: i > n,
+        "where": lambda n: ops.where(b, i, n),
+        "subtract": lambda n: b - n,
+    }.items():
+        for n in (2**63, -(2**63) - 1, np.uint64(2**64 - 1)):
+            with pytest.raises(ValueError, match=rf"^{name}: the number -?\d+ does not fit into"):
+                call(n)
+    assert (x + 2**70).numpy().tolist() == [2.0**70, 2.0**70]
+    with pytest.raises(ValueError, match="add: an integer of 1329 bits is too large"):
+        x + 10**400
+    with pytest.raises(ValueError, match="leaky_relu: slope is too large"):
+        ops.leaky_relu(x, 10**400)
+    for number in (np.longdouble(2), np.float16(2), np.float64(2), np.int8(2)):
+        assert ((x + number).dtype, (x + number).numpy().tolist()) == (np.float32, [3, 4])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, 2.0**63, -1e19])
 def test_floats_that_are_no_int64_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match=r"tensor: the value .* does not fit into int64"):
