@@ -168,10 +168,10 @@ class Option:
                 raise ValueError(f"{self.name} = {str(value)[:40]} is too large") from None
         elif type(value) is not int:
             raise ValueError(f"{self.name} = {value!r} is not {text}")
-        if self.type is int and abs(value) > MAX_INTEGER:
-            raise ValueError(f"{self.name} = {str(value)[:40]} is not an integer of 64 bits")
         if self.check is not None and not self.check.accepts(value):
             raise ValueError(f"{self.name} = {value!r} is not {text}")
+        if self.type is int and abs(value) > MAX_INTEGER:
+            raise ValueError(f"{self.name} = {str(value)[:40]} is not an integer of 64 bits")
 
     @property
     def label(self) -> str:
