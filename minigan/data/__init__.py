@@ -81,6 +81,8 @@ def load(
         size = whole_number("size", size, least=1)
     if classes is not None:
         classes = whole_number("classes", classes, least=1)
+    if not max_gb > 0:
+        raise ValueError(f"max_gb {max_gb!r}: must be a positive number")
     settings = Settings(
         parse_shape(sample_shape), parse_range(value_range), classes, remap_labels, max_gb
     )

@@ -60,7 +60,7 @@ def parse_range(value: str | Sequence[float] | None) -> tuple[float, float] | No
     if value is None:
         return None
     numbers = _numbers(value)
-    if len(numbers) != 2 or not numbers[0] < numbers[1]:
+    if len(numbers) != 2 or not 0 < numbers[1] - numbers[0] < math.inf:
         raise ValueError(f"value_range = {value!r} is not two numbers low,high, such as 0,255")
     return numbers[0], numbers[1]
 
@@ -189,8 +189,11 @@ def scale(
         DataError: the values do not lie in the range, or suggest another one.
     """
     low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and not np.isfinite([low, high]).all():
-        return array  # Dataset counts and locates the values that are not finite.
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            low, high = np.float32(low), np.float32(high)  # 1 + 1e-16 is 1 in float32
+        if not np.isfinite([low, high]).all():
+            return array  # Dataset counts and locates the values that are not finite.
     if value_range is None:
         if array.dtype == np.uint8:
             _check_bytes(name, int(high), notes)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..utils.names import printable
 from ..utils.notices import Notice
 
 SPLITS = ("train", "test")
@@ -25,7 +27,7 @@ class DataWarning(Notice):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (N, C, H, W) in [-1, 1] or points (N, D), float32, every value finite.
+    """Images (N, C, H, W) in [-1, 1] (not [0, 1]) or points (N, D), float32, every value finite.
 
         data = Dataset("mine", points)
         train, held_out = data.holdout(0.1)
@@ -55,6 +57,8 @@ class Dataset:
         _check_values(self.name, self.values)
         if self.labels is not None:
             set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
+            if self.classes is not None:
+                set_field(self, "classes", whole_number("classes", self.classes, least=0))
             classes = self.classes
             if classes is None:
                 count, note = _count_classes(self.name, self.labels)
@@ -62,6 +66,7 @@ class Dataset:
                 set_field(self, "notes", (*self.notes, *([note] if note else [])))
             elif self.labels.max(initial=-1) >= classes:
                 raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
+        set_field(self, "notes", tuple(map(printable, self.notes)))
         if self.class_names is not None:
             set_field(self, "class_names", tuple(self.class_names))
             if len(self.class_names) != (self.classes or 0):
@@ -81,6 +86,15 @@ class Dataset:
     def is_image(self) -> bool:
         """Whether the samples are images, not points."""
         return self.values.ndim == 4
+
+    def warn_of_range(self) -> None:
+        """Emit a DataWarning where images seem to be scaled to [0, 1], so that black is grey.
+
+        Bytes scaled to [-1, 1] have no value 0, and those scaled to [0, 1] begin with it.
+        """
+        if self.is_image and len(self) and self.values.min() == 0 < self.values.max():
+            text = f"{self.name}: all values lie in [0, 1], where images lie in [-1, 1]: 0 is grey"
+            warnings.warn(f"{text}; 2 * x - 1 makes it black", DataWarning, stacklevel=3)
 
     def digest(self) -> dict[str, Any]:
         """Return what identifies the samples, in JSON types, to compare a later load with.

@@ -21,11 +21,13 @@ def load_file(
         FileNotFoundError: there is nothing at `path`.
         DataError: it is something else, or cannot be read.
     """
-    path = Path(path).expanduser()
     try:
+        path = Path(path).expanduser()
         is_folder = path.is_dir()
     except OSError as error:  # such as a name that is too long
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except RuntimeError as error:  # "~" of a user without a home
+        raise DataError(f"{path}: {error}") from None
     if is_folder:
         if settings.sample_shape is not None or settings.classes is not None:
             raise DataError(f"{path}: sample_shape and classes are for an .npz, this is a folder")

@@ -52,7 +52,7 @@ def load_folder(
         labels,
         None if names is None else len(names),
         class_names=names,
-        notes=tuple(map(printable, notes)),
+        notes=tuple(notes),
     )
 
 
@@ -90,7 +90,7 @@ def _read(
     pictures: list[Picture] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for path in tqdm(scan.files, scan.folder.name, disable=not progress):
+        for path in tqdm(scan.files, printable(scan.folder.name), disable=not progress):
             with Picture(path) as picture:
                 if not picture.is_picture:
                     scan.skip(f"not of {', '.join(FORMATS)}", path)
@@ -131,8 +131,8 @@ def _describe(folder: Path, pictures: list[Picture], notes: list[str]) -> None:
             f"{folder}: only the first picture is used of each file with several:"
             f" {len(animated)} ({examples(animated)})"
         )
-    largest = max(picture.largest for picture in pictures)
-    if 0 < largest < 256 and any(picture.is_deep for picture in pictures):
+    largest = max((x.largest for x in pictures if x.largest is not None), default=0)
+    if 0 < largest < 256:
         raise DataError(
             f"{folder}: pixels of 16 bits, from 0 to {largest} of 65535, are nearly black; if"
             f" {largest} means white, pictures of 8 bits are needed"

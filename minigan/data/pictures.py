@@ -35,7 +35,7 @@ class Picture:
     - `size`: (width, height); before `read` that in the file, then after a rotation by its EXIF
       data.
     - `pixels`: uint8 (1, H, W) where the file is stored as grey, else (3, H, W), after `read`.
-    - `largest`: the largest value in a file of 16 bits per pixel (`is_deep`), 65535 for others.
+    - `largest`: the largest value in a file of 16 bits per pixel, None for other files.
 
     Raises:
         DataError: a file with the name of a picture is none, or has too many pixels.
@@ -44,7 +44,8 @@ class Picture:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file: BinaryIO = open_file(path)
-        self.is_picture, self.is_deep, self.largest = True, False, 65535
+        self.is_picture = True
+        self.largest: int | None = None
         self.pixels = np.empty((1, 0, 0), np.uint8)
         try:
             self._image = self._open()
@@ -90,7 +91,7 @@ class Picture:
         from PIL import ImageOps
 
         values = np.asarray(ImageOps.exif_transpose(self._image)).astype(np.int64)
-        self.is_deep, self.largest = True, int(values.max())
+        self.largest = int(values.max())
         if values.min() < 0 or self.largest > 65535:
             raise ValueError(f"pixels of {values.min()} to {self.largest}; 0 to 65535 are accepted")
         return np.rint(values / 257).astype(np.uint8)[:, :, None]

@@ -169,7 +169,7 @@ class Option:
         elif type(value) is not int:
             raise ValueError(f"{self.name} = {value!r} is not {text}")
         if self.check is not None and not self.check.accepts(value):
-            raise ValueError(f"{self.name} = {value!r} is not {text}")
+            raise ValueError(f"{self.name} = {str(value)[:40]} is not {text}")
         if self.type is int and abs(value) > MAX_INTEGER:
             raise ValueError(f"{self.name} = {str(value)[:40]} is not an integer of 64 bits")
 

@@ -75,6 +75,8 @@ class Trainer:
                 max_gb=config.max_gb,
             )
             config = absolute_paths(config)
+        else:
+            data.warn_of_range()
         # What identifies the data: a state is of these and no others.
         self.data_digest = data.digest()
         self.data, self.held_out = data.holdout(config.holdout, config.seed)

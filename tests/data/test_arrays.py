@@ -7,6 +7,8 @@ import pytest
 from run_helpers import RING, cli, metrics, refused, train
 
 from minigan.data import DataError, Dataset, DataWarning, load
+from minigan.training.config import Config
+from minigan.training.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (20, 8, 9), np.uint8)
@@ -59,6 +61,23 @@ def test_the_range_of_values_is_not_guessed(loaded, images, value_range, low, me
 def test_plain_values_need_no_option(loaded, images):
     data, notes = loaded({"x": images})
     assert (data.values.min(), data.values.max(), notes) == (-1, 1, "")
+
+
+def test_images_made_by_hand_that_lie_in_0_1():
+    config = Config(batch=4, device="reference")
+    with pytest.warns(DataWarning, match=r"mine: all values lie in \[0, 1\].*2 \* x - 1 makes it"):
+        Trainer(config, Dataset("mine", np.maximum(UNIT[:, None], 0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for values in (UNIT[:, None] * 2 - 1, np.full((20, 1, 8, 9), 0.5), np.zeros((20, 1, 8, 9))):
+            Trainer(config, Dataset("mine", values))
+
+
+def test_values_that_float32_rounds_into_the_range(loaded):
+    assert loaded({"x": np.nextafter(UNIT * 2 - 1, 2)})[0].values.max() == 1
+    assert loaded({"x": np.nextafter(UNIT, 2)}, value_range="0,1")[0].values.max() == 1
+    with pytest.raises(DataError, match="1 of 1440 values are NaN or infinite"):
+        loaded({"x": np.where(np.arange(1440).reshape(20, 8, 9) == 7, np.nan, UNIT)})
 
 
 def test_the_range_of_bytes_by_option_has_the_same_bits(loaded):
@@ -131,7 +150,7 @@ def test_senseless_shapes(value):
         load("ring", sample_shape=value)
 
 
-@pytest.mark.parametrize("value", ["1,0", "0", "0,inf", "low,high", (0, 1, 2), 3])
+@pytest.mark.parametrize("value", ["1,0", "0", "0,inf", "low,high", "-1e308,1e308", (0, 1, 2), 3])
 def test_senseless_ranges(value):
     with pytest.raises(ValueError, match="is not two numbers low,high"):
         load("ring", value_range=value)
@@ -224,7 +243,14 @@ def test_a_column_of_labels(loaded):
     assert (data.labels.tolist(), notes) == ((COUNTING % 10).tolist(), "")
 
 
+@pytest.mark.parametrize("limit", [0, -1, float("nan")])
+def test_a_limit_is_positive(limit):
+    with pytest.raises(ValueError, match=r"max_gb .*: must be a positive number"):
+        load("ring", size=5, max_gb=limit)
+
+
 def test_arrays_that_are_not_used_are_named(loaded):
+    assert loaded({"x": POINTS, "\x1b[31m\n": POINTS})[0].notes[0].isprintable()
     notes = loaded({"x": POINTS, "targets": COUNTING, "x_test": POINTS, "y_test": COUNTING})[1]
     assert "arrays not used: targets; no labels (labels, y, labels_train, y_train) in it" in notes
     notes = loaded({"x": POINTS, "y": COUNTING, "images": BYTES})[1]

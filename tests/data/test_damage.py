@@ -229,7 +229,10 @@ def test_names_that_steer_a_terminal_are_escaped(tmp_path):
     assert r"a\x1b[31m.png: not an image" in refused("train", "--data", tmp_path)
 
 
-def test_a_name_that_is_too_long():
+def test_names_without_a_file():
+    assert "~nobody-of-this-name/a.npz: " in refused(
+        "train", "--data", "~nobody-of-this-name/a.npz"
+    )
     assert "File name too long" in refused("train", "--data", "x" * 300 + ".npz")
 
 

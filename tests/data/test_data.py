@@ -123,6 +123,9 @@ def test_digest_names_what_differs():
     assert Dataset("x", np.zeros((0, 2))).digest()["samples"] == 0
     with pytest.raises(DataError, match="2 class names for 3 classes"):
         Dataset("x", values, np.array([0, 1, 2]), class_names=("cat", "dog"))
+    for classes in (2.5, "3", True):
+        with pytest.raises(ValueError, match=r"classes .*: must be a whole number"):
+            Dataset("x", values, np.array([0, 1, 2]), classes)
 
 
 # ---------------------------------------------------------------------------- the made sets

@@ -209,6 +209,7 @@ def test_16_bits_of_which_8_are_used(tmp_path, largest, is_plausible):
     if is_plausible:
         assert load(tmp_path).values.ravel().tolist() == [-1, 1]
         return
+    draw(tmp_path / "b.png", size=(2, 1))
     with pytest.raises(DataError, match=f"16 bits, from 0 to {largest} of 65535"):
         load(tmp_path)
 

@@ -88,6 +88,7 @@ def test_the_table_has_every_option_that_shapes_a_step():
     whole = {"data", "split", "data_dir", "holdout", "latent", "latent_size", "device", "seed"}
     whole |= {"size", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}
     whole |= {"lr_g", "lr_d", "beta1", "beta2"}
+    whole |= {"sample_shape", "value_range", "classes", "remap_labels", "max_gb"}
     named = set(chain(*(own for _, own in TABLE.values())))
     assert named | whole == set(Config().as_dict())
 
