@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data import NAMES
+from ..data import GENERATED, NAMES
+from ..data.download import SOURCES
 from ..engine import random
 from ..engine.device import get_device, use_device
 from ..gan.networks import build_networks
@@ -87,8 +88,17 @@ def _build_trainer(config: Config, folder: Path, progress: bool) -> Trainer:
     try:
         return Trainer(config, progress=progress)
     except (OSError, ValueError) as error:
-        hint = "" if config.data in NAMES else "; --data names the place of its data now"
+        hint = "" if config.data in GENERATED else f"; {_way_out(config.data)}"
         raise RunError(f"{folder}: {error}{hint}") from None
+
+
+def _way_out(data: str) -> str:
+    """Return how the data of a run are found again."""
+    if data in SOURCES:
+        return "--data-dir names the folder of the same files"
+    if data in GENERATED:
+        return "they are made here, and only the versions that made them make the same"
+    return "--data names the place of the same ones"
 
 
 def load_sampler(folder: Path) -> Sampler:
@@ -163,15 +173,10 @@ def _replace(
     return config.replace(**changes)
 
 
-def _describe_changed_data(folder: Path, place: str, error: DataChangedError) -> str:
-    remedy = (
-        "only the version of its library that drew them draws the same"
-        if place in NAMES
-        else "--data names the place of the same ones"
-    )
+def _describe_changed_data(folder: Path, data: str, error: DataChangedError) -> str:
     return (
         f"{folder}: {error}; a run goes on, and is measured, with the data that it was trained on:"
-        f" {remedy}"
+        f" {_way_out(data)}"
     )
 
 
