@@ -119,10 +119,11 @@ def load_sampler(folder: Path) -> Sampler:
     with _fitting(folder), random.fork_rng(), use_device(get_device(config.device)):
         random.Generator().set_state(info["random"])  # It is checked like the rest.
         classes = None if data["labels"] is None else data["classes"]
-        networks = build_networks(config, tuple(data["shape"]), classes)
+        shape = tuple(data["shape"])
+        networks = build_networks(config, shape, classes)
         players = Players(config, *networks)
         players.load_state({k: x for k, x in tensors.items() if k not in OWN_TENSORS})
-        return Sampler(players, data["classes"], data["scale"], tensors.get("points"))
+        return Sampler(players, shape, data["classes"], data["scale"], tensors.get("points"))
 
 
 def read_run(folder: Path, data_have_moved: bool = False) -> tuple[Config, State]:
