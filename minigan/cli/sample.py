@@ -81,6 +81,8 @@ def _output_path(options: argparse.Namespace) -> Path:
     path = Path(default if options.out is None else options.out)
     if path.suffix not in (".png", ".npz"):
         raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
+    if path.is_dir():
+        raise ValueError(f"--out {path}: is a folder, not a file to write")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}")
     return path

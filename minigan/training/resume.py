@@ -204,6 +204,7 @@ def resume(
         has_digest = True
         config = _replace(config, folder, steps, data, data_dir)
         trainer = _build_trainer(config, folder, progress)
+        warnings.warn(f"{folder} has no checkpoint: it begins at step 0", Notice, stacklevel=2)
     if trainer.step_count > trainer.config.steps:
         raise RunError(
             f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"

@@ -238,3 +238,17 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
 )
 def test_an_empty_word_is_no_default(words, message):
     assert message in refused(*words)
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    assert "is a folder, not a file to write" in refused("sample", "x", "--out", tmp_path / "a.png")
+
+
+def test_a_run_that_begins_again_says_so(tmp_path):
+    folder = tmp_path / "run"
+    assert cli("train", *RING, "--steps", 1, "--out", folder).status == 0
+    for name in ("checkpoint.safetensors", "metrics.jsonl"):
+        (folder / name).unlink()
+    (line,) = cli("train", "--resume", folder).errors
+    assert line == f"minigan train: note: {folder} has no checkpoint: it begins at step 0"
