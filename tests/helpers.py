@@ -51,7 +51,7 @@ def _is_floating(x: Any) -> bool:
 
 def broadcasting_sample(op: Op) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Return the first sample of an elementwise op without plain numbers; None for other ops."""
-    if not op.broadcasts or op.check is not None:
+    if not op.broadcasts or op.needs_kernel:
         return None
     return next((s for s in samples(op) if all(callable(x) and x.smooth for x in s[0])), None)
 

@@ -63,7 +63,8 @@ EXPRESSIONS = {
     "sign": "x -> T(x > T(0)) - T(x < T(0)) if x == x else x",
     "maximum": "a b -> a if a >= b or a != a else b",
     "minimum": "a b -> a if a <= b or a != a else b",
-    "tie_weight": "a b -> (T(a > b) + T(a >= b)) * T(0.5)",
+    "tie_grad": "g a b -> T(0) if a < b else (g * T(0.5) if a == b else g)",
+    "dropout": "x mask ; scale -> x * scale if mask > T(0.5) else T(0)",
     "clip": "x ; low high -> low if x < low else (high if x > high else x)",
     "clip_grad": "g x ; low high -> g if x >= low and x <= high else T(0)",
     "where": "c a b -> a if c else b",
@@ -108,7 +109,8 @@ def _inner_loops(inputs: list[str], expression: str) -> list[str]:
     stride ("n"). LLVM vectorizes the loops of the first two kinds.
     """
     reads = {"1": "{0}_row[i]", "0": "{0}_row[0]", "n": "{0}_memory[{0}_start + i * {0}_stride]"}
-    cases = ["1" * len(inputs), *(["10", "01"] if len(inputs) == 2 else []), "n" * len(inputs)]
+    mixed = {2: ["10", "01"], 3: ["110"]}.get(len(inputs), [])
+    cases = ["1" * len(inputs), *mixed, "n" * len(inputs)]
     lines: list[str] = []
     for case in cases:
         pairs = list(zip(inputs, case, strict=True))

@@ -27,6 +27,7 @@ COMPARISONS = {kernel for kind, kernel in _LINES if kind == "COMPARISON"}
 ATTRIBUTES = {
     **dict.fromkeys(("leaky_relu", "leaky_relu_grad"), ("slope",)),
     **dict.fromkeys(("clip", "clip_grad"), ("low", "high")),
+    "dropout": ("scale",),
 }
 BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
 

@@ -26,6 +26,33 @@ def contiguous_copy(x: Any) -> np.ndarray:
     return np.array(x, order="C")
 
 
+def memory_of(x: np.ndarray) -> np.ndarray | None:
+    """Return the one-dimensional, C-contiguous, writable memory that x is a view of.
+
+    Arrays of numpy's own have it in any order of their axes, and a read-only view, such as a
+    broadcast one, has it too. None: the memory is read-only, or of something else, such as bytes.
+    """
+    if x.flags.c_contiguous and x.flags.writeable:
+        return x.reshape(-1)
+    base = x
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    memory = base.ravel(order="K")
+    is_view = np.may_share_memory(memory, base) and memory.flags.c_contiguous
+    return memory if is_view and base.dtype == x.dtype and memory.flags.writeable else None
+
+
+def overlaps_itself(x: np.ndarray) -> bool:
+    """Return whether two elements of x may share memory, as in a broadcast array."""
+    extent = 0
+    for stride, size in sorted((abs(s), n) for s, n in zip(x.strides, x.shape, strict=True)):
+        if size > 1:
+            if stride <= extent:
+                return True
+            extent += stride * (size - 1)
+    return False
+
+
 class ArrayInterface:
     """An object that `np.asarray` converts to an array without a copy (numpy's array interface).
 

@@ -142,7 +142,7 @@ def _check_index(index, size):
     The kernel checks it, because the indices of a captured step are only known when it runs.
     """
     if index < 0 or index >= size:
-        raise IndexError("an index is outside the axis")
+        raise IndexError("gather, scatter_add: an index is outside the axis")
     return index
 
 

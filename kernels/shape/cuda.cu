@@ -43,8 +43,19 @@ extern "C" __global__ void __launch_bounds__(256)
             y[y_start + (row + k) * columns + column + threadIdx.x] = tile[threadIdx.x * 33 + k];
 }
 
+// The result for an index outside the axis: NaN, the least integer, true.
+__device__ __forceinline__ REAL no_element() {
+#if defined(REAL_IS_FLOAT32) || defined(REAL_IS_FLOAT64)
+    return REAL(nan(""));
+#elif defined(REAL_IS_BOOL)
+    return true;
+#else
+    return -9223372036854775807LL - 1;
+#endif
+}
+
 // Compute y[o, j, c] = x[o, i[o, j, c], c]; y is (outer, count, inner), x (outer, size, inner). The
-// indices may have any strides. They are not checked: the caller ensures 0 <= i < size.
+// indices may have any strides. One outside 0 ... size - 1 gives NaN, as no kernel can raise.
 extern "C" __global__ void __launch_bounds__(256)
     gather(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
            long long inner, long long size, long long stride_o, long long stride_j,
@@ -52,12 +63,15 @@ extern "C" __global__ void __launch_bounds__(256)
     const long long thread = global_thread();
     if (thread >= outer * count * inner) return;
     const long long c = thread % inner, j = thread / inner % count, o = thread / inner / count;
-    y[thread] = x[(o * size + i[o * stride_o + j * stride_j + c * stride_c]) * inner + c];
+    const long long row = i[o * stride_o + j * stride_j + c * stride_c];
+    y[thread] = 0 <= row && row < size ? static_cast<REAL>(x[(o * size + row) * inner + c])
+                                       : no_element();
 }
 
 // y = 0, then y[o, i[o, j, c], c] += x[o, j, c] for j = 0, 1, ..., in this order. A thread owns
 // column (o, c) in one band of rows, so no two threads write the same element; it reads all indices
-// of its column and uses those that fall into its band.
+// of its column and uses those that fall into its band. One outside 0 ... size - 1 makes the whole
+// column NaN.
 extern "C" __global__ void __launch_bounds__(128)
     scatter_add(Out<REAL> y, In<REAL> x, In<long long> i, long long outer, long long count,
                 long long inner, long long size, long long stride_o, long long stride_j,
@@ -72,5 +86,7 @@ extern "C" __global__ void __launch_bounds__(128)
         const long long row = i[o * stride_o + j * stride_j + c * stride_c];
         if (first <= row && row < last)
             y[(o * size + row) * inner + c] += x[(o * count + j) * inner + c];
+        else if (row < 0 || row >= size)
+            for (long long r = first; r < last; ++r) y[(o * size + r) * inner + c] = no_element();
     }
 }

@@ -23,7 +23,8 @@ def describe(threads: int) -> dict[str, Any]:
 
     "kernels" is a hash of the sources of minigan's kernels.
     """
-    from ..kernels.runtime.cpu.compiler import source_hash, vector_bytes
+    from ..kernels.runtime.cpu.compiler import vector_bytes
+    from ..kernels.runtime.cpu.sources import source_hash
 
     return {
         "processor": processor(),

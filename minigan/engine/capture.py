@@ -7,28 +7,36 @@ launches and the memory that they use, and replays the list from then on, as a C
 list is that of the eager step, and so its results are those of the eager step, bit for bit.
 
 As in `jax.jit`, captures are cached by the signature of the arguments: their tree structure, and
-the shape, dtype and device of each tensor among the leaves.
+the shape, dtype and device of each tensor among the leaves. What the step reads from outside its
+arguments has guards, as in `torch.compile` (see `guards.py`).
 """
 
 from __future__ import annotations
 
 import functools
+import threading
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..kernels.runtime.locks import ForkSafeLock
 from ..kernels.runtime.recording import active, record
 from .device import current_device
+from .guards import CONSTANTS, constant_bits
+from .random import current_generator
 from .recording import StepRecording
+from .step_guards import StepGuards, watch_random_numbers
 from .tensor import Tensor, is_grad_enabled
 
-# The modules of a step may be in train or eval mode, and each combination of modes is a capture of
-# its own. Above this number the oldest capture is dropped.
-MAX_CAPTURES_PER_SIGNATURE = 8
+# A captured function keeps at most so many captures, those used last: one for each signature, and
+# for each combination of values that its guards know, such as the modes of modules.
+MAX_CAPTURES = 16
 
 
-def capture(step: Callable[..., Any]) -> Callable[..., Any]:
+def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callable[..., Any]:
     """Return a function that runs the Python code of `step` once and replays its launches later.
 
     Use it where the same step is done many times:
@@ -42,47 +50,96 @@ def capture(step: Callable[..., Any]) -> Callable[..., Any]:
 
     Arguments and results are tensors, or tuples, lists and dicts of them; other arguments are part
     of the signature. The first call of a signature (tree structure; shapes, dtypes and devices of
-    tensors; other arguments; the current device; whether the graph is recorded) runs and captures
-    the step. Later calls copy the arguments into the memory of that run and replay its launches.
-    The step is captured again when a module that it calls has changed between train and eval mode,
-    when a parameter was moved to other memory, and when the number of threads or the random streams
-    have changed.
+    tensors; other arguments; the current device and generator; the Python thread; whether the graph
+    is recorded) runs and captures the step. Later calls copy the arguments into the memory of that
+    run and replay its launches. The step is captured again when something that it reads has
+    changed: a closed-over or global variable, an attribute, a layer or its train and eval mode,
+    `requires_grad`, the memory of a parameter, the number of threads, the random streams.
 
-    - Tensors that the step takes from outside (closes over) are the same ones in each replay, with
-      their present values. Numbers and numpy arrays keep the values of the first run.
+    - A number that differs from call to call costs a capture for each value: pass it as a tensor.
+      At most MAX_CAPTURES captures are kept; a warning says why there are more.
+    - Tensors that the step takes from outside are the same ones in each replay, with their present
+      values. A numpy array of more than 4 kB keeps the values of the first run.
     - Results are the same tensors each time, overwritten by the next replay. They have no graph.
     - Inside the step, what reads values raises: `.item()`, `.numpy()`, `bool(tensor)`.
     - Side effects of Python code, such as counting or printing, happen in the first run only.
 
+    Args:
+        step: the function; without it, `capture(check=2)` is a decorator.
+        check: the number of replays of each capture that are compared, bit by bit, with an eager
+            run of the step from the same state. It finds what has no guard: clocks, files, large
+            arrays, the state of other libraries.
+
     Raises:
         TypeError: an argument is a numpy array, whose values would never change, or not hashable.
-        ValueError: an argument has a graph; the step changes an argument in place; it runs on more
-            than one device.
+        ValueError: an argument, or a tensor from outside, has a graph; the step changes an argument
+            in place; it runs on more than one device; it draws from numpy's or Python's random
+            numbers, which a replay would repeat.
+        RuntimeError: `check` found a difference.
     """
-    return functools.update_wrapper(CapturedStep(step), step)
+    if step is None:
+        return functools.partial(capture, check=check)
+    return functools.update_wrapper(CapturedStep(step, check), step)
 
 
 class CapturedStep:
-    """A step and its captures, cached by signature."""
+    """A step and its captures, cached by signature.
 
-    def __init__(self, step: Callable[..., Any]) -> None:
-        self.step = step
-        self.captures: dict[Any, list[Capture]] = {}
+    Each Python thread has captures of its own, as another thread would overwrite its results. The
+    lock keeps the replays of several threads from running at the same time, as they change the same
+    parameters.
+    """
+
+    def __init__(self, step: Callable[..., Any], check: int = 0) -> None:
+        self.step, self.check = step, check
+        self.captures: OrderedDict[Any, list[Capture]] = OrderedDict()
+        self._lock = ForkSafeLock()
+        self._has_warned = False
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if active() is not None:  # within another captured step: part of that one
             return self.step(*arguments, **keywords)
         tensors: list[Tensor] = []
         structure = _signature((arguments, keywords), tensors)
-        captures = self.captures.setdefault((structure, current_device(), is_grad_enabled()), [])
-        for captured in captures:
-            if captured.is_valid() and captured.has_same_modes():
-                return captured.replay(tensors)
-        valid = [captured for captured in captures if captured.is_valid()]
-        captures[:] = valid[1 - MAX_CAPTURES_PER_SIGNATURE :]
-        captured = Capture(self.step, arguments, keywords)
-        captures.append(captured)
-        return captured.outputs
+        state = (current_device(), current_generator(), threading.get_ident(), is_grad_enabled())
+        key = (structure, *state)
+        with self._lock:
+            captures = self.captures.setdefault(key, [])
+            self.captures.move_to_end(key)
+            captures[:] = [x for x in captures if x.is_valid()]
+            for captured in captures:
+                if captured.guards.changed() is None:
+                    if captured.checks_left:
+                        return captured.checked_replay(self.step, tensors, arguments, keywords)
+                    return captured.replay(tensors)
+            reason = self._reason(key, captures)
+            captured = Capture(self.step, arguments, keywords, self.check)
+            captures.append(captured)
+            self._drop_old(reason)
+            return captured.outputs
+
+    def _reason(self, key: Any, captures: list[Capture]) -> str:
+        """Return why the captures that there are do not serve a call, for the warning."""
+        if captures:
+            return f"{captures[-1].guards.changed()} has changed"
+        return "each value of an argument that is a number needs one; pass it as a tensor"
+
+    def _drop_old(self, reason: str) -> None:
+        """Drop the oldest captures above MAX_CAPTURES, and warn once."""
+        while sum(map(len, self.captures.values())) > MAX_CAPTURES:
+            oldest = next(iter(self.captures))
+            del self.captures[oldest][:1]
+            if not self.captures[oldest]:
+                del self.captures[oldest]
+            if not self._has_warned:
+                self._has_warned = True
+                name = getattr(self.step, "__qualname__", repr(self.step))
+                warnings.warn(
+                    f"capture: {name} was captured more than {MAX_CAPTURES} times, which is slow;"
+                    f" the oldest captures are dropped. The last reason: {reason}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
 
 
 class Capture:
@@ -92,31 +149,41 @@ class Capture:
         inputs: the static copies of the tensors among the arguments, which a replay overwrites.
         outputs: the results of the step; each replay overwrites their tensors.
         recording: the tensors, modes and conditions that the run depends on, and its memory.
+        guards: guards of the Python values that the run depends on.
+        checks_left: the number of replays that are still to be compared with eager runs.
     """
 
     def __init__(
-        self, step: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+        self,
+        step: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        checks: int = 0,
     ) -> None:
         self.inputs: list[Tensor] = []
-        results: list[Tensor] = []
+        self.checks_left = checks
+        self._results: list[Tensor] = []
 
         def copy_input(x: Tensor) -> Tensor:
-            self.inputs.append(_copy(x, len(self.inputs)))
+            self.inputs.append(_copy(x))
             return self.inputs[-1]
 
         def detach_result(x: Tensor) -> Tensor:
-            results.append(x.detach())
-            return results[-1]
+            self._results.append(x.detach())
+            return self._results[-1]
 
         arguments, keywords = _map_tensors(copy_input, (arguments, keywords))
-        recording = StepRecording()
-        with record(recording):
+        self.recording = recording = StepRecording()
+        with watch_random_numbers(step), record(recording):
             recording.read_only = {id(x.version_cell) for x in self.inputs}
             outputs = step(*arguments, **keywords)
-        self.recording = recording
+        self.guards = StepGuards(step, recording)
         # Results are detached, because a graph would keep all memory of the run alive.
         self.outputs = _map_tensors(detach_result, outputs)
-        self._version_cells = [*recording.written_versions, *(x.version_cell for x in results)]
+        self._version_cells = [
+            *recording.written_versions,
+            *(x.version_cell for x in self._results),
+        ]
         devices = [*recording.devices] or [current_device()]
         if len(devices) > 1:
             names = ", ".join(repr(device.name) for device in devices)
@@ -127,23 +194,65 @@ class Capture:
     def is_valid(self) -> bool:
         """Return whether tensors, threads and random streams are those of the run.
 
-        A capture that is not valid is dropped when the step is captured again.
+        A capture that is not valid is dropped.
         """
-        return all(x.array is array for x, array in self.recording.tensors.values()) and all(
-            condition() for condition in self.recording.conditions
-        )
-
-    def has_same_modes(self) -> bool:
-        """Return whether each module is in the train or eval mode that it had in the run."""
-        return all(x.training is training for x, training in self.recording.modes.values())
+        return all(
+            x.array is array and x.requires_grad is requires_grad
+            for x, array, requires_grad in self.recording.tensors.values()
+        ) and all(condition() for condition in self.recording.conditions)
 
     def replay(self, tensors: list[Tensor]) -> Any:
         """Copy the tensors into the static inputs, replay the launches, and return the outputs."""
-        for static, x in zip(self.inputs, tensors, strict=True):
+        cells = [x.version_cell for x in self.inputs]
+        sources = [
+            # A result of the step may be one of its static inputs, which the copies overwrite.
+            _copy(x) if any(x.version_cell is cell for cell in cells) else x
+            for x in tensors
+        ]
+        for static, x in zip(self.inputs, sources, strict=True):
             static.device.copy(static.array, x.array)
         self.program()
         for cell in self._version_cells:
             cell[0] += 1
+        return self.outputs
+
+    def checked_replay(
+        self,
+        step: Callable[..., Any],
+        tensors: list[Tensor],
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        """Replay, and compare all results and updated tensors with those of an eager run.
+
+        The eager run begins in the state before the replay, and its state is the one that stays.
+        """
+        self.checks_left -= 1
+        arguments, keywords = _map_tensors(_copy, (arguments, keywords))
+        written = self.recording.written_tensors()
+        before = [x.device.to_numpy(x.array) for x in written]
+        self.replay(tensors)
+        replayed = [x.numpy() for x in (*self._results, *written)]
+        for x, values in zip(written, before, strict=True):
+            x.device.copy(x.array, x.device.from_numpy(values))
+        results: list[Tensor] = []
+        _map_tensors(results.append, step(*arguments, **keywords))
+        eager = [x.numpy() for x in (*results, *written)]
+        if len(results) != len(self._results):
+            raise RuntimeError(
+                f"capture: the captured step has {len(self._results)} results, an eager run"
+                f" {len(results)}: its Python code depends on something that has no guard"
+            )
+        for i, (a, b) in enumerate(zip(replayed, eager, strict=True)):
+            if (a.shape, a.dtype, a.tobytes()) != (b.shape, b.dtype, b.tobytes()):
+                is_result = i < len(results)
+                name = f"result {i}" if is_result else f"a tensor {a.shape} that the step updates"
+                raise RuntimeError(
+                    f"capture: {name} of a replay differs from that of an eager run: the step"
+                    " depends on something that a replay does not run, such as random numbers of"
+                    " another library, a clock, a file, or a large numpy array that has changed;"
+                    " pass it as an argument"
+                )
         return self.outputs
 
 
@@ -154,6 +263,11 @@ def _signature(value: Any, tensors: list[Tensor]) -> Any:
     A tensor stands for its shape, dtype, device and requires_grad; any other leaf for itself.
     """
     if isinstance(value, Tensor):
+        if value.op is not None:
+            raise ValueError(
+                f"capture: tensor {len(tensors)} of the arguments has a graph, which a captured"
+                " step does not follow; detach() it"
+            )
         tensors.append(value)
         return (Tensor, value.shape, value.dtype, value.device, value.requires_grad)
     if isinstance(value, (tuple, list)):
@@ -172,7 +286,8 @@ def _signature(value: Any, tensors: list[Tensor]) -> Any:
             f"capture: an argument is {type(value).__name__}; tensors, tuples, lists and dicts of"
             " them, and hashable values are accepted"
         ) from None
-    return (type(value), value)  # with the type, since 1 == 1.0 == True
+    # With type and bits, as 1 == 1.0 == True and 0.0 == -0.0.
+    return constant_bits(value) if isinstance(value, CONSTANTS) else (type(value), value)
 
 
 def _map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
@@ -188,13 +303,8 @@ def _map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     return value
 
 
-def _copy(x: Tensor, number: int) -> Tensor:
-    """Return a copy of an argument, in memory that each replay overwrites."""
-    if x.op is not None:
-        raise ValueError(
-            f"capture: tensor {number} of the arguments has a graph, which a captured step does not"
-            " follow; detach() it"
-        )
+def _copy(x: Tensor) -> Tensor:
+    """Return a copy of a tensor in memory of its own."""
     array = x.device.empty(x.shape, x.dtype)
     x.device.copy(array, x.array)
     return Tensor(array, x.device, x.requires_grad)

@@ -3,6 +3,9 @@
 For a function f with Jacobian J, a random direction v and a random cotangent g are drawn. Then
 <g, J v>, from central differences of f, must equal <vjp(g), v>, from `grad`. (The cotangent is
 random because a cotangent of ones would not detect a wrong permutation.)
+
+A direction moves all inputs at once. At order 2, each gradient is also compared along each input
+alone, so that every pair of inputs, d2f / dx_i dx_j, is held to its own tolerance.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ def check_gradients(
 ) -> list[float]:
     """Check the gradient of f at `arrays`, then the derivative of that, up to `order`.
 
+    From order 2 on, every pair of inputs is checked too.
+
         mg.check.check_gradients(lambda x, w: (x @ w).tanh(), [x_array, w_array])
 
     Args:
@@ -61,18 +66,28 @@ def check_gradients(
     """
     rng = np.random.default_rng(seed)
     target = get_device(device)
-    errors = []
-    for k in range(1, order + 1):
-        exact, numeric = _compare(f, arrays, rng, eps, target)
-        tolerance = atol + rtol * max(abs(exact), abs(numeric))
-        error = abs(exact - numeric) / tolerance
-        if not error <= 1:  # not `error > 1`, which is false for NaN
+
+    def error(f: Function, arrays: Sequence[np.ndarray], what: str, along: int | None) -> float:
+        exact, numeric = _compare(f, arrays, rng, eps, target, along)
+        result = abs(exact - numeric) / (atol + rtol * max(abs(exact), abs(numeric)))
+        if not result <= 1:  # not `result > 1`, which is false for NaN
             raise GradientError(
-                f"{name}, order {k}: the VJPs say {exact:.12g}, finite differences {numeric:.12g}"
+                f"{name}, {what}: the VJPs say {exact:.12g}, finite differences {numeric:.12g}"
             )
-        errors.append(error)
+        return result
+
+    errors = []
+    function, inputs = f, arrays
+    for k in range(1, order + 1):
+        errors.append(error(function, inputs, f"order {k}", None))
         if k < order:
-            f, arrays = _derivative(f, arrays, rng, target)
+            function, inputs = _derivative(function, inputs, rng, target)
+    floats = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    if order >= 2 and len(floats) > 1:
+        for i in floats:
+            function, inputs = _derivative(f, arrays, rng, target, i)
+            pairs = [error(function, inputs, f"order 2, inputs {i} and {j}", j) for j in floats]
+            errors[1] = max(errors[1], *pairs)
     return errors
 
 
@@ -80,18 +95,29 @@ def _tensors(arrays: Sequence[np.ndarray], device: Device) -> list[Tensor]:
     return [tensor(a, device=device, requires_grad=a.dtype.kind == "f") for a in arrays]
 
 
-def _directions(arrays: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray | None]:
-    return [rng.standard_normal(a.shape) if a.dtype.kind == "f" else None for a in arrays]
+def _directions(
+    arrays: Sequence[np.ndarray], rng: np.random.Generator, along: int | None = None
+) -> list[np.ndarray | None]:
+    """Return a random direction for each array of floats, or for the one numbered `along`."""
+    return [
+        rng.standard_normal(a.shape) if a.dtype.kind == "f" and along in (None, i) else None
+        for i, a in enumerate(arrays)
+    ]
 
 
 def _compare(
-    f: Function, arrays: Sequence[np.ndarray], rng: np.random.Generator, eps: float, device: Device
+    f: Function,
+    arrays: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    eps: float,
+    device: Device,
+    along: int | None,
 ) -> tuple[float, float]:
-    """Return <vjp(g), v> and <g, J v> for one random g and v."""
+    """Return <vjp(g), v> and <g, J v> for one random g and v, which moves all inputs or one."""
     xs = _tensors(arrays, device)
     y = f(*xs)
     g = rng.standard_normal(y.shape)
-    vs = _directions(arrays, rng)
+    vs = _directions(arrays, rng, along)
     if not y.requires_grad:  # y is a constant, so the differences must be zero too
         exact = 0.0
     else:
@@ -109,11 +135,18 @@ def _compare(
 
 
 def _derivative(
-    f: Function, arrays: Sequence[np.ndarray], rng: np.random.Generator, device: Device
+    f: Function,
+    arrays: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    device: Device,
+    along: int | None = None,
 ) -> tuple[Function, list[np.ndarray]]:
-    """Return the function (x, g) -> sum_i <v_i, vjp_i(g)>, v random and fixed, and its arrays."""
+    """Return the function (x, g) -> sum_i <v_i, vjp_i(g)>, v random and fixed, and its arrays.
+
+    The sum is over all inputs, or the one numbered `along`.
+    """
     y = f(*_tensors(arrays, device))
-    vs = _directions(arrays, rng)
+    vs = _directions(arrays, rng, along)
 
     def derivative(*arguments: Tensor) -> Tensor:
         *xs, g = arguments
@@ -160,7 +193,7 @@ def op_samples(op: Op, seed: int = 0) -> Iterator[tuple[Function, list[np.ndarra
 
 
 def check_op(op: Op, device: str | Device = "cpu", order: int = 2) -> OpCheck:
-    """Check the gradients of an op on all of its samples."""
+    """Check the gradients of an op on all of its samples, every pair of inputs too."""
     worst = [0.0] * order
     count = 0
     for f, arrays, smooth in op_samples(op):

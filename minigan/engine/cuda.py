@@ -60,6 +60,10 @@ class CudaDevice(Device):
                 " has, and .to('cpu') moves a tensor to a device that runs the numpy reference"
             ) from None
 
+    def can_write(self, array: Any) -> bool:
+        """Return whether an update may change an array in place."""
+        return super().can_write(array) if isinstance(array, np.ndarray) else True
+
     def copy(self, target: Any, source: Any) -> None:
         self.kernels["assign"](self.launcher, target, source)
 

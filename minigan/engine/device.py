@@ -5,13 +5,15 @@ Only devices and kernels use numba and cupy.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..kernels.runtime.arrays import memory_of, overlaps_itself
+from ..kernels.runtime.locks import ForkSafeLock
 from ..kernels.runtime.recording import active, run_launches
 from ..utils.names import choose
 
@@ -60,6 +62,18 @@ class Device:
         recording = active()
         if recording is not None:
             recording.add(partial(_run_again, update.reference, arrays, attributes))
+
+    def can_write(self, array: Any) -> bool:
+        """Return whether an update may change an array in place: each element has its own memory.
+
+        All arrays that a device makes, and their views, can be written. Arrays that somebody puts
+        in their place (`x.array = ...`) may be read-only or broadcast.
+        """
+        if array.flags.carray:  # C-contiguous, aligned and writable
+            return True
+        flags = array.flags
+        is_memory = flags.writeable and flags.aligned and memory_of(array) is not None
+        return is_memory and not overlaps_itself(array)
 
     def copy(self, target: Any, source: Any) -> None:
         """Copy the values of an array of this device to another of the same shape and dtype."""
@@ -121,7 +135,7 @@ _constructors: dict[str, Callable[[], Device]] = {
     "cuda-emulator": _cuda_emulator,
 }
 _devices: dict[str, Device] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def device_names() -> list[str]:
@@ -143,20 +157,18 @@ def get_device(device: str | Device) -> Device:
         return _devices[device]
 
 
-class _Current(threading.local):
-    device: str | Device = "cpu"  # A name until its first use, which imports numba.
-
-
-_current = _Current()
+# A context variable has a value of its own in each Python thread and asyncio task. The device is a
+# name until its first use, which imports numba.
+_current: ContextVar[str | Device] = ContextVar("device", default="cpu")
 
 
 def current_device() -> Device:
-    """Return the device of new tensors and random numbers in this Python thread, `cpu` at first."""
-    return get_device(_current.device)
+    """Return the device of new tensors and random numbers in this thread or task (`cpu`)."""
+    return get_device(_current.get())
 
 
 class use_device:
-    """Make a device the current one of this Python thread, from here on or for a `with` block.
+    """Make a device the current one of this thread or task, from here on or for a `with` block.
 
     mg.use_device("cuda")
     with mg.use_device("reference"):
@@ -164,10 +176,11 @@ class use_device:
     """
 
     def __init__(self, device: str | Device) -> None:
-        self._before, _current.device = _current.device, get_device(device)
+        self._before = _current.get()
+        _current.set(get_device(device))
 
     def __enter__(self) -> Device:
         return current_device()
 
     def __exit__(self, *error: object) -> None:
-        _current.device = self._before
+        _current.set(self._before)

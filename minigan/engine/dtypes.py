@@ -24,6 +24,16 @@ def check_dtype(dtype: Any) -> np.dtype:
     return result
 
 
+def check_int64_range(name: str, array: np.ndarray) -> None:
+    """Raise ValueError if a number is NaN or outside int64: a cast would give another number."""
+    if array.dtype.kind not in "fu" or not array.size:
+        return
+    low, high = array.min().item(), array.max().item()  # NaN if one is
+    if not (low >= -(2**63) and high < 2**63):
+        bad = high if low >= -(2**63) else low
+        raise ValueError(f"{name}: the value {bad} does not fit into int64")
+
+
 def is_dtype(x: Any) -> bool:
     """Return whether numpy accepts x as a dtype, including dtypes that tensors cannot have."""
     if isinstance(x, Device):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from .recording import active_step
-from .tensor import Tensor, is_grad_enabled
+from .tensor import Tensor, is_grad_enabled, require_tensors
 
-# The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of kinds f and x share one dtype.
+# The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of kinds f, x, n share one dtype.
 KINDS = {
     "f": "a float32 or float64 tensor",
     "x": "a tensor",
+    "n": "a float or integer tensor",
     "b": "a bool tensor",
     "i": "an integer tensor",
 }
@@ -36,13 +37,17 @@ class Op:
             serves an op of any number of inputs.
         samples: inputs to check the op on: tuples of samplers `rng -> array` (see
             `ops/samples.py`) and numbers, with a dict of attributes at the end if there are any.
-            Together they reach every branch of every VJP.
+            Together they reach every branch of every VJP. Every call has the attributes of the
+            first sample.
         broadcasts: inputs broadcast as in numpy; `grad` sums cotangents back to their shapes.
+            Numbers are accepted beside tensors.
         prepare: `(g, y, *inputs, **attributes)`, run once for each backward pass. Its result takes
             the place of `g` in every VJP, so that work which they share is done once.
         dtypes: a letter for each input, the last one for all further ones (see KINDS).
         view: the result is a view of the first input's memory and shares its version.
-        check: `(*inputs, **attributes)`, raises ValueError on inputs that do not fit.
+        check: `(*inputs, **attributes)`, raises ValueError on shapes and attributes that do not
+            fit. Kernels trust it: they compute addresses from shapes and attributes.
+        numbers: accept numbers beside tensors also if inputs do not broadcast.
         needs_kernel: never run the reference on the `cpu` device, where it would be a call of
             BLAS, or a loop that takes minutes.
 
@@ -63,7 +68,8 @@ class Op:
         prepare: Callable[..., Any] | None = None,
         dtypes: str = "f",
         view: bool = False,
-        check: Callable[..., None] | None = None,
+        check: Callable[..., object] | None = None,
+        numbers: bool = False,
         needs_kernel: bool = False,
     ) -> None:
         if name in Op.registry:
@@ -71,7 +77,12 @@ class Op:
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
         self.view, self.check = view, check
+        self.accepts_numbers = broadcasts or numbers
         self.needs_kernel = needs_kernel
+        self.arity = None if callable(vjps) else len(vjps)  # None: any number of inputs
+        last = samples[0][-1] if samples else None
+        names = frozenset(last if isinstance(last, dict) else ())
+        self.attribute_names = names if samples else None  # None: any
         Op.registry[name] = self
 
     def __repr__(self) -> str:
@@ -82,6 +93,9 @@ class Op:
         return partial(self.vjps, i) if callable(self.vjps) else self.vjps[i]
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Tensor:
+        names = self.attribute_names
+        if self.arity not in (None, len(inputs)) or names not in (None, attributes.keys()):
+            self._refuse_call(inputs, attributes)
         device = self._common_device(inputs)
         if self.check is not None:
             self.check(*inputs, **attributes)
@@ -101,19 +115,32 @@ class Op:
             for i, x in enumerate(inputs):
                 if isinstance(x, Tensor) and x.requires_grad and self.vjp(i) is not None:
                     y.record(self, inputs, attributes)
+                    if recording is not None:
+                        recording.add_graph(y, inputs)
                     break
         return y
+
+    def _refuse_call(self, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> NoReturn:
+        """Raise TypeError for a wrong number of inputs or wrong attributes."""
+        accepted = [f"{name}=..." for name in sorted(self.attribute_names or ())]
+        actual = [f"{name}=..." for name in sorted(attributes)]
+        counts = ["any" if self.arity is None else self.arity, len(inputs)]
+        raise TypeError(
+            f"{self.name}: takes {', '.join([f'inputs: {counts[0]}', *accepted])}; not"
+            f" {', '.join([f'inputs: {counts[1]}', *actual])}"
+        )
 
     def _common_device(self, inputs: tuple[Any, ...]) -> Any:
         """Check the types, dtypes and devices of the inputs, and return their device."""
         first: Tensor | None = None
-        shared: Any = None  # the dtype of the inputs of kinds f and x
+        shared: Any = None  # the dtype of the inputs of kinds f, x and n
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
-                if not isinstance(x, NUMBERS):
+                if not (self.accepts_numbers and isinstance(x, NUMBERS)):
+                    accepted = "tensors and numbers" if self.accepts_numbers else "tensors"
                     raise TypeError(
-                        f"{self.name}: argument {i} is {type(x).__name__}; tensors and numbers are"
-                        " accepted (mg.tensor(values) makes a tensor)"
+                        f"{self.name}: argument {i} is {type(x).__name__}; {accepted} are accepted"
+                        " (mg.tensor(values) makes a tensor)"
                     )
                 continue
             if first is None:
@@ -124,7 +151,7 @@ class Op:
                     f" {first.device.name!r}; move one with .to(device)"
                 )
             kind = self.dtypes[i] if i < len(self.dtypes) else self.dtypes[-1]
-            if kind not in "fx":
+            if kind not in "fxn":
                 if x.dtype.kind != kind:
                     raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
                 continue
@@ -139,20 +166,41 @@ class Op:
                 )
         if first is None:
             raise TypeError(f"{self.name}: no argument is a tensor (mg.tensor(values) makes one)")
-        if (
-            shared is not None
-            and shared.kind != "f"
-            and any(isinstance(x, (float, np.floating)) for x in inputs)
-        ):
-            raise TypeError(
-                f"{self.name}: a {shared} tensor does not mix with a float; convert it with .to()"
-            )
+        if shared is not None and shared.kind != "f":
+            self._check_numbers(shared, inputs)
         return first.device
+
+    def _check_numbers(self, dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
+        """Raise TypeError for a float beside integers or bools, and for bools of kind n."""
+        if any(isinstance(x, (float, np.floating)) for x in inputs):
+            raise TypeError(
+                f"{self.name}: a {dtype} tensor does not mix with a float; convert it with .to()"
+            )
+        if dtype.kind == "b" and self.dtypes[-1] == "n" and not any(map(_is_integer, inputs)):
+            raise TypeError(
+                f"{self.name}: bool tensors are not accepted; convert one with .to('int64')"
+            )
+
+
+def _is_integer(x: Any) -> bool:
+    """Return whether x is an integer number, beside which a bool tensor counts as integers."""
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
 
 def _plain(x: Any) -> Any:
     """Return a numpy number as a Python one, which leaves the dtype of an array as it is."""
     return x.item() if isinstance(x, np.generic) else x
+
+
+def require_floats(name: str, *values: Any) -> None:
+    """Raise TypeError, with the function's name, unless all values are tensors of floats."""
+    require_tensors(name, *values)
+    for i, x in enumerate(values):
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"{name}: argument {i} is {x.dtype}, not {KINDS['f']}; convert it with"
+                " .to('float32')"
+            )
 
 
 def check_broadcast(name: str, inputs: tuple[Any, ...]) -> None:

@@ -7,6 +7,8 @@ training run does not change the run.
     mg.manual_seed(0)
     z = mg.random.normal((64, 100))
     order = mg.random.permutation(1000, stream="data")
+
+These functions draw from the current generator: the default one, or that of `use_generator`.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import contextlib
 import hashlib
 import math
 import operator
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from ..kernels.runtime.locks import ForkSafeLock
 from ..ops import random as draws
 from .device import Device, current_device, get_device
 from .dtypes import FLOATS, check_dtype
@@ -67,7 +70,7 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._streams: dict[str, _Stream] = {}
         self._positions: dict[str, int] = {}  # of streams that were not drawn from since set_state
         self.manual_seed(seed)
@@ -246,37 +249,76 @@ def _float(dtype: Any) -> np.dtype:
     return result
 
 
-# -------------------------------------------------------------------------- the default generator
+# -------------------------------------------------------------------------- the current generator
 _default = Generator(0)
+# A context variable has a value of its own in each Python thread and asyncio task.
+_current: ContextVar[Generator] = ContextVar("generator", default=_default)
 
 
 def default_generator() -> Generator:
-    """Return the Generator behind `manual_seed` and the functions of this module."""
+    """Return the generator that is current at the start of a program."""
     return _default
+
+
+def current_generator() -> Generator:
+    """Return the generator behind `manual_seed` and the functions of this module."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def use_generator(generator: Generator) -> Iterator[Generator]:
+    """Make a generator the current one of this thread or asyncio task in a `with` block.
+
+    with mg.random.use_generator(mg.random.Generator(7)):
+        z = mg.random.normal((64, 100))  # no number of the default generator is used
+    """
+    token = _current.set(generator)
+    try:
+        yield generator
+    finally:
+        _current.reset(token)
 
 
 @contextlib.contextmanager
 def fork_rng(seed: int | None = None) -> Iterator[None]:
-    """Restore the state of the default generator after a `with` block, as `torch.random.fork_rng`.
+    """Restore the state of the current generator after a `with` block, as `torch.random.fork_rng`.
 
     Args:
         seed: seed the generator with it inside the block; None goes on from the present state.
     """
-    state = _default.state()
+    generator = current_generator()
+    state = generator.state()
     if seed is not None:
-        _default.manual_seed(seed)
+        generator.manual_seed(seed)
     try:
         yield
     finally:
-        _default.set_state(state)
+        generator.set_state(state)
 
 
-manual_seed = _default.manual_seed
-uniform = _default.uniform
-normal = _default.normal
-laplace = _default.laplace
-bernoulli = _default.bernoulli
-permutation = _default.permutation
+class _CurrentGenerator(Generator):
+    """The current generator: its methods are the functions of this module."""
+
+    def __init__(self) -> None:
+        pass  # It has no streams; all methods of a Generator go through the three below.
+
+    def state(self) -> dict[str, Any]:
+        return current_generator().state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        current_generator().set_state(state)
+
+    def _draw(self, op: Op, blocks: int, device: Any, name: str, **attributes: Any) -> Tensor:
+        return current_generator()._draw(op, blocks, device, name, **attributes)
+
+
+_functions = _CurrentGenerator()
+manual_seed = _functions.manual_seed
+uniform = _functions.uniform
+normal = _functions.normal
+laplace = _functions.laplace
+bernoulli = _functions.bernoulli
+permutation = _functions.permutation
 
 # The choices of `--latent`. The uniform distribution has the range of a tanh, (-1, 1).
 LATENTS: dict[str, Callable[..., Tensor]] = {

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..kernels.runtime.recording import active
 from .device import Device, current_device, get_device
-from .dtypes import FLOATS, check_dtype, is_dtype
+from .dtypes import DTYPES, FLOATS, check_dtype, check_int64_range, is_dtype
 
 if TYPE_CHECKING:
     from .op import Op
 
 
-class _GradMode(threading.local):
-    enabled = True
-
-
-_grad_mode = _GradMode()
+# A context variable has a value of its own in each Python thread and asyncio task.
+_grad_enabled = ContextVar("grad_enabled", default=True)
 
 
 def is_grad_enabled() -> bool:
-    """Return whether ops record the graph in this Python thread (see `no_grad`)."""
-    return _grad_mode.enabled
+    """Return whether ops record the graph in this thread or asyncio task (see `no_grad`)."""
+    return _grad_enabled.get()
 
 
 @contextlib.contextmanager
 def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Switch the recording of the graph on or off in a `with` block, for this Python thread."""
-    before, _grad_mode.enabled = _grad_mode.enabled, enabled
+    """Switch the recording of the graph on or off in a `with` block, for this thread or task."""
+    token = _grad_enabled.set(enabled)
     try:
         yield
     finally:
-        _grad_mode.enabled = before
+        _grad_enabled.reset(token)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
-    """Switch the recording of the graph off in a `with` block, for this Python thread.
+    """Switch the recording of the graph off in a `with` block, for this thread or asyncio task.
 
     with mg.no_grad():
         fake = generator(latent)  # keeps no memory for a backward pass
@@ -57,7 +54,8 @@ class Tensor:
     `version` counts the in-place changes (`Update`s) of the memory. Views share the counter, and
     `grad` refuses a graph whose tensors have changed since it was recorded.
 
-    Make one with `mg.tensor(values)`. Operators and methods are those of a numpy array:
+    Make one with `mg.tensor(values)`. Operators and methods are those of a numpy array, except that
+    `x += y` gives the name x to a new tensor, as in JAX, and is refused for a parameter:
 
         x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         loss = ((x @ x.T) ** 2).mean()
@@ -71,10 +69,15 @@ class Tensor:
         "device",
         "inputs",
         "op",
+        "replaced",
         "requires_grad",
         "version_cell",
         "versions",
     )
+    # (module, attribute name) that held this parameter, or its layer, and holds another value now;
+    # not set for others. Optimizers look at it (`optim/replaced.py`).
+    replaced: tuple[Any, str]
+
     # numpy_array * tensor calls the tensor's __rmul__, whose error names the op and the array.
     __array_priority__ = 1000
 
@@ -153,12 +156,34 @@ class Tensor:
         return self.numpy().item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return a copy for numpy; RuntimeError where a gradient would be lost, as PyTorch."""
+        if self.requires_grad:
+            raise RuntimeError(
+                "numpy cannot use a tensor that requires gradients, as its result would have none:"
+                " minigan.ops has functions of tensors (concatenate joins them); x.numpy() returns"
+                " a copy without a graph"
+            )
         if copy is False:
             raise ValueError("a tensor cannot become a numpy array without a copy (copy=False)")
         return self.numpy().astype(dtype or self.dtype, copy=False)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        """Run a numpy function, such as np.sum, on copies of the tensors (see `__array__`)."""
+
+        def convert(x: Any) -> Any:
+            if isinstance(x, (list, tuple)):
+                return type(x)(map(convert, x))
+            return np.asarray(x) if isinstance(x, Tensor) else x
+
+        return function(*convert(arguments), **{key: convert(x) for key, x in options.items()})
+
+    def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
+        """Export a copy: in shared memory, `grad` would not notice what others write."""
+        if self.requires_grad:
+            raise BufferError("a tensor that requires gradients is not exported; detach() it")
+        if copy is False:
+            raise BufferError("a tensor is exported as a copy, not in its own memory (copy=False)")
+        return self.array.copy().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()
@@ -214,6 +239,7 @@ class Tensor:
     def __pow__(self, x: Any) -> Tensor: return ops.power(self, x)
     def __rpow__(self, x: Any) -> Tensor: return ops.power(x, self)
     def __matmul__(self, x: Any) -> Tensor: return ops.matmul(self, x)
+    def __rmatmul__(self, x: Any) -> Tensor: return ops.matmul(x, self)
     def __neg__(self) -> Tensor: return ops.negative(self)
     def __abs__(self) -> Tensor: return ops.abs(self)
     def __gt__(self, x: Any) -> Tensor: return ops.greater(self, x)
@@ -228,7 +254,32 @@ class Tensor:
     # list. Dicts and sets look for the hash, and then for the same object, before they ask ==.
     __hash__ = object.__hash__
     def __getitem__(self, index: Any) -> Tensor: return ops.slice(self, index)
+    def __iadd__(self, x: Any) -> Tensor: return self._rebound("+=") + x
+    def __isub__(self, x: Any) -> Tensor: return self._rebound("-=") - x
+    def __imul__(self, x: Any) -> Tensor: return self._rebound("*=") * x
+    def __itruediv__(self, x: Any) -> Tensor: return self._rebound("/=") / x
+    def __ipow__(self, x: Any) -> Tensor: return self._rebound("**=") ** x
+    def __imatmul__(self, x: Any) -> Tensor: return self._rebound("@=") @ x
     # fmt: on
+
+    def _rebound(self, operator: str) -> Tensor:
+        """Return this tensor; TypeError if it is a parameter.
+
+        `p -= lr * g` in a loop over parameters would give the name p to a new tensor, and train
+        nothing.
+        """
+        if self.requires_grad and self.op is None:
+            raise TypeError(
+                f"{operator} does not change a parameter in place: it would make a new tensor;"
+                " use an optimizer, or mg.optim.assign(p, values)"
+            )
+        return self
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "elements of a tensor cannot be assigned; `mg.optim.assign(x[index], values)` changes a"
+            " slice in place, and mg.ops.where makes a new tensor"
+        )
 
     def abs(self) -> Tensor:
         """Return |x|, as `abs(x)`."""
@@ -300,12 +351,15 @@ def tensor(
     Args:
         dtype: float32, float64, int64 or bool (a name or a numpy dtype). By default, floating
             numpy arrays and tensors keep theirs; Python floats become float32, integers int64.
+            As in numpy and PyTorch, floats lose their fraction on the way to integers, and large
+            integers are rounded on the way to floats.
         device: a name or a Device; by default the current one (see `use_device`).
         requires_grad: whether `grad` can differentiate with respect to this tensor.
 
     Raises:
         TypeError: the values are not numbers, or the dtype is not accepted.
-        ValueError: the nested lists are ragged.
+        ValueError: the nested lists are ragged, or a value is outside the range of int64.
+        RuntimeError: a list holds tensors that require gradients (`ops.concatenate` joins them).
     """
     target = current_device() if device is None else get_device(device)
     if isinstance(values, Tensor):
@@ -314,8 +368,12 @@ def tensor(
         array = np.asarray(values)
     except ValueError as error:  # numpy's message says where a nested list is ragged
         raise ValueError(f"tensor: the values form no array: {error}") from None
+    if not isinstance(values, (np.ndarray, np.generic)):
+        _refuse_large_integers(values, array)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: values of type {array.dtype} are not numbers")
+        raise TypeError(
+            f"tensor: values of type {array.dtype} are not numbers of {', '.join(map(str, DTYPES))}"
+        )
     if dtype is None:
         is_numpy = isinstance(values, (np.ndarray, np.generic))
         default = {"f": "float32", "b": "bool"}.get(array.dtype.kind, "int64")
@@ -323,8 +381,19 @@ def tensor(
     dtype = check_dtype(dtype)
     if requires_grad and dtype.kind != "f":
         raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")
+    if dtype.kind == "i":
+        check_int64_range("tensor", array)
     array = array.astype(dtype, copy=False)
     return Tensor(target.from_numpy(array), target, requires_grad)
+
+
+def _refuse_large_integers(values: Any, array: np.ndarray) -> None:
+    """Raise ValueError for integers outside int64, of which numpy makes floats or objects."""
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and (np.abs(array) >= 2.0**63).any()):
+        objects = np.asarray(values, object).ravel().tolist()
+        if objects and all(isinstance(x, int) for x in objects):
+            largest = max(objects, key=abs)
+            raise ValueError(f"tensor: the value {largest} does not fit into int64")
 
 
 def require_tensors(name: str, *values: Any) -> None:

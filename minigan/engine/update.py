@@ -54,7 +54,7 @@ class Update:
 
     Raises:
         TypeError: an argument is no tensor or list of tensors, or its dtype is not as declared.
-        ValueError: shapes, lengths or devices do not agree.
+        ValueError: shapes, lengths or devices do not agree, or an array cannot be written.
     """
 
     registry: ClassVar[dict[str, Update]] = {}
@@ -81,6 +81,7 @@ class Update:
         if device is None:
             return  # lists without a tensor: nothing to change
         self._check_agreement(arrays)
+        self._check_writable(device, arrays)
         device.update(self, arrays, attributes)
         self._record(device, arguments)
         for i in self.writes:
@@ -140,6 +141,19 @@ class Update:
         if len(self._agreed) >= MAX_CHECKED_SIGNATURES:
             self._agreed.clear()
         self._agreed.add(tuple(kinds))
+
+    def _check_writable(self, device: Any, arrays: tuple[Any, ...]) -> None:
+        """Raise ValueError for an array that cannot be changed in place."""
+        can_write = device.can_write
+        for i in self.writes:
+            array = arrays[i]
+            for k, x in enumerate(array if isinstance(array, list) else (array,)):
+                if not can_write(x):
+                    raise ValueError(
+                        f"{self.name}: {self.arguments[i].label(k)} cannot be changed in place: its"
+                        f" array ({type(x).__name__}, shape {x.shape}) is read-only, broadcast, unaligned or a"
+                        " view of other memory"
+                    )
 
     def _check_arrays(self, arrays: tuple[Any, ...]) -> None:
         """Raise unless the number of arguments, dtypes, lengths and shapes are as declared."""
@@ -232,7 +246,7 @@ class Update:
         for i, argument in enumerate(arguments):
             for x in [argument] if isinstance(argument, Tensor) else argument:
                 if i in self.writes:
-                    recording.add_tensor(x)
+                    recording.add_tensor(x, written=True)
                     if id(x.version_cell) in recording.read_only:
                         raise ValueError(
                             f"capture: {self.name} changes an argument of the step, which is a"

@@ -71,7 +71,12 @@ class GANLoss:
             raise ValueError(f"{name}: smooth = {smooth}, but this loss has no targets to smooth")
         if not 0.5 < smooth <= 1:
             raise ValueError(f"{name}: smooth = {smooth} is not in (0.5, 1]")
-        self.smooth = smooth
+        self._smooth = smooth
+
+    @property
+    def smooth(self) -> float:
+        """The target for real samples. It is read-only: a captured step would miss a change."""
+        return self._smooth
 
     @property
     def levels(self) -> tuple[float | None, float | None]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import ops
-from ..engine.tensor import Tensor
+from ..engine.op import require_floats
+from ..engine.tensor import Tensor, require_tensors
+from ..ops.indexing import check_indices
 
 
 def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
@@ -11,14 +15,25 @@ def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
 
     Each logarithm is at least -100, so that p = 0 and p = 1 give finite losses and gradients.
 
+    Probabilities outside of [0, 1] are refused where the host can read them: on a GPU and in the
+    replay of a captured step they give NaN.
+
     Args:
         probability: p, of any shape, in [0, 1].
         target: t, a tensor of the same shape, or one number for all elements.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or a probability is outside of [0, 1].
     """
     _check_target("binary_cross_entropy", probability, target)
+    p = probability.array
+    if isinstance(p, np.ndarray) and p.size:
+        low, high = p.min(), p.max()
+        if low < 0 or high > 1:  # False for NaN, which stays NaN
+            raise ValueError(
+                f"binary_cross_entropy: {low if low < 0 else high} is no probability in [0, 1]"
+                " (binary_cross_entropy_with_logits takes any number)"
+            )
     return ops.binary_cross_entropy(probability, target).mean()
 
 
@@ -41,6 +56,7 @@ def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor | float) -> 
 
 
 def _check_target(name: str, x: Tensor, target: Tensor | float) -> None:
+    require_floats(name, x)
     if isinstance(target, Tensor) and target.shape != x.shape:
         raise ValueError(
             f"{name}: the target has shape {target.shape}, the input {x.shape}; they must be equal"
@@ -58,10 +74,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         ValueError: the shapes do not match.
         IndexError: a label is negative, or at least the number of classes.
     """
+    require_floats("cross_entropy", logits)
+    require_tensors("cross_entropy", labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} and labels {labels.shape}; (n, classes) and"
             " (n,) are needed"
         )
+    check_indices("cross_entropy", labels, logits.shape[1])
     column = labels.reshape(len(labels), 1)
     return -ops.gather(ops.log_softmax(logits, axis=1), column, axis=1).mean()

@@ -11,6 +11,7 @@ import numpy as np
 from ..engine.assign import load_tensors
 from ..engine.device import Device, current_device, get_device
 from ..engine.recording import active_step
+from ..engine.step_guards import AttributeChanges
 from ..engine.tensor import Tensor, check_dtype, no_grad
 
 
@@ -21,8 +22,10 @@ def _undefined(self: Module, *inputs: Any) -> Any:
 class Module:
     """A function of tensors with parameters, like PyTorch's `nn.Module`.
 
-    Assign tensors and modules as attributes, and define `forward`. A tensor that requires gradients
-    is a parameter, any other a buffer. State-dict names are PyTorch's ("0.weight").
+    Assign tensors and modules as attributes, also in lists, tuples and dicts, and define `forward`.
+    A tensor that requires gradients is a parameter, any other a buffer; a tensor with a graph, such
+    as a result that `forward` keeps, is neither. State-dict names are PyTorch's ("0.weight",
+    "blocks.1.bias").
 
         class Residual(nn.Module):
             def __init__(self, width):
@@ -38,10 +41,36 @@ class Module:
     def __call__(self, *inputs: Any) -> Any:
         recording = active_step()
         if recording is not None:
-            recording.modes[id(self)] = self, self.training
+            recording.add_object(self)
             for _, x in self.tensors():  # parameters and buffers, which `to` may move
                 recording.add_tensor(x)
         return self.forward(*inputs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute.
+
+        Raises:
+            TypeError: it is a parameter, and the value is neither a parameter nor None.
+        """
+        before = vars(self).get(name)
+        if before is not value:
+            if _is_parameter(before) and value is not None and not _is_parameter(value):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a parameter, which"
+                    f" {_describe(value)} cannot replace; `load_state_dict` and"
+                    " `mg.optim.assign(parameter, values)` change the values of a parameter, and"
+                    " `requires_grad = False` freezes it"
+                )
+            for _, member in _members(name, before):
+                parameters = [member] if isinstance(member, Tensor) else member.parameters()
+                for x in parameters:
+                    x.replaced = self, name
+            AttributeChanges.count += 1
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        setattr(self, name, None)
+        object.__delattr__(self, name)
 
     @property
     def mixes_batch(self) -> bool:
@@ -53,10 +82,14 @@ class Module:
 
     # --------------------------------------------------------------- children and parameters
     def children(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over (name, module) of the attributes, in the order of their first assignment."""
+        """Iterate over (name, module) of the attributes, in the order of their first assignment.
+
+        Modules in lists, tuples and dicts are children too.
+        """
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+            for path, x in _members(name, value):
+                if isinstance(x, Module):
+                    yield path, x
 
     def modules(self) -> Iterator[Module]:
         """Iterate over this module and all its descendants."""
@@ -67,8 +100,9 @@ class Module:
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Iterate over (name, tensor) of parameters and buffers, own ones before the children's."""
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value
+            for path, x in _members(name, value):
+                if isinstance(x, Tensor) and x.op is None:
+                    yield prefix + path, x
         for name, child in self.children():
             yield from child.tensors(f"{prefix}{name}.")
 
@@ -87,7 +121,16 @@ class Module:
     # ---------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers as numpy arrays, by name."""
-        return {name: x.numpy() for name, x in self.tensors()}
+        return {name: x.numpy() for name, x in self._tensors_by_name().items()}
+
+    def _tensors_by_name(self) -> dict[str, Tensor]:
+        """Return all parameters and buffers by name; ValueError where two have one name."""
+        result: dict[str, Tensor] = {}
+        for name, x in self.tensors():
+            if name in result:
+                raise ValueError(f"{type(self).__name__}: two tensors have the name {name!r}")
+            result[name] = x
+        return result
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy values into the parameters and buffers in place; their versions increase.
@@ -96,7 +139,7 @@ class Module:
             ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
                 changed then.
         """
-        load_tensors(dict(self.tensors()), state, type(self).__name__)
+        load_tensors(self._tensors_by_name(), state, type(self).__name__)
 
     def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
         """Move all parameters and buffers to a device, and convert floating ones to a dtype.
@@ -132,6 +175,39 @@ class Module:
         return f"{type(self).__name__}({inner})"
 
 
+def _is_parameter(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad and x.op is None
+
+
+def _describe(value: Any) -> str:
+    """Return a value's type as text, for a message that says why it is no parameter."""
+    if not isinstance(value, Tensor):
+        return f"a value of type {type(value).__name__}"
+    return "a tensor with a graph" if value.op is not None else "a tensor without requires_grad"
+
+
+def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
+    """Iterate over (name, x) of the tensors and modules in an attribute: itself or its elements.
+
+    Raises:
+        TypeError: they are in a set, which has no order.
+    """
+    if isinstance(value, (Tensor, Module)):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, x in enumerate(value):
+            yield from _members(f"{name}.{i}", x)
+    elif isinstance(value, dict):
+        for key, x in value.items():
+            yield from _members(f"{name}.{key}", x)
+    elif isinstance(value, (set, frozenset)) and any(
+        isinstance(x, (Tensor, Module)) for x in value
+    ):
+        raise TypeError(
+            f"{name} is a set of modules or tensors, which have no order there; use a list or dict"
+        )
+
+
 class Sequential(Module):
     """Modules that are applied one after the other; their names are numbers from 0.
 
@@ -151,12 +227,12 @@ class Sequential(Module):
             setattr(self, str(i), module)
 
     def forward(self, x: Any) -> Any:
-        for _, module in self.children():
+        for module in self:
             x = module(x)
         return x
 
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(list(iter(self)))
 
     @overload
     def __getitem__(self, i: int) -> Module: ...
@@ -167,7 +243,7 @@ class Sequential(Module):
         return Sequential(*modules) if isinstance(modules, list) else modules
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self.children())
+        return (x for x in vars(self).values() if isinstance(x, Module))
 
 
 def shapes(

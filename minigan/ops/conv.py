@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op
-from ..engine.tensor import Tensor, require_tensors
+from ..engine.op import Op, require_floats
+from ..engine.tensor import Tensor
 from ..kernels.conv2d.geometry import Pair, output_size
 from .linear import matmul
 from .samples import uniform
-from .shape import reshape, transpose
+from .shape import is_integer, reshape, transpose
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
@@ -72,6 +72,54 @@ def _weight_grad(
     return np.einsum("ncabhv,noab->ochv", _padded_windows(x, kernel, stride, padding), g)
 
 
+# ---------------------------------------------------------------------- checks of attributes
+def is_pair(value: Any, least: int) -> bool:
+    """Return whether the value is a tuple of two integers of at least `least`."""
+    return isinstance(value, tuple) and len(value) == 2 and all(is_integer(n, least) for n in value)
+
+
+def check_windows(
+    op: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair, positions: Pair | None = None
+) -> None:
+    """Raise ValueError unless windows of this kernel fit into an image, at `positions` of them."""
+    if is_pair(size, 1) and is_pair(kernel, 1) and is_pair(stride, 1) and is_pair(padding, 0):
+        actual = output_size(size, kernel, stride, padding)
+        if min(actual) >= 1 and positions in (None, actual):
+            return
+    expected = "" if positions is None else f", {positions[0]} x {positions[1]} times"
+    raise ValueError(
+        f"{op}: a kernel of {kernel} with stride {stride} and padding {padding} does not fit into"
+        f" an image of {size}{expected}"
+    )
+
+
+def check_images(op: str, *tensors: Tensor) -> None:
+    """Raise ValueError unless each tensor is (n, channels, height, width), none empty but n."""
+    for x in tensors:
+        if x.ndim != 4 or 0 in x.shape[1:]:
+            raise ValueError(
+                f"{op}: input {x.shape}; (n, channels, height, width) is needed, none of them empty"
+                " but n"
+            )
+
+
+def _check_conv2d(x: Tensor, w: Tensor, stride: Pair, padding: Pair) -> None:
+    _check("conv2d", x, w, None, inputs=1, outputs=0)
+    check_windows("conv2d", image_size(x), image_size(w), stride, padding)
+
+
+def _check_input_grad(g: Tensor, w: Tensor, size: Pair, stride: Pair, padding: Pair) -> None:
+    _check("conv2d_input_grad", g, w, None, inputs=0, outputs=1)
+    check_windows("conv2d_input_grad", size, image_size(w), stride, padding, image_size(g))
+
+
+def _check_weight_grad(x: Tensor, g: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    check_images("conv2d_weight_grad", x, g)
+    if len(x) != len(g):
+        raise ValueError(f"conv2d_weight_grad: inputs {x.shape} and {g.shape} differ in n")
+    check_windows("conv2d_weight_grad", image_size(x), kernel, stride, padding, image_size(g))
+
+
 # -------------------------------------------------------------------------------------- the ops
 def image_size(x: Tensor) -> Pair:
     """Return (height, width) of x (n, c, height, width)."""
@@ -95,6 +143,7 @@ _conv2d: Op = Op(
         (uniform(2, 3, 6, 6), uniform(4, 3, 4, 4), _HALF),
         (uniform(2, 2, 5, 6), uniform(3, 2, 2, 3), _ODD),
     ],
+    check=_check_conv2d,
     needs_kernel=True,
 )
 _conv2d_input_grad: Op = Op(
@@ -110,6 +159,7 @@ _conv2d_input_grad: Op = Op(
         (uniform(2, 4, 3, 3), uniform(4, 3, 4, 4), {"size": (6, 6), **_HALF}),
         (uniform(2, 3, 4, 3), uniform(3, 2, 2, 3), {"size": (5, 6), **_ODD}),
     ],
+    check=_check_input_grad,
     needs_kernel=True,
 )
 _conv2d_weight_grad: Op = Op(
@@ -125,6 +175,7 @@ _conv2d_weight_grad: Op = Op(
         (uniform(2, 3, 6, 6), uniform(2, 4, 3, 3), {"kernel": (4, 4), **_HALF}),
         (uniform(2, 2, 5, 6), uniform(2, 3, 4, 3), {"kernel": (2, 3), **_ODD}),
     ],
+    check=_check_weight_grad,
     needs_kernel=True,
 )
 
@@ -152,11 +203,11 @@ def refuse_options(op: str, **options: Any) -> None:
 
 
 def _check(op: str, x: Tensor, w: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> None:
-    """Raise ValueError unless x (n, c, height, width), w and bias fit.
+    """Raise ValueError unless x (n, c, height, width), w and bias fit; TypeError for integers.
 
     `inputs` and `outputs` are the axes of w that are channels of x and of the result.
     """
-    require_tensors(op, x, w, *([] if bias is None else [bias]))
+    require_floats(op, x, w, *([] if bias is None else [bias]))
     order = {0: "(out, in, kh, kw)", 1: "(in, out, kh, kw)"}[outputs]
     if x.ndim != 4 or w.ndim != 4 or 0 in (*x.shape[1:], *w.shape):
         raise ValueError(
@@ -208,11 +259,6 @@ def conv2d(
     refuse_options("conv2d", dilation=dilation, groups=groups)
     _check("conv2d", x, w, bias, inputs=1, outputs=0)
     geometry = _geometry(pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0))
-    if min(output_size(image_size(x), image_size(w), **geometry)) < 1:
-        raise ValueError(
-            f"conv2d: a kernel of {w.shape[2]} x {w.shape[3]} does not fit into an image of"
-            f" {x.shape[2]} x {x.shape[3]} with padding {geometry['padding']}"
-        )
     # A single window is a matrix product.
     if image_size(x) == image_size(w) and geometry["padding"] == (0, 0):
         y = matmul(reshape(x, x.shape[0], -1), transpose(reshape(w, w.shape[0], -1)))

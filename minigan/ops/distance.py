@@ -13,12 +13,12 @@ the roles exchanged, since sign(d) = -sign(b - a).
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from ..engine.op import Op
-from ..engine.tensor import Tensor, require_tensors
+from ..engine.tensor import Tensor
 from .linear import swap_last_axes
 from .samples import Sampler, uniform
 
@@ -31,14 +31,27 @@ def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[..., :, None] - b[..., None, :]
 
 
-def _check(a: Any, b: Any) -> None:
+def _check(name: str, a: Tensor, b: Tensor) -> None:
     """Raise ValueError unless a (..., c, n) and b (..., c, m) agree in all axes but the last."""
-    require_tensors("l1_distances", a, b)
     if a.ndim < 2 or a.shape[:-1] != b.shape[:-1]:
         raise ValueError(
-            f"l1_distances: shapes {a.shape} and {b.shape} do not fit: (..., c, n) and (..., c, m)"
+            f"{name}: shapes {a.shape} and {b.shape} do not fit: (..., c, n) and (..., c, m)"
             " are needed"
         )
+
+
+def _check_grad(g: Tensor, a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless g is of the shape of the distances of a and b."""
+    _check("l1_distances_grad", a, b)
+    if g.shape != (*a.shape[:-2], a.shape[-1], b.shape[-1]):
+        raise ValueError(f"l1_distances_grad: {g.shape} is no shape of distances of {a.shape}")
+
+
+def _check_jvp(v: Tensor, a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless v is of the shape of a."""
+    _check("l1_distances_jvp", a, b)
+    if v.shape != a.shape:
+        raise ValueError(f"l1_distances_jvp: shapes {v.shape} and {a.shape} differ")
 
 
 def _near_grid(shift: float, *shape: int) -> Sampler:
@@ -60,12 +73,14 @@ l1_distances_grad: Op = Op(
     lambda g, a, b: (g[..., None, :, :] * np.sign(_differences(a, b))).sum(-1),
     (lambda v, y, g, a, b: l1_distances_jvp(v, a, b), None, None),
     [(uniform(*a.shape[:-2], a.shape[-1], b.shape[-1]), a, b) for a, b in _PAIRS],
+    check=_check_grad,
 )
 l1_distances_jvp: Op = Op(
     "l1_distances_jvp",
     lambda v, a, b: (v[..., None] * np.sign(_differences(a, b))).sum(-3),
     (lambda g, y, v, a, b: l1_distances_grad(g, a, b), None, None),
     [(uniform(*a.shape), a, b) for a, b in _PAIRS],
+    check=_check_jvp,
 )
 _l1_distances = Op(
     "l1_distances",
@@ -75,7 +90,7 @@ _l1_distances = Op(
         lambda g, y, a, b: l1_distances_grad(swap_last_axes(g), b, a),
     ),
     _PAIRS,
-    check=_check,
+    check=partial(_check, "l1_distances"),
 )
 
 

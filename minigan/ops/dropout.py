@@ -1,8 +1,23 @@
-"""Dropout: a product with a random mask."""
+"""Dropout: a selection by a random mask."""
 
+import numpy as np
+
+from ..engine.op import Op, require_floats
 from ..engine.tensor import Tensor
+from .elementwise import check_elementwise, check_number
+from .samples import uniform, zeros_and_ones
 
 __all__ = ["dropout"]
+
+# A selection and not a product, so that no infinity or NaN of an element that is left out remains.
+_dropout: Op = Op(
+    "dropout",
+    lambda x, mask, scale: np.where(mask > 0.5, x * scale, 0.0),
+    (lambda g, y, x, mask, scale: _dropout(g, mask, scale=scale), None),
+    [(uniform(3, 4), zeros_and_ones(3, 4), {"scale": 1.25})],
+    broadcasts=True,
+    check=check_elementwise("dropout"),
+)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -16,7 +31,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """
     from ..engine.random import bernoulli  # imported here, as random imports ops
 
-    if not 0 <= p < 1:
+    require_floats("dropout", x)
+    if not 0 <= check_number("dropout", "p", p) < 1:
         raise ValueError(f"dropout: p = {p} is not in [0, 1)")
     mask = bernoulli(x.shape, 1 - p, dtype=x.dtype, device=x.device, stream="dropout")
-    return x * (mask * (1 / (1 - p)))
+    return _dropout(x, mask, scale=1 / (1 - p))

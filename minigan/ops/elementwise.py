@@ -5,13 +5,15 @@ Inputs broadcast against each other. Gradients at ties and kinks are those of Py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op
+from ..engine.dtypes import check_dtype
+from ..engine.op import NUMBERS, Op, check_broadcast
 from ..engine.tensor import Tensor
-from .samples import away_from_zero, booleans, constant, distinct, uniform
+from .samples import at, away_from_zero, booleans, constant, distinct, uniform
 
 __all__ = [
     "abs",
@@ -46,8 +48,34 @@ __all__ = [
 
 
 def _elementwise(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
-    """Return a new op whose inputs broadcast."""
-    return Op(name, reference, vjps, samples, dtypes=dtypes, broadcasts=True)
+    """Return a new op whose inputs broadcast; its attributes are numbers."""
+    has_attributes = isinstance(samples[0][-1], dict)
+    check = check_elementwise(name) if has_attributes else None
+    return Op(name, reference, vjps, samples, dtypes=dtypes, broadcasts=True, check=check)
+
+
+def check_elementwise(name: str) -> Callable[..., None]:
+    """Return the check of an op whose inputs broadcast and whose attributes are numbers.
+
+    Attributes `low` and `high` are in order.
+    """
+
+    def check(*inputs: Any, **attributes: Any) -> None:
+        check_broadcast(name, inputs)
+        for key, value in attributes.items():
+            check_number(name, key, value)
+        if "low" in attributes and not attributes["low"] <= attributes["high"]:
+            low, high = attributes["low"], attributes["high"]
+            raise ValueError(f"{name}: low = {low} is not at most high = {high}")
+
+    return check
+
+
+def check_number(name: str, key: str, value: Any) -> float:
+    """Return the value as a float; TypeError unless it is a number: a tensor has a gradient."""
+    if not isinstance(value, NUMBERS):
+        raise TypeError(f"{name}: {key} is {type(value).__name__}, not a number")
+    return float(value)
 
 
 _PAIR = [
@@ -66,7 +94,7 @@ subtract = _elementwise(
     np.subtract,
     (lambda g, y, a, b: g, lambda g, y, a, b: -g),
     _PAIR,
-    dtypes="x",
+    dtypes="n",
 )
 """Compute a - b, elementwise with broadcasting."""
 multiply = _elementwise(
@@ -90,29 +118,44 @@ divide = _elementwise(
 )
 """Compute a / b, elementwise with broadcasting; floats only."""
 negative = _elementwise(
-    "negative", np.negative, (lambda g, y, x: -g,), [(uniform(3, 4),)], dtypes="x"
+    "negative", np.negative, (lambda g, y, x: -g,), [(uniform(3, 4),)], dtypes="n"
 )
 """Compute -x."""
 
 
 def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
-    """Return g p x^(p-1), and 0 where p = 0, also for x = 0, where the formula gives 0 * inf."""
+    """Return g p x^(p-1), and 0 for 0^0 and NaN^0, where the formula gives 0 * inf or 0 * NaN.
+
+    Other elements with p = 0 take no branch, since the derivative by p is g / x there, and not 0.
+    """
     if isinstance(p, Tensor):
-        slope = p * _power(x, p - 1.0)
-        return g * where(equal(p, 0.0), 0.0, slope)
-    return g * 0.0 if p == 0 else g * float(p) * power(x, p - 1)
+        lower = _power(x, p - 1.0)
+        undefined = equal(p, 0.0) * not_equal(lower - lower, 0.0)  # inf - inf is NaN
+        return g * (p * where(undefined, 0.0, lower))
+    if p == 0:
+        return where(less(g, g), g, 0.0)  # 0, also where g is infinite
+    return g * float(p) * power(x, p - 1)
 
 
-def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
-    """Return g x^p log(x), and 0 where x^p = 0, where the formula gives 0 * -inf."""
-    with np.errstate(all="ignore"):
-        log_x = log(x) if isinstance(x, Tensor) else float(np.log(x))
-    return g * where(equal(y, 0.0), 0.0, y * log_x)
+def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Tensor) -> Tensor:
+    """Return g x^p log(x), and 0 for x = 0, p >= 0 and x = inf, p < 0, instead of 0 * inf."""
+    if not isinstance(x, Tensor):
+        if 0 < x < np.inf:
+            return g * (y * float(np.log(x)))
+        x = where(less(p, p), p, x)  # a tensor of this number
+    undefined = equal(x, 0.0) * greater_equal(p, 0.0) + equal(x, np.inf) * less(p, 0.0)
+    return g * (y * log(where(undefined, 1.0, x)))
+
+
+def _power_reference(x: Any, p: Any) -> Any:
+    """Return x^p, also for -0 and -inf as `pow` of C: numpy has sqrt(x) where all p are 0.5."""
+    x = x if isinstance(x, np.ndarray) else np.asarray(x, p.dtype)
+    return np.power(np.where((p == 0.5) & ((x == 0) | (x == -np.inf)), np.abs(x), x), p)
 
 
 _power = _elementwise(
     "power",
-    np.power,
+    _power_reference,
     (_power_vjp, _exponent_vjp),
     [
         (uniform(3, 4, low=0.3), uniform(3, 4)),
@@ -121,6 +164,11 @@ _power = _elementwise(
         (uniform(4), 3),
         (uniform(4), 0),
         (2.0, uniform(4)),
+        (0.0, uniform(4, low=0.5)),
+        (uniform(5, low=0.3), at([0.0, 1.0, 2.0, 0.5, -1.0])),
+        (at([1.0, 1.0, 1.0]), at([0.0, 2.0, -0.5])),
+        (at([-1.5, -1.0, 0.5]), -2.0),
+        (at([0.0, -1.0, 1.0]), 4),
     ],
 )
 
@@ -194,19 +242,19 @@ relu = _elementwise(
 """Compute max(x, 0); its derivative at 0 is 0, as in PyTorch."""
 relu_grad: Op = _elementwise(
     "relu_grad",
-    lambda g, x: np.where(x <= 0, g.dtype.type(0), g),
+    lambda g, x: np.where(x <= 0, 0.0, g),
     (lambda gg, y, g, x: relu_grad(gg, x), None),
     [(uniform(3, 4), away_from_zero(3, 4))],
 )
 _leaky_relu = _elementwise(
     "leaky_relu",
-    lambda x, slope: np.where(x > 0, x, x * x.dtype.type(slope)),
+    lambda x, slope: np.where(x > 0, x, x * slope),
     (lambda g, y, x, slope: leaky_relu_grad(g, x, slope=slope),),
     [(away_from_zero(3, 4), {"slope": 0.2})],
 )
 leaky_relu_grad: Op = _elementwise(
     "leaky_relu_grad",
-    lambda g, x, slope: np.where(x > 0, g, g * g.dtype.type(slope)),
+    lambda g, x, slope: np.where(x > 0, g, g * slope),
     (lambda gg, y, g, x, slope: leaky_relu_grad(gg, x, slope=slope), None),
     [(uniform(3, 4), away_from_zero(3, 4), {"slope": 0.2})],
 )
@@ -214,14 +262,14 @@ leaky_relu_grad: Op = _elementwise(
 
 def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
     """Return x where x > 0, else slope * x (Maas, Hannun, Ng 2013)."""
-    return _leaky_relu(x, slope=float(slope))
+    return _leaky_relu(x, slope=check_number("leaky_relu", "slope", slope))
 
 
 abs = _elementwise(
     "abs", np.abs, (lambda g, y, x: g * sign(x),), [(away_from_zero(3, 4),)], dtypes="x"
 )
 """Compute |x|; its derivative at 0 is 0."""
-sign: Op = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="x")
+sign: Op = _elementwise("sign", np.sign, (None,), [(away_from_zero(3, 4),)], dtypes="n")
 """Compute the sign of each element: -1, 0 or 1; its derivative is 0."""
 _DISTINCT = [
     (uniform(3, 4), uniform(3, 4, low=2, high=3)),
@@ -229,25 +277,27 @@ _DISTINCT = [
 ]
 maximum = _elementwise(
     "maximum",
-    np.maximum,
-    (lambda g, y, a, b: g * tie_weight(a, b), lambda g, y, a, b: g * tie_weight(b, a)),
+    lambda a, b: np.where((a >= b) | (a != a), a, b),
+    (lambda g, y, a, b: tie_grad(g, a, b), lambda g, y, a, b: tie_grad(g, b, a)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 """Compute the larger of a and b, elementwise; equal elements share the gradient."""
 minimum = _elementwise(
     "minimum",
-    np.minimum,
-    (lambda g, y, a, b: g * tie_weight(b, a), lambda g, y, a, b: g * tie_weight(a, b)),
+    lambda a, b: np.where((a <= b) | (a != a), a, b),
+    (lambda g, y, a, b: tie_grad(g, b, a), lambda g, y, a, b: tie_grad(g, a, b)),
     [*_DISTINCT, (away_from_zero(4), 0.0), (0.0, away_from_zero(4))],
 )
 """Compute the smaller of a and b, elementwise; equal elements share the gradient."""
-tie_weight: Op = _elementwise(
-    "tie_weight",  # the gradient of maximum(a, b) by a: 1 where a > b, 1/2 at a tie, 0 elsewhere
-    lambda a, b: ((np.greater(a, b) * 1.0 + np.greater_equal(a, b)) / 2).astype(
-        np.result_type(a, b)
-    ),
-    (None, None),
-    [*_DISTINCT, (constant([0, 1, 2]), constant([1, 1, 1]))],
+tie_grad: Op = _elementwise(
+    "tie_grad",  # the gradient of maximum(a, b) by a: g where a > b, g / 2 at a tie, 0 where a < b
+    lambda g, a, b: np.where(np.less(a, b), 0.0, np.where(np.equal(a, b), g / 2, g)),
+    (lambda gg, y, g, a, b: tie_grad(gg, a, b), None, None),
+    [
+        *((uniform(3, 4), *pair) for pair in _DISTINCT),
+        (uniform(3), constant([0, 1, 2]), constant([1, 1, 1])),
+        (uniform(4), away_from_zero(4), 0.0),
+    ],
 )
 _clip = _elementwise(
     "clip",
@@ -260,21 +310,25 @@ _clip = _elementwise(
 )
 clip_grad: Op = _elementwise(
     "clip_grad",
-    lambda g, x, low, high: np.where((x >= low) & (x <= high), g, g.dtype.type(0)),
+    lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0.0),
     (lambda gg, y, g, x, low, high: clip_grad(gg, x, low=low, high=high), None),
     [(uniform(12), distinct(12), {"low": -0.475, "high": 0.375})],
 )
 
 
-def clip(x: Tensor, low: float, high: float) -> Tensor:
+def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
     """Return x limited to [low, high]; the gradient is 1 within, bounds included.
 
+    A bound of None does not limit. (`maximum` and `minimum` take bounds that are tensors.)
+
     Raises:
-        ValueError: low is above high.
+        ValueError: low is above high, or both are None.
     """
-    if not low <= high:
-        raise ValueError(f"clip: low = {low} is not at most high = {high}")
-    return _clip(x, low=float(low), high=float(high))
+    if low is None and high is None:
+        raise ValueError("clip: low and high are None; one of them is a number")
+    a = check_number("clip", "low", -np.inf if low is None else low)
+    b = check_number("clip", "high", np.inf if high is None else high)
+    return _clip(x, low=a, high=b)
 
 
 # ---------------------------------------------------------------------- selection and comparison
@@ -322,8 +376,14 @@ cast: Op = Op(
         (booleans(3, 4), {"dtype": np.dtype("float64")}),
     ],
     dtypes="x",
+    check=lambda x, dtype: check_dtype(dtype),
 )
-"""Convert to another dtype: cast(x, dtype=...); differentiable between float dtypes."""
+"""Convert to another dtype: cast(x, dtype=...); differentiable between float dtypes.
+
+Floats lose their fraction on the way to integers. The integer for NaN, and for a float outside the
+range of int64, is undefined, as in numpy and PyTorch. Integers above 2^53 (for float32: 2^24) are
+rounded on the way to floats. NaN is True.
+"""
 
 # ------------------------------------------------------------------------------- cross-entropy
 _MIN_DENOMINATOR = 1e-12  # as in PyTorch

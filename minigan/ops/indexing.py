@@ -1,4 +1,11 @@
-"""Indexing with integer tensors: gather, and its adjoint scatter_add."""
+"""Indexing with integer tensors: gather, and its adjoint scatter_add.
+
+An index outside [0, size) raises IndexError: negative ones do not count from the end. In a captured
+step the indices are known only when a kernel runs. The `cpu` and `reference` devices raise then,
+too. A CUDA kernel cannot: there `gather` gives NaN for such an index (the least integer, True), and
+`scatter_add` a whole column of NaN, so that no loss or gradient stays finite; as in JAX, no memory
+outside the arrays is read or written.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +18,26 @@ from ..engine.tensor import Tensor, require_tensors
 from ..kernels.runtime.recording import active
 from .reduce import broadcast_to
 from .samples import indices, uniform
-from .shape import check_axis
+from .shape import check_axis, check_own_axis, is_integer
 
 __all__ = ["gather", "scatter_add"]
 
 
+# -------------------------------------------------------------------------------- the references
+def _refuse_outside(name: str, i: np.ndarray, size: int) -> None:
+    """Raise IndexError unless all indices are in [0, size)."""
+    if i.size and not (i.min() >= 0 and i.max() < size):
+        outside = i.max() if i.max() >= size else i.min()
+        raise IndexError(f"{name}: index {outside} is outside an axis of size {size}")
+
+
+def _gather_reference(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
+    _refuse_outside("gather", i, x.shape[axis])
+    return np.take_along_axis(x, i, axis)
+
+
 def _scatter_add_reference(g: np.ndarray, i: np.ndarray, axis: int, size: int) -> np.ndarray:
+    _refuse_outside("scatter_add", i, size)
     shape = (*g.shape[:axis], size, *g.shape[axis + 1 :])
     y = np.zeros(shape, g.dtype)
     targets: list[np.ndarray] = list(np.indices(g.shape, sparse=True))
@@ -25,31 +46,44 @@ def _scatter_add_reference(g: np.ndarray, i: np.ndarray, axis: int, size: int) -
     return y
 
 
-def _check_indices(name: str, i: Any, size: int) -> None:
-    """Raise TypeError or IndexError unless i is an integer tensor with elements in [0, size).
+# ------------------------------------------------------------------------------------- the ops
+def check_indices(name: str, i: Tensor, size: int) -> None:
+    """Raise TypeError unless i is of integers, IndexError if the host can read one outside."""
+    if i.dtype.kind != "i":
+        raise TypeError(f"{name}: the indices are {i.dtype}, not an integer tensor")
+    if isinstance(i.array, np.ndarray):
+        _refuse_outside(name, i.array, size)
+    elif active() is None:  # In a captured step the host cannot wait for a GPU.
+        _refuse_outside(name, i.numpy(), size)
 
-    In a captured step on a GPU the range is not checked.
-    """
-    if not isinstance(i, Tensor) or i.dtype.kind != "i":
-        kind = i.dtype if isinstance(i, Tensor) else type(i).__name__
-        raise TypeError(f"{name}: the indices are {kind}, not an integer tensor")
-    if active() is not None and not isinstance(i.array, np.ndarray):
-        return  # In a captured step the host cannot wait for a GPU, whose kernel does not check.
-    values = i.array if isinstance(i.array, np.ndarray) else i.numpy()
-    if values.size and not (values.min() >= 0 and values.max() < size):
-        outside = values.max() if values.max() >= size else values.min()
-        raise IndexError(f"{name}: index {outside} is outside an axis of size {size}")
+
+def _check_gather(x: Tensor, i: Tensor, axis: Any) -> None:
+    """Raise ValueError unless x has the axis, and the indices fit its other axes."""
+    check_own_axis("gather", axis, x.shape)
+    if i.shape != (*x.shape[:axis], *i.shape[axis : axis + 1], *x.shape[axis + 1 :]):
+        raise ValueError(f"gather: indices {i.shape} for {x.shape} differ outside axis {axis}")
+
+
+def _check_scatter_add(x: Tensor, i: Tensor, axis: Any, size: Any) -> None:
+    """Raise ValueError unless x has the axis, and an index for each element."""
+    check_own_axis("scatter_add", axis, x.shape)
+    if i.shape != x.shape or not is_integer(size, 0):
+        raise ValueError(
+            f"scatter_add: indices {i.shape} for {x.shape} and size {size!r}; equal shapes and an"
+            " integer of at least 0 are needed"
+        )
 
 
 _gather = Op(
     "gather",
-    np.take_along_axis,
+    _gather_reference,
     (lambda g, y, x, i, axis: _scatter_add(g, i, axis=axis, size=x.shape[axis]), None),
     [
         (uniform(4, 3), indices(6, 3, below=4), {"axis": 0}),
         (uniform(2, 4, 3), indices(2, 2, 3, below=4), {"axis": 1}),
     ],
     dtypes="xi",
+    check=_check_gather,
 )
 _scatter_add: Op = Op(
     "scatter_add",
@@ -57,9 +91,11 @@ _scatter_add: Op = Op(
     (lambda g, y, x, i, axis, size: _gather(g, i, axis=axis), None),
     [(uniform(6, 3), indices(6, 3, below=4), {"axis": 0, "size": 4})],
     dtypes="xi",
+    check=_check_scatter_add,
 )
 
 
+# ------------------------------------------------------------------------------- the functions
 def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
     """Return y[.., j, ..] = x[.., i[.., j, ..], ..] along `axis`.
 
@@ -67,13 +103,13 @@ def gather(x: Tensor, i: Tensor, axis: int = 0) -> Tensor:
     this takes n rows of a table.
 
     Raises:
-        IndexError: an index is outside the axis.
+        IndexError: an index is outside the axis (see the module for captured steps).
     """
     require_tensors("gather", x, i)
     axis = check_axis("gather", axis, x.shape)
     if i.ndim != x.ndim:
         raise ValueError(f"gather: indices of shape {i.shape} need the {x.ndim} axes of {x.shape}")
-    _check_indices("gather", i, x.shape[axis])
+    check_indices("gather", i, x.shape[axis])
     shape = (*x.shape[:axis], i.shape[axis], *x.shape[axis + 1 :])
     return _gather(x, broadcast_to(i, shape), axis=axis)
 
@@ -82,9 +118,9 @@ def scatter_add(x: Tensor, i: Tensor, size: int, axis: int = 0) -> Tensor:
     """Return zeros, `size` along `axis`, with each x added at its index: the adjoint of gather.
 
     Raises:
-        IndexError: an index is outside the axis.
+        IndexError: an index is outside the axis (see the module for captured steps).
     """
     require_tensors("scatter_add", x, i)
     axis = check_axis("scatter_add", axis, x.shape)
-    _check_indices("scatter_add", i, size)
+    check_indices("scatter_add", i, size)
     return _scatter_add(x, broadcast_to(i, x.shape), axis=axis, size=size)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op
+from ..engine.op import Op, require_floats
 from ..engine.tensor import Tensor, require_tensors
 from .reduce import sum
 from .samples import uniform
@@ -74,8 +74,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check_dense(x: Tensor, w: Tensor, b: Tensor) -> None:
-    """Raise ValueError unless x (..., in), w (in, out) and b (out,) fit."""
-    if w.ndim != 2 or b.shape != w.shape[1:] or x.shape[-1:] != w.shape[:1]:
+    """Raise ValueError unless x (n, in), w (in, out) and b (out,) fit."""
+    if w.ndim != 2 or b.shape != w.shape[1:] or x.ndim != 2 or x.shape[1] != w.shape[0]:
         raise ValueError(
             f"dense: input {x.shape}, weight {w.shape} and bias {b.shape} do not fit:"
             " (..., in), (in, out) and (out,) are needed"
@@ -91,6 +91,7 @@ _dense = Op(
         lambda g, y, x, w, b: sum(g, axis=0),
     ),
     [(uniform(3, 4), uniform(4, 5), uniform(5))],
+    check=_check_dense,
     needs_kernel=True,
 )
 
@@ -102,10 +103,8 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         ValueError: the shapes do not fit.
     """
     if b is None:
+        require_floats("dense", x, w)
         return matmul(x, w)
     require_tensors("dense", x, w, b)
-    _check_dense(x, w, b)
-    if x.ndim == 2:
-        return _dense(x, w, b)
-    y = _dense(reshape(x, -1, x.shape[-1]), w, b)
-    return reshape(y, *x.shape[:-1], w.shape[1])
+    y = _dense(x if x.ndim in (0, 2) else reshape(x, -1, x.shape[-1]), w, b)
+    return y if x.ndim == 2 else reshape(y, *x.shape[:-1], w.shape[1])

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op
-from ..engine.tensor import Tensor, require_tensors
+from ..engine.op import Op, require_floats
+from ..engine.tensor import Tensor
 from ..engine.update import Update
 from .reduce import sum
 from .samples import uniform
@@ -77,6 +77,22 @@ _EPS = {"eps": 1e-5}
 _X, _ROW = uniform(3, 2, 4), uniform(2)
 
 
+def _check_rows(op: str, x: Tensor, rows: tuple[Any, ...], eps: Any) -> None:
+    """Raise ValueError unless x is (a, m, b), not empty, and each row (m,) or a number."""
+    shapes = [row.shape for row in rows if isinstance(row, Tensor)]
+    if not isinstance(x, Tensor) or x.ndim != 3 or any(s != x.shape[1:2] for s in shapes):
+        shape = x.shape if isinstance(x, Tensor) else "a number"
+        raise ValueError(f"{op}: input {shape} and rows {shapes}; (a, m, b) and (m,) are needed")
+    check_eps(op, eps)
+
+
+def _check_pair(op: str, g: Tensor, x: Tensor, rows: tuple[Any, ...], eps: Any) -> None:
+    """Raise ValueError unless g and x are (a, m, b), not empty, and each row (m,) or a number."""
+    _check_rows(op, x, rows, eps)
+    if not isinstance(g, Tensor) or g.shape != x.shape:
+        raise ValueError(f"{op}: the first input is not of the shape {x.shape} of the second")
+
+
 def _share_sums(
     g: Tensor, y: Tensor, x: Tensor, scale: Any, shift: Any, eps: float
 ) -> tuple[Tensor, Callable[[], Tensor]]:
@@ -94,6 +110,8 @@ normalize: Op = Op(
     ),
     [(_X, _ROW, _ROW, _EPS), (_X, 1.0, 0.0, _EPS)],
     prepare=_share_sums,
+    check=lambda x, *rows, eps: _check_rows("normalize", x, rows, eps),
+    numbers=True,
 )
 normalize_sums: Op = Op(
     "normalize_sums",
@@ -103,12 +121,14 @@ normalize_sums: Op = Op(
         lambda v, s, g, x, eps: normalize_grad(g, x, v[1], eps=eps),
     ),
     [(_X, _X, _EPS)],
+    check=lambda g, x, eps: _check_pair("normalize_sums", g, x, (), eps),
 )
 inverse_std: Op = Op(
     "inverse_std",
     _inverse_std,
     (lambda v, r, x, eps: normalize(x, _divide_by_count(v * r**2, x, -1), 0.0, eps=eps),),
     [(_X, _EPS)],
+    check=lambda x, eps: _check_rows("inverse_std", x, (), eps),
 )
 
 
@@ -146,6 +166,8 @@ normalize_grad: Op = Op(
         lambda u, y, g, x, scale, eps: _inner_product(u, g, x, eps),
     ),
     [(_X, _X, _ROW, _EPS), (_X, _X, 1.0, _EPS)],
+    check=lambda g, x, scale, eps: _check_pair("normalize_grad", g, x, (scale,), eps),
+    numbers=True,
 )
 
 
@@ -178,7 +200,7 @@ def flatten_pixels(op: str, x: Tensor, *rows: Tensor | None) -> Tensor:
         ValueError: x is empty or has no channels, or a row has another shape.
         TypeError: a row has another dtype.
     """
-    require_tensors(op, x, *(row for row in rows if row is not None))
+    require_floats(op, x, *(row for row in rows if row is not None))
     if x.ndim < 2 or not x.size:
         raise ValueError(f"{op}: input {x.shape}; (n, channels, ...), not empty, is needed")
     for row in rows:
@@ -258,7 +280,7 @@ def layer_norm(
         weight, bias: of the shape of these axes, or None for 1 and 0.
         eps: positive; avoids a division by zero where the variance is 0.
     """
-    require_tensors("layer_norm", x)
+    require_floats("layer_norm", x, *(row for row in (weight, bias) if row is not None))
     if not 1 <= ndim <= x.ndim or not x.size:
         raise ValueError(f"layer_norm: input {x.shape} has no {ndim} last axes to normalize over")
     shape = x.shape[x.ndim - ndim :]

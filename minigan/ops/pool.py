@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op
+from ..engine.op import Op, require_floats
 from ..engine.tensor import Tensor, require_tensors
 from ..kernels.conv2d.geometry import Pair, output_size
-from .conv import image_size, pair, windows
+from .conv import check_images, check_windows, image_size, pair, windows
 from .samples import uniform
 from .shape import pad, reshape, transpose
 
@@ -33,6 +33,16 @@ def _add_to_windows(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np
     return x
 
 
+def _check_sum_pool(x: Tensor, kernel: Pair, stride: Pair) -> None:
+    check_images("sum_pool", x)
+    check_windows("sum_pool", image_size(x), kernel, stride, (0, 0))
+
+
+def _check_sum_pool_grad(g: Tensor, kernel: Pair, stride: Pair, size: Pair) -> None:
+    check_images("sum_pool_grad", g)
+    check_windows("sum_pool_grad", size, kernel, stride, (0, 0), image_size(g))
+
+
 _TOUCHING = {"kernel": (2, 3), "stride": (2, 3)}
 _OVERLAPPING = {"kernel": (3, 1), "stride": (1, 2)}  # in one axis, with gaps in the other
 _sum_pool: Op = Op(
@@ -44,6 +54,7 @@ _sum_pool: Op = Op(
         ),
     ),
     [(uniform(2, 3, 4, 6), _TOUCHING), (uniform(2, 3, 5, 6), _OVERLAPPING)],
+    check=_check_sum_pool,
 )
 _sum_pool_grad: Op = Op(
     "sum_pool_grad",
@@ -53,6 +64,7 @@ _sum_pool_grad: Op = Op(
         (uniform(2, 3, 2, 2), {**_TOUCHING, "size": (4, 6)}),
         (uniform(2, 3, 3, 3), {**_OVERLAPPING, "size": (5, 6)}),
     ],
+    check=_check_sum_pool_grad,
 )
 
 
@@ -80,7 +92,8 @@ def avg_pool2d(
     Raises:
         ValueError: a size does not fit.
     """
-    _check_image("avg_pool2d", x)
+    require_floats("avg_pool2d", x)
+    check_images("avg_pool2d", x)
     kernel = pair("avg_pool2d", "kernel_size", kernel_size, 1)
     steps = kernel if stride is None else pair("avg_pool2d", "stride", stride, 1)
     rows, columns = pair("avg_pool2d", "padding", padding, 0)
@@ -96,7 +109,8 @@ def avg_pool2d(
 
 def upsample_nearest(x: Tensor, scale: int | Pair = 2) -> Tensor:
     """Repeat each pixel in a block: (n, c, h, w) -> (n, c, h * scale, w * scale)."""
-    _check_image("upsample_nearest", x)
+    require_floats("upsample_nearest", x)
+    check_images("upsample_nearest", x)
     block = pair("upsample_nearest", "scale", scale, 1)
     size = (x.shape[2] * block[0], x.shape[3] * block[1])
     return _sum_pool_grad(x, kernel=block, stride=block, size=size)

@@ -12,13 +12,17 @@ A float32 takes one 32-bit word and a float64 two, in order, so a block of four 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..engine.dtypes import FLOATS, check_dtype
 from ..engine.op import Op
 from ..engine.update import Update
+from .elementwise import check_number
 from .samples import indices
+from .shape import check_sizes, is_integer
 
 Shape = tuple[int, ...]
 
@@ -165,6 +169,45 @@ def _permutation(position: np.ndarray, seed: np.ndarray, *, stream: int, n: int)
     return np.array(order, np.int64)
 
 
+# ---------------------------------------------------------------------- checks of attributes
+def _check_counter(op: str, position: Any, seed: Any, stream: Any) -> None:
+    """Raise ValueError unless position and seed are of shape (1,) and the stream fits int64."""
+    if position.shape != (1,) or seed.shape != (1,) or not is_integer(stream, -(2**63)):
+        raise ValueError(
+            f"{op}: position {position.shape}, seed {seed.shape} and stream {stream!r}; (1,), (1,)"
+            " and an int64 are needed"
+        )
+
+
+def _check_floats(op: str, position: Any, seed: Any, stream: Any, shape: Any, dtype: Any) -> None:
+    """Raise unless the counter and the shape fit, and the dtype is floating."""
+    _check_counter(op, position, seed, stream)
+    check_sizes(op, shape)
+    if check_dtype(dtype) not in FLOATS:
+        raise TypeError(f"{op}: random numbers are float32 or float64, not {dtype}")
+
+
+def _check_uniform(position: Any, seed: Any, low: Any, high: Any, **common: Any) -> None:
+    _check_floats("random_uniform", position, seed, **common)
+    real = np.dtype(common["dtype"]).type
+    with np.errstate(over="ignore"):
+        a, b = (real(check_number("random_uniform", "low and high", x)) for x in (low, high))
+        if not (a <= b and np.isfinite(b - a)):
+            raise ValueError(f"random_uniform: no uniform distribution from {low} to {high}")
+
+
+def _check_bernoulli(position: Any, seed: Any, p: Any, **common: Any) -> None:
+    _check_floats("random_bernoulli", position, seed, **common)
+    if not 0 <= check_number("random_bernoulli", "p", p) <= 1:
+        raise ValueError(f"random_bernoulli: p = {p} is not a probability in [0, 1]")
+
+
+def _check_permutation(position: Any, seed: Any, stream: Any, n: Any) -> None:
+    _check_counter("random_permutation", position, seed, stream)
+    if not is_integer(n, 0, 2**32 + 1):
+        raise ValueError(f"random_permutation: n = {n!r} is no integer from 0 to 2**32")
+
+
 # -------------------------------------------------------------------------------------- the ops
 _COUNTER = (indices(1, below=1 << 40), indices(1, below=1 << 62))
 
@@ -178,12 +221,40 @@ def _samples(**attributes: Any) -> list[tuple[Any, ...]]:
 
 
 _NO_VJP = (None, None)
-random_uniform = Op("random_uniform", _uniform, _NO_VJP, _samples(low=-1.0, high=3.0), dtypes="i")
-random_normal = Op("random_normal", _normal, _NO_VJP, _samples(), dtypes="i")
-random_laplace = Op("random_laplace", _laplace, _NO_VJP, _samples(), dtypes="i")
-random_bernoulli = Op("random_bernoulli", _bernoulli, _NO_VJP, _samples(p=0.3), dtypes="i")
+random_uniform = Op(
+    "random_uniform",
+    _uniform,
+    _NO_VJP,
+    _samples(low=-1.0, high=3.0),
+    dtypes="i",
+    check=_check_uniform,
+)
+random_normal = Op(
+    "random_normal",
+    _normal,
+    _NO_VJP,
+    _samples(),
+    dtypes="i",
+    check=partial(_check_floats, "random_normal"),
+)
+random_laplace = Op(
+    "random_laplace",
+    _laplace,
+    _NO_VJP,
+    _samples(),
+    dtypes="i",
+    check=partial(_check_floats, "random_laplace"),
+)
+random_bernoulli = Op(
+    "random_bernoulli", _bernoulli, _NO_VJP, _samples(p=0.3), dtypes="i", check=_check_bernoulli
+)
 random_permutation = Op(
-    "random_permutation", _permutation, _NO_VJP, [(*_COUNTER, {"stream": 3, "n": 10})], dtypes="i"
+    "random_permutation",
+    _permutation,
+    _NO_VJP,
+    [(*_COUNTER, {"stream": 3, "n": 10})],
+    dtypes="i",
+    check=_check_permutation,
 )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from ..engine.op import Op
+from ..engine.op import Op, require_floats
 from ..engine.tensor import Tensor, require_tensors
-from .elementwise import cast, equal, exp, log
+from .elementwise import cast, equal, exp, log, not_equal, where
 from .samples import distinct, uniform
-from .shape import check_axis, reshape
+from .shape import check_axis, check_sizes, integers, reshape
 
 __all__ = ["broadcast_to", "log_softmax", "max", "mean", "sum", "sum_to"]
 
@@ -22,7 +24,7 @@ def _sorted_axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ..
     """Return the axes to reduce, sorted, counted from the front; all for None."""
     if axis is None:
         return tuple(range(len(shape)))
-    listed = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    listed = axis if isinstance(axis, (tuple, list)) else (axis,)
     axes = tuple(sorted(check_axis(name, i, shape) for i in listed))
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names an axis of shape {shape} twice")
@@ -34,7 +36,35 @@ def _keepdims_shape(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int,
     return tuple(1 if i in axis else n for i, n in enumerate(shape))
 
 
+def _check_axes(name: str, x: Tensor, axis: Any, keepdims: Any) -> None:
+    """Raise ValueError unless the axes are sorted, each one once, counted from the front."""
+    if not isinstance(axis, tuple) or [*axis] != [i for i in range(x.ndim) if i in axis]:
+        raise ValueError(
+            f"{name}: axis {axis!r} of shape {x.shape}; a sorted tuple of axes, counted from the"
+            " front, is needed"
+        )
+    if not isinstance(keepdims, bool):
+        raise ValueError(f"{name}: keepdims = {keepdims!r} is not a bool")
+
+
+def _check_max(x: Tensor, axis: Any, keepdims: Any) -> None:
+    _check_axes("max", x, axis, keepdims)
+    if 0 in (x.shape[i] for i in axis):
+        raise ValueError(f"max: shape {x.shape} has no element along axis {axis}")
+
+
 # ------------------------------------------------------------------------------------- the ops
+def _check_broadcast_to(x: Tensor, shape: Any) -> None:
+    """Raise ValueError unless x broadcasts to the shape."""
+    check_sizes("broadcast_to", shape)
+    try:
+        fits = np.broadcast_shapes(x.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {shape}")
+
+
 _broadcast_to = Op(
     "broadcast_to",
     np.broadcast_to,
@@ -42,6 +72,7 @@ _broadcast_to = Op(
     [(uniform(1, 4), {"shape": (3, 4)}), (uniform(4), {"shape": (2, 3, 4)})],
     dtypes="x",
     view=True,
+    check=_check_broadcast_to,
 )
 
 
@@ -50,11 +81,12 @@ def _sum_vjp(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: b
 
 
 def _max_vjp(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
-    """Return g at the largest element, in equal parts where several tie."""
+    """Return g at the largest element, in equal parts where several tie, or are NaN."""
     kept = _keepdims_shape(x.shape, axis)
-    is_largest = cast(equal(x, reshape(y, kept)), dtype=x.dtype)
-    share = is_largest / _sum(is_largest, axis=axis, keepdims=True)
-    return reshape(g, kept) * share
+    is_largest = equal(x, reshape(y, kept)) + not_equal(x, x)  # the sum of bools is `or`
+    ones = cast(is_largest, dtype=x.dtype)
+    share = ones / _sum(ones, axis=axis, keepdims=True)
+    return where(is_largest, reshape(g, kept) * share, 0.0)
 
 
 _AXES = [
@@ -72,6 +104,7 @@ _sum = Op(
         (uniform(3, 4), {"axis": (), "keepdims": False}),
     ],
     dtypes="x",
+    check=partial(_check_axes, "sum"),
 )
 _max = Op(
     "max",
@@ -82,6 +115,7 @@ _max = Op(
         (distinct(2, 3, 4), {"axis": (0, 2), "keepdims": False}),
     ],
     dtypes="x",
+    check=_check_max,
 )
 
 
@@ -93,13 +127,7 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
         ValueError: x does not broadcast to the shape.
     """
     require_tensors("broadcast_to", x)
-    try:
-        fits = np.broadcast_shapes(x.shape, tuple(shape)) == tuple(shape)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {tuple(shape)}")
-    return _broadcast_to(x, shape=tuple(shape))
+    return _broadcast_to(x, shape=integers("broadcast_to", "shape", shape))
 
 
 def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -126,15 +154,12 @@ def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
         ValueError: there is no element to take the largest of.
     """
     require_tensors("max", x)
-    axes = _sorted_axes("max", axis, x.shape)
-    if 0 in (x.shape[i] for i in axes):
-        raise ValueError(f"max: shape {x.shape} has no element along axis {axis}")
-    return _max(x, axis=axes, keepdims=bool(keepdims))
+    return _max(x, axis=_sorted_axes("max", axis, x.shape), keepdims=bool(keepdims))
 
 
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Return the mean over an axis, several or (None) all."""
-    require_tensors("mean", x)
+    """Return the mean over an axis, several or (None) all; NaN if there is no element."""
+    require_floats("mean", x)
     axes = _sorted_axes("mean", axis, x.shape)
     count = math.prod(x.shape[i] for i in axes)
     return _sum(x, axis=axes, keepdims=bool(keepdims)) / float(count)
@@ -145,6 +170,6 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
 
     The maximum cancels exactly, in the value and in every derivative, so it is held constant.
     """
-    require_tensors("log_softmax", x)
+    require_floats("log_softmax", x)
     shifted = x - max(x, axis=axis, keepdims=True).detach()
     return shifted - log(sum(exp(shifted), axis=axis, keepdims=True))

@@ -59,7 +59,17 @@ def indices(*shape: int, below: int) -> Sampler:
     return Sampler(shape, lambda rng, shape: rng.integers(0, below, shape))
 
 
+def at(values: list[float]) -> Sampler:
+    """Return these values, points at which a function is smooth but its formula is not."""
+    return replace(constant(values), smooth=True)
+
+
 def constant(values: list[float]) -> Sampler:
     """Return these values, repeated to the shape, for ties and kinks."""
     array = np.array(values, np.float64)
     return Sampler(array.shape, lambda rng, shape: np.resize(array, shape), smooth=False)
+
+
+def zeros_and_ones(*shape: int) -> Sampler:
+    """Sample 0.0 and 1.0 with equal probability."""
+    return Sampler(shape, lambda rng, shape: rng.integers(0, 2, shape).astype(np.float64))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..engine.op import Op
 from ..engine.tensor import Tensor, require_tensors
+from .elementwise import check_number
 from .samples import uniform
 
 __all__ = ["concatenate", "pad", "reshape", "slice", "transpose"]
@@ -21,7 +23,87 @@ __all__ = ["concatenate", "pad", "reshape", "slice", "transpose"]
 Shape = tuple[int, ...]
 
 
+# ------------------------------------------------------------------------- checks of attributes
+def is_integer(value: Any, least: int, below: int = 2**63) -> bool:
+    """Return whether the value is a Python integer, and no bool, in [least, below)."""
+    return type(value) is int and least <= value < below
+
+
+def check_sizes(name: str, shape: Any) -> None:
+    """Raise ValueError unless the shape is a tuple of integers, none of them negative."""
+    if not isinstance(shape, tuple) or not all(is_integer(n, 0) for n in shape):
+        raise ValueError(f"{name}: shape {shape!r} is no tuple of integers of at least 0")
+
+
+def integers(name: str, what: str, values: Any) -> tuple[int, ...]:
+    """Return the values as a tuple of Python integers; TypeError if one is another number."""
+    try:
+        return tuple(map(operator.index, values))
+    except TypeError:
+        raise TypeError(f"{name}: {what} {values!r}; integers are needed") from None
+
+
+def check_axis(name: str, axis: int, shape: Shape) -> int:
+    """Return the axis counted from the front; ValueError if the shape has no such axis."""
+    (axis,) = integers(name, "axis", (axis,))
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"{name}: axis {axis} is outside shape {shape}")
+    return axis % len(shape)
+
+
+def check_own_axis(name: str, axis: Any, shape: Shape) -> None:
+    """Raise ValueError unless the axis is one of the shape, counted from the front."""
+    if not is_integer(axis, 0, len(shape)):
+        raise ValueError(f"{name}: axis {axis!r} is outside shape {shape}, counted from the front")
+
+
+def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
+    """Return the shape of x[index] for x of a shape: basic indexing.
+
+    Raises:
+        TypeError: the index is not basic.
+        ValueError: there are more indices than axes.
+        IndexError: an integer is outside its axis.
+    """
+    if not isinstance(index, tuple):
+        raise TypeError(f"{name}: the index is {type(index).__name__}, not a tuple")
+    taken = 0  # the axes that the parts of the index take
+    for part in index:
+        if part is None or part is ...:
+            continue
+        taken += 1
+        if not isinstance(part, (builtins.slice, int, np.integer)) or isinstance(part, bool):
+            raise TypeError(
+                f"{name}: an index of type {type(part).__name__} is not basic; integers, slices,"
+                " None and ... are (gather takes a tensor of indices)"
+            )
+    if taken > len(shape) or sum(part is ... for part in index) > 1:
+        raise ValueError(f"{name}: {taken} indices for shape {shape}")
+    sizes: list[int] = []
+    axis = 0
+    for part in index:
+        if part is None:
+            sizes.append(1)
+        elif part is ...:
+            rest = len(shape) - taken
+            sizes += shape[axis : axis + rest]
+            axis += rest
+        else:
+            if isinstance(part, builtins.slice):
+                sizes.append(len(range(*part.indices(shape[axis]))))
+            elif not -shape[axis] <= part < shape[axis]:
+                raise IndexError(f"{name}: index {part} is outside axis {axis} of shape {shape}")
+            axis += 1
+    return (*sizes, *shape[axis:])
+
+
 # -------------------------------------------------------------------------- views of the input
+def _check_reshape(x: Tensor, shape: Any) -> None:
+    check_sizes("reshape", shape)
+    if math.prod(shape) != x.size:
+        raise ValueError(f"reshape: shape {x.shape} ({x.size} elements) does not fit into {shape}")
+
+
 _reshape: Op = Op(
     "reshape",
     lambda x, shape: x.reshape(shape),
@@ -29,6 +111,7 @@ _reshape: Op = Op(
     [(uniform(3, 4), {"shape": (2, 6)}), (uniform(1), {"shape": ()})],
     dtypes="x",
     view=True,
+    check=_check_reshape,
 )
 
 
@@ -49,14 +132,19 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
         ValueError: the number of elements differs.
     """
     require_tensors("reshape", x)
-    sizes = _unpack(shape)
+    sizes = integers("reshape", "shape", _unpack(shape))
     known = math.prod(n for n in sizes if n != -1)
     missing = sizes.count(-1)
     if missing == 1 and known and x.size % known == 0:
         sizes = tuple(x.size // known if n == -1 else n for n in sizes)
     if math.prod(sizes) != x.size or min(sizes, default=0) < 0:
         raise ValueError(f"reshape: shape {x.shape} ({x.size} elements) does not fit into {sizes}")
-    return _reshape(x, shape=tuple(int(n) for n in sizes))
+    return _reshape(x, shape=sizes)
+
+
+def _check_transpose(x: Tensor, axes: Any) -> None:
+    if not isinstance(axes, tuple) or sorted(axes) != list(range(x.ndim)):
+        raise ValueError(f"transpose: {axes} is no order of the {x.ndim} axes of shape {x.shape}")
 
 
 _transpose: Op = Op(
@@ -66,6 +154,7 @@ _transpose: Op = Op(
     [(uniform(2, 3, 4), {"axes": (2, 0, 1)}), (uniform(3, 4), {"axes": (1, 0)})],
     dtypes="x",
     view=True,
+    check=_check_transpose,
 )
 
 
@@ -78,11 +167,8 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
         ValueError: the axes are not a permutation of those of x.
     """
     require_tensors("transpose", x)
-    order = _unpack(axes) or tuple(reversed(range(x.ndim)))
-    positive = tuple(i + x.ndim if i < 0 else i for i in order)
-    if sorted(positive) != list(range(x.ndim)):
-        raise ValueError(f"transpose: {order} is no order of the {x.ndim} axes of shape {x.shape}")
-    return _transpose(x, axes=positive)
+    order = integers("transpose", "axes", _unpack(axes)) or tuple(reversed(range(x.ndim)))
+    return _transpose(x, axes=tuple(i + x.ndim if i < 0 else i for i in order))
 
 
 _slice = Op(
@@ -98,6 +184,7 @@ _slice = Op(
     ],
     dtypes="x",
     view=True,
+    check=lambda x, index: _indexed_shape("slice", x.shape, index),
 )
 
 
@@ -112,24 +199,6 @@ def slice(x: Tensor, index: Any) -> Tensor:
     """
     require_tensors("slice", x)
     parts = index if isinstance(index, tuple) else (index,)
-    for part in parts:
-        basic = part is None or part is ... or isinstance(part, (builtins.slice, int, np.integer))
-        if not basic or isinstance(part, bool):
-            raise TypeError(
-                f"slice: an index of type {type(part).__name__} is not basic; integers, slices,"
-                " None and ... are (gather takes a tensor of indices)"
-            )
-    axis = 0
-    axis_parts = [p for p in parts if p is not None and p is not ...]  # each takes one axis of x
-    if len(axis_parts) > x.ndim or parts.count(...) > 1:
-        raise ValueError(f"slice: {len(axis_parts)} indices for shape {x.shape}")
-    for part in parts:
-        if part is ...:
-            axis += x.ndim - len(axis_parts)
-        elif part is not None:
-            if not isinstance(part, builtins.slice) and not -x.shape[axis] <= part < x.shape[axis]:
-                raise IndexError(f"slice: index {part} is outside axis {axis} of shape {x.shape}")
-            axis += 1
     return _slice(x, index=tuple(int(p) if isinstance(p, np.integer) else p for p in parts))
 
 
@@ -140,6 +209,16 @@ def _slice_scatter_reference(
     y = np.full(shape, value, x.dtype)
     y[index] = x
     return y
+
+
+def _check_slice_scatter(x: Tensor, shape: Any, index: Any, value: Any) -> None:
+    check_sizes("slice_scatter", shape)
+    fitting = _indexed_shape("slice_scatter", shape, index)
+    if fitting != x.shape or not isinstance(value, (int, float)):
+        raise ValueError(
+            f"slice_scatter: input {x.shape} and value {value!r}; the index takes {fitting} of"
+            f" shape {shape}, and the value is a number"
+        )
 
 
 slice_scatter: Op = Op(
@@ -159,6 +238,7 @@ slice_scatter: Op = Op(
         (uniform(), {"shape": (4, 5), "index": (2, 3), "value": 0.0}),
     ],
     dtypes="x",
+    check=_check_slice_scatter,
 )
 
 
@@ -169,21 +249,31 @@ def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Ten
         ValueError: there is not one pair for each axis, or a width is negative.
     """
     require_tensors("pad", x)
-    is_negative = any(w < 0 for pair in widths for w in pair)
-    if len(widths) != x.ndim or is_negative:
+    pairs = [integers("pad", "widths", pair) for pair in widths]
+    if len(pairs) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
         raise ValueError(
             f"pad: widths {list(widths)} do not fit shape {x.shape}:"
             " one pair of sizes >= 0 per axis"
         )
-    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths, strict=True))
-    index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, widths, strict=True))
-    return slice_scatter(x, shape=shape, index=index, value=float(value))
+    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, pairs, strict=True))
+    return slice_scatter(x, shape=shape, index=index, value=check_number("pad", "value", value))
 
 
 def _concatenate_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> Tensor:
     start = sum(x.shape[axis] for x in xs[:i])
     inner = builtins.slice(start, start + xs[i].shape[axis])
     return _slice(g, index=(builtins.slice(None),) * axis + (inner,))
+
+
+def _check_concatenate(*xs: Tensor, axis: int) -> None:
+    """Raise ValueError unless the tensors have the axis, and agree in the others."""
+    shapes = [x.shape for x in xs]
+    check_own_axis("concatenate", axis, shapes[0])
+    other_sizes = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
+    if len(other_sizes) > 1 or any(len(shape) != len(shapes[0]) for shape in shapes):
+        listed = ", ".join(map(str, shapes))
+        raise ValueError(f"concatenate: shapes {listed} differ outside axis {axis}")
 
 
 _concatenate = Op(
@@ -195,6 +285,7 @@ _concatenate = Op(
         (uniform(2, 3), uniform(2, 1), {"axis": 1}),
     ],
     dtypes="x",
+    check=_check_concatenate,
 )
 
 
@@ -204,21 +295,9 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     Raises:
         ValueError: there is no tensor, or the shapes differ outside `axis`.
     """
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"concatenate: {type(tensors).__name__} is no list or tuple of tensors")
     if not tensors:
         raise ValueError("concatenate: there is no tensor to join")
     require_tensors("concatenate", *tensors)
-    shapes = [x.shape for x in tensors]
-    ndim = len(shapes[0])
-    along = check_axis("concatenate", axis, shapes[0])
-    other_sizes = {shape[:along] + shape[along + 1 :] for shape in shapes}
-    if len(other_sizes) > 1 or any(len(shape) != ndim for shape in shapes):
-        listed = ", ".join(map(str, shapes))
-        raise ValueError(f"concatenate: shapes {listed} differ outside axis {axis}")
-    return _concatenate(*tensors, axis=along)
-
-
-def check_axis(name: str, axis: int, shape: Shape) -> int:
-    """Return the axis counted from the front; ValueError if the shape has no such axis."""
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"{name}: axis {axis} is outside shape {shape}")
-    return axis % len(shape)
+    return _concatenate(*tensors, axis=check_axis("concatenate", axis, tensors[0].shape))

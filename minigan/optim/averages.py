@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engine.assign import assign, load_tensors
+from ..engine.recording import active_step
 from ..engine.tensor import Tensor, no_grad, tensor
 from .optimizers import sgd
+from .replaced import check_not_replaced, replacement
 
 if TYPE_CHECKING:
     from ..nn import Module
@@ -35,15 +37,22 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, module: Module, decay: float = 0.999) -> None:
-        if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
-            raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
         if not module.parameters():
             raise ValueError("ExponentialMovingAverage: the net has no parameters")
-        self.source, self.module, self.decay = module, copy.deepcopy(module).eval(), decay
-        self._set_rate(module.parameters()[0])
+        self.source, self.module = module, copy.deepcopy(module).eval()
+        device = module.parameters()[0].device
+        self._decay = _check_decay(decay)
+        self._rate = tensor(np.array([decay - 1.0]), device=device)  # the learning rate of `sgd`
 
-    def _set_rate(self, parameter: Tensor) -> None:
-        self._rate = tensor(np.array([self.decay - 1.0]), device=parameter.device)
+    @property
+    def decay(self) -> float:
+        """The decay. It can be set at any time, also between replays of a captured step."""
+        return self._decay
+
+    @decay.setter
+    def decay(self, value: float) -> None:
+        self._decay = _check_decay(value)
+        assign(self._rate, tensor(np.array([value - 1.0]), device=self._rate.device))
 
     def update(self) -> None:
         """Move the average towards the network's present parameters, and copy its buffers.
@@ -55,6 +64,9 @@ class ExponentialMovingAverage:
             ValueError: the network's tensors and the average's differ in name, shape, dtype or
                 device. Nothing is changed then.
         """
+        recording = active_step()
+        if recording is not None:
+            recording.add_object(self)
         averages, sources = dict(self.module.tensors()), dict(self.source.tensors())
         if averages.keys() != sources.keys():
             different = sorted(averages.keys() ^ sources.keys())
@@ -81,7 +93,7 @@ class ExponentialMovingAverage:
             return
         moving, targets = (list(xs) for xs in zip(*parameters.values(), strict=True))
         if self._rate.device is not moving[0].device:
-            self._set_rate(moving[0])
+            self._rate = self._rate.to(moving[0].device)
         sgd(moving, targets, [], self._rate, momentum=0.0, nesterov=False, weight_decay=-1.0)
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -91,6 +103,12 @@ class ExponentialMovingAverage:
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restore the state that `state_dict` returned."""
         self.module.load_state_dict(state)
+
+
+def _check_decay(decay: float) -> float:
+    if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
+        raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
+    return decay
 
 
 class HistoricalAverage:
@@ -126,13 +144,19 @@ class HistoricalAverage:
             raise ValueError(
                 f"HistoricalAverage: parameters differ in dtype or device: {sorted(properties)}"
             )
+        self._replaced = [replacement(p) for p in self.parameters]
         self.means = [p.detach() * 1.0 for p in self.parameters]
         first = self.parameters[0]
         # The number of averaged values is on the device, so that a captured step can change it.
         self.count = tensor(np.ones((), first.dtype), device=first.device)
 
     def penalty(self) -> Tensor:
-        """Return the sum of |p - mean|^2 over all parameters; the means are constants."""
+        """Return the sum of |p - mean|^2 over all parameters; the means are constants.
+
+        Raises:
+            ValueError: a parameter was replaced in its module.
+        """
+        check_not_replaced("HistoricalAverage", self.parameters, self._replaced)
         squares = (
             ((p - mean) ** 2).sum() for p, mean in zip(self.parameters, self.means, strict=True)
         )

@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..engine.assign import assign, load_tensors
+from ..engine.recording import active_step
 from ..engine.tensor import Tensor, tensor
 from ..engine.update import Update
+from .replaced import check_not_replaced, replacement
 
 Arrays = list[np.ndarray]
 
@@ -126,6 +128,7 @@ class Optimizer:
         if len(properties) > 1:
             raise ValueError(f"{name}: parameters differ in dtype or device: {sorted(properties)}")
         _check_not_negative(name, lr=lr)
+        self._replaced = [replacement(p) for p in self.parameters]
         self.moments = {moment: self._zeros() for moment in self.moment_names}
         state = np.array([lr] + [1.0] * self.beta_powers, np.float64)
         self.state = tensor(state, device=self.parameters[0].device)
@@ -156,12 +159,22 @@ class Optimizer:
         """
         name = type(self).__name__
         gradients = list(gradients)
+        recording = active_step()
+        if recording is not None:
+            recording.add_object(self)
         if len(gradients) != len(self.parameters):
             raise ValueError(
-                f"{name}: {len(gradients)} gradients for {len(self.parameters)} parameters"
+                f"{name}: {len(gradients)} gradients for {len(self.parameters)} parameters; were"
+                " parameters frozen, added or removed after the optimizer was made?"
             )
+        check_not_replaced(name, self.parameters, self._replaced)
         checked: list[Tensor] = []
         for i, (g, p) in enumerate(zip(gradients, self.parameters, strict=True)):
+            if not p.requires_grad:
+                raise ValueError(
+                    f"{name}: parameter {i} ({p.shape}) was frozen (requires_grad = False) after"
+                    " the optimizer was made; make another optimizer"
+                )
             if g is None:
                 raise ValueError(f"{name}: there is no gradient for parameter {i} ({p.shape})")
             if not isinstance(g, Tensor):

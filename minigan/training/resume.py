@@ -116,8 +116,10 @@ def load_sampler(folder: Path) -> Sampler:
     if "data" not in info:
         return load_trainer(folder).sampler
     data = info["data"]
-    with _fitting(folder), random.fork_rng(), use_device(get_device(config.device)):
-        random.Generator().set_state(info["random"])  # It is checked like the rest.
+    generator = random.Generator()
+    device = get_device(config.device)
+    with _fitting(folder), random.use_generator(generator), use_device(device):
+        generator.set_state(info["random"])  # It is checked like the rest.
         classes = None if data["labels"] is None else data["classes"]
         shape = tuple(data["shape"])
         networks = build_networks(config, shape, classes)

@@ -94,7 +94,7 @@ class Sampler:
 
         The random streams of a training stay as they are. `labels`: see `generate`.
         """
-        with random.fork_rng(seed):
+        with random.use_generator(random.Generator(seed)):
             return self.generate(self.players.latent(n, "samples"), labels)
 
 

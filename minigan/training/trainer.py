@@ -46,9 +46,8 @@ class Trainer:
         samples = trainer.sample(1000)
 
     `config` becomes the config with its open options set (model, latent_size, and the lengths of
-    schedules), and the path of its data absolute. The default random generator is seeded with the
-    config's seed, and every step draws from it: in one process train one Trainer after the other,
-    not interleaved.
+    schedules), and the path of its data absolute. Each Trainer has a random generator of its own,
+    `random`, seeded with the config's seed; the default generator is neither used nor changed.
 
     Args:
         config: the options.
@@ -89,8 +88,8 @@ class Trainer:
         self.device = get_device(config.device)
         self.step_count = 0
         self.metrics_lines = 0  # the number of lines of metrics that belong to this state
-        random.manual_seed(config.seed)
-        with use_device(self.device):
+        self.random = random.Generator(config.seed)
+        with use_device(self.device), random.use_generator(self.random):
             classes = None if data.labels is None else data.classes
             self.players = Players(config, *build_networks(config, data.sample_shape, classes))
             self.scale = standard_deviation(self.data) if config.standardize else 1.0
@@ -150,7 +149,7 @@ class Trainer:
         Raises:
             DivergedError: a loss, or the norm of a gradient, is NaN or infinite.
         """
-        with use_device(self.device):
+        with use_device(self.device), random.use_generator(self.random):
             self.players.prepare(self.step_count)
             update = self._captured_update if self.captured else self._update
             batches = [self.batches.next() for _ in range(self.config.n_critic)]
@@ -215,7 +214,7 @@ class Trainer:
         info = {
             "config": self.config.as_dict(),
             "step": self.step_count,
-            "random": random.default_generator().state(),
+            "random": self.random.state(),
             "metrics_lines": self.metrics_lines,
             "data": {**self.data_digest, "classes": self.sampler.classes, "scale": self.scale},
         }
@@ -245,7 +244,7 @@ class Trainer:
         self.batches.order = tensor(order, device=self.device)
         self.step_count = check_count("step", info["step"])
         self.metrics_lines = check_count("metrics_lines", info["metrics_lines"])
-        random.default_generator().set_state(info["random"])
+        self.random.set_state(info["random"])
 
 
 def absolute_paths(config: Config) -> Config:

@@ -110,6 +110,32 @@ def test_a_reference_that_gives_nan(make_op: MakeOp) -> None:
         check_gradients(op, [np.ones(3)], order=1)
 
 
+def test_a_wrong_pair_of_inputs_beside_a_large_one(
+    make_op: MakeOp, rng: np.random.Generator
+) -> None:
+    """d2f / da db is wrong and d2f / da2 so large that the derivative along all inputs hides it."""
+    op = _planted(
+        make_op,
+        lambda a, b: 1e9 * a * a + a * b,
+        lambda g, y, a, b: g * (a * 2e9 + b.detach()),
+        lambda g, y, a, b: g * a,
+    )
+    pair = [rng.standard_normal(3), rng.standard_normal(3)]
+    check_gradients(op, pair, order=1)
+    with pytest.raises(GradientError, match="order 2, inputs 0 and 1"):
+        check_gradients(op, pair)
+
+
+def test_the_derivative_of_a_power_by_both_inputs_at_exponent_0() -> None:
+    """It is 1 / x: a formula that is cut off where the exponent is 0 says 0."""
+    x, p = np.array([0.5, 2.0, 3.0]), np.zeros(3)
+    check_gradients(ops.power, [x, p])
+    xs = [mg.tensor(a, device="reference", requires_grad=True) for a in (x, p)]
+    (gx,) = mg.grad(ops.power(*xs).sum(), [xs[0]], create_graph=True)
+    (gp,) = mg.grad(gx.sum(), [xs[1]])
+    assert_close(gp.numpy(), 1 / x, 1e-15)
+
+
 def test_check_op_reports_what_fails(make_op: MakeOp) -> None:
     """What `minigan check` prints, on samples."""
     sample = [(uniform(3, 4),)]

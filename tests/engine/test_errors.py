@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import leaf, values
+from helpers import DEVICES, leaf, values
 
 import minigan as mg
 from minigan import ops
@@ -147,6 +147,20 @@ def test_integers_take_no_gradient() -> None:
         (lambda x: ops.where(x, x, x), "where: argument 0 is float64, not a bool tensor"),
         (lambda x: ops.gather(x, x), "gather: the indices are float64, not an integer tensor"),
         (lambda x: ops.gather(x, np.zeros(1, int)), "gather: argument 1 is ndarray, not a tensor"),
+        (lambda x: np.ones((1, 1)) @ x, "matmul: argument 0 is ndarray"),
+        (lambda x: ops.add(x, x, x), "add: takes inputs: 2; not inputs: 3"),
+        (lambda x: ops.add(x, x, dtype="float32"), "add: takes inputs: 2; not inputs: 2, dtype="),
+        (lambda x: ops.cast(x, "float32"), "cast: takes inputs: 1, dtype="),
+        (lambda x: ops.clip(x, x, 1.0), "clip: low is Tensor, not a number"),
+        (lambda x: ops.leaky_relu(x, x), "leaky_relu: slope is Tensor, not a number"),
+        (lambda x: ops.dropout(x, x), "dropout: p is Tensor, not a number"),
+        (lambda x: ops.pad(x, [(0, 1)], x), "pad: value is Tensor, not a number"),
+        (lambda x: ops.pad(x, [(0.5, 1)]), "pad: widths"),
+        (lambda x: x.reshape(1.0), "reshape: shape .1.0,.; integers are needed"),
+        (lambda x: x.transpose(0.0), "transpose: axes .0.0,.; integers are needed"),
+        (lambda x: x.sum(axis=0.0), "sum: axis .0.0,.; integers are needed"),
+        (ops.concatenate, "concatenate: Tensor is no list or tuple"),
+        (lambda x: ops.concatenate([x, x], 0.0), "concatenate: axis"),
         (
             lambda x: mg.tensor([1], device="reference") * 0.5,
             "int64 tensor does not mix with a flo",
@@ -156,6 +170,152 @@ def test_integers_take_no_gradient() -> None:
 def test_kinds_and_dtypes_do_not_mix(call: Callable[[mg.Tensor], Any], error: str) -> None:
     with pytest.raises(TypeError, match=error):
         call(leaf(1))
+
+
+INTEGER_IMAGE = np.ones((1, 1, 2, 2), int)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("mean", lambda x: x.mean()),
+        ("log_softmax", ops.log_softmax),
+        ("dropout", lambda x: ops.dropout(x, 0.5)),
+        ("clip", lambda x: ops.clip(x, 0, 1)),
+        ("relu", ops.relu),
+        ("maximum", lambda x: ops.maximum(x, 0)),
+        ("power", lambda x: x**0.5),
+        ("divide", lambda x: x / 2),
+        ("matmul", lambda x: x[0, 0] @ x[0, 0]),
+        ("dense", lambda x: ops.dense(x[0, 0], x[0, 0])),
+        ("conv2d", lambda x: ops.conv2d(x, x)),
+        ("conv_transpose2d", lambda x: ops.conv_transpose2d(x, x)),
+        ("avg_pool2d", lambda x: ops.avg_pool2d(x, 2)),
+        ("upsample_nearest", ops.upsample_nearest),
+        ("batch_norm", ops.batch_norm),
+        ("group_norm", lambda x: ops.group_norm(x, 1)),
+        ("layer_norm", ops.layer_norm),
+        ("l1_distances", lambda x: ops.l1_distances(x, x)),
+        ("cross_entropy", lambda x: mg.nn.functional.cross_entropy(x[0, 0], x[0, 0, 0])),
+        ("binary_cross_entropy", lambda x: mg.nn.functional.binary_cross_entropy(x, 1.0)),
+        (
+            "binary_cross_entropy_with_logits",
+            lambda x: mg.nn.functional.binary_cross_entropy_with_logits(x, 1.0),
+        ),
+    ],
+)
+def test_integers_are_refused_by_the_function_that_was_called(
+    name: str, call: Callable[[mg.Tensor], Any]
+) -> None:
+    """And not by an op that it calls."""
+    for array in (INTEGER_IMAGE, INTEGER_IMAGE > 0):
+        x = mg.tensor(array, device="reference")
+        with pytest.raises(TypeError, match=rf"^{name}: .*{x.dtype}"):
+            call(x)
+
+
+@DEVICES
+def test_bools_have_no_minus(device: str) -> None:
+    x = mg.tensor([True, False], device=device)
+    for name, call in {
+        "subtract": lambda: x - x,
+        "negative": lambda: -x,
+        "sign": lambda: ops.sign(x),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name}: bool tensors are not accepted; convert"):
+            call()
+    assert (1 - x).numpy().tolist() == [0, 1]
+    assert (x + x).dtype == bool
+
+
+@DEVICES
+def test_clip_with_one_bound(device: str) -> None:
+    x = leaf(-2, 0, 2, device=device)
+    for low, high, expected, slope in (
+        (None, 1.0, [-2, 0, 1], [1, 1, 0]),
+        (-1.0, None, [-1, 0, 2], [0, 1, 1]),
+    ):
+        y = x.clip(low, high)
+        assert values(y, *mg.grad(y.sum(), [x])) == [expected, slope]
+    with pytest.raises(ValueError, match="clip: low and high are None"):
+        ops.clip(x)
+    with pytest.raises(ValueError, match="clip: low = nan"):
+        ops.clip(x, np.nan, 1.0)
+
+
+# ------------------------------------------------------------------ values that would be others
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [2**63],
+        [2**64, 1],
+        [2**63, -1],
+        [-(2**63) - 1],
+        np.array([2**63], np.uint64),
+        np.array([2**64 - 1, 0], np.uint64),
+    ],
+)
+def test_integers_outside_int64_are_refused(bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"tensor: the value -?[0-9]+ does not fit into int64"):
+        mg.tensor(bad)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, 2.0**63, -1e19])
+def test_floats_that_are_no_int64_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"tensor: the value .* does not fit into int64"):
+        mg.tensor([1.0, bad], dtype="int64")
+
+
+def test_numbers_at_the_ends_of_int64() -> None:
+    ends = [-(2**63), 2**63 - 1]
+    assert mg.tensor(ends).numpy().tolist() == ends
+    assert mg.tensor(np.array(ends[1:], np.uint64)).numpy().tolist() == ends[1:]
+    assert mg.tensor([-(2.0**63), 2.0**62], dtype="int64").numpy().tolist() == [-(2**63), 2**62]
+    assert mg.tensor([-1.7, 1.7], dtype="int64").numpy().tolist() == [-1, 1]  # as PyTorch
+    assert mg.tensor(np.array([2**63], np.uint64), "float64").item() == 2.0**63
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        np.exp,
+        np.sum,
+        np.mean,
+        np.asarray,
+        np.linalg.norm,
+        lambda x: np.concatenate([x, x]),
+        lambda x: np.maximum(x, 0),
+        lambda x: np.add(np.ones(2), x),
+        lambda x: mg.tensor([x, x]),
+        lambda x: mg.tensor([[x[0], x[1]]]),
+    ],
+)
+def test_numpy_does_not_lose_a_gradient(call: Callable[[Any], Any]) -> None:
+    x = leaf(1, 2)
+    with pytest.raises(
+        RuntimeError, match=r"minigan.ops .*concatenate.* x.numpy\(\) returns a copy"
+    ):
+        call(x)
+    call(x.detach())
+
+
+def test_numpy_functions_of_tensors_without_a_gradient() -> None:
+    x = mg.tensor([[3.0, 4.0]])
+    assert np.sum(x) == np.float32(7)
+    assert np.reshape(x, (2, 1)).tolist() == [[3], [4]]
+    assert np.concatenate([x, x]).shape == (2, 2)
+    assert np.allclose(x, [3, 4])
+    assert np.where(x > 3, x, x).tolist() == [[3, 4]]
+
+
+@DEVICES
+def test_probabilities_outside_0_and_1_are_refused(device: str) -> None:
+    for bad in (1.1, -0.1):
+        with pytest.raises(ValueError, match=f"binary_cross_entropy: {bad} is no probability"):
+            mg.nn.functional.binary_cross_entropy(leaf(0.5, bad, device=device), 1.0)
+    for p, loss in ((0.0, 100.0), (1.0, 0.0), (np.nan, np.nan)):
+        y = mg.nn.functional.binary_cross_entropy(leaf(p, device=device), 1.0)
+        assert np.array_equal(y.item(), loss, equal_nan=True)
 
 
 def test_devices_do_not_mix() -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import minigan as mg
 from minigan.engine import random
 from minigan.engine.device import use_device
 from minigan.engine.random import Generator
@@ -245,3 +246,34 @@ def test_errors(call, error, match):
     with pytest.raises(error, match=match):
         call(g)
     assert g.state() == {"seed": 9, "streams": {"latent": 1}}  # nothing was drawn
+
+
+def test_use_generator_leaves_the_default_generator_as_it_was():
+    mg.manual_seed(1)
+    before, own = random.default_generator().state(), random.Generator(7)
+    with random.use_generator(own) as generator:
+        assert generator is own is random.current_generator()
+        x = random.normal((5,)).numpy()
+        mg.manual_seed(8)
+        y = random.normal((5,)).numpy()
+        with random.fork_rng(9):
+            random.normal((5,))
+    assert random.current_generator() is random.default_generator()
+    assert random.default_generator().state() == before
+    for seed, expected in ((7, x), (8, y)):
+        mg.manual_seed(seed)
+        np.testing.assert_array_equal(random.normal((5,)).numpy(), expected)
+    assert own.state() == {"seed": 8, "streams": {"latent": 2}}
+
+
+def test_a_captured_step_draws_from_the_current_generator():
+    generators = random.Generator(1), random.Generator(2)
+    step, results = mg.capture(lambda: random.normal((3,))), []
+    for _ in range(2):
+        for generator in generators:
+            with random.use_generator(generator):
+                results.append(step().numpy())
+    for i, seed in enumerate((1, 2)):
+        generator = random.Generator(seed)
+        for x in results[i::2]:
+            np.testing.assert_array_equal(x, generator.normal((3,)).numpy())

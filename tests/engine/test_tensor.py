@@ -96,9 +96,17 @@ def test_values_as_python_numbers() -> None:
     assert len(mg.tensor([[1, 2]])) == 1
 
 
-def test_dlpack_shares_memory() -> None:
+def test_dlpack_exports_a_copy() -> None:
+    """In shared memory, `grad` would not notice what others write."""
     x = mg.tensor([1.0, 2.0])
-    assert np.from_dlpack(x).tolist() == [1, 2]
+    y = np.from_dlpack(x)
+    assert y.tolist() == [1, 2]
+    y[0] = 5
+    assert x.numpy().tolist() == [1, 2]
+    with pytest.raises(BufferError, match="copy=False"):
+        np.from_dlpack(x, copy=False)
+    with pytest.raises(BufferError, match="requires gradients"):
+        np.from_dlpack(mg.tensor([1.0], requires_grad=True))
 
 
 def test_detach_keeps_memory_and_version() -> None:
@@ -308,3 +316,24 @@ def test_the_current_device() -> None:
     with pytest.raises(ValueError, match="unknown device 'refrence'; did you mean 'reference'"):
         mg.use_device("refrence")
     assert repr(get_device("cpu")) == "Device('cpu')"
+
+
+# ------------------------------------------------------------------------------ changes in place
+@pytest.mark.parametrize("name", ["iadd", "isub", "imul", "itruediv", "ipow", "imatmul"])
+def test_operators_do_not_change_a_parameter(name: str) -> None:
+    p = mg.tensor([[2.0]], requires_grad=True)
+    operator_function = getattr(operator, name)
+    with mg.no_grad(), pytest.raises(TypeError, match=r"= does not change a parameter in place"):
+        operator_function(p, p.detach())
+    x, y = mg.tensor([[2.0]]), p * 1.0
+    for left in (x, y):
+        result = operator_function(left, mg.tensor([[3.0]]))
+        assert result is not left
+        plain = getattr(operator, name.removeprefix("i"))(left, mg.tensor([[3.0]]))
+        assert result.item() == plain.item()
+        assert left.item() == 2
+
+
+def test_elements_cannot_be_assigned() -> None:
+    with pytest.raises(TypeError, match="elements of a tensor cannot be assigned"):
+        mg.tensor([1.0, 2.0])[0] = 3.0

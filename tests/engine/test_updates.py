@@ -189,3 +189,85 @@ def test_arguments_that_do_not_agree(case: str, device: str) -> None:
 def test_a_signature_that_declares_nothing() -> None:
     with pytest.raises(ValueError, match=r"'\(f' in the signature"):
         mg.Update("bad_", lambda x: None, "(f")
+
+
+# ------------------------------------------------------------- arrays that somebody has replaced
+VALUES = np.arange(12.0).reshape(3, 4)
+
+
+def with_gaps(x: np.ndarray) -> np.ndarray:
+    memory = np.zeros([2 * n for n in x.shape])
+    memory[::2, ::2] = x
+    return memory[::2, ::2]
+
+
+def read_only(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def unaligned(x: np.ndarray) -> np.ndarray:
+    y = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    y[...] = x
+    return y
+
+
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "with gaps": with_gaps,
+    "in Fortran's order": lambda x: np.array(x, order="F"),
+    "a transposed view": lambda x: x.T.copy().T,
+    "reversed": lambda x: x[::-1, ::-1].copy()[::-1, ::-1],
+}
+NOT_WRITABLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "read-only": read_only,
+    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+    "overlapping": lambda x: np.lib.stride_tricks.as_strided(np.zeros(30), x.shape, (8, 8)),
+    "unaligned": unaligned,
+    "of bytes": lambda x: np.zeros((3, 64), np.uint8)[:, :32].view(np.float64),
+}
+
+
+def step_in_place(name: str, w: mg.Tensor) -> np.ndarray:
+    """Change w in place by two optimizer steps or an assignment, and return its values."""
+    if name == "assign":
+        assign(w, mg.tensor(VALUES * 2, device=w.device))
+    else:
+        optimizer = OPTIMIZERS[name]([w])
+        for _ in range(2):
+            optimizer.step([mg.tensor(np.ones_like(VALUES), device=w.device)])
+    return w.numpy()
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "assign"])
+@pytest.mark.parametrize("device", ["reference", "cpu", "cuda-emulator"])
+def test_an_array_of_any_layout_is_changed_and_others_are_refused(device: str, name: str) -> None:
+    def make() -> mg.Tensor:
+        return mg.tensor(VALUES, device=device, requires_grad=True)
+
+    expected = step_in_place(name, make())
+    for layout in LAYOUTS.values():
+        w = make()
+        w.array = layout(VALUES)
+        np.testing.assert_array_equal(step_in_place(name, w), expected)
+    for array in (make_array(VALUES) for make_array in NOT_WRITABLE.values()):
+        w, before = make(), array.copy()
+        w.array = array
+        with pytest.raises(ValueError, match="cannot be changed in place: its array"):
+            step_in_place(name, w)
+        np.testing.assert_array_equal(array, before)
+
+
+@DEVICES
+def test_a_replaced_state_is_noticed_in_a_captured_step(device: str) -> None:
+    with mg.use_device(device):
+        w, g = mg.tensor([1.0], requires_grad=True), mg.tensor([1.0])
+        optimizer = optim.SGD([w], 0.5)
+        step = mg.capture(lambda: optimizer.step([g]))
+        step()
+        optimizer.state = mg.tensor(np.array([0.25]))
+        step()
+        assert w.item() == 0.25
+        optimizer.state.array = optimizer.state.to(dtype="float32").array
+        with pytest.raises(TypeError, match="sgd: state is float32, not float64"):
+            step()

@@ -10,7 +10,7 @@ import pytest
 from helpers import DEVICES, FLOATS, assert_close
 
 import minigan as mg
-from minigan import ops, optim
+from minigan import nn, ops, optim
 from minigan.engine.assign import assign
 from minigan.engine.check import check_gradients
 from minigan.optim import HistoricalAverage
@@ -200,3 +200,21 @@ def test_it_damps_an_orbit() -> None:
 
     assert radius(0.0) == pytest.approx(np.sqrt(2) * (1 + 0.05**2) ** 200, rel=1e-10)
     assert radius(0.1) < 0.05
+
+
+@DEVICES
+def test_the_decay_can_be_set(device):
+    with mg.use_device(device):
+        net = nn.Dense(1, 1, bias=False)
+        net.load_state_dict({"weight": np.zeros((1, 1), np.float32)})
+        average = optim.ExponentialMovingAverage(net, 0.5)
+        step = mg.capture(average.update)
+        net.load_state_dict({"weight": np.ones((1, 1), np.float32)})
+        step()
+        assert average.module.weight.item() == 0.5
+        average.decay = 0.75
+        step()
+        assert average.module.weight.item() == 0.625
+        assert average.decay == 0.75
+        with pytest.raises(ValueError, match=r"decay = 1 is not in \[0, 1\)"):
+            average.decay = 1

@@ -60,7 +60,7 @@ def test_a_captured_step_takes_other_labels(device: str) -> None:
 def test_a_captured_step_refuses_a_label_that_is_out_of_range(device: str) -> None:
     step = mg.capture(nn.Embedding(4, 3, device=device))
     step(mg.tensor([0, 3], device=device))
-    with pytest.raises(IndexError, match=r"index is outside the axis|out of bounds"):
+    with pytest.raises(IndexError, match=r"gather.*is outside (the|an) axis"):
         step(mg.tensor([0, 4], device=device))
 
 

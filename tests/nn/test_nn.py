@@ -240,3 +240,80 @@ def test_dropout_refuses_what_is_no_probability(p: float) -> None:
 def test_a_copied_net_stays_on_its_device() -> None:
     net = copy.deepcopy(nn.Sequential(nn.Dense(2, 3)))
     assert net(mg.random.normal((4, 2))).shape == (4, 3)
+
+
+# ----------------------------------------------------------------- containers and replacement
+class Container(nn.Module):
+    def __init__(self) -> None:
+        self.blocks = [nn.Dense(2, 3), (nn.Dense(3, 3), nn.Tanh())]
+        self.heads = {"a": nn.Dense(3, 1), "b": [mg.tensor([1.0], requires_grad=True)]}
+        self.sizes = [2, 3]
+
+    def forward(self, x: Any) -> Any:
+        first, rest = self.blocks
+        return self.heads["a"](rest[1](rest[0](first(x)))) * self.heads["b"][0]  # type: ignore
+
+
+def test_layers_in_lists_tuples_and_dicts_are_registered() -> None:
+    net = Container()
+    names = [name for name, _ in net.named_parameters()]
+    layers = [
+        f"{layer}.{x}"
+        for layer in ("blocks.0", "blocks.1.0", "heads.a")
+        for x in ("weight", "bias")
+    ]
+    assert names == ["heads.b.0", *layers]
+    assert [name for name, _ in net.children()] == [
+        "blocks.0",
+        "blocks.1.0",
+        "blocks.1.1",
+        "heads.a",
+    ]
+    assert all(not x.training for x in net.eval().modules())
+    before = net.state_dict()
+    optimizer = mg.optim.Adam(net.parameters(), 0.1)
+    optimizer.step(mg.grad(net(mg.tensor([[1.0, 2.0]])).sum(), net.parameters()))
+    assert all((x != before[name]).any() for name, x in net.state_dict().items())
+    net.load_state_dict(before)
+    assert all((x == before[name]).all() for name, x in net.state_dict().items())
+    net.to(dtype="float64")
+    assert {str(x.dtype) for x in net.parameters()} == {"float64"}
+    assert "blocks.1.0: Dense(3, 3)" in repr(net)
+
+
+def test_layers_in_a_set_are_refused() -> None:
+    net = nn.Sequential()
+    net.layers = {nn.ReLU(), nn.Tanh()}  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="layers is a set of modules or tensors"):
+        net.parameters()
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    net = nn.Sequential()
+    net.x = {1: mg.tensor(1.0), "1": mg.tensor(2.0)}  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"two tensors have the name 'x\.1'"):
+        net.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (lambda w: w * 1.0, "a tensor with a graph cannot replace"),
+        (lambda w: w.detach(), "a tensor without requires_grad cannot replace"),
+        (lambda w: w.numpy(), "a value of type ndarray cannot replace"),
+    ],
+)
+def test_only_a_parameter_replaces_a_parameter(value: Any, text: str) -> None:
+    layer = nn.Dense(2, 2)
+    weight = layer.weight
+    with pytest.raises(TypeError, match=f"Dense.weight is a parameter, which {text}"):
+        layer.weight = value(weight)
+    assert layer.weight is weight
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+def test_a_kept_result_is_no_parameter() -> None:
+    net = nn.Dense(2, 2)
+    net.kept = net(mg.tensor([[1.0, 2.0]]))  # type: ignore[attr-defined]
+    assert list(net.state_dict()) == ["weight", "bias"]

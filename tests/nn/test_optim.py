@@ -11,7 +11,7 @@ from helpers import DEVICES, assert_close, spy_parallel, threads
 
 import minigan as mg
 import minigan.kernels.optimizer.cpu as optimizer_kernels
-from minigan import optim
+from minigan import nn, optim
 from minigan.engine.device import get_device
 
 SHAPES = [(3, 4), (4,), (), (1, 5), (0, 2), (2, 3, 2)]
@@ -302,3 +302,85 @@ def test_an_element_is_a_view(device: str) -> None:
     x = mg.tensor([1.0, 2.0], device=device)
     optim.assign(x[1], mg.tensor(5.0, device=device))
     assert x.numpy().tolist() == [1, 5]
+
+
+# ------------------------------------------------------------- parameters that are not the net's
+def replace_weight(net):
+    net[0].weight = mg.tensor(net[0].weight.numpy(), requires_grad=True)
+
+
+def replace_layer(net):
+    setattr(net, "0", nn.Dense(2, 2))
+
+
+def remove_layer(net):
+    delattr(net, "0")
+
+
+@pytest.mark.parametrize("change", [replace_weight, replace_layer, remove_layer])
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
+def test_an_optimizer_of_replaced_parameters_is_refused(make, captured, change):
+    with mg.use_device("reference"):
+        net = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2))
+        optimizer, x = make(net.parameters()), mg.tensor([[1.0, 2.0]])
+        parameters = net.parameters()
+
+        def step():
+            loss = net(x).sum()
+            optimizer.step([x * 0.0 for x in parameters])
+            return loss
+
+        step = mg.capture(step) if captured else step
+        step()
+        change(net)
+        with pytest.raises(ValueError, match=r"parameter 0 .* is no longer the one of"):
+            step()
+        make(net.parameters())
+
+
+def test_an_optimizer_after_the_replacement_is_right():
+    net = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2))
+    body = net[0]
+    setattr(net, "0", nn.Dense(2, 2))
+    for module in (net, body):
+        optimizer = optim.SGD(module.parameters(), 0.1)
+        optimizer.step([x * 0.0 for x in module.parameters()])
+
+
+def test_a_layer_that_is_wrapped_keeps_its_optimizer():
+    net = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2))
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    setattr(net, "0", nn.spectral_norm(net[0]))
+    optimizer.step([x * 0.0 for x in net.parameters()])
+    setattr(net, "0", nn.Dense(2, 2))
+    with pytest.raises(ValueError, match="which was replaced"):
+        optimizer.step([x * 0.0 for x in net.parameters()])
+
+
+def test_a_replacement_that_is_undone_is_none():
+    net = nn.Dense(2, 2)
+    optimizer, weight = optim.SGD(net.parameters(), 0.1), net.weight
+    net.weight = mg.tensor(np.zeros((2, 2), np.float32), requires_grad=True)
+    net.weight = weight
+    optimizer.step([x * 0.0 for x in net.parameters()])
+
+
+def test_a_frozen_parameter_is_named():
+    net = nn.Dense(2, 1)
+    optimizer, x = optim.SGD(net.parameters(), 0.1), mg.tensor([[1.0, 2.0]])
+    step = mg.capture(lambda: optimizer.step(mg.grad(net(x).sum(), net.parameters())))
+    step()
+    net.weight.requires_grad = False
+    with pytest.raises(ValueError, match="1 gradients for 2 parameters; were parameters frozen"):
+        step()
+    with pytest.raises(ValueError, match=r"parameter 0 \(\(2, 1\)\) was frozen"):
+        optimizer.step([mg.tensor(np.zeros((2, 1), np.float32)), mg.tensor([0.0])])
+
+
+def test_a_historical_average_of_replaced_parameters_is_refused():
+    net = nn.Dense(2, 1)
+    history = optim.HistoricalAverage(net.parameters())
+    net.weight = mg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
+    with pytest.raises(ValueError, match="HistoricalAverage: parameter 0"):
+        history.penalty()

@@ -1,14 +1,14 @@
 """Compile kernels with numba, and cache the machine code on disk.
 
 numba's own cache checks only the source file of the function that it compiles: after a change in a
-helper of another file it would run a stale kernel. So the cache folder is named by a hash of all
-kernel sources, numba's version and numpy's; a file in it is never stale.
+helper of another file it would run a stale kernel. So the kernels of a file have a cache folder
+that is named by a hash of this file, of all that it imports, numba's version and numpy's; a file in
+it is never stale. Changes elsewhere compile nothing again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import pickle
 import tempfile
@@ -19,7 +19,6 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
-import numpy as np
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
@@ -28,9 +27,9 @@ from numba.core.caching import (
     _CacheLocator,
 )
 
+from ..cache import mark_used, prune, report_unusable
 from ..files import cache_root, with_digest, without_digest
-
-KERNELS_FOLDER = Path(__file__).resolve().parents[2]
+from .sources import own_file, source_hash
 
 # Called with the name of each kernel that is about to be compiled (not found in the cache).
 compile_listener: Callable[[str], None] | None = None
@@ -38,42 +37,58 @@ compile_listener: Callable[[str], None] | None = None
 
 # ------------------------------------------------------------------------------- compilation
 @cache
-def source_hash() -> str:
-    """Return a hash of all kernel sources, which names the cache folder."""
-    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
-    for path in sorted(KERNELS_FOLDER.rglob("*.py")):
-        digest.update(str(path.relative_to(KERNELS_FOLDER)).encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@cache
-def compiled_folder() -> Path | None:
-    """Return the folder of the cache, created if necessary; None if it cannot be written."""
+def cache_folder() -> Path | None:
+    """Return the folder of all compiled kernels; None, with a warning, if the user has no home."""
     try:
-        folder = cache_root() / "kernels" / source_hash()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return cache_root() / "kernels"
+    except RuntimeError as error:
+        report_unusable(None, error)
         return None
 
 
+def compiled_folder() -> Path | None:
+    """Return the folder of the cache, created if necessary; None if it cannot be written."""
+    folder = cache_folder()
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    except OSError:
+        pass
+    return None
+
+
+@cache
+def _file_folder(file: Path | None) -> Path:
+    """Return the cache folder of the kernels of a file, marked as used."""
+    folder = (cache_folder() or Path()) / source_hash(file)
+    mark_used(folder)
+    return folder
+
+
 class _Locator(_CacheLocator):
-    """Locate numba's cache files in `compiled_folder()`, where none is ever stale."""
+    """Locate numba's cache files in the folder of the function's file, where none is ever stale."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._line = function.__code__.co_firstlineno
         self._module_name = f"{Path(file).parent.name}.{Path(file).stem}"
+        self._folder = _file_folder(own_file(function))
 
     @classmethod
-    def from_function(cls, function: Any, file: str) -> _Locator | None:
-        return cls(function, file) if compiled_folder() else None
+    def from_function(cls, function: Any, file: str) -> _Locator:
+        return cls(function, file)
+
+    def ensure_cache_path(self) -> None:
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            prune(self._folder.parent, "[0-9a-f]{16}")
 
     def get_cache_path(self) -> str:
-        return str(compiled_folder())
+        return str(self._folder)
 
     def get_source_stamp(self) -> str:
-        return source_hash()
+        return self._folder.name
 
     def get_disambiguator(self) -> str:
         return f"{self._module_name}-{self._line}"
@@ -127,7 +142,7 @@ class _CacheFile(IndexDataCacheFile):
 
 
 class _Cache(FunctionCache):
-    """numba's cache; it ignores a full disk, and reports kernels that are about to be compiled.
+    """numba's cache; it survives a full disk, and reports kernels that are about to be compiled.
 
     A cached kernel that cannot be read is a miss: it is compiled again, and its file replaced.
     """
@@ -153,12 +168,14 @@ class _Cache(FunctionCache):
 
     def save_overload(self, signature: Any, data: Any) -> None:
         # After a failure the kernel still runs; the next process compiles it again.
-        with contextlib.suppress(OSError):
+        try:
             super().save_overload(signature, data)
+        except OSError as error:
+            report_unusable(cache_folder(), error)
 
 
 class _NoCache(NullCache):
-    """A cache that stores nothing, if no folder can be written: every kernel is compiled again."""
+    """A cache that stores nothing, if there is no folder: every kernel is compiled again."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -183,7 +200,7 @@ def jit(function: Any = None, **options: Any) -> Any:
         return lambda function: jit(function, **options)
     dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
     if options.get("inline") != "always":  # an inlined function is compiled with its callers
-        dispatcher._cache = (_Cache if compiled_folder() else _NoCache)(function)
+        dispatcher._cache = (_Cache if cache_folder() else _NoCache)(function)
     return dispatcher
 
 

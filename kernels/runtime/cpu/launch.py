@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import array_address, array_at, contiguous_copy
+from ..arrays import array_address, array_at, contiguous_copy, memory_of
 from ..recording import active, host_empty, keep_unplanned
 from ..strides import elements, merge
 from . import thread_pool
@@ -78,15 +78,13 @@ def flat(x: np.ndarray) -> tuple[np.ndarray, int, tuple[int, ...]]:
     per dtype, and not for each number of dimensions, layout and writability. x is copied where it
     is no view of such memory, which arrays made by a Device always are.
     """
-    if not (x.flags.c_contiguous and x.flags.writeable):
-        base = x
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        if base.dtype == x.dtype and base.flags.c_contiguous and base.flags.writeable:
-            offset = array_address(x) - array_address(base)
-            return base.reshape(-1), offset // x.itemsize, elements(x)
+    memory = memory_of(x)
+    if memory is None:
         x = contiguous_copy(x)
-    return x.reshape(-1), 0, elements(x)
+        return x.reshape(-1), 0, elements(x)
+    is_all = x.flags.c_contiguous and x.flags.writeable
+    offset = 0 if is_all else array_address(x) - array_address(memory)
+    return memory, offset // x.itemsize, elements(x)
 
 
 def first_element(x: np.ndarray) -> np.ndarray:

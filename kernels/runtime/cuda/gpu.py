@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache import mark_used, prune, report_unusable
 from ..files import atomic_write, cache_root, with_digest, without_digest
 from ..recording import Recording, active, run_launches
 from .launcher import (
@@ -207,15 +208,19 @@ class Gpu(Launcher):
             path = cache_root() / "cuda" / f"{source.parent.name}.{source.stem}-{name}.cubin"
             module = self.cupy.cuda.function.Module()
             module.load(without_digest(path.read_bytes()))
+            mark_used(path)
             return module
         self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
         binary = self._compile(source, text, flags)
         module = self.cupy.cuda.function.Module()
         module.load(binary)
         if path is not None:
-            with contextlib.suppress(OSError):
+            try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(path, lambda file: file.write(with_digest(binary)))
+                prune(path.parent, r".*\.(cubin|tmp)")
+            except OSError as error:
+                report_unusable(path.parent, error)
         return module
 
     def _compile(self, source: Path, text: str, flags: tuple[str, ...]) -> bytes:

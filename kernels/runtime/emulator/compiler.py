@@ -56,10 +56,9 @@ def compile_library(compiler: str, source: Path, flags: list[str], path: Path) -
         file.write_text(text + _entry_points([kernel[1:] for kernel in kernels]))
         library = Path(folder, "kernel.so")
         _run([compiler, *flags, include, str(file), "-o", str(library)], source)
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = library.read_bytes()
         atomic_write(path, lambda out: out.write(content))
-        atomic_write(_digest_path(path), lambda out: out.write(_digest(content)))
+        atomic_write(digest_path(path), lambda out: out.write(_digest(content)))
 
 
 def is_whole(path: Path) -> bool:
@@ -68,12 +67,13 @@ def is_whole(path: Path) -> bool:
     The loader maps a file without a check: a missing page would kill the process when it is used.
     """
     try:
-        return _digest_path(path).read_bytes() == _digest(path.read_bytes())
+        return digest_path(path).read_bytes() == _digest(path.read_bytes())
     except OSError:
         return False
 
 
-def _digest_path(library: Path) -> Path:
+def digest_path(library: Path) -> Path:
+    """Return the path of the file with the digest of a library."""
     return library.with_name(library.name + ".sha256")
 
 

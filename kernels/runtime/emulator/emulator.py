@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import array_address
+from ..cache import mark_used, prune, report_unusable
 from ..cuda.launcher import (
-    HEADERS,
     KernelError,
     Launcher,
     Size,
@@ -36,6 +36,7 @@ from ..cuda.launcher import (
     digest,
     file_version,
     options,
+    source_text,
 )
 from ..recording import active, host_empty
 from .compiler import (
@@ -44,6 +45,7 @@ from .compiler import (
     FLAGS,
     compile_library,
     compiler_version,
+    digest_path,
     emulator_folder,
     find_compiler,
     host,
@@ -304,23 +306,27 @@ class Emulator(Launcher):
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
         build = BUILDS["checked" if self.checked else "fast"]
         flags = [*FLAGS, *build, *options(dtype)]
-        headers = [*HEADERS.glob("*.h"), *EMULATOR_HEADERS.glob("*.h")]
-        texts = [path.read_text() for path in sorted(headers)]
+        texts = [path.read_text() for path in sorted(EMULATOR_HEADERS.glob("*.h"))]
         compiler = find_compiler()
-        name = digest(compiler_version(), host(), *flags, *texts, source.read_text())
+        name = digest(compiler_version(), host(), *flags, *texts, source_text(source))
         file = f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
         library = None
         for folder in (emulator_folder, temporary_folder):  # The second is for this process alone.
             try:
                 path = folder() / file
-                if not is_whole(path):
+                if is_whole(path):
+                    mark_used(path, digest_path(path))
+                else:
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
                     compile_library(compiler, source, flags, path)
+                    prune(path.parent, r".*\.(so|sha256|tmp)")
                 library = ctypes.CDLL(str(path))
                 break
             except (OSError, RuntimeError) as error:  # The cache has no folder or cannot be used.
                 if isinstance(error, KernelError) or folder is temporary_folder:
                     raise
+                report_unusable(path.parent if isinstance(error, OSError) else None, error)
         assert library is not None
         library.emulator_message.restype = ctypes.c_char_p
         library.emulator_counts.restype = ctypes.POINTER(_Counts)

@@ -1,0 +1,75 @@
+"""The source files that a compiled kernel depends on, and their hash.
+
+A kernel depends on its own file and on those that it imports, directly or not: functions that it
+calls are compiled into it, and so are constants. Imports are read from the text, as a module that
+is half imported does not yet have its globals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numba
+import numpy as np
+
+KERNELS_FOLDER = Path(__file__).resolve().parents[2]
+PACKAGE = __name__.removesuffix(".runtime.cpu.sources")
+# Modules for Python alone: nothing of them is compiled into a kernel.
+HOST_MODULES = {
+    KERNELS_FOLDER / "runtime" / name for name in ("cache.py", "files.py", "recording.py")
+}
+
+_IMPORT = re.compile(r"^\s*from +([\w.]+) +import +(\(.*?\)|[^(\n]+)", re.MULTILINE | re.DOTALL)
+
+
+def own_file(function: object) -> Path | None:
+    """Return the file of a function, or of the module that generated it; None for neither."""
+    code_file = Path(function.__code__.co_filename)  # type: ignore[attr-defined]
+    if code_file.is_file():
+        return code_file.resolve()
+    module_file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    return Path(module_file).resolve() if module_file else None
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    """Yield the files of the kernel modules that a file imports, by `from module import names`."""
+    for module, names in _IMPORT.findall(path.read_text("utf-8")):
+        dots = len(module) - len(module.lstrip("."))
+        if not dots and not f"{module}.".startswith(f"{PACKAGE}."):
+            continue
+        folder = path.parents[dots - 1] if dots else KERNELS_FOLDER
+        parts = module.lstrip(".") if dots else module.removeprefix(PACKAGE).lstrip(".")
+        base = folder.joinpath(*filter(None, parts.split(".")))
+        for name in re.findall(r"\w+", re.sub(r"\bas +\w+|#.*", "", names)):
+            candidates = (base.with_suffix(".py"), base / f"{name}.py", base / "__init__.py")
+            yield from (file for file in candidates[:2] if file.is_file())
+            if not candidates[0].is_file() and candidates[2].is_file():
+                yield candidates[2]
+
+
+@cache
+def sources(path: Path) -> tuple[Path, ...]:
+    """Return a file and all kernel modules that it imports, directly or not, in order."""
+    files, waiting = {path}, [path]
+    while waiting:
+        for file in _imported(waiting.pop()):
+            if file not in files | HOST_MODULES:
+                files.add(file)
+                waiting.append(file)
+    return tuple(sorted(files))
+
+
+@cache
+def source_hash(path: Path | None = None) -> str:
+    """Return a hash of the sources of the kernels of a file, by default of all kernels."""
+    files = sources(path) if path else sorted(KERNELS_FOLDER.rglob("*.py"))
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {path and path.name}".encode())
+    for file in files:
+        name = file.relative_to(KERNELS_FOLDER) if file.is_relative_to(KERNELS_FOLDER) else ""
+        digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
