@@ -33,7 +33,11 @@ def run(options: argparse.Namespace) -> int:
 
     if options.order < 1:
         raise ValueError(f"--order {options.order} is not a positive integer")
-    ops = [choose("op", options.op, Op.registry)] if options.op else list(Op.registry.values())
+    ops = (
+        [choose("op", options.op, Op.registry)]
+        if options.op is not None
+        else list(Op.registry.values())
+    )
     announce_kernels(options.device)
     columns = "".join(f"{f'order {k}':>12}" for k in range(1, options.order + 1))
     print(

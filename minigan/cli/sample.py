@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 from .parser import Parser
 from .terminal import report
+
+MAX_NUMBERS = 2**28  # in the samples of one call, and in their latents, which take 1 GiB each
 
 
 def add_arguments(parser: Parser) -> None:
@@ -40,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     path = _output_path(options)
     cycle = None if options.label is None else _parse_labels(options.label)
     sampler = load_sampler(Path(options.run_folder))
+    _check_size(options.n, max(math.prod(sampler.shape), sampler.latent_size))
     if not sampler.is_conditional:
         if cycle is not None:
             raise ValueError(
@@ -60,13 +64,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_size(n: int, numbers: int) -> None:
+    """Raise ValueError where n samples, or their latents, of so many numbers take too much."""
+    limit = MAX_NUMBERS // numbers
+    if n > limit:
+        raise ValueError(
+            f"--n {n}: at most {limit:,} samples of this run are drawn at once; another --seed"
+            " draws others"
+        )
+
+
 def _output_path(options: argparse.Namespace) -> Path:
     """Return the path to write; ValueError unless its suffix is known and its folder exists."""
     suffix = "" if options.label is None else f"_label_{options.label.replace(',', '_')}"
     default = Path(options.run_folder) / f"sample_seed_{options.seed}{suffix}.png"
-    path = Path(options.out or default)
+    path = Path(default if options.out is None else options.out)
     if path.suffix not in (".png", ".npz"):
         raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
+    if path.is_dir():
+        raise ValueError(f"--out {path}: is a folder, not a file to write")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}")
     return path

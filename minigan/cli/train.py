@@ -63,7 +63,7 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.run_folder import check_free, locked, new_folder
     from ..training.trainer import Trainer
 
-    preset = choose("preset", options.preset, PRESETS).options if options.preset else {}
+    preset = choose("preset", options.preset, PRESETS).options if options.preset is not None else {}
     config = Config(**{**preset, **changes})
     for text in unused_options(config, changes):
         note(text)
@@ -121,7 +121,7 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
         for name, x in changes.items()
         if name != "steps" and name not in places and saved[name] != x
     ]
-    if different or options.out or options.preset:
+    if different or options.out is not None or options.preset is not None:
         names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
         raise ValueError(
             f"--resume {folder} goes on with that run's own options"

@@ -148,10 +148,14 @@ class Players:
             scale = (config.penalty_end / start) ** progress
             assign(self.penalty_scale, tensor(scale, dtype="float32", device=self.device))
 
+    @property
+    def latent_size(self) -> int:
+        """The numbers per latent."""
+        return self.config.latent_size or MODELS[self.config.model or "mlp"].latent_size
+
     def latent(self, n: int, stream: str = "latent") -> Tensor:
         """Draw latents (n, latent_size) from the distribution `config.latent`."""
-        size = self.config.latent_size or MODELS[self.config.model or "mlp"].latent_size
-        return LATENTS[self.config.latent]((n, size), device=self.device, stream=stream)
+        return LATENTS[self.config.latent]((n, self.latent_size), device=self.device, stream=stream)
 
     # --------------------------------------------------------------------------- training steps
     def step(self, real_batches: list[Tensor], label_batches: list[Tensor]) -> dict[str, Any]:

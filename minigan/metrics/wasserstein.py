@@ -7,6 +7,8 @@ import numpy as np
 from ..engine.random import Generator
 from ..engine.tensor import no_grad, tensor
 
+MAX_NUMBERS = 2**28  # in the directions, and in the projected samples, which take 1 GiB each
+
 
 def sliced_wasserstein(
     x: np.ndarray, y: np.ndarray, projections: int = 256, seed: int = 0
@@ -25,7 +27,7 @@ def sliced_wasserstein(
         seed: of the directions.
 
     Raises:
-        ValueError: the shapes differ, or there are no samples or no directions.
+        ValueError: the shapes differ, or there are no samples, or no or too many directions.
     """
     if projections < 1:
         raise ValueError(f"sliced_wasserstein: projections = {projections} is not positive")
@@ -35,6 +37,12 @@ def sliced_wasserstein(
             " least one sample are needed"
         )
     x, y = (np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, y))
+    limit = MAX_NUMBERS // max(x.shape)
+    if projections > limit:
+        raise ValueError(
+            f"sliced_wasserstein: projections = {projections}; at most {limit:,} are accepted for"
+            f" samples of shape {x.shape}"
+        )
     directions = Generator(seed).normal((x.shape[1], projections), stream="directions").numpy()
     directions /= np.sqrt((directions * directions).sum(axis=0))
     with no_grad():

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data import NAMES
+from ..data import GENERATED, NAMES
+from ..data.download import SOURCES
 from ..engine import random
 from ..engine.device import get_device, use_device
 from ..gan.networks import build_networks
@@ -87,8 +88,17 @@ def _build_trainer(config: Config, folder: Path, progress: bool) -> Trainer:
     try:
         return Trainer(config, progress=progress)
     except (OSError, ValueError) as error:
-        hint = "" if config.data in NAMES else "; --data names the place of its data now"
+        hint = "" if config.data in GENERATED else f"; {_way_out(config.data)}"
         raise RunError(f"{folder}: {error}{hint}") from None
+
+
+def _way_out(data: str) -> str:
+    """Return how the data of a run are found again."""
+    if data in SOURCES:
+        return "--data-dir names the folder of the same files"
+    if data in GENERATED:
+        return "they are made here, and only the versions that made them make the same"
+    return "--data names the place of the same ones"
 
 
 def load_sampler(folder: Path) -> Sampler:
@@ -106,13 +116,16 @@ def load_sampler(folder: Path) -> Sampler:
     if "data" not in info:
         return load_trainer(folder).sampler
     data = info["data"]
-    with _fitting(folder), random.fork_rng(), use_device(get_device(config.device)):
-        random.Generator().set_state(info["random"])  # It is checked like the rest.
+    generator = random.Generator()
+    device = get_device(config.device)
+    with _fitting(folder), random.use_generator(generator), use_device(device):
+        generator.set_state(info["random"])  # It is checked like the rest.
         classes = None if data["labels"] is None else data["classes"]
-        networks = build_networks(config, tuple(data["shape"]), classes)
+        shape = tuple(data["shape"])
+        networks = build_networks(config, shape, classes)
         players = Players(config, *networks)
         players.load_state({k: x for k, x in tensors.items() if k not in OWN_TENSORS})
-        return Sampler(players, data["classes"], data["scale"], tensors.get("points"))
+        return Sampler(players, shape, data["classes"], data["scale"], tensors.get("points"))
 
 
 def read_run(folder: Path, data_have_moved: bool = False) -> tuple[Config, State]:
@@ -163,15 +176,10 @@ def _replace(
     return config.replace(**changes)
 
 
-def _describe_changed_data(folder: Path, place: str, error: DataChangedError) -> str:
-    remedy = (
-        "only the version of its library that drew them draws the same"
-        if place in NAMES
-        else "--data names the place of the same ones"
-    )
+def _describe_changed_data(folder: Path, data: str, error: DataChangedError) -> str:
     return (
         f"{folder}: {error}; a run goes on, and is measured, with the data that it was trained on:"
-        f" {remedy}"
+        f" {_way_out(data)}"
     )
 
 
@@ -198,6 +206,7 @@ def resume(
         has_digest = True
         config = _replace(config, folder, steps, data, data_dir)
         trainer = _build_trainer(config, folder, progress)
+        warnings.warn(f"{folder} has no checkpoint: it begins at step 0", Notice, stacklevel=2)
     if trainer.step_count > trainer.config.steps:
         raise RunError(
             f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"

@@ -29,6 +29,7 @@ CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, LOCK = (
 )
 
 MAX_CONFIG_BYTES = 1 << 16  # forty times what a config with short paths takes
+MAX_METRIC = 1e100  # far above any float32 or norm of them, and it can still be plotted
 MAX_LINE_BYTES = 1 << 14  # of metrics: forty times what one takes
 
 
@@ -181,7 +182,9 @@ def _parse_row(line: bytes, last: int) -> dict[str, Any]:
         if name not in row:
             raise ValueError(f"'{name}' is missing in a line")
     for name, value in row.items():
-        is_number = type(value) is float or (type(value) is int and abs(value) < MAX_COUNT)
+        is_number = (type(value) is float and abs(value) < MAX_METRIC) or (
+            type(value) is int and abs(value) < MAX_COUNT
+        )
         if not is_number and value is not None:
             raise ValueError(f"{name!r} in a line is {str(value)[:40]!r}, not a number")
     if type(row["step"]) is not int or row["step"] <= last:

@@ -21,22 +21,32 @@ class Sampler:
 
     Args:
         players: the networks.
+        shape: of a sample.
         classes: the number of label classes; 0 without labels.
         scale: the factor from the generator's output to the data's unit.
         points: (n, D) real points to show beside generated ones; None for images.
-
-    `step` is the number of training steps behind the state.
     """
 
     def __init__(
-        self, players: Players, classes: int, scale: float, points: np.ndarray | None = None
+        self,
+        players: Players,
+        shape: tuple[int, ...],
+        classes: int,
+        scale: float,
+        points: np.ndarray | None = None,
     ) -> None:
-        self.players, self.classes, self.scale, self.points = players, classes, scale, points
+        self.players, self.shape, self.classes = players, shape, classes
+        self.scale, self.points = scale, points
 
     @property
     def is_conditional(self) -> bool:
         """Whether the generator is called with labels."""
         return self.players.is_conditional
+
+    @property
+    def latent_size(self) -> int:
+        """The numbers per latent."""
+        return self.players.latent_size
 
     @property
     def columns(self) -> int:

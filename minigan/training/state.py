@@ -78,7 +78,7 @@ def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) ->
         values *= check_count("data.shape", n)
     if not 0 < values <= MAX_SAMPLE_VALUES:
         raise ValueError(f"data.shape = {shape}: samples of 1 to 2^27 numbers are accepted")
-    if type(data["scale"]) is not float or not data["scale"] > 0:
+    if type(data["scale"]) is not float or not 0 < data["scale"] < np.finfo(np.float32).max:
         raise ValueError(f"data.scale = {str(data['scale'])[:40]} is not a positive number")
     check_order(tensors["batches.order"], samples - round(config.holdout * samples))
     if len(shape) == 1:

@@ -98,7 +98,9 @@ class Trainer:
                 tables.append(tensor(self.data.labels))
             self.batches = Batches(tables, config.batch)
             points = None if data.is_image else self.data.values[:SHOWN_POINTS]
-            self.sampler = Sampler(self.players, data.classes or 0, self.scale, points)
+            self.sampler = Sampler(
+                self.players, data.sample_shape, data.classes or 0, self.scale, points
+            )
             count = self.columns * math.ceil(64 / self.columns) if data.is_image else SHOWN_POINTS
             self.fixed_latent = self.players.latent(count, "samples")
         self.captured = True

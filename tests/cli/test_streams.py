@@ -215,3 +215,40 @@ def test_the_norm_of_large_gradients_is_finite(monkeypatch):
     count = sum(p.numpy().size for p in trainer.discriminator.parameters())
     norm = trainer.step(norms=True)["grad_norm_d"]
     assert norm == pytest.approx(1e30 * count**0.5, rel=1e-6)
+
+
+# ------------------------------------------------------------------------------ sizes, empty words
+def test_sizes_are_checked_before_memory_is_taken(tmp_path):
+    folder = tmp_path / "run"
+    assert cli("train", *RING, "--steps", 1, "--out", folder).status == 0
+    complaint = refused("sample", folder, "--n", 10**12)
+    assert "at most 134,217,728 samples of this run are drawn at once" in complaint
+    complaint = refused("evaluate", folder, "--projections", 10**12)
+    assert "projections = 1000000000000; at most 13,421,772 are accepted" in complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--preset", ""], "unknown preset ''"),
+        (["train", "--data", ""], "unknown data ''"),
+        (["check", "--op", ""], "unknown op ''"),
+        (["sample", "run", "--out", ""], "a name that ends in .png or .npz is needed"),
+    ],
+)
+def test_an_empty_word_is_no_default(words, message):
+    assert message in refused(*words)
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    assert "is a folder, not a file to write" in refused("sample", "x", "--out", tmp_path / "a.png")
+
+
+def test_a_run_that_begins_again_says_so(tmp_path):
+    folder = tmp_path / "run"
+    assert cli("train", *RING, "--steps", 1, "--out", folder).status == 0
+    for name in ("checkpoint.safetensors", "metrics.jsonl"):
+        (folder / name).unlink()
+    (line,) = cli("train", "--resume", folder).errors
+    assert line == f"minigan train: note: {folder} has no checkpoint: it begins at step 0"
