@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import functools
 import threading
+import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -59,10 +61,12 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
     - A number that differs from call to call costs a capture for each value: pass it as a tensor.
       At most MAX_CAPTURES captures are kept; a warning says why there are more.
     - Tensors that the step takes from outside are the same ones in each replay, with their present
-      values. A numpy array of more than 4 kB keeps the values of the first run.
+      values. A numpy array of more than 4 kB, and a list or dict of more than 1024 elements, keeps
+      the values of the first run.
     - Results are the same tensors each time, overwritten by the next replay. They have no graph.
     - Inside the step, what reads values raises: `.item()`, `.numpy()`, `bool(tensor)`.
     - Side effects of Python code, such as counting or printing, happen in the first run only.
+    - As a decorator of a method it makes a method, with the object as an argument.
 
     Args:
         step: the function; without it, `capture(check=2)` is a decorator.
@@ -71,14 +75,20 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
             arrays, the state of other libraries.
 
     Raises:
-        TypeError: an argument is a numpy array, whose values would never change, or not hashable.
+        TypeError: an argument is a numpy array or an iterator, whose values would never change, or
+            not hashable; a result is an iterator, set or dataclass; the step is a generator or
+            coroutine.
         ValueError: an argument, or a tensor from outside, has a graph; the step changes an argument
             in place; it runs on more than one device; it draws from numpy's or Python's random
-            numbers, which a replay would repeat.
+            numbers, or from an iterator, which a replay would repeat.
         RuntimeError: `check` found a difference.
     """
+    if type(check) is not int or check < 0:
+        raise TypeError(f"capture: check = {check!r} is not a number of replays, at least 0")
     if step is None:
         return functools.partial(capture, check=check)
+    if not callable(step):
+        raise TypeError(f"capture: {type(step).__name__} is not a function")
     return functools.update_wrapper(CapturedStep(step, check), step)
 
 
@@ -117,6 +127,10 @@ class CapturedStep:
             captures.append(captured)
             self._drop_old(reason)
             return captured.outputs
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Return the step as a method of an object, if it is an attribute of its class."""
+        return self if instance is None else types.MethodType(self, instance)
 
     def _reason(self, key: Any, captures: list[Capture]) -> str:
         """Return why the captures that there are do not serve a call, for the warning."""
@@ -166,24 +180,27 @@ class Capture:
 
         def copy_input(x: Tensor) -> Tensor:
             self.inputs.append(_copy(x))
+            recording.read_only |= {id(x.version_cell), id(self.inputs[-1].version_cell)}
             return self.inputs[-1]
 
         def detach_result(x: Tensor) -> Tensor:
             self._results.append(x.detach())
             return self._results[-1]
 
-        arguments, keywords = _map_tensors(copy_input, (arguments, keywords))
         self.recording = recording = StepRecording()
-        with watch_random_numbers(step), record(recording):
-            recording.read_only = {id(x.version_cell) for x in self.inputs}
+        values = [*_other_leaves((arguments, keywords))]
+        arguments, keywords = _map_tensors(copy_input, (arguments, keywords))
+        with watch_random_numbers(step, values), record(recording):
             outputs = step(*arguments, **keywords)
-        self.guards = StepGuards(step, recording)
+        self.guards = StepGuards(step, values, recording)
+        _check_results(outputs)
         # Results are detached, because a graph would keep all memory of the run alive.
         self.outputs = _map_tensors(detach_result, outputs)
         self._version_cells = [
             *recording.written_versions,
             *(x.version_cell for x in self._results),
         ]
+        self._written_ids = {id(cell) for cell in recording.written_versions}
         devices = [*recording.devices] or [current_device()]
         if len(devices) > 1:
             names = ", ".join(repr(device.name) for device in devices)
@@ -203,6 +220,12 @@ class Capture:
 
     def replay(self, tensors: list[Tensor]) -> Any:
         """Copy the tensors into the static inputs, replay the launches, and return the outputs."""
+        for i, x in enumerate(tensors):
+            if id(x.version_cell) in self._written_ids:
+                raise ValueError(
+                    f"capture: tensor {i} of the arguments is one that the step changes in place,"
+                    " and a replay takes a copy of it; take the tensor from outside instead"
+                )
         cells = [x.version_cell for x in self.inputs]
         sources = [
             # A result of the step may be one of its static inputs, which the copies overwrite.
@@ -279,6 +302,11 @@ def _signature(value: Any, tensors: list[Tensor]) -> Any:
             "capture: an argument is a numpy array, whose values would stay those of the first"
             " call; make a tensor of it (mg.tensor)"
         )
+    if isinstance(value, Iterator):
+        raise TypeError(
+            f"capture: an argument is {type(value).__name__}, an iterator, which a replay would"
+            " not advance; pass its elements"
+        )
     try:
         hash(value)
     except TypeError:
@@ -288,6 +316,17 @@ def _signature(value: Any, tensors: list[Tensor]) -> Any:
         ) from None
     # With type and bits, as 1 == 1.0 == True and 0.0 == -0.0.
     return constant_bits(value) if isinstance(value, CONSTANTS) else (type(value), value)
+
+
+def _other_leaves(value: Any) -> Iterator[Any]:
+    """Iterate over the leaves of nested arguments that are neither tensors nor constants."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        for x in value:
+            yield from _other_leaves(x)
+    elif not isinstance(value, (Tensor, *CONSTANTS)):
+        yield value
 
 
 def _map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
@@ -301,6 +340,18 @@ def _map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
         is_named_tuple = hasattr(value, "_fields")
         return type(value)(*values) if is_named_tuple else type(value)(values)
     return value
+
+
+def _check_results(value: Any) -> None:
+    """Raise TypeError for a result that holds tensors which a replay does not find."""
+    if isinstance(value, (tuple, list, dict)):
+        for x in value.values() if isinstance(value, dict) else value:
+            _check_results(x)
+    elif isinstance(value, (Awaitable, Iterator, set, frozenset)) or is_dataclass(value):
+        raise TypeError(
+            f"capture: a result is {type(value).__name__}; tensors, and tuples, lists and dicts of"
+            " them, are accepted"
+        )
 
 
 def _copy(x: Tensor) -> Tensor:

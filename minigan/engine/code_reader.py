@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import dis
 import functools
+import io
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from .guards import CONSTANTS, UNCHANGING, Guard, guard, is_container
+from .attribute_chains import CLOSURE, GLOBAL, IMPORT, LOCAL, attribute_chains
+from .guards import MAPPINGS, UNCHANGING, Guard, guard, is_container
 from .tensor import Tensor
 
 MAX_GUARDS = 2000  # of one capture
@@ -27,16 +29,25 @@ class Reader:
 
     Attributes:
         guards: one for each value.
-        tensors: the tensors among the values, and in small containers.
+        tensors: the tensors among the values, and in containers of at most MAX_ELEMENTS.
         generators: the random generators of numpy and Python among the values, by name.
+        iterators: the names of the iterators among the values.
     """
 
     def __init__(self) -> None:
         self.guards: list[Guard] = []
         self.tensors: list[Tensor] = []
         self.generators: dict[str, Any] = {}
+        self.iterators: list[str] = []
+        self._local_names: set[str] = set()  # of all code that was read
         self._visited: set[Any] = set()
         self._kept: list[Any] = []  # keeps objects alive whose ids are in `_visited`
+
+    def read_step(self, step: Any, arguments: Sequence[Any]) -> None:
+        """Follow the names in a step, and those of its arguments that are no tensors."""
+        self.read_function(step)
+        for x in arguments:
+            self._read_value("an argument", x, self._local_names)
 
     def read_function(self, function: Any) -> None:
         """Follow the names in a function, method, partial or object with a method `__call__`."""
@@ -46,7 +57,8 @@ class Reader:
                 owner, function = function.__self__, function.__func__
             elif isinstance(function, functools.partial):
                 for x in (*function.args, *function.keywords.values()):
-                    self._read_value("an argument of a partial", x, set())
+                    read = functools.partial(_constant, x)
+                    self._read_chain("an argument of a partial", x, read, [], self._local_names)
                 function = function.func
             elif hasattr(function, "__wrapped__"):
                 function = function.__wrapped__
@@ -60,15 +72,18 @@ class Reader:
         code = function.__code__
         if not self._is_new(code, owner) or _is_library(function):
             return
-        chains = list(_attribute_chains(code))
+        chains = list(attribute_chains(code))
         closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         first = code.co_varnames[0] if owner is not None and code.co_argcount else None
         local_names = {
             x for name, kind, xs in chains for x in xs if kind == LOCAL and name != first
         }
-        for x in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            name = f"a default of {function.__name__}"
-            self._read_chain(name, x, functools.partial(_constant, x), [], local_names)
+        self._local_names |= local_names
+        for key in ("__defaults__", "__kwdefaults__"):
+            if getattr(function, key):
+                read = functools.partial(getattr, function, key)
+                name = f"a default of {function.__name__}"
+                self._read_chain(name, (function, key), read, [], local_names)
         for name, kind, attributes in chains:
             if name == first and kind != GLOBAL:
                 self._read_attributes(name, owner, attributes, local_names)
@@ -78,6 +93,27 @@ class Reader:
             elif kind == CLOSURE and name in closure:
                 read = functools.partial(_cell_value, closure[name])
                 self._read_chain(name, closure[name], read, attributes, local_names)
+            elif kind == IMPORT:
+                self._read_import(name, function, attributes or sorted(local_names))
+        if owner is not None and "super" in code.co_names:
+            self._read_methods(owner, local_names.__contains__)
+
+    def _read_import(self, name: str, function: Any, attributes: list[str]) -> None:
+        """Follow attributes of a module that a function imports."""
+        package = function.__globals__.get("__package__")
+        module = sys.modules.get(name) or sys.modules.get(f"{package}.{name}")
+        if module is not None and not _is_library(module):
+            for attribute in attributes:
+                self._read_attributes(name, module, [attribute], set())
+
+    def _read_methods(self, owner: Any, is_called: Callable[[str], bool]) -> None:
+        """Follow the methods with certain names of all classes of an object, or of a class."""
+        for cls in (owner if isinstance(owner, type) else type(owner)).__mro__:
+            if not _is_library(cls):
+                for name, member in list(vars(cls).items()):
+                    function = getattr(member, "__func__", member)  # of a classmethod
+                    if is_called(name) and isinstance(function, types.FunctionType):
+                        self._read_code(function, owner)
 
     def _read_chain(
         self,
@@ -92,58 +128,87 @@ class Reader:
         is_changed_only = bool(attributes) and attributes[0] in CHANGING_METHODS
         if self._is_new(source, name) and len(self.guards) < MAX_GUARDS:
             self.guards.append(Guard(name, read, value) if is_changed_only else guard(name, read))
+            if isinstance(value, ContextVar):
+                self.guards.append(guard(f"{name}.get()", functools.partial(value.get, None)))
+        if attributes:
+            self._note(name, value)
+            self._read_attributes(name, value, attributes, local_names)
+        if not attributes or (is_container(value) and not is_changed_only):
+            self._read_value(name, value, local_names)
+
+    def _note(self, name: str, value: Any) -> bool:
+        """Add a tensor, random generator or iterator; return whether the value is one."""
         if isinstance(value, Tensor):
             self.tensors.append(value)
         elif isinstance(value, GENERATORS):
             self.generators[name] = value
-        if attributes:
-            self._read_attributes(name, value, attributes, local_names)
+        elif isinstance(value, Iterator) and not isinstance(value, io.IOBase):
+            self.iterators.append(name)
         else:
-            self._read_value(name, value, local_names)
+            return False
+        return True
 
     def _read_attributes(
         self, name: str, owner: Any, attributes: list[str], local_names: set[str]
     ) -> None:
-        """Follow a chain of attributes, through the dicts of objects and methods of their types."""
+        """Follow a chain of attributes, through the dicts of objects and members of their types."""
         if not attributes:
             return
         attribute, *rest = attributes
         values = getattr(owner, "__dict__", {})
-        if attribute in values:
+        if attribute == "__dict__":
+            read = functools.partial(getattr, owner, attribute, None)
+            self._read_chain(f"{name}.{attribute}", owner, read, [], local_names)
+            return
+        if attribute in values and not isinstance(owner, type):
             read = functools.partial(values.get, attribute)
             self._read_chain(f"{name}.{attribute}", owner, read, rest, local_names)
             return
-        member = getattr(type(owner), attribute, None)
-        member = member.fget if isinstance(member, property) else member
-        if isinstance(member, types.FunctionType):
-            self._read_code(member, owner)
-        elif isinstance(member, CONSTANTS) and not _is_library(type(owner)):
-            # A constant of the class, which an attribute of the object may hide later.
-            read = functools.partial(getattr, type(owner), attribute, None)
-            self._read_chain(f"{type(owner).__name__}.{attribute}", type(owner), read, [], set())
-            self._read_chain(
-                f"{name}.{attribute}", owner, functools.partial(values.get, attribute), [], set()
-            )
+        cls = owner if isinstance(owner, type) else type(owner)
+        defining = next((x for x in cls.__mro__ if attribute in vars(x)), None)
+        if defining is None:
+            self._read_methods(owner, "__getattr__".__eq__)
+            return
+        member = vars(defining)[attribute]
+        function = _function(member)
+        if function is not None:
+            is_method = not isinstance(member, (classmethod, staticmethod))
+            self._read_code(function, owner if is_method else cls)
+        elif isinstance(member, types.MemberDescriptorType):  # of `__slots__`
+            read = functools.partial(getattr, owner, attribute, None)
+            self._read_chain(f"{name}.{attribute}", owner, read, rest, local_names)
+        elif not _is_library(defining):
+            # A value of the class, which a subclass or the object may hide later.
+            read = functools.partial(_class_value, cls, attribute)
+            self._read_chain(f"{cls.__name__}.{attribute}", cls, read, rest, local_names)
+            if owner is not cls:
+                read = functools.partial(values.get, attribute)
+                self._read_chain(f"{name}.{attribute}", owner, read, [], set())
 
     def _read_value(self, name: str, value: Any, local_names: set[str]) -> None:
         """Follow a value, and each element of a small container."""
         for x in _elements(value):
-            if isinstance(x, Tensor):
-                self.tensors.append(x)
-            elif isinstance(x, GENERATORS):
-                self.generators[name] = x
-            elif isinstance(x, FUNCTIONS):
+            if self._note(name, x):
+                continue
+            if isinstance(x, FUNCTIONS):
                 self.read_function(x)
+            elif isinstance(x, type):
+                if not _is_library(x):  # The code may make an object of the class.
+                    for attribute in sorted(local_names):
+                        self._read_attributes(name, x, [attribute], local_names)
+                    self._read_methods(x, _is_special)
             elif not isinstance(x, (*UNCHANGING, np.ndarray)):
                 # The code may hold the object in a local variable and read its attributes there.
                 for attribute in sorted(local_names):
                     if self._is_new(x, attribute):
                         self._read_attributes(name, x, [attribute], local_names)
                 self.read_function(x)
+                self._read_methods(x, lambda key: _is_special(key) and key != "__init__")
 
     def _is_new(self, source: Any, key: Any) -> bool:
         """Return whether this is the first call with the object `source` and this key."""
-        pair = id(source), key if isinstance(key, str) else id(key)
+        sources = source if isinstance(source, tuple) else (source,)
+        pair = *map(id, sources), key if isinstance(key, str) else id(key)
         if pair in self._visited:
             return False
         self._visited.add(pair)
@@ -155,46 +220,41 @@ class Reader:
 CHANGING_METHODS = {"add", "append", "appendleft", "clear", "extend", "insert", "remove", "update"}
 GENERATORS = (np.random.Generator, np.random.RandomState, Random)
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
-GLOBAL, CLOSURE, LOCAL = "global", "closure", "local"
 
 
-def _attribute_chains(code: types.CodeType) -> Iterator[tuple[str, str, list[str]]]:
-    """Iterate over the reads of variables in a code and in the functions defined in it.
+def _is_special(name: str) -> bool:
+    """Return whether a method may be called without its name: by an operator, `with` or `for`."""
+    return name.startswith("__") and name not in ("__repr__", "__str__", "__del__", "__setattr__")
 
-    `state.net.alpha` is ("state", kind, ["net", "alpha"]), where the kind is that of the variable.
-    """
-    chain: tuple[str, str, list[str]] | None = None
-    for instruction in dis.get_instructions(code):
-        name, argument = instruction.opname, instruction.argval
-        if name in ("LOAD_ATTR", "LOAD_METHOD") and chain is not None:
-            chain[2].append(argument)
-            continue
-        if chain is not None:
-            yield chain
-            chain = None
-        if name in ("LOAD_GLOBAL", "LOAD_NAME"):
-            chain = argument, GLOBAL, []
-        elif name == "LOAD_DEREF":
-            chain = argument, CLOSURE, []
-        elif "LOAD_FAST" in name:  # an instruction of newer Pythons loads two variables
-            chain = argument if isinstance(argument, str) else argument[-1], LOCAL, []
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _attribute_chains(constant)
+
+def _function(member: Any) -> types.FunctionType | None:
+    """Return the function of a method, class method, static method or property of a class."""
+    if isinstance(member, property):
+        member = member.fget
+    elif isinstance(member, functools.cached_property):
+        member = member.func
+    elif isinstance(member, (classmethod, staticmethod)):
+        member = member.__func__
+    return member if isinstance(member, types.FunctionType) else None
+
+
+def _class_value(cls: type, attribute: str) -> Any:
+    """Return the value of an attribute of a class or of a class above it, None without it."""
+    return next((vars(x)[attribute] for x in cls.__mro__ if attribute in vars(x)), None)
 
 
 def _elements(value: Any) -> Iterator[Any]:
     """Iterate over a value, or over the elements of a small container."""
     if is_container(value):
-        for x in value.values() if isinstance(value, dict) else value:
+        for x in value.values() if isinstance(value, MAPPINGS) else value:
             yield from _elements(x)
     else:
         yield value
 
 
-def _is_library(x: types.FunctionType | type) -> bool:
-    """Return whether a function or class belongs to minigan, a library or Python itself."""
-    module = x.__module__ or ""
+def _is_library(x: types.FunctionType | type | types.ModuleType) -> bool:
+    """Return whether a function, class or module is of minigan, a library or Python itself."""
+    module = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
     if isinstance(x, types.FunctionType):
         path = x.__code__.co_filename
     else:

@@ -6,24 +6,30 @@ as `self.alpha`, and the same in the functions and methods that it calls. A `Rea
 themselves when they are called. Each value has a guard, and a capture is replayed only while all of
 them hold, as in `torch.compile`.
 
-What no name leads to (an element of a large array, a clock, a file) has no guard;
+What no name leads to (an element of a large array, `eval`, a clock, a file) has no guard;
 `capture(step, check=2)` compares replays with eager runs to find it.
 """
 
 from __future__ import annotations
 
 import types
+from array import array
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .tensor import Tensor
 
-MAX_ELEMENTS = 64  # of a container that is compared element by element
-MAX_ARRAY_BYTES = 4096  # of a numpy array that is compared by value
+MAX_ELEMENTS = 64  # of a container whose elements are compared by value
+MAX_OBJECTS = 1024  # of a container whose elements are compared by identity
+MAX_ARRAY_BYTES = 4096  # of an array that is compared by value
 
 CONSTANTS = (int, float, complex, str, bytes, type(None), np.generic)
+MAPPINGS = (dict, types.MappingProxyType, UserDict, ChainMap)
+SEQUENCES = (list, tuple, deque, UserList)
 # Values that do not change while they are the same object, or whose changes are noticed elsewhere:
 # the array and requires_grad of a tensor are in `StepRecording.tensors`.
 UNCHANGING = (*CONSTANTS, Tensor, type, types.ModuleType, types.BuiltinFunctionType)
@@ -47,42 +53,71 @@ def guard(name: str, read: Callable[[], Any]) -> Guard:
 
 
 class FrozenArray(NamedTuple):
-    """A small numpy array, and the bytes that it had."""
+    """A small array of numpy or Python, and the bytes that it had."""
 
-    array: np.ndarray
+    array: Any
     content: bytes
+
+    def is_same(self, value: Any) -> bool:
+        """Return whether a value is this array, and has the same bytes."""
+        return value is self.array and _content(value) == self.content
+
+
+class FrozenObjects(NamedTuple):
+    """The elements, and the keys of a mapping, that a container of many elements had."""
+
+    objects: list[Any]
+
+    def is_same(self, value: Any) -> bool:
+        """Return whether a value is a container of the same objects."""
+        if not isinstance(value, (*MAPPINGS, *SEQUENCES)):
+            return False
+        objects = _objects(value)
+        return len(objects) == len(self.objects) and all(map(is_, objects, self.objects))
 
 
 def freeze(value: Any) -> Any:
-    """Return a copy of a small container or array, to compare by value; else the value itself."""
-    if isinstance(value, np.ndarray) and value.nbytes <= MAX_ARRAY_BYTES:
-        return FrozenArray(value, value.tobytes())
+    """Return a copy of a container or small array, to compare later; else the value itself."""
+    if isinstance(value, (np.ndarray, array, bytearray)):
+        is_small = memoryview(value).nbytes <= MAX_ARRAY_BYTES
+        return FrozenArray(value, _content(value)) if is_small else value
     if is_container(value):
-        if isinstance(value, dict):
+        if isinstance(value, MAPPINGS):
             return {key: freeze(x) for key, x in value.items()}
         return [freeze(x) for x in value]
+    if isinstance(value, (*MAPPINGS, *SEQUENCES)) and len(value) <= MAX_OBJECTS:
+        return FrozenObjects(_objects(value))
     return set(value) if isinstance(value, set) else value
+
+
+def _content(value: Any) -> bytes:
+    return value.tobytes() if isinstance(value, np.ndarray) else bytes(value)
+
+
+def _objects(value: Any) -> list[Any]:
+    """Return the elements of a sequence, or the keys and values of a mapping."""
+    return [*value.keys(), *value.values()] if isinstance(value, MAPPINGS) else list(value)
 
 
 def is_same(value: Any, before: Any) -> bool:
     """Return whether a value is what it was when `freeze` returned `before`.
 
-    Constants are compared by type and bits, so that 0.0 is not -0.0 and NaN is NaN; small
-    containers and arrays by their elements; everything else by identity.
+    Constants are compared by type and bits, so that 0.0 is not -0.0 and NaN is NaN; containers and
+    small arrays by their elements; everything else by identity.
     """
     if value is before:
         return True
-    if isinstance(before, FrozenArray):
-        return value is before.array and value.tobytes() == before.content
+    if isinstance(before, (FrozenArray, FrozenObjects)):
+        return before.is_same(value)
     if isinstance(before, dict):
         return (
-            isinstance(value, dict)
+            isinstance(value, MAPPINGS)
             and value.keys() == before.keys()
             and all(is_same(x, before[key]) for key, x in value.items())
         )
     if isinstance(before, list):
         return (
-            isinstance(value, (list, tuple))
+            isinstance(value, SEQUENCES)
             and len(value) == len(before)
             and all(map(is_same, value, before))
         )
@@ -96,8 +131,8 @@ def is_same(value: Any, before: Any) -> bool:
 
 
 def is_container(value: Any) -> bool:
-    """Return whether a value is a list, tuple or dict that is compared element by element."""
-    return isinstance(value, (list, tuple, dict)) and len(value) <= MAX_ELEMENTS
+    """Return whether a value is a sequence or mapping whose elements are compared by value."""
+    return isinstance(value, (*MAPPINGS, *SEQUENCES)) and len(value) <= MAX_ELEMENTS
 
 
 def constant_bits(value: Any) -> Any:

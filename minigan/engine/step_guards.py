@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .code_reader import Reader
-from .guards import FrozenArray, Guard, guard, is_container, is_same
+from .guards import FrozenArray, FrozenObjects, Guard, guard, is_container, is_same
 from .recording import StepRecording
 from .tensor import Tensor
 
-CONTENTS = (list, dict, set, FrozenArray)  # what `freeze` copies
+CONTENTS = (list, dict, set, FrozenArray, FrozenObjects)  # what `freeze` copies
 
 
 class AttributeChanges:
@@ -30,9 +30,11 @@ class AttributeChanges:
 class StepGuards:
     """Guards of the values that a step has read in a recorded run."""
 
-    def __init__(self, step: Callable[..., Any], recording: StepRecording) -> None:
+    def __init__(
+        self, step: Callable[..., Any], arguments: Sequence[Any], recording: StepRecording
+    ) -> None:
         reader = Reader()
-        reader.read_function(step)
+        reader.read_step(step, arguments)
         self._module_guards: list[Guard] = []
         optimizer_guards: list[Guard] = []
         for x in recording.objects.values():
@@ -91,10 +93,18 @@ def _optimizer_guards(optimizer: Any) -> Iterator[Guard]:
 
 
 @contextmanager
-def watch_random_numbers(step: Callable[..., Any]) -> Iterator[None]:
-    """Raise ValueError where a step draws random numbers that a replay would repeat."""
+def watch_random_numbers(step: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[None]:
+    """Raise ValueError where a step takes random numbers, or elements of an iterator.
+
+    A replay would repeat those of the first run.
+    """
     reader = Reader()
-    reader.read_function(step)
+    reader.read_step(step, arguments)
+    if reader.iterators:
+        raise ValueError(
+            f"capture: the step takes elements of an iterator, {reader.iterators[0]}, which a"
+            " replay would not advance; take them outside and pass them as arguments"
+        )
     generators = {"numpy.random": np.random, "random": random, **reader.generators}
     before = {name: _random_state(x) for name, x in generators.items()}
     yield
