@@ -28,7 +28,7 @@ from .device import current_device
 from .guards import CONSTANTS, constant_bits
 from .random import current_generator
 from .recording import StepRecording
-from .step_guards import StepGuards, watch_random_numbers
+from .step_guards import StepGuards
 from .tensor import Tensor, is_grad_enabled
 
 # A captured function keeps at most so many captures, those used last: one for each signature, and
@@ -62,7 +62,8 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
       values. A numpy array of more than 4 kB keeps the values of the first run.
     - Results are the same tensors each time, overwritten by the next replay. They have no graph.
     - Inside the step, what reads values raises: `.item()`, `.numpy()`, `bool(tensor)`.
-    - Side effects of Python code, such as counting or printing, happen in the first run only.
+    - Side effects of Python code, such as counting or printing, happen in the first run only. A
+      counter that the step also computes with is captured again in each call.
 
     Args:
         step: the function; without it, `capture(check=2)` is a decorator.
@@ -95,6 +96,7 @@ class CapturedStep:
         self.captures: OrderedDict[Any, list[Capture]] = OrderedDict()
         self._lock = ForkSafeLock()
         self._has_warned = False
+        self._not_kept = 0  # the number of captures that could not be replayed
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if active() is not None:  # within another captured step: part of that one
@@ -112,34 +114,36 @@ class CapturedStep:
                     if captured.checks_left:
                         return captured.checked_replay(self.step, tensors, arguments, keywords)
                     return captured.replay(tensors)
-            reason = self._reason(key, captures)
+            reason = "an argument that is a number has another value; pass it as a tensor"
+            if captures:
+                reason = f"{captures[-1].guards.changed()} has changed"
             captured = Capture(self.step, arguments, keywords, self.check)
-            captures.append(captured)
+            if captured.guards.unstable is None:
+                captures.append(captured)
+            else:
+                reason = f"the step changes {captured.guards.unstable}, which it also reads"
+                self._not_kept += 1
             self._drop_old(reason)
             return captured.outputs
 
-    def _reason(self, key: Any, captures: list[Capture]) -> str:
-        """Return why the captures that there are do not serve a call, for the warning."""
-        if captures:
-            return f"{captures[-1].guards.changed()} has changed"
-        return "each value of an argument that is a number needs one; pass it as a tensor"
-
     def _drop_old(self, reason: str) -> None:
-        """Drop the oldest captures above MAX_CAPTURES, and warn once."""
-        while sum(map(len, self.captures.values())) > MAX_CAPTURES:
+        """Drop the oldest captures above MAX_CAPTURES, and warn once if there are so many."""
+        count = sum(map(len, self.captures.values()))
+        if count + self._not_kept > MAX_CAPTURES and not self._has_warned:
+            self._has_warned = True
+            name = getattr(self.step, "__qualname__", repr(self.step))
+            warnings.warn(
+                f"capture: {name} was captured more than {MAX_CAPTURES} times, which is slow. The"
+                f" last reason: {reason}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        while count > MAX_CAPTURES:
             oldest = next(iter(self.captures))
+            count -= len(self.captures[oldest][:1])
             del self.captures[oldest][:1]
             if not self.captures[oldest]:
                 del self.captures[oldest]
-            if not self._has_warned:
-                self._has_warned = True
-                name = getattr(self.step, "__qualname__", repr(self.step))
-                warnings.warn(
-                    f"capture: {name} was captured more than {MAX_CAPTURES} times, which is slow;"
-                    f" the oldest captures are dropped. The last reason: {reason}",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
 
 
 class Capture:
@@ -174,10 +178,11 @@ class Capture:
 
         arguments, keywords = _map_tensors(copy_input, (arguments, keywords))
         self.recording = recording = StepRecording()
-        with watch_random_numbers(step), record(recording):
+        self.guards = StepGuards(step)
+        with record(recording):
             recording.read_only = {id(x.version_cell) for x in self.inputs}
             outputs = step(*arguments, **keywords)
-        self.guards = StepGuards(step, recording)
+        self.guards.finish(recording)
         # Results are detached, because a graph would keep all memory of the run alive.
         self.outputs = _map_tensors(detach_result, outputs)
         self._version_cells = [

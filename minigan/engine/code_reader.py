@@ -7,6 +7,7 @@ import functools
 import sys
 import sysconfig
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
@@ -26,13 +27,15 @@ class Reader:
     Code of minigan and of installed libraries is not followed.
 
     Attributes:
-        guards: one for each value.
+        guards: one for each value, by the id of its owner and its name there.
+        reads: how often the code names the value, by the same.
         tensors: the tensors among the values, and in small containers.
         generators: the random generators of numpy and Python among the values, by name.
     """
 
     def __init__(self) -> None:
-        self.guards: list[Guard] = []
+        self.guards: dict[tuple[int, str], Guard] = {}
+        self.reads: Counter[tuple[int, str]] = Counter()
         self.tensors: list[Tensor] = []
         self.generators: dict[str, Any] = {}
         self._visited: set[Any] = set()
@@ -68,30 +71,38 @@ class Reader:
         }
         for x in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             name = f"a default of {function.__name__}"
-            self._read_chain(name, x, functools.partial(_constant, x), [], local_names)
+            self._read_chain(name, x, "", functools.partial(_constant, x), [], local_names)
         for name, kind, attributes in chains:
             if name == first and kind != GLOBAL:
                 self._read_attributes(name, owner, attributes, local_names)
             elif kind == GLOBAL and name in function.__globals__:
-                read = functools.partial(function.__globals__.get, name)
-                self._read_chain(name, function, read, attributes, local_names)
+                variables = function.__globals__
+                read = functools.partial(variables.get, name)
+                self._read_chain(name, variables, name, read, attributes, local_names)
             elif kind == CLOSURE and name in closure:
                 read = functools.partial(_cell_value, closure[name])
-                self._read_chain(name, closure[name], read, attributes, local_names)
+                self._read_chain(name, closure[name], "", read, attributes, local_names)
 
     def _read_chain(
         self,
         name: str,
-        source: Any,
+        owner: Any,
+        key: str,
         read: Callable[[], Any],
         attributes: list[str],
         local_names: set[str],
     ) -> None:
-        """Guard the value that `read` returns from `source`, and follow the attributes after it."""
+        """Guard the value that `read` returns from its owner, and follow the attributes after it.
+
+        `name` is its name in messages, `key` its name in the owner.
+        """
         value = read()
+        place = id(owner), key
+        self.reads[place] += 1
+        self._kept.append(owner)
         is_changed_only = bool(attributes) and attributes[0] in CHANGING_METHODS
-        if self._is_new(source, name) and len(self.guards) < MAX_GUARDS:
-            self.guards.append(Guard(name, read, value) if is_changed_only else guard(name, read))
+        if place not in self.guards and len(self.guards) < MAX_GUARDS:
+            self.guards[place] = Guard(name, read, value) if is_changed_only else guard(name, read)
         if isinstance(value, Tensor):
             self.tensors.append(value)
         elif isinstance(value, GENERATORS):
@@ -111,7 +122,7 @@ class Reader:
         values = getattr(owner, "__dict__", {})
         if attribute in values:
             read = functools.partial(values.get, attribute)
-            self._read_chain(f"{name}.{attribute}", owner, read, rest, local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_names)
             return
         member = getattr(type(owner), attribute, None)
         member = member.fget if isinstance(member, property) else member
@@ -119,15 +130,13 @@ class Reader:
             self._read_code(member, owner)
         elif isinstance(member, CONSTANTS) and not _is_library(type(owner)):
             # A constant of the class, which an attribute of the object may hide later.
-            read = functools.partial(getattr, type(owner), attribute, None)
-            self._read_chain(f"{type(owner).__name__}.{attribute}", type(owner), read, [], set())
-            self._read_chain(
-                f"{name}.{attribute}", owner, functools.partial(values.get, attribute), [], set()
-            )
+            for x, table in ((type(owner), vars(type(owner))), (owner, values)):
+                read = functools.partial(table.get, attribute)
+                self._read_chain(f"{name}.{attribute}", x, attribute, read, [], set())
 
     def _read_value(self, name: str, value: Any, local_names: set[str]) -> None:
         """Follow a value, and each element of a small container."""
-        for x in _elements(value):
+        for x in elements(value):
             if isinstance(x, Tensor):
                 self.tensors.append(x)
             elif isinstance(x, GENERATORS):
@@ -166,6 +175,8 @@ def _attribute_chains(code: types.CodeType) -> Iterator[tuple[str, str, list[str
     chain: tuple[str, str, list[str]] | None = None
     for instruction in dis.get_instructions(code):
         name, argument = instruction.opname, instruction.argval
+        if name == "COPY":  # `x.a += 1` copies x, for the store
+            continue
         if name in ("LOAD_ATTR", "LOAD_METHOD") and chain is not None:
             chain[2].append(argument)
             continue
@@ -183,11 +194,11 @@ def _attribute_chains(code: types.CodeType) -> Iterator[tuple[str, str, list[str
             yield from _attribute_chains(constant)
 
 
-def _elements(value: Any) -> Iterator[Any]:
+def elements(value: Any) -> Iterator[Any]:
     """Iterate over a value, or over the elements of a small container."""
     if is_container(value):
         for x in value.values() if isinstance(value, dict) else value:
-            yield from _elements(x)
+            yield from elements(x)
     else:
         yield value
 
