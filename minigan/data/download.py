@@ -19,6 +19,7 @@ from ..utils.locks import file_lock
 
 TIMEOUT_SECONDS = 30.0  # the longest wait for an answer or for the next bytes
 CHUNK_BYTES = 1 << 16
+MAX_FILE_BYTES = 100_000_000  # four times the largest file
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,14 @@ def _append(response: Any, part: Path, size: int, progress: bool) -> None:
         ) as bar,
     ):
         while chunk := response.read(CHUNK_BYTES):
+            size += len(chunk)
+            if size > MAX_FILE_BYTES:  # The server has no end; do not fill the disk.
+                break
             file.write(chunk)
             bar.update(len(chunk))
-    size = part.stat().st_size
+    if size > MAX_FILE_BYTES:
+        part.unlink()
+        raise http.client.HTTPException(f"sent more than {MAX_FILE_BYTES:,} bytes")
     if total is not None and size < total:
         raise http.client.HTTPException(f"ended after {size} of {total} bytes")
 

@@ -8,6 +8,12 @@ from collections.abc import Iterator
 
 GLOBAL, CLOSURE, LOCAL, IMPORT = "global", "closure", "local", "import"
 
+VARIABLES = {
+    "LOAD_GLOBAL": GLOBAL,
+    "LOAD_NAME": GLOBAL,
+    "LOAD_DEREF": CLOSURE,
+    "LOAD_FAST": LOCAL,
+}
 # Functions that take the name of an attribute or global variable as a string.
 BY_NAME = {"getattr": LOCAL, "vars": LOCAL, "attrgetter": LOCAL, "globals": GLOBAL}
 
@@ -25,6 +31,8 @@ def attribute_chains(code: types.CodeType) -> Iterator[Chain]:
     module = ""
     for instruction in dis.get_instructions(code):
         name, argument = instruction.opname, instruction.argval
+        if name == "COPY":  # `x.a += 1` copies x, for the store
+            continue
         if name in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
             if chain is None:
                 yield "", LOCAL, [argument]
@@ -34,17 +42,12 @@ def attribute_chains(code: types.CodeType) -> Iterator[Chain]:
         if chain is not None:
             yield chain
             chain = None
-        if name in ("LOAD_GLOBAL", "LOAD_NAME"):
-            chain = argument, GLOBAL, []
-        elif name == "LOAD_DEREF":
-            chain = argument, CLOSURE, []
-        elif "LOAD_FAST" in name:  # an instruction of newer Pythons loads two variables
-            chain = argument if isinstance(argument, str) else argument[-1], LOCAL, []
-        elif name == "IMPORT_NAME":
-            module = argument
-            yield module, IMPORT, []
-        elif name == "IMPORT_FROM":
-            yield module, IMPORT, [argument]
+        kind = "LOAD_FAST" if "LOAD_FAST" in name else name
+        if kind in VARIABLES:  # an instruction of newer Pythons loads two variables
+            chain = argument if isinstance(argument, str) else argument[-1], VARIABLES[kind], []
+        elif name in ("IMPORT_NAME", "IMPORT_FROM"):
+            module = argument if name == "IMPORT_NAME" else module
+            yield module, IMPORT, [argument] if name == "IMPORT_FROM" else []
     yield from _strings(code)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

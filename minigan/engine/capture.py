@@ -30,7 +30,7 @@ from .device import current_device
 from .guards import CONSTANTS, constant_bits
 from .random import current_generator
 from .recording import StepRecording
-from .step_guards import StepGuards, watch_random_numbers
+from .step_guards import StepGuards
 from .tensor import Tensor, is_grad_enabled
 
 # A captured function keeps at most so many captures, those used last: one for each signature, and
@@ -65,7 +65,8 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
       the values of the first run.
     - Results are the same tensors each time, overwritten by the next replay. They have no graph.
     - Inside the step, what reads values raises: `.item()`, `.numpy()`, `bool(tensor)`.
-    - Side effects of Python code, such as counting or printing, happen in the first run only.
+    - Side effects of Python code, such as counting or printing, happen in the first run only. A
+      counter that the step also computes with is captured again in each call.
     - As a decorator of a method it makes a method, with the object as an argument.
 
     Args:
@@ -76,8 +77,7 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
 
     Raises:
         TypeError: an argument is a numpy array or an iterator, whose values would never change, or
-            not hashable; a result is an iterator, set or dataclass; the step is a generator or
-            coroutine.
+            not hashable; a result is an iterator, set or dataclass, as that of a generator is.
         ValueError: an argument, or a tensor from outside, has a graph; the step changes an argument
             in place; it runs on more than one device; it draws from numpy's or Python's random
             numbers, or from an iterator, which a replay would repeat.
@@ -105,6 +105,7 @@ class CapturedStep:
         self.captures: OrderedDict[Any, list[Capture]] = OrderedDict()
         self._lock = ForkSafeLock()
         self._has_warned = False
+        self._not_kept = 0  # the number of captures that could not be replayed
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if active() is not None:  # within another captured step: part of that one
@@ -122,9 +123,15 @@ class CapturedStep:
                     if captured.checks_left:
                         return captured.checked_replay(self.step, tensors, arguments, keywords)
                     return captured.replay(tensors)
-            reason = self._reason(key, captures)
+            reason = "an argument that is a number has another value; pass it as a tensor"
+            if captures:
+                reason = f"{captures[-1].guards.changed()} has changed"
             captured = Capture(self.step, arguments, keywords, self.check)
-            captures.append(captured)
+            if captured.guards.unstable is None:
+                captures.append(captured)
+            else:
+                reason = f"the step changes {captured.guards.unstable}, which it also reads"
+                self._not_kept += 1
             self._drop_old(reason)
             return captured.outputs
 
@@ -132,28 +139,24 @@ class CapturedStep:
         """Return the step as a method of an object, if it is an attribute of its class."""
         return self if instance is None else types.MethodType(self, instance)
 
-    def _reason(self, key: Any, captures: list[Capture]) -> str:
-        """Return why the captures that there are do not serve a call, for the warning."""
-        if captures:
-            return f"{captures[-1].guards.changed()} has changed"
-        return "each value of an argument that is a number needs one; pass it as a tensor"
-
     def _drop_old(self, reason: str) -> None:
-        """Drop the oldest captures above MAX_CAPTURES, and warn once."""
-        while sum(map(len, self.captures.values())) > MAX_CAPTURES:
+        """Drop the oldest captures above MAX_CAPTURES, and warn once if there are so many."""
+        count = sum(map(len, self.captures.values()))
+        if count + self._not_kept > MAX_CAPTURES and not self._has_warned:
+            self._has_warned = True
+            name = getattr(self.step, "__qualname__", repr(self.step))
+            warnings.warn(
+                f"capture: {name} was captured more than {MAX_CAPTURES} times, which is slow. The"
+                f" last reason: {reason}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        while count > MAX_CAPTURES:
             oldest = next(iter(self.captures))
+            count -= len(self.captures[oldest][:1])
             del self.captures[oldest][:1]
             if not self.captures[oldest]:
                 del self.captures[oldest]
-            if not self._has_warned:
-                self._has_warned = True
-                name = getattr(self.step, "__qualname__", repr(self.step))
-                warnings.warn(
-                    f"capture: {name} was captured more than {MAX_CAPTURES} times, which is slow;"
-                    f" the oldest captures are dropped. The last reason: {reason}",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
 
 
 class Capture:
@@ -188,11 +191,11 @@ class Capture:
             return self._results[-1]
 
         self.recording = recording = StepRecording()
-        values = [*_other_leaves((arguments, keywords))]
+        self.guards = StepGuards(step, [*_other_leaves((arguments, keywords))])
         arguments, keywords = _map_tensors(copy_input, (arguments, keywords))
-        with watch_random_numbers(step, values), record(recording):
+        with record(recording):
             outputs = step(*arguments, **keywords)
-        self.guards = StepGuards(step, values, recording)
+        self.guards.finish(recording)
         _check_results(outputs)
         # Results are detached, because a graph would keep all memory of the run alive.
         self.outputs = _map_tensors(detach_result, outputs)
@@ -343,7 +346,7 @@ def _map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
 
 
 def _check_results(value: Any) -> None:
-    """Raise TypeError for a result that holds tensors which a replay does not find."""
+    """Raise TypeError for a result that may hold tensors which a replay does not find."""
     if isinstance(value, (tuple, list, dict)):
         for x in value.values() if isinstance(value, dict) else value:
             _check_results(x)

@@ -7,6 +7,7 @@ import io
 import sys
 import sysconfig
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from random import Random
@@ -28,18 +29,20 @@ class Reader:
     Code of minigan and of installed libraries is not followed.
 
     Attributes:
-        guards: one for each value.
+        guards: one for each value, by the id of its owner and its name there.
+        reads: how often the code names the value, by the same.
         tensors: the tensors among the values, and in containers of at most MAX_ELEMENTS.
         generators: the random generators of numpy and Python among the values, by name.
         iterators: the names of the iterators among the values.
     """
 
     def __init__(self) -> None:
-        self.guards: list[Guard] = []
+        self.guards: dict[tuple[int, str], Guard] = {}
+        self.reads: Counter[tuple[int, str]] = Counter()
         self.tensors: list[Tensor] = []
         self.generators: dict[str, Any] = {}
         self.iterators: list[str] = []
-        self._local_names: set[str] = set()  # of all code that was read
+        self._local_names: Counter[str] = Counter()  # of all code that was read
         self._visited: set[Any] = set()
         self._kept: list[Any] = []  # keeps objects alive whose ids are in `_visited`
 
@@ -56,9 +59,11 @@ class Reader:
             if isinstance(function, types.MethodType):
                 owner, function = function.__self__, function.__func__
             elif isinstance(function, functools.partial):
-                for x in (*function.args, *function.keywords.values()):
+                arguments = [*function.args, *function.keywords.values()]
+                for i, x in enumerate(arguments):
                     read = functools.partial(_constant, x)
-                    self._read_chain("an argument of a partial", x, read, [], self._local_names)
+                    name, names = "an argument of a partial", self._local_names
+                    self._read_chain(name, function, str(i), read, [], names)
                 function = function.func
             elif hasattr(function, "__wrapped__"):
                 function = function.__wrapped__
@@ -75,24 +80,25 @@ class Reader:
         chains = list(attribute_chains(code))
         closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         first = code.co_varnames[0] if owner is not None and code.co_argcount else None
-        local_names = {
+        local_names = Counter(
             x for name, kind, xs in chains for x in xs if kind == LOCAL and name != first
-        }
+        )
         self._local_names |= local_names
         for key in ("__defaults__", "__kwdefaults__"):
             if getattr(function, key):
                 read = functools.partial(getattr, function, key)
                 name = f"a default of {function.__name__}"
-                self._read_chain(name, (function, key), read, [], local_names)
+                self._read_chain(name, function, key, read, [], local_names)
         for name, kind, attributes in chains:
             if name == first and kind != GLOBAL:
                 self._read_attributes(name, owner, attributes, local_names)
             elif kind == GLOBAL and name in function.__globals__:
-                read = functools.partial(function.__globals__.get, name)
-                self._read_chain(name, function, read, attributes, local_names)
+                variables = function.__globals__
+                read = functools.partial(variables.get, name)
+                self._read_chain(name, variables, name, read, attributes, local_names)
             elif kind == CLOSURE and name in closure:
                 read = functools.partial(_cell_value, closure[name])
-                self._read_chain(name, closure[name], read, attributes, local_names)
+                self._read_chain(name, closure[name], "", read, attributes, local_names)
             elif kind == IMPORT:
                 self._read_import(name, function, attributes or sorted(local_names))
         if owner is not None and "super" in code.co_names:
@@ -104,7 +110,7 @@ class Reader:
         module = sys.modules.get(name) or sys.modules.get(f"{package}.{name}")
         if module is not None and not _is_library(module):
             for attribute in attributes:
-                self._read_attributes(name, module, [attribute], set())
+                self._read_attributes(name, module, [attribute], Counter())
 
     def _read_methods(self, owner: Any, is_called: Callable[[str], bool]) -> None:
         """Follow the methods with certain names of all classes of an object, or of a class."""
@@ -118,18 +124,25 @@ class Reader:
     def _read_chain(
         self,
         name: str,
-        source: Any,
+        owner: Any,
+        key: str,
         read: Callable[[], Any],
         attributes: list[str],
-        local_names: set[str],
+        local_names: Counter[str],
     ) -> None:
-        """Guard the value that `read` returns from `source`, and follow the attributes after it."""
+        """Guard the value that `read` returns from its owner, and follow the attributes after it.
+
+        `name` is its name in messages, `key` its name in the owner.
+        """
         value = read()
+        place = id(owner), key
+        self.reads[place] += 1
+        self._kept.append(owner)
         is_changed_only = bool(attributes) and attributes[0] in CHANGING_METHODS
-        if self._is_new(source, name) and len(self.guards) < MAX_GUARDS:
-            self.guards.append(Guard(name, read, value) if is_changed_only else guard(name, read))
+        if place not in self.guards and len(self.guards) < MAX_GUARDS:
+            self.guards[place] = Guard(name, read, value) if is_changed_only else guard(name, read)
             if isinstance(value, ContextVar):
-                self.guards.append(guard(f"{name}.get()", functools.partial(value.get, None)))
+                self.guards[id(value), ""] = guard(name, functools.partial(value.get, None))
         if attributes:
             self._note(name, value)
             self._read_attributes(name, value, attributes, local_names)
@@ -149,7 +162,7 @@ class Reader:
         return True
 
     def _read_attributes(
-        self, name: str, owner: Any, attributes: list[str], local_names: set[str]
+        self, name: str, owner: Any, attributes: list[str], local_names: Counter[str]
     ) -> None:
         """Follow a chain of attributes, through the dicts of objects and members of their types."""
         if not attributes:
@@ -158,11 +171,11 @@ class Reader:
         values = getattr(owner, "__dict__", {})
         if attribute == "__dict__":
             read = functools.partial(getattr, owner, attribute, None)
-            self._read_chain(f"{name}.{attribute}", owner, read, [], local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, [], local_names)
             return
         if attribute in values and not isinstance(owner, type):
             read = functools.partial(values.get, attribute)
-            self._read_chain(f"{name}.{attribute}", owner, read, rest, local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_names)
             return
         cls = owner if isinstance(owner, type) else type(owner)
         defining = next((x for x in cls.__mro__ if attribute in vars(x)), None)
@@ -176,39 +189,43 @@ class Reader:
             self._read_code(function, owner if is_method else cls)
         elif isinstance(member, types.MemberDescriptorType):  # of `__slots__`
             read = functools.partial(getattr, owner, attribute, None)
-            self._read_chain(f"{name}.{attribute}", owner, read, rest, local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_names)
         elif not _is_library(defining):
             # A value of the class, which a subclass or the object may hide later.
             read = functools.partial(_class_value, cls, attribute)
-            self._read_chain(f"{cls.__name__}.{attribute}", cls, read, rest, local_names)
+            class_name = f"{cls.__name__}.{attribute}"
+            self._read_chain(class_name, cls, attribute, read, rest, local_names)
             if owner is not cls:
                 read = functools.partial(values.get, attribute)
-                self._read_chain(f"{name}.{attribute}", owner, read, [], set())
+                self._read_chain(f"{name}.{attribute}", owner, attribute, read, [], Counter())
 
-    def _read_value(self, name: str, value: Any, local_names: set[str]) -> None:
+    def _read_value(self, name: str, value: Any, local_names: Counter[str]) -> None:
         """Follow a value, and each element of a small container."""
-        for x in _elements(value):
+        for x in elements(value):
             if self._note(name, x):
                 continue
             if isinstance(x, FUNCTIONS):
                 self.read_function(x)
             elif isinstance(x, type):
                 if not _is_library(x):  # The code may make an object of the class.
-                    for attribute in sorted(local_names):
-                        self._read_attributes(name, x, [attribute], local_names)
+                    self._read_local_names(name, x, local_names)
                     self._read_methods(x, _is_special)
             elif not isinstance(x, (*UNCHANGING, np.ndarray)):
-                # The code may hold the object in a local variable and read its attributes there.
-                for attribute in sorted(local_names):
-                    if self._is_new(x, attribute):
-                        self._read_attributes(name, x, [attribute], local_names)
+                self._read_local_names(name, x, local_names)
                 self.read_function(x)
                 self._read_methods(x, lambda key: _is_special(key) and key != "__init__")
 
+    def _read_local_names(self, name: str, x: Any, local_names: Counter[str]) -> None:
+        """Follow the attributes of an object that the code may hold in a local variable."""
+        for attribute, count in sorted(local_names.items()):
+            if self._is_new(x, attribute):
+                self._read_attributes(name, x, [attribute], local_names)
+                if count > 1 and (id(x), attribute) in self.reads:
+                    self.reads[id(x), attribute] += count - 1
+
     def _is_new(self, source: Any, key: Any) -> bool:
         """Return whether this is the first call with the object `source` and this key."""
-        sources = source if isinstance(source, tuple) else (source,)
-        pair = *map(id, sources), key if isinstance(key, str) else id(key)
+        pair = id(source), key if isinstance(key, str) else id(key)
         if pair in self._visited:
             return False
         self._visited.add(pair)
@@ -243,11 +260,11 @@ def _class_value(cls: type, attribute: str) -> Any:
     return next((vars(x)[attribute] for x in cls.__mro__ if attribute in vars(x)), None)
 
 
-def _elements(value: Any) -> Iterator[Any]:
+def elements(value: Any) -> Iterator[Any]:
     """Iterate over a value, or over the elements of a small container."""
     if is_container(value):
         for x in value.values() if isinstance(value, MAPPINGS) else value:
-            yield from _elements(x)
+            yield from elements(x)
     else:
         yield value
 

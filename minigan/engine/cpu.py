@@ -8,6 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from ..kernels.runtime.arrays import memory_of
 from ..kernels.runtime.cpu import compiler, replay
 from ..kernels.runtime.cpu.thread_pool import threads
 from .device import Device
@@ -54,6 +55,12 @@ class CpuDevice(Device):
         if op.needs_kernel:
             raise NotImplementedError(f"the cpu device has no kernel for op {op.name!r}")
         return super().run(op, arrays, attributes)
+
+    def can_write(self, array: np.ndarray) -> bool:
+        """Return whether an update may change an array in place; kernels need flat memory."""
+        if array.flags.carray:
+            return True
+        return super().can_write(array) and memory_of(array) is not None
 
     def update(self, update: Update, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
         kernel = self.kernels.get(update.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..kernels.runtime.arrays import memory_of, overlaps_itself
+from ..kernels.runtime.arrays import overlaps_itself
 from ..kernels.runtime.locks import wait_at_fork
 from ..kernels.runtime.recording import active, run_launches
 from ..utils.names import choose
@@ -72,9 +72,7 @@ class Device:
         """
         if array.flags.carray:  # C-contiguous, aligned and writable
             return True
-        flags = array.flags
-        is_memory = flags.writeable and flags.aligned and memory_of(array) is not None
-        return is_memory and not overlaps_itself(array)
+        return array.flags.writeable and array.flags.aligned and not overlaps_itself(array)
 
     def copy(self, target: Any, source: Any) -> None:
         """Copy the values of an array of this device to another of the same shape and dtype."""

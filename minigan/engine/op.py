@@ -107,8 +107,10 @@ class Op:
         if recording is not None:
             recording.devices[device] = None
             for x in inputs:
-                if isinstance(x, Tensor) and x.op is None and x.requires_grad:
-                    recording.add_tensor(x)
+                if isinstance(x, Tensor):
+                    recording.used.add(id(x))
+                    if x.op is None and x.requires_grad:
+                        recording.add_tensor(x)
         if self.view:
             y.version_cell = inputs[0].version_cell
         if is_grad_enabled() and y.dtype.kind == "f":

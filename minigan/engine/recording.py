@@ -21,7 +21,8 @@ class StepRecording(Recording):
             array and `requires_grad`. A replay works on these arrays, so it is valid only while
             they are the tensors'.
         written: ids of those that updates change.
-        objects: modules and optimizers that were called, by id.
+        objects: modules and optimizers that were called, by id, each with its attributes before.
+        used: ids of the tensors that ops took as inputs.
         conditions: functions without arguments; a replay is valid while all of them return True.
         written_versions: the version counters of updated tensors; each replay increments them.
         devices: the devices that ops and updates ran on, in order, each once.
@@ -32,7 +33,8 @@ class StepRecording(Recording):
         super().__init__()
         self.tensors: dict[int, tuple[Tensor, Any, bool]] = {}
         self.written: set[int] = set()
-        self.objects: dict[int, Any] = {}
+        self.objects: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self.used: set[int] = set()
         self.conditions: list[Callable[[], bool]] = []
         self.written_versions: list[list[int]] = []
         self.devices: dict[Device, None] = {}
@@ -51,7 +53,10 @@ class StepRecording(Recording):
 
     def add_object(self, x: Any) -> None:
         """Add a module or optimizer; a replay is valid only while its attributes are the same."""
-        self.objects[id(x)] = x
+        from .guards import freeze  # At the head of this file it would be an import cycle.
+
+        if id(x) not in self.objects:
+            self.objects[id(x)] = x, {key: freeze(value) for key, value in vars(x).items()}
 
     # ------------------------------------------------------------------------ graphs from outside
     def add_graph(self, y: Tensor, inputs: tuple[Any, ...]) -> None:

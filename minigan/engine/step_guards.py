@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .code_reader import Reader
+from .code_reader import Reader, elements
 from .guards import FrozenArray, FrozenObjects, Guard, guard, is_container, is_same
 from .recording import StepRecording
 from .tensor import Tensor
 
+GLOBAL_GENERATORS = {"numpy.random": np.random, "random": random}
+MISSING = object()  # stands for an attribute that there was not
+Place = tuple[int, str]  # the id of an object, and the name of a value in it
 CONTENTS = (list, dict, set, FrozenArray, FrozenObjects)  # what `freeze` copies
 
 
@@ -28,34 +30,90 @@ class AttributeChanges:
 
 
 class StepGuards:
-    """Guards of the values that a step has read in a recorded run."""
+    """Guards of the values that a step has read in a recorded run.
 
-    def __init__(
-        self, step: Callable[..., Any], arguments: Sequence[Any], recording: StepRecording
-    ) -> None:
-        reader = Reader()
-        reader.read_step(step, arguments)
+    Make it before the run, and call `finish` after it. `arguments` are those of the step that are
+    neither tensors nor constants.
+
+    Attributes:
+        unstable: a value that the run has changed and that its code reads elsewhere too, such as a
+            counter that it computes with; None if there is none. A replay would not change it, so
+            there must be none. A value that is set in the first run only is stable in the second.
+    """
+
+    def __init__(self, step: Callable[..., Any], arguments: Sequence[Any] = ()) -> None:
+        self._step, self._arguments = step, arguments
+        self._before = Reader()
+        self._before.read_step(step, arguments)
+        if self._before.iterators:
+            raise ValueError(
+                f"capture: the step takes elements of an iterator, {self._before.iterators[0]},"
+                " which a replay would not advance; take them outside and pass them as arguments"
+            )
+        self._random = {
+            name: (generator, _random_state(generator))
+            for name, generator in {**GLOBAL_GENERATORS, **self._before.generators}.items()
+        }
         self._module_guards: list[Guard] = []
-        optimizer_guards: list[Guard] = []
-        for x in recording.objects.values():
+        self._guards: list[Guard] = []
+        self._changes = -1
+        self.unstable: str | None = None
+
+    def finish(self, recording: StepRecording) -> None:
+        """Guard all values as they are after the run.
+
+        Raises:
+            ValueError: the run has drawn random numbers that a replay would repeat.
+        """
+        for name, (generator, state) in self._random.items():
+            if _random_state(generator) != state:
+                raise ValueError(
+                    f"capture: the step draws random numbers from {name}, which a replay would"
+                    " repeat; draw them with mg.random, or outside and pass a tensor"
+                )
+        reader = Reader()
+        reader.read_step(self._step, self._arguments)
+        for x, _ in recording.objects.values():
             if hasattr(x, "forward"):
                 reader.read_function(x.forward)
-                self._module_guards += _module_guards(x)
-            else:
-                optimizer_guards += _optimizer_guards(x)
-                for value in vars(x).values():
-                    if isinstance(value, Tensor):
-                        recording.add_tensor(value)
+        changed = self._changes_of_the_run(recording)
+        for place, (before, after) in changed.items():
+            if _is_state(before, after, reader.reads[place], recording):
+                self.unstable = reader.guards[place].name if place in reader.guards else place[1]
+        for x, _ in recording.objects.values():
+            if hasattr(x, "forward"):
+                self._module_guards += _module_guards(x, changed)
+                continue
+            self._guards += _optimizer_guards(x)
+            for value in vars(x).values():
+                if isinstance(value, Tensor):
+                    recording.add_tensor(value)
         for x in reader.tensors:
             if id(x) not in recording.tensors:
                 recording.add_tensor(x)
+        self._guards += [x for place, x in reader.guards.items() if place not in changed]
         # A change within a container is no assignment, so the counter does not show it.
-        containers = [x for x in self._module_guards if isinstance(x.before, CONTENTS)]
-        self._guards = [*reader.guards, *optimizer_guards, *containers]
+        self._guards += [x for x in self._module_guards if isinstance(x.before, CONTENTS)]
         self._changes = AttributeChanges.count
+
+    def _changes_of_the_run(self, recording: StepRecording) -> dict[Place, tuple[Any, Any]]:
+        """Return (value before, value after) for each value that the run itself has changed."""
+        result: dict[Place, tuple[Any, Any]] = {}
+        for place, x in self._before.guards.items():
+            value = x.read()
+            if not is_same(value, x.before):
+                result[place] = x.before, value
+        for x, attributes in recording.objects.values():
+            for key, value in vars(x).items():
+                before = attributes.get(key, MISSING)
+                if not is_same(value, before):
+                    result[id(x), key] = before, value
+        return result
 
     def changed(self) -> str | None:
         """Return the name of the first value that has changed, or None."""
+        if self.unstable is not None:
+            return self.unstable
         if self._changes != AttributeChanges.count:
             for x in self._module_guards:
                 if not x.holds():
@@ -68,16 +126,30 @@ class StepGuards:
         return None
 
 
-def _module_guards(module: Any) -> Iterator[Guard]:
-    """Iterate over guards of the mode and the attributes of a module."""
-    name = type(module).__name__
+def _is_state(before: Any, after: Any, reads: int, recording: StepRecording) -> bool:
+    """Return whether a later run depends on a value that the run has changed.
+
+    It does not on a result that is kept, nor on a counter that nothing else reads, as in
+    `self.count += 1`: these are side effects, which a replay does not have.
+    """
+    if before is MISSING:
+        return False
+    if any(isinstance(x, Tensor) for x in elements(after)):
+        tensors = [x for x in elements(before) if isinstance(x, Tensor)]
+        return not tensors or any(id(x) in recording.used for x in tensors)
+    return reads > 1
+
+
+def _module_guards(module: Any, changed: Mapping[Place, Any]) -> Iterator[Guard]:
+    """Iterate over guards of the mode and of the attributes that the run has not changed."""
+    name, attributes = type(module).__name__, vars(module)
     yield guard(f"{name}.training", lambda: module.training)
     yield guard(
-        f"the attributes of {name}", lambda: " ".join(x for x in vars(module) if x != "training")
+        f"the attributes of {name}", lambda: " ".join(x for x in attributes if x != "training")
     )
-    attributes = vars(module)
-    for key in attributes.keys() - {"training"}:
-        yield guard(f"{name}.{key}", partial(attributes.get, key))
+    for key in attributes:
+        if key != "training" and (id(module), key) not in changed:
+            yield guard(f"{name}.{key}", partial(attributes.get, key))
 
 
 def _optimizer_guards(optimizer: Any) -> Iterator[Guard]:
@@ -90,30 +162,6 @@ def _optimizer_guards(optimizer: Any) -> Iterator[Guard]:
         name, read = f"{type(optimizer).__name__}.{key}", partial(attributes.get, key)
         is_options = isinstance(value, dict) and not any(map(is_container, value.values()))
         yield guard(name, read) if is_options else Guard(name, read, value)
-
-
-@contextmanager
-def watch_random_numbers(step: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[None]:
-    """Raise ValueError where a step takes random numbers, or elements of an iterator.
-
-    A replay would repeat those of the first run.
-    """
-    reader = Reader()
-    reader.read_step(step, arguments)
-    if reader.iterators:
-        raise ValueError(
-            f"capture: the step takes elements of an iterator, {reader.iterators[0]}, which a"
-            " replay would not advance; take them outside and pass them as arguments"
-        )
-    generators = {"numpy.random": np.random, "random": random, **reader.generators}
-    before = {name: _random_state(x) for name, x in generators.items()}
-    yield
-    for name, x in generators.items():
-        if _random_state(x) != before[name]:
-            raise ValueError(
-                f"capture: the step draws random numbers from {name}, which a replay would"
-                " repeat; draw them with mg.random, or outside and pass a tensor"
-            )
 
 
 def _random_state(generator: Any) -> Any:

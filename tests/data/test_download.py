@@ -1,5 +1,6 @@
 """MNIST's files fetched from servers on this machine, and from every way they can fail."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -24,11 +25,12 @@ FILES = {f"{IMAGES}.gz": PACKED, f"{LABELS}.gz": gzip.compress(LABEL_FILE)}
 
 
 class Mirror(http.server.ThreadingHTTPServer):
-    """Serves FILES below /mnist/; `ranges`, `cut`, `missing` and `spoilt` are its ways to fail."""
+    """Serves FILES below /mnist/; it fails in the ways that its attributes name."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges, self.cut, self.missing, self.spoilt = True, None, False, False
+        self.endless = False
         self.requests = []  # (file, Range header or None)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -44,6 +46,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if mirror.missing:
             return self.send_error(404)
         content = FILES[name]
+        if mirror.endless:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # The client hangs up.
+                while True:
+                    self.wfile.write(bytes(1 << 16))
         if mirror.spoilt:
             content = bytes([content[0] ^ 1]) + content[1:]
         start = 0
@@ -96,6 +104,18 @@ def test_the_second_mirror_helps(mirrors, way):
     setattr(mirrors[0], way, True)
     assert_ours(load("mnist"))
     assert [name for name, _ in mirrors[1].requests] == list(FILES)
+    assert kept() == FILES
+
+
+def test_a_server_that_sends_without_end_does_not_fill_the_disk(mirrors, monkeypatch):
+    monkeypatch.setattr(download, "MAX_FILE_BYTES", 200_000)
+    for mirror in mirrors:
+        mirror.endless = True
+    with pytest.raises(FileNotFoundError, match="sent more than 200,000 bytes"):
+        load("mnist")
+    assert kept() == {}
+    mirrors[1].endless = False
+    assert_ours(load("mnist"))
     assert kept() == FILES
 
 

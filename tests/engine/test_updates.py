@@ -250,7 +250,10 @@ def test_an_array_of_any_layout_is_changed_and_others_are_refused(device: str, n
         w = make()
         w.array = layout(VALUES)
         np.testing.assert_array_equal(step_in_place(name, w), expected)
-    for array in (make_array(VALUES) for make_array in NOT_WRITABLE.values()):
+    for layout_name, layout in NOT_WRITABLE.items():
+        if layout_name == "of bytes" and device != "cpu":  # cpu kernels alone need flat memory
+            continue
+        array = layout(VALUES)
         w, before = make(), array.copy()
         w.array = array
         with pytest.raises(ValueError, match="cannot be changed in place: its array"):
