@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from .dtypes import check_not_masked
 from .tensor import Tensor
 from .update import Update
 
@@ -28,12 +30,17 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
         name: the name of the object that the state belongs to, for error messages.
 
     Raises:
+        TypeError: the values are no dict.
         ValueError: names are missing or unknown, or a shape or dtype differs.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name}: the state to load is {type(values).__name__}, not a dict")
     missing = sorted(targets.keys() - values.keys())
     unknown = sorted(values.keys() - targets.keys())
     if missing or unknown:
         raise ValueError(f"{name}: missing {missing}, unknown {unknown} in the state to load")
+    for key in targets:
+        check_not_masked(f"{name}: {key}", values[key])
     restored = {
         key: Tensor(x.device.from_numpy(np.asarray(values[key])), x.device)
         for key, x in targets.items()

@@ -72,6 +72,8 @@ def _output_cotangent(output: Tensor, inputs: list[Tensor], grad_output: Tensor 
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: input {i} is {type(x).__name__}, not a tensor")
+        if x.dtype.kind != "f":
+            raise TypeError(f"grad: input {i} is {x.dtype}; float32 and float64 have gradients")
         if not x.requires_grad:
             raise ValueError(
                 f"grad: input {i} (shape {x.shape}, {x.dtype}) does not require gradients;"

@@ -91,6 +91,9 @@ class Device:
     def __deepcopy__(self, known: dict[int, Any]) -> Self:
         return self  # There is one object per device, and ops compare devices by identity.
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_device, (self.name,)  # so that a tensor of another process is on this one's
+
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from .device import Device
-
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 DTYPES = (*FLOATS, np.dtype("int64"), np.dtype("bool"))
 
@@ -34,9 +32,15 @@ def check_int64_range(name: str, array: np.ndarray) -> None:
         raise ValueError(f"{name}: the value {bad} does not fit into int64")
 
 
+def check_not_masked(name: str, values: Any) -> None:
+    """Raise ValueError for a masked array, of which a conversion would ignore the mask."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name}: elements are masked; values.filled(x) puts a number there")
+
+
 def is_dtype(x: Any) -> bool:
     """Return whether numpy accepts x as a dtype, including dtypes that tensors cannot have."""
-    if isinstance(x, Device):
+    if not isinstance(x, (str, type, np.dtype)):  # as numpy accepts all that has a dtype
         return False
     try:
         np.dtype(x)

@@ -19,7 +19,7 @@ KINDS = {
     "b": "a bool tensor",
     "i": "an integer tensor",
 }
-NUMBERS = (int, float, np.integer, np.floating)
+NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 
 
 class Op:
@@ -179,7 +179,7 @@ class Op:
                 f"{self.name}: a {dtype} tensor does not mix with a float; convert it with .to()"
             )
         for x in inputs:
-            if not isinstance(x, Tensor) and not -(2**63) <= x < 2**63:
+            if not isinstance(x, Tensor) and not -(2**63) <= int(x) < 2**63:
                 raise ValueError(f"{self.name}: the number {x} does not fit into int64")
         if dtype.kind == "b" and self.dtypes[-1] == "n" and not any(map(_is_integer, inputs)):
             raise TypeError(

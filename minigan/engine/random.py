@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -164,6 +164,8 @@ class Generator:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore a state that `state()` returned, in captured steps too."""
+        if not isinstance(state, Mapping) or not {"seed", "streams"} <= state.keys():
+            raise ValueError(f"set_state: {state!r} is no state of a generator, as state() returns")
         seed = _integer("seed", state["seed"], 2**64)
         positions = {
             name: _integer(f"position of stream {name!r}", position, 2**63)
@@ -272,6 +274,8 @@ def use_generator(generator: Generator) -> Iterator[Generator]:
     with mg.random.use_generator(mg.random.Generator(7)):
         z = mg.random.normal((64, 100))  # no number of the default generator is used
     """
+    if not isinstance(generator, Generator):
+        raise TypeError(f"use_generator: {type(generator).__name__} is not a Generator")
     token = _current.set(generator)
     try:
         yield generator

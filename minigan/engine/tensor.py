@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..kernels.runtime.recording import active
 from .device import Device, current_device, get_device
-from .dtypes import DTYPES, FLOATS, check_dtype, check_int64_range, is_dtype
+from .dtypes import DTYPES, check_dtype, check_int64_range, check_not_masked, is_dtype
 
 if TYPE_CHECKING:
     from .op import Op
@@ -216,6 +217,8 @@ class Tensor:
 
         It returns the tensor itself where nothing changes.
         """
+        if isinstance(device, Tensor):
+            raise TypeError("to: a tensor is no device or dtype; write x.to(y.device, y.dtype)")
         if dtype is None and device is not None and is_dtype(device):
             device, dtype = None, device
         y = self
@@ -247,9 +250,9 @@ class Tensor:
     def __lt__(self, x: Any) -> Tensor: return ops.less(self, x)
     def __le__(self, x: Any) -> Tensor: return ops.less_equal(self, x)
     def __eq__(self, x: object) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, x) if isinstance(x, COMPARED) else NotImplemented
+        return ops.equal(self, x) if _is_compared(x) else NotImplemented
     def __ne__(self, x: object) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, x) if isinstance(x, COMPARED) else NotImplemented
+        return ops.not_equal(self, x) if _is_compared(x) else NotImplemented
     # As == says nothing about identity, `in`, `.index` and `.remove` do not find a tensor in a
     # list. Dicts and sets look for the hash, and then for the same object, before they ask ==.
     __hash__ = object.__hash__
@@ -335,9 +338,13 @@ class Tensor:
         return ops.transpose(self)
 
 
-# The types that == compares element by element. An array and a complex number are among them, so
-# that == raises the same error as >. Anything else (None, a string, a list) is unequal as a whole.
-COMPARED = (Tensor, int, float, complex, np.ndarray, np.generic)
+def _is_compared(x: object) -> bool:
+    """Return whether == compares with x element by element.
+
+    Arrays of any library and all numbers are among them, so that == raises the same error as >.
+    Anything else (None, a string, a list) is unequal as a whole.
+    """
+    return isinstance(x, (Tensor, Number)) or hasattr(x, "__array__")
 
 
 def tensor(
@@ -350,7 +357,8 @@ def tensor(
 
     Args:
         dtype: float32, float64, int64 or bool (a name or a numpy dtype). By default, floating
-            numpy arrays and tensors keep theirs; Python floats become float32, integers int64.
+            arrays and tensors keep theirs, or have the nearest; Python floats become float32,
+            integers int64.
             As in numpy and PyTorch, floats lose their fraction on the way to integers, and large
             integers are rounded on the way to floats.
         device: a name or a Device; by default the current one (see `use_device`).
@@ -358,12 +366,13 @@ def tensor(
 
     Raises:
         TypeError: the values are not numbers, or the dtype is not accepted.
-        ValueError: the nested lists are ragged, or a value is outside the range of int64.
+        ValueError: the nested lists are ragged, a value is outside the range of int64, or masked.
         RuntimeError: a list holds tensors that require gradients (`ops.concatenate` joins them).
     """
     target = current_device() if device is None else get_device(device)
     if isinstance(values, Tensor):
         values = values.numpy()
+    check_not_masked("tensor", values)
     try:
         array = np.asarray(values)
     except ValueError as error:  # numpy's message says where a nested list is ragged
@@ -375,9 +384,9 @@ def tensor(
             f"tensor: values of type {array.dtype} are not numbers of {', '.join(map(str, DTYPES))}"
         )
     if dtype is None:
-        is_numpy = isinstance(values, (np.ndarray, np.generic))
-        default = {"f": "float32", "b": "bool"}.get(array.dtype.kind, "int64")
-        dtype = array.dtype if is_numpy and array.dtype in FLOATS else default
+        is_double = hasattr(values, "dtype") and array.dtype.itemsize >= 8
+        floats = "float64" if is_double else "float32"
+        dtype = {"f": floats, "b": "bool"}.get(array.dtype.kind, "int64")
     dtype = check_dtype(dtype)
     if requires_grad and dtype.kind != "f":
         raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")

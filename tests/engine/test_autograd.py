@@ -262,3 +262,12 @@ def test_an_update_raises_the_versions_of_what_it_writes() -> None:
 
 def test_an_update_on_the_device_it_is_given() -> None:
     assert get_device("reference") is leaf(1).device
+
+
+def test_integers_have_no_gradient():
+    for elements in ([1, 2], [True, False]):
+        x = mg.tensor(elements)
+        x.requires_grad = True
+        loss = (x.to("float32") * 0.5).sum()
+        with pytest.raises(TypeError, match=r"grad: input 0 is (int64|bool); float32 and float64"):
+            mg.grad(loss, [x])

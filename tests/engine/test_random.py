@@ -10,7 +10,7 @@ import pytest
 import minigan as mg
 from minigan.engine import random
 from minigan.engine.device import use_device
-from minigan.engine.random import Generator
+from minigan.engine.random import Generator, use_generator
 from minigan.engine.update import Update
 from minigan.kernels.random import cpu
 
@@ -277,3 +277,15 @@ def test_a_captured_step_draws_from_the_current_generator():
         generator = random.Generator(seed)
         for x in results[i::2]:
             np.testing.assert_array_equal(x, generator.normal((3,)).numpy())
+
+
+def test_what_is_no_generator_or_state_is_refused():
+    with pytest.raises(TypeError, match="use_generator: int is not a Generator"), use_generator(5):
+        pass
+    generator = Generator(1)
+    generator.normal(4)
+    before = generator.state()
+    for state in (None, {"seed": 1}, {"streams": {}}, [1, 2]):
+        with pytest.raises(ValueError, match=r"set_state: .* is no state of a generator"):
+            generator.set_state(state)
+    assert generator.state() == before

@@ -1,7 +1,10 @@
 """Tensors: construction, conversion, operators and methods, and their repr."""
 
 import operator
+import pickle
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -337,3 +340,64 @@ def test_operators_do_not_change_a_parameter(name: str) -> None:
 def test_elements_cannot_be_assigned() -> None:
     with pytest.raises(TypeError, match="elements of a tensor cannot be assigned"):
         mg.tensor([1.0, 2.0])[0] = 3.0
+
+
+# --------------------------------------------------------------------- arrays of other libraries
+def test_arrays_of_other_byte_orders_and_widths_keep_their_precision():
+    for values in (np.array([1.1], ">f8"), np.array([1.1], np.longdouble)):
+        x = mg.tensor(values)
+        assert (x.dtype, x.item()) == (np.float64, 1.1)
+    for values in (np.array([1.1], ">f4"), np.array([1.5], np.float16)):
+        assert mg.tensor(values).dtype == np.float32
+    torch = pytest.importorskip("torch")
+    assert mg.tensor(torch.tensor([1.1], dtype=torch.float64)).item() == 1.1
+    assert mg.tensor([np.float64(1.1)]).dtype == np.float32
+
+
+def test_masked_elements_are_refused():
+    values = np.ma.array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(ValueError, match=r"tensor: elements are masked; values.filled"):
+        mg.tensor(values)
+    assert mg.tensor(values[:1]).item() == mg.tensor(values.filled(0)).numpy()[0] == 1
+    with pytest.raises(ValueError, match="Dense: bias: elements are masked"):
+        mg.nn.Dense(1, 2).load_state_dict({"weight": np.zeros((1, 2), "f"), "bias": values})
+
+
+def test_equality_with_arrays_and_numbers_of_others_is_refused():
+    class Array:
+        def __array__(self, *options):
+            return np.array([1.0])
+
+    for other in (Array(), Fraction(1, 2), Decimal(1)):
+        for f in (operator.eq, operator.ne, operator.gt):
+            with pytest.raises(TypeError, match=r"argument 1 is (Array|Fraction|Decimal); tensors"):
+                f(mg.tensor([1.0]), other)
+
+
+def test_bools_of_numpy_are_those_of_python():
+    x = mg.tensor([True, False])
+    assert (x == np.bool_(True)).numpy().tolist() == [True, False]
+    y = x * np.bool_(True)
+    assert (y.dtype, y.numpy().tolist()) == (bool, [True, False])
+    assert (mg.tensor([2.0]) * np.bool_(True)).item() == 2
+
+
+def test_to_takes_no_tensor():
+    x, y = mg.tensor([1.0], device="reference"), mg.tensor([1.0], dtype="float64", device="cpu")
+    with pytest.raises(
+        TypeError, match=r"to: a tensor is no device or dtype; write x.to\(y.device"
+    ):
+        x.to(y)
+    assert x.to(y.device, y.dtype).dtype == np.float64
+
+
+def test_a_tensor_of_another_process_is_on_this_ones_device():
+    for device in ("reference", "cpu"):
+        x = mg.tensor([1.0, 2.0], device=device, requires_grad=True)
+        y = pickle.loads(pickle.dumps(x))
+        assert y.device is x.device
+        assert (x + y).numpy().tolist() == [2, 4]
+        assert y.requires_grad
+    net = mg.nn.Dense(2, 1)
+    x = mg.tensor([[1.0, 2.0]])
+    assert pickle.loads(pickle.dumps(net))(x).item() == net(x).item()
