@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from ..engine import random
@@ -20,5 +21,5 @@ def uniform_parameter(
 def check_sizes(name: str, **sizes: int) -> None:
     """Raise ValueError, with the layer's name, unless all sizes are positive integers."""
     for key, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name}: {key} = {size!r} is not a positive integer")

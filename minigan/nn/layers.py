@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from .. import ops
@@ -149,7 +150,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p < 1:
+        if not isinstance(p, Real) or not 0 <= p < 1:
             raise ValueError(f"Dropout: p = {p} is not in [0, 1)")
         self.p = p
 
@@ -201,7 +202,7 @@ class GaussianNoise(Module):
 
 
 def _check_sigma(sigma: Any) -> float:
-    if not isinstance(sigma, (int, float)) or not 0 <= sigma < math.inf:
+    if not isinstance(sigma, Real) or not 0 <= sigma < math.inf:
         raise ValueError(f"GaussianNoise: sigma = {sigma!r} is not a finite number of at least 0")
     return float(sigma)
 
@@ -211,6 +212,8 @@ class Flatten(Module):
     """Flatten all axes but the first: (n, ...) to (n, product of the other sizes)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.ndim:
+            raise ValueError("Flatten: a tensor of shape () has no axis to keep")
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, overload
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
 from ..engine.assign import load_tensors
-from ..engine.device import Device, current_device, get_device
+from ..engine.device import current_device, get_device
+from ..engine.dtypes import is_dtype
 from ..engine.recording import active_step
 from ..engine.step_guards import AttributeChanges
 from ..engine.tensor import Tensor, check_dtype, no_grad
@@ -62,8 +64,7 @@ class Module:
                     " `requires_grad = False` freezes it"
                 )
             for _, member in _members(name, before):
-                parameters = [member] if isinstance(member, Tensor) else member.parameters()
-                for x in parameters:
+                for x in _parameters_of(member):
                     x.replaced = self, name
             AttributeChanges.count += 1
         object.__setattr__(self, name, value)
@@ -99,6 +100,7 @@ class Module:
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Iterate over (name, tensor) of parameters and buffers, own ones before the children's."""
+        self._mark_replaced_elements()
         for name, value in vars(self).items():
             for path, x in _members(name, value):
                 if isinstance(x, Tensor) and x.op is None:
@@ -117,6 +119,31 @@ class Module:
     def parameters(self) -> list[Tensor]:
         """Return all parameters, each once, in the order of the state dict."""
         return [x for _, x in self.named_parameters()]
+
+    def _mark_replaced_elements(self) -> None:
+        """Mark the parameters that have left a list or dict since this was called last.
+
+        A change within a container is no assignment to an attribute, so `__setattr__` does not
+        notice it.
+        """
+        containers = [
+            (name, value) for name, value in vars(self).items() if isinstance(value, CONTAINERS)
+        ]
+        if not containers:
+            return
+        now = {
+            id(x): (ref(x), name)
+            for name, value in containers
+            for _, member in _members(name, value)
+            for x in _parameters_of(member)
+        }
+        before = _elements_before.get(self, {})
+        for key in before.keys() - now.keys():
+            reference, name = before[key]
+            x = reference()
+            if x is not None:
+                x.replaced = self, name
+        _elements_before[self] = now
 
     # ---------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -141,11 +168,20 @@ class Module:
         """
         load_tensors(self._tensors_by_name(), state, type(self).__name__)
 
-    def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
+    def to(self, device: Any = None, dtype: Any = None) -> Self:
         """Move all parameters and buffers to a device, and convert floating ones to a dtype.
 
+            net.to("cpu"), net.to(device="cpu"), net.to("float64"), net.to(dtype=np.float64)
+
         The module is changed in place and returned. Create optimizers afterwards.
+
+        Raises:
+            TypeError: the dtype is not float32 or float64.
         """
+        if dtype is None and device is not None and is_dtype(device):
+            device, dtype = None, device
+        if dtype is not None and check_dtype(dtype).kind != "f":
+            raise TypeError(f"to: a module has float32 or float64 parameters, not {dtype}")
         for _, x in self.tensors():
             target = x.device if device is None else get_device(device)
             is_converted = dtype is not None and x.dtype.kind == "f"
@@ -173,6 +209,18 @@ class Module:
         lines = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         inner = "\n" + "\n".join(lines) + "\n" if lines else self.extra_repr()
         return f"{type(self).__name__}({inner})"
+
+
+CONTAINERS = (list, tuple, dict)
+# The parameters in the containers of each module when they were listed last, by id, each with the
+# name of the attribute.
+_elements_before: WeakKeyDictionary[Module, dict[int, tuple[ref[Tensor], str]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _parameters_of(member: Tensor | Module) -> list[Tensor]:
+    return [member] if isinstance(member, Tensor) else member.parameters()
 
 
 def _is_parameter(x: Any) -> bool:

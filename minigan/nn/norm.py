@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ class _Norm(Module):
         self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any, device: Any
     ) -> None:
         name = type(self).__name__
-        if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+        if not shape or any(not isinstance(n, Integral) or n < 1 for n in shape):
             raise ValueError(f"{name}: {shape} are not positive integers")
+        shape = tuple(map(int, shape))
         self.eps = check_eps(name, eps)
         self.weight = _full(shape, 1.0, dtype, device, True) if affine else None
         self.bias = _full(shape, 0.0, dtype, device, True) if affine else None
@@ -64,15 +66,19 @@ class _BatchNorm(_Norm):
         device: Any = None,
     ) -> None:
         super().__init__((num_features,), eps, affine, dtype, device)
-        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
-            raise ValueError(f"{type(self).__name__}: momentum = {momentum!r} is not in [0, 1]")
-        self.num_features, self.momentum = num_features, float(momentum)
+        self.num_features, self.momentum = int(num_features), momentum
+        self._check_momentum()
         self.running_mean = _full((num_features,), 0.0, dtype, device, False)
         self.running_var = _full((num_features,), 1.0, dtype, device, False)
 
     @property
     def mixes_batch(self) -> bool:
         return self.training
+
+    def _check_momentum(self) -> None:
+        if not isinstance(self.momentum, Real) or not 0 <= self.momentum <= 1:
+            name = type(self).__name__
+            raise ValueError(f"{name}: momentum = {self.momentum!r} is not in [0, 1]")
 
     def forward(self, x: Tensor) -> Tensor:
         name = type(self).__name__
@@ -87,8 +93,11 @@ class _BatchNorm(_Norm):
                 f"{name}: input {x.shape} has one number to a channel, which has no variance; a"
                 " larger batch is needed in training"
             )
+        self._check_momentum()
         y = ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
-        running_moments(self.running_mean, self.running_var, rows.detach(), momentum=self.momentum)
+        running_moments(
+            self.running_mean, self.running_var, rows.detach(), momentum=float(self.momentum)
+        )
         return y
 
     def _normalize_by_running_statistics(self, x: Tensor) -> Tensor:
@@ -129,8 +138,9 @@ class LayerNorm(_Norm):
         device: Any = None,
     ) -> None:
         shape: Any = normalized_shape
-        self.normalized_shape = tuple(shape) if np.iterable(shape) else (shape,)
-        super().__init__(self.normalized_shape, eps, affine, dtype, device)
+        sizes = tuple(shape) if np.iterable(shape) else (shape,)
+        super().__init__(sizes, eps, affine, dtype, device)
+        self.normalized_shape = tuple(map(int, sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         ndim = len(self.normalized_shape)
@@ -158,12 +168,12 @@ class GroupNorm(_Norm):
         device: Any = None,
     ) -> None:
         super().__init__((num_channels,), eps, affine, dtype, device)
-        if not isinstance(num_groups, int) or num_groups < 1 or num_channels % num_groups:
+        if not isinstance(num_groups, Integral) or num_groups < 1 or num_channels % num_groups:
             raise ValueError(
                 f"{type(self).__name__}: {num_channels} channels do not make {num_groups!r} equal"
                 " groups"
             )
-        self.num_groups, self.num_channels = num_groups, num_channels
+        self.num_groups, self.num_channels = int(num_groups), int(num_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         name = type(self).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,9 @@ class SpectralNorm(Module):
                 f"spectral_norm: {type(module).__name__} has no weight to normalize; Dense, Conv2d,"
                 " ConvTranspose2d and Embedding have"
             )
-        if type(steps) is not int or steps < 1:
+        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
             raise ValueError(f"spectral_norm: steps = {steps!r} is not a positive integer")
-        self.module, self.steps, self.eps = module, steps, check_eps("spectral_norm", eps)
+        self.module, self.steps, self.eps = module, int(steps), check_eps("spectral_norm", eps)
         w = module.as_matrix(module.weight.detach())
         options = {"dtype": w.dtype, "device": w.device, "stream": "init"}
         self.u = random.normal((w.shape[0],), **options)

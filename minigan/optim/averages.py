@@ -6,6 +6,7 @@ import copy
 import operator
 from collections.abc import Iterable
 from functools import reduce
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +107,7 @@ class ExponentialMovingAverage:
 
 
 def _check_decay(decay: float) -> float:
-    if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
+    if not isinstance(decay, Real) or not 0 <= decay < 1:
         raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
     return decay
 

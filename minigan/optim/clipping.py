@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import reduce
+from numbers import Real
 from typing import Any
 
 from .. import ops
@@ -19,7 +20,7 @@ from ..engine.assign import assign
 from ..engine.tensor import Tensor, no_grad
 
 
-def clip_grad_norm(gradients: Sequence[Tensor | None], max_norm: float) -> list[Tensor]:
+def clip_grad_norm(gradients: Iterable[Tensor | None], max_norm: float) -> list[Tensor]:
     """Return the gradients scaled by min(1, max_norm / (norm + 1e-6)).
 
     The norm is the L2 norm of all gradients as one vector, as in PyTorch's `clip_grad_norm_`
@@ -41,7 +42,7 @@ def clip_grad_norm(gradients: Sequence[Tensor | None], max_norm: float) -> list[
         return [g * scale for g in tensors]
 
 
-def clip_grad_value(gradients: Sequence[Tensor | None], value: float) -> list[Tensor]:
+def clip_grad_value(gradients: Iterable[Tensor | None], value: float) -> list[Tensor]:
     """Return the gradients with each element limited to [-value, value].
 
     The results are new tensors without a graph, otherwise as PyTorch's `clip_grad_value_`.
@@ -70,7 +71,7 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
             finite.
     """
     bound = _check_positive("clip_weights", "limit", limit)
-    weights = _check_tensors("clip_weights", list(parameters), "parameter")
+    weights = _check_tensors("clip_weights", parameters, "parameter")
     for p in weights:
         if p.op is not None:
             raise ValueError(f"clip_weights: a parameter of shape {p.shape} was computed by an op")
@@ -79,13 +80,14 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
 
 
 def _check_positive(name: str, key: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if not isinstance(value, Real) or not 0 < value < math.inf:
         raise ValueError(f"{name}: {key} = {value!r} is not a positive, finite number")
     return float(value)
 
 
-def _check_tensors(name: str, values: Sequence[Any], kind: str = "gradient") -> list[Tensor]:
+def _check_tensors(name: str, values: Iterable[Any], kind: str = "gradient") -> list[Tensor]:
     """Return the values as a list; raise unless they are tensors, and gradients are no leaves."""
+    values = list(values)
     if not values:
         raise ValueError(f"{name}: there are no {kind}s")
     for i, x in enumerate(values):
@@ -98,4 +100,4 @@ def _check_tensors(name: str, values: Sequence[Any], kind: str = "gradient") -> 
                 f"{name}: gradient {i} is a parameter; gradients are accepted, as in"
                 f" optimizer.step({name}(grad(loss, parameters), ..))"
             )
-    return list(values)
+    return values

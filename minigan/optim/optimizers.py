@@ -89,6 +89,11 @@ adam = Update("adam", _adam, "[f] [f] [f] [f] float64(3)", writes=(0, 2, 3, 4))
 
 
 # ----------------------------------------------------------------------------- optimizers
+def _option(name: str) -> Any:
+    """Return a property that reads an option. It has no setter, so that setting it raises."""
+    return property(lambda optimizer: optimizer._options[name], doc=f"The option `{name}`.")
+
+
 class Optimizer:
     """The base class of optimizers.
 
@@ -111,8 +116,13 @@ class Optimizer:
     beta_powers: ClassVar[int] = 0  # the number of powers in `state`
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
-        self.parameters = list(parameters)
         name = type(self).__name__
+        if hasattr(parameters, "parameters") or not isinstance(parameters, Iterable):
+            raise TypeError(
+                f"{name}: {type(parameters).__name__} is no list of parameters, as"
+                " net.parameters() returns"
+            )
+        self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError(f"{name}: there are no parameters to optimize")
         for p in self.parameters:
@@ -200,7 +210,10 @@ class Optimizer:
             ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
                 changed then.
         """
-        load_tensors(self._state_tensors(), state, type(self).__name__)
+        name, tensors = type(self).__name__, self._state_tensors()
+        if isinstance(state, dict) and np.size(state.get("state", ())):
+            _check_not_negative(f"{name}: in the state to load", lr=np.ravel(state["state"])[0])
+        load_tensors(tensors, state, name)
 
     def _state_tensors(self) -> dict[str, Tensor]:
         moments = {f"{name}.{i}": x for name, xs in self.moments.items() for i, x in enumerate(xs)}
@@ -213,6 +226,8 @@ class SGD(Optimizer):
     Momentum (Polyak 1964): m = momentum m + g takes the place of g; with `nesterov`, g + momentum m
     does (Sutskever et al. 2013). Weight decay adds weight_decay p to g.
     """
+
+    momentum, nesterov, weight_decay = map(_option, ("momentum", "nesterov", "weight_decay"))
 
     def __init__(
         self,
@@ -248,6 +263,8 @@ class RMSprop(Optimizer):
 
     moment_names = ("square",)
 
+    alpha, eps, weight_decay = map(_option, ("alpha", "eps", "weight_decay"))
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -275,6 +292,7 @@ class Adam(Optimizer):
     moment_names = ("mean", "square")
     beta_powers = 2
     decoupled = False  # False: weight decay is added to the gradient.
+    eps, weight_decay = map(_option, ("eps", "weight_decay"))
 
     def __init__(
         self,
@@ -291,6 +309,11 @@ class Adam(Optimizer):
         super().__init__(parameters, lr)
         self._options = {"beta1": betas[0], "beta2": betas[1], "eps": eps}
         self._options["weight_decay"] = weight_decay
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """The option `betas`."""
+        return self._options["beta1"], self._options["beta2"]
 
     def _update(self, gradients: list[Tensor]) -> None:
         means, squares = self.moments["mean"], self.moments["square"]
@@ -326,5 +349,5 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], O
 
 def _check_not_negative(name: str, **numbers: float) -> None:
     for key, value in numbers.items():
-        if not value >= 0 or math.isinf(value):
-            raise ValueError(f"{name}: {key} = {value} is not a finite number of at least 0")
+        if isinstance(value, str) or not value >= 0 or math.isinf(value):
+            raise ValueError(f"{name}: {key} = {value!s} is not a finite number of at least 0")

@@ -317,3 +317,50 @@ def test_a_kept_result_is_no_parameter() -> None:
     net = nn.Dense(2, 2)
     net.kept = net(mg.tensor([[1.0, 2.0]]))  # type: ignore[attr-defined]
     assert list(net.state_dict()) == ["weight", "bias"]
+
+
+# --------------------------------------------------------------------------- numbers of numpy
+def test_sizes_and_numbers_of_numpy_are_numbers():
+    n, half = np.int64(2), np.float32(0.5)
+    x = mg.tensor(np.random.default_rng(0).standard_normal((4, 2)), dtype="float32")
+    for layer in (
+        nn.Dense(n, n),
+        nn.LayerNorm(n),
+        nn.BatchNorm1d(n, momentum=half),
+        nn.spectral_norm(nn.Dense(2, 2), steps=n),
+        nn.GaussianNoise(half),
+        nn.Dropout(half),
+    ):
+        assert layer(x).shape == (4, 2)
+    images = mg.tensor(np.ones((1, 4, 2, 2)), dtype="float32")
+    assert nn.GroupNorm(n, np.int64(4))(images).shape == (1, 4, 2, 2)
+    assert mg.optim.ExponentialMovingAverage(nn.Dense(1, 1), half).decay == 0.5
+    assert mg.optim.schedules.factor("linear", n, 4) == 0.5
+    (g,) = mg.optim.clip_grad_norm((g for g in [mg.tensor([3.0])]), np.float32(1))
+    assert g.item() == pytest.approx(1)
+    with pytest.raises(ValueError, match="clip_grad_norm: there are no gradients"):
+        mg.optim.clip_grad_norm(iter([]), 1.0)
+
+
+def test_a_momentum_that_was_changed_is_checked():
+    layer = nn.BatchNorm1d(2)
+    for momentum in (None, 5.0):
+        layer.momentum = momentum
+        with pytest.raises(ValueError, match=r"BatchNorm1d: momentum = .* is not in"):
+            layer(mg.tensor([[1.0, 2.0], [3.0, 5.0]]))
+    assert layer.running_mean.numpy().tolist() == [0, 0]
+
+
+def test_parameters_stay_floats():
+    net = nn.Dense(1, 1)
+    for dtype in ("int64", "bool"):
+        with pytest.raises(TypeError, match="to: a module has float32 or float64 parameters"):
+            net.to(dtype=dtype)
+    assert net.to("float64").weight.dtype == np.float64
+
+
+def test_what_layers_refuse():
+    with pytest.raises(ValueError, match="Flatten: a tensor of shape"):
+        nn.Flatten()(mg.tensor(1.0))
+    with pytest.raises(ValueError, match=r"Dropout: p = 0.5 is not in"):
+        nn.Dropout("0.5")

@@ -317,6 +317,81 @@ def remove_layer(net):
     delattr(net, "0")
 
 
+def replace_in_list(net):
+    net.layers[0] = nn.Dense(2, 2)
+
+
+def replace_in_dict(net):
+    net.more["tail"] = nn.Dense(2, 2)
+
+
+def replace_parameter_in_list(net):
+    net.scales[0] = mg.tensor([[2.0, 2.0]], requires_grad=True)
+
+
+class Containers(nn.Module):
+    """A net of layers and parameters in lists and dicts."""
+
+    def __init__(self):
+        self.layers, self.more = [nn.Dense(2, 2)], {"tail": nn.Dense(2, 2)}
+        self.scales = [mg.tensor([[1.0, 1.0]], requires_grad=True)]
+
+    def forward(self, x):
+        return self.more["tail"](self.layers[0](x * self.scales[0]))
+
+
+@pytest.mark.parametrize("change", [replace_in_list, replace_in_dict, replace_parameter_in_list])
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_replacement_within_a_list_or_dict_is_refused(captured, change):
+    with mg.use_device("reference"):
+        net, x = Containers(), mg.tensor([[1.0, 2.0]])
+        optimizer = optim.Adam(net.parameters())
+
+        def step():
+            loss = net(x).sum()
+            optimizer.step(mg.grad(loss, net.parameters()))
+            return loss
+
+        step = mg.capture(step) if captured else step
+        step()
+        change(net)
+        before = net.state_dict()
+        with pytest.raises(ValueError, match=r"parameter \d .* is no longer the one of Containers"):
+            step()
+        assert all(np.array_equal(x, before[name]) for name, x in net.state_dict().items())
+        optim.Adam(net.parameters()).step([p * 0.0 for p in net.parameters()])
+
+
+def test_options_are_read_only():
+    p = mg.tensor([1.0], requires_grad=True)
+    options = {
+        optim.SGD([p], 0.1, 0.5): {"momentum": 0.5, "nesterov": False, "weight_decay": 0},
+        optim.RMSprop([p]): {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0},
+        optim.AdamW([p]): {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
+    }
+    for optimizer, values in options.items():
+        for name, value in values.items():
+            assert getattr(optimizer, name) == value
+            with pytest.raises(AttributeError):
+                setattr(optimizer, name, value)
+
+
+def test_what_is_no_list_of_parameters_or_learning_rate():
+    net = nn.Dense(1, 1)
+    for parameters in (net, net.parameters):
+        with pytest.raises(TypeError, match=r"Adam: (Dense|method) is no list of parameters"):
+            optim.Adam(parameters)
+    with pytest.raises(ValueError, match=r"SGD: lr = 0.1 is not a finite number"):
+        optim.SGD(net.parameters(), "0.1")
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    for lr in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="SGD: in the state to load: lr = "):
+            optimizer.load_state_dict({"state": np.array([lr])})
+    with pytest.raises(TypeError, match="SGD: the state to load is NoneType, not a dict"):
+        optimizer.load_state_dict(None)
+    assert optimizer.lr == 0.1
+
+
 @pytest.mark.parametrize("change", [replace_weight, replace_layer, remove_layer])
 @pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
