@@ -129,7 +129,13 @@ def _squared_gradient_norms(name: str, discriminator: Any, x: Tensor) -> Tensor:
             " or InstanceNorm2d (Gulrajani et al. 2017, section 4)",
             stacklevel=3,
         )
-    (gradient,) = grad(discriminator(x).sum(), [x], create_graph=True)
+    output = discriminator(x)
+    if output.size != len(x):
+        raise ValueError(
+            f"{name}: the discriminator gives {output.shape} for {len(x)} samples; one number per"
+            " sample is needed"
+        )
+    (gradient,) = grad(output.sum(), [x], create_graph=True)
     assert gradient is not None
     return (gradient * gradient).sum(axis=tuple(range(1, x.ndim)))
 

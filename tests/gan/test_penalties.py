@@ -264,3 +264,16 @@ def test_the_same_as_pytorchs(name: str) -> None:
     pairs = zip(derivatives(ours, [A, B], "cpu"), torch_derivatives(theirs, [A, B]), strict=True)
     for y, want in pairs:
         assert_close(y, want, 1e-10)
+
+
+def test_a_discriminator_gives_one_number_per_sample():
+    """The mean of a batch would make every slope 1 / n of its value."""
+    x = mg.tensor(np.ones((5, 2)))
+    critic = nn.Dense(2, 3, dtype="float64")
+    for d in (critic, lambda x: critic(x).mean()):
+        for penalty in (r1_penalty, r2_penalty, dragan_penalty):
+            message = f"{penalty.__name__}: the discriminator gives .* for 5 samples"
+            with pytest.raises(ValueError, match=message):
+                penalty(d, x)
+        with pytest.raises(ValueError, match="one number per sample is needed"):
+            gradient_penalty(d, x, x)
