@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .numbers import real_numbers
+
 MAX_DUALITY_GAP = 1e-9  # as a fraction of the range of the coordinates
 
 
@@ -40,7 +42,7 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     from ..kernels.assignment.cpu import assign
     from ..utils.progress import bar_options
 
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = (real_numbers("wasserstein1", a) for a in (x, y))
     if x.shape != y.shape or not x.ndim or not x.size:
         raise ValueError(
             f"wasserstein1: samples of shapes {x.shape} and {y.shape}; equal shapes (n, d) with at"

@@ -40,8 +40,14 @@ def train_classifier(
 
     Raises:
         ValueError: the numbers of values and labels differ or are 0, a label is out of range, or
-            there are fewer than two classes.
+            there are fewer than two classes; labels are not (n,) integers.
     """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"train_classifier: labels are {labels.dtype} of shape {labels.shape}; integers (n,)"
+            " are needed"
+        )
     if len(values) != len(labels) or not len(values) or classes < 2:
         raise ValueError(
             f"train_classifier: {len(values)} samples, {len(labels)} labels, {classes} classes; as"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .numbers import real_numbers
+
 
 @dataclass(frozen=True)
 class MixtureQuality:
@@ -39,9 +41,18 @@ def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> Mix
         samples: (n, d). modes: (k, d), the means. sigma: the standard deviation of each mode.
 
     Raises:
-        ValueError: there are no samples, or samples and modes differ in dimension.
+        ValueError: there are no samples or modes, they differ in dimension, or sigma is not
+            positive and finite.
     """
-    if samples.ndim != 2 or not len(samples) or samples.shape[1:] != modes.shape[1:]:
+    samples, modes = (real_numbers("mixture_quality", x) for x in (samples, modes))
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"mixture_quality: sigma = {sigma} is not a positive, finite number")
+    if (
+        samples.ndim != 2
+        or not len(samples)
+        or not len(modes)
+        or samples.shape[1:] != modes.shape[1:]
+    ):
         raise ValueError(
             f"mixture_quality: samples of shape {samples.shape} and modes of shape {modes.shape};"
             " (n, d) with n > 0 and (modes, d) are needed"

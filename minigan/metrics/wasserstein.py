@@ -6,6 +6,7 @@ import numpy as np
 
 from ..engine.random import Generator
 from ..engine.tensor import no_grad, tensor
+from .numbers import real_numbers
 
 MAX_NUMBERS = 2**28  # in the directions, and in the projected samples, which take 1 GiB each
 
@@ -31,7 +32,8 @@ def sliced_wasserstein(
     """
     if projections < 1:
         raise ValueError(f"sliced_wasserstein: projections = {projections} is not positive")
-    if x.shape != y.shape or not len(x):
+    x, y = (real_numbers("sliced_wasserstein", a) for a in (x, y))
+    if x.shape != y.shape or not x.ndim or not len(x):
         raise ValueError(
             f"sliced_wasserstein: samples of shapes {x.shape} and {y.shape}; equal shapes with at"
             " least one sample are needed"

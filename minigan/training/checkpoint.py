@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ..engine.dtypes import check_not_masked
 from ..engine.tensor import Tensor
 from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
@@ -46,10 +47,19 @@ def save(
         info: anything that JSON can hold, by name.
 
     Raises:
-        TypeError: a value of `info` that JSON cannot hold, or a dtype that safetensors cannot.
-        ValueError: a number of `info` is NaN or infinite.
+        TypeError: a value of `info` that JSON cannot hold, or a dtype or name that safetensors
+            cannot.
+        ValueError: a number of `info` is NaN or infinite; elements of an array are masked.
         OSError: the file cannot be written.
     """
+    if not isinstance(tensors, Mapping):
+        raise TypeError(
+            f"save: {type(tensors).__name__} is no dict of tensors, as net.state_dict() returns"
+        )
+    for name, x in tensors.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise TypeError(f"save: {name!r} is no name of a tensor in a safetensors file")
+        check_not_masked(f"save: {name}", x)
     arrays = {
         name: np.asarray(x.numpy() if isinstance(x, Tensor) else x, order="C")
         for name, x in tensors.items()

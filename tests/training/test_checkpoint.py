@@ -193,3 +193,17 @@ def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(OSError, match="Is a directory"):
         mg.save(tmp_path, TENSORS)
     assert list(tmp_path.parent.glob(f"{tmp_path.name}*")) == [tmp_path]
+
+
+def test_what_is_not_saved(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for tensors, message in (
+        (mg.nn.Dense(1, 1), r"save: Dense is no dict of tensors, as net.state_dict\(\)"),
+        ({"__metadata__": np.ones(1)}, "save: '__metadata__' is no name of a tensor"),
+        ({1: np.ones(1)}, "save: 1 is no name of a tensor"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            mg.save(path, tensors)
+    with pytest.raises(ValueError, match="save: a: elements are masked"):
+        mg.save(path, {"a": np.ma.array([1.0, 2.0], mask=[False, True])})
+    assert not path.exists()

@@ -129,3 +129,11 @@ def test_one_class_has_no_agreement():
     assert list(estimates) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
     untold = evaluate(Trainer(Config(batch=8), cloud(60)), 8)
     assert "label_agreement" not in untold
+
+
+def test_labels_are_integers():
+    values = np.zeros((4, 2), np.float32)
+    for labels in (np.full(4, 0.5), np.zeros((4, 1), int), np.eye(2, dtype=int)[[0, 1, 0, 1]]):
+        with pytest.raises(ValueError, match=r"train_classifier: labels are .* integers"):
+            train_classifier(values, labels, 2, steps=1)
+    assert isinstance(train_classifier(values, [0, 1, 0, 1], 2, steps=1), nn.Module)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.data import load
-from minigan.metrics import mixture_quality, sliced_wasserstein
+from minigan.metrics import mixture_quality, sliced_wasserstein, wasserstein1
 
 
 # ------------------------------------------------------------------------------ sliced Wasserstein
@@ -127,3 +127,24 @@ def test_a_real_draw_is_989_in_a_thousand(name, count):
 def test_samples_must_fit_the_modes(shape):
     with pytest.raises(ValueError, match="mixture_quality"):
         mixture_quality(np.zeros(shape), MODES, 0.1)
+
+
+def test_samples_of_other_types():
+    far, mode = np.array([[16, 0]], np.int8), np.array([[0, 0]], np.int8)
+    assert mixture_quality(far, mode, 1.0).high_quality == 0  # 16^2 is 0 in int8
+    assert mixture_quality([[0.0, 0.0]], [[0.0, 0.0]], 0.1).modes == 1
+    assert sliced_wasserstein([[1.0]], [[3.0]]) == 2
+    for measure in (wasserstein1, sliced_wasserstein):
+        with pytest.raises(TypeError, match="samples of type complex128; real numbers are needed"):
+            measure(np.array([[1j]]), np.array([[0j]]))
+        with pytest.raises(ValueError, match="elements are masked"):
+            measure(np.ma.array([[1.0]], mask=[[True]]), np.array([[1.0]]))
+
+
+def test_a_mixture_has_modes_and_a_width():
+    modes = np.zeros((1, 2))
+    for sigma in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"sigma = .* is not a positive, finite number"):
+            mixture_quality(modes, modes, sigma)
+    with pytest.raises(ValueError, match="mixture_quality: samples of shape"):
+        mixture_quality(modes, np.zeros((0, 2)), 0.1)

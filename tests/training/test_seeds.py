@@ -167,3 +167,11 @@ def test_a_kl_with_an_off_mode_bin(rng):
     off = mixture_quality(real + 100, modes, 1.0)
     assert (off.modes, off.reverse_kl) == (0, np.inf)
     assert off.kl == pytest.approx(4.5)
+
+
+def test_workers_return_tensors_and_nets():
+    def make(seed):
+        return mg.random.normal((2,)), mg.nn.Dense(2, 1)
+
+    for z, net in map_seeds(make, [1, 2], workers=2):
+        assert net((z + mg.tensor([0.0, 0.0])).reshape(1, 2)).shape == (1, 1)
