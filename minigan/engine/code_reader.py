@@ -10,6 +10,7 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from queue import Queue, SimpleQueue
 from random import Random
 from typing import Any
 
@@ -33,7 +34,7 @@ class Reader:
         reads: how often the code names the value, by the same.
         tensors: the tensors among the values, and in containers of at most MAX_ELEMENTS.
         generators: the random generators of numpy and Python among the values, by name.
-        iterators: the names of the iterators among the values.
+        iterators: the names of the iterators and queues among the values.
     """
 
     def __init__(self) -> None:
@@ -144,18 +145,19 @@ class Reader:
             if isinstance(value, ContextVar):
                 self.guards[id(value), ""] = guard(name, functools.partial(value.get, None))
         if attributes:
-            self._note(name, value)
+            if not isinstance(value, Iterator) or attributes[0] in ("__next__", "send"):
+                self._note(name, value)
             self._read_attributes(name, value, attributes, local_names)
         if not attributes or (is_container(value) and not is_changed_only):
             self._read_value(name, value, local_names)
 
     def _note(self, name: str, value: Any) -> bool:
-        """Add a tensor, random generator or iterator; return whether the value is one."""
+        """Add a tensor, random generator, iterator or queue; return whether the value is one."""
         if isinstance(value, Tensor):
             self.tensors.append(value)
         elif isinstance(value, GENERATORS):
             self.generators[name] = value
-        elif isinstance(value, Iterator) and not isinstance(value, io.IOBase):
+        elif isinstance(value, (Iterator, Queue, SimpleQueue)) and not isinstance(value, io.IOBase):
             self.iterators.append(name)
         else:
             return False
@@ -239,9 +241,14 @@ GENERATORS = (np.random.Generator, np.random.RandomState, Random)
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
+# Special methods that a step hardly calls. A dataclass has comparisons that read all its fields.
+NOT_FOLLOWED = {"__repr__", "__str__", "__del__", "__setattr__", "__hash__"}
+NOT_FOLLOWED |= {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+
+
 def _is_special(name: str) -> bool:
     """Return whether a method may be called without its name: by an operator, `with` or `for`."""
-    return name.startswith("__") and name not in ("__repr__", "__str__", "__del__", "__setattr__")
+    return name.startswith("__") and name not in NOT_FOLLOWED
 
 
 def _function(member: Any) -> types.FunctionType | None:

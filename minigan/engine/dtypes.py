@@ -8,6 +8,10 @@ import numpy as np
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 DTYPES = (*FLOATS, np.dtype("int64"), np.dtype("bool"))
+# The types of numbers that arguments may have. (The classes of `numbers` would do, but mypy takes
+# no int for one of them.)
+INTEGERS: tuple[Any, ...] = (int, np.integer)
+REALS: tuple[Any, ...] = (int, float, np.integer, np.floating)
 
 
 def check_dtype(dtype: Any) -> np.dtype:

@@ -78,9 +78,10 @@ class FrozenObjects(NamedTuple):
 
 def freeze(value: Any) -> Any:
     """Return a copy of a container or small array, to compare later; else the value itself."""
-    if isinstance(value, (np.ndarray, array, bytearray)):
-        is_small = memoryview(value).nbytes <= MAX_ARRAY_BYTES
-        return FrozenArray(value, _content(value)) if is_small else value
+    if isinstance(value, np.ndarray) and value.nbytes <= MAX_ARRAY_BYTES:
+        return FrozenArray(value, _content(value))
+    if isinstance(value, (array, bytearray)) and len(bytes(value)) <= MAX_ARRAY_BYTES:
+        return FrozenArray(value, _content(value))
     if is_container(value):
         if isinstance(value, MAPPINGS):
             return {key: freeze(x) for key, x in value.items()}

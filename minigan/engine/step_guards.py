@@ -47,7 +47,7 @@ class StepGuards:
         self._before.read_step(step, arguments)
         if self._before.iterators:
             raise ValueError(
-                f"capture: the step takes elements of an iterator, {self._before.iterators[0]},"
+                f"capture: the step takes elements of {self._before.iterators[0]}, an iterator,"
                 " which a replay would not advance; take them outside and pass them as arguments"
             )
         self._random = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 from ..engine import random
+from ..engine.dtypes import INTEGERS
 from ..engine.tensor import Tensor
 
 
@@ -21,5 +21,5 @@ def uniform_parameter(
 def check_sizes(name: str, **sizes: int) -> None:
     """Raise ValueError, with the layer's name, unless all sizes are positive integers."""
     for key, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
+        if not isinstance(size, INTEGERS) or size < 1:
             raise ValueError(f"{name}: {key} = {size!r} is not a positive integer")

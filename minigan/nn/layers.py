@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 from .. import ops
 from ..engine import random
 from ..engine.assign import assign
+from ..engine.dtypes import REALS
 from ..engine.tensor import Tensor, require_tensors, tensor
 from .init import check_sizes, uniform_parameter
 from .module import Module
@@ -150,7 +150,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not isinstance(p, Real) or not 0 <= p < 1:
+        if not isinstance(p, REALS) or not 0 <= p < 1:
             raise ValueError(f"Dropout: p = {p} is not in [0, 1)")
         self.p = p
 
@@ -202,7 +202,7 @@ class GaussianNoise(Module):
 
 
 def _check_sigma(sigma: Any) -> float:
-    if not isinstance(sigma, Real) or not 0 <= sigma < math.inf:
+    if not isinstance(sigma, REALS) or not 0 <= sigma < math.inf:
         raise ValueError(f"GaussianNoise: sigma = {sigma!r} is not a finite number of at least 0")
     return float(sigma)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, overload
@@ -63,7 +64,8 @@ class Module:
                     " `mg.optim.assign(parameter, values)` change the values of a parameter, and"
                     " `requires_grad = False` freezes it"
                 )
-            for _, member in _members(name, before):
+            # What was refused, such as a set, can be replaced.
+            for _, member in () if isinstance(before, UNREGISTERED) else _members(name, before):
                 for x in _parameters_of(member):
                     x.replaced = self, name
             AttributeChanges.count += 1
@@ -212,6 +214,7 @@ class Module:
 
 
 CONTAINERS = (list, tuple, dict)
+UNREGISTERED = (set, frozenset, deque, UserList, UserDict)
 # The parameters in the containers of each module when they were listed last, by id, each with the
 # name of the attribute.
 _elements_before: WeakKeyDictionary[Module, dict[int, tuple[ref[Tensor], str]]] = (
@@ -238,7 +241,7 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
     """Iterate over (name, x) of the tensors and modules in an attribute: itself or its elements.
 
     Raises:
-        TypeError: they are in a set, which has no order.
+        TypeError: they are in a set, which has no order, or another container.
     """
     if isinstance(value, (Tensor, Module)):
         yield name, value
@@ -248,12 +251,12 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
     elif isinstance(value, dict):
         for key, x in value.items():
             yield from _members(f"{name}.{key}", x)
-    elif isinstance(value, (set, frozenset)) and any(
-        isinstance(x, (Tensor, Module)) for x in value
-    ):
-        raise TypeError(
-            f"{name} is a set of modules or tensors, which have no order there; use a list or dict"
-        )
+    elif isinstance(value, UNREGISTERED):
+        elements = value.values() if isinstance(value, UserDict) else value
+        if any(isinstance(x, (Tensor, Module)) for x in elements):
+            raise TypeError(
+                f"{name} is a {type(value).__name__} of modules or tensors; use a list or dict"
+            )
 
 
 class Sequential(Module):

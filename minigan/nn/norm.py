@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from .. import ops
+from ..engine.dtypes import INTEGERS, REALS
 from ..engine.tensor import Tensor, tensor
 from ..ops.norm import check_eps, flatten_pixels, running_moments
 from .module import Module
@@ -28,7 +28,7 @@ class _Norm(Module):
         self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any, device: Any
     ) -> None:
         name = type(self).__name__
-        if not shape or any(not isinstance(n, Integral) or n < 1 for n in shape):
+        if not shape or any(not isinstance(n, INTEGERS) or n < 1 for n in shape):
             raise ValueError(f"{name}: {shape} are not positive integers")
         shape = tuple(map(int, shape))
         self.eps = check_eps(name, eps)
@@ -76,7 +76,7 @@ class _BatchNorm(_Norm):
         return self.training
 
     def _check_momentum(self) -> None:
-        if not isinstance(self.momentum, Real) or not 0 <= self.momentum <= 1:
+        if not isinstance(self.momentum, REALS) or not 0 <= self.momentum <= 1:
             name = type(self).__name__
             raise ValueError(f"{name}: momentum = {self.momentum!r} is not in [0, 1]")
 
@@ -168,7 +168,7 @@ class GroupNorm(_Norm):
         device: Any = None,
     ) -> None:
         super().__init__((num_channels,), eps, affine, dtype, device)
-        if not isinstance(num_groups, Integral) or num_groups < 1 or num_channels % num_groups:
+        if not isinstance(num_groups, INTEGERS) or num_groups < 1 or num_channels % num_groups:
             raise ValueError(
                 f"{type(self).__name__}: {num_channels} channels do not make {num_groups!r} equal"
                 " groups"

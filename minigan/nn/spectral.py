@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from ..engine import random
+from ..engine.dtypes import INTEGERS
 from ..engine.tensor import Tensor
 from ..engine.update import Update
 from ..ops.norm import check_eps
@@ -50,7 +50,7 @@ class SpectralNorm(Module):
                 f"spectral_norm: {type(module).__name__} has no weight to normalize; Dense, Conv2d,"
                 " ConvTranspose2d and Embedding have"
             )
-        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
+        if not isinstance(steps, INTEGERS) or isinstance(steps, bool) or steps < 1:
             raise ValueError(f"spectral_norm: steps = {steps!r} is not a positive integer")
         self.module, self.steps, self.eps = module, int(steps), check_eps("spectral_norm", eps)
         w = module.as_matrix(module.weight.detach())

@@ -6,12 +6,12 @@ import copy
 import operator
 from collections.abc import Iterable
 from functools import reduce
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engine.assign import assign, load_tensors
+from ..engine.dtypes import REALS
 from ..engine.recording import active_step
 from ..engine.tensor import Tensor, no_grad, tensor
 from .optimizers import sgd
@@ -107,7 +107,7 @@ class ExponentialMovingAverage:
 
 
 def _check_decay(decay: float) -> float:
-    if not isinstance(decay, Real) or not 0 <= decay < 1:
+    if not isinstance(decay, REALS) or not 0 <= decay < 1:
         raise ValueError(f"ExponentialMovingAverage: decay = {decay!r} is not in [0, 1)")
     return decay
 

@@ -12,11 +12,11 @@ import math
 import operator
 from collections.abc import Iterable
 from functools import reduce
-from numbers import Real
 from typing import Any
 
 from .. import ops
 from ..engine.assign import assign
+from ..engine.dtypes import REALS
 from ..engine.tensor import Tensor, no_grad
 
 
@@ -80,7 +80,7 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
 
 
 def _check_positive(name: str, key: str, value: Any) -> float:
-    if not isinstance(value, Real) or not 0 < value < math.inf:
+    if not isinstance(value, REALS) or not 0 < value < math.inf:
         raise ValueError(f"{name}: {key} = {value!r} is not a positive, finite number")
     return float(value)
 

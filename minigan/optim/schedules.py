@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral
 
+from ..engine.dtypes import INTEGERS
 from ..utils.names import choose
 
 # The choices of `--schedule`: functions of the progress t in [0, 1].
@@ -47,7 +47,7 @@ def factor(name: str, step: int, steps: int, warmup: int = 0) -> float:
     """
     schedule = choose("schedule", name, SCHEDULES)
     for key, number in (("step", step), ("steps", steps), ("warmup", warmup)):
-        if not isinstance(number, Integral) or isinstance(number, bool):
+        if not isinstance(number, INTEGERS) or isinstance(number, bool):
             raise TypeError(f"factor: {key} = {number!r} is no integer")
     if step < 0 or not 0 <= warmup < steps:
         raise ValueError(

@@ -6,6 +6,7 @@ from collections import UserDict, deque
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from queue import Queue
 from types import ModuleType
 
 import pytest
@@ -156,7 +157,7 @@ def test_capture_decorates_a_method():
 def test_iterators_are_refused():
     batches = iter([mg.tensor([1.0]), mg.tensor([2.0])])
     step = mg.capture(lambda: next(batches) * 2.0)
-    with pytest.raises(ValueError, match="the step takes elements of an iterator, batches"):
+    with pytest.raises(ValueError, match="the step takes elements of batches, an iterator"):
         step()
     assert next(batches).item() == 1
     with pytest.raises(TypeError, match="an argument is generator, an iterator"):
@@ -173,6 +174,47 @@ def test_iterators_are_refused():
     for step in (generate, mg.capture(Result), mg.capture(lambda x: {x})):
         with pytest.raises(TypeError, match=r"capture: a result is (generator|Result|set)"):
             step(mg.tensor([1.0]))
+
+
+def test_queues_are_refused_and_loaders_of_which_only_attributes_are_read_are_not():
+    queue = Queue()
+    queue.put(mg.tensor([1.0]))
+    with pytest.raises(ValueError, match="the step takes elements of queue"):
+        mg.capture(lambda: queue.get() * 2.0)()
+
+    class Loader:
+        factor = 2.0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return mg.tensor([1.0])
+
+    loader, x = Loader(), mg.tensor([1.0])
+    step = mg.capture(lambda x: x * loader.factor)
+    assert step(x).item() == 2
+    loader.factor = 3.0
+    assert step(x).item() == 3
+    with pytest.raises(ValueError, match="the step takes elements of loader, an iterator"):
+        mg.capture(lambda: next(loader) * 1.0)()
+
+
+def test_a_dataclass_that_counts_is_captured_once():
+    @dataclass
+    class State:
+        factor: float = 2.0
+        count: int = 0
+
+    state = State()
+
+    def step(x):
+        state.count = state.count + 1
+        return x * state.factor
+
+    captured, x = mg.capture(step), mg.tensor([1.0])
+    assert [captured(x).item() for _ in range(5)] == [2.0] * 5
+    assert state.count == 1
 
 
 def test_an_argument_that_the_step_changes_from_outside_is_refused():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections import UserList, deque
 from typing import Any
 
 import numpy as np
@@ -286,6 +287,10 @@ def test_layers_in_a_set_are_refused() -> None:
     net.layers = {nn.ReLU(), nn.Tanh()}  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match="layers is a set of modules or tensors"):
         net.parameters()
+    for container in (deque, UserList):
+        net.layers = container([nn.Dense(1, 1)])  # type: ignore[attr-defined]
+        with pytest.raises(TypeError, match=f"layers is a {container.__name__} of modules"):
+            net.parameters()
 
 
 def test_two_tensors_of_one_name_are_refused() -> None:
