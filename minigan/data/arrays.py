@@ -15,7 +15,7 @@ import numpy as np
 from .dataset import DataError, from_bytes
 from .limits import MAX_GB
 
-PLAIN_WIDTH = 8  # the least number of coordinates that may be the pixels of a picture
+PLAIN_WIDTH = 8  # the least number of coordinates that may be the pixels of an image
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Load a user's own data: a folder of pictures, or an .npz archive of arrays."""
+"""Load a user's own data: a folder of images, or an .npz archive of arrays."""
 
 from __future__ import annotations
 

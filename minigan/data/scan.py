@@ -28,7 +28,7 @@ class Scan:
             paths = [parent / name for name in sorted(names_in(parent))]
             paths.sort(key=os.path.islink)  # A folder comes before the links to it.
             pending += [path for path in paths if self._add(path)]
-        # Paths compare part by part, so the pictures of a subfolder stay together.
+        # Paths compare part by part, so the images of a subfolder stay together.
         self.files.sort()
 
     def _add(self, path: Path) -> bool:

@@ -186,7 +186,7 @@ def test_only_what_numpy_packs_is_unpacked(tmp_path, method):
         load(tmp_path / "a.npz")
 
 
-def test_the_size_of_a_picture_is_compared_before_it_is_decoded(tmp_path, monkeypatch):
+def test_the_size_of_an_image_is_compared_before_it_is_decoded(tmp_path, monkeypatch):
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(png(np.full((20, 30), 200, np.uint8)))
     (tmp_path / "9.png").write_bytes(png(np.zeros((3000, 3000), np.uint8)))

@@ -206,7 +206,7 @@ def test_glyphs_are_centred_and_whole(drawn):
 
 
 def test_glyphs_of_a_class_are_alike(drawn):
-    """Labels fit pictures: blurred nearest class means read unseen digits far above chance."""
+    """Labels fit images: blurred nearest class means read unseen digits far above chance."""
     images, labels = drawn
     means = np.stack([images[labels == c].mean(0) for c in range(10)])
     assert means[:, 13:15, 13:15].mean((1, 2)).argmin() == 0  # a zero is hollow

@@ -20,7 +20,7 @@ from minigan.utils.notices import Notice
 WORDS = ["--batch", 4, "--log-every", 2, "--device", "reference", "--holdout", 0.25]
 
 
-def _picture(path, shade):
+def _save_image(path, shade):
     pixels = np.full((4, 4), shade, np.uint8)
     pixels[0, 0] = 255 - shade
     Image.fromarray(pixels).save(path)
@@ -28,12 +28,12 @@ def _picture(path, shade):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with the pictures of two classes, and a run of 4 steps on them."""
+    """A folder with the images of two classes, and a run of 4 steps on them."""
     root = tmp_path_factory.mktemp("trained")
     for k, name in enumerate(("cat", "dog")):
         (root / "photos" / name).mkdir(parents=True)
         for i in range(6):
-            _picture(root / "photos" / name / f"{i}.png", 100 * k + i)
+            _save_image(root / "photos" / name / f"{i}.png", 100 * k + i)
     train(root / "run", "--data", root / "photos", *WORDS, "--condition", "concat", "--steps", 4)
     return root
 
@@ -49,7 +49,7 @@ def place(trained, tmp_path):
 
 
 def _grow(photos):
-    _picture(photos / "cat" / "9.png", 77)
+    _save_image(photos / "cat" / "9.png", 77)
 
 
 def _shrink(photos):
@@ -57,7 +57,7 @@ def _shrink(photos):
 
 
 def _replace(photos):
-    _picture(photos / "dog" / "0.png", 33)
+    _save_image(photos / "dog" / "0.png", 33)
 
 
 def _rename(photos):
@@ -69,7 +69,7 @@ def _resize(photos):
         Image.open(path).resize((5, 5)).save(path)
 
 
-def _move_a_picture(photos):
+def _move_an_image(photos):
     (photos / "cat" / "5.png").rename(photos / "dog" / "!.png")  # Same order, another label.
 
 
@@ -79,7 +79,7 @@ CHANGES = [
     (_replace, ": other values"),
     (_rename, "classes dog, wolf (then cat, dog)"),
     (_resize, "samples of shape [1, 5, 5] (then [1, 4, 4])"),
-    (_move_a_picture, ": other labels"),
+    (_move_an_image, ": other labels"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Read one picture file, of a known format and size, as uint8 pixels."""
+"""Read one image file, of a known format and size, as uint8 pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Pillow tries these formats only. It knows more, and hands some to other programs (PostScript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# A file with such a name must be a picture; others are pictures where their content is.
+# A file with such a name must be an image; others are images where their content is.
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -23,14 +23,14 @@ SUFFIXES = (
 GREY_MODES = ("1", "L", "LA")
 
 
-class Picture:
-    """A picture file whose header has been read, but not its pixels.
+class ImageFile:
+    """An image file whose header has been read, but not its pixels.
 
-        with Picture(path) as picture:
-            picture.read()
-        picture.pixels
+        with ImageFile(path) as image:
+            image.read()
+        image.pixels
 
-    - `is_picture`: False for a file that has neither the content nor the name of a picture; it
+    - `is_image`: False for a file that has neither the content nor the name of an image; it
       cannot be read.
     - `size`: (width, height); before `read` that in the file, then after a rotation by its EXIF
       data.
@@ -38,13 +38,13 @@ class Picture:
     - `largest`: the largest value in a file of 16 bits per pixel, None for other files.
 
     Raises:
-        DataError: a file with the name of a picture is none, or has too many pixels.
+        DataError: a file with the name of an image is none, or has too many pixels.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file: BinaryIO = open_file(path)
-        self.is_picture = True
+        self.is_image = True
         self.largest: int | None = None
         self.pixels = np.empty((1, 0, 0), np.uint8)
         try:
@@ -53,11 +53,11 @@ class Picture:
             self.is_animated = getattr(self._image, "is_animated", False)
         except Exception as error:  # Each of Pillow's decoders raises errors of its own.
             self.file.close()
-            self.is_picture = path.suffix.lower() in SUFFIXES or _is_bomb(error)
-            if self.is_picture:
+            self.is_image = path.suffix.lower() in SUFFIXES or _is_bomb(error)
+            if self.is_image:
                 raise self._refusal(error) from error
 
-    def __enter__(self) -> Picture:
+    def __enter__(self) -> ImageFile:
         return self
 
     def __exit__(self, *exception: object) -> None:
