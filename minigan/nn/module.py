@@ -50,7 +50,7 @@ class Module:
         """Set an attribute.
 
         Raises:
-            TypeError: it is a parameter, and the value is neither a parameter nor None.
+            TypeError: the attribute is a parameter, and the value is neither a parameter nor None.
         """
         before = vars(self).get(name)
         if before is not value:
@@ -124,7 +124,7 @@ class Module:
         return {name: x.numpy() for name, x in self._tensors_by_name().items()}
 
     def _tensors_by_name(self) -> dict[str, Tensor]:
-        """Return all parameters and buffers by name; ValueError where two have one name."""
+        """Return all parameters and buffers by name; ValueError if two have the same name."""
         result: dict[str, Tensor] = {}
         for name, x in self.tensors():
             if name in result:
@@ -180,7 +180,7 @@ def _is_parameter(x: Any) -> bool:
 
 
 def _describe(value: Any) -> str:
-    """Return a value's type as text, for a message that says why it is no parameter."""
+    """Return text that says what a value is, if it is not a parameter."""
     if not isinstance(value, Tensor):
         return f"a value of type {type(value).__name__}"
     return "a tensor with a graph" if value.op is not None else "a tensor without requires_grad"
@@ -190,7 +190,7 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
     """Iterate over (name, x) of the tensors and modules in an attribute: itself or its elements.
 
     Raises:
-        TypeError: they are in a set, which has no order.
+        TypeError: a set, which has no order, contains one.
     """
     if isinstance(value, (Tensor, Module)):
         yield name, value
@@ -204,7 +204,7 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
         isinstance(x, (Tensor, Module)) for x in value
     ):
         raise TypeError(
-            f"{name} is a set of modules or tensors, which have no order there; use a list or dict"
+            f"{name} is a set of modules or tensors, which has no order; use a list, tuple or dict"
         )
 
 

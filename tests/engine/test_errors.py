@@ -336,7 +336,7 @@ def test_numpy_functions_of_tensors_without_a_gradient() -> None:
 @DEVICES
 def test_probabilities_outside_0_and_1_are_refused(device: str) -> None:
     for bad in (1.1, -0.1):
-        with pytest.raises(ValueError, match=f"binary_cross_entropy: {bad} is no probability"):
+        with pytest.raises(ValueError, match=f"binary_cross_entropy: {bad} is not a probability"):
             mg.nn.functional.binary_cross_entropy(leaf(0.5, bad, device=device), 1.0)
     for p, loss in ((0.0, 100.0), (1.0, 0.0), (np.nan, np.nan)):
         y = mg.nn.functional.binary_cross_entropy(leaf(p, device=device), 1.0)

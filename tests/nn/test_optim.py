@@ -334,7 +334,7 @@ def test_an_optimizer_of_replaced_parameters_is_refused(make, captured, change):
         step = mg.capture(step) if captured else step
         step()
         change(net)
-        with pytest.raises(ValueError, match=r"parameter 0 .* is no longer the one of"):
+        with pytest.raises(ValueError, match=r"parameter 0 .* is no longer in its module"):
             step()
         make(net.parameters())
 
@@ -354,7 +354,7 @@ def test_a_layer_that_is_wrapped_keeps_its_optimizer():
     setattr(net, "0", nn.spectral_norm(net[0]))
     optimizer.step([x * 0.0 for x in net.parameters()])
     setattr(net, "0", nn.Dense(2, 2))
-    with pytest.raises(ValueError, match="which was replaced"):
+    with pytest.raises(ValueError, match="was replaced"):
         optimizer.step([x * 0.0 for x in net.parameters()])
 
 
