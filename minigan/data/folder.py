@@ -1,4 +1,4 @@
-"""Load a folder of images, and name every file in it that is not used."""
+"""Load a folder of images, and report every file in it that is not used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .image_file import FORMATS, SUFFIXES, ImageFile
 from .limits import check_memory
 from .scan import Scan, examples, is_class_folder, is_run, visible
 
-# The names of the folders of a split, as Keras, torchvision and others have them.
+# The accepted names of the folder of a split, as in data sets for Keras and torchvision.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 
 
@@ -23,10 +23,10 @@ def load_folder(
 ) -> Dataset:
     """Return all images below a folder, in order of path: (N, 1, H, W) if all are grey, or C = 3.
 
-    Where all of them are in subfolders, the subfolders of `folder` are the classes, as torchvision
-    and Keras have it. Where `folder` has the folder `train` and one of `test`, `val`, `valid` and
-    `validation`, or `train` alone, these are the splits; otherwise it is all `train`. A file is a
-    image by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM). The first image of an animation
+    Where all of them are in subfolders, the subfolders of `folder` are the classes, as in
+    torchvision and Keras. Where `folder` has the folder `train` and one of `test`, `val`, `valid`
+    and `validation`, or `train` alone, these are the splits; otherwise it is all `train`. A file is
+    an image by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM). The first image of an animation
     is used; transparent pixels are blended with black; links are followed. `Dataset.notes` counts
     and names what is not used: hidden files, other files, and the runs of `minigan train`.
 
@@ -35,9 +35,9 @@ def load_folder(
             run.
     """
     settings = settings or Settings()
-    place = folder.resolve()
-    if is_run(place) or (place.name == "samples" and is_run(place.parent)):
-        raise DataError(f"{folder}: belongs to a run of minigan, and runs are no data")
+    resolved = folder.resolve()
+    if is_run(resolved) or (resolved.name == "samples" and is_run(resolved.parent)):
+        raise DataError(f"{folder}: belongs to a run of minigan, which is not accepted as data")
     notes: list[str] = []
     folder = _split_folder(folder, split, notes)
     scan = Scan(folder)
@@ -57,11 +57,11 @@ def load_folder(
 
 
 def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
-    """Return the folder of a split; add a note on what lies beside it."""
+    """Return the folder of a split; add a note on what else is beside it."""
     entries = visible(folder)
     folders = [name for name in entries if is_class_folder(folder / name)]
     splits: dict[str, str] = {}
-    for key, names in SPLIT_FOLDERS.items():  # "Train" is as good as "train".
+    for key, names in SPLIT_FOLDERS.items():  # in any case, such as "Train"
         matches = [x for name in names for x in folders if x.lower() == name]
         splits |= {key: matches[0]} if matches else {}
     if "train" not in splits or not ("test" in splits or len(folders) == 1):
@@ -97,7 +97,7 @@ def _read(
                     continue
                 images.append(image)
                 first = images[0]
-                if sorted(image.size) != sorted(first.size):  # It may yet be rotated.
+                if sorted(image.size) != sorted(first.size):  # not yet rotated by its EXIF data
                     raise _other_size(first, image)
                 count = max(expected, len(images))
                 check_memory(scan.folder, (count, first.channels, *first.size[::-1]), max_gb)
@@ -124,7 +124,7 @@ def _other_size(first: ImageFile, other: ImageFile) -> DataError:
 
 
 def _describe(folder: Path, images: list[ImageFile], notes: list[str]) -> None:
-    """Add a note on files with several images; refuse 16 bits of which 8 are used."""
+    """Add a note on files with several images; refuse 16-bit files that use 8 bits only."""
     animated = [str(x.path.relative_to(folder)) for x in images if x.is_animated]
     if animated:
         notes.append(
@@ -134,8 +134,8 @@ def _describe(folder: Path, images: list[ImageFile], notes: list[str]) -> None:
     largest = max((x.largest for x in images if x.largest is not None), default=0)
     if 0 < largest < 256:
         raise DataError(
-            f"{folder}: pixels of 16 bits, from 0 to {largest} of 65535, are nearly black; if"
-            f" {largest} means white, images of 8 bits are needed"
+            f"{folder}: 16-bit pixels from 0 to {largest}, of 65535, are nearly black; if {largest}"
+            " means white, save the images with 8 bits"
         )
 
 
@@ -147,11 +147,11 @@ def _classes(
     names = sorted({parts[0] for parts in parents if parts})
     if not names:
         return None, None
-    loose = [path.name for path, parts in zip(paths, parents, strict=True) if not parts]
-    if loose:
+    outside = [path.name for path, parts in zip(paths, parents, strict=True) if not parts]
+    if outside:
         notes.append(
-            f"{scan.folder}: no labels, because {len(loose)} of {len(paths)} images are in no"
-            f" subfolder ({examples(loose)}); without them there are {len(names)} classes"
+            f"{scan.folder}: no labels, because {len(outside)} of {len(paths)} images are in no"
+            f" subfolder ({examples(outside)}); without them there are {len(names)} classes"
         )
         return None, None
     empty = [
@@ -166,11 +166,11 @@ def _classes(
             f" so move it elsewhere or put images into it ({', '.join(FORMATS)})"
             + (f"; not used: {unused}" if unused else "")
         )
-    deep = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
-    if deep:
-        shown = examples(str(path.relative_to(scan.folder)) for path in deep)
+    nested = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
+    if nested:
+        shown = examples(str(path.relative_to(scan.folder)) for path in nested)
         notes.append(
-            f"{scan.folder}: images deeper than a class folder: {len(deep)} ({shown}); their"
+            f"{scan.folder}: images deeper than a class folder: {len(nested)} ({shown}); their"
             " class is the first folder"
         )
     index = {name: i for i, name in enumerate(names)}

@@ -15,11 +15,11 @@ MAX_GB = 2.0  # the default limit of the samples as float32, in 1e9 bytes
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Return an ordinary file, open for reading; a named pipe or a device is never waited for.
+    """Open a regular file for reading; a named pipe or a device is refused at once.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: it is no ordinary file, or cannot be opened.
+        DataError: it is not a regular file, or cannot be opened.
     """
     try:
         kind = _kind(path.stat().st_mode)
@@ -49,5 +49,5 @@ def check_memory(name: str | os.PathLike[str], shape: Sequence[int], max_gb: flo
         size = " x ".join(map(str, shape))
         raise DataError(
             f"{name}: {size} numbers take {gigabytes:.3g} GB as float32, the limit is max_gb ="
-            f" {max_gb:g}; --max-gb {math.ceil(gigabytes)} lifts it"
+            f" {max_gb:g}; --max-gb {math.ceil(gigabytes)} raises it"
         )

@@ -96,7 +96,7 @@ def test_what_is_not_finite_is_counted_and_located():
         (np.zeros((3, 2)), np.zeros(2, int), r"shape \(2,\)"),
         (np.zeros((3, 2)), np.zeros(3), "float64"),
         (np.zeros((3, 2)), np.array([0, -1, 0]), "label -1 at 1"),
-        (np.zeros((3, 2)), np.array([0, 5, 0]), "label 5, of 5 classes"),
+        (np.zeros((3, 2)), np.array([0, 5, 0]), "label 5 is not below classes = 5"),
     ],
 )
 def test_dataset_refuses(values, labels, message):

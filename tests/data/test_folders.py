@@ -156,10 +156,10 @@ def test_links_are_followed_once(tmp_path):
     data, notes = loaded(tmp_path / "data")
     assert (data.class_names, data.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
     assert notes == [
-        ": images used: 3, not used: 1 linked to a folder that is read already (cat/up)"
+        ": images used: 3, not used: 1 linked to a folder that is already read (cat/up)"
     ]
     (tmp_path / "data" / "ape").symlink_to("cat")
-    with pytest.raises(DataError, match=r"in ape/; .*linked to a folder that is read already"):
+    with pytest.raises(DataError, match=r"in ape/; .*linked to a folder that is already read"):
         load(tmp_path / "data")
 
 
@@ -210,7 +210,7 @@ def test_16_bits_of_which_8_are_used(tmp_path, largest, is_plausible):
         assert load(tmp_path).values.ravel().tolist() == [-1, 1]
         return
     draw(tmp_path / "b.png", size=(2, 1))
-    with pytest.raises(DataError, match=f"16 bits, from 0 to {largest} of 65535"):
+    with pytest.raises(DataError, match=f"16-bit pixels from 0 to {largest}, of 65535"):
         load(tmp_path)
 
 
