@@ -74,11 +74,11 @@ def _move_an_image(photos):
 
 
 CHANGES = [
-    (_grow, "13 samples (then 12)"),
-    (_shrink, "11 samples (then 12)"),
+    (_grow, "13 samples (before: 12)"),
+    (_shrink, "11 samples (before: 12)"),
     (_replace, ": other values"),
-    (_rename, "classes dog, wolf (then cat, dog)"),
-    (_resize, "samples of shape [1, 5, 5] (then [1, 4, 4])"),
+    (_rename, "classes dog, wolf (before: cat, dog)"),
+    (_resize, "samples of shape [1, 5, 5] (before: [1, 4, 4])"),
     (_move_an_image, ": other labels"),
 ]
 
@@ -92,7 +92,7 @@ def test_data_that_changed_are_refused_with_what_changed(place, change, message)
         assert message in complaint
         assert str(place / "photos") in complaint
         assert str(place / "run") in complaint
-        assert "--data names the place of the same ones" in complaint
+        assert "--data names the path of the same data" in complaint
     assert cli("sample", place / "run").status == 0
     (place / "run" / "sample_seed_0.png").unlink()
     assert files(place) == before
@@ -119,7 +119,7 @@ def test_other_data_at_the_named_place_are_refused(place):
     shutil.copytree(place / "photos", place / "other")
     _grow(place / "other")
     for words in (["train", "--resume", place / "run"], ["evaluate", place / "run"]):
-        assert "13 samples (then 12)" in refused(*words, "--data", place / "other")
+        assert "13 samples (before: 12)" in refused(*words, "--data", place / "other")
         for name in ("ring", "glyphs"):
             assert name in refused(*words, "--data", name)
 
@@ -227,7 +227,7 @@ def test_it_holds_a_digest_from_its_first_continuation_on(old_run):
 def test_a_trainer_takes_no_state_of_other_data():
     config = Config(data="ring", size=100, batch=8, device="reference")
     state = Trainer(config).state()
-    with pytest.raises(DataChangedError, match=r"90 samples \(then 100\)"):
+    with pytest.raises(DataChangedError, match=r"90 samples \(before: 100\)"):
         Trainer(config.replace(size=90)).load_state(*state)
     with pytest.raises(DataChangedError, match="other values, other labels"):
         Trainer(config.replace(seed=1)).load_state(*state)
@@ -238,5 +238,5 @@ def test_changes_in_words():
     assert describe_changes(digest, dict(digest)) == ""
     many = digest | {"samples": 1200, "class_names": list("abcdefg")}
     assert describe_changes(digest, many) == (
-        "1,200 samples (then 3), classes a, b, c, d, e and 2 more (then none)"
+        "1,200 samples (before: 3), classes a, b, c, d, e and 2 more (before: none)"
     )

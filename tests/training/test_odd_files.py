@@ -219,7 +219,7 @@ def test_what_json_cannot_hold_is_not_written(value):
         ("[NaN]", "NaN is not a number in JSON"),
         ("-Infinity", "-Infinity is not a number in JSON"),
         ("1e999", "1e999 is too large for a float"),
-        ('{"a": 1, "a": 2}', "the name 'a' is there twice"),
+        ('{"a": 1, "a": 2}', "the name 'a' occurs twice"),
         ("[" * 10**5, "nested too deeply"),
         (b"\xff", "can't decode"),
         ("", "Expecting value"),
