@@ -42,8 +42,8 @@ def describe_run(folder: Path) -> str:
     text = config.data
     if data is not None:
         text = describe_data(config.data, data, data["classes"])
-    usual = Config().as_dict()
-    options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != usual[k] and k != "data"]
+    default = Config().as_dict()
+    options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != default[k] and k != "data"]
     return "\n".join(
         [
             f"run            {folder.absolute()}",

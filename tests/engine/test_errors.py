@@ -159,7 +159,7 @@ def test_integers_take_no_gradient() -> None:
         (lambda x: x.reshape(1.0), "reshape: shape .1.0,.; integers are needed"),
         (lambda x: x.transpose(0.0), "transpose: axes .0.0,.; integers are needed"),
         (lambda x: x.sum(axis=0.0), "sum: axis .0.0,.; integers are needed"),
-        (ops.concatenate, "concatenate: Tensor is no list or tuple"),
+        (ops.concatenate, "concatenate: Tensor is not a list or tuple"),
         (lambda x: ops.concatenate([x, x], 0.0), "concatenate: axis"),
         (
             lambda x: mg.tensor([1], device="reference") * 0.5,
