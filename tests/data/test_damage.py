@@ -114,7 +114,7 @@ def test_no_member_is_lost(tmp_path):
     ("old", "new"),
     [("(20, 2)", "(2, 20)"), ("False", "True "), ("'<f8'", "'>f8'"), ("(20, 2)", "(10, 2)")],
 )
-def test_a_header_that_was_changed(tmp_path, old, new):
+def test_a_changed_header_is_refused(tmp_path, old, new):
     content = npz(x=POINTS)
     (tmp_path / "a.npz").write_bytes(content.replace(old.encode(), new.encode(), 1))
     with pytest.raises(DataError, match=r"Bad CRC-32|declares"):
@@ -202,12 +202,12 @@ def test_the_size_of_an_image_is_compared_before_it_is_decoded(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(("name", "size"), [("ring", 10**11), ("glyphs", 10**7)])
-def test_the_size_of_a_made_set_has_a_limit(name, size):
+def test_the_size_of_a_generated_set_has_a_limit(name, size):
     with pytest.raises(DataError, match=f"{name}: {size} x .* the limit is max_gb = 2; --max-gb"):
         load(name, size=size)
 
 
-# ------------------------------------------------------------------------------- what is no file
+# ------------------------------------------------------------------------------- not regular files
 @pytest.mark.parametrize("name", ["a.npz", "a"])
 def test_a_named_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
@@ -229,7 +229,7 @@ def test_control_characters_in_names_are_escaped(tmp_path):
     assert r"a\x1b[31m.png: not an image" in refused("train", "--data", tmp_path)
 
 
-def test_names_without_a_file():
+def test_impossible_paths_are_one_line():
     assert "~nobody-of-this-name/a.npz: " in refused(
         "train", "--data", "~nobody-of-this-name/a.npz"
     )
@@ -238,8 +238,8 @@ def test_names_without_a_file():
 
 # ----------------------------------------------------------------------------------- random damage
 @pytest.mark.filterwarnings("ignore")
-def test_every_damage_ends_in_one_line(tmp_path):
-    """Bytes are cut, repeated, exchanged or replaced: `load` returns, or raises its own errors."""
+def test_random_damage_ends_in_one_line(tmp_path):
+    """Bytes are cut, repeated, swapped or replaced; `load` returns or raises a documented error."""
     sources = {
         "a.npz": npz(x=PIXELS, y=np.arange(3)),
         "b.npz": npz(True, x=POINTS),

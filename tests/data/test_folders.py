@@ -1,4 +1,4 @@
-"""Folders of images: what is used is what a user means, and what is not used is named."""
+"""Folders of images: classes, splits, links, and notes on every file that is not used."""
 
 import os
 import stat
@@ -64,7 +64,7 @@ def test_every_suffix_makes_a_class(tmp_path):
     assert (data.class_names, data.labels.tolist(), notes) == (("cat", "dog"), [0, 1], [])
 
 
-def test_what_is_not_used_is_counted_and_named(tmp_path):
+def test_files_that_are_not_used_are_counted_and_named(tmp_path):
     draw(tmp_path / "a.png")
     draw(tmp_path / ".b.png")
     draw(tmp_path / ".git" / "c.png")
@@ -107,7 +107,7 @@ def test_splits_are_no_classes(tmp_path, held_out):
             assert f"{held_out}/ is the split 'test'" in notes[0]
 
 
-def test_train_alone_is_a_split_and_beside_others_a_class(tmp_path):
+def test_train_alone_is_a_split_but_beside_others_a_class(tmp_path):
     draw(tmp_path / "train" / "cat" / "a.png")
     data, notes = loaded(tmp_path)
     assert (data.class_names, notes) == (("cat",), [": train/ is the split 'train'"])
@@ -137,7 +137,7 @@ def test_deeper_images_belong_to_the_first_folder(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "bird.svg"])
-def test_a_class_does_not_vanish(tmp_path, content):
+def test_a_class_without_an_image_is_refused(tmp_path, content):
     draw(tmp_path / "cat" / "a.png")
     (tmp_path / "bird").mkdir()
     if content:
@@ -164,7 +164,7 @@ def test_links_are_followed_once(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- runs
-def test_the_files_of_a_run():
+def test_run_files_are_those_of_a_real_run():
     assert RUN_FILES[:3] == (run_folder.CONFIG, run_folder.METRICS, run_folder.CHECKPOINT)
     assert RUN_FILES[3].startswith(f"{run_folder.SAMPLES}/")
 
@@ -243,7 +243,7 @@ def test_a_rotation_makes_sizes_equal(tmp_path, suffix):
 
 
 # ------------------------------------------------------------------------------------- permission
-def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     draw(tmp_path / "cat" / "a.png")
     draw(tmp_path / "dog" / "a.png")
     listdir = os.listdir

@@ -207,7 +207,7 @@ INTEGER_IMAGE = np.ones((1, 1, 2, 2), int)
 def test_integers_are_refused_by_the_function_that_was_called(
     name: str, call: Callable[[mg.Tensor], Any]
 ) -> None:
-    """And not by an op that it calls."""
+    """The message names that function, not an op that it calls."""
     for array in (INTEGER_IMAGE, INTEGER_IMAGE > 0):
         x = mg.tensor(array, device="reference")
         with pytest.raises(TypeError, match=rf"^{name}: .*{x.dtype}"):
@@ -215,7 +215,7 @@ def test_integers_are_refused_by_the_function_that_was_called(
 
 
 @DEVICES
-def test_bools_have_no_minus(device: str) -> None:
+def test_arithmetic_on_bools_is_refused(device: str) -> None:
     x = mg.tensor([True, False], device=device)
     for name, call in {
         "subtract": lambda: x - x,
@@ -243,7 +243,7 @@ def test_clip_with_one_bound(device: str) -> None:
         ops.clip(x, np.nan, 1.0)
 
 
-# ------------------------------------------------------------------ values that would be others
+# --------------------------------------------------------------------------- values that do not fit
 @pytest.mark.parametrize(
     "bad",
     [
@@ -262,7 +262,7 @@ def test_integers_outside_int64_are_refused(bad: Any) -> None:
 
 @DEVICES
 def test_numbers_beside_tensors_fit_or_are_refused(device: str) -> None:
-    """None wraps: numpy's `where` does so, and comparisons differ between devices."""
+    """No number wraps around, as in numpy's `where`, and all devices agree."""
     i, b = mg.tensor([1, -1], device=device), mg.tensor([True, False], device=device)
     x = mg.tensor([1.0, 2.0], device=device)
     for name, call in {
