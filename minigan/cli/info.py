@@ -1,4 +1,4 @@
-"""`minigan info`: show a run; or versions, the processor, and which op runs on what."""
+"""`minigan info`: describe a run, or versions, the processor, and which kernel runs where."""
 
 from __future__ import annotations
 

@@ -189,5 +189,5 @@ def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     if dtype.hasobject:
         raise ValueError("object arrays are pickled, and nothing is unpickled")
     if any(n < 0 for n in shape):
-        raise ValueError(f"its shape {shape} is negative")
+        raise ValueError(f"its shape {shape} has a negative size")
     return shape, is_fortran, dtype, file.tell()
