@@ -54,7 +54,7 @@ class StepRecording(Recording):
 
     def add_object(self, x: Any) -> None:
         """Add a module or optimizer; a replay is valid only while its attributes are the same."""
-        from .guards import freeze  # Here, as guards.py imports this module.
+        from .guards import freeze  # An import at the top would be a cycle.
 
         if id(x) not in self.objects:
             self.objects[id(x)] = x, {key: freeze(value) for key, value in vars(x).items()}
