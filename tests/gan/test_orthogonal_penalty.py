@@ -26,6 +26,7 @@ def by_hand(*matrices: np.ndarray) -> float:
 
 
 def with_weight(layer: Any, weight: mg.Tensor) -> Any:
+    layer.weight = None  # Only a parameter can take the place of a parameter.
     layer.weight = weight
     return layer
 

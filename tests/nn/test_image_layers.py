@@ -323,7 +323,7 @@ def test_many_samples_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     run = trainer(model="dcgan")
     run.generator[2].eval()
     whole = run.sample(40)
-    monkeypatch.setattr("minigan.training.trainer.GENERATE_BATCH", 16)
+    monkeypatch.setattr("minigan.training.sampler.GENERATE_BATCH", 16)
     assert np.array_equal(run.sample(40), whole)
     assert trainer(model="mlp").sample(0).shape == (0, 1, 16, 16)
     assert not run.generator[2].training
