@@ -71,6 +71,9 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+FILE_KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file for reading; a pipe or a device is refused without waiting for it.
 
@@ -79,9 +82,11 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         OSError, ValueError: it is not a regular file, or cannot be opened.
     """
     file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 (the caller closes it)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
         file.close()
-        raise ValueError("it is not a regular file")
+        kind = next((name for fits, name in FILE_KINDS.items() if fits(mode)), "a device")
+        raise ValueError(f"it is {kind}, not a regular file")
     return file
 
 

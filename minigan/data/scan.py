@@ -20,7 +20,6 @@ class Scan:
         self.folder = folder
         self.files: list[Path] = []
         self.unused: dict[str, list[Path]] = {}
-        self.animations: list[Path] = []
         self._visited = {_identity(folder)}
         pending = [folder]
         while pending:  # not recursive: a path may have more parts than Python has stack frames

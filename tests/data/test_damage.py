@@ -212,14 +212,14 @@ def test_the_size_of_a_generated_set_has_a_limit(name, size):
 def test_a_named_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     complaint = refused("train", "--data", tmp_path / name, "--steps", 1)
-    assert f"{name}: is a named pipe, not a file" in complaint
+    assert f"{name}: it is a named pipe, not a regular file" in complaint
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
 def test_a_device_is_not_read(tmp_path, path):
     (tmp_path / "a.npz").symlink_to(path)
     for data in (path, tmp_path / "a.npz"):
-        with pytest.raises(DataError, match="is a device, not a file"):
+        with pytest.raises(DataError, match="is a device, not a regular file"):
             load(data)
 
 
