@@ -29,8 +29,9 @@ def contiguous_copy(x: Any) -> np.ndarray:
 def memory_of(x: np.ndarray) -> np.ndarray | None:
     """Return the one-dimensional, C-contiguous, writable memory that x is a view of.
 
-    Arrays of numpy's own have it in any order of their axes, and a read-only view, such as a
-    broadcast one, has it too. None: the memory is read-only, or of something else, such as bytes.
+    An array that owns its memory is such a view, in any order of its axes; so is a read-only view
+    of it, such as a broadcast one. Return None if the memory is read-only or does not belong to
+    numpy, such as that of a bytes object.
     """
     if x.flags.c_contiguous and x.flags.writeable:
         return x.reshape(-1)

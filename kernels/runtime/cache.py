@@ -1,6 +1,6 @@
-"""The cache of compiled kernels: what has not been used for long is removed.
+"""Prune the cache of compiled kernels, and report a cache that cannot be used.
 
-Nothing in it is ever needed: a file that is missing, damaged or removed by another process is a
+No file in it is required: one that is missing, damaged or removed by another process is a
 miss, and the kernel is compiled again. So pruning takes no lock.
 """
 
@@ -20,14 +20,14 @@ _reported: set[str] = set()
 
 
 def mark_used(*paths: Path) -> None:
-    """Set the times of files or folders to now, so that no process prunes them."""
+    """Set the modification times of files or folders to now, so that they are not pruned."""
     for path in paths:
-        with contextlib.suppress(OSError):  # Others may own the cache.
+        with contextlib.suppress(OSError):  # The cache may belong to another user.
             os.utime(path)
 
 
 def prune(folder: Path, pattern: str) -> None:
-    """Remove what lies in a folder, has a name of this pattern, and was not used for long."""
+    """Remove files and folders with a name of this pattern, unused for MAX_UNUSED_DAYS."""
     oldest = time.time() - MAX_UNUSED_DAYS * 24 * 3600
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -43,14 +43,14 @@ def prune(folder: Path, pattern: str) -> None:
 
 
 def report_unusable(folder: Path | None, error: Exception) -> None:
-    """Warn, once for each folder, that compiled kernels cannot be kept, and why."""
+    """Warn, once for each folder, that compiled kernels cannot be cached, and why."""
     if str(folder) not in _reported:
         _reported.add(str(folder))
         reason = getattr(error, "strerror", None) or error
         where = f" in {folder}" if folder else ""
         advice = "; the variable MINIGAN_CACHE can name another folder" if folder else ""
         warnings.warn(
-            f"compiled kernels cannot be kept{where} ({reason}), so each process compiles them"
+            f"compiled kernels cannot be cached{where} ({reason}), so each process compiles them"
             f" again{advice}",
             RuntimeWarning,
             stacklevel=2,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-# What file systems answer that cannot open or sync a folder. Their renames are as safe as they are.
+# The errors of file systems that cannot open or sync a folder; their renames cannot be made safer.
 CANNOT_SYNC = {
     *(errno.EACCES, errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOSYS, errno.ENOTSUP),
     *(errno.EOPNOTSUPP, errno.EPERM),
@@ -71,21 +71,26 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+FILE_KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading; a pipe or a device is refused without a wait.
+    """Open a regular file for reading; a pipe or a device is refused without waiting for it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError, ValueError: it is something else, such as a folder, or cannot be opened.
+        OSError, ValueError: it is not a regular file, or cannot be opened.
     """
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 (the caller closes it)
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
         file.close()
-        raise ValueError("it is not a regular file")
+        kind = next((name for fits, name in FILE_KINDS.items() if fits(mode)), "a device")
+        raise ValueError(f"it is {kind}, not a regular file")
     return file
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -1,9 +1,9 @@
-"""Locks that a forked child finds free, whichever thread of the parent held them.
+"""Keep locks usable in a forked child, whichever thread of the parent holds them.
 
 A fork copies the memory of a process, but only the thread that calls it. A lock that another thread
 holds at that moment would never be released in the child. So a ForkSafeLock is replaced in the
-child; and where the state behind a lock would be left half-changed, as that of a compiler or of
-Python's import system, `wait_at_fork` lets the fork wait until the lock is free.
+child. Where a fork could leave the state that a lock protects half-changed, such as that of a
+compiler or of Python's import system, `wait_at_fork` makes the fork wait until the lock is free.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def wait_at_fork(lock: Any) -> None:
-    """Let each fork of this process wait until it holds a reentrant lock, and release it after."""
+    """Acquire a reentrant lock before each fork of this process, and release it afterwards."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release

@@ -23,7 +23,7 @@ COMMANDS = {
     "evaluate": (evaluate, "measure a run against held-out data"),
     "check": (check, "check every op's gradients"),
     "bench": (bench, "time kernels and steps beside their peers"),
-    "info": (info, "show a run; or versions, processor, devices, and what runs where"),
+    "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),
     "presets": (presets, "list the presets of `minigan train`"),
 }
 

@@ -38,12 +38,12 @@ def add_arguments(parser: Parser) -> None:
         metavar="INT",
         help="directions of the sliced Wasserstein distance [%(default)s]",
     )
-    add_places(parser)
+    add_data_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def add_places(parser: Parser) -> None:
-    """Add the options that say where the data of a run have moved."""
+def add_data_options(parser: Parser) -> None:
+    """Add the options that name the new path of a run's data."""
     parser.add_argument(
         "--data", metavar="PATH", help="where the same data are now [where they were]"
     )

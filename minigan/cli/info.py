@@ -1,4 +1,4 @@
-"""`minigan info`: show a run; or versions, the processor, and which op runs on what."""
+"""`minigan info`: describe a run, or versions, the processor, and which kernel runs where."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def describe_run(folder: Path) -> str:
 
     config, (_, info) = read_run(folder)
     data = info.get("data")
-    place = config.data
+    text = config.data
     if data is not None:
-        place = describe_data(place, data, data["classes"])
-    usual = Config().as_dict()
-    options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != usual[k] and k != "data"]
+        text = describe_data(config.data, data, data["classes"])
+    default = Config().as_dict()
+    options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != default[k] and k != "data"]
     return "\n".join(
         [
             f"run            {folder.absolute()}",
-            f"data           {place}",
+            f"data           {text}",
             f"trained        {info['step']} of {config.steps} steps",
-            f"options        {', '.join(options)}; all others as usual",
+            f"options        {', '.join(options)}; all others at their defaults",
         ]
     )
 
 
-def describe_data(place: str, digest: Mapping[str, Any], classes: int) -> str:
-    """Return the name or path of data, and how many samples of which classes they are."""
-    text = f"{place}, {digest['samples']:,} samples of shape {tuple(digest['shape'])}"
+def describe_data(name_or_path: str, digest: Mapping[str, Any], classes: int) -> str:
+    """Return the name or path of data, the number of samples, and the classes."""
+    text = f"{name_or_path}, {digest['samples']:,} samples of shape {tuple(digest['shape'])}"
     if classes:
         text += f", {classes} classes"
     names = digest["class_names"]

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_size(n: int, numbers: int) -> None:
-    """Raise ValueError where n samples, or their latents, of so many numbers take too much."""
+    """Raise ValueError if n samples or latents, of this many numbers each, take too much memory."""
     limit = MAX_NUMBERS // numbers
     if n > limit:
         raise ValueError(

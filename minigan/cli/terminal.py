@@ -15,7 +15,7 @@ from ..utils.names import printable
 from ..utils.notices import Notice
 from ..utils.streams import MessageStream
 
-# The error handler of stdout: see `_encode`.
+# The name of stdout's error handler, `_encode`.
 ANY_PATH = "minigan-any-path"
 
 
@@ -25,26 +25,26 @@ def shows_progress() -> bool:
 
 
 def note(text: str) -> None:
-    """Print a line on stderr that a user should know and need not act on."""
+    """Print a note on stderr: a line on which the user need not act."""
     warnings.warn(text, Notice, stacklevel=2)
 
 
 def report(text: object) -> None:
-    """Print a line about a result that lies in a file.
+    """Print a line about a result that is already in a file.
 
-    Where it cannot be printed, there is a note, and the command goes on.
+    If it cannot be printed, print a note on stderr, and go on.
     """
     try:
         print(text, flush=True)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # The reader has left, as in `| head`.
+        if not isinstance(error, BrokenPipeError):  # that is, the reader has left, as in `| head`
             note(f"standard output cannot be written: {error.strerror or error}")
         _discard(sys.stdout)
 
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Let a command print paths of any bytes, and to streams that are closed (`>&-`).
+    """Let a command print any path, and run with closed streams (`>&-`), in a `with` block.
 
     What cannot be written to stderr is dropped. Output to stdout that is still buffered at the end
     and cannot be written (the reader is gone, or the disk is full) is dropped: Python would try
@@ -73,13 +73,13 @@ def printed_notices(command: str) -> Iterator[None]:
     """Print each notice as one line on stderr, without the line of code behind it."""
     show_other = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *location: Any, **other: Any) -> None:
         if issubclass(category, Notice):
             print(
                 f"minigan {command}: note: {printable(str(message))}", file=sys.stderr, flush=True
             )
         else:
-            show_other(message, category, *place, **more)
+            show_other(message, category, *location, **other)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -88,12 +88,12 @@ def printed_notices(command: str) -> Iterator[None]:
 
 
 def _discard(stream: Any) -> None:
-    """Send what is written to a stream from here on, and what it still holds, nowhere."""
+    """Discard what a stream still holds, and all that is written to it from now on."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _encode(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Return the bytes of a path that was no text, and escapes for what the encoding lacks."""
+    """Return the bytes of a path that is not text; for other characters, escapes."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -115,11 +115,11 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     from ..training.run_folder import locked, read_config
 
     saved = read_config(folder).as_dict()
-    places = _moved(saved, changes)
+    paths = _data_paths(saved, changes)
     different = [
         name
         for name, x in changes.items()
-        if name != "steps" and name not in places and saved[name] != x
+        if name != "steps" and name not in paths and saved[name] != x
     ]
     if different or options.out is not None or options.preset is not None:
         names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
@@ -131,22 +131,22 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     _check_schedule(folder, saved, steps)
     with locked(folder):
         announce_kernels(saved["device"])
-        run = resume(folder, steps, shows_progress(), **places)
+        run = resume(folder, steps, shows_progress(), **paths)
         if run.trainer.step_count == run.config.steps:
             report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
         return _train(run, not options.no_capture)
 
 
-def _moved(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that name another place of the run's own data, which is compared."""
+def _data_paths(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that name a new path of the run's own data, which are compared."""
     from ..data import NAMES
 
-    places: dict[str, Any] = {
+    paths: dict[str, Any] = {
         name: changes[name] for name in ("data", "data_dir") if name in changes
     }
-    if {saved["data"], places.get("data")} & set(NAMES):  # a data set is at no place
-        places.pop("data", None)
-    return places
+    if {saved["data"], paths.get("data")} & set(NAMES):  # a name is not a path
+        paths.pop("data", None)
+    return paths
 
 
 def _check_schedule(folder: Path, config: dict[str, Any], steps: int | None) -> None:
@@ -167,8 +167,8 @@ def _train(run: Run, captured: bool) -> int:
     stopped_by = run.train(shows_progress())
     folder = shlex.quote(os.fspath(run.folder))
     trainer = run.trainer
-    place = describe_data(trainer.config.data, trainer.data_digest, trainer.sampler.classes)
-    report(f"data:     {place}")
+    data = describe_data(trainer.config.data, trainer.data_digest, trainer.sampler.classes)
+    report(f"data:     {data}")
     if stopped_by:
         report(f"stopped by {stopped_by} and saved; go on with: minigan train --resume {folder}")
         return 130

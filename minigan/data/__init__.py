@@ -51,8 +51,8 @@ def load(
         photos = mg.data.load("photos/")
         masks = mg.data.load("masks.npz", value_range=(0, 1))
 
-    What of the user's files is not used, or is understood in one of several ways, is a
-    DataWarning, and a line of `Dataset.notes`.
+    Everything in the user's files that is not used, and every ambiguity that was resolved, is
+    reported as a DataWarning, and as a line of `Dataset.notes`.
 
     Args:
         name_or_path: a name of NAMES, or the path of a folder or .npz file.
@@ -63,11 +63,11 @@ def load(
             without replacement, for other data. None: the default, or all.
         seed: the seed by which samples are generated or drawn.
         progress: whether to show a progress bar on stderr.
-        sample_shape: the shape of a sample of an .npz, (C, H, W) or (D,); None: as it has.
+        sample_shape: the shape of a sample of an .npz, (C, H, W) or (D,); None: that of the array.
         value_range: the values of the images that become -1 and 1; None: 0 and 255 for bytes, -1
             and 1 for floats.
         classes: the number of classes of an .npz; None: its largest label plus one.
-        remap_labels: whether to number the labels that occur in an .npz, in their order.
+        remap_labels: whether to number the labels of an .npz from 0, in ascending order.
         max_gb: the limit of the samples as float32, in 1e9 bytes.
 
     Raises:

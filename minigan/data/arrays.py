@@ -1,7 +1,7 @@
-"""Understand an array as samples and labels; refuse what may mean two things.
+"""Interpret an array as samples and labels; refuse an ambiguous one.
 
-Every refusal names the option that settles it, and what was understood without being plain becomes
-a note.
+Every error names the option that settles it, and an interpretation that may surprise becomes a
+note.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 from .dataset import DataError, from_bytes
 from .limits import MAX_GB
 
-PLAIN_WIDTH = 8  # the least number of coordinates that may be the pixels of a picture
+MIN_PIXELS = 8  # fewer coordinates per sample are never taken for the pixels of an image
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a user's own data are to be understood; None: as the data suggest.
+    """How to interpret a user's own data; None: as the data suggest.
 
     - `sample_shape`: the shape of a sample, (C, H, W) or (D,), or as text "1,28,28".
     - `value_range`: the numbers that mean black and white, (low, high), or as text "0,255".
-    - `classes`: the number of classes. `remap_labels`: whether to number the labels that occur.
+    - `classes`: the number of classes. `remap_labels`: whether to renumber
+      the labels from 0.
     - `max_gb`: the limit of the samples as float32, in 1e9 bytes.
     """
 
@@ -39,7 +40,7 @@ def parse_shape(value: str | Sequence[int] | None) -> tuple[int, ...] | None:
     """Return a shape, (C, H, W) or (D,), from "C,H,W", "D" or integers.
 
     Raises:
-        ValueError: it is no such shape.
+        ValueError: the value is not such a shape.
     """
     if value is None:
         return None
@@ -55,7 +56,7 @@ def parse_range(value: str | Sequence[float] | None) -> tuple[float, float] | No
     """Return the range (low, high) from "low,high" or two numbers.
 
     Raises:
-        ValueError: it is no such range.
+        ValueError: the value is not such a range.
     """
     if value is None:
         return None
@@ -66,7 +67,7 @@ def parse_range(value: str | Sequence[float] | None) -> tuple[float, float] | No
 
 
 def _numbers(value: str | Sequence[float]) -> list[float]:
-    """Return finite numbers, or [] where they are something else."""
+    """Return the value as finite numbers, or [] if it is anything else."""
     try:
         parts = value.split(",") if isinstance(value, str) else list(value)
         numbers = [float(part) for part in parts]
@@ -80,7 +81,7 @@ def as_samples(name: str, array: np.ndarray, settings: Settings, notes: list[str
     """Return images (N, C, H, W) in [-1, 1], or points (N, D) as they are; add to the notes.
 
     Raises:
-        DataError: the array is neither, or may be both.
+        DataError: the array is neither, or ambiguous.
     """
     if 0 in array.shape:
         raise DataError(f"{name} is empty, of shape {array.shape}")
@@ -116,9 +117,9 @@ def _reshape(name: str, array: np.ndarray, sample_shape: tuple[int, ...]) -> np.
 
 
 def _check_points(name: str, array: np.ndarray, notes: list[str]) -> None:
-    """Refuse bytes (N, D) that may be images; add a note on other numbers that may be."""
+    """Raise DataError for bytes (N, D) that may be images; add a note for other such numbers."""
     count, width = array.shape
-    if width < PLAIN_WIDTH:
+    if width < MIN_PIXELS:
         return
     text = f"{name} of shape {array.shape}"
     channels = next((c for c in (1, 3) if _is_square(width, c)), None)
@@ -129,14 +130,14 @@ def _check_points(name: str, array: np.ndarray, notes: list[str]) -> None:
             f"{text} holds bytes, which may be points or images: --sample-shape {width} takes"
             f" rows as points, --sample-shape C,H,W (such as {example}) as images"
         )
-    if channels and side >= PLAIN_WIDTH:
+    if channels and side >= MIN_PIXELS:
         notes.append(
-            f"{text}: understood as {count} points, not images (--sample-shape"
+            f"{text}: interpreted as {count} points, not images (--sample-shape"
             f" {channels},{side},{side} makes them images)"
         )
     elif count == width:
         notes.append(
-            f"{text}: understood as {count} points, not one image (--sample-shape"
+            f"{text}: interpreted as {count} points, not one image (--sample-shape"
             f" 1,{count},{width} makes it one)"
         )
 
@@ -146,7 +147,7 @@ def _is_square(width: int, channels: int) -> bool:
 
 
 def _as_images(name: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Return (N, C, H, W); if C can be first or last, it is the first axis."""
+    """Return images (N, C, H, W); where either axis can be C, the first one is."""
     shape, text = array.shape, f"{name} of shape {array.shape}"
     if array.ndim == 3:
         count, height, width = shape
@@ -157,21 +158,21 @@ def _as_images(name: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
             )
         if count in (3, 4):
             notes.append(
-                f"{text}: understood as {count} grey images (--sample-shape"
+                f"{text}: interpreted as {count} grey images (--sample-shape"
                 f" {count},{height},{width} makes it one)"
             )
         return array[:, None]
     if array.ndim == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3):
-        notes.append(f"{text}: understood as {shape[1]}x{shape[2]} images, channels last")
+        notes.append(f"{text}: interpreted as {shape[1]}x{shape[2]} images, channels last")
         return array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or not 1 <= shape[1] <= 4:
         raise DataError(
             f"{text} is not (N, H, W), (N, H, W, C) with 1 or 3 channels, (N, C, H, W) with 1 to 4,"
-            " or (N, D); --sample-shape C,H,W settles what it is"
+            " or (N, D); --sample-shape C,H,W settles it"
         )
     if shape[3] in (1, 3) and shape[2] > 4:
         notes.append(
-            f"{text}: understood as {shape[2]}x{shape[3]} images, channels first (--sample-shape"
+            f"{text}: interpreted as {shape[2]}x{shape[3]} images, channels first (--sample-shape"
             f" {shape[3]},{shape[1]},{shape[2]}: channels last)"
         )
     return array
@@ -183,7 +184,7 @@ def scale(
 ) -> np.ndarray:
     """Return images as float32 in [-1, 1]: bytes from 0 to 255, floats as they are.
 
-    `value_range` is what becomes -1 and 1 instead.
+    `value_range` holds the values that become -1 and 1 instead.
 
     Raises:
         DataError: the values do not lie in the range, or suggest another one.
@@ -227,7 +228,7 @@ def _check_bytes(name: str, high: int, notes: list[str]) -> None:
         )
     if 0 < high < 128:
         notes.append(
-            f"{name}: bytes of 0 to {high} are understood as dark, out of 255 (--value-range"
+            f"{name}: bytes of 0 to {high} are interpreted as dark, out of 255 (--value-range"
             f" 0,{high} makes {high} white)"
         )
 
@@ -253,19 +254,19 @@ def as_labels(
     """Return the labels, the number and the names of the classes, and a note.
 
     With `remap_labels` the labels that occur, here or in `others` (those of other splits), are
-    numbered in their order, and are the names of the classes.
+    numbered from 0 in ascending order, and become the names of the classes.
     """
-    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as in Keras
         labels = labels[:, 0]
     if not settings.remap_labels or labels.dtype.kind not in "buif" or labels.ndim != 1:
         return labels, settings.classes, None, ""
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise DataError(f"{name}: some labels are NaN or infinite")
     same_kind = [other.ravel() for other in others if other.dtype.kind == labels.dtype.kind]
-    kinds, index = np.unique(np.concatenate([labels, *same_kind]), return_inverse=True)
-    names = tuple(str(kind) for kind in kinds)
+    distinct, index = np.unique(np.concatenate([labels, *same_kind]), return_inverse=True)
+    names = tuple(map(str, distinct))
     shown = ", ".join(names) if len(names) <= 5 else f"{names[0]}, {names[1]}, ... {names[-1]}"
     note = f"{name}: labels {shown} became 0 to {len(names) - 1}"
     if settings.classes is not None and settings.classes != len(names):
-        raise DataError(f"{name}: {len(names)} different labels, and classes = {settings.classes}")
+        raise DataError(f"{name}: {len(names)} different labels, but classes = {settings.classes}")
     return index[: len(labels)].reshape(-1), len(names), names, note

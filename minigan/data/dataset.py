@@ -22,7 +22,7 @@ class DataError(ValueError):
 
 
 class DataWarning(Notice):
-    """A note of a data set: what of the data is not used, or how they are understood."""
+    """A note on a data set: data that are not used, or how ambiguous data were interpreted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Dataset:
     `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
     known parameters also have their centres `modes` (M, D) and their standard deviation `sigma`.
     `class_names` are the names of the classes, such as those of the folders of images, or None.
-    `notes` say, a line each, what of a user's files is not used and how they are understood.
+    `notes` are lines on what is not used of a user's files, and on how they were interpreted.
 
     Raises:
         DataError: the arrays do not fit together, or hold NaN or infinity.
@@ -65,7 +65,9 @@ class Dataset:
                 set_field(self, "classes", count)
                 set_field(self, "notes", (*self.notes, *([note] if note else [])))
             elif self.labels.max(initial=-1) >= classes:
-                raise DataError(f"{self.name}: label {self.labels.max()}, of {classes} classes")
+                raise DataError(
+                    f"{self.name}: label {self.labels.max()} is not below classes = {classes}"
+                )
         set_field(self, "notes", tuple(map(printable, self.notes)))
         if self.class_names is not None:
             set_field(self, "class_names", tuple(self.class_names))
@@ -97,7 +99,7 @@ class Dataset:
             warnings.warn(f"{text}; 2 * x - 1 makes it black", DataWarning, stacklevel=3)
 
     def digest(self) -> dict[str, Any]:
-        """Return what identifies the samples, in JSON types, to compare a later load with.
+        """Return what identifies the samples, in JSON types, to detect later that they changed.
 
         `values` and `labels` are SHA-256 (in hex) of the little-endian float32 and int64 in row
         order; `labels` and `class_names` are None where there are none.
@@ -174,7 +176,7 @@ def from_bytes(pixels: np.ndarray) -> np.ndarray:
 
 
 def whole_number(name: str, value: object, least: int) -> int:
-    """Return `value` as an int; ValueError where it is no integer of at least `least`."""
+    """Return `value` as an int; ValueError unless it is an integer of at least `least`."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -231,17 +233,17 @@ def _count_classes(name: str, labels: np.ndarray) -> tuple[int, str]:
     """Return the largest label plus one, and a note on classes without a sample.
 
     Raises:
-        DataError: nine in ten of so many classes have no sample.
+        DataError: more than nine in ten of these classes have no sample.
     """
     count = int(labels.max(initial=-1)) + 1
-    kinds = np.unique(labels)
-    if count > 10 * len(kinds):
+    distinct = np.unique(labels)
+    if count > 10 * len(distinct):
         raise DataError(
-            f"{name}: labels up to {count - 1}, but only {len(kinds)} different ones:"
-            f" --remap-labels numbers those of an .npz, --classes {count} takes them as they are"
+            f"{name}: labels up to {count - 1}, but only {len(distinct)} different ones:"
+            f" --remap-labels numbers those of an .npz, --classes {count} keeps them as they are"
         )
-    if len(kinds) == count:
+    if len(distinct) == count:
         return count, ""
-    absent = np.setdiff1d(np.arange(count), kinds)
+    absent = np.setdiff1d(np.arange(count), distinct)
     shown = ", ".join(map(str, absent[:3])) + (", ..." if len(absent) > 3 else "")
     return count, f"{name}: {len(absent)} of {count} classes have no sample (label {shown})"

@@ -1,4 +1,4 @@
-"""Load a user's own data: a folder of pictures, or an .npz archive of arrays."""
+"""Load a user's own data: a folder of images, or an .npz archive of arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_file(
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        DataError: it is something else, or cannot be read.
+        DataError: the path is neither, or cannot be read.
     """
     try:
         path = Path(path).expanduser()
@@ -30,13 +30,17 @@ def load_file(
         raise DataError(f"{path}: {error}") from None
     if is_folder:
         if settings.sample_shape is not None or settings.classes is not None:
-            raise DataError(f"{path}: sample_shape and classes are for an .npz, this is a folder")
+            raise DataError(
+                f"{path}: sample_shape and classes are for an .npz file, not for a folder"
+            )
         if settings.remap_labels:
-            raise DataError(f"{path}: remap_labels is for an .npz, the classes here are folders")
+            raise DataError(
+                f"{path}: remap_labels is for an .npz file; a folder has subfolders as classes"
+            )
         return load_folder(path, split, settings, progress)
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no folder of images and no .npz at {path}")
     if path.suffix.lower() != ".npz":
-        open_file(path).close()  # names what is no file
+        open_file(path).close()  # raises for what is not a regular file
         raise DataError(f"{path}: neither a folder of images nor an .npz file")
     return load_npz(path, split, settings)

@@ -1,4 +1,4 @@
-"""Load a folder of pictures, and name every file in it that is not used."""
+"""Load a folder of images, and report every file in it that is not used."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import numpy as np
 from ..utils.names import printable
 from .arrays import Settings, scale
 from .dataset import DataError, Dataset
+from .image_file import FORMATS, SUFFIXES, ImageFile
 from .limits import check_memory
-from .pictures import FORMATS, SUFFIXES, Picture
 from .scan import Scan, examples, is_class_folder, is_run, visible
 
-# The names of the folders of a split, as Keras, torchvision and others have them.
+# The accepted names of the folder of a split, as in data sets for Keras and torchvision.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 
 
 def load_folder(
     folder: Path, split: str = "train", settings: Settings | None = None, progress: bool = False
 ) -> Dataset:
-    """Return all pictures below a folder, in order of path: (N, 1, H, W) if all are grey, or C = 3.
+    """Return all images below a folder, in order of path: (N, 1, H, W) if all are grey, or C = 3.
 
-    Where all of them are in subfolders, the subfolders of `folder` are the classes, as torchvision
-    and Keras have it. Where `folder` has the folder `train` and one of `test`, `val`, `valid` and
-    `validation`, or `train` alone, these are the splits; otherwise it is all `train`. A file is a
-    picture by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM). The first picture of an animation
+    Where all of them are in subfolders, the subfolders of `folder` are the classes, as in
+    torchvision and Keras. Where `folder` has the folder `train` and one of `test`, `val`, `valid`
+    and `validation`, or `train` alone, these are the splits; otherwise it is all `train`. A file is
+    an image by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM). The first image of an animation
     is used; transparent pixels are blended with black; links are followed. `Dataset.notes` counts
     and names what is not used: hidden files, other files, and the runs of `minigan train`.
 
     Raises:
-        DataError: a file cannot be read, sizes differ, a class has no picture, or the folder is a
+        DataError: a file cannot be read, sizes differ, a class has no image, or the folder is a
             run.
     """
     settings = settings or Settings()
-    place = folder.resolve()
-    if is_run(place) or (place.name == "samples" and is_run(place.parent)):
-        raise DataError(f"{folder}: belongs to a run of minigan, and runs are no data")
+    resolved = folder.resolve()
+    if is_run(resolved) or (resolved.name == "samples" and is_run(resolved.parent)):
+        raise DataError(f"{folder}: belongs to a run of minigan, which is not accepted as data")
     notes: list[str] = []
     folder = _split_folder(folder, split, notes)
     scan = Scan(folder)
     pixels, paths = _read(scan, notes, settings.max_gb, progress)
     labels, names = _classes(scan, paths, notes)
     if unused := scan.describe_unused():
-        notes.append(f"{folder}: pictures used: {len(paths)}, not used: {unused}")
+        notes.append(f"{folder}: images used: {len(paths)}, not used: {unused}")
     values = scale(f"{folder}", pixels, settings.value_range, notes)
     return Dataset(
         str(folder),
@@ -57,11 +57,11 @@ def load_folder(
 
 
 def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
-    """Return the folder of a split; add a note on what lies beside it."""
+    """Return the folder of a split; add a note on what else is beside it."""
     entries = visible(folder)
     folders = [name for name in entries if is_class_folder(folder / name)]
     splits: dict[str, str] = {}
-    for key, names in SPLIT_FOLDERS.items():  # "Train" is as good as "train".
+    for key, names in SPLIT_FOLDERS.items():  # in any case, such as "Train"
         matches = [x for name in names for x in folders if x.lower() == name]
         splits |= {key: matches[0]} if matches else {}
     if "train" not in splits or not ("test" in splits or len(folders) == 1):
@@ -82,60 +82,60 @@ def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
 def _read(
     scan: Scan, notes: list[str], max_gb: float, progress: bool
 ) -> tuple[np.ndarray, list[Path]]:
-    """Return the pixels, uint8 (N, C, H, W), and the paths of the files that are pictures."""
+    """Return the pixels, uint8 (N, C, H, W), and the paths of the files that are images."""
     from PIL import Image
     from tqdm import tqdm
 
     expected = sum(path.suffix.lower() in SUFFIXES for path in scan.files)
-    pictures: list[Picture] = []
+    images: list[ImageFile] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for path in tqdm(scan.files, printable(scan.folder.name), disable=not progress):
-            with Picture(path) as picture:
-                if not picture.is_picture:
+            with ImageFile(path) as image:
+                if not image.is_image:
                     scan.skip(f"not of {', '.join(FORMATS)}", path)
                     continue
-                pictures.append(picture)
-                first = pictures[0]
-                if sorted(picture.size) != sorted(first.size):  # It may yet be rotated.
-                    raise _other_size(first, picture)
-                count = max(expected, len(pictures))
+                images.append(image)
+                first = images[0]
+                if sorted(image.size) != sorted(first.size):  # not yet rotated by its EXIF data
+                    raise _other_size(first, image)
+                count = max(expected, len(images))
                 check_memory(scan.folder, (count, first.channels, *first.size[::-1]), max_gb)
-                picture.read()
-            if picture.size != first.size:
-                raise _other_size(first, picture)
-    if not pictures:
+                image.read()
+            if image.size != first.size:
+                raise _other_size(first, image)
+    if not images:
         unused = scan.describe_unused()
         text = f"{scan.folder}: no images in it ({', '.join(FORMATS)})"
         raise DataError(f"{text}; not used: {unused}" if unused else text)
-    _describe(scan.folder, pictures, notes)
-    channels = max(picture.channels for picture in pictures)
-    shape = (channels, *pictures[0].pixels.shape[1:])
-    check_memory(scan.folder, (len(pictures), *shape), max_gb)
-    pixels = np.stack([np.broadcast_to(picture.pixels, shape) for picture in pictures])
-    return pixels, [picture.path for picture in pictures]
+    _describe(scan.folder, images, notes)
+    channels = max(image.channels for image in images)
+    shape = (channels, *images[0].pixels.shape[1:])
+    check_memory(scan.folder, (len(images), *shape), max_gb)
+    pixels = np.stack([np.broadcast_to(image.pixels, shape) for image in images])
+    return pixels, [image.path for image in images]
 
 
-def _other_size(first: Picture, other: Picture) -> DataError:
+def _other_size(first: ImageFile, other: ImageFile) -> DataError:
     (w, h), (width, height) = first.size, other.size
     return DataError(
         f"images must be of one size: {first.path} is {w}x{h}, {other.path} is {width}x{height}"
     )
 
 
-def _describe(folder: Path, pictures: list[Picture], notes: list[str]) -> None:
-    """Add a note on files with several pictures; refuse 16 bits of which 8 are used."""
-    animated = [str(x.path.relative_to(folder)) for x in pictures if x.is_animated]
+def _describe(folder: Path, images: list[ImageFile], notes: list[str]) -> None:
+    """Add a note on files with several images; refuse 16-bit files that use 8 bits only."""
+    animated = [str(x.path.relative_to(folder)) for x in images if x.is_animated]
     if animated:
         notes.append(
-            f"{folder}: only the first picture is used of each file with several:"
+            f"{folder}: only the first image is used of each file with several:"
             f" {len(animated)} ({examples(animated)})"
         )
-    largest = max((x.largest for x in pictures if x.largest is not None), default=0)
+    largest = max((x.largest for x in images if x.largest is not None), default=0)
     if 0 < largest < 256:
         raise DataError(
-            f"{folder}: pixels of 16 bits, from 0 to {largest} of 65535, are nearly black; if"
-            f" {largest} means white, pictures of 8 bits are needed"
+            f"{folder}: 16-bit pixels from 0 to {largest}, of 65535, are nearly black; if {largest}"
+            " means white, save the images with 8 bits"
         )
 
 
@@ -147,11 +147,11 @@ def _classes(
     names = sorted({parts[0] for parts in parents if parts})
     if not names:
         return None, None
-    loose = [path.name for path, parts in zip(paths, parents, strict=True) if not parts]
-    if loose:
+    outside = [path.name for path, parts in zip(paths, parents, strict=True) if not parts]
+    if outside:
         notes.append(
-            f"{scan.folder}: no labels, because {len(loose)} of {len(paths)} pictures are in no"
-            f" subfolder ({examples(loose)}); without them there are {len(names)} classes"
+            f"{scan.folder}: no labels, because {len(outside)} of {len(paths)} images are in no"
+            f" subfolder ({examples(outside)}); without them there are {len(names)} classes"
         )
         return None, None
     empty = [
@@ -162,15 +162,15 @@ def _classes(
     if empty:
         shown, unused = examples(f"{name}/" for name in empty), scan.describe_unused()
         raise DataError(
-            f"{scan.folder}: no picture that can be used in {shown}; every subfolder is a class,"
-            f" so move it elsewhere or put pictures into it ({', '.join(FORMATS)})"
+            f"{scan.folder}: no image that can be used in {shown}; every subfolder is a class,"
+            f" so move it elsewhere or put images into it ({', '.join(FORMATS)})"
             + (f"; not used: {unused}" if unused else "")
         )
-    deep = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
-    if deep:
-        shown = examples(str(path.relative_to(scan.folder)) for path in deep)
+    nested = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
+    if nested:
+        shown = examples(str(path.relative_to(scan.folder)) for path in nested)
         notes.append(
-            f"{scan.folder}: pictures deeper than a class folder: {len(deep)} ({shown}); their"
+            f"{scan.folder}: images deeper than a class folder: {len(nested)} ({shown}); their"
             " class is the first folder"
         )
     index = {name: i for i, name in enumerate(names)}

@@ -60,11 +60,11 @@ def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
 
     The format (LeCun's MNIST page): two zero bytes, the type (8 is uint8), the number of
     dimensions, each dimension as a big-endian int32, the data. Gzip is recognized by the first
-    bytes, not by the name: browsers unpack a download and keep its name. No more is unpacked than
-    the header promises, and one byte, which also brings the checksum of gzip.
+    bytes, not by the name: browsers unpack a download and keep its name. At most one
+    byte more than the header declares is unpacked; reaching the end also verifies gzip's checksum.
 
     Raises:
-        DataError: it is no such file, is damaged, or takes more than `max_gb` as float32.
+        DataError: it is not such a file, is damaged, or takes more than `max_gb` as float32.
     """
     with open_file(path) as file:
         is_packed = file.read(2) == b"\x1f\x8b"

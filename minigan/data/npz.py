@@ -1,4 +1,4 @@
-"""Load an .npz archive of arrays: whole members with their checksums, and only those needed."""
+"""Load the arrays that are needed from an .npz archive, and verify their checksums."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .limits import check_memory, open_file
 VALUE_KEYS = ("images", "values", "x")
 LABEL_KEYS = ("labels", "y")
 SUFFIXES = {"train": ("", "_train"), "test": ("_test",)}
-HEADER_BYTES = 1 << 16  # numpy itself refuses longer headers
+HEADER_BYTES = 1 << 16  # numpy accepts no longer headers
 
 
 def load_npz(path: Path, split: str = "train", settings: Settings | None = None) -> Dataset:
@@ -32,7 +32,7 @@ def load_npz(path: Path, split: str = "train", settings: Settings | None = None)
     points (N, D) are taken as they are. Nothing is unpickled, and other arrays are not unpacked.
 
     Raises:
-        DataError: the file cannot be read, or holds anything else, or what may mean two things.
+        DataError: the file cannot be read, holds anything else, or is ambiguous.
     """
     settings = settings or Settings()
     with Archive(path) as archive:
@@ -54,12 +54,14 @@ def load_npz(path: Path, split: str = "train", settings: Settings | None = None)
             )
             notes += [note] if note else []
         elif settings.remap_labels or settings.classes is not None:
-            raise DataError(f"{path}: has no labels, for which remap_labels and classes are")
-        others_split = {*_value_keys(SPLITS), *_label_keys(SPLITS)} - {
+            raise DataError(f"{path}: has no labels, but remap_labels or classes is set")
+        keys_of_other_splits = {*_value_keys(SPLITS), *_label_keys(SPLITS)} - {
             *_value_keys([split]),
             *_label_keys([split]),
         }
-        unused = [x for x in archive.names if x not in {value_key, label_key, *others_split}]
+        unused = [
+            x for x in archive.names if x not in {value_key, label_key, *keys_of_other_splits}
+        ]
         if unused:
             text = "" if label_key else f"; no labels ({', '.join(_label_keys([split]))}) in it"
             notes.append(f"{path}: arrays not used: {', '.join(unused)}{text}")
@@ -90,33 +92,33 @@ def _choose_keys(path: Path, names: Collection[str], split: str) -> tuple[str, s
 
 
 class Archive:
-    """The arrays of an .npz file. A member is read whole, so that its CRC is compared.
+    """The arrays of an .npz file. A member is read completely, so that its CRC is verified.
 
         with Archive(path) as archive:
             images = archive.read("images")
 
     Raises:
-        DataError: it is no such archive, or is damaged.
+        DataError: it is not such an archive, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open_file(path)
-        with self._refusal(), contextlib.ExitStack() as stack:
+        with self._data_errors(), contextlib.ExitStack() as stack:
             stack.callback(self._file.close)
             if self._file.read(6) == b"\x93NUMPY":
-                raise ValueError("it is one array, an .npy")
+                raise ValueError("it is an .npy file, a single array")
             self._zip = zipfile.ZipFile(self._file)
             self._members = {info.filename: info for info in self._zip.infolist()}
             if len(self._members) < len(self._zip.infolist()):
-                raise ValueError("two members have one name")
-            count = _member_count(self._file)  # zipfile does not compare it: members may be lost
+                raise ValueError("two members have the same name")
+            count = _member_count(self._file)  # zipfile does not check it
             if count != len(self._members) and count != 0xFFFF:
-                raise ValueError(f"it has {len(self._members)} members, its end says {count}")
+                raise ValueError(f"it has {len(self._members)} members, but declares {count}")
             for info in self._members.values():
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise ValueError(f"{info.filename} is packed in a way that numpy never uses")
-                self._zip.open(info).close()  # compares the two headers of the member
+                    raise ValueError(f"{info.filename} has a compression that numpy never uses")
+                self._zip.open(info).close()  # compares both headers of the member
             stack.pop_all()
         self.names = [name.removesuffix(".npy") for name in self._members]
 
@@ -128,12 +130,13 @@ class Archive:
         self._file.close()
 
     @contextlib.contextmanager
-    def _refusal(self) -> Iterator[None]:
+    def _data_errors(self) -> Iterator[None]:
+        """Convert all errors in a `with` block to DataError."""
         try:
             yield
         except DataError:
             raise
-        except Exception as error:  # zip, zlib and numpy raise errors of their own.
+        except Exception as error:  # zipfile, zlib and numpy raise many types.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{self.path}: not an .npz that can be read ({reason})") from error
 
@@ -143,10 +146,10 @@ class Archive:
         Raises:
             DataError: it is damaged, needs unpickling, or takes more than `max_gb`.
         """
-        with self._refusal():
+        with self._data_errors():
             info = self._members.get(name + ".npy")
             if info is None:
-                raise ValueError(f"{name} in it is not an array")
+                raise ValueError(f"its member {name} is not an array")
             with self._zip.open(info) as member:
                 shape, is_fortran, dtype, start = _header(member.read(HEADER_BYTES))
             if dtype.kind not in "biuf":
@@ -154,10 +157,10 @@ class Archive:
             expected = start + math.prod(shape) * dtype.itemsize
             if expected != info.file_size:
                 raise ValueError(
-                    f"{name} has {info.file_size} bytes, its header promises {expected}"
+                    f"{name} has {info.file_size} bytes, its header declares {expected}"
                 )
             check_memory(f"{self.path}: {name}", shape, max_gb)
-            content = self._zip.read(info)  # compares the CRC
+            content = self._zip.read(info)  # verifies the CRC
             if len(content) != expected:
                 raise ValueError(f"{name} is truncated")
             array = np.frombuffer(content, dtype, offset=start)
@@ -165,7 +168,7 @@ class Archive:
 
 
 def _member_count(file: BinaryIO) -> int:
-    """Return the number of members that the record at the end of a zip file has (16 bits)."""
+    """Return the number of members that the end record of a zip file declares (16 bits)."""
     start = file.seek(0, os.SEEK_END)
     file.seek(max(0, start - (1 << 16) - 22))  # A comment of up to 2^16 bytes may follow it.
     tail = file.read()
@@ -174,7 +177,7 @@ def _member_count(file: BinaryIO) -> int:
 
 
 def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Return the shape, whether it is in Fortran's order, the dtype, and where the data begin."""
+    """Return the shape, whether it is in Fortran order, the dtype, and the offset of the data."""
     file = BytesIO(content)
     version = np.lib.format.read_magic(file)
     read = (
@@ -184,7 +187,7 @@ def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     )
     shape, is_fortran, dtype = read(file)
     if dtype.hasobject:
-        raise ValueError("Object arrays cannot be loaded, as they are pickled")
+        raise ValueError("object arrays are pickled, and nothing is unpickled")
     if any(n < 0 for n in shape):
-        raise ValueError(f"shape {shape}")
+        raise ValueError(f"its shape {shape} has a negative size")
     return shape, is_fortran, dtype, file.tell()

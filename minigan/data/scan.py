@@ -1,4 +1,4 @@
-"""Find the files below a folder, and keep account of what is left out."""
+"""Find the files below a folder, and record what is left out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .dataset import DataError
 
-# The files by which a folder is known as a run of `minigan train`: the first and one of the others.
+# A folder is a run of `minigan train` if it has the first of these files and one of the others.
 RUN_FILES = ("config.json", "metrics.jsonl", "checkpoint.safetensors", "samples/step_000000.png")
-EXAMPLES = 3  # the names of files that a note lists for each reason
+EXAMPLES = 3  # the number of file names that a note lists for each reason
 
 
 class Scan:
@@ -20,19 +20,18 @@ class Scan:
         self.folder = folder
         self.files: list[Path] = []
         self.unused: dict[str, list[Path]] = {}
-        self.animations: list[Path] = []
         self._visited = {_identity(folder)}
         pending = [folder]
-        while pending:  # A path may have more parts than Python has frames.
+        while pending:  # not recursive: a path may have more parts than Python has stack frames
             parent = pending.pop()
             paths = [parent / name for name in sorted(names_in(parent))]
             paths.sort(key=os.path.islink)  # A folder comes before the links to it.
             pending += [path for path in paths if self._add(path)]
-        # Paths compare part by part, so the pictures of a subfolder stay together.
+        # Paths compare part by part, so the images of a subfolder stay together.
         self.files.sort()
 
     def _add(self, path: Path) -> bool:
-        """Note a file or a folder; return whether it is a folder to be scanned."""
+        """Record a file, or what is not used; return whether the path is a folder to scan."""
         if path.name.startswith("."):
             self.skip("hidden", path)
         elif not path.exists():
@@ -41,7 +40,7 @@ class Scan:
             if is_run(path):
                 self.skip("of runs of minigan", path)
             elif _identity(path) in self._visited:
-                self.skip("linked to a folder that is read already", path)
+                self.skip("linked to a folder that is already read", path)
             else:
                 self._visited.add(_identity(path))
                 return True
@@ -52,7 +51,7 @@ class Scan:
         return False
 
     def skip(self, reason: str, path: Path) -> None:
-        """Count a path as not used."""
+        """Record a path as not used."""
         self.unused.setdefault(reason, []).append(path)
 
     def describe_unused(self) -> str:

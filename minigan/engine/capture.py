@@ -33,8 +33,8 @@ from .recording import StepRecording
 from .step_guards import StepGuards
 from .tensor import Tensor, is_grad_enabled
 
-# A captured function keeps at most so many captures, those used last: one for each signature, and
-# for each combination of values that its guards know, such as the modes of modules.
+# The most captures that a captured function keeps; the least recently used are dropped. It has one
+# for each signature and each combination of guarded values, such as the modes of modules.
 MAX_CAPTURES = 16
 
 
@@ -60,9 +60,9 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
 
     - A number that differs from call to call costs a capture for each value: pass it as a tensor.
       At most MAX_CAPTURES captures are kept; a warning says why there are more.
-    - Tensors that the step takes from outside are the same ones in each replay, with their present
-      values. A numpy array of more than 4 kB, and a list or dict of more than 1024 elements, keeps
-      the values of the first run.
+    - Tensors from outside the step are the same ones in each replay, with their present values. A
+      numpy array of more than 4 kB, and a list or dict of more than 1024 elements, keeps the values
+      of the first run.
     - Results are the same tensors each time, overwritten by the next replay. They have no graph.
     - Inside the step, what reads values raises: `.item()`, `.numpy()`, `bool(tensor)`.
     - Side effects of Python code, such as counting or printing, happen in the first run only. A
@@ -72,8 +72,8 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
     Args:
         step: the function; without it, `capture(check=2)` is a decorator.
         check: the number of replays of each capture that are compared, bit by bit, with an eager
-            run of the step from the same state. It finds what has no guard: clocks, files, large
-            arrays, the state of other libraries.
+            run of the step from the same state. It detects changes of what has no guard: clocks,
+            files, large arrays, the state of other libraries.
 
     Raises:
         TypeError: an argument is a numpy array or an iterator, whose values would never change, or
@@ -108,7 +108,7 @@ class CapturedStep:
         self._not_kept = 0  # the number of captures that could not be replayed
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        if active() is not None:  # within another captured step: part of that one
+        if active() is not None:  # inside another captured step, which records this one too
             return self.step(*arguments, **keywords)
         tensors: list[Tensor] = []
         structure = _signature((arguments, keywords), tensors)
@@ -140,7 +140,7 @@ class CapturedStep:
         return self if instance is None else types.MethodType(self, instance)
 
     def _drop_old(self, reason: str) -> None:
-        """Drop the oldest captures above MAX_CAPTURES, and warn once if there are so many."""
+        """Drop the oldest captures above MAX_CAPTURES, and warn once that there are more."""
         count = sum(map(len, self.captures.values()))
         if count + self._not_kept > MAX_CAPTURES and not self._has_warned:
             self._has_warned = True
@@ -165,7 +165,7 @@ class Capture:
     Attributes:
         inputs: the static copies of the tensors among the arguments, which a replay overwrites.
         outputs: the results of the step; each replay overwrites their tensors.
-        recording: the tensors, modes and conditions that the run depends on, and its memory.
+        recording: the tensors and conditions that the run depends on, and its memory.
         guards: guards of the Python values that the run depends on.
         checks_left: the number of replays that are still to be compared with eager runs.
     """
@@ -212,10 +212,7 @@ class Capture:
         recording.launches.clear()
 
     def is_valid(self) -> bool:
-        """Return whether tensors, threads and random streams are those of the run.
-
-        A capture that is not valid is dropped.
-        """
+        """Return whether tensors, threads and random streams are still those of the run."""
         return all(
             x.array is array and x.requires_grad is requires_grad
             for x, array, requires_grad in self.recording.tensors.values()

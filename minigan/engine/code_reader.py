@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .attribute_chains import CLOSURE, GLOBAL, IMPORT, LOCAL, attribute_chains
-from .guards import MAPPINGS, UNCHANGING, Guard, guard, is_container
+from .guards import MAPPINGS, UNCHANGING, Guard, Source, guard, is_container
 from .tensor import Tensor
 
 MAX_GUARDS = 2000  # of one capture
@@ -25,33 +25,33 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "p
 
 
 class Reader:
-    """Follow the names in the code of a step to the values that it reads.
+    """The values that the code of a step reads, and guards of them.
 
-    Code of minigan and of installed libraries is not followed.
+    Names in the code of minigan and of installed libraries are not followed.
 
     Attributes:
-        guards: one for each value, by the id of its owner and its name there.
-        reads: how often the code names the value, by the same.
+        guards: a guard for each value, by its source.
+        reads: the number of times that the code names a value, by its source.
         tensors: the tensors among the values, and in containers of at most MAX_ELEMENTS.
         generators: the random generators of numpy and Python among the values, by name.
         iterators: the names of the iterators and queues among the values.
     """
 
     def __init__(self) -> None:
-        self.guards: dict[tuple[int, str], Guard] = {}
-        self.reads: Counter[tuple[int, str]] = Counter()
+        self.guards: dict[Source, Guard] = {}
+        self.reads: Counter[Source] = Counter()
         self.tensors: list[Tensor] = []
         self.generators: dict[str, Any] = {}
         self.iterators: list[str] = []
-        self._local_names: Counter[str] = Counter()  # of all code that was read
+        self._local_attributes: Counter[str] = Counter()  # of all code that was read
         self._visited: set[Any] = set()
-        self._kept: list[Any] = []  # keeps objects alive whose ids are in `_visited`
+        self._kept: list[Any] = []  # keeps alive the objects whose ids are in use
 
     def read_step(self, step: Any, arguments: Sequence[Any]) -> None:
         """Follow the names in a step, and those of its arguments that are no tensors."""
         self.read_function(step)
         for x in arguments:
-            self._read_value("an argument", x, self._local_names)
+            self._read_value("an argument", x, self._local_attributes)
 
     def read_function(self, function: Any) -> None:
         """Follow the names in a function, method, partial or object with a method `__call__`."""
@@ -63,7 +63,7 @@ class Reader:
                 arguments = [*function.args, *function.keywords.values()]
                 for i, x in enumerate(arguments):
                     read = functools.partial(_constant, x)
-                    name, names = "an argument of a partial", self._local_names
+                    name, names = "an argument of a partial", self._local_attributes
                     self._read_chain(name, function, str(i), read, [], names)
                 function = function.func
             elif hasattr(function, "__wrapped__"):
@@ -80,30 +80,30 @@ class Reader:
             return
         chains = list(attribute_chains(code))
         closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-        first = code.co_varnames[0] if owner is not None and code.co_argcount else None
-        local_names = Counter(
-            x for name, kind, xs in chains for x in xs if kind == LOCAL and name != first
+        self_name = code.co_varnames[0] if owner is not None and code.co_argcount else None
+        local_attributes = Counter(
+            x for name, kind, xs in chains for x in xs if kind == LOCAL and name != self_name
         )
-        self._local_names |= local_names
+        self._local_attributes |= local_attributes
         for key in ("__defaults__", "__kwdefaults__"):
             if getattr(function, key):
                 read = functools.partial(getattr, function, key)
                 name = f"a default of {function.__name__}"
-                self._read_chain(name, function, key, read, [], local_names)
+                self._read_chain(name, function, key, read, [], local_attributes)
         for name, kind, attributes in chains:
-            if name == first and kind != GLOBAL:
-                self._read_attributes(name, owner, attributes, local_names)
+            if name == self_name and kind != GLOBAL:
+                self._read_attributes(name, owner, attributes, local_attributes)
             elif kind == GLOBAL and name in function.__globals__:
                 variables = function.__globals__
                 read = functools.partial(variables.get, name)
-                self._read_chain(name, variables, name, read, attributes, local_names)
+                self._read_chain(name, variables, name, read, attributes, local_attributes)
             elif kind == CLOSURE and name in closure:
                 read = functools.partial(_cell_value, closure[name])
-                self._read_chain(name, closure[name], "", read, attributes, local_names)
+                self._read_chain(name, closure[name], "", read, attributes, local_attributes)
             elif kind == IMPORT:
-                self._read_import(name, function, attributes or sorted(local_names))
+                self._read_import(name, function, attributes or sorted(local_attributes))
         if owner is not None and "super" in code.co_names:
-            self._read_methods(owner, local_names.__contains__)
+            self._read_methods(owner, local_attributes.__contains__)
 
     def _read_import(self, name: str, function: Any, attributes: list[str]) -> None:
         """Follow attributes of a module that a function imports."""
@@ -129,27 +129,27 @@ class Reader:
         key: str,
         read: Callable[[], Any],
         attributes: list[str],
-        local_names: Counter[str],
+        local_attributes: Counter[str],
     ) -> None:
         """Guard the value that `read` returns from its owner, and follow the attributes after it.
 
-        `name` is its name in messages, `key` its name in the owner.
+        `name` is the value's name in messages, `key` its name in the owner.
         """
         value = read()
-        place = id(owner), key
-        self.reads[place] += 1
+        source = id(owner), key
+        self.reads[source] += 1
         self._kept.append(owner)
         is_changed_only = bool(attributes) and attributes[0] in CHANGING_METHODS
-        if place not in self.guards and len(self.guards) < MAX_GUARDS:
-            self.guards[place] = Guard(name, read, value) if is_changed_only else guard(name, read)
+        if source not in self.guards and len(self.guards) < MAX_GUARDS:
+            self.guards[source] = Guard(name, read, value) if is_changed_only else guard(name, read)
             if isinstance(value, ContextVar):
                 self.guards[id(value), ""] = guard(name, functools.partial(value.get, None))
         if attributes:
             if not isinstance(value, Iterator) or attributes[0] in ("__next__", "send"):
                 self._note(name, value)
-            self._read_attributes(name, value, attributes, local_names)
+            self._read_attributes(name, value, attributes, local_attributes)
         if not attributes or (is_container(value) and not is_changed_only):
-            self._read_value(name, value, local_names)
+            self._read_value(name, value, local_attributes)
 
     def _note(self, name: str, value: Any) -> bool:
         """Add a tensor, random generator, iterator or queue; return whether the value is one."""
@@ -164,7 +164,7 @@ class Reader:
         return True
 
     def _read_attributes(
-        self, name: str, owner: Any, attributes: list[str], local_names: Counter[str]
+        self, name: str, owner: Any, attributes: list[str], local_attributes: Counter[str]
     ) -> None:
         """Follow a chain of attributes, through the dicts of objects and members of their types."""
         if not attributes:
@@ -173,11 +173,11 @@ class Reader:
         values = getattr(owner, "__dict__", {})
         if attribute == "__dict__":
             read = functools.partial(getattr, owner, attribute, None)
-            self._read_chain(f"{name}.{attribute}", owner, attribute, read, [], local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, [], local_attributes)
             return
         if attribute in values and not isinstance(owner, type):
             read = functools.partial(values.get, attribute)
-            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_attributes)
             return
         cls = owner if isinstance(owner, type) else type(owner)
         defining = next((x for x in cls.__mro__ if attribute in vars(x)), None)
@@ -191,17 +191,17 @@ class Reader:
             self._read_code(function, owner if is_method else cls)
         elif isinstance(member, types.MemberDescriptorType):  # of `__slots__`
             read = functools.partial(getattr, owner, attribute, None)
-            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_names)
+            self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_attributes)
         elif not _is_library(defining):
             # A value of the class, which a subclass or the object may hide later.
             read = functools.partial(_class_value, cls, attribute)
             class_name = f"{cls.__name__}.{attribute}"
-            self._read_chain(class_name, cls, attribute, read, rest, local_names)
+            self._read_chain(class_name, cls, attribute, read, rest, local_attributes)
             if owner is not cls:
                 read = functools.partial(values.get, attribute)
                 self._read_chain(f"{name}.{attribute}", owner, attribute, read, [], Counter())
 
-    def _read_value(self, name: str, value: Any, local_names: Counter[str]) -> None:
+    def _read_value(self, name: str, value: Any, local_attributes: Counter[str]) -> None:
         """Follow a value, and each element of a small container."""
         for x in elements(value):
             if self._note(name, x):
@@ -209,29 +209,29 @@ class Reader:
             if isinstance(x, FUNCTIONS):
                 self.read_function(x)
             elif isinstance(x, type):
-                if not _is_library(x):  # The code may make an object of the class.
-                    self._read_local_names(name, x, local_names)
+                if not _is_library(x):  # The code may create an object of the class.
+                    self._read_local_attributes(name, x, local_attributes)
                     self._read_methods(x, _is_special)
             elif not isinstance(x, (*UNCHANGING, np.ndarray)):
-                self._read_local_names(name, x, local_names)
+                self._read_local_attributes(name, x, local_attributes)
                 self.read_function(x)
                 self._read_methods(x, lambda key: _is_special(key) and key != "__init__")
 
-    def _read_local_names(self, name: str, x: Any, local_names: Counter[str]) -> None:
-        """Follow the attributes of an object that the code may hold in a local variable."""
-        for attribute, count in sorted(local_names.items()):
+    def _read_local_attributes(self, name: str, x: Any, local_attributes: Counter[str]) -> None:
+        """Follow the attributes of an object that the code may assign to a local variable."""
+        for attribute, count in sorted(local_attributes.items()):
             if self._is_new(x, attribute):
-                self._read_attributes(name, x, [attribute], local_names)
+                self._read_attributes(name, x, [attribute], local_attributes)
                 if count > 1 and (id(x), attribute) in self.reads:
                     self.reads[id(x), attribute] += count - 1
 
-    def _is_new(self, source: Any, key: Any) -> bool:
-        """Return whether this is the first call with the object `source` and this key."""
-        pair = id(source), key if isinstance(key, str) else id(key)
+    def _is_new(self, x: Any, key: Any) -> bool:
+        """Return whether this is the first call with the object x and this key."""
+        pair = id(x), key if isinstance(key, str) else id(key)
         if pair in self._visited:
             return False
         self._visited.add(pair)
-        self._kept.append((source, key))
+        self._kept.append((x, key))
         return True
 
 
@@ -292,7 +292,7 @@ def _constant(value: Any) -> Any:
 
 
 def _cell_value(cell: types.CellType) -> Any:
-    """Return the value of a closed-over variable, None before it has one."""
+    """Return the value of a closed-over variable; None before its first assignment."""
     try:
         return cell.cell_contents
     except ValueError:

@@ -28,11 +28,11 @@ class CpuDevice(Device):
     name = "cpu"
 
     def __init__(self) -> None:
-        settings: Any = numba.config  # Its names are made when it is imported.
+        settings: Any = numba.config  # numba sets its attributes at run time.
         if settings.DISABLE_JIT:
             raise RuntimeError(
-                "the device cpu compiles its kernels with numba, which NUMBA_DISABLE_JIT switches"
-                " off: unset it, or use the device reference"
+                "the device cpu compiles its kernels with numba, but NUMBA_DISABLE_JIT is set;"
+                " unset it, or use the device reference"
             )
         self.kernels: dict[str, Any] = {}
         self.floats_only: set[str] = set()

@@ -67,8 +67,8 @@ class Device:
     def can_write(self, array: Any) -> bool:
         """Return whether an update may change an array in place: each element has its own memory.
 
-        All arrays that a device makes, and their views, can be written. Arrays that somebody puts
-        in their place (`x.array = ...`) may be read-only or broadcast.
+        Arrays that a device creates, and their views, can be changed. An array that a user assigns
+        (`x.array = ...`) may be read-only or broadcast.
         """
         if array.flags.carray:  # C-contiguous, aligned and writable
             return True
@@ -137,7 +137,7 @@ _constructors: dict[str, Callable[[], Device]] = {
     "cuda-emulator": _cuda_emulator,
 }
 _devices: dict[str, Device] = {}
-_lock = threading.RLock()  # held while a device is made, which imports numba
+_lock = threading.RLock()  # held while a device is created, which imports numba
 wait_at_fork(_lock)
 
 

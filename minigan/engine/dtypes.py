@@ -27,10 +27,10 @@ def check_dtype(dtype: Any) -> np.dtype:
 
 
 def check_int64_range(name: str, array: np.ndarray) -> None:
-    """Raise ValueError if a number is NaN or outside int64: a cast would give another number."""
+    """Raise ValueError if a number is NaN or outside int64, as a cast would change it."""
     if array.dtype.kind not in "fu" or not array.size:
         return
-    low, high = array.min().item(), array.max().item()  # NaN if one is
+    low, high = array.min().item(), array.max().item()  # NaN if any number is NaN
     if not (low >= -(2**63) and high < 2**63):
         bad = high if low >= -(2**63) else low
         raise ValueError(f"{name}: the value {bad} does not fit into int64")

@@ -1,13 +1,13 @@
-"""Guards of a captured step: the Python values that its code reads, which a replay does not run.
+"""Guard the Python values that a captured step reads, as a replay does not read them again.
 
 A step reads numbers, layers and tensors by name: closed-over and global variables, attributes such
 as `self.alpha`, and the same in the functions and methods that it calls. A `Reader` (see
 `code_reader.py`) follows these names in the bytecode of the step; modules and optimizers report
-themselves when they are called. Each value has a guard, and a capture is replayed only while all of
-them hold, as in `torch.compile`.
+themselves when they are called. Each value has a guard, and a capture is replayed only while all
+guards hold, as in `torch.compile`.
 
-What no name leads to (an element of a large array, `eval`, a clock, a file) has no guard;
-`capture(step, check=2)` compares replays with eager runs to find it.
+A value that no name leads to (an element of a large array, `eval`, a clock, a file) has no guard;
+`capture(step, check=2)` detects it by comparing replays with eager runs.
 """
 
 from __future__ import annotations
@@ -30,17 +30,21 @@ MAX_ARRAY_BYTES = 4096  # of an array that is compared by value
 CONSTANTS = (int, float, complex, str, bytes, type(None), np.generic)
 MAPPINGS = (dict, types.MappingProxyType, UserDict, ChainMap)
 SEQUENCES = (list, tuple, deque, UserList)
-# Values that do not change while they are the same object, or whose changes are noticed elsewhere:
-# the array and requires_grad of a tensor are in `StepRecording.tensors`.
+# Values that cannot change while they are the same object, or whose changes are detected elsewhere:
+# `StepRecording.tensors` has the array and requires_grad of each tensor.
 UNCHANGING = (*CONSTANTS, Tensor, type, types.ModuleType, types.BuiltinFunctionType)
 
 
+# Where a value comes from, as in `torch.compile`: the id of an object, and the value's name in it.
+Source = tuple[int, str]
+
+
 class Guard(NamedTuple):
-    """A value that a step has read: its name, a function that reads it again, and what it was."""
+    """A value that a step reads: its name, a function that reads it again, and its old value."""
 
     name: str
     read: Callable[[], Any]
-    before: Any  # of `freeze`
+    before: Any  # the result of `freeze`
 
     def holds(self) -> bool:
         """Return whether the value is still the same."""
@@ -53,7 +57,7 @@ def guard(name: str, read: Callable[[], Any]) -> Guard:
 
 
 class FrozenArray(NamedTuple):
-    """A small array of numpy or Python, and the bytes that it had."""
+    """A small array of numpy or Python, and a copy of its bytes."""
 
     array: Any
     content: bytes
@@ -101,7 +105,7 @@ def _objects(value: Any) -> list[Any]:
 
 
 def is_same(value: Any, before: Any) -> bool:
-    """Return whether a value is what it was when `freeze` returned `before`.
+    """Return whether a value is the same as when `freeze` returned `before`.
 
     Constants are compared by type and bits, so that 0.0 is not -0.0 and NaN is NaN; containers and
     small arrays by their elements; everything else by identity.

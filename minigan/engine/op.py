@@ -37,8 +37,8 @@ class Op:
             serves an op of any number of inputs.
         samples: inputs to check the op on: tuples of samplers `rng -> array` (see
             `ops/samples.py`) and numbers, with a dict of attributes at the end if there are any.
-            Together they reach every branch of every VJP. Every call has the attributes of the
-            first sample.
+            Together they reach every branch of every VJP. The first sample also defines the names
+            of the attributes that a call must have.
         broadcasts: inputs broadcast as in numpy; `grad` sums cotangents back to their shapes.
             Numbers are accepted beside tensors.
         prepare: `(g, y, *inputs, **attributes)`, run once for each backward pass. Its result takes
@@ -47,7 +47,7 @@ class Op:
         view: the result is a view of the first input's memory and shares its version.
         check: `(*inputs, **attributes)`, raises ValueError on shapes and attributes that do not
             fit. Kernels trust it: they compute addresses from shapes and attributes.
-        numbers: accept numbers beside tensors also if inputs do not broadcast.
+        numbers: accept numbers beside tensors even if inputs do not broadcast.
         needs_kernel: never run the reference on the `cpu` device, where it would be a call of
             BLAS, or a loop that takes minutes.
 
@@ -173,7 +173,7 @@ class Op:
         return first.device
 
     def _check_numbers(self, dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
-        """Raise for numbers that integers or bools do not mix with, and for bools of kind n."""
+        """Raise for a number that does not fit an integer or bool dtype, or for bools of kind n."""
         if any(isinstance(x, (float, np.floating)) for x in inputs):
             raise TypeError(
                 f"{self.name}: a {dtype} tensor does not mix with a float; convert it with .to()"
@@ -188,7 +188,7 @@ class Op:
 
 
 def _is_integer(x: Any) -> bool:
-    """Return whether x is an integer number, beside which a bool tensor counts as integers."""
+    """Return whether x is an integer, with which a bool tensor is promoted to int64."""
     return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
 

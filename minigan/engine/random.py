@@ -304,7 +304,7 @@ class _CurrentGenerator(Generator):
     """The current generator: its methods are the functions of this module."""
 
     def __init__(self) -> None:
-        pass  # It has no streams; all methods of a Generator go through the three below.
+        pass  # It has no streams of its own: all methods of a Generator call the three below.
 
     def state(self) -> dict[str, Any]:
         return current_generator().state()

@@ -20,9 +20,10 @@ class StepRecording(Recording):
         tensors: parameters and updated tensors that the step did not make, by id, each with its
             array and `requires_grad`. A replay works on these arrays, so it is valid only while
             they are the tensors'.
-        written: ids of those that updates change.
-        objects: modules and optimizers that were called, by id, each with its attributes before.
-        used: ids of the tensors that ops took as inputs.
+        written: ids of the tensors that updates change.
+        objects: modules and optimizers that were called, by id, each with its attributes before the
+            first call.
+        used: ids of the tensors that were inputs of ops.
         conditions: functions without arguments; a replay is valid while all of them return True.
         written_versions: the version counters of updated tensors; each replay increments them.
         devices: the devices that ops and updates ran on, in order, each once.
@@ -53,7 +54,7 @@ class StepRecording(Recording):
 
     def add_object(self, x: Any) -> None:
         """Add a module or optimizer; a replay is valid only while its attributes are the same."""
-        from .guards import freeze  # At the head of this file it would be an import cycle.
+        from .guards import freeze  # An import at the top would be a cycle.
 
         if id(x) not in self.objects:
             self.objects[id(x)] = x, {key: freeze(value) for key, value in vars(x).items()}

@@ -1,4 +1,4 @@
-"""The guards of one capture: what its step has read from Python, and whether it has changed."""
+"""Guard the values that the step of one capture reads from Python, and detect changes of them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from typing import Any
 import numpy as np
 
 from .code_reader import Reader, elements
-from .guards import FrozenArray, FrozenObjects, Guard, guard, is_container, is_same
+from .guards import FrozenArray, FrozenObjects, Guard, Source, guard, is_container, is_same
 from .recording import StepRecording
 from .tensor import Tensor
 
 GLOBAL_GENERATORS = {"numpy.random": np.random, "random": random}
-MISSING = object()  # stands for an attribute that there was not
-Place = tuple[int, str]  # the id of an object, and the name of a value in it
+MISSING = object()  # the value before the run of an attribute that did not exist
 CONTENTS = (list, dict, set, FrozenArray, FrozenObjects)  # what `freeze` copies
 
 
 class AttributeChanges:
-    """A counter of the assignments to attributes of all modules.
+    """A counter of the assignments to attributes, over all modules.
 
-    While it stays the same, no module has to be compared with what it was in a captured run.
+    While it stays the same, the attributes of modules need not be compared with those of the run.
     """
 
     count = 0
 
 
 class StepGuards:
-    """Guards of the values that a step has read in a recorded run.
+    """Guards of the values that a step reads in a recorded run.
 
-    Make it before the run, and call `finish` after it. `arguments` are those of the step that are
+    Create it before the run, and call `finish` after it. `arguments` are those of the step that are
     neither tensors nor constants.
 
     Attributes:
-        unstable: a value that the run has changed and that its code reads elsewhere too, such as a
-            counter that it computes with; None if there is none. A replay would not change it, so
-            there must be none. A value that is set in the first run only is stable in the second.
+        unstable: the name of a value that the run both changes and computes with, such as a
+            counter, or None. A replay would not change it, so such a run is not replayed. A value
+            that only the first run sets is stable from the second run on.
     """
 
     def __init__(self, step: Callable[..., Any], arguments: Sequence[Any] = ()) -> None:
@@ -63,7 +62,7 @@ class StepGuards:
         """Guard all values as they are after the run.
 
         Raises:
-            ValueError: the run has drawn random numbers that a replay would repeat.
+            ValueError: the run drew random numbers that a replay would repeat.
         """
         for name, (generator, state) in self._random.items():
             if _random_state(generator) != state:
@@ -77,9 +76,10 @@ class StepGuards:
             if hasattr(x, "forward"):
                 reader.read_function(x.forward)
         changed = self._changes_of_the_run(recording)
-        for place, (before, after) in changed.items():
-            if _is_state(before, after, reader.reads[place], recording):
-                self.unstable = reader.guards[place].name if place in reader.guards else place[1]
+        for source, (before, after) in changed.items():
+            if _is_state(before, after, reader.reads[source], recording):
+                is_guarded = source in reader.guards
+                self.unstable = reader.guards[source].name if is_guarded else source[1]
         for x, _ in recording.objects.values():
             if hasattr(x, "forward"):
                 self._module_guards += _module_guards(x, changed)
@@ -91,18 +91,18 @@ class StepGuards:
         for x in reader.tensors:
             if id(x) not in recording.tensors:
                 recording.add_tensor(x)
-        self._guards += [x for place, x in reader.guards.items() if place not in changed]
-        # A change within a container is no assignment, so the counter does not show it.
+        self._guards += [x for source, x in reader.guards.items() if source not in changed]
+        # A change inside a container is not an assignment, so AttributeChanges does not count it.
         self._guards += [x for x in self._module_guards if isinstance(x.before, CONTENTS)]
         self._changes = AttributeChanges.count
 
-    def _changes_of_the_run(self, recording: StepRecording) -> dict[Place, tuple[Any, Any]]:
-        """Return (value before, value after) for each value that the run itself has changed."""
-        result: dict[Place, tuple[Any, Any]] = {}
-        for place, x in self._before.guards.items():
+    def _changes_of_the_run(self, recording: StepRecording) -> dict[Source, tuple[Any, Any]]:
+        """Return (value before, value after) for each value that the run changed."""
+        result: dict[Source, tuple[Any, Any]] = {}
+        for source, x in self._before.guards.items():
             value = x.read()
             if not is_same(value, x.before):
-                result[place] = x.before, value
+                result[source] = x.before, value
         for x, attributes in recording.objects.values():
             for key, value in vars(x).items():
                 before = attributes.get(key, MISSING)
@@ -127,10 +127,10 @@ class StepGuards:
 
 
 def _is_state(before: Any, after: Any, reads: int, recording: StepRecording) -> bool:
-    """Return whether a later run depends on a value that the run has changed.
+    """Return whether a later run depends on a value that this run changed.
 
-    It does not on a result that is kept, nor on a counter that nothing else reads, as in
-    `self.count += 1`: these are side effects, which a replay does not have.
+    It does not depend on a stored result, nor on a counter that nothing else reads, as in
+    `self.count += 1`: these are side effects, which a replay does not repeat.
     """
     if before is MISSING:
         return False
@@ -140,8 +140,8 @@ def _is_state(before: Any, after: Any, reads: int, recording: StepRecording) -> 
     return reads > 1
 
 
-def _module_guards(module: Any, changed: Mapping[Place, Any]) -> Iterator[Guard]:
-    """Iterate over guards of the mode and of the attributes that the run has not changed."""
+def _module_guards(module: Any, changed: Mapping[Source, Any]) -> Iterator[Guard]:
+    """Iterate over guards of the mode, and of the attributes that the run did not change."""
     name, attributes = type(module).__name__, vars(module)
     yield guard(f"{name}.training", lambda: module.training)
     yield guard(
@@ -155,7 +155,7 @@ def _module_guards(module: Any, changed: Mapping[Place, Any]) -> Iterator[Guard]
 def _optimizer_guards(optimizer: Any) -> Iterator[Guard]:
     """Iterate over guards of the attributes of an optimizer: options by value, lists by identity.
 
-    The arrays of its tensors are guarded elsewhere.
+    The arrays of its tensors are guarded by `StepRecording.tensors`.
     """
     attributes = vars(optimizer)
     for key, value in attributes.items():

@@ -56,7 +56,7 @@ class Tensor:
     `grad` refuses a graph whose tensors have changed since it was recorded.
 
     Make one with `mg.tensor(values)`. Operators and methods are those of a numpy array, except that
-    `x += y` gives the name x to a new tensor, as in JAX, and is refused for a parameter:
+    `x += y` binds x to a new tensor, as in JAX, and raises TypeError for a parameter:
 
         x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         loss = ((x @ x.T) ** 2).mean()
@@ -75,8 +75,8 @@ class Tensor:
         "version_cell",
         "versions",
     )
-    # (module, attribute name) that held this parameter, or its layer, and holds another value now;
-    # not set for others. Optimizers look at it (`optim/replaced.py`).
+    # The (module, attribute name) that last held this parameter, or a layer with it, and was then
+    # assigned another value; not set before that. Optimizers check it (`optim/replaced.py`).
     replaced: tuple[Any, str]
 
     # numpy_array * tensor calls the tensor's __rmul__, whose error names the op and the array.
@@ -157,7 +157,7 @@ class Tensor:
         return self.numpy().item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return a copy for numpy; RuntimeError where a gradient would be lost, as PyTorch."""
+        """Return a copy for numpy; RuntimeError where a gradient would be lost, as in PyTorch."""
         if self.requires_grad:
             raise RuntimeError(
                 "numpy cannot use a tensor that requires gradients, as its result would have none:"
@@ -268,8 +268,8 @@ class Tensor:
     def _rebound(self, operator: str) -> Tensor:
         """Return this tensor; TypeError if it is a parameter.
 
-        `p -= lr * g` in a loop over parameters would give the name p to a new tensor, and train
-        nothing.
+        `p -= lr * g` in a loop over parameters would bind p to a new tensor and leave the parameter
+        as it was.
         """
         if self.requires_grad and self.op is None:
             raise TypeError(
@@ -397,7 +397,7 @@ def tensor(
 
 
 def _refuse_large_integers(values: Any, array: np.ndarray) -> None:
-    """Raise ValueError for integers outside int64, of which numpy makes floats or objects."""
+    """Raise ValueError for integers outside int64, which numpy converts to floats or objects."""
     if array.dtype.kind == "O" or (array.dtype.kind == "f" and (np.abs(array) >= 2.0**63).any()):
         objects = np.asarray(values, object).ravel().tolist()
         if objects and all(isinstance(x, int) for x in objects):

@@ -150,7 +150,7 @@ class Players:
 
     @property
     def latent_size(self) -> int:
-        """The numbers per latent."""
+        """The length of a latent."""
         return self.config.latent_size or MODELS[self.config.model or "mlp"].latent_size
 
     def latent(self, n: int, stream: str = "latent") -> Tensor:

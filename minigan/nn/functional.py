@@ -15,8 +15,8 @@ def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
 
     Each logarithm is at least -100, so that p = 0 and p = 1 give finite losses and gradients.
 
-    Probabilities outside of [0, 1] are refused where the host can read them: on a GPU and in the
-    replay of a captured step they give NaN.
+    A probability outside of [0, 1] raises ValueError where the host can read it. On a GPU, and in
+    the replay of a captured step, it gives NaN.
 
     Args:
         probability: p, of any shape, in [0, 1].
@@ -31,8 +31,8 @@ def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
         low, high = p.min(), p.max()
         if low < 0 or high > 1:  # False for NaN, which stays NaN
             raise ValueError(
-                f"binary_cross_entropy: {low if low < 0 else high} is no probability in [0, 1]"
-                " (binary_cross_entropy_with_logits takes any number)"
+                f"binary_cross_entropy: {low if low < 0 else high} is not a probability in"
+                " [0, 1]; binary_cross_entropy_with_logits accepts any number"
             )
     return ops.binary_cross_entropy(probability, target).mean()
 

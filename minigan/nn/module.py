@@ -53,7 +53,7 @@ class Module:
         """Set an attribute.
 
         Raises:
-            TypeError: it is a parameter, and the value is neither a parameter nor None.
+            TypeError: the attribute is a parameter, and the value is neither a parameter nor None.
         """
         before = vars(self).get(name)
         if before is not value:
@@ -64,7 +64,7 @@ class Module:
                     " `mg.optim.assign(parameter, values)` change the values of a parameter, and"
                     " `requires_grad = False` freezes it"
                 )
-            # What was refused, such as a set, can be replaced.
+            # A set of modules, which `_members` refuses, can be replaced.
             for _, member in () if isinstance(before, UNREGISTERED) else _members(name, before):
                 for x in _parameters_of(member):
                     x.replaced = self, name
@@ -131,7 +131,7 @@ class Module:
         containers = [
             (name, value) for name, value in vars(self).items() if isinstance(value, CONTAINERS)
         ]
-        if not containers:
+        if not containers or type(self).__hash__ is None:  # as in a dataclass
             return
         now = {
             id(x): (ref(x), name)
@@ -153,7 +153,7 @@ class Module:
         return {name: x.numpy() for name, x in self._tensors_by_name().items()}
 
     def _tensors_by_name(self) -> dict[str, Tensor]:
-        """Return all parameters and buffers by name; ValueError where two have one name."""
+        """Return all parameters and buffers by name; ValueError if two have the same name."""
         result: dict[str, Tensor] = {}
         for name, x in self.tensors():
             if name in result:
@@ -231,7 +231,7 @@ def _is_parameter(x: Any) -> bool:
 
 
 def _describe(value: Any) -> str:
-    """Return a value's type as text, for a message that says why it is no parameter."""
+    """Return text that says what a value is, if it is not a parameter."""
     if not isinstance(value, Tensor):
         return f"a value of type {type(value).__name__}"
     return "a tensor with a graph" if value.op is not None else "a tensor without requires_grad"
@@ -241,7 +241,7 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
     """Iterate over (name, x) of the tensors and modules in an attribute: itself or its elements.
 
     Raises:
-        TypeError: they are in a set, which has no order, or another container.
+        TypeError: a set, which has no order, or another container contains one.
     """
     if isinstance(value, (Tensor, Module)):
         yield name, value

@@ -83,12 +83,12 @@ def is_pair(value: Any, least: int) -> bool:
 def check_windows(
     op: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair, positions: Pair | None = None
 ) -> None:
-    """Raise ValueError unless windows of this kernel fit into an image, at `positions` of them."""
+    """Raise ValueError unless the kernel fits into an image, at `positions` if they are given."""
     if is_pair(size, 1) and is_pair(kernel, 1) and is_pair(stride, 1) and is_pair(padding, 0):
         actual = output_size(size, kernel, stride, padding)
         if min(actual) >= 1 and positions in (None, actual):
             return
-    expected = "" if positions is None else f", {positions[0]} x {positions[1]} times"
+    expected = "" if positions is None else f" at {positions[0]} x {positions[1]} positions"
     raise ValueError(
         f"{op}: a kernel of {kernel} with stride {stride} and padding {padding} does not fit into"
         f" an image of {size}{expected}"
@@ -96,12 +96,12 @@ def check_windows(
 
 
 def check_images(op: str, *tensors: Tensor) -> None:
-    """Raise ValueError unless each tensor is (n, channels, height, width), none empty but n."""
+    """Raise ValueError unless each tensor is (n, channels, height, width); only n may be 0."""
     for x in tensors:
         if x.ndim != 4 or 0 in x.shape[1:]:
             raise ValueError(
-                f"{op}: input {x.shape}; (n, channels, height, width) is needed, none of them empty"
-                " but n"
+                f"{op}: input {x.shape}; (n, channels, height, width) is needed, where only n may"
+                " be 0"
             )
 
 

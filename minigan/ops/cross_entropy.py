@@ -1,4 +1,4 @@
-"""The binary cross-entropy of each element."""
+"""Compute the binary cross-entropy of each element."""
 
 from __future__ import annotations
 

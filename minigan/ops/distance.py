@@ -43,8 +43,9 @@ def _check(name: str, a: Tensor, b: Tensor) -> None:
 def _check_grad(g: Tensor, a: Tensor, b: Tensor) -> None:
     """Raise ValueError unless g is of the shape of the distances of a and b."""
     _check("l1_distances_grad", a, b)
-    if g.shape != (*a.shape[:-2], a.shape[-1], b.shape[-1]):
-        raise ValueError(f"l1_distances_grad: {g.shape} is no shape of distances of {a.shape}")
+    shape = (*a.shape[:-2], a.shape[-1], b.shape[-1])
+    if g.shape != shape:
+        raise ValueError(f"l1_distances_grad: shape {g.shape}, not {shape} as the distances")
 
 
 def _check_jvp(v: Tensor, a: Tensor, b: Tensor) -> None:
@@ -105,6 +106,6 @@ def l1_distances(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: an argument is no tensor of floats, or their dtypes differ.
+        TypeError: an argument is not a tensor of floats, or their dtypes differ.
     """
     return _l1_distances(a, b)

@@ -9,7 +9,7 @@ from .samples import uniform, zeros_and_ones
 
 __all__ = ["dropout"]
 
-# A selection and not a product, so that no infinity or NaN of an element that is left out remains.
+# A selection, as a product with the mask would keep an infinity or NaN of a dropped element.
 _dropout: Op = Op(
     "dropout",
     lambda x, mask, scale: np.where(mask > 0.5, x * scale, 0.0),

@@ -55,7 +55,7 @@ def elementwise_op(name: str, reference: Any, vjps: Any, samples: Any, dtypes: s
 def check_elementwise(name: str) -> Callable[..., None]:
     """Return the check of an op whose inputs broadcast and whose attributes are numbers.
 
-    Attributes `low` and `high` are in order.
+    It also checks that an attribute `low` is at most `high`.
     """
 
     def check(*inputs: Any, **attributes: Any) -> None:
@@ -70,7 +70,7 @@ def check_elementwise(name: str) -> Callable[..., None]:
 
 
 def check_number(name: str, key: str, value: Any) -> float:
-    """Return the value as a float; TypeError unless it is a number: a tensor has a gradient."""
+    """Return the value as a float; TypeError for others: a tensor would lose its graph."""
     if not isinstance(value, NUMBERS):
         raise TypeError(f"{name}: {key} is {type(value).__name__}, not a number")
     try:
@@ -262,13 +262,13 @@ clip_grad: Op = elementwise_op(
 def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
     """Return x limited to [low, high]; the gradient is 1 within, bounds included.
 
-    A bound of None does not limit. (`maximum` and `minimum` take bounds that are tensors.)
+    None means no bound. (`maximum` and `minimum` accept bounds that are tensors.)
 
     Raises:
         ValueError: low is above high, or both are None.
     """
     if low is None and high is None:
-        raise ValueError("clip: low and high are None; one of them is a number")
+        raise ValueError("clip: low and high are None; at least one must be a number")
     a = check_number("clip", "low", -np.inf if low is None else low)
     b = check_number("clip", "high", np.inf if high is None else high)
     return _clip(x, low=a, high=b)

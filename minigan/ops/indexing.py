@@ -2,9 +2,9 @@
 
 An index outside [0, size) raises IndexError: negative ones do not count from the end. In a captured
 step the indices are known only when a kernel runs. The `cpu` and `reference` devices raise then,
-too. A CUDA kernel cannot: there `gather` gives NaN for such an index (the least integer, True), and
-`scatter_add` a whole column of NaN, so that no loss or gradient stays finite; as in JAX, no memory
-outside the arrays is read or written.
+too. A CUDA kernel cannot raise: there `gather` returns NaN for such an index (the least int64, or
+True), and `scatter_add` a column of NaN, so that no loss or gradient stays finite. As in JAX, no
+memory outside the arrays is read or written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..engine.tensor import Tensor, require_tensors
 from ..kernels.runtime.recording import active
 from .reduce import broadcast_to
 from .samples import indices, uniform
-from .shape import check_axis, check_own_axis, is_integer
+from .shape import check_axis, check_normalized_axis, is_integer
 
 __all__ = ["gather", "scatter_add"]
 
@@ -48,7 +48,7 @@ def _scatter_add_reference(g: np.ndarray, i: np.ndarray, axis: int, size: int) -
 
 # ------------------------------------------------------------------------------------- the ops
 def check_indices(name: str, i: Tensor, size: int) -> None:
-    """Raise TypeError unless i is of integers, IndexError if the host can read one outside."""
+    """Raise TypeError unless i has integers; IndexError for one outside, if the host can read i."""
     if i.dtype.kind != "i":
         raise TypeError(f"{name}: the indices are {i.dtype}, not an integer tensor")
     if isinstance(i.array, np.ndarray):
@@ -59,14 +59,14 @@ def check_indices(name: str, i: Tensor, size: int) -> None:
 
 def _check_gather(x: Tensor, i: Tensor, axis: Any) -> None:
     """Raise ValueError unless x has the axis, and the indices fit its other axes."""
-    check_own_axis("gather", axis, x.shape)
+    check_normalized_axis("gather", axis, x.shape)
     if i.shape != (*x.shape[:axis], *i.shape[axis : axis + 1], *x.shape[axis + 1 :]):
         raise ValueError(f"gather: indices {i.shape} for {x.shape} differ outside axis {axis}")
 
 
 def _check_scatter_add(x: Tensor, i: Tensor, axis: Any, size: Any) -> None:
     """Raise ValueError unless x has the axis, and an index for each element."""
-    check_own_axis("scatter_add", axis, x.shape)
+    check_normalized_axis("scatter_add", axis, x.shape)
     if i.shape != x.shape or not is_integer(size, 0):
         raise ValueError(
             f"scatter_add: indices {i.shape} for {x.shape} and size {size!r}; equal shapes and an"

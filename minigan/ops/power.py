@@ -1,4 +1,4 @@
-"""Powers, and their derivatives at zeros, infinities and the exponent 0."""
+"""Compute powers, and their derivatives at zeros, infinities and the exponent 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.tensor import Tensor
 from .elementwise import elementwise_op, equal, greater_equal, less, log, not_equal, where
-from .samples import at, uniform
+from .samples import special_points, uniform
 
 __all__ = ["power"]
 
@@ -16,7 +16,8 @@ __all__ = ["power"]
 def _power_vjp(g: Tensor, y: Tensor, x: Any, p: Any) -> Tensor:
     """Return g p x^(p-1), and 0 for 0^0 and NaN^0, where the formula gives 0 * inf or 0 * NaN.
 
-    Other elements with p = 0 take no branch, since the derivative by p is g / x there, and not 0.
+    Other elements with p = 0 have no special case, as the derivative of the result by p is g / x
+    there, which a constant 0 would lose.
     """
     if isinstance(p, Tensor):
         lower = _power(x, p - 1.0)
@@ -32,13 +33,13 @@ def _exponent_vjp(g: Tensor, y: Tensor, x: Any, p: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         if 0 < x < np.inf:
             return g * (y * float(np.log(x)))
-        x = where(less(p, p), p, x)  # a tensor of this number
+        x = where(less(p, p), p, x)  # x as a tensor
     undefined = equal(x, 0.0) * greater_equal(p, 0.0) + equal(x, np.inf) * less(p, 0.0)
     return g * (y * log(where(undefined, 1.0, x)))
 
 
 def _power_reference(x: Any, p: Any) -> Any:
-    """Return x^p, also for -0 and -inf as `pow` of C: numpy has sqrt(x) where all p are 0.5."""
+    """Return x^p as C's `pow`, also for -0 and -inf, where numpy takes sqrt(x) if all p are 0.5."""
     x = x if isinstance(x, np.ndarray) else np.asarray(x, p.dtype)
     return np.power(np.where((p == 0.5) & ((x == 0) | (x == -np.inf)), np.abs(x), x), p)
 
@@ -55,10 +56,10 @@ _power = elementwise_op(
         (uniform(4), 0),
         (2.0, uniform(4)),
         (0.0, uniform(4, low=0.5)),
-        (uniform(5, low=0.3), at([0.0, 1.0, 2.0, 0.5, -1.0])),
-        (at([1.0, 1.0, 1.0]), at([0.0, 2.0, -0.5])),
-        (at([-1.5, -1.0, 0.5]), -2.0),
-        (at([0.0, -1.0, 1.0]), 4),
+        (uniform(5, low=0.3), special_points([0.0, 1.0, 2.0, 0.5, -1.0])),
+        (special_points([1.0, 1.0, 1.0]), special_points([0.0, 2.0, -0.5])),
+        (special_points([-1.5, -1.0, 0.5]), -2.0),
+        (special_points([0.0, -1.0, 1.0]), 4),
     ],
 )
 

@@ -193,7 +193,7 @@ def _check_uniform(position: Any, seed: Any, low: Any, high: Any, **common: Any)
     with np.errstate(over="ignore"):
         a, b = (real(check_number("random_uniform", "low and high", x)) for x in (low, high))
         if not (a <= b and np.isfinite(b - a)):
-            raise ValueError(f"random_uniform: no uniform distribution from {low} to {high}")
+            raise ValueError(f"random_uniform: low = {low} to high = {high} is not a finite range")
 
 
 def _check_bernoulli(position: Any, seed: Any, p: Any, **common: Any) -> None:
@@ -205,7 +205,7 @@ def _check_bernoulli(position: Any, seed: Any, p: Any, **common: Any) -> None:
 def _check_permutation(position: Any, seed: Any, stream: Any, n: Any) -> None:
     _check_counter("random_permutation", position, seed, stream)
     if not is_integer(n, 0, 2**32 + 1):
-        raise ValueError(f"random_permutation: n = {n!r} is no integer from 0 to 2**32")
+        raise ValueError(f"random_permutation: n = {n!r} is not an integer from 0 to 2**32")
 
 
 # -------------------------------------------------------------------------------------- the ops

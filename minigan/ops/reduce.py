@@ -37,11 +37,10 @@ def _keepdims_shape(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int,
 
 
 def _check_axes(name: str, x: Tensor, axis: Any, keepdims: Any) -> None:
-    """Raise ValueError unless the axes are sorted, each one once, counted from the front."""
+    """Raise ValueError unless the axes are a sorted tuple without repeats or negative ones."""
     if not isinstance(axis, tuple) or [*axis] != [i for i in range(x.ndim) if i in axis]:
         raise ValueError(
-            f"{name}: axis {axis!r} of shape {x.shape}; a sorted tuple of axes, counted from the"
-            " front, is needed"
+            f"{name}: axis {axis!r} of shape {x.shape}; a sorted tuple of axes >= 0 is needed"
         )
     if not isinstance(keepdims, bool):
         raise ValueError(f"{name}: keepdims = {keepdims!r} is not a bool")
@@ -81,9 +80,9 @@ def _sum_vjp(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: b
 
 
 def _max_vjp(g: Tensor, y: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
-    """Return g at the largest element, in equal parts where several tie, or are NaN."""
+    """Return g at the largest element, in equal parts for several that tie or are NaN."""
     kept = _keepdims_shape(x.shape, axis)
-    is_largest = equal(x, reshape(y, kept)) + not_equal(x, x)  # the sum of bools is `or`
+    is_largest = equal(x, reshape(y, kept)) + not_equal(x, x)  # a sum of bools is their `or`
     ones = cast(is_largest, dtype=x.dtype)
     share = ones / _sum(ones, axis=axis, keepdims=True)
     return where(is_largest, reshape(g, kept) * share, 0.0)

@@ -59,8 +59,8 @@ def indices(*shape: int, below: int) -> Sampler:
     return Sampler(shape, lambda rng, shape: rng.integers(0, below, shape))
 
 
-def at(values: list[float]) -> Sampler:
-    """Return these values, points at which a function is smooth but its formula is not."""
+def special_points(values: list[float]) -> Sampler:
+    """Return these values, at which a function is smooth but its formula has a special case."""
     return replace(constant(values), smooth=True)
 
 

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 # ------------------------------------------------------------------------- checks of attributes
 def is_integer(value: Any, least: int, below: int = 2**63) -> bool:
-    """Return whether the value is a Python integer, and no bool, in [least, below)."""
+    """Return whether the value is a Python integer, not a bool, in [least, below)."""
     return type(value) is int and least <= value < below
 
 
@@ -37,11 +37,11 @@ def check_sizes(name: str, shape: Any) -> None:
             if type(n) is not int or n < 0:
                 fits = False
     if not fits:
-        raise ValueError(f"{name}: shape {shape!r} is no tuple of integers of at least 0")
+        raise ValueError(f"{name}: shape {shape!r} is not a tuple of integers >= 0")
 
 
 def integers(name: str, what: str, values: Any) -> tuple[int, ...]:
-    """Return the values as a tuple of Python integers; TypeError if one is another number."""
+    """Return the values as a tuple of Python integers; TypeError if one is not an integer."""
     try:
         return tuple(map(operator.index, values))
     except TypeError:
@@ -56,10 +56,10 @@ def check_axis(name: str, axis: int, shape: Shape) -> int:
     return axis % len(shape)
 
 
-def check_own_axis(name: str, axis: Any, shape: Shape) -> None:
-    """Raise ValueError unless the axis is one of the shape, counted from the front."""
+def check_normalized_axis(name: str, axis: Any, shape: Shape) -> None:
+    """Raise ValueError unless the axis is an integer in [0, number of axes)."""
     if not is_integer(axis, 0, len(shape)):
-        raise ValueError(f"{name}: axis {axis!r} is outside shape {shape}, counted from the front")
+        raise ValueError(f"{name}: axis {axis!r} is not an integer in [0, {len(shape)})")
 
 
 def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
@@ -72,25 +72,25 @@ def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
     """
     if not isinstance(index, tuple):
         raise TypeError(f"{name}: the index is {type(index).__name__}, not a tuple")
-    taken = 0  # the axes that the parts of the index take
+    indexed = 0  # the number of axes that integers and slices index
     for part in index:
         if part is None or part is ...:
             continue
-        taken += 1
+        indexed += 1
         if not isinstance(part, (builtins.slice, int, np.integer)) or isinstance(part, bool):
             raise TypeError(
                 f"{name}: an index of type {type(part).__name__} is not basic; integers, slices,"
                 " None and ... are (gather takes a tensor of indices)"
             )
-    if taken > len(shape) or sum(part is ... for part in index) > 1:
-        raise ValueError(f"{name}: {taken} indices for shape {shape}")
+    if indexed > len(shape) or sum(part is ... for part in index) > 1:
+        raise ValueError(f"{name}: {indexed} indices for shape {shape}")
     sizes: list[int] = []
     axis = 0
     for part in index:
         if part is None:
             sizes.append(1)
         elif part is ...:
-            rest = len(shape) - taken
+            rest = len(shape) - indexed
             sizes += shape[axis : axis + rest]
             axis += rest
         else:
@@ -149,7 +149,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 def _check_transpose(x: Tensor, axes: Any) -> None:
     if not isinstance(axes, tuple) or sorted(axes) != list(range(x.ndim)):
-        raise ValueError(f"transpose: {axes} is no order of the {x.ndim} axes of shape {x.shape}")
+        raise ValueError(f"transpose: {axes} is not a permutation of the axes of {x.shape}")
 
 
 _transpose: Op = Op(
@@ -218,11 +218,11 @@ def _slice_scatter_reference(
 
 def _check_slice_scatter(x: Tensor, shape: Any, index: Any, value: Any) -> None:
     check_sizes("slice_scatter", shape)
-    fitting = _indexed_shape("slice_scatter", shape, index)
-    if fitting != x.shape or not isinstance(value, (int, float)):
+    expected = _indexed_shape("slice_scatter", shape, index)
+    if expected != x.shape or not isinstance(value, (int, float)):
         raise ValueError(
-            f"slice_scatter: input {x.shape} and value {value!r}; the index takes {fitting} of"
-            f" shape {shape}, and the value is a number"
+            f"slice_scatter: input {x.shape} and value {value!r}; the index selects {expected}"
+            f" of shape {shape}, and the value must be a number"
         )
 
 
@@ -274,7 +274,7 @@ def _concatenate_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> Te
 def _check_concatenate(*xs: Tensor, axis: int) -> None:
     """Raise ValueError unless the tensors have the axis, and agree in the others."""
     shapes = [x.shape for x in xs]
-    check_own_axis("concatenate", axis, shapes[0])
+    check_normalized_axis("concatenate", axis, shapes[0])
     other_sizes = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
     if len(other_sizes) > 1 or any(len(shape) != len(shapes[0]) for shape in shapes):
         listed = ", ".join(map(str, shapes))
@@ -301,7 +301,7 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
         ValueError: there is no tensor, or the shapes differ outside `axis`.
     """
     if not isinstance(tensors, (list, tuple)):
-        raise TypeError(f"concatenate: {type(tensors).__name__} is no list or tuple of tensors")
+        raise TypeError(f"concatenate: {type(tensors).__name__} is not a list or tuple of tensors")
     if not tensors:
         raise ValueError("concatenate: there is no tensor to join")
     require_tensors("concatenate", *tensors)

@@ -1,4 +1,4 @@
-"""Notice that a parameter of an optimizer or average was replaced in its module."""
+"""Detect that a parameter of an optimizer or average was replaced in its module."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from ..engine.tensor import Tensor
 
 
 def replacement(p: Tensor) -> Any:
-    """Return (module, name) of the attribute that held p, or its layer, and was replaced last."""
+    """Return (module, name) of the last attribute that held p and was replaced, or None.
+
+    An attribute holds p if it is p, or a layer that contains p.
+    """
     return getattr(p, "replaced", None)
 
 
 def check_not_replaced(owner: str, parameters: Sequence[Tensor], before: list[Any]) -> None:
-    """Raise ValueError if a parameter has left its module since the owner was made.
+    """Raise ValueError if a parameter was replaced in its module since the owner was created.
 
     Args:
         owner: the name of the optimizer or average, for the message.
         parameters: its parameters.
-        before: `replacement` of each of them when the owner was made, or at the last check.
+        before: the `replacement` of each of them when the owner was created; updated for a
+            replaced parameter that is back in its module.
     """
     for i, (p, known) in enumerate(zip(parameters, before, strict=True)):
         replaced = replacement(p)
@@ -28,9 +32,8 @@ def check_not_replaced(owner: str, parameters: Sequence[Tensor], before: list[An
         module, attribute = replaced
         if all(x is not p for _, x in module.tensors()):
             raise ValueError(
-                f"{owner}: parameter {i} ({p.shape}) is no longer the one of"
-                f" {type(module).__name__}.{attribute}, which was replaced; make another {owner}"
-                " after such a change, or change the values in place (`load_state_dict`,"
-                " `mg.optim.assign`)"
+                f"{owner}: parameter {i} ({p.shape}) is no longer in its module, as"
+                f" {type(module).__name__}.{attribute} was replaced; create another {owner} after"
+                " that, or change values in place (`load_state_dict`, `mg.optim.assign`)"
             )
         before[i] = replaced

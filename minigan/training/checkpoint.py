@@ -64,7 +64,7 @@ def save(
         name: np.asarray(x.numpy() if isinstance(x, Tensor) else x, order="C")
         for name, x in tensors.items()
     }
-    # As `load` will read it: tuples are lists.
+    # As `load` returns it: JSON makes lists of tuples.
     info = strict_json.loads(strict_json.dumps(dict(info or {})))
     text = strict_json.dumps({"info": info, "sha256": _digest(arrays, info)}, sort_keys=True)
     try:

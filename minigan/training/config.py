@@ -96,11 +96,11 @@ class Config:
         None,
         "shape of a sample of an .npz: C,H,W of images, such as 1,28,28, or the length of points",
         metavar="SHAPE",
-        default_text="as the array has it",
+        default_text="that of the array",
     )
     value_range: str | None = data_option(
         None,
-        "values of the images that become -1 and 1, such as 0,1 (a low value that is negative:"
+        "values of the images that become -1 and 1, such as 0,1 (write a negative low value as"
         " --value-range=-1,1)",
         metavar="LOW,HIGH",
         default_text="0,255 for bytes, -1,1 for floats",
@@ -112,7 +112,7 @@ class Config:
         default_text="its largest label plus one",
     )
     remap_labels: bool = data_option(
-        False, "number the labels that occur in an .npz, in their order"
+        False, "number the labels of an .npz from 0, in ascending order"
     )
     max_gb: float = data_option(
         MAX_GB, "limit of the samples in memory, as float32, in 1e9 bytes", check=POSITIVE

@@ -45,7 +45,7 @@ MAX_INTEGER = 2**64 - 1
 
 
 def at_most(limit: int) -> Check:
-    """Return the range of a size, whose memory is taken before anything else can be checked."""
+    """Return the check of a size with a limit, as its memory is taken before any other check."""
     return Check(f"a positive integer of at most {limit}", lambda x: 1 <= x <= limit)
 
 

@@ -69,14 +69,14 @@ def _load_trainer(
     config = _replace(config, folder, steps, data, data_dir)
     trainer = _build_trainer(config, folder, progress)
     try:
-        with _fitting(folder):
+        with _checkpoint_errors(folder):
             trainer.load_state(dict(tensors), dict(info))
     except DataChangedError as error:
         raise RunError(_describe_changed_data(folder, trainer.config.data, error)) from None
     if "data" not in info:
         warnings.warn(
-            f"{folder / CHECKPOINT} is of an older version and holds no digest of its data: whether"
-            f" those at {trainer.config.data} are the same is not known",
+            f"{folder / CHECKPOINT} is of an older version and holds no digest of its data;"
+            f" whether {trainer.config.data} still has the same data is not known",
             Notice,
             stacklevel=3,
         )
@@ -84,21 +84,21 @@ def _load_trainer(
 
 
 def _build_trainer(config: Config, folder: Path, progress: bool) -> Trainer:
-    """Return the trainer of a run at its start; RunError where its data cannot be used."""
+    """Return the trainer of a run at step 0; RunError if its data cannot be used."""
     try:
         return Trainer(config, progress=progress)
     except (OSError, ValueError) as error:
-        hint = "" if config.data in GENERATED else f"; {_way_out(config.data)}"
+        hint = "" if config.data in GENERATED else f"; {_advice(config.data)}"
         raise RunError(f"{folder}: {error}{hint}") from None
 
 
-def _way_out(data: str) -> str:
-    """Return how the data of a run are found again."""
+def _advice(data: str) -> str:
+    """Return advice on how to give a run its data again."""
     if data in SOURCES:
-        return "--data-dir names the folder of the same files"
+        return "--data-dir names the folder that has the same files"
     if data in GENERATED:
-        return "they are made here, and only the versions that made them make the same"
-    return "--data names the place of the same ones"
+        return "they are generated, and other library versions may generate other values"
+    return "--data names the path of the same data"
 
 
 def load_sampler(folder: Path) -> Sampler:
@@ -106,7 +106,7 @@ def load_sampler(folder: Path) -> Sampler:
 
         samples = load_sampler(Path("runs/001-glyphs-mlp")).sample(100, seed=7)
 
-    A checkpoint of an older version does not describe its data, which are loaded then.
+    The checkpoint of an older version does not describe its data; then they are loaded.
 
     Raises:
         RunError: the folder holds no run, or an incomplete one.
@@ -118,8 +118,8 @@ def load_sampler(folder: Path) -> Sampler:
     data = info["data"]
     generator = random.Generator()
     device = get_device(config.device)
-    with _fitting(folder), random.use_generator(generator), use_device(device):
-        generator.set_state(info["random"])  # It is checked like the rest.
+    with _checkpoint_errors(folder), random.use_generator(generator), use_device(device):
+        generator.set_state(info["random"])  # raises for a state that does not fit
         classes = None if data["labels"] is None else data["classes"]
         shape = tuple(data["shape"])
         networks = build_networks(config, shape, classes)
@@ -137,15 +137,15 @@ def read_run(folder: Path, data_have_moved: bool = False) -> tuple[Config, State
     """
     config = read_config(folder)
     tensors, info = checkpoint.load(folder / CHECKPOINT)
-    with _fitting(folder):
+    with _checkpoint_errors(folder):
         saved = check_state(tensors, info)
         config = merge_config(config, saved, "data" in info or data_have_moved)
     return config, (tensors, info)
 
 
 @contextmanager
-def _fitting(folder: Path) -> Iterator[None]:
-    """Turn the errors of a state that does not fit into a CheckpointError."""
+def _checkpoint_errors(folder: Path) -> Iterator[None]:
+    """Raise CheckpointError for an error in a `with` block: the state does not fit its run."""
     try:
         yield
     except DataChangedError:
@@ -162,14 +162,14 @@ def _replace(
     data: PathLike | None = None,
     data_dir: PathLike | None = None,
 ) -> Config:
-    """Return the config with more steps, and its data at other places."""
-    places = {"data": data, "data_dir": data_dir}
-    changes: dict[str, Any] = {k: os.fspath(x) for k, x in places.items() if x is not None}
-    present = changes.get("data", config.data)
-    if present != config.data and {present, config.data} & set(NAMES):
+    """Return the config with more steps, and with new paths of its data."""
+    paths = {"data": data, "data_dir": data_dir}
+    changes: dict[str, Any] = {k: os.fspath(x) for k, x in paths.items() if x is not None}
+    new_data = changes.get("data", config.data)
+    if new_data != config.data and {new_data, config.data} & set(NAMES):
         raise RunError(
             f"{folder} goes on with its own data, {config.data}, not with {changes['data']};"
-            " another place of the same files can be named"
+            " --data accepts only a new path of the same files"
         )
     if steps is not None:
         changes["steps"] = steps
@@ -178,8 +178,8 @@ def _replace(
 
 def _describe_changed_data(folder: Path, data: str, error: DataChangedError) -> str:
     return (
-        f"{folder}: {error}; a run goes on, and is measured, with the data that it was trained on:"
-        f" {_way_out(data)}"
+        f"{folder}: {error}; a run goes on, and is evaluated, with the data that it was trained on;"
+        f" {_advice(data)}"
     )
 
 

@@ -1,8 +1,8 @@
 """Train in a folder: write config, metrics, pictures of samples, checkpoints and loss curves.
 
 Every file is complete at all times: it is written under a temporary name and renamed. Metrics are
-appended to, and on resume truncated to the step of the checkpoint. What a checkpoint belongs to is
-on disk before it, and what it makes superfluous is removed after it.
+appended to, and on resume truncated to the step of the checkpoint. What a checkpoint refers to is
+written before it, and what it replaces is removed after it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Run:
     def _restore_metrics(self) -> list[dict[str, Any]]:
         """Truncate the metrics to the trainer's state; training writes the later lines again.
 
-        The line of a last step that is not a regular one stays in the file until a later step is
-        saved: until then this is still the finished run.
+        An extra line for the last step stays in the file until a later step is saved: until then
+        this is still the finished run.
         """
         trainer = self.trainer
         if not self.path.exists() and not trainer.metrics_lines:
@@ -101,7 +101,7 @@ class Run:
             first = self.trainer.step_count
             stopped_by = self._train(progress)
             if self.trainer.step_count > first > 0:
-                # The line of what was the last step before is not one of the longer run.
+                # The extra line for the old last step is not one of the longer run.
                 self._write_metrics(self.rows)
             if self.rows:
                 players = self.trainer.players

@@ -29,7 +29,7 @@ CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, LOCK = (
 )
 
 MAX_CONFIG_BYTES = 1 << 16  # forty times what a config with short paths takes
-MAX_METRIC = 1e100  # far above any float32 or norm of them, and it can still be plotted
+MAX_METRIC = 1e100  # far above any float32 and any norm of them, but it can be plotted
 MAX_LINE_BYTES = 1 << 14  # of metrics: forty times what one takes
 
 
@@ -47,7 +47,7 @@ def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
         folder = _create_next(config) if out is None else Path(out)
         check_free(folder)
         (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)  # The folder of a run that goes on for days outlives a crash.
+        sync_folder(folder.parent)  # so that the folder survives a crash days later
     except OSError as error:
         target = "runs/ here; give another --out" if out is None else out
         raise RunError(f"cannot write to {target}: {error.strerror}") from None
@@ -115,8 +115,8 @@ def read_config(folder: Path) -> Config:
 def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict[str, Any]]:
     """Return the rows of metrics up to a step: the regular ones, and one of that step itself.
 
-    A run has an extra line for its last step, which is no regular one. It is a row of the result
-    if `step` is that step, also where the run is about to be extended.
+    Regular lines come every `log_every` steps. A run has an extra line for its last step, which is
+    returned if `step` is that step, even if the run is about to be extended.
 
     Args:
         path: the file.
@@ -125,17 +125,17 @@ def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict
         log_every: the number of steps between regular lines.
 
     Raises:
-        RunError: there is no file, or fewer than `lines`, or one is no line of metrics.
+        RunError: there is no file, or it has fewer than `lines`, or one is not a line of metrics.
     """
     if not path.exists():
         raise RunError(f"{path} is gone; it had {lines} lines at the checkpoint")
     rows: list[dict[str, Any]] = []
     regular = last = 0
     try:
-        # One line of a last step may be left from before an extension, one is of this last step.
+        # Two lines may be extra: of the last step before an extension, and of the present one.
         content = _read_lines(path, lines + 2)
         if len(content) < lines:
-            raise RunError(f"{path} has {len(content)} lines; the checkpoint knows of {lines}")
+            raise RunError(f"{path} has {len(content)} lines; the checkpoint counts {lines}")
         for line in content:
             try:
                 row = _parse_row(line, last)
@@ -157,7 +157,7 @@ def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict
     if regular < lines:
         raise RunError(
             f"{path} has {regular} lines up to step {step}, every {log_every} steps; the checkpoint"
-            f" knows of {lines}"
+            f" counts {lines}"
         )
     return rows
 
@@ -174,7 +174,7 @@ def _read_lines(path: Path, count: int) -> list[bytes]:
 
 
 def _parse_row(line: bytes, last: int) -> dict[str, Any]:
-    """Return a line of metrics; ValueError where it is none, or not after the step `last`."""
+    """Return a line of metrics; ValueError if it is not one, or its step is not after `last`."""
     row = strict_json.loads(line, accept_nan=True)  # Older versions wrote Infinity.
     if not isinstance(row, dict):
         raise ValueError("a line is not an object")

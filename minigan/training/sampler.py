@@ -1,4 +1,4 @@
-"""Draw samples from a trained generator. This takes no data."""
+"""Draw samples from a trained generator, without its data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sampler:
 
     @property
     def latent_size(self) -> int:
-        """The numbers per latent."""
+        """The length of a latent."""
         return self.players.latent_size
 
     @property

@@ -10,27 +10,27 @@ import numpy as np
 from ..utils.names import shorten
 from .config import Config
 
-# The options in which a run may differ from its checkpoint. No later step depends on them; where
-# the data are does not matter, as they are compared themselves.
+# The options in which a run may differ from its checkpoint, as no later step depends on them. The
+# path of the data is one of them, as the data themselves are compared.
 MAY_DIFFER = {
     *("steps", "data", "data_dir", "max_gb", "device", "sample_every", "checkpoint_every"),
 }
-# The options that a Trainer fills in, so that None stands for the checkpoint's value.
+# The options whose default a Trainer sets, so that None in a config means the checkpoint's value.
 FILLED = ("model", "latent_size", "schedule_steps", "penalty_steps", "noise_steps")
-MAX_COUNT = 2**53  # steps and lines of metrics; every integer below it is a float, too
+MAX_COUNT = 2**53  # steps and lines of metrics; every integer below it is exact as a float
 MAX_SAMPLE_VALUES = 2**27  # numbers in a sample
-OWN_TENSORS = ("batches.order", "fixed_latent", "points")  # all others are of the players
+OWN_TENSORS = ("batches.order", "fixed_latent", "points")  # all others belong to Players
 
 
 class DataChangedError(ValueError):
-    """The data are not those that a state belongs to; the message says what changed."""
+    """A state belongs to other data; the message says what changed."""
 
 
 def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Config:
-    """Return the config of a state, whose parts are of the right kinds.
+    """Return the config of a state, and check the types, shapes and dtypes of its parts.
 
     Raises:
-        KeyError, TypeError, ValueError: a part is missing, of another kind, or not finite.
+        KeyError, TypeError, ValueError: a part is missing, of another type, or not finite.
     """
     for name in ("step", "metrics_lines"):
         check_count(name, info[name])
@@ -69,7 +69,7 @@ def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) ->
     check_count("data.classes", data["classes"])
     names = data["class_names"]
     if names is not None and not _are_names(names):
-        raise ValueError(f"data.class_names = {str(names)[:40]} are not names")
+        raise ValueError(f"data.class_names = {str(names)[:40]} is not a list of names")
     shape = data["shape"]
     if not isinstance(shape, list) or len(shape) not in (1, 3):
         raise ValueError(f"data.shape = {str(shape)[:40]} is neither [D] nor [C, H, W]")
@@ -94,14 +94,14 @@ def check_order(order: np.ndarray, samples: int) -> None:
             f"batches.order is {order.dtype} of shape {order.shape}, not a row of int64"
         )
     if order.size and not 0 <= order.min() <= order.max() < samples:
-        raise ValueError(f"the checkpoint is of other data than these {samples} samples")
+        raise ValueError(f"the checkpoint belongs to other data than these {samples} samples")
 
 
 def merge_config(config: Config, saved: Config, has_digest: bool) -> Config:
-    """Return the config of a run with open options filled in from its checkpoint's.
+    """Return the config of a run, with options of None replaced by those of its checkpoint.
 
     Raises:
-        ValueError: an option that later steps depend on is not the checkpoint's.
+        ValueError: an option that later steps depend on differs from the checkpoint's.
     """
     values, saved_values = config.as_dict(), saved.as_dict()
     values |= {name: saved_values[name] for name in FILLED if values[name] is None}
@@ -113,10 +113,10 @@ def merge_config(config: Config, saved: Config, has_digest: bool) -> Config:
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return in words what differs between two digests of data; "" if they are of the same data."""
+    """Return text on what differs between two digests of data; "" if nothing does."""
     kinds = {"samples": "{} samples", "shape": "samples of shape {}", "class_names": "classes {}"}
     changes = [
-        f"{text.format(_text(now.get(name)))} (then {_text(before.get(name))})"
+        f"{text.format(_text(now.get(name)))} (before: {_text(before.get(name))})"
         for name, text in kinds.items()
         if before.get(name) != now.get(name)
     ]

@@ -76,7 +76,7 @@ class Trainer:
             config = absolute_paths(config)
         else:
             data.warn_of_range()
-        # What identifies the data: a state is of these and no others.
+        # A checkpoint has this digest, and is accepted only for the same data.
         self.data_digest = data.digest()
         self.data, self.held_out = data.holdout(config.holdout, config.seed)
         self.config = config = fill_defaults(config, data)
@@ -225,17 +225,17 @@ class Trainer:
 
         Raises:
             DataChangedError: the state belongs to other data.
-            ValueError: it belongs to other nets, or is no such state.
+            ValueError: the state belongs to other networks, or is not such a state.
         """
         if "data" in info:  # States of older versions have none.
             changes = describe_changes(info["data"], self.data_digest)
             if changes:
                 raise DataChangedError(
-                    f"the checkpoint is of other data than these {len(self.data)} training samples"
-                    f" of {self.config.data}: {changes}"
+                    f"the checkpoint belongs to other data than these {len(self.data)} training"
+                    f" samples of {self.config.data}: {changes}"
                 )
         tensors = dict(tensors)
-        tensors.pop("points", None)  # They are this trainer's own data.
+        tensors.pop("points", None)  # This trainer has them in its own data.
         order = tensors.pop("batches.order")
         check_order(order, len(self.data))
         latent = {"fixed_latent": tensors.pop("fixed_latent")}

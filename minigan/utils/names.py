@@ -36,11 +36,11 @@ def list_names(names: Iterable[str]) -> str:
 
 
 def shorten(names: Sequence[str], most: int = 5) -> str:
-    """Return the names joined by commas; above `most`, the first ones and the number of others."""
+    """Return the names joined by commas; of more than `most`, the first and the others' number."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def printable(text: str) -> str:
-    """Return the text in one line, with escapes for what would steer a terminal."""
+    """Return the text in one line, with escapes for control characters."""
     return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)

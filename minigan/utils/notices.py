@@ -1,5 +1,5 @@
-"""The warning category of what a user should know and need not act on."""
+"""The category of warnings on which the user need not act."""
 
 
 class Notice(UserWarning):
-    """Something was guessed, skipped or is out of date; the command line prints it as one line."""
+    """Something was guessed, skipped or is out of date; a command prints it as one line."""

@@ -1,4 +1,4 @@
-"""Standard streams whose reader may leave, whose disk may be full, and which may be closed."""
+"""Write messages to a stream that may be closed, have no reader, or fill the disk."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ def loads(content: bytes | str, accept_nan: bool = False) -> Any:
         accept_nan: read NaN and Infinity, as Python's module writes them, as None.
 
     Raises:
-        ValueError: it is not JSON in UTF-8: no text, a name twice in an object, NaN or Infinity, a
-            number too large for a float, or nested too deeply to be read.
+        ValueError: the content is not JSON in UTF-8, has a name twice in an object, NaN, Infinity
+            or a number too large for a float, or is nested too deeply.
     """
     text = content.decode() if isinstance(content, bytes) else content
     try:
@@ -41,10 +41,11 @@ def loads(content: bytes | str, accept_nan: bool = False) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dict; ValueError if a name occurs twice, where `json` would keep the last."""
     result: dict[str, Any] = {}
     for name, value in pairs:
         if name in result:
-            raise ValueError(f"the name {name!r} is there twice")
+            raise ValueError(f"the name {name!r} occurs twice")
         result[name] = value
     return result
 

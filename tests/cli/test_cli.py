@@ -240,7 +240,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     environment = {"MINIGAN_CACHE": str(tmp_path / "file" / "cache")}
     result = run("check", "--op", "negative", "--order", "1", **environment)
     assert result.status == 0
-    assert "\n".join(result.errors).count("compiled kernels cannot be kept in") == 1
+    assert "\n".join(result.errors).count("compiled kernels cannot be cached in") == 1
     assert "1 ops pass" in result.out
     assert "none can be written" in run("info", **environment).out
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -261,7 +261,7 @@ def test_a_user_without_a_home(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0
-    assert done.stderr.count("compiled kernels cannot be kept (there is no home") == 1
+    assert done.stderr.count("compiled kernels cannot be cached (there is no home") == 1
     assert "none: there is no home to keep a cache in; MINIGAN_CACHE can name" in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Streams that fail, encodings without letters, words that are no options, signals."""
+"""Streams that fail, encodings, options that are refused or have no effect, signals, limits."""
 
 import io
 import json
@@ -20,7 +20,7 @@ full_disk = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/
 
 
 def _shell(command, folder, **environment):
-    """Run a shell command in which MINIGAN stands for the program; return status, out, err."""
+    """Run a shell command with MINIGAN for the program; return its status, stdout and stderr."""
     words = " ".join(map(str, RING))
     text = command.replace("TRAIN", f"MINIGAN train {words} --steps 3 --out {folder}/run")
     text = text.replace("MINIGAN", f"{sys.executable} -m minigan")
@@ -51,14 +51,14 @@ class _Broken(io.StringIO):
         raise BrokenPipeError
 
 
-def test_nor_one_in_python(tmp_path, monkeypatch):
+def test_a_broken_progress_bar_in_python_ends_no_training(tmp_path, monkeypatch):
     config = Config(data="ring", size=100, batch=8, steps=3, device="reference")
     folder = new_folder(tmp_path / "run", config)
     monkeypatch.setattr(sys, "stderr", _Broken())
     assert Run(folder, Trainer(config, progress=True)).train(progress=True) is None
 
 
-def test_a_message_stream_is_its_stream():
+def test_a_message_stream_wraps_its_stream():
     stream = io.StringIO()
     message = MessageStream(MessageStream(stream))
     assert message == MessageStream(stream)
@@ -96,7 +96,7 @@ def test_closed_streams_end_no_training(tmp_path):
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
 )
-def test_letters_that_the_encoding_lacks(tmp_path, environment):
+def test_paths_with_characters_that_the_encoding_lacks(tmp_path, environment):
     folder = tmp_path / "привет"
     words = ["train", *map(str, RING), "--steps", "2", "--out", os.fspath(folder)]
     result = run(*words, **environment)
@@ -107,7 +107,7 @@ def test_letters_that_the_encoding_lacks(tmp_path, environment):
     assert len(result.errors) == 1
 
 
-def test_numba_without_its_compiler(tmp_path):
+def test_numba_disable_jit_is_one_line(tmp_path):
     for words in (["train", "--data", "ring", "--out", tmp_path / "run"], ["check"], ["info"]):
         result = run(*words, NUMBA_DISABLE_JIT="1")
         assert result.status == 2
@@ -143,7 +143,7 @@ def test_options_are_written_in_full(words, message):
         (["--optimizer", "rmsprop", "--beta1", 0.9], "--beta1 0.9 has no effect"),
     ],
 )
-def test_an_option_without_effect_is_said(tmp_path, words, message):
+def test_an_option_without_effect_is_noted(tmp_path, words, message):
     result = cli("train", *RING, *words, "--steps", 1, "--out", tmp_path / "run")
     assert result.status == 0
     (line,) = result.errors
@@ -152,7 +152,7 @@ def test_an_option_without_effect_is_said(tmp_path, words, message):
 
 # ------------------------------------------------------------------------------ signals, divergence
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
-def test_a_closed_terminal_saves(tmp_path):
+def test_a_closed_terminal_saves_the_run(tmp_path):
     folder = tmp_path / "run"
     words = ["train", *map(str, RING), "--steps", "1000000", "--out", folder]
     process = start(*words, "--checkpoint-every", "1000000")
@@ -164,7 +164,7 @@ def test_a_closed_terminal_saves(tmp_path):
     assert "trained        0 of" not in cli("info", folder).out
 
 
-def test_nohup_stays(tmp_path):
+def test_a_signal_that_nohup_ignores_stays_ignored(tmp_path):
     folder = tmp_path / "run"
 
     def ignore():
@@ -181,7 +181,7 @@ def test_nohup_stays(tmp_path):
     assert "stopped by SIGTERM" in finish(process).out
 
 
-def test_a_gradient_that_overflows_is_a_divergence_and_no_line(tmp_path, monkeypatch):
+def test_an_infinite_gradient_stops_the_run_without_a_line_of_metrics(tmp_path, monkeypatch):
     real = Trainer._update
 
     def update(trainer, reals, labels):
@@ -217,7 +217,7 @@ def test_the_norm_of_large_gradients_is_finite(monkeypatch):
     assert norm == pytest.approx(1e30 * count**0.5, rel=1e-6)
 
 
-# ------------------------------------------------------------------------------ sizes, empty words
+# --------------------------------------------------------------------------- sizes, empty arguments
 def test_sizes_are_checked_before_memory_is_taken(tmp_path):
     folder = tmp_path / "run"
     assert cli("train", *RING, "--steps", 1, "--out", folder).status == 0
@@ -236,16 +236,16 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
         (["sample", "run", "--out", ""], "a name that ends in .png or .npz is needed"),
     ],
 )
-def test_an_empty_word_is_no_default(words, message):
+def test_an_empty_argument_is_not_a_default(words, message):
     assert message in refused(*words)
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_out_must_not_be_a_folder(tmp_path):
     (tmp_path / "a.png").mkdir()
     assert "is a folder, not a file to write" in refused("sample", "x", "--out", tmp_path / "a.png")
 
 
-def test_a_run_that_begins_again_says_so(tmp_path):
+def test_a_run_without_a_checkpoint_begins_again_with_a_notice(tmp_path):
     folder = tmp_path / "run"
     assert cli("train", *RING, "--steps", 1, "--out", folder).status == 0
     for name in ("checkpoint.safetensors", "metrics.jsonl"):

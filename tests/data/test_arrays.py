@@ -1,4 +1,4 @@
-"""Arrays that may mean two things are refused or noted, with the option that settles it."""
+"""Ambiguous arrays are refused or noted, with the option that settles them."""
 
 import warnings
 
@@ -88,7 +88,7 @@ def test_the_range_of_bytes_by_option_has_the_same_bits(loaded):
 def test_dark_bytes_are_noted(loaded):
     data, notes = loaded({"x": BYTES // 16})
     assert data.values.max() < -0.8
-    assert "bytes of 0 to 15 are understood as dark, out of 255 (--value-range 0,15" in notes
+    assert "bytes of 0 to 15 are interpreted as dark, out of 255 (--value-range 0,15" in notes
 
 
 # ----------------------------------------------------------------------------------------- shapes
@@ -138,20 +138,20 @@ def test_the_shape_of_samples_is_not_guessed(loaded, shape, dtype, sample_shape,
         ((20, 3, 8, 9), ""),
     ],
 )
-def test_what_is_understood_is_noted(loaded, shape, note):
+def test_interpretations_are_noted(loaded, shape, note):
     notes = loaded({"x": np.linspace(-1, 1, np.prod(shape)).reshape(shape)})[1]
     assert note in notes
     assert bool(note) == bool(notes)
 
 
 @pytest.mark.parametrize("value", ["28x28", "1,28", "0,28,28", "1,2.5,3", "", "nan", 3])
-def test_senseless_shapes(value):
+def test_invalid_sample_shapes(value):
     with pytest.raises(ValueError, match="is neither C,H,W, such as 1,28,28, nor a number"):
         load("ring", sample_shape=value)
 
 
 @pytest.mark.parametrize("value", ["1,0", "0", "0,inf", "low,high", "-1e308,1e308", (0, 1, 2), 3])
-def test_senseless_ranges(value):
+def test_invalid_value_ranges(value):
     with pytest.raises(ValueError, match="is not two numbers low,high"):
         load("ring", value_range=value)
 
@@ -188,7 +188,7 @@ def test_labels_with_gaps(loaded):
     assert "y: labels 0, 1, 255 became 0 to 2" in notes
     data, notes = loaded(arrays, classes=256)
     assert (data.labels.tolist(), data.classes, notes) == (labels.tolist(), 256, "")
-    with pytest.raises(DataError, match="3 different labels, and classes = 5"):
+    with pytest.raises(DataError, match="3 different labels, but classes = 5"):
         loaded(arrays, remap_labels=True, classes=5)
 
 

@@ -96,7 +96,7 @@ def test_what_is_not_finite_is_counted_and_located():
         (np.zeros((3, 2)), np.zeros(2, int), r"shape \(2,\)"),
         (np.zeros((3, 2)), np.zeros(3), "float64"),
         (np.zeros((3, 2)), np.array([0, -1, 0]), "label -1 at 1"),
-        (np.zeros((3, 2)), np.array([0, 5, 0]), "label 5, of 5 classes"),
+        (np.zeros((3, 2)), np.array([0, 5, 0]), "label 5 is not below classes = 5"),
     ],
 )
 def test_dataset_refuses(values, labels, message):
@@ -206,7 +206,7 @@ def test_glyphs_are_centred_and_whole(drawn):
 
 
 def test_glyphs_of_a_class_are_alike(drawn):
-    """Labels fit pictures: blurred nearest class means read unseen digits far above chance."""
+    """Labels fit images: blurred nearest class means read unseen digits far above chance."""
     images, labels = drawn
     means = np.stack([images[labels == c].mean(0) for c in range(10)])
     assert means[:, 13:15, 13:15].mean((1, 2)).argmin() == 0  # a zero is hollow

@@ -149,7 +149,7 @@ def test_npz_splits(tmp_path):
         ({"x": np.zeros((2, 9, 9, 4))}, "channels"),
         ({"x": np.zeros(3)}, "shape"),
         ({"x": np.zeros((0, 4, 4))}, "empty"),
-        ({"x": np.array([[1, "a"]], object)}, "Object arrays"),
+        ({"x": np.array([[1, "a"]], object)}, "object arrays"),
         ({"x": np.array([["a", "b"]])}, "must be numbers"),
         ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, "arrays, a, b"),
         ({}, "arrays, none"),

@@ -1,4 +1,4 @@
-"""Folders of pictures: what is used is what a user means, and what is not used is named."""
+"""Folders of images: classes, splits, links, and notes on every file that is not used."""
 
 import os
 import stat
@@ -48,7 +48,7 @@ def make_run(folder):
 
 
 # ---------------------------------------------------------------------------------- what is used
-def test_a_picture_is_known_by_its_content(tmp_path):
+def test_an_image_is_known_by_its_content(tmp_path):
     names = [(kind, name) for kind, text in FORMATS.items() for name in text.split()]
     for kind, name in names:
         draw(tmp_path / name, kind=kind)
@@ -64,31 +64,31 @@ def test_every_suffix_makes_a_class(tmp_path):
     assert (data.class_names, data.labels.tolist(), notes) == (("cat", "dog"), [0, 1], [])
 
 
-def test_what_is_not_used_is_counted_and_named(tmp_path):
+def test_files_that_are_not_used_are_counted_and_named(tmp_path):
     draw(tmp_path / "a.png")
     draw(tmp_path / ".b.png")
     draw(tmp_path / ".git" / "c.png")
     for name in ("1.txt", "2.svg", "3.heic", "sub/4.csv", "5\x1b[31m\n"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("P5 is no picture")
+        (tmp_path / name).write_text("P5 is not an image")
     (tmp_path / "e.png").symlink_to("nowhere.png")
     os.mkfifo(tmp_path / "f.png")
     (tmp_path / "g.png").symlink_to("/dev/zero")
     data, notes = loaded(tmp_path)
     assert len(data) == 1
     assert notes == [
-        ": pictures used: 1, not used: 2 hidden (.b.png, .git);"
+        ": images used: 1, not used: 2 hidden (.b.png, .git);"
         " 2 neither file nor folder (f.png, g.png); 1 linked to nothing (e.png);"
         " 5 not of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM (1.txt, 2.svg, 3.heic and 2 more)"
     ]
 
 
-def test_only_the_first_picture_of_a_file_is_used(tmp_path):
+def test_only_the_first_image_of_a_file_is_used(tmp_path):
     frames = [Image.new("L", (6, 5), value) for value in (0, 90, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     data, notes = loaded(tmp_path)
     assert len(data) == 1
-    assert "only the first picture is used of each file with several: 1 (a.gif)" in notes[0]
+    assert "only the first image is used of each file with several: 1 (a.gif)" in notes[0]
 
 
 # -------------------------------------------------------------------------------- classes, splits
@@ -107,7 +107,7 @@ def test_splits_are_no_classes(tmp_path, held_out):
             assert f"{held_out}/ is the split 'test'" in notes[0]
 
 
-def test_train_alone_is_a_split_and_beside_others_a_class(tmp_path):
+def test_train_alone_is_a_split_but_beside_others_a_class(tmp_path):
     draw(tmp_path / "train" / "cat" / "a.png")
     data, notes = loaded(tmp_path)
     assert (data.class_names, notes) == (("cat",), [": train/ is the split 'train'"])
@@ -117,18 +117,18 @@ def test_train_alone_is_a_split_and_beside_others_a_class(tmp_path):
     assert loaded(tmp_path)[0].class_names == ("car", "train")
 
 
-def test_one_stray_picture_does_not_take_the_labels_silently(tmp_path):
+def test_one_stray_image_does_not_take_the_labels_silently(tmp_path):
     for name in ("cat/a.png", "dog/b.png", "stray.png"):
         draw(tmp_path / name)
     data, notes = loaded(tmp_path)
     assert data.labels is None
-    assert "no labels, because 1 of 3 pictures are in no subfolder (stray.png)" in notes[0]
+    assert "no labels, because 1 of 3 images are in no subfolder (stray.png)" in notes[0]
     result = cli("train", "--data", tmp_path, "--condition", "concat", "--holdout", 0, "--batch", 1)
     assert f"minigan train: note: {tmp_path}: no labels, because 1 of 3" in result.errors[0]
     assert "needs labels" in result.errors[1]
 
 
-def test_deeper_pictures_belong_to_the_first_folder(tmp_path):
+def test_deeper_images_belong_to_the_first_folder(tmp_path):
     draw(tmp_path / "cat" / "a.png")
     draw(tmp_path / "dog" / "young" / "b.png")
     data, notes = loaded(tmp_path)
@@ -137,12 +137,12 @@ def test_deeper_pictures_belong_to_the_first_folder(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "bird.svg"])
-def test_a_class_does_not_vanish(tmp_path, content):
+def test_a_class_without_an_image_is_refused(tmp_path, content):
     draw(tmp_path / "cat" / "a.png")
     (tmp_path / "bird").mkdir()
     if content:
         (tmp_path / "bird" / content).write_text("<svg/>")
-    with pytest.raises(DataError, match="no picture that can be used in bird/; every subfolder"):
+    with pytest.raises(DataError, match="no image that can be used in bird/; every subfolder"):
         load(tmp_path)
 
 
@@ -156,15 +156,15 @@ def test_links_are_followed_once(tmp_path):
     data, notes = loaded(tmp_path / "data")
     assert (data.class_names, data.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
     assert notes == [
-        ": pictures used: 3, not used: 1 linked to a folder that is read already (cat/up)"
+        ": images used: 3, not used: 1 linked to a folder that is already read (cat/up)"
     ]
     (tmp_path / "data" / "ape").symlink_to("cat")
-    with pytest.raises(DataError, match=r"in ape/; .*linked to a folder that is read already"):
+    with pytest.raises(DataError, match=r"in ape/; .*linked to a folder that is already read"):
         load(tmp_path / "data")
 
 
 # ------------------------------------------------------------------------------------------- runs
-def test_the_files_of_a_run():
+def test_run_files_are_those_of_a_real_run():
     assert RUN_FILES[:3] == (run_folder.CONFIG, run_folder.METRICS, run_folder.CHECKPOINT)
     assert RUN_FILES[3].startswith(f"{run_folder.SAMPLES}/")
 
@@ -176,7 +176,7 @@ def test_runs_are_never_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data, notes = loaded(".")
     assert (data.class_names, len(data)) == (("cat", "dog"), 2)
-    assert notes == [": pictures used: 2, not used: 1 of runs of minigan (runs/001-x)"]
+    assert notes == [": images used: 2, not used: 1 of runs of minigan (runs/001-x)"]
     for folder in ("runs/001-x", "runs/001-x/samples"):
         assert f"{folder}: belongs to a run" in refused("train", "--data", folder, "--steps", 1)
     monkeypatch.chdir(tmp_path / "runs" / "001-x" / "samples")
@@ -210,7 +210,7 @@ def test_16_bits_of_which_8_are_used(tmp_path, largest, is_plausible):
         assert load(tmp_path).values.ravel().tolist() == [-1, 1]
         return
     draw(tmp_path / "b.png", size=(2, 1))
-    with pytest.raises(DataError, match=f"16 bits, from 0 to {largest} of 65535"):
+    with pytest.raises(DataError, match=f"16-bit pixels from 0 to {largest}, of 65535"):
         load(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_a_rotation_makes_sizes_equal(tmp_path, suffix):
 
 
 # ------------------------------------------------------------------------------------- permission
-def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     draw(tmp_path / "cat" / "a.png")
     draw(tmp_path / "dog" / "a.png")
     listdir = os.listdir

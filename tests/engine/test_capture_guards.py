@@ -105,7 +105,7 @@ def change_settings(step):
         ("__call__", change_attribute),
     ],
 )
-def test_what_a_method_reads(name, change, monkeypatch):
+def test_a_value_that_a_method_reads_is_guarded(name, change, monkeypatch):
     monkeypatch.setattr(settings, "alpha", 1.0)
     owner = Step()
     step = mg.capture(owner if name == "__call__" else getattr(owner, name))
@@ -119,7 +119,7 @@ def test_what_a_method_reads(name, change, monkeypatch):
     assert owner.ran == 2
 
 
-def test_what_a_function_reads(monkeypatch):
+def test_values_that_a_function_reads_are_guarded(monkeypatch):
     closed, default = 1.0, [1.0]
     ran = []
 
@@ -186,7 +186,7 @@ class Blocks(nn.Module):
         (lambda: nn.spectral_norm(nn.Dense(3, 3)), lambda x: setattr(x, "u", x.v * -1.0)),
     ],
 )
-def test_what_a_layer_is(device, make, change):
+def test_a_changed_layer_is_captured_again(device, make, change):
     with mg.use_device(device):
         x = mg.tensor(np.random.default_rng(0).standard_normal((6, 3), np.float32))
         outputs = []
@@ -215,7 +215,7 @@ def test_requires_grad_of_a_closed_over_tensor():
         step()
 
 
-def test_an_optimizers_options():
+def test_options_of_an_optimizer_are_guarded():
     w = mg.tensor([1.0], requires_grad=True)
     optimizer = optim.SGD([w], 1.0, weight_decay=0.0)
     step = mg.capture(lambda: optimizer.step([mg.tensor([0.0])]))
@@ -225,7 +225,7 @@ def test_an_optimizers_options():
     assert w.numpy().tolist() == [0.5]
 
 
-def test_a_loss_is_constant():
+def test_smooth_of_a_loss_is_read_only():
     loss = mg.losses.NonSaturating()
     with pytest.raises(AttributeError, match="smooth"):
         loss.smooth = 0.9
@@ -239,14 +239,14 @@ def test_numbers_among_the_arguments_are_compared_by_their_bits(first, second):
     assert sum(map(len, step.captures.values())) == 2
 
 
-def test_nan_is_one_value():
+def test_a_nan_argument_is_captured_once():
     step, x = mg.capture(lambda x, y: x * y), mg.tensor([1.0])
     for _ in range(3):
         assert np.isnan(step(x, math.nan).item())
     assert len(step.captures) == 1
 
 
-def test_captures_are_bounded_and_it_is_said():
+def test_the_number_of_captures_is_bounded_with_a_warning():
     step, x = mg.capture(lambda x, y: x * y), mg.tensor([2.0])
 
     def call_often():
@@ -261,7 +261,7 @@ def test_captures_are_bounded_and_it_is_said():
 
 
 def test_a_counter_is_no_reason_for_another_capture():
-    """Two captures, of train and eval mode, would end each other for ever."""
+    """Otherwise the captures of train and eval mode would invalidate each other in every call."""
     net, ran, counts = nn.Dropout(0.5), 0, [0]
     owner = Step()
 
@@ -279,7 +279,7 @@ def test_a_counter_is_no_reason_for_another_capture():
     assert (ran, counts, owner.count) == (2, [2], 2)
 
 
-def test_a_counter_that_the_step_computes_with_counts():
+def test_a_counter_that_the_step_computes_with_is_never_replayed():
     owner = Step()
 
     def step(x):
@@ -307,7 +307,7 @@ def test_a_value_that_the_first_run_sets_is_stable_in_the_second():
     assert len(ran) == 2
 
 
-def test_a_layer_that_keeps_its_result():
+def test_a_layer_that_stores_its_result_is_captured_once_per_mode():
     class Keeping(nn.Dense):
         def forward(self, x):
             self.kept = super().forward(x)
@@ -334,7 +334,7 @@ def test_a_state_that_python_carries_from_call_to_call(start):
     assert [captured(mg.tensor([1.0])).item() for _ in range(4)] == [1, 1.5, 1.75, 1.875]
 
 
-def test_random_numbers_of_others_are_refused():
+def test_random_numbers_of_other_libraries_are_refused():
     rng = np.random.default_rng(0)
     draws = {
         "numpy.random": lambda x: x * float(np.random.standard_normal()),  # noqa: NPY002

@@ -127,7 +127,7 @@ def test_a_wrong_pair_of_inputs_beside_a_large_one(
 
 
 def test_the_derivative_of_a_power_by_both_inputs_at_exponent_0() -> None:
-    """It is 1 / x: a formula that is cut off where the exponent is 0 says 0."""
+    """It is 1 / x; a constant gradient for the exponent 0 would give 0."""
     x, p = np.array([0.5, 2.0, 3.0]), np.zeros(3)
     check_gradients(ops.power, [x, p])
     xs = [mg.tensor(a, device="reference", requires_grad=True) for a in (x, p)]

@@ -1,4 +1,4 @@
-"""Derivatives at kinks, ties, bounds and infinities: ours and PyTorch's are those of the table."""
+"""Derivatives at kinks, ties, bounds and infinities equal the table in minigan/ops/README.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +47,7 @@ def test_the_table_has_each_function_with_a_kink_or_a_pole() -> None:
     assert missing <= smooth | comparisons
 
 
-# ------------------------------------------------------------------- the side that is not taken
+# ---------------------------------------------------------------------- branches that are not taken
 X = [-1.0, 0.5, 3.0]
 # Functions of x (and a second input z), and where their derivative by x is 0 by selection.
 SELECTIONS: dict[str, tuple[Callable[..., Any], list[bool]]] = {
@@ -67,10 +67,8 @@ SELECTIONS: dict[str, tuple[Callable[..., Any], list[bool]]] = {
 @DEVICES
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("name", list(SELECTIONS))
-def test_no_infinity_comes_back_from_a_side_that_is_not_taken(
-    name: str, bad: float, device: str
-) -> None:
-    """A bad cotangent of an element gives 0 there, at the second order too."""
+def test_a_branch_that_is_not_taken_has_gradient_0(name: str, bad: float, device: str) -> None:
+    """An infinite or NaN cotangent becomes 0 there, also at order 2."""
     f, unused = SELECTIONS[name]
     x = mg.tensor(X, "float64", device, requires_grad=True)
     z = mg.tensor([0.0, 0.0, 0.0], "float64", device)
@@ -86,7 +84,7 @@ def test_no_infinity_comes_back_from_a_side_that_is_not_taken(
 
 
 @DEVICES
-def test_dropout_leaves_no_infinity_of_what_it_drops(device: str) -> None:
+def test_dropout_removes_an_infinity_that_it_drops(device: str) -> None:
     bad = [np.inf, -np.inf, np.nan] * 20
     x = mg.tensor(bad, "float64", device, requires_grad=True)
     g = mg.tensor(bad, "float64", device)

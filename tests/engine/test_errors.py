@@ -159,7 +159,7 @@ def test_integers_take_no_gradient() -> None:
         (lambda x: x.reshape(1.0), "reshape: shape .1.0,.; integers are needed"),
         (lambda x: x.transpose(0.0), "transpose: axes .0.0,.; integers are needed"),
         (lambda x: x.sum(axis=0.0), "sum: axis .0.0,.; integers are needed"),
-        (ops.concatenate, "concatenate: Tensor is no list or tuple"),
+        (ops.concatenate, "concatenate: Tensor is not a list or tuple"),
         (lambda x: ops.concatenate([x, x], 0.0), "concatenate: axis"),
         (
             lambda x: mg.tensor([1], device="reference") * 0.5,
@@ -207,7 +207,7 @@ INTEGER_IMAGE = np.ones((1, 1, 2, 2), int)
 def test_integers_are_refused_by_the_function_that_was_called(
     name: str, call: Callable[[mg.Tensor], Any]
 ) -> None:
-    """And not by an op that it calls."""
+    """The message names that function, not an op that it calls."""
     for array in (INTEGER_IMAGE, INTEGER_IMAGE > 0):
         x = mg.tensor(array, device="reference")
         with pytest.raises(TypeError, match=rf"^{name}: .*{x.dtype}"):
@@ -215,7 +215,7 @@ def test_integers_are_refused_by_the_function_that_was_called(
 
 
 @DEVICES
-def test_bools_have_no_minus(device: str) -> None:
+def test_arithmetic_on_bools_is_refused(device: str) -> None:
     x = mg.tensor([True, False], device=device)
     for name, call in {
         "subtract": lambda: x - x,
@@ -243,7 +243,7 @@ def test_clip_with_one_bound(device: str) -> None:
         ops.clip(x, np.nan, 1.0)
 
 
-# ------------------------------------------------------------------ values that would be others
+# --------------------------------------------------------------------------- values that do not fit
 @pytest.mark.parametrize(
     "bad",
     [
@@ -262,7 +262,7 @@ def test_integers_outside_int64_are_refused(bad: Any) -> None:
 
 @DEVICES
 def test_numbers_beside_tensors_fit_or_are_refused(device: str) -> None:
-    """None wraps: numpy's `where` does so, and comparisons differ between devices."""
+    """No number wraps around, as in numpy's `where`, and all devices agree."""
     i, b = mg.tensor([1, -1], device=device), mg.tensor([True, False], device=device)
     x = mg.tensor([1.0, 2.0], device=device)
     for name, call in {
@@ -336,7 +336,7 @@ def test_numpy_functions_of_tensors_without_a_gradient() -> None:
 @DEVICES
 def test_probabilities_outside_0_and_1_are_refused(device: str) -> None:
     for bad in (1.1, -0.1):
-        with pytest.raises(ValueError, match=f"binary_cross_entropy: {bad} is no probability"):
+        with pytest.raises(ValueError, match=f"binary_cross_entropy: {bad} is not a probability"):
             mg.nn.functional.binary_cross_entropy(leaf(0.5, bad, device=device), 1.0)
     for p, loss in ((0.0, 100.0), (1.0, 0.0), (np.nan, np.nan)):
         y = mg.nn.functional.binary_cross_entropy(leaf(p, device=device), 1.0)

@@ -191,7 +191,7 @@ def test_a_signature_that_declares_nothing() -> None:
         mg.Update("bad_", lambda x: None, "(f")
 
 
-# ------------------------------------------------------------- arrays that somebody has replaced
+# ---------------------------------------------------------------------- arrays that a user assigned
 VALUES = np.arange(12.0).reshape(3, 4)
 
 

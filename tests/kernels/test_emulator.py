@@ -243,7 +243,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     cache = str(tmp_path / "file" / "cache")
     status, out, error = _python(ONE_LAUNCH.format(source=source), MINIGAN_CACHE=cache)
     assert status == 0
-    assert error.count("compiled kernels cannot be kept in") == 1
+    assert error.count("compiled kernels cannot be cached in") == 1
     assert out.startswith("[7.0, 7.0, 7.0, 7.0]")
 
 

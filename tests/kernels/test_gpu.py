@@ -123,7 +123,7 @@ def test_compiled_kernels_are_cached_and_a_damaged_file_is_replaced(gpu, empty_c
 
 def test_kernels_are_compiled_where_the_cache_cannot_be_written(gpu, empty_cache):
     (empty_cache / "cuda").write_text("a file where the folder would be")
-    with pytest.warns(RuntimeWarning, match="compiled kernels cannot be kept in"):
+    with pytest.warns(RuntimeWarning, match="compiled kernels cannot be cached in"):
         assert _ones(gpu) == [1] * 64
 
 

@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: what makes a kernel stale, what is pruned, and odd disks."""
+"""The cache of compiled kernels: stale kernels, pruning, and disks that are full or read-only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(add(1, 2), len(compiled))
 
 
 def run(script: Path, folder: Path, file_bytes: int | None = None) -> tuple[list[str], str]:
-    """Run a script with a cache folder; the limit of a file's size is that of a full disk."""
+    """Run a script with a cache folder; `file_bytes` limits the size of files, as a full disk."""
 
     def limit() -> None:
         if file_bytes is not None:
@@ -133,7 +133,7 @@ def _age(path: Path, days: float) -> None:
     os.utime(path, (then, then))
 
 
-def test_what_was_not_used_for_long_is_pruned(tmp_path: Path) -> None:
+def test_files_that_were_not_used_for_long_are_pruned(tmp_path: Path) -> None:
     names = ["0123456789abcdef", "fedcba9876543210", "0" * 16, "notes", "0123456789abcde"]
     for name in names:
         (tmp_path / name).mkdir()
@@ -170,7 +170,7 @@ def test_a_new_folder_prunes_old_ones_and_use_keeps_them(tmp_path: Path) -> None
 
 
 def test_a_folder_that_is_removed_while_a_process_uses_it(tmp_path: Path) -> None:
-    """It is made again; nothing is said, since nothing is lost but time."""
+    """It is created again, without a warning, as only time is lost."""
     script, folder = tmp_path / "script.py", tmp_path / "cache"
     removal = "import shutil\nshutil.rmtree(Path(sys.argv[0]).with_name('cache'))\n"
     text = SCRIPT.replace("OFFSET", "0")
@@ -180,33 +180,33 @@ def test_a_folder_that_is_removed_while_a_process_uses_it(tmp_path: Path) -> Non
     assert len(list((folder / "kernels").rglob("*.nbc"))) == 1
 
 
-# ------------------------------------------------------------------------------------ odd disks
-def test_a_cache_that_is_a_file_is_said_once(tmp_path: Path) -> None:
+# ------------------------------------------------------------------------- full and read-only disks
+def test_a_cache_that_is_a_file_is_reported_once(tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "cache"
     script.write_text(SCRIPT.replace("OFFSET", "0").replace("print", "add(1.5, 2)\nprint"))
     folder.write_text("a file")
     output, error = run(script, folder)
     assert output == ["3", "2"]
-    assert error.count("compiled kernels cannot be kept in") == 1
+    assert error.count("compiled kernels cannot be cached in") == 1
     assert "Not a directory" in error
     assert "MINIGAN_CACHE" in error
     assert folder.read_text() == "a file"
 
 
-def test_a_full_disk_is_said_once_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_once_and_leaves_no_file(tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "cache"
     script.write_text(SCRIPT.replace("OFFSET", "0").replace("print", "add(1.5, 2)\nprint"))
     output, error = run(script, folder, file_bytes=100)
     assert output == ["3", "2"]
-    assert error.count("compiled kernels cannot be kept in") == 1
+    assert error.count("compiled kernels cannot be cached in") == 1
     assert "File too large" in error
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     assert run(script, folder) == (["3", "2"], "")
     assert run(script, folder) == (["3", "0"], "")
 
 
-def test_a_cache_that_cannot_be_written_is_read(tmp_path: Path) -> None:
-    """As one of an image that is mounted read-only: nothing is compiled, nothing is said."""
+def test_a_read_only_cache_is_used(tmp_path: Path) -> None:
+    """Nothing is compiled and nothing is reported, as in a container with a read-only cache."""
     script, folder = tmp_path / "script.py", tmp_path / "cache"
     script.write_text(SCRIPT.replace("OFFSET", "0"))
     run(script, folder)
@@ -234,7 +234,7 @@ print(*x.tolist(), len(compiled))
 
 @pytest.mark.slow
 @needs_compiler
-def test_libraries_of_the_emulator_are_pruned_and_said_to_be_uncached(tmp_path: Path) -> None:
+def test_emulator_libraries_are_pruned_and_a_bad_cache_is_reported(tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "cache"
     script.write_text(LAUNCH)
     source = tmp_path / "twice.cu"
@@ -257,4 +257,4 @@ def test_libraries_of_the_emulator_are_pruned_and_said_to_be_uncached(tmp_path: 
     file.write_text("a file")
     output, error = run(script, file)
     assert output == ["2.0", "4.0", "1"]
-    assert error.count("compiled kernels cannot be kept in") == 1
+    assert error.count("compiled kernels cannot be cached in") == 1

@@ -100,7 +100,7 @@ WRONG: list[tuple[str, list[Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("name", "inputs", "attributes"), WRONG, ids=[f"{i}-{row[0]}" for i, row in enumerate(WRONG)]
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_wrong_shapes_and_attributes_are_refused_with_the_name_of_the_op(
     name: str, inputs: list[Any], attributes: dict[str, Any], device: str
 ) -> None:
     xs = [mg.tensor(x, device=device) if isinstance(x, np.ndarray) else x for x in inputs]

@@ -293,7 +293,7 @@ def test_layers_in_a_set_are_refused() -> None:
             net.parameters()
 
 
-def test_two_tensors_of_one_name_are_refused() -> None:
+def test_two_tensors_of_the_same_name_are_refused() -> None:
     net = nn.Sequential()
     net.x = {1: mg.tensor(1.0), "1": mg.tensor(2.0)}  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"two tensors have the name 'x\.1'"):

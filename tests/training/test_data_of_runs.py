@@ -1,4 +1,4 @@
-"""A run belongs to its data: they may move, and where they changed, that is said and refused."""
+"""The data of a run may move; changed data are refused, and the message says what changed."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from minigan.utils.notices import Notice
 WORDS = ["--batch", 4, "--log-every", 2, "--device", "reference", "--holdout", 0.25]
 
 
-def _picture(path, shade):
+def _save_image(path, shade):
     pixels = np.full((4, 4), shade, np.uint8)
     pixels[0, 0] = 255 - shade
     Image.fromarray(pixels).save(path)
@@ -28,19 +28,19 @@ def _picture(path, shade):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with the pictures of two classes, and a run of 4 steps on them."""
+    """A folder with the images of two classes, and a run of 4 steps on them."""
     root = tmp_path_factory.mktemp("trained")
     for k, name in enumerate(("cat", "dog")):
         (root / "photos" / name).mkdir(parents=True)
         for i in range(6):
-            _picture(root / "photos" / name / f"{i}.png", 100 * k + i)
+            _save_image(root / "photos" / name / f"{i}.png", 100 * k + i)
     train(root / "run", "--data", root / "photos", *WORDS, "--condition", "concat", "--steps", 4)
     return root
 
 
 @pytest.fixture
-def place(trained, tmp_path):
-    """A copy of both, whose config says where the copied pictures are."""
+def copy(trained, tmp_path):
+    """A copy of both, with the path of the copied images in its config."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
@@ -49,7 +49,7 @@ def place(trained, tmp_path):
 
 
 def _grow(photos):
-    _picture(photos / "cat" / "9.png", 77)
+    _save_image(photos / "cat" / "9.png", 77)
 
 
 def _shrink(photos):
@@ -57,7 +57,7 @@ def _shrink(photos):
 
 
 def _replace(photos):
-    _picture(photos / "dog" / "0.png", 33)
+    _save_image(photos / "dog" / "0.png", 33)
 
 
 def _rename(photos):
@@ -69,62 +69,62 @@ def _resize(photos):
         Image.open(path).resize((5, 5)).save(path)
 
 
-def _move_a_picture(photos):
+def _move_an_image(photos):
     (photos / "cat" / "5.png").rename(photos / "dog" / "!.png")  # Same order, another label.
 
 
 CHANGES = [
-    (_grow, "13 samples (then 12)"),
-    (_shrink, "11 samples (then 12)"),
+    (_grow, "13 samples (before: 12)"),
+    (_shrink, "11 samples (before: 12)"),
     (_replace, ": other values"),
-    (_rename, "classes dog, wolf (then cat, dog)"),
-    (_resize, "samples of shape [1, 5, 5] (then [1, 4, 4])"),
-    (_move_a_picture, ": other labels"),
+    (_rename, "classes dog, wolf (before: cat, dog)"),
+    (_resize, "samples of shape [1, 5, 5] (before: [1, 4, 4])"),
+    (_move_an_image, ": other labels"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES)
-def test_data_that_changed_are_refused_with_what_changed(place, change, message):
-    change(place / "photos")
-    before = files(place)
-    for words in (["train", "--resume", place / "run", "--steps", 6], ["evaluate", place / "run"]):
+def test_data_that_changed_are_refused_with_what_changed(copy, change, message):
+    change(copy / "photos")
+    before = files(copy)
+    for words in (["train", "--resume", copy / "run", "--steps", 6], ["evaluate", copy / "run"]):
         complaint = refused(*words)
         assert message in complaint
-        assert str(place / "photos") in complaint
-        assert str(place / "run") in complaint
-        assert "--data names the place of the same ones" in complaint
-    assert cli("sample", place / "run").status == 0
-    (place / "run" / "sample_seed_0.png").unlink()
-    assert files(place) == before
+        assert str(copy / "photos") in complaint
+        assert str(copy / "run") in complaint
+        assert "--data names the path of the same data" in complaint
+    assert cli("sample", copy / "run").status == 0
+    (copy / "run" / "sample_seed_0.png").unlink()
+    assert files(copy) == before
     with pytest.raises(RunError):
-        load_trainer(place / "run")
+        load_trainer(copy / "run")
 
 
-def test_data_and_run_that_moved_go_on_to_the_same_bits(place, trained, monkeypatch):
-    (place / "photos").rename(place / "elsewhere")
-    run, straight = place / "run", place / "straight"
-    assert f"no folder of images and no .npz at {place / 'photos'}" in refused("evaluate", run)
-    monkeypatch.chdir(place)
+def test_a_run_whose_data_moved_continues_with_the_same_bits(copy, trained, monkeypatch):
+    (copy / "photos").rename(copy / "elsewhere")
+    run, straight = copy / "run", copy / "straight"
+    assert f"no folder of images and no .npz at {copy / 'photos'}" in refused("evaluate", run)
+    monkeypatch.chdir(copy)
     assert cli("evaluate", run, "--data", "elsewhere", "--projections", 4).status == 0
     assert cli("train", "--resume", run, "--steps", 8, "--data", "elsewhere").status == 0
     config = json.loads((run / "config.json").read_text())
-    assert config["data"] == str(place / "elsewhere")
-    assert cli("train", "--resume", run).status == 0  # It is known from now on.
+    assert config["data"] == str(copy / "elsewhere")
+    assert cli("train", "--resume", run).status == 0  # The new path was stored.
     options = [*WORDS, "--condition", "concat", "--steps", 8]
-    train(straight, "--data", place / "elsewhere", *options)
+    train(straight, "--data", copy / "elsewhere", *options)
     assert_same_run(run, straight)
 
 
-def test_other_data_at_the_named_place_are_refused(place):
-    shutil.copytree(place / "photos", place / "other")
-    _grow(place / "other")
-    for words in (["train", "--resume", place / "run"], ["evaluate", place / "run"]):
-        assert "13 samples (then 12)" in refused(*words, "--data", place / "other")
+def test_other_data_at_the_new_path_are_refused(copy):
+    shutil.copytree(copy / "photos", copy / "other")
+    _grow(copy / "other")
+    for words in (["train", "--resume", copy / "run"], ["evaluate", copy / "run"]):
+        assert "13 samples (before: 12)" in refused(*words, "--data", copy / "other")
         for name in ("ring", "glyphs"):
             assert name in refused(*words, "--data", name)
 
 
-def test_a_name_is_no_place(tmp_path):
+def test_a_built_in_data_set_has_no_path(tmp_path):
     train(tmp_path / "run", "--data", "ring", "--size", 100, *WORDS, "--steps", 1)
     np.savez(tmp_path / "ring.npz", x=mg.data.load("ring", size=100).values)
     for words in (["train", "--resume", tmp_path / "run"], ["evaluate", tmp_path / "run"]):
@@ -133,7 +133,7 @@ def test_a_name_is_no_place(tmp_path):
         )
 
 
-def test_the_path_is_absolute_and_shown(tmp_path, monkeypatch):
+def test_the_path_is_stored_absolute_and_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("points.npz", x=np.random.default_rng(0).standard_normal((40, 2)))
     result = train("run", "--data", "points.npz", *WORDS, "--steps", 2)
@@ -155,12 +155,12 @@ def test_info_names_the_classes(trained):
 
 
 # ------------------------------------------------------------------------ samples without data
-def test_sampling_needs_no_data(place):
-    run = place / "run"
+def test_sampling_needs_no_data(copy):
+    run = copy / "run"
     expected = load_trainer(run).sample(6, seed=3)
-    shutil.rmtree(place / "photos")
-    assert cli("sample", run, "--n", 6, "--seed", 3, "--out", place / "s.npz").status == 0
-    arrays = np.load(place / "s.npz")
+    shutil.rmtree(copy / "photos")
+    assert cli("sample", run, "--n", 6, "--seed", 3, "--out", copy / "s.npz").status == 0
+    arrays = np.load(copy / "s.npz")
     assert np.array_equal(arrays["samples"], expected)
     assert arrays["labels"].tolist() == [0, 1] * 3
     assert cli("sample", run, "--label", "1").status == 0
@@ -170,7 +170,7 @@ def test_sampling_needs_no_data(place):
 
 
 @pytest.mark.parametrize("options", [["--standardize"], ["--ema", 0.9], ["--latent", "uniform"]])
-def test_a_picture_of_points_is_that_of_the_data(tmp_path, options):
+def test_a_sampler_of_points_agrees_with_the_trainer(tmp_path, options):
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((1500, 3)) * 5)
     run = tmp_path / "run"
     train(run, "--data", tmp_path / "x.npz", *WORDS, "--steps", 2, *options)
@@ -188,7 +188,7 @@ def test_a_picture_of_points_is_that_of_the_data(tmp_path, options):
 # --------------------------------------------------------------------------------- older versions
 @pytest.fixture
 def old_run(tmp_path, monkeypatch):
-    """A run whose checkpoint knows nothing of its data, and whose path is relative."""
+    """A run of an older version: a checkpoint without a digest, and a relative path."""
     monkeypatch.chdir(tmp_path)
     np.savez("points.npz", x=np.random.default_rng(0).standard_normal((40, 2)))
     train("run", "--data", "points.npz", *WORDS, "--steps", 2)
@@ -200,7 +200,7 @@ def old_run(tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
-def test_a_checkpoint_of_an_older_version_is_taken_with_a_notice(old_run):
+def test_a_checkpoint_of_an_older_version_is_accepted_with_a_notice(old_run):
     with pytest.warns(Notice, match="holds no digest of its data"):
         load_trainer(old_run)
     for words in (["evaluate", old_run, "--projections", 4], ["sample", old_run]):
@@ -214,9 +214,9 @@ def test_a_checkpoint_of_an_older_version_is_taken_with_a_notice(old_run):
     assert "written with data = 'points.npz', not 'ring'" in refused("evaluate", old_run)
 
 
-def test_it_holds_a_digest_from_its_first_continuation_on(old_run):
+def test_a_resumed_run_of_an_older_version_gets_a_digest(old_run):
     with pytest.warns(Notice, match="holds no digest"):
-        resume(old_run)  # and is killed, say
+        resume(old_run)  # and is then killed
     assert mg.load(old_run / "checkpoint.safetensors")[1]["data"]["samples"] == 40
     os.chdir("/")
     result = cli("evaluate", old_run, "--projections", 4, "--data", old_run.parent / "points.npz")
@@ -224,19 +224,19 @@ def test_it_holds_a_digest_from_its_first_continuation_on(old_run):
 
 
 # -------------------------------------------------------------------------------------- in Python
-def test_a_trainer_takes_no_state_of_other_data():
+def test_a_trainer_refuses_a_state_of_other_data():
     config = Config(data="ring", size=100, batch=8, device="reference")
     state = Trainer(config).state()
-    with pytest.raises(DataChangedError, match=r"90 samples \(then 100\)"):
+    with pytest.raises(DataChangedError, match=r"90 samples \(before: 100\)"):
         Trainer(config.replace(size=90)).load_state(*state)
     with pytest.raises(DataChangedError, match="other values, other labels"):
         Trainer(config.replace(seed=1)).load_state(*state)
 
 
-def test_changes_in_words():
+def test_changes_of_data_are_described():
     digest = {"samples": 3, "shape": [2], "values": "a", "labels": None, "class_names": None}
     assert describe_changes(digest, dict(digest)) == ""
     many = digest | {"samples": 1200, "class_names": list("abcdefg")}
     assert describe_changes(digest, many) == (
-        "1,200 samples (then 3), classes a, b, c, d, e and 2 more (then none)"
+        "1,200 samples (before: 3), classes a, b, c, d, e and 2 more (before: none)"
     )

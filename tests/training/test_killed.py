@@ -18,10 +18,10 @@ RING += ["--device", "reference", "--checkpoint-every", "4", "--sample-every", "
 
 
 def _kill_at(call, folder, words):
-    """Run a command in a child process that is killed before its writing call of that number.
+    """Run a command in a child process that is killed before its writing call number `call`.
 
     Returns:
-        whether it was killed, that is, there were so many calls.
+        whether it was killed, that is, made as many calls.
     """
     child = os.fork()
     if child:
@@ -61,7 +61,7 @@ def _kill_at(call, folder, words):
 
 
 def _assert_nothing_lost(folder, finished, longer):
-    """The finished run is still whole, or on its way to the longer one; both can be had."""
+    """Assert that the run can still be resumed, to the finished one and to the longer one."""
     step = mg.load(folder / "checkpoint.safetensors")[1]["step"]
     if step == 10:
         assert metrics(folder)[:3] == metrics(finished)
@@ -74,7 +74,7 @@ def _assert_nothing_lost(folder, finished, longer):
 
 
 def _extend_killed(tmp_path, calls):
-    """Kill the extension of a finished run at each of these calls; return how many there are."""
+    """Kill the extension of a finished run at each of these calls; return the number of calls."""
     train(tmp_path / "finished", *RING, "--steps", 10)
     train(tmp_path / "longer", *RING, "--steps", 16)
     for call in calls:
@@ -92,12 +92,12 @@ def test_a_finished_run_that_is_killed_while_it_is_extended_loses_nothing(tmp_pa
 
 
 @pytest.mark.slow
-def test_the_same_at_every_writing_call(tmp_path):
+def test_an_extension_killed_at_every_writing_call_loses_nothing(tmp_path):
     assert _extend_killed(tmp_path, range(1, 1000)) > 30
 
 
 @pytest.mark.slow
-def test_a_new_run_killed_at_every_writing_call(tmp_path):
+def test_a_new_run_killed_at_every_writing_call_loses_nothing(tmp_path):
     train(tmp_path / "straight", *RING, "--steps", 10)
     for call in range(1, 1000):
         folder = tmp_path / "run"

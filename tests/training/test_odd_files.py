@@ -1,4 +1,4 @@
-"""All that the files of a run can hold ends in one line that names the file."""
+"""Run files with any content are accepted, or refused in one line that names the file."""
 
 import json
 import os
@@ -15,20 +15,20 @@ from minigan.utils import strict_json
 
 RING = ["--data", "ring", "--size", 200, "--batch", 16, "--device", "reference", "--log-every", 2]
 ODD = [None, True, -1, 3.5, 10**400, -(10**400), 2**64, "", "x", "\ud800", [], {"a": 1}, [[[]]]]
-# What Python's module writes as no JSON, or cannot write.
+# Texts that are not JSON, though Python's module may write or read them.
 RAW = ["1e400", "NaN", "-Infinity", "1" * 5000, '"', "[" * 3000 + "]" * 3000]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def trained_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("odd") / "run"
     train(folder, *RING, "--steps", 4)
     return folder
 
 
 @pytest.fixture
-def run(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "run")
+def run(trained_run, tmp_path):
+    return shutil.copytree(trained_run, tmp_path / "run")
 
 
 def _commands(run):
@@ -38,7 +38,7 @@ def _commands(run):
 
 
 def _refuse_or_work(run, path, *words):
-    """The command works, or it is refused in one line that names the file."""
+    """Assert that a command works, or is refused in one line that names the file."""
     result = cli(*words)
     if result.status:
         assert result.status == 2, result
@@ -49,7 +49,7 @@ def _refuse_or_work(run, path, *words):
 
 
 def _with(text, value):
-    """JSON text in whose place @@ a value is written as it is."""
+    """Return JSON text with the string "@@" replaced by a raw value."""
     return text.replace('"@@"', value)
 
 
@@ -80,7 +80,7 @@ def test_odd_contents_of_a_config(run, content):
 
 
 def test_a_config_is_compared_before_anything_is_built(run, monkeypatch):
-    """Its sizes would take terabytes."""
+    """The sizes in it would take terabytes."""
     config = json.loads((run / "config.json").read_text())
     for name, value in (("size", 10**12), ("latent_size", 65_000), ("batch", 10**6)):
         (run / "config.json").write_text(json.dumps(config | {name: value}))
@@ -123,7 +123,7 @@ def test_metrics_out_of_order(run, change, message):
     assert str(path) in complaint
 
 
-def test_metrics_without_their_last_line_end(run, whole):
+def test_metrics_without_their_last_line_end(run, trained_run):
     """As an editor leaves them: the next line must not be joined to the last."""
     path = run / "metrics.jsonl"
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))
@@ -143,7 +143,7 @@ def test_metrics_in_which_an_older_version_wrote_infinity(run):
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "checkpoint.safetensors"])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "device", "huge"])
-def test_what_is_no_regular_file(run, name, kind):
+def test_a_file_that_is_not_regular_is_refused(run, name, kind):
     path = run / name
     path.unlink()
     if kind == "folder":
@@ -198,7 +198,7 @@ def test_weights_that_are_not_finite_under_a_right_digest(run, name, value):
         assert f"{file} does not fit this run: {name} has values that are NaN" in complaint
 
 
-def test_tensors_that_belong_to_nothing(run):
+def test_unknown_tensors_are_refused(run):
     file = run / "checkpoint.safetensors"
     tensors, info = mg.load(file)
     checkpoint.save(file, tensors | {"more.weight": np.zeros(3, np.float32)}, info)
@@ -219,7 +219,7 @@ def test_what_json_cannot_hold_is_not_written(value):
         ("[NaN]", "NaN is not a number in JSON"),
         ("-Infinity", "-Infinity is not a number in JSON"),
         ("1e999", "1e999 is too large for a float"),
-        ('{"a": 1, "a": 2}', "the name 'a' is there twice"),
+        ('{"a": 1, "a": 2}', "the name 'a' occurs twice"),
         ("[" * 10**5, "nested too deeply"),
         (b"\xff", "can't decode"),
         ("", "Expecting value"),

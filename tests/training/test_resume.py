@@ -192,8 +192,8 @@ def test_killed_before_the_first_file(tmp_path):
     ("change", "message"),
     [
         (lambda path: path.unlink(), r"metrics.jsonl is gone; it had 2 lines at the checkpoint"),
-        (lambda path: path.write_text(""), "has 0 lines; the checkpoint knows of 2"),
-        (lambda path: path.write_text("{}\n"), "has 1 lines; the checkpoint knows of 2"),
+        (lambda path: path.write_text(""), "has 0 lines; the checkpoint counts 2"),
+        (lambda path: path.write_text("{}\n"), "has 1 lines; the checkpoint counts 2"),
         (lambda path: path.write_text("{}\n{}\n{}\n"), "metrics.jsonl cannot be read: 'step'"),
         (lambda path: path.write_text("a\nb\nc\n"), "metrics.jsonl cannot be read: Expecting"),
         (lambda path: path.write_text("[]\n3\n4\n"), "metrics.jsonl cannot be read: "),

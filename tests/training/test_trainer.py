@@ -190,7 +190,7 @@ def test_the_state_of_other_nets_or_data_is_refused():
     tensors, info = Trainer(RING).state()
     with pytest.raises(ValueError, match="fixed_latent is float32"):
         Trainer(RING.replace(latent_size=3)).load_state(tensors, info)
-    with pytest.raises(ValueError, match="of other data than these 90"):
+    with pytest.raises(ValueError, match="belongs to other data than these 90"):
         Trainer(RING.replace(size=100)).load_state(tensors, info)
     fewer = {k: v for k, v in tensors.items() if k != "generator.0.weight"}
     with pytest.raises(ValueError, match="missing"):

@@ -3,7 +3,7 @@
 numba's own cache checks only the source file of the function that it compiles: after a change in a
 helper of another file it would run a stale kernel. So the kernels of a file have a cache folder
 that is named by a hash of this file, of all that it imports, numba's version and numpy's; a file in
-it is never stale. Changes elsewhere compile nothing again.
+it is never stale, and a change elsewhere compiles nothing again.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class _Cache(FunctionCache):
 
 
 class _NoCache(NullCache):
-    """A cache that stores nothing, if there is no folder: every kernel is compiled again."""
+    """A cache that stores nothing, if there is no folder: each process compiles all kernels."""
 
     def __init__(self, function: Any) -> None:
         self._function = function

@@ -1,8 +1,8 @@
-"""The source files that a compiled kernel depends on, and their hash.
+"""Hash the source files that a compiled kernel depends on.
 
 A kernel depends on its own file and on those that it imports, directly or not: functions that it
-calls are compiled into it, and so are constants. Imports are read from the text, as a module that
-is half imported does not yet have its globals.
+calls are compiled into it, and so are constants. Imports are read from the text, as a module
+does not have its globals while it is being imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 KERNELS_FOLDER = Path(__file__).resolve().parents[2]
 PACKAGE = __name__.removesuffix(".runtime.cpu.sources")
-# Modules for Python alone: nothing of them is compiled into a kernel.
+# Modules without compiled functions: no part of them is compiled into a kernel.
 HOST_MODULES = {
     KERNELS_FOLDER / "runtime" / name for name in ("cache.py", "files.py", "recording.py")
 }
@@ -28,7 +28,7 @@ _IMPORT = re.compile(r"^\s*from +([\w.]+) +import +(\(.*?\)|[^(\n]+)", re.MULTIL
 
 
 def own_file(function: object) -> Path | None:
-    """Return the file of a function, or of the module that generated it; None for neither."""
+    """Return the file of a function, or of the module that generated it; None if it has none."""
     code_file = Path(function.__code__.co_filename)  # type: ignore[attr-defined]
     if code_file.is_file():
         return code_file.resolve()

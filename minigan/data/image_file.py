@@ -1,4 +1,4 @@
-"""Read one picture file, of a known format and size, as uint8 pixels."""
+"""Read one image file, of a known format and size, as uint8 pixels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .limits import open_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Pillow tries these formats only. It knows more, and hands some to other programs (PostScript).
+# The only formats that Pillow may try. Some of its others run other programs (PostScript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# A file with such a name must be a picture; others are pictures where their content is.
+# A file with such a suffix must be an image; any other file is one if its content is.
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -23,28 +23,27 @@ SUFFIXES = (
 GREY_MODES = ("1", "L", "LA")
 
 
-class Picture:
-    """A picture file whose header has been read, but not its pixels.
+class ImageFile:
+    """An image file: its header, and after `read` its pixels.
 
-        with Picture(path) as picture:
-            picture.read()
-        picture.pixels
+        with ImageFile(path) as image:
+            image.read()
+        image.pixels
 
-    - `is_picture`: False for a file that has neither the content nor the name of a picture; it
+    - `is_image`: False for a file that has neither the content nor the suffix of an image; it
       cannot be read.
-    - `size`: (width, height); before `read` that in the file, then after a rotation by its EXIF
-      data.
+    - `size`: (width, height): before `read` as stored, then as rotated by the file's EXIF data.
     - `pixels`: uint8 (1, H, W) where the file is stored as grey, else (3, H, W), after `read`.
-    - `largest`: the largest value in a file of 16 bits per pixel, None for other files.
+    - `largest`: the largest value of a 16-bit file, None for other files.
 
     Raises:
-        DataError: a file with the name of a picture is none, or has too many pixels.
+        DataError: a file with the suffix of an image is not one, or has too many pixels.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file: BinaryIO = open_file(path)
-        self.is_picture = True
+        self.is_image = True
         self.largest: int | None = None
         self.pixels = np.empty((1, 0, 0), np.uint8)
         try:
@@ -53,11 +52,11 @@ class Picture:
             self.is_animated = getattr(self._image, "is_animated", False)
         except Exception as error:  # Each of Pillow's decoders raises errors of its own.
             self.file.close()
-            self.is_picture = path.suffix.lower() in SUFFIXES or _is_bomb(error)
-            if self.is_picture:
-                raise self._refusal(error) from error
+            self.is_image = path.suffix.lower() in SUFFIXES or _is_bomb(error)
+            if self.is_image:
+                raise self._data_error(error) from error
 
-    def __enter__(self) -> Picture:
+    def __enter__(self) -> ImageFile:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -72,22 +71,22 @@ class Picture:
         """Read the pixels.
 
         Raises:
-            DataError: the file is damaged, or its pixels are of a kind that has no range.
+            DataError: the file is damaged, or its pixels have a dtype without a known range.
         """
         try:
             if self._image.format == "PNG":
                 self._image.verify()  # compares the checksums, which decoding does not
                 self._image = self._open()
-            pixels = self._deep_pixels() if self._image.mode[0] == "I" else _pixels(self._image)
+            pixels = self._pixels_16_bit() if self._image.mode[0] == "I" else _pixels(self._image)
         except Exception as error:
-            raise self._refusal(error) from error
+            raise self._data_error(error) from error
         self.pixels = pixels.transpose(2, 0, 1).copy()
         height, width = self.pixels.shape[1:]
         self.size = (width, height)
         del self._image
 
-    def _deep_pixels(self) -> np.ndarray:
-        """Return pixels of 16 bits, scaled; convert("L") would clip them."""
+    def _pixels_16_bit(self) -> np.ndarray:
+        """Return 16-bit pixels scaled to uint8, as convert("L") would clip them."""
         from PIL import ImageOps
 
         values = np.asarray(ImageOps.exif_transpose(self._image)).astype(np.int64)
@@ -102,7 +101,7 @@ class Picture:
         self.file.seek(0)
         return Image.open(self.file, formats=FORMATS)
 
-    def _refusal(self, error: Exception) -> DataError:
+    def _data_error(self, error: Exception) -> DataError:
         reason = str(error)
         if "cannot identify" in reason:
             reason = f"it is damaged, or none of {', '.join(FORMATS)}"
