@@ -356,7 +356,9 @@ def test_a_replacement_within_a_list_or_dict_is_refused(captured, change):
         step()
         change(net)
         before = net.state_dict()
-        with pytest.raises(ValueError, match=r"parameter \d .* is no longer the one of Containers"):
+        with pytest.raises(
+            ValueError, match=r"parameter \d .* is no longer in its module, as Containers"
+        ):
             step()
         assert all(np.array_equal(x, before[name]) for name, x in net.state_dict().items())
         optim.Adam(net.parameters()).step([p * 0.0 for p in net.parameters()])
