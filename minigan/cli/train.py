@@ -89,7 +89,7 @@ def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
 
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
-    from ..training.seed_runs import estimates, parse_seeds, train_seed_runs
+    from ..training.seed_runs import NOT_BEGUN, estimates, parse_seeds, train_seed_runs
 
     seeds = parse_seeds(options.seeds)
     out = None if options.out is None else Path(options.out)
@@ -98,6 +98,8 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
+        if run.stopped == NOT_BEGUN:
+            end = f"  not begun; train it with --seed {run.seed} --out {run.folder}"
         report(f"seed {run.seed}: {run.folder}{end}")
     measures = estimates(runs)
     if measures:
