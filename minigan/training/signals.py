@@ -16,7 +16,7 @@ SIGNALS = [
 ]
 POLL_SECONDS = 0.2  # between two looks at a file that asks a worker to stop
 
-_requests: list[str] | None = None  # of the block of `stop_requests` that the main thread is in
+_active: list[list[str]] = []  # the list of the block of `stop_requests` that runs, if there is one
 
 
 @contextmanager
@@ -32,12 +32,11 @@ def stop_requests(on_request: Callable[[str], object] = lambda name: None) -> It
     Args:
         on_request: is called with the name of a signal, in its handler.
     """
-    global _requests
     if threading.current_thread() is not threading.main_thread():
         yield []
         return
-    if _requests is not None:
-        yield _requests
+    if _active:
+        yield _active[0]
         return
     requests: list[str] = []
     previous: dict[int, Any] = {}
@@ -51,10 +50,10 @@ def stop_requests(on_request: Callable[[str], object] = lambda name: None) -> It
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 previous[number] = signal.signal(number, note)
-        _requests = requests
+        _active.append(requests)
         yield requests
     finally:
-        _requests = None
+        _active.clear()
         for replaced, handler in previous.items():
             signal.signal(replaced, handler)
 
