@@ -46,9 +46,8 @@ def load_folder(
     pixels, paths = _read(scan, notes, settings.max_gb, progress)
     labels, names = _classes(scan, paths, notes)
     if split != "train" and labels is not None and names is not None:
-        labels, names = _number_as_in_train(
-            _split_folder(place, "train", []), folder, labels, names
-        )
+        train = _split_folder(place, "train", [])
+        labels, names = _number_as_in_train(train, folder, labels, names, notes)
     if unused := scan.describe_unused():
         notes.append(f"{folder}: pictures used: {len(paths)}, not used: {unused}")
     values = scale(f"{folder}", pixels, settings.value_range, notes)
