@@ -79,13 +79,27 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
 
 
 def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
-    """Return a line for each option of the command line that has no effect on this config."""
+    """Return a line for each option that has no effect on this config, or ends all effects."""
+    from ..optim.schedules import SCHEDULES
+
     unused = {"beta1": "rmsprop", "beta2": "sgd"}  # see OPTIMIZERS
-    return [
+    lines = [
         f"--{name} {changes[name]} has no effect: --optimizer {optimizer} does not use it"
         for name, optimizer in unused.items()
         if name in changes and config.optimizer == optimizer
     ]
+    if config.minibatch != "none" and config.batch == config.pack:
+        lines.append(
+            f"--minibatch {config.minibatch} has no effect: D has one input per batch, and no other"
+            " to compare it with"
+        )
+    end = config.schedule_steps or config.steps
+    if end < config.steps and SCHEDULES[config.schedule](1.0) == 0:
+        lines.append(
+            f"--schedule {config.schedule} of {end} steps: from there on its learning rates are 0,"
+            f" and the last {config.steps - end} of {config.steps} steps change nothing"
+        )
+    return lines
 
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
@@ -165,6 +179,8 @@ def _check_schedule(folder: Path, config: dict[str, Any], steps: int | None) -> 
 
 
 def _train(run: Run, captured: bool) -> int:
+    from ..training.seed_runs import can_be_measured
+
     run.trainer.captured = captured
     stopped_by = run.train(shows_progress())
     folder = shlex.quote(os.fspath(run.folder))
@@ -176,5 +192,6 @@ def _train(run: Run, captured: bool) -> int:
         return 130
     report(f"samples:  {run.samples_path()}")
     report(f"losses:   {run.folder / 'losses.png'}")
-    report(f"measure:  minigan evaluate {folder}")
+    if can_be_measured(trainer):
+        report(f"measure:  minigan evaluate {folder}")
     return 0
