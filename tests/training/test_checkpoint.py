@@ -193,3 +193,14 @@ def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(OSError, match="Is a directory"):
         mg.save(tmp_path, TENSORS)
     assert list(tmp_path.parent.glob(f"{tmp_path.name}*")) == [tmp_path]
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_missing(path, monkeypatch):
+    mg.save(path, {"a": np.zeros(2)})
+
+    def refuse(self, *mode):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    with pytest.raises(CheckpointError, match=r"is not a readable checkpoint: .*Permission denied"):
+        mg.load(path)
