@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -40,11 +41,15 @@ def cache_root() -> Path:
 def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Replace the file at `path` by what `write(file)` writes; on a failure it stays as it was.
 
+    A link is replaced too, not the file that it leads to. A device or a named pipe is refused.
+
     The bytes go to a temporary file in the same folder (which must exist), are flushed to disk
     with fsync, and the file is renamed; then the folder, which holds the name, is flushed too. So
     other processes never read an incomplete file, and neither does a process after a power cut.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "It is not a regular file", os.fspath(path))
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -52,8 +57,11 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # such as a name that is too long
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:  # names the temporary, or none
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     sync_folder(path.parent)
 

@@ -15,7 +15,7 @@ from ..engine.device import get_device
 from ..engine.op import Op
 from ..engine.update import Update
 from ..kernels.runtime.files import cache_root
-from ..utils.names import shorten
+from ..utils.names import printable, shorten
 from .parser import Parser
 
 
@@ -44,14 +44,13 @@ def describe_run(folder: Path) -> str:
         text = describe_data(config.data, data, data["classes"])
     default = Config().as_dict()
     options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != default[k] and k != "data"]
-    return "\n".join(
-        [
-            f"run            {folder.absolute()}",
-            f"data           {text}",
-            f"trained        {info['step']} of {config.steps} steps",
-            f"options        {', '.join(options)}; all others at their defaults",
-        ]
-    )
+    lines = [
+        f"run            {folder.absolute()}",
+        f"data           {text}",
+        f"trained        {info['step']} of {config.steps} steps",
+        f"options        {', '.join(options)}; all others at their defaults",
+    ]
+    return "\n".join(map(printable, lines))
 
 
 def describe_data(name_or_path: str, digest: Mapping[str, Any], classes: int) -> str:
@@ -60,7 +59,7 @@ def describe_data(name_or_path: str, digest: Mapping[str, Any], classes: int) ->
     if classes:
         text += f", {classes} classes"
     names = digest["class_names"]
-    return f"{text} ({shorten(names)})" if names else text
+    return printable(f"{text} ({shorten(names)})" if names else text)
 
 
 def describe() -> str:

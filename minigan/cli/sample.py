@@ -35,12 +35,15 @@ def run(options: argparse.Namespace) -> int:
     import numpy as np
 
     from ..training.resume import load_sampler
+    from ..training.run_folder import read_config
     from ..training.sampler import row_length
     from ..training.samples import save_picture
 
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
     path = _output_path(options)
+    config = read_config(Path(options.run_folder))
+    _check_not_of_run(path, config.data)
     cycle = None if options.label is None else _parse_labels(options.label)
     sampler = load_sampler(Path(options.run_folder))
     _check_size(options.n, max(math.prod(sampler.shape), sampler.latent_size))
@@ -54,12 +57,16 @@ def run(options: argparse.Namespace) -> int:
         cycle = list(range(sampler.classes))
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
     samples = sampler.sample(options.n, options.seed, labels)
-    if path.suffix == ".npz":
-        arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
-        _save_arrays(path, arrays)
-    else:
-        title = f"seed {options.seed}"
-        save_picture(samples, sampler.points, path, title, row_length(cycle))
+    try:
+        if path.suffix == ".npz":
+            arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
+            _save_arrays(path, arrays)
+        else:
+            title = f"seed {options.seed}"
+            save_picture(samples, sampler.points, path, title, row_length(cycle))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"cannot write {path}: {reason}; --out names another file") from None
     report(path)
     return 0
 
@@ -83,9 +90,29 @@ def _output_path(options: argparse.Namespace) -> Path:
         raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
     if path.is_dir():
         raise ValueError(f"--out {path}: is a folder, not a file to write")
-    if not path.parent.is_dir():
+    if options.out is not None and not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}")
     return path
+
+
+def _check_not_of_run(path: Path, data: str) -> None:
+    """Raise ValueError where the path is a file of a run's training, or of the run's data."""
+    from ..data import NAMES
+    from ..data.scan import is_run
+    from ..training.run_folder import LOSSES, SAMPLES
+
+    file = path.resolve()
+    folder = file.parent
+    if is_run(folder.parent if folder.name == SAMPLES else folder):
+        if folder.name == SAMPLES or file.name == LOSSES:
+            raise ValueError(f"--out {path}: is a file of a training; another name is needed")
+        return  # Runs are never data.
+    try:
+        place = Path(data).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # no path, so there is nothing
+        return
+    if data not in NAMES and (file == place or (path.suffix == ".png" and place in file.parents)):
+        raise ValueError(f"--out {path}: is in the data of this run, {data}, which would change")
 
 
 def _parse_labels(text: str) -> list[int]:

@@ -79,17 +79,31 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
 
 
 def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
-    """Return a line for each option of the command line that has no effect on this config."""
+    """Return a line for each option that has no effect on this config, or ends all effects."""
+    from ..optim.schedules import SCHEDULES
+
     unused = {"beta1": "rmsprop", "beta2": "sgd"}  # see OPTIMIZERS
-    return [
+    lines = [
         f"--{name} {changes[name]} has no effect: --optimizer {optimizer} does not use it"
         for name, optimizer in unused.items()
         if name in changes and config.optimizer == optimizer
     ]
+    if config.minibatch != "none" and config.batch == config.pack:
+        lines.append(
+            f"--minibatch {config.minibatch} has no effect: D has one input per batch, and no other"
+            " to compare it with"
+        )
+    end = config.schedule_steps or config.steps
+    if end < config.steps and SCHEDULES[config.schedule](1.0) == 0:
+        lines.append(
+            f"--schedule {config.schedule} of {end} steps: from there on its learning rates are 0,"
+            f" and the last {config.steps - end} of {config.steps} steps change nothing"
+        )
+    return lines
 
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
-    from ..training.seed_runs import estimates, parse_seeds, train_seed_runs
+    from ..training.seed_runs import NOT_BEGUN, estimates, parse_seeds, train_seed_runs
 
     seeds = parse_seeds(options.seeds)
     out = None if options.out is None else Path(options.out)
@@ -98,6 +112,8 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
+        if run.stopped == NOT_BEGUN:
+            end = f"  not begun; train it with --seed {run.seed} --out {run.folder}"
         report(f"seed {run.seed}: {run.folder}{end}")
     measures = estimates(runs)
     if measures:
@@ -163,6 +179,8 @@ def _check_schedule(folder: Path, config: dict[str, Any], steps: int | None) -> 
 
 
 def _train(run: Run, captured: bool) -> int:
+    from ..training.seed_runs import can_be_measured
+
     run.trainer.captured = captured
     stopped_by = run.train(shows_progress())
     folder = shlex.quote(os.fspath(run.folder))
@@ -174,5 +192,6 @@ def _train(run: Run, captured: bool) -> int:
         return 130
     report(f"samples:  {run.samples_path()}")
     report(f"losses:   {run.folder / 'losses.png'}")
-    report(f"measure:  minigan evaluate {folder}")
+    if can_be_measured(trainer):
+        report(f"measure:  minigan evaluate {folder}")
     return 0

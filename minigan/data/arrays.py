@@ -97,9 +97,26 @@ def as_samples(name: str, array: np.ndarray, settings: Settings, notes: list[str
         raise DataError(f"{name}: value_range is for images, and these are points")
     if array.dtype.kind == "b":
         raise DataError(f"{name} is bool, must be numbers")
-    if array.dtype.kind in "ui" and max(abs(int(array.min())), abs(int(array.max()))) > 2**24:
-        notes.append(f"{name}: integers above 2^24 are rounded to float32")
+    _check_precision(name, array, notes)
     return array
+
+
+def _check_precision(name: str, points: np.ndarray, notes: list[str]) -> None:
+    """Add a note where float32 does not hold what distinguishes the points."""
+    if points.dtype.kind in "ui":
+        if max(abs(int(points.min())), abs(int(points.max()))) > 2**24:
+            notes.append(f"{name}: integers above 2^24 are rounded to float32")
+    elif points.ndim == 2 and points.dtype.itemsize > 4:
+        with np.errstate(over="ignore", invalid="ignore"):  # Dataset reports what is not finite.
+            lost = np.abs(points - points.astype(np.float32)).max(axis=0)
+            extent = np.ptp(points, axis=0)
+        columns = np.flatnonzero((extent > 0) & (lost > 1e-3 * extent))
+        if columns.size:
+            i = columns[0]
+            notes.append(
+                f"{name}: float32 rounds column {i} by up to {lost[i]:.2g}, and its values lie"
+                f" within {extent[i]:.2g}: subtract their mean, or scale them"
+            )
 
 
 def _reshape(name: str, array: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
@@ -235,9 +252,9 @@ def _check_bytes(name: str, high: int, notes: list[str]) -> None:
 
 def _check_floats(name: str, low: float, high: float) -> None:
     if not -1 <= low <= high <= 1:
-        example = "0,255" if low >= 0 and 1 < high <= 255 else f"{low:g},{high:g}"
+        example = "0,255" if low >= 0 and 1 < high <= 255 else f"{low:.9g},{high:.9g}"
         raise DataError(
-            f"{name}: images must lie in [-1, 1], these lie in [{low:g}, {high:g}];"
+            f"{name}: images must lie in [-1, 1], these lie in [{low:.9g}, {high:.9g}];"
             f" --value-range=LOW,HIGH scales them, such as {example}"
         )
     if low >= 0 and high > 0:
@@ -262,11 +279,19 @@ def as_labels(
         return labels, settings.classes, None, ""
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise DataError(f"{name}: some labels are NaN or infinite")
-    same_kind = [other.ravel() for other in others if other.dtype.kind == labels.dtype.kind]
-    distinct, index = np.unique(np.concatenate([labels, *same_kind]), return_inverse=True)
+    numbers = [labels, *(x.ravel() for x in others if x.dtype.kind in "buif")]
+    if len({x.dtype.kind for x in numbers}) > 1 and all(map(_are_whole, numbers)):
+        numbers = [x.astype(np.int64) for x in numbers]  # 5 and 5.0 are one label.
+    distinct, index = np.unique(np.concatenate(numbers), return_inverse=True)
+    if distinct.dtype.kind == "f" and not np.isfinite(distinct).all():
+        raise DataError(f"{name}: some labels of another split are NaN or infinite")
     names = tuple(map(str, distinct))
     shown = ", ".join(names) if len(names) <= 5 else f"{names[0]}, {names[1]}, ... {names[-1]}"
     note = f"{name}: labels {shown} became 0 to {len(names) - 1}"
     if settings.classes is not None and settings.classes != len(names):
         raise DataError(f"{name}: {len(names)} different labels, but classes = {settings.classes}")
     return index[: len(labels)].reshape(-1), len(names), names, note
+
+
+def _are_whole(labels: np.ndarray) -> bool:
+    return bool(((labels == np.floor(labels)) & (np.abs(labels) < 2**63)).all())

@@ -52,6 +52,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # The class is frozen, and only this method writes fields.
+        kind = np.asarray(self.values).dtype
+        if kind.kind not in "biuf":
+            raise DataError(f"{self.name}: the samples are {kind}, must be numbers")
         with np.errstate(over="ignore"):  # _check_values reports what overflows in float32.
             set_field(self, "values", np.ascontiguousarray(self.values, np.float32))
         _check_values(self.name, self.values)
@@ -97,6 +100,12 @@ class Dataset:
         if self.is_image and len(self) and self.values.min() == 0 < self.values.max():
             text = f"{self.name}: all values lie in [0, 1], where images lie in [-1, 1]: 0 is grey"
             warnings.warn(f"{text}; 2 * x - 1 makes it black", DataWarning, stacklevel=3)
+
+    def warn_of_equal_samples(self) -> None:
+        """Emit a DataWarning where all samples are equal, so that there is nothing to learn."""
+        if len(self) > 1 and all(np.array_equal(x, self.values[0]) for x in self.values):
+            text = f"{self.name}: all {len(self):,} samples are equal"
+            warnings.warn(text, DataWarning, stacklevel=3)
 
     def digest(self) -> dict[str, Any]:
         """Return what identifies the samples, in JSON types, to detect later that they changed.

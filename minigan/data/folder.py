@@ -25,10 +25,11 @@ def load_folder(
 
     Where all of them are in subfolders, the subfolders of `folder` are the classes, as in
     torchvision and Keras. Where `folder` has the folder `train` and one of `test`, `val`, `valid`
-    and `validation`, or `train` alone, these are the splits; otherwise it is all `train`. A file is
-    an image by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM). The first image of an animation
-    is used; transparent pixels are blended with black; links are followed. `Dataset.notes` counts
-    and names what is not used: hidden files, other files, and the runs of `minigan train`.
+    and `validation`, or `train` alone, these are the splits, and their classes those of `train`;
+    otherwise it is all `train`. A file is an image by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF,
+    PPM). The first image of an animation is used; transparent pixels are blended with black; links
+    are followed. `Dataset.notes` counts and names what is not used: hidden files, other files, and
+    the runs of `minigan train`.
 
     Raises:
         DataError: a file cannot be read, sizes differ, a class has no image, or the folder is a
@@ -39,10 +40,14 @@ def load_folder(
     if is_run(resolved) or (resolved.name == "samples" and is_run(resolved.parent)):
         raise DataError(f"{folder}: belongs to a run of minigan, which is not accepted as data")
     notes: list[str] = []
-    folder = _split_folder(folder, split, notes)
+    root = folder
+    folder = _split_folder(root, split, notes)
     scan = Scan(folder)
     pixels, paths = _read(scan, notes, settings.max_gb, progress)
     labels, names = _classes(scan, paths, notes)
+    if split != "train" and labels is not None and names is not None:
+        train = _split_folder(root, "train", [])
+        labels, names = _number_as_in_train(train, folder, labels, names, notes)
     if unused := scan.describe_unused():
         notes.append(f"{folder}: images used: {len(paths)}, not used: {unused}")
     values = scale(f"{folder}", pixels, settings.value_range, notes)
@@ -175,3 +180,19 @@ def _classes(
         )
     index = {name: i for i, name in enumerate(names)}
     return np.array([index[parts[0]] for parts in parents]), tuple(names)
+
+
+def _number_as_in_train(
+    train: Path, folder: Path, labels: np.ndarray, names: tuple[str, ...], notes: list[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels and class names of another split, numbered as those of train.
+
+    Classes that train does not have come after them, with a note.
+    """
+    known = [x for x in visible(train) if is_class_folder(train / x)]
+    others = [x for x in names if x not in known]
+    if others:
+        count = "a class" if len(others) == 1 else f"{len(others)} classes"
+        notes.append(f"{folder}: {count} that {train} does not have: {examples(others)}")
+    names, own_names = (*known, *others), names
+    return np.array([names.index(name) for name in own_names])[labels], names

@@ -16,6 +16,7 @@ import numpy as np
 from .arrays import Settings, as_labels, as_samples
 from .dataset import SPLITS, DataError, Dataset
 from .limits import check_memory, open_file
+from .scan import examples
 
 VALUE_KEYS = ("images", "values", "x")
 LABEL_KEYS = ("labels", "y")
@@ -64,7 +65,7 @@ def load_npz(path: Path, split: str = "train", settings: Settings | None = None)
         ]
         if unused:
             text = "" if label_key else f"; no labels ({', '.join(_label_keys([split]))}) in it"
-            notes.append(f"{path}: arrays not used: {', '.join(unused)}{text}")
+            notes.append(f"{path}: arrays not used: {examples(unused)}{text}")
     return Dataset(str(path), values, labels, classes, class_names=class_names, notes=tuple(notes))
 
 

@@ -87,6 +87,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise CheckpointError(f"there is no checkpoint {path}: it is not a regular file")
+        path.open("rb").close()  # safetensors takes a file that may not be read for a missing one
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if KEY not in metadata:

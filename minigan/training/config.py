@@ -40,6 +40,7 @@ from .options import (
     split_names,
 )
 
+MAX_CLASSES = 2**20  # A conditioned net has a table of them.
 MINIBATCH_LAYERS = ("none", "discrimination", "stddev")
 GENERATOR_LOSSES = ("adversarial", "feature-matching")
 IMAGE_MODEL, POINT_MODEL = "mlp", "toy"  # the defaults of `model`
@@ -108,7 +109,7 @@ class Config:
     classes: int | None = data_option(
         None,
         "number of classes of an .npz",
-        check=POSITIVE_INTEGER,
+        check=at_most(MAX_CLASSES),
         default_text="its largest label plus one",
     )
     remap_labels: bool = data_option(

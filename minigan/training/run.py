@@ -25,6 +25,7 @@ from .run_folder import (
     METRICS,
     SAMPLES,
     RunError,
+    cannot_write,
     read_metrics,
     remove_temporary_files,
 )
@@ -51,7 +52,7 @@ class Run:
             remove_temporary_files(folder)
             self.rows = self._restore_metrics()
         except OSError as error:
-            raise RunError(f"cannot write to {folder}: {error.strerror}") from None
+            raise RunError(cannot_write(folder, error)) from None
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
         """Truncate the metrics to the trainer's state; training writes the later lines again.
@@ -111,8 +112,8 @@ class Run:
         except DivergedError as error:
             raise DivergedError(f"{error}; {self._describe_checkpoint()}") from None
         except OSError as error:
-            reason = f"cannot write to {self.folder}: {error.strerror or error}"
-            raise RunError(f"{reason}; {self._describe_checkpoint()}") from None
+            text = f"{cannot_write(self.folder, error)}; {self._describe_checkpoint()}"
+            raise RunError(text) from None
 
     def _train(self, progress: bool) -> str | None:
         trainer, config = self.trainer, self.config
@@ -158,6 +159,8 @@ class Run:
 
     def _describe_checkpoint(self) -> str:
         path = self.folder / CHECKPOINT
+        if not self.folder.exists():
+            return f"{self.folder} was moved or removed during the training"
         if not path.exists():
             return "there is no checkpoint yet"
         return f"{path} is still the last good state"

@@ -49,9 +49,18 @@ def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
         (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)  # so that the folder survives a crash days later
     except OSError as error:
-        target = "runs/ here; give another --out" if out is None else out
-        raise RunError(f"cannot write to {target}: {error.strerror}") from None
+        if out is not None:
+            raise RunError(cannot_write(Path(out), error)) from None
+        reason = f"cannot write to runs/ here; give another --out: {error.strerror}"
+        raise RunError(reason) from None
     return folder
+
+
+def cannot_write(folder: Path, error: OSError) -> str:
+    """Return a message that names the folder, and the file in it where the error knows it."""
+    file = Path(error.filename or folder)
+    name = f" ({file.relative_to(folder)})" if folder in file.parents else ""
+    return f"cannot write to {folder}: {error.strerror or error}{name}"
 
 
 def check_free(folder: Path) -> None:
@@ -60,6 +69,8 @@ def check_free(folder: Path) -> None:
     Temporary files, the lock and an empty folder of samples may exist: a process that was killed at
     its start leaves them.
     """
+    if folder.is_symlink() and not folder.exists():
+        raise RunError(f"{folder} is a link to {os.readlink(folder)}, which does not exist")
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file, not a folder to train in")
     if not folder.is_dir():
@@ -208,5 +219,5 @@ def locked(folder: Path) -> Iterator[None]:
         except LockedError:
             raise RunError(f"another process is training in {folder}") from None
         except OSError as error:
-            raise RunError(f"cannot write to {folder}: {error.strerror}") from None
+            raise RunError(cannot_write(folder, error)) from None
         yield

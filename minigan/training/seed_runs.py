@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import tempfile
 import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..data.dataset import DataWarning
-from ..seeds import map_seeds
+from ..kernels.runtime.files import atomic_write
+from ..seeds import SeedError, map_seeds
 from ..utils.progress import announce_kernels
 from .config import Config
 from .evaluate import Estimate, evaluate
 from .run import Run
 from .run_folder import check_free, locked, new_folder
+from .signals import stop_requests, stopped_with
 from .trainer import Trainer
+
+NOT_BEGUN = "not begun"
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,8 @@ class SeedRun:
     """The result of one seed's run.
 
     Args:
-        stopped: the name of the signal that ended it early; it can be resumed.
+        stopped: the name of the signal that ended it early, so that it can be resumed; NOT_BEGUN
+            where others were stopped before.
         measures: the means that `minigan evaluate` prints; None if stopped, or without held-out
             data.
     """
@@ -48,6 +56,8 @@ def parse_seeds(text: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= 10_000:
             raise ValueError(f"--seeds {text}: {part.strip()} is no range of 1 to 10,000 seeds")
+        if last >= 2**64:
+            raise ValueError(f"--seeds {text}: seeds below 2^64 are accepted")
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds {text}: a seed is named twice")
@@ -60,7 +70,8 @@ def train_seed_runs(
     """Train a run per seed; return an untrained trainer of the same options, and the runs.
 
     The folders are `out`/seed_S, or the next ones of runs/, in the order of the seeds. Each run is
-    the one that `minigan train --seed S` makes, bit for bit, and can be resumed as one.
+    the one that `minigan train --seed S` makes, bit for bit, and can be resumed as one. SIGINT,
+    SIGTERM and SIGHUP stop and save all runs, and no other begins; so does the end of this process.
 
     Raises:
         ValueError: options that do not fit the data; a folder is in use. Nothing was trained.
@@ -73,26 +84,53 @@ def train_seed_runs(
     # This trainer checks the options and downloads the data before any worker starts.
     trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)
     folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
-    train = partial(_train_and_measure, config, folders, captured)
-    return trainer, map_seeds(train, seeds, label=f"{Path(config.data).name}, seeds")
+    with tempfile.TemporaryDirectory(prefix="minigan-") as place:
+        stop = Path(place) / "stop"  # Its presence asks all workers to stop.
+        train = partial(_train_and_measure, config, folders, captured, os.getpid(), stop)
+        with stop_requests(partial(_request, stop)) as requests:
+            try:
+                return trainer, map_seeds(train, seeds, label=f"{Path(config.data).name}, seeds")
+            except RuntimeError as error:  # SeedError, or joblib's where a worker was killed
+                if requests:  # The signal ended a worker that was not training.
+                    raise KeyboardInterrupt from None
+                text = f"{error}; the runs of other seeds may be unfinished, and can be resumed"
+                raise SeedError(text) from error
 
 
 def _train_and_measure(
-    config: Config, folders: dict[int, Path], captured: bool, seed: int
+    config: Config,
+    folders: dict[int, Path],
+    captured: bool,
+    parent: int,
+    stop: Path,
+    seed: int,
 ) -> SeedRun:
-    if seed == next(iter(folders)):  # One worker announces the kernels that all workers compile.
-        announce_kernels(config.device)
+    """Train and measure a run, unless the file `stop` or a signal asks to stop."""
     folder = folders[seed]
-    with warnings.catch_warnings():  # The first trainer has shown the notes on the data.
-        warnings.simplefilter("ignore", DataWarning)
-        trainer = Trainer(config.replace(seed=seed))
-    trainer.captured = captured
-    with locked(folder):
-        stopped = Run(folder, trainer).train(progress=False)
-    measures = None
-    if stopped is None and can_be_measured(trainer):
-        measures = {name: value.mean for name, value in evaluate(trainer).items()}
+    with (
+        stop_requests(partial(_request, stop)) as requests,
+        stopped_with(parent, stop, requests),
+    ):
+        if not stop.parent.exists() or stop.exists():
+            return SeedRun(seed, folder, NOT_BEGUN, None)
+        if seed == next(iter(folders)):  # One worker announces the kernels that all compile.
+            announce_kernels(config.device)
+        with warnings.catch_warnings():  # The first trainer has shown the notes on the data.
+            warnings.simplefilter("ignore", DataWarning)
+            trainer = Trainer(config.replace(seed=seed))
+        trainer.captured = captured
+        with locked(folder):
+            stopped = Run(folder, trainer).train(progress=False)
+        measures = None
+        if stopped is None and not requests and can_be_measured(trainer):
+            measures = {name: value.mean for name, value in evaluate(trainer).items()}
     return SeedRun(seed, folder, stopped, measures)
+
+
+def _request(stop: Path, name: str) -> None:
+    """Ask all workers to stop by a file that holds the name of a signal."""
+    with contextlib.suppress(OSError):  # The parent has ended and removed its folder.
+        atomic_write(stop, lambda file: file.write(name.encode()))
 
 
 def can_be_measured(trainer: Trainer) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.names import shorten
-from .config import Config
+from .config import MAX_CLASSES, Config
 
 # The options in which a run may differ from its checkpoint, as no later step depends on them. The
 # path of the data is one of them, as the data themselves are compared.
@@ -66,7 +66,8 @@ def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) ->
     if not isinstance(data, dict):
         raise ValueError("data is not an object")
     samples = check_count("data.samples", data["samples"])
-    check_count("data.classes", data["classes"])
+    if check_count("data.classes", data["classes"]) > max(MAX_CLASSES, samples):
+        raise ValueError(f"data.classes = {data['classes']}: at most {MAX_CLASSES} are accepted")
     names = data["class_names"]
     if names is not None and not _are_names(names):
         raise ValueError(f"data.class_names = {str(names)[:40]} is not a list of names")

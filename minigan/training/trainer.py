@@ -76,6 +76,7 @@ class Trainer:
             config = absolute_paths(config)
         else:
             data.warn_of_range()
+        data.warn_of_equal_samples()
         # A checkpoint has this digest, and is accepted only for the same data.
         self.data_digest = data.digest()
         self.data, self.held_out = data.holdout(config.holdout, config.seed)

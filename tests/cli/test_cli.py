@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_helpers import ENVIRONMENT, RING, cli, files, run, start, train
+from run_helpers import ENVIRONMENT, RING, cli, files, refused, run, start, train
 
 import minigan as mg
 from minigan.engine.op import Op
@@ -141,6 +141,39 @@ def test_sample_writes_arrays_that_depend_on_the_seed(glyphs, tmp_path):
     assert np.array_equal(first, drawn("b.npz", "--n", 5))
     assert not np.array_equal(first, drawn("c.npz", "--n", 5, "--seed", 1))
     assert np.array_equal(first, load_trainer(glyphs).sample(5, seed=0))
+
+
+def test_sample_overwrites_no_file_of_a_training_or_of_its_data(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).standard_normal((20, 2)))
+    words = ["--batch", 4, "--steps", 1, "--device", "reference"]
+    train(tmp_path / "run", "--data", tmp_path / "data.npz", *words)
+    before = files(tmp_path / "run")
+    for name in ("losses.png", "samples/step_000001.png", "samples/new.png"):
+        complaint = refused("sample", tmp_path / "run", "--out", tmp_path / "run" / name)
+        assert f"{name}: is a file of a training; another name is needed" in complaint
+    complaint = refused("sample", tmp_path / "run", "--out", tmp_path / "data.npz")
+    assert "data.npz: is in the data of this run" in complaint
+    assert files(tmp_path / "run") == before
+    assert len(np.load(tmp_path / "data.npz")["x"]) == 20
+    for name in ("run/s.png", "s.png", "s.npz"):
+        assert cli("sample", tmp_path / "run", "--out", tmp_path / name).status == 0
+
+
+def test_sample_adds_no_picture_to_its_data(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    for i in range(8):
+        pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / "a" / f"{i}.png")
+    words = ["--data", tmp_path / "data", "--batch", 2, "--steps", 1, "--device", "reference"]
+    train(tmp_path / "data" / "run", *words)
+    complaint = refused("sample", tmp_path / "data/run", "--out", tmp_path / "data/a/s.png")
+    assert "s.png: is in the data of this run" in complaint
+    assert cli("sample", tmp_path / "data" / "run").status == 0
+
+
+def test_a_folder_that_is_no_run_is_called_so(tmp_path):
+    assert f"{tmp_path / 'none'} is not a run" in refused("sample", tmp_path / "none")
 
 
 def test_sample_changes_nothing_in_a_run(ring, tmp_path):

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from run_helpers import ENVIRONMENT, cli, finish, lines_of, refused, run, start, wait_for
+from PIL import Image
+from run_helpers import ENVIRONMENT, cli, finish, lines_of, refused, run, start, train, wait_for
 
 from minigan import Config, Trainer
 from minigan.training.run import Run
@@ -141,6 +143,7 @@ def test_options_are_written_in_full(words, message):
     [
         (["--optimizer", "sgd", "--beta2", 0.9], "--beta2 0.9 has no effect: --optimizer sgd"),
         (["--optimizer", "rmsprop", "--beta1", 0.9], "--beta1 0.9 has no effect"),
+        (["--minibatch", "stddev", "--batch", 1], "--minibatch stddev has no effect"),
     ],
 )
 def test_an_option_without_effect_is_noted(tmp_path, words, message):
@@ -148,6 +151,12 @@ def test_an_option_without_effect_is_noted(tmp_path, words, message):
     assert result.status == 0
     (line,) = result.errors
     assert line.startswith(f"minigan train: note: {message}")
+
+
+def test_a_schedule_that_ends_before_the_steps_is_said(tmp_path):
+    words = ["--schedule", "linear", "--schedule-steps", 2, "--steps", 3, "--out", tmp_path / "run"]
+    (line,) = cli("train", *RING, *words).errors
+    assert line.endswith("its learning rates are 0, and the last 1 of 3 steps change nothing")
 
 
 # ------------------------------------------------------------------------------ signals, divergence
@@ -238,6 +247,31 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
 )
 def test_an_empty_argument_is_not_a_default(words, message):
     assert message in refused(*words)
+
+
+def test_names_cannot_steer_the_terminal(tmp_path):
+    for i, name in enumerate(("a\x1b[31m", "b")):
+        (tmp_path / "\x1b]0;data\x07" / name).mkdir(parents=True)
+        picture = tmp_path / "\x1b]0;data\x07" / name / "a.png"
+        Image.fromarray(np.full((8, 8), 255 * i, np.uint8)).save(picture)
+    words = ["--batch", 1, "--holdout", 0, "--steps", 1, "--device", "reference"]
+    result = train(tmp_path / "run", "--data", tmp_path / "\x1b]0;data\x07", *words)
+    for out in (result.out, cli("info", tmp_path / "run").out):
+        assert out.replace("\n", "").isprintable()
+        assert "(a\\x1b[31m, b)" in out
+
+
+def test_a_run_that_cannot_be_measured_is_not_advised_to_be(tmp_path):
+    for holdout, is_advised in ((0, False), (0.6, False), (0.1, True)):
+        words = ["--holdout", holdout, "--steps", 1, "--device", "reference"]
+        result = train(tmp_path / f"run_{holdout}", *RING, *words)
+        assert ("minigan evaluate" in result.out) == is_advised
+
+
+def test_a_number_of_classes_is_limited(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.eye(9), y=np.arange(9) % 2)
+    words = ["--data", tmp_path / "a.npz", "--condition", "concat", "--classes", 10**9]
+    assert "classes = 1000000000 is not a positive integer of at most" in refused("train", *words)
 
 
 def test_out_must_not_be_a_folder(tmp_path):

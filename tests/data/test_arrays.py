@@ -69,6 +69,7 @@ def test_images_made_by_hand_that_lie_in_0_1():
         Trainer(config, Dataset("mine", np.maximum(UNIT[:, None], 0)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "mine: all 20 samples are equal")
         for values in (UNIT[:, None] * 2 - 1, np.full((20, 1, 8, 9), 0.5), np.zeros((20, 1, 8, 9))):
             Trainer(config, Dataset("mine", values))
 
@@ -177,6 +178,35 @@ def test_integers_that_float32_rounds(loaded):
 
 
 # ----------------------------------------------------------------------------------------- labels
+@pytest.mark.parametrize(
+    ("scale", "offset", "is_noted"),
+    [(1, 0, False), (1, 1e8, True), (1e-46, 0, True), (1e-30, 0, False), (0, 0.1, False)],
+)
+def test_points_that_float32_rounds(loaded, scale, offset, is_noted):
+    points = np.random.default_rng(0).standard_normal((50, 2))
+    points[:, 1] = points[:, 1] * scale + offset
+    _, notes = loaded({"x": points})
+    assert ("float32 rounds column 1 by up to" in notes) == is_noted
+    assert is_noted or not notes
+
+
+def test_equal_samples_are_noted():
+    config = Config(batch=2, device="reference")
+    with pytest.warns(DataWarning, match="^mine: all 20 samples are equal$"):
+        Trainer(config, Dataset("mine", np.ones((20, 2))))
+
+
+def test_samples_are_real_numbers():
+    for values in (np.ones((2, 2)) * 1j, np.array([["a"]])):
+        with pytest.raises(DataError, match=r"^mine: the samples are .*, must be numbers$"):
+            Dataset("mine", values)
+
+
+def test_a_value_just_outside_the_range_is_written_out(loaded):
+    with pytest.raises(DataError, match=r"these lie in \[-1, 1\.00000024\]"):
+        loaded({"x": np.array([[[-1.0, 1.0 + 2.4e-7]]])})
+
+
 def test_labels_with_gaps(loaded):
     labels = np.array([0, 1, 255] * 6 + [0, 1])
     arrays = {"x": POINTS, "y": labels}
@@ -235,6 +265,15 @@ def test_both_splits_number_labels_alike(loaded):
     train, test = (loaded(arrays, split=x, remap_labels=True)[0] for x in ("train", "test"))
     assert train.class_names == test.class_names == ("0", "5", "9")
     assert (train.labels.tolist()[:2], test.labels.tolist()) == ([0, 2], [1])
+
+
+def test_both_splits_number_labels_of_two_kinds_alike(loaded):
+    arrays = {"x_train": np.zeros((4, 2)), "y_train": np.array([0, 5, 0, 5])}
+    arrays |= {"x_test": np.zeros((2, 2)), "y_test": np.array([5.0, 5.0])}
+    for split, labels in (("train", [0, 1, 0, 1]), ("test", [1, 1])):
+        data, _ = loaded(arrays, split=split, remap_labels=True)
+        assert data.labels.tolist() == labels
+        assert data.class_names == ("0", "5")
 
 
 def test_a_column_of_labels(loaded):

@@ -107,6 +107,20 @@ def test_splits_are_no_classes(tmp_path, held_out):
             assert f"{held_out}/ is the split 'test'" in notes[0]
 
 
+def test_classes_have_the_numbers_of_train_in_all_splits(tmp_path):
+    for path in ("train/cat/0.png", "train/dog/0.png", "val/dog/0.png"):
+        draw(tmp_path / path)
+    data, _ = loaded(tmp_path, split="test")
+    assert data.labels.tolist() == [1]
+    assert data.class_names == ("cat", "dog")
+    draw(tmp_path / "val" / "eel" / "0.png")
+    draw(tmp_path / "val" / "ant" / "0.png")
+    data, notes = loaded(tmp_path, split="test")
+    assert data.labels.tolist() == [2, 1, 3]
+    assert data.class_names == ("cat", "dog", "ant", "eel")
+    assert notes[-1] == f"/val: 2 classes that {tmp_path / 'train'} does not have: ant, eel"
+
+
 def test_train_alone_is_a_split_but_beside_others_a_class(tmp_path):
     draw(tmp_path / "train" / "cat" / "a.png")
     data, notes = loaded(tmp_path)
@@ -125,7 +139,8 @@ def test_one_stray_image_does_not_take_the_labels_silently(tmp_path):
     assert "no labels, because 1 of 3 images are in no subfolder (stray.png)" in notes[0]
     result = cli("train", "--data", tmp_path, "--condition", "concat", "--holdout", 0, "--batch", 1)
     assert f"minigan train: note: {tmp_path}: no labels, because 1 of 3" in result.errors[0]
-    assert "needs labels" in result.errors[1]
+    assert "all 3 samples are equal" in result.errors[1]
+    assert "needs labels" in result.errors[2]
 
 
 def test_deeper_images_belong_to_the_first_folder(tmp_path):

@@ -183,7 +183,8 @@ def test_a_full_disk_at_the_first_checkpoint(runs, tmp_path):
     folder = tmp_path / "run"
     result = run("train", *RING, "--steps", "20", "--out", folder, before=small_files)
     complaint = complaint_of(result, "train")
-    assert f"cannot write to {folder}: File too large; there is no checkpoint yet" in complaint
+    reason = f"cannot write to {folder}: File too large (checkpoint.safetensors)"
+    assert f"{reason}; there is no checkpoint yet" in complaint
     assert_whole(folder)
     assert cli("train", "--resume", folder).status == 0
     assert_same_run(folder, runs / "straight")
@@ -217,6 +218,35 @@ def test_a_disk_that_fills_up(small_disk, runs):
     moved = shutil.move(folder, small_disk.parent / "moved")
     assert cli("train", "--resume", moved, "--steps", 20).status == 0
     assert_same_run(moved, runs / "straight")
+
+
+@pytest.mark.parametrize("name", ["samples", "losses.png", ".lock"])
+def test_the_file_that_cannot_be_written_is_named(a_run, name):
+    if name == "samples":
+        shutil.rmtree(a_run / name)
+        (a_run / name).touch()
+    else:
+        (a_run / name).unlink()
+        (a_run / name).mkdir()
+    complaint = refused("train", "--resume", a_run, "--steps", 20)
+    assert f"cannot write to {a_run}: " in complaint
+    assert f" ({name})" in complaint
+
+
+def test_a_run_that_was_moved_during_the_training(tmp_path, monkeypatch):
+    trainer = Trainer(Config(data="ring", size=600, steps=3, device="reference"))
+    (tmp_path / "run").mkdir()
+    run = Run(tmp_path / "run", trainer)
+    monkeypatch.setattr(run, "_log", lambda *x: (tmp_path / "run").rename(tmp_path / "moved"))
+    with pytest.raises(RunError, match=r"run was moved or removed during the training$"):
+        run.train(progress=False)
+    assert load_trainer(tmp_path / "moved").step_count == 0
+
+
+def test_a_link_to_nothing_is_no_folder_to_train_in(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    complaint = refused("train", *RING, "--out", tmp_path / "link")
+    assert "link is a link to nowhere, which does not exist" in complaint
 
 
 def test_python_gets_typed_errors(tmp_path):

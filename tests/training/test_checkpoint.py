@@ -207,3 +207,14 @@ def test_what_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="save: a: elements are masked"):
         mg.save(path, {"a": np.ma.array([1.0, 2.0], mask=[False, True])})
     assert not path.exists()
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_missing(path, monkeypatch):
+    mg.save(path, {"a": np.zeros(2)})
+
+    def refuse(self, *mode):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    with pytest.raises(CheckpointError, match=r"is not a readable checkpoint: .*Permission denied"):
+        mg.load(path)

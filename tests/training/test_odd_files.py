@@ -1,5 +1,6 @@
 """Run files with any content are accepted, or refused in one line that names the file."""
 
+import errno
 import json
 import os
 import shutil
@@ -252,6 +253,25 @@ def test_a_folder_is_synced_after_a_rename(tmp_path, monkeypatch):
     )
     atomic_write(tmp_path / "file", lambda file: file.write(b"x"))
     assert events == ["file", "rename", "folder"]
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for name in ("pipe", "link"):
+        with pytest.raises(FileExistsError, match=f"not a regular file: '{tmp_path / name}'"):
+            atomic_write(tmp_path / name, lambda file: file.write(b"x"))
+        assert not (tmp_path / name).is_file()
+
+
+def test_an_error_of_writing_names_the_file(tmp_path):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name, write in (("a", full), ("none/a", lambda file: file.write(b"x")), ("x" * 300, full)):
+        with pytest.raises(OSError, match=f": '{tmp_path / name}'$"):
+            atomic_write(tmp_path / name, write)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_synced_is_left(tmp_path, monkeypatch):

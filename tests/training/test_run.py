@@ -104,7 +104,9 @@ def test_points_of_one_and_of_five_dimensions(tmp_path, rng):
 
 def test_data_without_spread_draws_no_warning(tmp_path):
     np.savez(tmp_path / "zero.npz", x=np.zeros((90, 2)))
-    train(tmp_path / "run", "--data", tmp_path / "zero.npz", "--steps", 1)
+    result = cli("train", "--data", tmp_path / "zero.npz", "--steps", 1, "--out", tmp_path / "run")
+    note = f"minigan train: note: {tmp_path / 'zero.npz'}: all 90 samples are equal"
+    assert (result.status, result.errors) == (0, [note])
 
 
 # ------------------------------------------------------------------------------------ training

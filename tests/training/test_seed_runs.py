@@ -1,12 +1,19 @@
 """`minigan train --seeds`: a run per seed, each as it is alone, and what they come to."""
 
 import json
+import os
+import signal
+import time
 
+import joblib
 import pytest
-from run_helpers import RING, cli, refused, train
+from run_helpers import RING, _fresh_signals, cli, finish, lines_of, refused, start, train, wait_for
 
 from minigan.training.evaluate import Estimate
+from minigan.training.resume import load_trainer
 from minigan.training.seed_runs import parse_seeds
+from minigan.training.signals import POLL_SECONDS, stopped_with
+from minigan.training.trainer import Trainer
 
 SMALL = [*RING, "--steps", 9, "--batch", 16]
 
@@ -88,3 +95,66 @@ def test_lists_of_seeds(text, seeds):
 def test_what_is_no_list_of_seeds(text, complaint):
     with pytest.raises(ValueError, match=f"^--seeds {text}: .*{complaint}"):
         parse_seeds(text)
+
+
+def test_a_signal_stops_the_run_and_no_other_begins(tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def step_with_signal(self, norms=False):
+        row = step(self, norms)
+        if self.step_count == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return row
+
+    monkeypatch.setattr(Trainer, "step", step_with_signal)
+    with joblib.parallel_config(n_jobs=1):
+        result = cli("train", *SMALL, "--device", "reference", "--seeds", "0-1", "--out", tmp_path)
+    assert (result.status, result.errors) == (130, [])
+    assert result.out.splitlines() == [
+        f"seed 0: {tmp_path}/seed_0  stopped by SIGTERM and saved; go on with: minigan train"
+        f" --resume {tmp_path}/seed_0",
+        f"seed 1: {tmp_path}/seed_1  not begun; train it with --seed 1 --out {tmp_path}/seed_1",
+    ]
+    assert load_trainer(tmp_path / "seed_0").step_count == 3
+    assert not (tmp_path / "seed_1" / "config.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("send", "name"),
+    [(os.kill, "SIGTERM"), (os.killpg, "SIGINT"), (os.killpg, "SIGTERM")],
+    ids=["the parent", "Ctrl-C in a terminal", "all processes"],
+)
+def test_a_signal_stops_and_saves_the_runs_of_all_workers(tmp_path, send, name):
+    words = ["--steps", "1000000", "--device", "reference", "--seeds", "0-8", "--out", tmp_path]
+    process = start("train", *RING, *words, before=lambda: (_fresh_signals(), os.setsid()))
+    wait_for(lambda: lines_of(tmp_path / "seed_0") >= 2, process)
+    send(process.pid, getattr(signal, name))
+    result = finish(process)
+    assert result.status == 130
+    lines = result.out.splitlines()
+    assert len(lines) == 9
+    assert f"seed_0  stopped by {name} and saved" in lines[0]
+    assert "seed_8  not begun" in lines[8]
+    assert load_trainer(tmp_path / "seed_0").step_count > 0
+
+
+def test_a_worker_stops_with_its_parent(tmp_path):
+    for parent, text in ((os.getppid(), "SIGTERM"), (-1, "the end of its parent process")):
+        requests = []
+        with stopped_with(parent, tmp_path / "stop", requests):
+            time.sleep(2 * POLL_SECONDS)
+            if parent == os.getppid():
+                assert requests == []
+                (tmp_path / "stop").write_text(text)
+            wait_until = time.monotonic() + 10
+            while not requests and time.monotonic() < wait_until:
+                time.sleep(POLL_SECONDS / 10)
+        assert requests == [text]
+        (tmp_path / "stop").unlink(missing_ok=True)
+
+
+def test_a_list_of_seeds_that_is_too_large_makes_no_folder(tmp_path):
+    text = refused("train", *SMALL, "--seeds", f"0,{2**64}", "--out", tmp_path / "run")
+    assert "--seeds 0,18446744073709551616: seeds below 2^64" in text
+    assert not (tmp_path / "run").exists()
