@@ -191,7 +191,7 @@ config = mg.Config(data=data.name, steps=steps, lr_g=rate, lr_d=rate)
 def our_step(t):
     (rows,) = t.batches.next()
     real = rows.reshape(-1, *t.data.sample_shape)
-    fake = t.generator(mg.random.normal((config.batch, t.config.latent_size)))
+    fake = t.generator(t.random.normal((config.batch, t.config.latent_size)))
     loss_d = gan_loss.discriminator(t.discriminator(real), t.discriminator(fake.detach()))
     t.players.optimizers["d"].step(mg.grad(loss_d, t.discriminator.parameters()))
     loss_g = gan_loss.generator(t.discriminator(fake))
@@ -199,6 +199,7 @@ def our_step(t):
     return {"loss_d": float(loss_d), "loss_g": float(loss_g)}
 
 
+# A Trainer has a random generator of its own, `random`, from which both draw the same latents.
 losses = []
 for step in (our_step, mg.Trainer.step):
     trainer = mg.Trainer(config, data)

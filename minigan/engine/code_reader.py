@@ -180,15 +180,19 @@ class Reader:
             self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_attributes)
             return
         cls = owner if isinstance(owner, type) else type(owner)
-        defining = next((x for x in cls.__mro__ if attribute in vars(x)), None)
-        if defining is None:
+        definitions = [x for x in cls.__mro__ if attribute in vars(x)]
+        if not definitions:
             self._read_methods(owner, "__getattr__".__eq__)
             return
+        defining = definitions[0]
         member = vars(defining)[attribute]
-        function = _function(member)
-        if function is not None:
-            is_method = not isinstance(member, (classmethod, staticmethod))
-            self._read_code(function, owner if is_method else cls)
+        if _function(member) is not None:
+            for x in definitions:  # The methods of base classes are called by `super()`.
+                member = vars(x)[attribute]
+                function = _function(member)
+                if function is not None:
+                    is_method = not isinstance(member, (classmethod, staticmethod))
+                    self._read_code(function, owner if is_method else cls)
         elif isinstance(member, types.MemberDescriptorType):  # of `__slots__`
             read = functools.partial(getattr, owner, attribute, None)
             self._read_chain(f"{name}.{attribute}", owner, attribute, read, rest, local_attributes)
