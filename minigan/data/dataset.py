@@ -79,6 +79,10 @@ class Dataset:
                     f"{self.name}: {len(self.class_names)} class names for {self.classes} classes"
                 )
 
+    def __repr__(self) -> str:
+        labels = "" if self.labels is None else f", {self.classes} classes"
+        return f"Dataset({self.name!r}, {len(self)} samples of shape {self.sample_shape}{labels})"
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -10,11 +10,12 @@ import numpy as np
 from ..utils.names import printable
 from .arrays import Settings, scale
 from .dataset import DataError, Dataset
-from .image_file import FORMATS, SUFFIXES, ImageFile
+from .image_file import BLENDED, FORMATS, REDUCED, ROTATED, SUFFIXES, ImageFile
 from .limits import check_memory
 from .scan import Scan, examples, is_class_folder, is_run, visible
 
 # The accepted names of the folder of a split, as in data sets for Keras and torchvision.
+AS_COLOURS = "stored as grey and used as RGB, as others have colours"
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 
 
@@ -129,13 +130,21 @@ def _other_size(first: ImageFile, other: ImageFile) -> DataError:
 
 
 def _describe(folder: Path, images: list[ImageFile], notes: list[str]) -> None:
-    """Add a note on files with several images; refuse 16-bit files that use 8 bits only."""
+    """Add notes on how files were converted; refuse 16-bit files that use 8 bits only."""
     animated = [str(x.path.relative_to(folder)) for x in images if x.is_animated]
     if animated:
         notes.append(
             f"{folder}: only the first image is used of each file with several:"
             f" {len(animated)} ({examples(animated)})"
         )
+    grey = [x for x in images if x.channels == 1]
+    converted = {AS_COLOURS: grey if len(grey) < len(images) else []}
+    for conversion in (ROTATED, REDUCED, BLENDED):
+        converted[conversion] = [x for x in images if conversion in x.conversions]
+    for text, files in converted.items():
+        if files:
+            names = examples([str(x.path.relative_to(folder)) for x in files])
+            notes.append(f"{folder}: images {text}: {len(files)} ({names})")
     largest = max((x.largest for x in images if x.largest is not None), default=0)
     if 0 < largest < 256:
         raise DataError(

@@ -20,6 +20,10 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
+ORIENTATION = 0x0112  # the EXIF tag
+ROTATED = "rotated or mirrored as their EXIF data say"
+REDUCED = "reduced from 16 bits to 8"
+BLENDED = "transparent and blended with black"
 GREY_MODES = ("1", "L", "LA")
 
 
@@ -35,6 +39,7 @@ class ImageFile:
     - `size`: (width, height): before `read` as stored, then as rotated by the file's EXIF data.
     - `pixels`: uint8 (1, H, W) where the file is stored as grey, else (3, H, W), after `read`.
     - `largest`: the largest value of a 16-bit file, None for other files.
+    - `conversions`: what was done to the pixels, of ROTATED, REDUCED and BLENDED, after `read`.
 
     Raises:
         DataError: a file with the suffix of an image is not one, or has too many pixels.
@@ -45,6 +50,7 @@ class ImageFile:
         self.file: BinaryIO = open_file(path)
         self.is_image = True
         self.largest: int | None = None
+        self.conversions: list[str] = []
         self.pixels = np.empty((1, 0, 0), np.uint8)
         try:
             self._image = self._open()
@@ -77,7 +83,9 @@ class ImageFile:
             if self._image.format == "PNG":
                 self._image.verify()  # compares the checksums, which decoding does not
                 self._image = self._open()
-            pixels = self._pixels_16_bit() if self._image.mode[0] == "I" else _pixels(self._image)
+            if self._image.getexif().get(ORIENTATION, 1) in range(2, 9):
+                self.conversions.append(ROTATED)
+            pixels = self._pixels_16_bit() if self._image.mode[0] == "I" else self._pixels()
         except Exception as error:
             raise self._data_error(error) from error
         self.pixels = pixels.transpose(2, 0, 1).copy()
@@ -93,7 +101,33 @@ class ImageFile:
         self.largest = int(values.max())
         if values.min() < 0 or self.largest > 65535:
             raise ValueError(f"pixels of {values.min()} to {self.largest}; 0 to 65535 are accepted")
+        self.conversions.append(REDUCED)
         return np.rint(values / 257).astype(np.uint8)[:, :, None]
+
+    def _pixels(self) -> np.ndarray:
+        """Return uint8 (H, W, 1) of a grey image, else (H, W, 3)."""
+        from PIL import Image, ImageOps
+
+        image = self._image
+        if image.mode == "F":
+            raise ValueError(
+                "its pixels are floats, which have no known range; integers are needed"
+            )
+        is_grey = image.mode in GREY_MODES
+        if is_grey and not image.has_transparency_data:
+            return np.asarray(ImageOps.exif_transpose(image).convert("L"))[..., None]
+        is_palette = image.mode == "P"
+        if image.has_transparency_data:
+            colours = ImageOps.exif_transpose(image).convert("RGBA")
+            if np.asarray(colours.getchannel("A")).min() < 255:
+                self.conversions.append(BLENDED)
+            black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+            pixels = np.asarray(Image.alpha_composite(black, colours))[..., :3]
+        else:
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        if is_palette:
+            is_grey = bool((pixels == pixels[..., :1]).all())
+        return pixels[..., :1] if is_grey else pixels
 
     def _open(self) -> Image:
         from PIL import Image
@@ -112,24 +146,3 @@ def _is_bomb(error: Exception) -> bool:
     from PIL import Image
 
     return isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning)
-
-
-def _pixels(image: Image) -> np.ndarray:
-    """Return uint8 (H, W, 1) of a grey image, else (H, W, 3)."""
-    from PIL import Image, ImageOps
-
-    if image.mode == "F":
-        raise ValueError("its pixels are floats, which have no known range; integers are needed")
-    is_grey = image.mode in GREY_MODES
-    if is_grey and not image.has_transparency_data:
-        return np.asarray(ImageOps.exif_transpose(image).convert("L"))[..., None]
-    is_palette = image.mode == "P"
-    if image.has_transparency_data:
-        colours = ImageOps.exif_transpose(image).convert("RGBA")
-        black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
-        pixels = np.asarray(Image.alpha_composite(black, colours))[..., :3]
-    else:
-        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    if is_palette:
-        is_grey = bool((pixels == pixels[..., :1]).all())
-    return pixels[..., :1] if is_grey else pixels

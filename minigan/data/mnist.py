@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import math
 import os
@@ -121,15 +120,21 @@ def _find_files(
 ) -> Files:
     if data_dir is not None:
         return _files_in(data_dir, "data_dir", name, split)
+    reason = ""
     if variable := os.environ.get("MINIGAN_DATA"):
-        with contextlib.suppress(_NoFilesError):
+        try:
             return _files_in(variable, "MINIGAN_DATA", name, split)
+        except _NoFilesError as error:
+            reason = f"; {error}"
     cache = cache_root() / "data"
     files = _look_in(cache, name, split)
     missing = [kind for kind in DIMENSIONS if kind not in files]
     published = {kind: _names(split, kind)[0] for kind in missing}
     if missing:
-        download.fetch(name, list(published.values()), cache / name, progress)
+        try:
+            download.fetch(name, list(published.values()), cache / name, progress)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}{reason}") from None
     return files | {kind: cache / name / file for kind, file in published.items()}
 
 

@@ -16,8 +16,9 @@ import types
 from array import array
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from operator import is_
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,8 @@ UNCHANGING = (*CONSTANTS, Tensor, type, types.ModuleType, types.BuiltinFunctionT
 Source = tuple[int, str]
 
 
-class Guard(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Guard:
     """A value that a step reads: its name, a function that reads it again, and its old value."""
 
     name: str
@@ -56,7 +58,8 @@ def guard(name: str, read: Callable[[], Any]) -> Guard:
     return Guard(name, read, freeze(read()))
 
 
-class FrozenArray(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FrozenArray:
     """A small array of numpy or Python, and a copy of its bytes."""
 
     array: Any
@@ -67,7 +70,8 @@ class FrozenArray(NamedTuple):
         return value is self.array and _content(value) == self.content
 
 
-class FrozenObjects(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FrozenObjects:
     """The elements, and the keys of a mapping, that a container of many elements had."""
 
     objects: list[Any]

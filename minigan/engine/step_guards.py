@@ -119,10 +119,10 @@ class StepGuards:
                 if not x.holds():
                     return x.name
             self._changes = AttributeChanges.count
-        for name, read, before in self._guards:
-            value = read()
-            if value is not before and not is_same(value, before):
-                return name
+        for x in self._guards:
+            value = x.read()
+            if value is not x.before and not is_same(value, x.before):
+                return x.name
         return None
 
 

@@ -41,7 +41,7 @@ def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
     """Create an empty run folder: `out`, or the next of runs/001-glyphs-mlp, runs/002-...
 
     Raises:
-        RunError: the folder is in use, or cannot be written.
+        RunError: the folder is not empty, or cannot be written.
     """
     try:
         folder = _create_next(config) if out is None else Path(out)
@@ -78,7 +78,8 @@ def check_free(folder: Path) -> None:
     paths = [*folder.iterdir(), *folder.glob(f"{SAMPLES}/*")]
     if any(path.suffix != ".tmp" and path.name not in (LOCK, SAMPLES) for path in paths):
         raise RunError(
-            f"the folder {folder} is in use; give another --out, or --resume {folder} to go on"
+            f"the folder {folder} is not empty; give another --out, or --resume {folder} to"
+            " continue its run"
         )
 
 

@@ -74,7 +74,7 @@ def train_seed_runs(
     SIGTERM and SIGHUP stop and save all runs, and no other begins; so does the end of this process.
 
     Raises:
-        ValueError: options that do not fit the data; a folder is in use. Nothing was trained.
+        ValueError: options that do not fit the data; a folder is not empty. Nothing was trained.
         SeedError: a run failed; others may be unfinished, and can be resumed.
     """
     outs = {seed: None if out is None else out / f"seed_{seed}" for seed in seeds}

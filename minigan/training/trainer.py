@@ -84,7 +84,8 @@ class Trainer:
         if len(self.data) < config.batch:
             raise ValueError(
                 f"batch = {config.batch}, but {data.name} has only {len(self.data)} training"
-                " samples; a smaller batch is needed"
+                f" samples ({len(data)} without those that holdout = {config.holdout} takes); a"
+                " smaller batch is needed"
             )
         self.device = get_device(config.device)
         self.step_count = 0

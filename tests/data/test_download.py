@@ -107,6 +107,17 @@ def test_the_second_mirror_helps(mirrors, way):
     assert kept() == FILES
 
 
+def test_a_folder_without_the_files_is_named_when_the_download_fails(
+    mirrors, monkeypatch, tmp_path
+):
+    for mirror in mirrors:
+        mirror.missing = True
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="download failed") as caught:
+        load("mnist")
+    assert f"neither {tmp_path} (MINIGAN_DATA) nor its folder mnist has any of" in str(caught.value)
+
+
 def test_a_server_that_sends_without_end_does_not_fill_the_disk(mirrors, monkeypatch):
     monkeypatch.setattr(download, "MAX_FILE_BYTES", 200_000)
     for mirror in mirrors:

@@ -29,6 +29,7 @@ def test_folder_of_grey_images(tmp_path):
     assert data.labels is None
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_sub_folders_are_classes_and_one_colour_makes_all_colour(tmp_path):
     save(tmp_path / "dog" / "1.png", np.full((2, 2), 255, np.uint8))
     save(tmp_path / "cat" / "2.png", np.array([[[255, 0, 0]] * 2] * 2, np.uint8))
@@ -43,6 +44,7 @@ def test_sub_folders_are_classes_and_one_colour_makes_all_colour(tmp_path):
         load(tmp_path, size=4)
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_split_folders(tmp_path):
     save(tmp_path / "train" / "a" / "1.png", np.zeros((2, 2), np.uint8))
     with pytest.raises(DataError, match="no split 'test'"):

@@ -54,7 +54,28 @@ def test_an_image_is_known_by_its_content(tmp_path):
         draw(tmp_path / name, kind=kind)
     data, notes = loaded(tmp_path)
     assert data.values.shape[0] == len(names)
-    assert notes == []
+    assert len(notes) == 1
+    assert notes[0].startswith(": images stored as grey and used as RGB, as others have colours:")
+
+
+def test_conversions_are_noted(tmp_path):
+    grey = np.full((4, 4), 200, np.uint8)
+    Image.fromarray(np.dstack([grey, grey, grey, grey])).save(tmp_path / "alpha.png")
+    Image.fromarray(np.dstack([grey, grey, grey, grey | 255])).save(tmp_path / "opaque.png")
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(np.full((4, 4), 9000, np.uint16)).save(tmp_path / "sixteen.png")
+    exif = Image.Exif()
+    for orientation, name in ((1, "upright.jpg"), (6, "rotated.jpg")):
+        exif[0x0112] = orientation
+        Image.fromarray(np.dstack([grey] * 3)).save(tmp_path / name, exif=exif)
+    _, notes = loaded(tmp_path)
+    assert notes == [
+        ": images stored as grey and used as RGB, as others have colours: 2"
+        " (grey.png, sixteen.png)",
+        ": images rotated or mirrored as their EXIF data say: 1 (rotated.jpg)",
+        ": images reduced from 16 bits to 8: 1 (sixteen.png)",
+        ": images transparent and blended with black: 1 (alpha.png)",
+    ]
 
 
 def test_every_suffix_makes_a_class(tmp_path):

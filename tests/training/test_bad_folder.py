@@ -133,8 +133,8 @@ def test_output_folders_that_cannot_be_used(a_run, tmp_path):
     (tmp_path / "full" / "notes.txt").write_text("mine")
     before = files(tmp_path)
     for out, message in (
-        (a_run, f"is in use; give another --out, or --resume {a_run} to go on"),
-        (tmp_path / "full", "is in use"),
+        (a_run, f"is not empty; give another --out, or --resume {a_run} to continue"),
+        (tmp_path / "full", "is not empty"),
         (tmp_path / "file", "is a file, not a folder to train in"),
         (tmp_path / "file" / "under", f"cannot write to {tmp_path / 'file' / 'under'}: Not a dir"),
         ("/proc/run", "cannot write to /proc/run: "),

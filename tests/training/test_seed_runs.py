@@ -64,7 +64,7 @@ def test_what_does_not_go_together_is_said_in_a_line(tmp_path):
     assert not list(tmp_path.iterdir())
     (tmp_path / "seed_1").mkdir()
     (tmp_path / "seed_1" / "file").touch()
-    assert "seed_1 is in use" in refused("train", *RING, "--seeds", "0-1", "--out", tmp_path)
+    assert "seed_1 is not empty" in refused("train", *RING, "--seeds", "0-1", "--out", tmp_path)
     assert not (tmp_path / "seed_0").exists()
 
 
