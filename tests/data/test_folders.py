@@ -240,6 +240,7 @@ def test_a_folder_with_the_name_of_a_built_in_set(tmp_path, monkeypatch):
 
 # ------------------------------------------------------------------------------------------ pixels
 @pytest.mark.parametrize(("largest", "is_plausible"), [(1, False), (255, False), (65535, True)])
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_16_bits_of_which_8_are_used(tmp_path, largest, is_plausible):
     Image.fromarray(np.array([[0, largest]], np.uint16)).save(tmp_path / "a.png")
     if is_plausible:
@@ -266,6 +267,7 @@ def test_masks_of_zeros_and_ones(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_a_rotation_makes_sizes_equal(tmp_path, suffix):
     image = Image.new("L", (6, 5))
     exif = image.getexif()

@@ -96,6 +96,7 @@ def test_options_are_refused_by_name(options, message):
         ({"model": "dcgan"}, cloud(), "make square images"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_options_that_do_not_fit_the_data_are_refused(options, data, message):
     with pytest.raises(ValueError, match=message) as caught:
         Trainer(Config(batch=8, **options), data)

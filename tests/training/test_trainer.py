@@ -221,6 +221,7 @@ def test_data_must_be_finite(value):
         Trainer(RING, Dataset("points", points))
 
 
+@pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")
 def test_options_must_fit_the_data():
     points = Dataset("points", np.zeros((40, 2)))
     with pytest.raises(ValueError, match="batch = 64, but points has only 36 training samples"):
