@@ -108,10 +108,10 @@ def _check_not_of_run(path: Path, data: str) -> None:
             raise ValueError(f"--out {path}: is a file of a training; another name is needed")
         return  # Runs are never data.
     try:
-        place = Path(data).expanduser().resolve()
+        source = Path(data).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # no path, so there is nothing
         return
-    if data not in NAMES and (file == place or (path.suffix == ".png" and place in file.parents)):
+    if data not in NAMES and (file == source or (path.suffix == ".png" and source in file.parents)):
         raise ValueError(f"--out {path}: is in the data of this run, {data}, which would change")
 
 

@@ -14,8 +14,8 @@ from .image_file import BLENDED, FORMATS, REDUCED, ROTATED, SUFFIXES, ImageFile
 from .limits import check_memory
 from .scan import Scan, examples, is_class_folder, is_run, visible
 
-# The accepted names of the folder of a split, as in data sets for Keras and torchvision.
 AS_COLOURS = "stored as grey and used as RGB, as others have colours"
+# The accepted names of the folder of a split, as in data sets for Keras and torchvision.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 
 
