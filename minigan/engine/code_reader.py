@@ -20,7 +20,6 @@ from .attribute_chains import CLOSURE, GLOBAL, IMPORT, LOCAL, attribute_chains
 from .guards import MAPPINGS, UNCHANGING, Guard, Source, guard, is_container
 from .tensor import Tensor
 
-MAX_GUARDS = 2000  # of one capture
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -140,7 +139,7 @@ class Reader:
         self.reads[source] += 1
         self._kept.append(owner)
         is_changed_only = bool(attributes) and attributes[0] in CHANGING_METHODS
-        if source not in self.guards and len(self.guards) < MAX_GUARDS:
+        if source not in self.guards:
             self.guards[source] = Guard(name, read, value) if is_changed_only else guard(name, read)
             if isinstance(value, ContextVar):
                 self.guards[id(value), ""] = guard(name, functools.partial(value.get, None))

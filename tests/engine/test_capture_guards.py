@@ -239,6 +239,19 @@ def test_numbers_among_the_arguments_are_compared_by_their_bits(first, second):
     assert sum(map(len, step.captures.values())) == 2
 
 
+def test_every_value_is_guarded_however_many_there_are():
+    names = [f"a{i}" for i in range(2500)]
+    owner = SimpleNamespace(**dict.fromkeys(names, 0.0))
+    variables = {"owner": owner}
+    exec(
+        f"def step(x):\n    return x + ({' + '.join(f'owner.{name}' for name in names)})", variables
+    )
+    step, x = mg.capture(variables["step"]), mg.tensor([1.0])
+    assert step(x).item() == 1
+    owner.a2499 = 2.0
+    assert step(x).item() == 3
+
+
 def test_a_nan_argument_is_captured_once():
     step, x = mg.capture(lambda x, y: x * y), mg.tensor([1.0])
     for _ in range(3):
