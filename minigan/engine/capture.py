@@ -123,7 +123,10 @@ class CapturedStep:
                     if captured.checks_left:
                         return captured.checked_replay(self.step, tensors, arguments, keywords)
                     return captured.replay(tensors)
-            reason = "an argument that is a number has another value; pass it as a tensor"
+            reason = (
+                "a tensor has another shape or dtype, or another argument another value; pass"
+                " numbers that change as tensors"
+            )
             if captures:
                 reason = f"{captures[-1].guards.changed()} has changed"
             captured = Capture(self.step, arguments, keywords, self.check)

@@ -266,7 +266,7 @@ def test_the_number_of_captures_is_bounded_with_a_warning():
         for i in range(3 * MAX_CAPTURES):
             assert step(x, float(i)).item() == 2.0 * i
 
-    message = "argument that is a number has another value; pass it as a tensor"
+    message = "or another argument another value; pass numbers that change as tensors"
     with pytest.warns(RuntimeWarning, match=message) as warnings:
         call_often()
     assert len(warnings) == 1
