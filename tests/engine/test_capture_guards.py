@@ -248,8 +248,9 @@ def test_every_value_is_guarded_however_many_there_are():
     )
     step, x = mg.capture(variables["step"]), mg.tensor([1.0])
     assert step(x).item() == 1
-    owner.a2499 = 2.0
-    assert step(x).item() == 3
+    for i, name in enumerate(names[::250]):
+        setattr(owner, name, 1.0)
+        assert step(x).item() == 2 + i
 
 
 def test_a_nan_argument_is_captured_once():
