@@ -13,10 +13,10 @@
 import numpy as np
 
 import minigan as mg
-from frame import Lesson, error_of
 from minigan import ops
 from minigan.engine.check import check_gradients, check_op
 from minigan.utils.figures import BLUE, GREY, ORANGE, PINK
+from minigan.utils.lesson import Lesson, error_of
 
 lesson = Lesson("01_finite_differences", "A gradient by finite differences")
 rng = np.random.default_rng(0)

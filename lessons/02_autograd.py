@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 
 import minigan as mg
-from frame import Lesson, error_of
 from minigan import nn
 from minigan.utils.figures import BLUE, GREY, ORANGE
+from minigan.utils.lesson import Lesson, error_of
 
 lesson = Lesson("02_autograd", "Autograd from scratch")
 rng = np.random.default_rng(0)

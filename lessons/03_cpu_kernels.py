@@ -17,7 +17,6 @@ import numba
 import numpy as np
 
 import minigan as mg
-from frame import Lesson
 from minigan.bench.machine import thread_count
 from minigan.bench.timing import Group, measure
 from minigan.kernels.elementwise.cpu import elementwise
@@ -27,6 +26,7 @@ from minigan.kernels.matmul.micro import ROWS, VECTORS, tile
 from minigan.kernels.runtime.cpu import peak
 from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES, address
 from minigan.utils.figures import BLUE, GREEN, ORANGE, PINK
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("03_cpu_kernels", "Kernels I: the CPU")
 rng, threads = np.random.default_rng(0), numba.get_num_threads()

@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import minigan as mg
-from frame import Lesson
 from minigan.engine.cuda import CudaDevice
 from minigan.kernels.matmul.cuda_optimization_steps import STEPS
 from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.compiler import find_compiler
 from minigan.kernels.runtime.emulator.emulator import Emulator
 from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE
+from minigan.utils.lesson import Lesson
 from minigan.utils.progress import announce_kernels
 
 lesson = Lesson("04_cuda_kernels", "Kernels II: CUDA C++")

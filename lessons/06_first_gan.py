@@ -18,11 +18,11 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import minigan as mg
-from frame import Lesson, digits
 from minigan import nn, ops
 from minigan.training.evaluate import evaluate
 from minigan.utils import figures as pictures
 from minigan.utils.figures import BLUE, GREY, ORANGE
+from minigan.utils.lesson import Lesson, digits
 
 lesson = Lesson("06_first_gan", "The first GAN: a Gaussian, then digits")
 

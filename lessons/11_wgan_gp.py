@@ -18,10 +18,10 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import minigan as mg
-from frame import Lesson
 from minigan import nn, ops
 from minigan.metrics import wasserstein1
 from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("11_wgan_gp", "WGAN-GP: the derivative of a derivative")
 rng = np.random.default_rng(0)

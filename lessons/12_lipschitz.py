@@ -17,7 +17,6 @@ from functools import partial
 import numpy as np
 
 import minigan as mg
-from frame import Lesson
 from minigan import nn, ops
 from minigan.gan.losses import (
     Minimax,
@@ -32,6 +31,7 @@ from minigan.metrics import mixture_quality
 from minigan.seeds import map_seeds
 from minigan.training.evaluate import Estimate
 from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("12_lipschitz", "Lipschitz by spectral norm; R1 and R2")
 rng = np.random.default_rng(0)

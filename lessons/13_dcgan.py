@@ -18,13 +18,13 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import minigan as mg
-from frame import Lesson, digits, error_of
 from minigan import nn, ops
 from minigan.gan.models import MODELS
 from minigan.kernels.conv2d import tables
 from minigan.training.evaluate import evaluate
 from minigan.utils import figures as pictures
 from minigan.utils.figures import BLUE, GREEN, GREY, ORANGE, PINK
+from minigan.utils.lesson import Lesson, digits, error_of
 
 lesson = Lesson("13_dcgan", "A DCGAN, from its convolutions up")
 rng = np.random.default_rng(0)

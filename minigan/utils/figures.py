@@ -20,6 +20,9 @@ from ..kernels.runtime.files import atomic_write
 # Okabe and Ito's colours, which colour-blind readers can distinguish; grey is for the background.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "#999999"
+# The colours of real data, of the generator (its samples, its loss) and of the discriminator (its
+# output, its loss), in every figure.
+DATA, GENERATOR, DISCRIMINATOR = "#555555", BLUE, ORANGE
 
 # The fonts are readable when a figure is shown at half its size.
 STYLE: Any = {
@@ -94,12 +97,12 @@ def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
         axes = drawing.add_subplot()
         if real.shape[1] == 1:
             bins = np.linspace(-limit, limit, 61)
-            axes.hist(real[:, 0], bins, color=GREY, label="data")
-            axes.hist(fake[:, 0], bins, color=BLUE, label="generated", alpha=0.6)
+            axes.hist(real[:, 0], bins, color=DATA, label="data")
+            axes.hist(fake[:, 0], bins, color=GENERATOR, label="generated", alpha=0.6)
             axes.set(xlabel="x", ylabel="points", title=title)
         else:
-            axes.scatter(*real[:, :2].T, s=3, c=GREY, label="data", lw=0)
-            axes.scatter(*fake[:, :2].T, s=3, c=BLUE, label="generated", lw=0, alpha=0.6)
+            axes.scatter(*real[:, :2].T, s=3, c=DATA, label="data", lw=0)
+            axes.scatter(*fake[:, :2].T, s=3, c=GENERATOR, label="generated", lw=0, alpha=0.6)
             limits = (-limit, limit)
             axes.set(xlim=limits, ylim=limits, xlabel="x", ylabel="y", title=title, aspect="equal")
         axes.legend(loc="upper right", markerscale=4)
@@ -165,8 +168,9 @@ def draw_losses(
         unit: the unit of the losses.
         right: axes for the generator's loss; None: the same.
     """
-    _plot_curve(axes, rows, "loss_d", levels.get("loss_d"), BLUE, "discriminator loss")
-    _plot_curve(right or axes, rows, "loss_g", levels.get("loss_g"), ORANGE, "generator loss")
+    _plot_curve(axes, rows, "loss_d", levels.get("loss_d"), DISCRIMINATOR, "discriminator loss")
+    generator = (levels.get("loss_g"), GENERATOR, "generator loss")
+    _plot_curve(right or axes, rows, "loss_g", *generator)
     axes.set(xlabel="step", ylabel=f"loss per sample ({unit})")
     first, last = rows[0]["step"], rows[-1]["step"]
     axes.set_xlim(first, max(last, first + 1))

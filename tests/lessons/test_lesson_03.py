@@ -1,4 +1,4 @@
-"""Lesson 03: errors that its expectations must detect, and the answers to its exercises."""
+"""Lesson 03: the answers to its exercises."""
 
 import platform
 
@@ -11,50 +11,7 @@ from minigan.kernels.matmul.optimization_steps import _naive as naive
 from minigan.kernels.runtime.cpu.compiler import vector_bytes
 
 NAME = "03_cpu_kernels"
-# For each expectation: a part of the lesson's source, and the error to plant in its place (by
-# test_lessons.py).
 pytestmark = pytest.mark.slow
-
-PLANTS = {
-    "the layer, all steps: largest error / its bound": (
-        "columns, 4 * n, k, output",
-        "columns, 4 * n, k - 1, output",
-    ),
-    "an odd shape, all steps: largest error / its bound": (
-        "for row in range(0, len(c), 4):",
-        "for row in range(0, len(c) - 3, 4):",
-    ),
-    "unfused steps, ours and the library's: distinct results": (
-        "total = c.dtype.type(0)",
-        "total = 0.0",
-    ),
-    "the tile, mg.ops.matmul: distinct results": (
-        "output, 4 * n, 0, 0, 0)",
-        "output, 4 * n, 1, 0, 0)",
-    ),
-    "512 to 784, in three passes, two and one: distinct results": ("row[q] + bias[q]", "row[q]"),
-    "100 to 256, in three passes, two and one: distinct results": (
-        "z * np.float32(0.2)",
-        "z * 0.2",
-    ),
-    "chunks, by 1 to 4 threads: distinct sums": (
-        "np.array_split(values, n)",
-        "np.array_split(values, 4)",
-    ),
-    "blocks, by 1 to 4 threads: distinct sums": (
-        "range(BLOCK, len(x), BLOCK)",
-        "range(BLOCK * workers, len(x), BLOCK * workers)",
-    ),
-    "blocks, mg.ops.sum: distinct sums": ("BLOCK, LANES = 4096, 64", "BLOCK, LANES = 4096, 32"),
-    "blocks: relative error (units of u)": (
-        "np.pad(x, (0, -len(x) % LANES))",
-        "x[: len(x) // LANES * LANES]",
-    ),
-    "one chain: relative error (units of u)": (
-        "return np.cumsum(x)[-1]",
-        "return np.cumsum(x, dtype=np.float64)[-1]",
-    ),
-}
 
 
 # ---------------------------------------------------------------------------------- exercises

@@ -1,4 +1,4 @@
-"""Lesson 04: errors that its expectations must detect, and the answers to its exercises."""
+"""Lesson 04: the answers to its exercises."""
 
 import os
 import re
@@ -14,72 +14,7 @@ from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
 NAME = "04_cuda_kernels"
-# For each expectation: a part of the lesson's source, and the error to plant in its place (by
-# test_lessons.py).
 pytestmark = pytest.mark.slow
-
-PLANTS = {
-    "naive: error against the cpu": (
-        "for (long long p = 0; p < k; ++p)",
-        "for (long long p = 1; p < k; ++p)",
-    ),
-    "naive: sectors a warp reads in an iteration": (
-        "iterations = size * size * size / 32",
-        "iterations = size * size * size / 16",
-    ),
-    "coalesced: sectors a warp reads in an iteration": (
-        '"row = i / n, column = i % n")',
-        '"row = i % m, column = i / m")',
-    ),
-    "tiled: sectors / those of coalesced": (
-        "tile_a[y * EDGE + d], tile_b[d * EDGE + x], sum);",
-        "a[row * k + first + d], tile_b[d * EDGE + x], sum);",
-    ),
-    "tiled: barriers for a pair of tiles": (
-        "        __syncthreads();\n        for",
-        "        __syncthreads();\n        __syncthreads();\n        for",
-    ),
-    "a missing barrier": ("RACY = TILED.replace", "RACY = TILED; TILED.replace"),
-    "edges, with both bounds checks: error against float64": (
-        "q < k && column < n ?",
-        "q + 1 < k && column < n ?",
-    ),
-    "a missing bounds check": ('"row < m && p < k ?", "row < m ?"', '"row < m ?", "row < m ?"'),
-    "distinct results of the five steps": (
-        "sum = fma(a[row * k + p], b[p * n + column], sum);",
-        "sum += a[row * k + p] * b[p * n + column];",
-    ),
-    "last step: error against the cpu": ("STEPS[name](gpu, a, b)", "STEPS[name](gpu, b, a)"),
-    "last step: naive's bytes of memory / its own": (
-        'memory_bytes["naive"] / memory_bytes[last]',
-        'memory_bytes["global memory coalescing"] / memory_bytes[last]',
-    ),
-    "last step: tiling's bytes of shared memory / its own": (
-        'shared_bytes["shared-memory tiling"] / shared_bytes[last]',
-        'shared_bytes["2D register blocking"] / shared_bytes[last]',
-    ),
-    "shuffled sums: error against the cpu": ("int d = 16; d > 0", "int d = 16; d > 1"),
-    "shuffled sums: barriers, and accesses to shared memory": (
-        "    if (threadIdx.x == 0) y[row]",
-        "    __syncthreads();\n    if (threadIdx.x == 0) y[row]",
-    ),
-    "Adam, three steps: error against the cpu": (
-        "fused_adam(device, 3)",
-        "fused_adam(device, 2)",
-    ),
-    "fused: bytes of memory per parameter": (
-        "fused = fused_adam(device, 1)",
-        "fused = fused_adam(device, 2)",
-    ),
-    "one op at a time: bytes per parameter": (
-        "gpu.counts - between)]",
-        "between - before)]",
-    ),
-    "one step, fused and by ops: error": (
-        "0.999 * v + 0.001 * (g * g)",
-        "0.999 * v + 0.01 * (g * g)",
-    ),
-}
 
 
 # ---------------------------------------------------------------------------------- exercises

@@ -5,16 +5,14 @@ import json
 import re
 import subprocess
 import sys
-from importlib import import_module
 
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
-from lesson_helpers import LESSONS, NAMES, assert_fails, cells, fast_run, plant, run_cells, source
+from lesson_helpers import BUGS, LESSONS, NAMES, assert_fails, fast_run, run_cells, source
 from PIL import Image
 
-# The tests of each lesson have a table, PLANTS: {expectation: (source text, wrong source text)}.
-PLANTS = {name: import_module(f"test_lesson_{name[:2]}").PLANTS for name in NAMES}
+from minigan.utils.lesson_bugs import Bug, cells, plant
 
 # Lesson 04 runs on the CUDA emulator, which takes a C++ compiler. The first two lessons are fast.
 MARKS = {
@@ -25,7 +23,7 @@ ALL = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for
 MAX_LINES = 150  # of code, without imports and the figure's
 
 LESSON = """# %%
-from frame import Lesson
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("99_made_up", "A lesson that was made up")
 
@@ -51,15 +49,22 @@ def test_it_runs_and_all_is_as_expected(name):
 
 @ALL
 def test_every_expectation_has_its_planted_change(name):
-    assert [result["what"] for result in fast_run(name)["results"]] == list(PLANTS[name])
+    assert [result["what"] for result in fast_run(name)["results"]] == [
+        bug.fails for bug in BUGS[name]
+    ]
+    assert all(bug.answer for bug in BUGS[name])
 
 
 @pytest.mark.parametrize(
-    ("name", "what"),
-    [pytest.param(name, what, marks=MARKS[name]) for name in NAMES for what in PLANTS[name]],
+    ("name", "bug"),
+    [
+        pytest.param(name, bug, marks=MARKS[name], id=f"{name}-{bug.fails}")
+        for name in NAMES
+        for bug in BUGS[name]
+    ],
 )
-def test_a_planted_change_turns_it_to_fail(name, what, tmp_path):
-    assert_fails(name, what, *PLANTS[name][what], tmp_path)
+def test_a_planted_change_turns_it_to_fail(name, bug, tmp_path):
+    assert_fails(name, bug, tmp_path)
 
 
 @ALL
@@ -77,7 +82,7 @@ def test_it_is_built_as_a_lesson_is(name):
     assert re.search(r"[\u4e00-\u9fff]", bodies[0]), "a line of Chinese in the opening"
     assert kinds[-1] == "[markdown]"
     assert re.findall(r"^# (\d)\. ", bodies[-1], re.M) == ["1", "2", "3"]
-    assert kinds.count("Figure") == 1
+    assert "Figure" in kinds
     for kind, body in zip(kinds, bodies, strict=True):
         if kind == "[markdown]":
             assert all(line.startswith("#") for line in body.strip().splitlines())
@@ -103,9 +108,20 @@ def test_the_gallery_links_to_what_exists():
 
 
 # ---------------------------------------------------------------------------------- the frame
+BUGS_FILE = """
+[[bug]]
+fails = "a number"
+old = "0.5"
+new = "0.7"
+answer = "The number is too large."
+"""
+
+
 def _script(tmp_path, text, *options):
     path = tmp_path / "99_made_up.py"
-    path.write_text(f"# %%\nimport sys\nsys.path[:0] = [{str(LESSONS)!r}]\n{text}")
+    path.write_text(text)
+    (tmp_path / "bugs").mkdir(exist_ok=True)
+    (tmp_path / "bugs" / "99_made_up.toml").write_text(BUGS_FILE)
     command = [sys.executable, str(path), "--out", str(tmp_path / "out"), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -146,6 +162,19 @@ def test_what_passes(tmp_path, measured, bounds, passes):
     assert lesson.results["measured"]["passed"] is passes
 
 
+def test_a_recorded_number_has_mean_and_standard_error(tmp_path, capsys):
+    lesson = run_cells(LESSON, "99_made_up", tmp_path, until="two and two")["lesson"]
+    lesson.record("one number", np.float32(2.5))
+    lesson.record("three seeds", [1.0, 2.0, 3.0])
+    lesson.finish()
+    one, three = json.loads((tmp_path / "99_made_up.json").read_text())["numbers"]
+    assert one == {"what": "one number", "mean": 2.5, "n": 1}
+    assert three == {"what": "three seeds", "mean": 2.0, "n": 3, "se": pytest.approx(3**-0.5)}
+    assert "2 ± 0.58  (3 seeds)           three seeds" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="two numbers are called 'one number'"):
+        lesson.record("one number", 3)
+
+
 def test_two_expectations_cannot_share_their_words(tmp_path):
     lesson = run_cells(LESSON, "99_made_up", tmp_path, until="two and two")["lesson"]
     with pytest.raises(ValueError, match="two expectations are called 'two and two'"):
@@ -160,26 +189,57 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_bug_is_planted_and_only_its_check_is_shown(tmp_path):
+    planted = _script(tmp_path, LESSON, "--bug", "1")
+    assert planted.returncode == 1
+    assert "FAIL           0.7" in planted.stdout
+    assert "PASS" not in planted.stdout
+    assert "two and two" not in planted.stdout
+    assert "bug 1 of 1" in planted.stdout
+    assert "0.7" in (tmp_path / "out" / "99_made_up_bug_1.py").read_text()
+    revealed = _script(tmp_path, LESSON, "--bug", "1", "--reveal")
+    assert revealed.returncode == 0
+    assert "- 0.5\n  + 0.7\nThe number is too large.\n" in revealed.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bug", "2"], "--bug 2: this lesson has the bugs 1 to 1"),
+        (["--bug", "0"], "--bug 0: this lesson has the bugs 1 to 1"),
+        (["--reveal"], "--reveal needs --bug N"),
+        (["--bug", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_a_bug_that_does_not_exist_is_a_clear_error(tmp_path, options, message):
+    done = _script(tmp_path, LESSON, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _bug(what, old, new):
+    return Bug(what, old, new, answer="")
+
+
 def test_a_plant_that_changes_nothing_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("lesson_helpers.source", lambda name: LESSON)
-    assert_fails("99_made_up", "two and two", "2 + 2", "2 + 3", tmp_path)
+    assert_fails("99_made_up", _bug("two and two", "2 + 2", "2 + 3"), tmp_path)
     with pytest.raises(AssertionError, match="passes with"):
-        assert_fails("99_made_up", "two and two", "2 + 2", "3 + 1", tmp_path)
+        assert_fails("99_made_up", _bug("two and two", "2 + 2", "3 + 1"), tmp_path)
 
 
 @pytest.mark.parametrize(("old", "count"), [("2 + 4", 0), ("2", 2), ("lesson.expect", 2)])
-def test_a_planted_place_is_found_exactly_once(monkeypatch, old, count):
-    monkeypatch.setattr("lesson_helpers.source", lambda name: LESSON)
-    message = f"lesson 99_made_up, change for 'two and two': '{old}' is found {count} times"
-    with pytest.raises(AssertionError, match=re.escape(message)):
-        plant("99_made_up", "two and two", old, "3 + 1")
+def test_a_planted_place_is_found_exactly_once(old, count):
+    message = f"change for 'two and two': '{old}' is found {count} times"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plant(LESSON, _bug("two and two", old, "3 + 1"))
 
 
-def test_a_planted_place_is_found_whatever_its_layout_and_comments(monkeypatch):
+def test_a_planted_place_is_found_whatever_its_layout_and_comments():
     text = 'f(  # (a, b) is a comment\n    a,  # first\n    b,\n)\nCODE = """\n  if (x)\n  y"""\n'
-    monkeypatch.setattr("lesson_helpers.source", lambda name: text)
-    changed = plant("99_made_up", "a sum", "f(a, b)", "g(b)")
+    changed = plant(text, _bug("a sum", "f(a, b)", "g(b)"))
     assert changed == text.replace(text[: text.index(")\nCODE") + 1], "g(b)")
-    assert 'CODE = """\n  if (z)' in plant("99_made_up", "a sum", "if (x) y", "if (z)")
-    with pytest.raises(AssertionError, match="is found 0 times"):
-        plant("99_made_up", "a sum", "f(a, bb)", "")
+    assert 'CODE = """\n  if (z)' in plant(text, _bug("a sum", "if (x) y", "if (z)"))
+    with pytest.raises(ValueError, match="is found 0 times"):
+        plant(text, _bug("a sum", "f(a, bb)", ""))

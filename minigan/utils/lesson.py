@@ -1,4 +1,4 @@
-"""The Lesson class: print expected values beside measured ones, draw figures, parse two options.
+"""The Lesson class: print expected values beside measured ones, draw figures, parse options.
 
     lesson = Lesson("01_finite_differences", "A gradient by finite differences")
     lesson.expect("slope of the error", slope, at_least=1.9, at_most=2.1)
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -29,10 +30,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from minigan.data import Dataset, load
-from minigan.kernels.runtime.files import atomic_write, cache_root
-from minigan.utils import figures as pictures
-from minigan.utils.progress import announce_kernels, bar_options
+from ..data import Dataset, load
+from ..kernels.runtime.files import atomic_write, cache_root
+from . import figures as pictures
+from . import lesson_bugs
+from .lesson_bugs import HEADING, result_line
+from .progress import announce_kernels, bar_options
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
 
@@ -40,24 +43,19 @@ IN_NOTEBOOK = "ipykernel" in sys.modules
 class Lesson:
     """Parse the options of a lesson, and print and keep what it expects and measures.
 
-    `fast` is True with `--fast`: the same cells with smaller sizes and fewer steps.
+    Args:
+        name: the name of the lesson's file, without ".py".
+        title: its title.
+        fast: run the same cells with smaller sizes and fewer steps, as the option `--fast` does;
+            for notebooks, which have no options.
     """
 
-    def __init__(self, name: str, title: str) -> None:
-        parser = argparse.ArgumentParser(prog=f"{name}.py", description=title)
-        parser.add_argument(
-            "--fast", action="store_true", help="less work: ten seconds, once kernels are compiled"
-        )
-        parser.add_argument(
-            "--out",
-            type=Path,
-            default=Path("runs", "lessons"),
-            metavar="FOLDER",
-            help="where the figure and the numbers (a .json) go; default: %(default)s",
-        )
-        options = parser.parse_args([] if IN_NOTEBOOK else None)
-        self.name, self.title, self.fast, self.out = name, title, options.fast, options.out
-        self.results: dict[str, dict[str, Any]] = {}
+    def __init__(self, name: str, title: str, fast: bool = False) -> None:
+        options, parser = _parse_options(name, title)
+        self.name, self.title, self.out = name, title, options.out
+        self.fast = fast or options.fast
+        self.results: dict[str, dict[str, Any]] = {}  # by the names of the checks
+        self.numbers: dict[str, dict[str, Any]] = {}  # likewise: what `record` keeps
         self.started = time.monotonic()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -66,6 +64,11 @@ class Lesson:
         except OSError as error:
             parser.error(f"--out {self.out}: {error.strerror}")
         announce_kernels("cpu")
+        if options.bug is not None:
+            try:
+                sys.exit(lesson_bugs.run(Path(sys.argv[0]), options.bug, options.reveal, self.out))
+            except ValueError as error:
+                parser.error(str(error))
         print(f"{name[:2]} {title}\n")
 
     # ------------------------------------------------------------------------------ numbers
@@ -102,14 +105,37 @@ class Lesson:
             passed, shown = bool(low <= measured <= high), _text(measured)
             expected = _range(at_least, at_most)
         if not self.results:
-            print(f"  {'':4}  {'measured':>12}  {'expected':<18}")
-        print(f"  {'PASS' if passed else 'FAIL'}  {shown:>12}  {expected:<18}  {what}")
+            print(HEADING)
+        print(result_line(passed, shown, expected, what))
         result = {"expected": expected, "measured": _text(measured), "passed": passed}
         self.results[what] = {"what": what, **result}  # In a notebook a cell may run twice.
 
+    def record(self, what: str, measured: Any) -> None:
+        """Print a number that has no expected value, and keep it for the claims (claims.md).
+
+        Args:
+            what: the name of this number; no two numbers of a lesson share one.
+            measured: a number, or one number per seed, whose mean and standard error are kept.
+        """
+        if what in self.numbers and not IN_NOTEBOOK:
+            raise ValueError(f"two numbers are called {what!r}")
+        values = np.atleast_1d(np.asarray(measured, float))
+        number: dict[str, Any] = {"what": what, "mean": float(values.mean()), "n": len(values)}
+        shown = _text(number["mean"])
+        if len(values) > 1:
+            number["se"] = float(values.std(ddof=1) / math.sqrt(len(values)))
+            shown += f" ± {number['se']:.2g}"
+        self.numbers[what] = number
+        print(f"        {shown:>12}  {_seeds(len(values)):<18}  {what}")
+
     def finish(self) -> None:
         """Write the numbers (JSON) beside the figure, print a summary; exit with 1 on a FAIL."""
-        record = {"lesson": self.title, "fast": self.fast, "results": list(self.results.values())}
+        record = {
+            "lesson": self.title,
+            "fast": self.fast,
+            "results": list(self.results.values()),
+            "numbers": list(self.numbers.values()),
+        }
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         path = self.out / f"{self.name}.json"
         atomic_write(path, lambda file: file.write(text.encode()))
@@ -122,9 +148,14 @@ class Lesson:
 
     # ----------------------------------------------------------------------------- figures
     @contextmanager
-    def figure(self, width: float, height: float) -> Iterator[Any]:
-        """Yield an empty matplotlib Figure of width x height inches, and save it as a PNG."""
-        path = self.out / f"{self.name}.png"
+    def figure(self, width: float, height: float, part: str = "") -> Iterator[Any]:
+        """Yield an empty matplotlib Figure of width x height inches, and save it as a PNG.
+
+        Args:
+            width, height: the size in inches.
+            part: added to the file's name after "-"; "" for the main figure of the lesson.
+        """
+        path = self.out / f"{self.name}{'-' * bool(part)}{part}.png"
         with pictures.figure(path, width, height) as figure:
             yield figure
         self._show("figure", path)
@@ -159,6 +190,32 @@ class Lesson:
         return tqdm(steps, desc=label, leave=False, delay=1, **bar_options())
 
 
+def _parse_options(name: str, title: str) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+    parser = argparse.ArgumentParser(prog=f"{name}.py", description=title)
+    parser.add_argument(
+        "--fast", action="store_true", help="less work: ten seconds, once kernels are compiled"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs", "lessons"),
+        metavar="FOLDER",
+        help="where the figures and the numbers (a .json) go; default: %(default)s",
+    )
+    parser.add_argument(
+        "--bug",
+        type=int,
+        metavar="N",
+        help="change one place in a copy of the lesson, and show only the check that then fails:"
+        " find the change",
+    )
+    parser.add_argument("--reveal", action="store_true", help="with --bug N: show the change")
+    options = parser.parse_args([] if IN_NOTEBOOK else None)
+    if options.reveal and options.bug is None:
+        parser.error("--reveal needs --bug N")
+    return options, parser
+
+
 def error_of(function: Any) -> str:
     """Return the name and text of the exception that `function()` raises, or "no error"."""
     try:
@@ -189,6 +246,10 @@ def digits(size: int) -> Dataset:
 
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _seeds(n: int) -> str:
+    return f"({n} seeds)" if n > 1 else ""
 
 
 def _range(at_least: float | None, at_most: float | None) -> str:
