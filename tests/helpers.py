@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -96,15 +97,16 @@ def place(device: str, x: Any) -> Any:
     """Return x, an array with any strides or a number, in the device's memory, strides kept."""
     if device != "cuda" or not isinstance(x, np.ndarray):
         return x
-    base = x
-    while isinstance(base.base, np.ndarray):
-        base = base.base
-    base = base if base.flags.c_contiguous else np.array(x)
-    view = x if base.size and np.may_share_memory(x, base) else base
+    if not x.size:
+        return get_device("cuda").from_numpy(x)
+    low, high = np.lib.array_utils.byte_bounds(x)
+    shift = low % 256  # An array that is not aligned here is not aligned on the GPU.
+    content = np.zeros(shift + high - low, np.uint8)
+    content[shift:] = np.frombuffer((ctypes.c_uint8 * (high - low)).from_address(low), np.uint8)
     cupy = get_device("cuda").launcher.cupy  # type: ignore[attr-defined]
-    gpu_base = get_device("cuda").from_numpy(base)
-    offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    return cupy.ndarray(view.shape, view.dtype, gpu_base.data + offset, view.strides)
+    memory = get_device("cuda").from_numpy(content)
+    offset = shift + x.__array_interface__["data"][0] - low
+    return cupy.ndarray(x.shape, x.dtype, memory.data + offset, x.strides)
 
 
 # ------------------------------------------------------------------------- threads and spies

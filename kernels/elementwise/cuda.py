@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def cast(gpu: Launcher, x: Any, dtype: Any) -> Any:
     return _map(gpu, f"cast_{np.dtype(dtype).name}", x.dtype, np.dtype(dtype), (x,), [])
 
 
+@cache
+def _zero(dtype: np.dtype) -> np.generic:
+    return dtype.type(0)
+
+
 def _map(
     gpu: Launcher,
     kernel: str,
@@ -78,18 +84,18 @@ def _map(
         # Only the first input of `where` has another dtype than the rest.
         kind = BOOL if kernel == "where" and k == 0 else dtype
         if not hasattr(x, "dtype"):
-            arguments += [None, scalar(x, kind)]
+            arguments += [None, scalar(x, kind) if k < len(inputs) else _zero(kind)]
             strides.append((0,) * len(shape))
             continue
-        arguments += [x, kind.type(0)]
+        arguments += [x, _zero(kind)]
         strides.append(padded(elements(x), x.shape, len(shape)))
         aligned = aligned and gpu.address(x) % (pack * kind.itemsize) == 0
-    p, q = (*numbers, 0.0, 0.0)[:2]
+    p, q = ([scalar(number, dtype) for number in numbers] + [_zero(dtype)] * 2)[:2]
     layout = strided_layout(shape, tuple(strides), aligned=aligned)
     # With vectorized access, there is one thread per pack, and one per remaining element.
     size = layout.size
     count = size // pack + size % pack if layout.vectorized else size
-    arguments += [scalar(p, dtype), scalar(q, dtype), layout]
+    arguments += [p, q, layout]
     gpu.launch(
         SOURCE,
         kernel,

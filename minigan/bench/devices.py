@@ -95,7 +95,7 @@ def run(
             result["series"][name], result["skipped"][name] = cases, series.skipped
             text = device_report.table(name, cases, list(by_name), series.skipped)
             print(f"\n{text}", file=output, flush=True)
-    result = write_result(result, json_path)
+            write_result(result, json_path)  # after each, so that a run can be cut off
     if figure_path is not None:
         device_report.draw(result, Path(figure_path))
     return result

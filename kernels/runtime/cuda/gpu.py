@@ -141,12 +141,10 @@ class Gpu(Launcher):
             self._context.device = self.cupy.cuda.Device()
             self._context.device.use()
         function = self._function(source, kernel, dtype)
-        values = [self.argument_bytes(x, dtype) for x in arguments]
-        table = address_table(values)
+        table = address_table([self.argument_bytes(x, dtype) for x in arguments])
         driver = self.cupy.cuda.driver
 
-        # `_values` keeps the memory alive that the table points to.
-        def run(describe: Callable[[], str] = describe_replay, _values: Any = values) -> None:
+        def run(describe: Callable[[], str] = describe_replay) -> None:
             stream = self.cupy.cuda.get_current_stream().ptr
             try:
                 if shared_bytes > DEFAULT_SHARED_BYTES:

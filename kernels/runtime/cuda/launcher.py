@@ -11,8 +11,9 @@ import ctypes
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -142,20 +143,20 @@ class Launcher:
         """Return a function that runs the recorded launches in order."""
         return partial(run_launches, launches)
 
-    def argument_bytes(self, x: Any, dtype: np.dtype) -> np.ndarray:
+    def argument_bytes(self, x: Any, dtype: np.dtype) -> bytes:
         """Return a kernel argument as the bytes passed to the kernel; for an array its address."""
-        if x is None:
-            return np.array(0, np.uint64)
         if isinstance(x, self.array_type):
-            return np.array(self.address(x), np.uint64)
-        if isinstance(x, ctypes.Structure):
-            return np.frombuffer(memoryview(x), np.uint8)
+            return self.address(x).to_bytes(8, sys.byteorder)
         if isinstance(x, np.generic):
-            return np.asarray(x)
-        if isinstance(x, (bool, int)):
-            return np.array(x, np.int64)
+            return x.tobytes()
+        if x is None:
+            return bytes(8)
+        if isinstance(x, int):  # or bool
+            return x.to_bytes(8, sys.byteorder, signed=True)
+        if isinstance(x, ctypes.Structure):
+            return bytes(x)
         if isinstance(x, float):
-            return np.array(x, dtype)
+            return np.array(x, dtype).tobytes()
         raise TypeError(
             f"a kernel argument is {type(x).__name__}; arrays, None, numbers, numpy scalars and"
             " ctypes structures are accepted"
@@ -172,9 +173,22 @@ def describe_replay() -> str:
     return "replayed"
 
 
-def address_table(values: Sequence[np.ndarray]) -> Any:
-    """Return a C array of the addresses of the values: the `kernelParams` of cuLaunchKernel."""
-    return (ctypes.c_void_p * len(values))(*(x.__array_interface__["data"][0] for x in values))
+def address_table(values: Sequence[bytes]) -> Any:
+    """Return a C array of the addresses of the values: the `kernelParams` of cuLaunchKernel.
+
+    The values lie in one buffer, each at a multiple of 16 bytes; the table keeps it alive.
+    """
+    offsets, parts, end = [], [], 0
+    for value in values:
+        padding = -len(value) % 16
+        offsets.append(end)
+        parts += [value, bytes(padding)]
+        end += len(value) + padding
+    buffer = ctypes.create_string_buffer(b"".join(parts), end)
+    start = ctypes.addressof(buffer)
+    table = (ctypes.c_void_p * len(values))(*(start + offset for offset in offsets))
+    table.buffer = buffer
+    return table
 
 
 def file_version(source: Path) -> tuple[Path, int]:
@@ -246,11 +260,13 @@ def layout_type(arrays: int) -> type[ctypes.Structure]:
     return StridedLayout
 
 
+@lru_cache(maxsize=4096)
 def strided_layout(
     shape: Size, strides: tuple[Size, ...], aligned: bool = False
 ) -> ctypes.Structure:
     """Return the StridedLayout of arrays with these strides (in elements) over a common shape.
 
+    The structure is shared by all calls with equal arguments: it must not be changed.
     `aligned`: every array begins at a multiple of 16 bytes, as vectorized access requires.
 
     Raises:

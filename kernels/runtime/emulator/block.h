@@ -4,12 +4,6 @@
 // keeps its fiber's stack, and the next thread is started on another fiber. The block ends when all
 // threads have finished, or, in error, when no thread can run.
 #pragma once
-#include <algorithm>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <sys/mman.h>
 
 #include "fibers.h"
 

@@ -9,7 +9,6 @@
 //
 // The first error ends the launch with a message that names block, thread, array and element.
 #pragma once
-#include <string>
 
 #include "shadow.h"
 

@@ -11,12 +11,6 @@
 //   checked.h    with CHECKED defined: array types that check each access, on the shadow memory of
 //   shadow.h     races and transactions
 #pragma once
-#include <cstdint>
-#include <cstring>
-#include <dlfcn.h>
-#include <tuple>
-#include <type_traits>
-#include <utility>
 
 #include "block.h"
 

@@ -220,10 +220,8 @@ class Emulator(Launcher):
         launch = _Launch(grid, block, shared_bytes, len(regions), region_array)
         table = address_table(values)
 
-        # `_memory` keeps the memory alive to which the table and the regions point.
-        def run(
-            describe: Callable[[], str] = describe_replay, _memory: Any = (values, views)
-        ) -> None:
+        # `_views` keeps the memory alive to which the regions point.
+        def run(describe: Callable[[], str] = describe_replay, _views: Any = views) -> None:
             with _LAUNCH_LOCK:
                 failed = entry.run(ctypes.byref(launch), table)
                 if self.checked:
@@ -242,7 +240,7 @@ class Emulator(Launcher):
 
     def _values(
         self, source: Path, kernel: str, entry: _Kernel, arguments: list[Any], dtype: np.dtype
-    ) -> list[np.ndarray]:
+    ) -> list[bytes]:
         """Return the bytes of the arguments; KernelError where they do not fit the parameters."""
         if len(arguments) != len(entry.sizes):
             raise KernelError(
@@ -252,7 +250,7 @@ class Emulator(Launcher):
         values = [self.argument_bytes(x, dtype) for x in arguments]
         for x, value, size, name in zip(arguments, values, entry.sizes, entry.names, strict=True):
             is_array, is_null = isinstance(x, np.ndarray), x is None and size < 0
-            actual = -x.itemsize if is_array else size if is_null else value.nbytes
+            actual = -x.itemsize if is_array else size if is_null else len(value)
             if actual != size:
                 words = [
                     f"an array with elements of {-n} bytes" if n < 0 else f"a {kind} of {n} bytes"

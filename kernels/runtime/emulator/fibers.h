@@ -5,8 +5,6 @@
 // fiber. ucontext does the same in about 0.5 us, because it also saves the signal mask by a system
 // call; it is used if there is no assembly code for the processor.
 #pragma once
-#include <cstddef>
-#include <cstring>
 
 #include "language.h"
 
@@ -99,9 +97,6 @@ static void switch_context(Fiber& from, Fiber& to) {
     emulator_switch(&from.stack_pointer, to.stack_pointer);
 }
 #else
-}  // namespace emulator
-#include <ucontext.h>
-namespace emulator {
 struct Fiber {
     ucontext_t context;
     int thread = 0;

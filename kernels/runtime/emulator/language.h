@@ -1,7 +1,25 @@
 // CUDA's keywords, vector types and built-in variables (threadIdx, blockIdx, ...) for g++.
 #pragma once
+// All headers of the C++ library come before the macros: those of GCC 13 and newer contain the name
+// __noinline__, which CUDA defines as a keyword.
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <tuple>
+#include <type_traits>
+#include <ucontext.h>
+#include <utility>
+#ifdef CHECKED
+#include <string>
+#include <unordered_map>
+#include <vector>
+#endif
 
 // compiler.py first preprocesses the source with NAMES_ONLY, to find the kernels by this keyword.
 #ifndef NAMES_ONLY

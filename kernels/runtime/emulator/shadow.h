@@ -7,10 +7,6 @@
 // (their barrier epochs differ); between threads of a warp also __syncwarp() does (by vector
 // clocks). Nothing orders threads of different blocks within a launch.
 #pragma once
-#include <algorithm>
-#include <cstdint>
-#include <unordered_map>
-#include <vector>
 
 #include "block.h"
 
