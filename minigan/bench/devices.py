@@ -95,10 +95,10 @@ def run(
             result["series"][name], result["skipped"][name] = cases, series.skipped
             text = device_report.table(name, cases, list(by_name), series.skipped)
             print(f"\n{text}", file=output, flush=True)
-            write_result(result, json_path)  # after each, so that a run can be cut off
+            written = write_result(result, json_path)  # after each: a run may be cut off
     if figure_path is not None:
-        device_report.draw(result, Path(figure_path))
-    return result
+        device_report.draw(written, Path(figure_path))
+    return written
 
 
 def _describe_devices(devices: Mapping[str, Device]) -> dict[str, Any]:
