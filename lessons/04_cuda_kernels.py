@@ -6,8 +6,8 @@
 # Tutorials 000 and 001 (README.md lists the tutorials) make their readers install CUDA (section
 # 5.1). 001 then chooses the device `cuda` (5.2), but never moves the real images there, which is an
 # error of its own. None of the five shows what runs on a GPU. This lesson writes it: a matrix
-# product in CUDA C++, optimized step by step, then a sum, then Adam. No GPU is needed, and no GPU
-# has run these kernels yet. The emulator compiles the same `.cu` text with g++, runs every CUDA
+# product in CUDA C++, optimized step by step, then a sum, then Adam. No GPU is needed:
+# the emulator compiles the same `.cu` text with g++, runs every CUDA
 # thread on the CPU, counts the memory accesses that a GPU would make, and reports mistakes that a
 # GPU would not.
 

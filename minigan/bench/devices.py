@@ -168,6 +168,7 @@ class Series:
         self.skipped: dict[str, str] = {}
         # Seconds per unit of work at the previous size, of the devices that are still measured.
         self.rates = dict.fromkeys(devices, 0.0)
+        self.task: str | None = None  # of the previous training step
 
     def measure(self, repeats: int) -> list[dict[str, Any]]:
         """Return the cases that at least one device could run, with their samples."""
@@ -194,6 +195,9 @@ class Series:
         """Return (call, wait) by device, for the devices within the limits of memory and time."""
         calls: dict[str, tuple[Call, Call]] = {}
         work, limit = case.fields["work"], self.plan.max_call_seconds
+        if case.fields.get("task") != self.task:
+            # A larger task may be the more efficient one: its time is not predicted from another's.
+            self.task, self.rates = case.fields.get("task"), dict.fromkeys(self.rates, 0.0)
         for name, rate in list(self.rates.items()):
             wait = self.devices[name].synchronize
             try:

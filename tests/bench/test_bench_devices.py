@@ -193,6 +193,20 @@ def test_device_in_host_memory_respects_the_limit(without_torch):
     assert "cpu was measured no further: larger cases take more than 768 bytes" in text
 
 
+def test_the_time_of_a_task_is_not_predicted_from_another_one(monkeypatch):
+    """The first, small task takes more time per multiply-add than a large one."""
+    seconds = {("small", 1): 0.01, ("large", 10_000): 0.02, ("large", 10_000_000): 9}
+    cases = [
+        devices.DeviceCase({"task": task, "work": work, "bytes": 0}, lambda device: None, None)
+        for task, work in seconds
+    ]
+    expected = iter([t for t in list(seconds.values())[:2] for _ in range(2)])
+    monkeypatch.setattr(devices, "run_calls", lambda call, n, wait: next(expected))
+    series = devices.Series("step", {"cpu": mg.get_device("cpu")}, None, DevicePlan())
+    assert [list(series._device_calls(case)) for case in cases] == [["cpu"], ["cpu"], []]
+    assert "a larger case's call takes more than" in series.skipped["cpu"]
+
+
 def test_slow_device_measures_nothing_larger(monkeypatch, without_torch):
     times = {"cpu": 1.0, "reference": 3.0}  # per 1000 elements
 
