@@ -119,19 +119,19 @@ lesson.expect("V of the trained D - (2 JS - 2 log 2)", gap, at_least=-1e-6, at_m
 # 000 and 001 define $L_G = \mathbb{E}_q \log(1 - D)$, $L_D = V$, and train with $\min_G \max_D L_G
 # + L_D$, which contains the fake term twice: b = 2q. Two more objectives come from code. 001 calls
 # `loss_G.backward()` and `loss_D.backward()` on one graph; with `retain_graph=True`, the usual
-# repair, D gets both gradients and maximizes $V + \mathbb{E}_q \log D$: a = p + q, b = q. The GAN
-# example of the library autograd maximizes $\mathbb{E}_p \log D - \mathbb{E}_q \log D$: a = p - q,
-# b = 0. What does each D answer where p = q? Has the last one a best answer where q > p?
+# repair, D gets both gradients and maximizes $V + \mathbb{E}_q \log D$: a = p + q, b = q. In the
+# GAN example of the library autograd D is to be high on fakes, and minimizes $\mathbb{E}_p \log D -
+# \mathbb{E}_q \log D$: a = q - p, b = 0. What does each answer where p = q? Has the last a best D?
 
 # %%
 answers = {"V": D, "fake twice": best_d(p, 2 * q), "retain_graph": best_d(p + q, q)}
-answers["autograd"] = best_d(p - q, 0 * q)
+answers["autograd"] = best_d(q - p, 0 * q)
 equal = np.argmin(abs(p / q - 1) + 9 * (x < 2))  # p = q at this place
 twice = answers["fake twice"][equal]
 lesson.expect("fake twice: D where p = q", twice, at_least=0.332, at_most=0.335)
 lesson.record("retain_graph: D where p = q", answers["retain_graph"][equal])
 for steps in (100, 200, 400):
-    lesson.record(f"autograd: lowest D, {steps} steps", best_d(p - q, 0 * q, steps).min())
+    lesson.record(f"autograd: lowest D, {steps} steps", best_d(q - p, 0 * q, steps).min())
 
 # %% Figure
 with lesson.figure(11, 4.6) as figure:
@@ -144,14 +144,14 @@ with lesson.figure(11, 4.6) as figure:
     axes.text(2.75, 0.36, "$V$: 1/2 where p = q", color=DISCRIMINATOR)
     axes.text(-2.12, 0.6, "fake term twice: 1/3", color=PINK, ha="center")
     axes.text(2.3, 0.66, "retain_graph: 2/3", color=GREEN)
-    axes.text(2.3, 0.95, "autograd: no best D", color="#777777")
+    axes.text(2.3, 0.87, "autograd: high on fakes,\nand no best D", color="#777777")
     axes.text(-1.5, 0.1, "real, p", color=DATA, ha="center")
     axes.text(-0.28, 0.03, "fake, q", color=GENERATOR, ha="center")
     axes.axvline(x[equal], color="black", lw=1, ls=":")
     axes.set(xlim=(-4, 4), ylim=(0, 1.05), xlabel="x", title="The best D(x) of four objectives")
 
 # %% [markdown]
-# 1/3, and 2/3. The last D falls without end where q > p: lower is always better there. Does a GAN
+# 1/3, and 2/3. The last D falls without end where p > q: lower is always better there. Does a GAN
 # with D = p/(p + 2q) still learn? Its logit is $\log(p/q) - \log 2$, right but for a constant. And
 # retain_graph, where G minimizes $-\log D - \log(1 - D)$? Predict, then train: data N(1, 0.5²),
 # G(z) = wz + c starts as N(-2, 1), G's loss is -log D. KL(q || p) is 18.8 at first, 0 at best.

@@ -31,7 +31,7 @@ def test_every_objective_has_the_best_answer_of_the_formula(lesson):
         assert abs(lesson["answers"][name] - best).max() < 1e-3, name
     at_equal = [lesson["answers"][name][lesson["equal"]] for name in formulas]
     assert at_equal == pytest.approx([1 / 2, 1 / 3, 2 / 3], abs=1e-3)
-    steps = {steps: lesson["best_d"](p - q, 0 * q, steps) for steps in (100, 400)}
+    steps = {steps: lesson["best_d"](q - p, 0 * q, steps) for steps in (100, 400)}
     assert steps[400].min() < 1e-20 * steps[100].min()  # no best answer: it falls on
 
 
