@@ -282,7 +282,7 @@ with lesson.figure(10, 5.3, "digits") as figure:
 lesson.finish()
 
 # %% [markdown]
-# About three times the floor. Most fakes can be read; the speckle goes with convolutions (13, 14).
+# Three times. Most fakes can be read, ones come too often (08), and speckle calls for 13 and 14.
 #
 # ## Exercises
 #
