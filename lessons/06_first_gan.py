@@ -94,9 +94,8 @@ def kl_to_data(G):
 # 0.0 means no momentum: past gradients were answers to an opponent who has changed (exercise 2).
 # `mg.capture` repeats a step without its Python code: the same numbers, faster.
 #
-# And the **arrows** of lesson 00, where each fake should move to look more real to D? They are
-# minus the derivative of G's loss by the *fakes*: `mg.grad(loss_g, [fake])`. (The factor `len(z)`:
-# the loss is a mean.)
+# And the **arrows** of lesson 00, where each fake should move to look more real? They are minus the
+# derivative of G's loss by the *fakes*: `mg.grad(loss_g, [fake])`. (`len(z)`: it is a mean.)
 
 
 # %%
@@ -246,10 +245,11 @@ lesson.expect("D's logit and log p/q: correlation, worst seed", min(correlations
 #
 # ## Digits
 #
-# The same step with images, $28 \times 28 = 784$ pixels in [-1, 1] as tanh's range, and the nets of
-# 001. Nobody has a formula for $p$, so we compare samples: the *sliced Wasserstein distance*
-# projects two sets of images on a line, sorts both, and takes the mean difference, averaged over
-# 256 lines. Two sets of *real* digits differ too: the *floor*. Will fakes be 2, 5, 20 times as far?
+# The same step with $28 \times 28 = 784$ pixels in [-1, 1] as tanh's range, the nets of 001 (with
+# 64 numbers of noise), and Adam's usual rate of 0.001. Nobody has a formula for $p$, so we compare
+# samples: the *sliced Wasserstein distance* projects two sets of images on a line, sorts both,
+# takes the mean difference, and averages over 256 lines. Two sets of *real* digits differ too: the
+# *floor*. Will fakes be 2, 5, 20 times as far?
 
 # %%
 data = digits(1000 if lesson.fast else 20_000)
