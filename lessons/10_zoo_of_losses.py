@@ -84,10 +84,10 @@ lesson.expect("label smoothing: two-sided / one-sided", two_sided, at_most=0.01)
 # %% Figure
 COLOURS = (PINK, PINK, PINK, GREY, GREEN, GREEN, PINK, GREEN)
 with lesson.figure(9, 4.2, "gradients") as figure:
-    axes = figure.add_subplot(ylim=(1e-6, 40), xlabel="distance d", title="Gradient by d, best D")
+    axes = figure.add_subplot(ylim=(1e-6, 40), title="Generator's gradient at distance d")
     for name, colour in zip(curves, COLOURS, strict=True):
         axes.semilogy(DISTANCES, curves[name], color=colour)
-    axes.text(5.2, 0.1, "minimax, hinge, least squares,\ntwo-sided smoothing", color=PINK)
+    axes.text(5.2, 0.1, "minimax, hinge (0.8 at 0),\nleast squares, two-sided", color=PINK)
     axes.text(8.2, 1.3, "Wasserstein", color=GREY)
     axes.text(2.2, 12, "non-saturating, RpGAN, one-sided smoothing", color=GREEN)
 
@@ -278,13 +278,13 @@ with lesson.figure(13, 6) as figure:
 lesson.finish()
 
 # %% [markdown]
-# Dashed: real data (left: a fit to 10,000 points). *No loss alone cures it*: from 0.4 modes (WGAN,
-# clipped) to 5.0 +- 1.5 (least squares). *What helps lets D keep up with G*: no momentum (8 modes,
-# 79 % within 3 sigma), TTUR (8, 42 %), five D steps for WGAN-GP (7.6 +- 0.4; with one 1.4 +- 0.9).
-# So WGAN does not "solve" collapse: clipped, it covers 8 modes without momentum, 0.4 with it.
-# Minibatch discrimination (7.8 +- 0.2) works. Packing, noise and smoothing (2 to 4, +- 1) do not
-# here, where training is short. Labels (7.6) name the modes. And do collapsed samples give D an
-# easy task, so that the gradient vanishes (004, 2.3)? On one mode of eight $D^*$ is 1/9, no more.
+# Dashed: real data (left: a fit to 10,000 points). *No loss alone cures it*: the baseline covers
+# 1.2 +- 0.4 modes, the others (one D step) 0.4 (WGAN, clipped) to 5.0 +- 1.5 (least squares). *What
+# helps lets D keep up with G*: no momentum (8 modes, 79 % within 3 sigma), TTUR (8, 42 %), five D
+# steps for WGAN-GP (7.6 +- 0.4). WGAN does not "solve" collapse: clipped, it needs beta1 = 0 too.
+# Minibatch discrimination (7.8 +- 0.2) works; packing, noise and smoothing (2 to 4, +- 1) do not
+# here, where training is short. Labels (7.6) tell both players the mode. And collapse is not easy
+# to see (004, 2.3): where samples match one mode of eight, $D^*$ is 1/9, not 0.
 #
 # ## Exercises
 #
