@@ -383,6 +383,13 @@ def work_of_a_training() -> Numbers:
     }
 
 
+def work_of_a_sample() -> Numbers:
+    """Count the multiplications of one digit of 000's generator: each weight is used once."""
+    G = 100 * 256 + 256 * 512 + 512 * 784
+    assert G < 1e6
+    return {"multiplications for one digit, in millions": G / 1e6}
+
+
 # ---------------------------------------------------------------------------- the applications
 def adversarial_without_a_generator() -> Numbers:
     """A linear classifier, no generator: a small change that is chosen fools it, noise does not."""

@@ -101,8 +101,7 @@ def measured(lesson: str, name: str, folder: Path = LESSONS) -> tuple[str, str]:
     fits = [what for what in entries if what == name] or [what for what in entries if name in what]
     if len(fits) != 1:
         which = f"{len(fits)} names contain" if fits else "no name contains"
-        names = "; ".join(fits or entries)
-        raise ValueError(f"lesson {lesson}: {which} {name!r}, of: {names}")
+        raise ValueError(f"lesson {lesson}: {which} {name!r}")
     entry = entries[fits[0]]
     if "mean" not in entry:
         if not entry["passed"]:
@@ -258,18 +257,28 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _lessons(text: dict[str, Any]) -> set[str]:
+    """Return the numbers of the lessons that test something."""
+    kinds = {test.split(": ")[0] for claim in text["claim"] for test in claim.get("test", [])}
+    return kinds - {"code", "source"}
+
+
 def main() -> None:
     text, small = load(), small_tests()
     errors = problems(text)
     page = Page(text, small)
     rendered, errors = page.render() if not errors else "", errors + page.errors
     if errors:
+        for lesson in sorted({error.split("lesson ")[-1][:2] for error in errors} & _lessons(text)):
+            results = results_of(lesson) or {}
+            entries = results.get("numbers", []) + results.get("results", [])
+            names = "".join(f"\n    {entry['what']}" for entry in entries)
+            print(f"names of lesson {lesson}:{names}", file=sys.stderr)
         sys.exit("\n".join([f"claims.md is not written, for {len(errors)} reasons:", *errors]))
     numbers = json.dumps(small, indent=2, ensure_ascii=False) + "\n"
     (LESSONS / "claims_code.json").write_text(numbers, encoding="utf-8")
     (LESSONS / "claims.md").write_text(rendered, encoding="utf-8")
-    lessons = {test[:2] for claim in text["claim"] for test in claim.get("test", [])}
-    waiting = sorted(name for name in lessons if name.isdigit() and not results_of(name))
+    waiting = sorted(lesson for lesson in _lessons(text) if not results_of(lesson))
     print(f"claims.md: {len(text['claim'])} claims")
     if waiting:
         print(f"lessons without results in lessons/results: {', '.join(waiting)}")
