@@ -113,6 +113,8 @@ RESULTS = {
     "results": [
         {"what": "the gap", "expected": "at most 1", "measured": "0.5", "passed": True},
         {"what": "the gap at the end", "expected": "at most 1", "measured": "0.2", "passed": True},
+        {"what": "a message", "expected": "says 'no'", "measured": "it says no!", "passed": True},
+        {"what": "the count", "expected": "7", "measured": "7", "passed": True},
         {"what": "the ratio", "expected": "at most 1", "measured": "2", "passed": False},
     ],
     "numbers": [
@@ -138,6 +140,8 @@ def folder(tmp_path):
         ("at the end", ("the gap at the end", "0.2 (expected: at most 1)")),
         ("KL", ("KL", "0.01235 ± 0.0023 (5 seeds)")),
         ("W", ("W1", "2")),
+        ("a message", ("a message", "'no'")),
+        ("count", ("the count", "7")),
     ],
 )
 def test_a_number_is_found_by_its_name_or_a_part_of_it(folder, name, expected):
