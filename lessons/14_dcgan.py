@@ -120,7 +120,7 @@ lesson.expect("variance after batch norm with eps 0.8", after, at_least=0.05, at
 # layer. (Of a transposed kernel 4-2-1, 4 of 16 weights meet in a pixel: lesson 13.)
 
 # %%
-LATENT, BATCH, N = 64, 32, 500 if lesson.fast else 1000  # images: N held out
+LATENT, BATCH, N = 64, 32, 400 if lesson.fast else 1000  # images: N held out
 
 
 def generator(channels, side, norm=True, norm_last=False):
@@ -201,7 +201,7 @@ def small_gan(case, rate, seed, steps=600):
     mg.manual_seed(seed)
     G = start(generator((32, 16, 8), 2, **g_options), "G" in he)
     D = start(discriminator((32, 16, 8), 2, **d_options), "D" in he)
-    steps = 400 if lesson.fast and rate < 1e-3 else steps
+    steps = 500 if lesson.fast and rate < 1e-3 else steps
     return train(G, D, small, rate, steps, seed)[-1][1]
 
 
@@ -244,7 +244,7 @@ with lesson.figure(13, 7, "norm") as figure:
 # *Before you run it:* which is nearer to the digits?
 
 # %%
-STEPS = {"MLP": 250, "DCGAN": 250} if lesson.fast else {"MLP": 1500, "DCGAN": 1000}
+STEPS = {"MLP": 220, "DCGAN": 220} if lesson.fast else {"MLP": 1500, "DCGAN": 1000}
 
 
 def digit_gan(kind, seed):
