@@ -1,31 +1,58 @@
-"""Lesson 13: the answers to its exercises."""
+"""Lesson 13: the answers to its exercises, and what it says about the library's kernel."""
 
 import numpy as np
 import pytest
 from lesson_helpers import run_cells, source
 
 import minigan as mg
-from minigan import nn
+from minigan import ops
+from minigan.kernels.conv2d import tables
 
-NAME = "13_dcgan"
+NAME = "13_convolutions"
 pytestmark = pytest.mark.slow
 
 
-# ---------------------------------------------------------------------------------- exercises
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
     """What the lesson has defined when the checkerboard has been measured."""
     out = tmp_path_factory.mktemp("lesson")
-    return run_cells(source(NAME), NAME, out, until="kernel 4, weights 1: energy at 1/2 / at 0")
+    return run_cells(source(NAME), NAME, out, until="checkerboard energy, kernel 4, random")
 
 
+def test_the_kernel_reads_through_the_lessons_two_tables(lesson):
+    x, w, rows, steps = (lesson[name] for name in ("x", "w", "rows", "steps"))
+    theirs = tables.forward((10, 8), (2, 2), (4, 3), w.shape, w.strides, x.itemsize).tables
+    depth, first_step, first_row = theirs[:3]  # the number of weights, and the tables' beginnings
+    assert [*theirs[first_step : first_step + depth]] == [x.itemsize * step for step in steps]
+    of_one_image = [x.itemsize * row for row in rows[:12]]
+    assert [*theirs[first_row : first_row + 12]] == of_one_image
+
+
+def test_the_product_is_the_convolution_and_the_matrix_is_transposed(lesson):
+    assert np.abs(lesson["product"] - lesson["y"]).max() < 1e-12
+    conv, up, w = lesson["conv"], lesson["up"], lesson["w"]
+    A = conv(np.eye(144).reshape(-1, 3, 8, 6), w).reshape(144, 48).T
+    B = up(np.eye(48).reshape(-1, 4, 4, 3), w).reshape(48, 144).T
+    assert np.abs(B - A.T).max() < 1e-12
+    assert lesson["lesson"].numbers["|A'A x - x| / |x|, best scale"]["mean"] == pytest.approx(
+        0.90, abs=0.005
+    )
+
+
+def test_28_and_27_pixels_become_14_and_14_becomes_27(lesson):
+    size, conv, up = (lesson[name] for name in ("size", "conv", "up"))
+    assert [size(conv, m, 3, 1) for m in (28, 27)] == [14, 14]
+    assert [size(up, 14, 3, 1), size(up, 14, 3, 1, more=1)] == [27, 28]
+    assert lesson["exact"](conv, 0.5) == "1-2-0 2-2-0 3-2-1 4-2-1 5-2-2 6-2-2"
+
+
+# ---------------------------------------------------------------------------------- exercises
 def test_exercise_1_an_odd_kernel_has_one_over_its_size_squared(lesson):
     up, size = lesson["up"], lesson["size"]
-    flat = np.ones((1, 1, 18, 18))
+    flat = np.ones((1, 1, 22, 22))
     for k in (1, 3, 5, 7):
-        output = up(flat, np.ones((1, 1, k, k)), 2, k // 2)[..., 6:30, 6:30]
-        energy = lesson["spectrum"](output)
-        assert energy[-1] / energy[0] == pytest.approx(1 / k**2)
+        output = up(flat, np.ones((1, 1, k, k)), 2, k // 2)[..., 6:38, 6:38]
+        assert lesson["ratio"](output) == pytest.approx(1 / k**2)
         if k == 5:
             assert np.unique(output).tolist() == [4, 6, 9]
     assert all(size(up, m, 5, 2, more=1) == 2 * m for m in (4, 7, 14, 32))
@@ -53,19 +80,9 @@ def test_exercise_2_four_equal_sums_are_three_conditions(lesson, rng):
     assert np.allclose(steps, 0.5)  # a ramp again, half as steep: bilinear interpolation
 
 
-def test_exercise_3_batch_norm_undoes_a_bias_and_a_scale(rng):
-    x, g = (mg.tensor(rng.normal(size=shape)) for shape in ((4, 1, 8, 8), (4, 3, 4, 4)))
-    layer = nn.Conv2d(1, 3, 4, 2, 1, dtype="float64")
-    norm = nn.BatchNorm2d(3, eps=1e-12, dtype="float64")
-
-    def output_and_gradients():
-        y = norm(layer(x))
-        return [y.numpy(), *(z.numpy() for z in mg.grad(y, [layer.weight, layer.bias], g))]
-
-    y, by_weight, by_bias = output_and_gradients()
-    assert np.abs(by_bias).max() < 1e-12
-    assert np.abs(by_weight).max() > 0.1
-    layer.load_state_dict({name: 10 * z for name, z in layer.state_dict().items()})
-    same, smaller, _ = output_and_gradients()
-    assert np.allclose(same, y)
-    assert np.allclose(smaller, by_weight / 10)
+@pytest.mark.parametrize(("k", "values"), [(3, [1, 2, 4]), (4, [4])])
+def test_exercise_3_the_gradient_of_a_discriminator_is_a_checkerboard_too(k, values):
+    image = mg.tensor(np.zeros((1, 1, 16, 16)), requires_grad=True)
+    outputs = ops.conv2d(image, mg.tensor(np.ones((1, 1, k, k))), None, 2, 1)
+    gradient = mg.grad(outputs.sum(), [image])[0].numpy()
+    assert np.unique(gradient[..., 2:-2, 2:-2]).tolist() == values
