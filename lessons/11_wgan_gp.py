@@ -136,10 +136,8 @@ BATCH, STEPS, N, SEEDS = (64, 500, 1024, range(1)) if lesson.fast else (128, 100
 
 def net(outputs, hidden):
     layers = [nn.Sequential(nn.Dense(n, 64), nn.ReLU()) for n in [2] + [64] * (hidden - 1)]
-    module, scale = (
-        nn.Sequential(*layers, nn.Dense(64, outputs)),
-        np.float32(6**0.5),
-    )  # He et al. 2015
+    module = nn.Sequential(*layers, nn.Dense(64, outputs))
+    scale = np.float32(6**0.5)  # from our initial weights to those of He et al. 2015
     state = module.state_dict()
     module.load_state_dict({k: x if x.ndim < 2 else scale * x for k, x in state.items()})
     return module
@@ -184,7 +182,7 @@ ratio = steep / (1 + exact / 2)
 lesson.expect("mean slope / formula", ratio.mean(), at_least=0.93, at_most=1.05)
 
 # %% [markdown]
-# It is 1.277, two percent less. (It varies from place to place: gap / mean slope is 1.09 $W_1$.)
+# It is 1.286, two percent below 1.309. (It varies with the place: gap / mean slope is 1.09 $W_1$.)
 #
 # ## Which gradient vanishes or explodes
 #
@@ -278,8 +276,9 @@ lesson.finish()
 # %% [markdown]
 # The floor is 0.057. The penalty comes near it with $\lambda$ = 0.1 (0.083 ± 0.004) and 1 (0.088 ±
 # 0.004), not with 10 (0.27 ± 0.06); clipping does with $c$ = 0.1 (0.094 ± 0.005), not with 0.01
-# (0.25 ± 0.02). Both have a constant to choose. But the penalty's slope is near 1 in any net; what
-# a $c$ does depends on the depth. (Adam rescales gradients: small ones alone do not stop it.)
+# (0.25 ± 0.02). Both have a constant to choose. But the penalty's slope was near 1 with 3 layers and
+# with 8; what a $c$ does depends on the depth. (Vanished gradients alone would not stop the
+# training: Adam divides each by its size.)
 #
 # ## Exercises
 #

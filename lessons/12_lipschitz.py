@@ -116,7 +116,7 @@ with lesson.figure(11, 3.6, "slopes") as figure:
 # %%
 W, v = rng.normal(size=(32, 32)), rng.normal(size=32)
 _, sigmas, vectors = np.linalg.svd(W)
-errors = []
+rho, errors = sigmas[1] / sigmas[0], []
 for _ in range(60):
     v /= np.linalg.norm(v)
     u = W @ v
@@ -124,7 +124,6 @@ for _ in range(60):
     errors.append((sine, 1 - np.linalg.norm(u) / sigmas[0]))
     v = W.T @ u
 direction, estimate = (np.array(errors)[-1] / np.array(errors)[-11]) ** 0.1
-rho = sigmas[1] / sigmas[0]
 lesson.record("direction: factor per step / rho^2", direction / rho**2)
 lesson.expect("sigma: factor per step / rho^4", estimate / rho**4, at_least=0.95, at_most=1.05)
 
@@ -278,10 +277,11 @@ with lesson.figure(13, 3.5 if lesson.fast else 6.3) as figure:
 lesson.finish()
 
 # %% [markdown]
-# They do (21.0, not 8.6), though nothing bounds $D$: blur was the main cause. A bound on the slope
-# cures differently. The blur stays, but $D$ is less steep at the fakes (R1: 0.5, not 8.2). R1 and
-# WGAN-GP then cover nearly all modes; the seeds of spectral norm differ most. The price: 18 to 26 %
-# are of high quality, not 56. So 004 is right that WGAN-GP helps, but nothing is "solved".
+# They do (21.0, not 8.6), though nothing bounds $D$: this supports the second guess. A bound on the
+# slope cures differently: the blur stays, but $D$ is less steep at the fakes (R1: 0.5, not 8.2). R1
+# and WGAN-GP cover nearly all modes; the seeds of spectral norm differ most. The price: 18 to 26 %
+# are of high quality. (By this alone, the row with 8.6 modes would be the best.) So 004 is right
+# that WGAN-GP helps against mode collapse; "solves" says too much.
 #
 # ## Exercises
 #
