@@ -276,9 +276,8 @@ lesson.finish()
 # %% [markdown]
 # The floor is 0.057. The penalty comes near it with $\lambda$ = 0.1 (0.083 ± 0.004) and 1 (0.088 ±
 # 0.004), not with 10 (0.27 ± 0.06); clipping does with $c$ = 0.1 (0.094 ± 0.005), not with 0.01
-# (0.25 ± 0.02). Both have a constant to choose. But the penalty's slope was near 1 with 3 layers and
-# with 8; what a $c$ does depends on the depth. (Vanished gradients alone would not stop the
-# training: Adam divides each by its size.)
+# (0.25 ± 0.02). So both have a constant to choose. But the penalty's slope was near 1 with 3 layers
+# and with 8; what a $c$ does depends on the depth.
 #
 # ## Exercises
 #
