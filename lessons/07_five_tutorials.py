@@ -103,7 +103,7 @@ def train(p, seed, steps=600, nets=None):  # returns losses, D(real), D(fake), K
 #
 # | mistake | its framework says | minigan says |
 # | --- | --- | --- |
-# | 000: fakes outside the tape | `No gradients provided` | `the output does not depend on input 0` |
+# | 000: fakes outside the tape | `No gradients provided` | `... does not depend on input 0` |
 # | 000: images for a D of 784 | `Invalid input shape` | `input ..., weight ... do not fit` |
 # | 001: two losses, one graph | `backward through the graph a second time` | nothing; it is right |
 # | 001: D updated in between | `modified by an inplace operation` | `the graph is stale` |
@@ -174,17 +174,19 @@ with lesson.figure(13, 8.2) as figure:
         axes[1].set(ylim=(1e-3, 100), xticklabels=[])
         axes[2].set(xlabel="step")
         axes[2].set_title(printed, fontsize=12)
-    grid[0, 0].set_ylabel("data grey, fakes blue")
-    grid[1, 0].set_ylabel("KL (nats), ten seeds")
-    grid[2, 0].set_ylabel("what is printed")
+    for axes, label in zip(
+        grid[:, 0], ("data, fakes", "KL (nats)", "what is printed"), strict=True
+    ):
+        axes.set_ylabel(label)
     grid[1, 0].text(600, 40, "with the mistake", color=PINK, ha="right")
     grid[1, 0].text(30, 0.003, "mended", color=GREEN)
 
 # %% [markdown]
 # Mended: KL 0.010 ± 0.002 (mean and standard error of ten seeds). A Gaussian fitted to one batch of
-# *real* points has 0.014, and a generator that never trains, as in 000 with its fakes outside the
-# tape, keeps 6.0. Correctly detached simultaneous steps are as good, 0.013 ± 0.002, as long as the
-# rates fall. With constant rates, which all the programs have, 0.100 ± 0.029 against 0.025 ± 0.004.
+# *real* points has 0.014; a generator that never trains, as in 000 with its fakes outside the tape,
+# keeps 6.0. Correctly detached simultaneous steps are as good, 0.013 ± 0.002, while the rates fall.
+# With constant rates, as in the programs that set one, they have 0.100 ± 0.029, alternating ones
+# 0.025 ± 0.004.
 #
 # ## 001: `retain_graph=True`
 #
@@ -211,19 +213,22 @@ lesson.record("KL, 001 with retain_graph, 100 steps after q = p", ends)
 lesson.expect("its KL 100 steps after q = p, smallest", np.min(ends), at_least=5)
 
 # %% [markdown]
-# Only where $p/q \to 0$: off the data, or on a point, where $q = \infty$. G does both (KL 20.1 ± 0.7;
-# 12.2 ± 0.8 just 100 steps after a perfect start). Yet mean D(fake) is 0.50, and the "accuracy" that
-# 001 prints (5.2), the share of batches with more than 0.5, is ACC1, when mended ACC2. What would
-# have shown it is computed and not printed: mean D(real) is 0.999, where 3.1 expects 0.5. The wrong
-# *sign* of 4.2 trains G to be detected. It flees too (20.8 ± 0.8), and both losses go to zero, as if
-# the task were learned.
+# Only where $p/q \to 0$: off the data, or on a point, where $q = \infty$. G does both (KL 20.1 ±
+# 0.7; 12.2 ± 0.8 just 100 steps after a perfect start). Yet mean D(fake) is 0.50, and what 001
+# prints as "accuracy" (5.2), the share of batches with more than 0.5, is 67 %, against 29 % for the
+# mended program. One number shows the failure, and 001 computes it without printing it: mean
+# D(real) is 0.999, where section 3.1 expects 0.5.
+#
+# The wrong *sign* of 4.2 trains G to be detected. It flees too (20.8 ± 0.8), and both losses go to
+# zero, as if the task were learned.
 #
 # ## 004: two sigmoids
 #
 # D returns $u = \sigma(s)$, and its loss takes $u$ for a logit. (So does 000; but Keras 3.15 finds
 # the sigmoid, warns, and uses the logit.) A fake gives G the gradient $-(1-\sigma(u))\,u(1-u)$, not
-# $-(1-u)$. D's loss cannot fall below $\mathrm{softplus}(-1) + \mathrm{softplus}(0) = 1.006$; at
-# $q = p$ its best is $2\log 2 = 1.386$, as it should be, but at which $u$? **What is mean D(real)?**
+# $-(1-u)$. D's loss cannot fall below $\mathrm{softplus}(-1) + \mathrm{softplus}(0) = 1.006$. At
+# $q = p$ its best is $2\log 2 = 1.386$, as it should be, but for which $u$? **So what is mean
+# D(real)?**
 
 # %%
 largest = np.max(late["004, two sigmoids"][:, D_REAL])
@@ -251,7 +256,7 @@ tested = [train(TEST, 0, 100, nets)[0][-1, KL] for _, nets in runs["mended, cons
 lesson.record("KL, mended, constant rates, after 002's test loop", tested)
 
 # %% [markdown]
-# From 0.025 to 19 ± 6: G climbs to where the frozen D is largest, and collapses there.
+# From 0.025 to 19 ± 6: G moves to where the frozen D is largest, and shrinks.
 #
 # ## Images: a D of rows, and the wrong range
 #
@@ -320,14 +325,15 @@ AUTOGRAD = replace(AUTOGRAD, latent=mg.random.uniform, update=one_pass, decay=Fa
 train_images("autograd's", AUTOGRAD)
 cured, _ = train_images("autograd's, loss mended", replace(AUTOGRAD, loss_d=gan.discriminator))
 lesson.expect("autograd's, loss mended: largest diversity", np.max(cured), at_most=0.2)
-train_images("mended, but autograd's loss", replace(IMAGES, loss_d=AUTOGRAD.loss_d))
-for field in ("betas", "rates", "start", "latent", "update"):
+FIELDS = {"loss": "loss_d", "momentum": "betas", "rates": "rates", "first weights": "start"}
+for name, field in (FIELDS | {"latents": "latent", "simultaneous steps": "update"}).items():
     one_mistake = replace(IMAGES, **{field: getattr(AUTOGRAD, field)})
-    train_images(f"mended, but autograd's {field}", one_mistake)
+    train_images(f"mended, but autograd's {name}", one_mistake)
 
 # %% Figure
 SHEETS = ["real digits", "digits, mended", "data in [0, 1]", "D of rows", "autograd's"]
-SHEETS += ["autograd's, loss mended", "mended, but autograd's loss", "mended, but autograd's betas"]
+SHEETS += ["autograd's, loss mended"]
+SHEETS += [f"mended, but autograd's {name}" for name in ("loss", "momentum")]
 with lesson.figure(13, 7, "images") as figure:
     for name, axes in zip(SHEETS, figure.subplots(2, 4).flat, strict=True):
         axes.imshow(tile(samples[name][:36, None], 6), cmap="gray", vmin=0, vmax=255)
@@ -339,8 +345,8 @@ lesson.finish()
 # %% [markdown]
 # No: its diversity (the standard deviation, as a share of real digits') is 0.09 ± 0.01 as it stands
 # and 0.002 ± 0.002 with the right loss. Put back alone, the loss doubles the distance (0.135 ±
-# 0.017), but the diversity stays at 0.94. Only the momentum collapses alone: 0.21 ± 0.01, the other
-# four 0.84 to 0.93. An error in a formula need not be the error that you see.
+# 0.017), but the diversity stays at 0.94. Only the momentum alone comes near a collapse, 0.21 ± 0.01;
+# the other four have 0.84 to 0.93. The error in a formula need not be the one that you see.
 #
 # ## What to measure
 #
@@ -354,7 +360,8 @@ lesson.finish()
 # | D's loss 1.386, scrambled samples | the shape of D's output: (n, 1)? | D of parts |
 # | noise where data are constant | min and max of data and of fakes | ranges |
 # | one sample for all latents | diversity; then one change at a time | here: momentum |
-#
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. Write 000's order as an `update`: fakes, G's step, then D's step on those fakes. How far are
@@ -364,9 +371,9 @@ lesson.finish()
 #    Not the order of the lines counts, but which weights a gradient has seen.</details>
 # 2. Repair one half of 001: sum the losses for D only, or for G only. Which half was fatal?
 #    <details><summary>Answer</summary>
-#    G's. With D alone on the sum, D says 2/3 everywhere and the KL is 0.02: $D^*$ still grows with
-#    p/q. With G alone on the sum, q = p is at rest, but nothing leads there: G presses its points on
-#    the curve where D = 1/2, and the KL stays at 0.87.</details>
+#    G's. With D alone on the sum, D says 2/3 everywhere and the KL is 0.02: $D^*$ still grows
+#    with p/q. With G alone on the sum, q = p is at rest, but nothing leads there: G moves its points
+#    to the curve where D = 1/2, and the KL stays at 0.87.</details>
 # 3. 000 and 001 (4.1) write $\min_G \max_D L_G + L_D$, so D counts fakes twice. What does D say at
 #    the end, and how large is the KL?
 #    <details><summary>Answer</summary>
