@@ -217,7 +217,7 @@ with lesson.figure(13, 5) as figure:
     axes.set_axis_off()
 
 # %% [markdown]
-# All eight: in the figure, pink is too much. So in 001 both players descend the *sum* of losses.
+# All eight; pink is what G does not need. So in 001 both players descend the *sum* of both losses.
 # With densities p of real and q of fake samples, D minimizes $-(p + q) \log D - q \log (1 - D)$ at
 # each point, so $D^* = (p + q)/(p + 2q)$. And G minimizes $-\log D - \log(1 - D)$ at its fakes: it
 # looks for D = 1/2, and D* is 1/2 only where p = 0. Run it: data N(1, 0.5²); G(z) = wz + c. With
