@@ -31,7 +31,7 @@ lesson = Lesson("00_gan_in_numpy", "A GAN in twenty lines of numpy")
 # - **The generator, G,** makes samples too: the *fakes*. Without something random it would always
 #   make the same number. So it gets a random number $z$, the *noise*, from a normal distribution
 #   with mean 0 and sd 1, and turns it into $G(z) = a z + b$. It learns its two *parameters* $a$ and
-#   $b$. The fakes have mean $b$ and sd $|a|$; the goal is $b = 2$ and $a = 0.7$.
+#   $b$. The fakes have mean $b$ and sd $|a|$; the goal is $b = 2$ and $|a| = 0.7$.
 # - **The discriminator, D,** gets a sample, real or fake, and answers with the probability that it
 #   is real, a number $D(x)$ between 0 and 1. It learns to be right.
 # - **The game.** D wants to distinguish real from fake; G wants D to believe that its fakes are
@@ -85,7 +85,7 @@ with lesson.figure(10, 3.4, "game") as figure:
 #
 # Each player lowers its loss by *gradient descent*: it computes the derivative of its loss with
 # respect to each of its parameters (together: the *gradient*), and changes each a little in the
-# opposite direction. First, the loss changes with the logit. Because $dD/ds = D (1 - D)$,
+# opposite direction. How does the loss change with the logit? Because $dD/ds = D (1 - D)$,
 #
 # $$\frac{d}{ds}\bigl(-\log D\bigr) = -\frac{D (1 - D)}{D} = D - 1, \qquad
 # \frac{d}{ds}\bigl(-\log(1 - D)\bigr) = \frac{D (1 - D)}{1 - D} = D - 0.$$

@@ -215,7 +215,7 @@ lesson.expect("d = 8: log 2 - JS", math.log(2) - curve[40], at_least=9.3e-5, at_
 lesson.record("JS at d = 16 - JS at d = 8", curve[80] - curve[40])
 
 # %% [markdown]
-# By 0.00009; 0.69305 remain. At distance 8, JS says that G is wrong, but hardly where to go.
+# Both are 0.00009; 0.69305 remain. At distance 8, JS says that G is wrong, but not where to go.
 #
 # ## Why -log D
 #

@@ -125,9 +125,9 @@ def arrows(G, D, z):
 #
 # 1000 steps, each with 256 real and 256 fake points. G's parameters must move by 1 or 2: at a rate
 # of 0.01, some hundred steps. The rate falls to 0, because with a constant one the players keep
-# circling around the goal (exercise 1). Before you run it: the stored runs of this
-# example in d2l-neu, the book's successor, end at a KL of 0.128 (PyTorch) and 0.051 (JAX). Will our
-# worst seed be below 0.05? How long will the arrows be at the end: 1/2, 1/10 of the peak, or less?
+# circling around the goal (exercise 1). Before you run it: the stored runs of this example in
+# d2l-neu, the book's successor, end at a KL of 0.128 (PyTorch) and 0.051 (JAX). Will our worst seed
+# be below 0.05? How long will the arrows be at the end: 1/2 or 1/10 of their peak, or less?
 
 # %%
 STEPS, BATCH = 1000, 256
@@ -201,7 +201,7 @@ lesson.film(moments, scene, seconds=6)
 # %% [markdown]
 # Data grey, fakes blue; orange where D says "real". At step 0 D knows nothing. Soon the arrows push
 # the fakes onto the data, stretch them, and shrink to 1/90 of their peak or less; the KL ends at
-# 0.0049 ± 0.0014 (standard error). At D = 1/2 the losses are $2 \log 2 = 1.386$ (D), 0.693 (G).
+# 0.0049 ± 0.0014 (standard error). No loss ends at 0: D = 1/2 gives $2 \log 2$ (D), $\log 2$ (G).
 #
 # ## How good is the discriminator?
 #

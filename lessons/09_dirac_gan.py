@@ -2,7 +2,7 @@
 # # 09 Dirac-GAN: why it rotates
 #
 # 只有 theta 和 psi 两个数的 GAN：它为什么绕圈，同时更新为什么向外发散，R1 为什么像摩擦力？
-# 本课用自动求导算出向量场、轨迹和特征值，并检验教程 001、003、004 的训练步骤。
+# 本课用自动求导算出向量场、轨迹和特征值，并检验教程 000、001、003、004 的训练步骤。
 #
 # Lesson 05 found the equilibrium of the game. Does training go there? 003 (4.4) calls it the goal
 # and does not ask; 001 (5.2) computes both losses from one forward pass, then updates both players,
@@ -106,7 +106,7 @@ with lesson.figure(13, 3.3, "field") as figure:
 # their velocity, along the tangent. A tangent leaves the circle on the outside: $r^2 = \theta^2 +
 # \psi^2$ becomes $r^2 (1 + h^2 \sigma^2)$. This is Euler's method on a rotation, and it spirals out
 # for any h. In an *alternating* step G moves first, and D sees where G went. Near the equilibrium,
-# where $\sigma = 1/2$, its matrix and its determinant are
+# where $\sigma = 1/2$, the matrix of such a step and its determinant are
 #
 # $$\begin{pmatrix} 1 & h/2 \\ -h/2 & 1 - h^2/4 \end{pmatrix}, \qquad
 #   1 \cdot (1 - h^2/4) + h^2/4 = 1$$
@@ -293,8 +293,8 @@ lesson.finish()
 # 3. NSGAN with simultaneous steps: is its radius smaller after 5000 steps than after 500? Why?
 #    <details><summary>Answer</summary>Hardly: 0.624 after 0.640. Its eigenvalues are those of the
 #    GAN, so near the equilibrium it is pushed out (r² grows by $h^2 r^2/4$ in a step); farther out
-#    -log D pulls it in (by $h r^4/8$ on average). Both are equal at $r = \sqrt{2h} =
-#    0.632$: it circles there. With alternating steps there is no push, and r falls like
+#    -log D pulls it in (by $h r^4/8$ on average). Both are equal at $r = \sqrt{2h} = 0.632$: it
+#    circles there. With alternating steps there is no push, and r falls like
 #    $\sqrt{8/(hn)}$ in n steps: 0.28 after 500, 0.09 after 5000.</details>
 #
 # Next: 10 compares losses on one task.

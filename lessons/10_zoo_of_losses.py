@@ -5,8 +5,8 @@
 # 估计的是什么，最后用五个随机种子检验教程 003、004 的说法，每个结果都给出标准误差。
 #
 # Tutorial 003 says that the generator's loss (3.2), such as least squares (4.3), measures how
-# similar fakes are to data, and to smooth labels (3.3); 004 (9.1) names the Wasserstein GAN, noise
-# layers, labels and minibatch discrimination against mode collapse. What do they really change?
+# similar fakes are to data, and recommends smooth labels (3.3); 004 (9.1) names the Wasserstein
+# GAN, noise layers, labels and minibatch discrimination against collapse. What do they change?
 #
 # Needs: 05 (the optimal discriminator), 06 (training a GAN).
 
@@ -84,10 +84,10 @@ lesson.expect("label smoothing: two-sided / one-sided", two_sided, at_most=0.01)
 # %% Figure
 COLOURS = (PINK, PINK, PINK, GREY, GREEN, GREEN, PINK, GREEN)
 with lesson.figure(9, 4.2, "gradients") as figure:
-    axes = figure.add_subplot(ylim=(1e-6, 40), title="Generator's gradient at distance d")
+    axes = figure.add_subplot(ylim=(1e-6, 40), xlabel="d", title="Generator's gradient")
     for name, colour in zip(curves, COLOURS, strict=True):
         axes.semilogy(DISTANCES, curves[name], color=colour)
-    axes.text(5.2, 0.1, "minimax, hinge (0.8 at 0),\nleast squares, two-sided", color=PINK)
+    axes.text(3.9, 3e-5, "two-sided smoothing\nminimax\nhinge\nleast squares", color=PINK)
     axes.text(8.2, 1.3, "Wasserstein", color=GREY)
     axes.text(2.2, 12, "non-saturating, RpGAN, one-sided smoothing", color=GREEN)
 
@@ -153,7 +153,7 @@ with lesson.figure(12, 2.8, "critics") as figure:
         axes.set(xticks=range(5), xlabel="cell", title=f"{name} = {ESTIMATES[name][2]:.3f}")
 
 # %% [markdown]
-# A pair shows more than one sample: 0.377 beside 0.234 nats. And only the logistic discriminator
+# Two samples tell more than one: 0.377 beside 0.234 nats. And only the logistic discriminator
 # (through a sigmoid) and that of least squares estimate a probability: 003 (4.2) says that all do.
 #
 # ## Eight losses, one problem
@@ -284,7 +284,7 @@ lesson.finish()
 # D steps for WGAN-GP (7.6 ± 0.4). WGAN does not "solve" collapse: clipped, it needs beta1 = 0 too.
 # Minibatch discrimination (7.8 ± 0.2) works; packing, noise and smoothing (2.0 to 4.0, ± 0.6 to
 # 1.6) do not reliably, in this short training. Labels (7.6) give both players the mode. And D sees
-# collapse less well than 004 (2.3) says: where all fakes match one mode of eight, $D^*$ is 1/9.
+# collapse less well than 004 (2.3) says: where fakes match one mode of eight, $D^*$ is 1/9, not 0.
 #
 # ## Exercises
 #
