@@ -47,7 +47,7 @@ STEP, MINIMAX = 0.2, Minimax()
 
 
 def gradients(theta, psi, gan=MINIMAX, penalty=None, noise=0.0):
-    """Return the derivatives of G's loss by theta and of D's by psi, again differentiable."""
+    """Return dL_G/dtheta and dL_D/dpsi, which can be differentiated again."""
     theta, psi = theta * 1.0, psi * 1.0  # copies: one may depend on the other, through a step
 
     def D(x):
@@ -188,7 +188,7 @@ with lesson.figure(13, 4.3) as figure:
 # %% [markdown]
 # - **GAN**: outwards with simultaneous steps, an orbit with alternating ones.
 # - **NSGAN**: G is pulled a little harder where it is worse, so it comes nearer, but ever more
-#   slowly; with simultaneous steps it stops at a radius of 0.64 (exercise 3).
+#   slowly; with simultaneous steps it stays at a radius of about 0.63 (exercise 3).
 # - **WGAN**: clipping leaves the rotation as it is; the penalty keeps D steep where G is right.
 # - **Noise, R1**: they arrive. Why?
 #
