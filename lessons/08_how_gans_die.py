@@ -4,7 +4,10 @@
 # 逼出 GAN 的四种失败：模式崩溃、判别器太强、振荡、判别器背下数据；每种用一个简单的指标看见它，再治好它。
 # 教程 004 说崩溃会让判别器的损失变小、梯度消失；这里测到的正好相反。
 #
-# @intro
+# Your GAN has trained for an hour and its samples are bad. There are four common reasons, and the two
+# losses do not tell them apart. Here each failure is forced in a small world, one short function (a
+# *gauge*) shows it, and one change cures it. Tutorial 004 says that collapse makes gradients vanish
+# (2.3), explains the latter by saturated layers (4.2), and names cures (9.1, 9.2): we test that.
 # Needs: 06.
 
 # %%
@@ -14,7 +17,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import minigan as mg
-from minigan import nn
+from minigan import nn, ops
 from minigan.utils.figures import DATA, GENERATOR, GREEN, GREY, PINK
 from minigan.utils.lesson import Lesson
 
@@ -22,11 +25,19 @@ lesson = Lesson("08_how_gans_die", "How GANs die")
 SEEDS, STEPS = (range(1), 400) if lesson.fast else (range(5), 1000)
 
 # %% [markdown]
-# @gauges
+# ## Four gauges to take home
+#
+# Let $s$ be D's logit, $D(x) = \sigma(s(x))$, and $\bar G$ the generator with averaged weights (here
+# over the last 100 steps or so). The gauges need only forward passes, on any kind of data:
+#
+# - diversity: mean distance between two fakes, divided by that of two real samples; 1 is healthy;
+# - slope left: mean $\sigma(s)$ of the fakes; section 2 explains the name; about 1/2 is healthy;
+# - swing: distance from the mean of $G$'s fakes to that of $\bar G$'s, in the same unit; 0 at rest;
+# - memory: D's mean logit on training data minus that on real data it has never seen; 0 is healthy.
 
 
 # %%
-def distance(x):  # the mean distance between two of the points x
+def distance(x):
     return np.linalg.norm(x[:, None] - x[None], axis=2).mean()
 
 
@@ -35,7 +46,7 @@ def diversity(fake, real):
 
 
 def slope_left(fake_logits):
-    return (1 / (1 + np.exp(-fake_logits.astype(float)))).mean()
+    return float(ops.sigmoid(fake_logits).mean())
 
 
 def swing(fake, averaged_fake, real):
@@ -43,13 +54,17 @@ def swing(fake, averaged_fake, real):
 
 
 def memory(training_logits, held_out_logits):
-    return training_logits.mean() - held_out_logits.mean()
+    return float(training_logits.mean()) - float(held_out_logits.mean())
 
 
 RANGE = {"diversity": (0.5, 2), "slope left": (0.01, 1), "swing": (0, 0.2), "memory": (-1, 1)}
 
 # %% [markdown]
-# @gan
+# ## One GAN with options
+#
+# Two worlds: `ring`, 8 Gaussians of standard deviation 0.01 on the unit circle, and `normal`, one
+# standard normal cloud in the plane. `HEALTHY` is the patient before the illness: one update of D
+# and of G per step (`turns`), Adam without momentum, D's rate twice G's, both falling to zero.
 
 # %%
 BATCH, EVERY, RING = 128, 25, mg.data.load("ring", size=8).modes
@@ -70,12 +85,6 @@ def net(activation, outputs=1, statistic=False):
     return nn.Sequential(*layers, nn.Dense(64 + statistic, outputs))
 
 
-def modes(fake):  # those that have at least a fifth of their share of the fakes
-    to_mode = np.linalg.norm(fake[:, None] - RING, axis=2)
-    nearest = to_mode.argmin(1)[to_mode.min(1) < 0.15]
-    return np.flatnonzero(np.bincount(nearest, minlength=8) >= len(fake) / 40)
-
-
 def train(seed, G=None, D=None, **options):
     """Return the nets, what was measured every 25 steps, and W1 to held-out points at the end."""
     o = SimpleNamespace(**HEALTHY | options)
@@ -83,7 +92,7 @@ def train(seed, G=None, D=None, **options):
     data, held_out = (mg.tensor(points(o.world, *x)) for x in ((o.n, seed), (1000, seed + 100)))
     G, D = G or net(nn.ReLU, 2), D or net(nn.LeakyReLU, 1, o.statistic)
     opt_d, opt_g = (mg.optim.Adam(x.parameters(), betas=(o.beta1, 0.99)) for x in (D, G))
-    opt_g = mg.optim.SGD(G.parameters(), o.sgd) if o.sgd else opt_g
+    opt_g = mg.optim.SGD(G.parameters(), o.sgd) if o.sgd else opt_g  # plain gradient descent
     average = mg.optim.ExponentialMovingAverage(G, 0.99)
     weights = [p for p in G.parameters() if p.ndim == 2]
     z, real = mg.random.normal((500, 2), stream="test"), held_out.numpy()[:500]
@@ -116,30 +125,31 @@ def train(seed, G=None, D=None, **options):
         if (step + 1) % EVERY == 0:
             fake, mean, logits = G(z).numpy(), average.module(z).numpy(), D(G(z))
             grads = [mg.grad(x.generator(logits), weights) for x in (MINIMAX, NS)]
-            row = {"step": step + 1, "fake": fake, "modes": len(modes(fake)), "D": D.state_dict()}
+            row = {"step": step + 1, "fake": fake, "D": D.state_dict()}
             row["norms"] = [[np.linalg.norm(g.numpy()) for g in layers] for layers in grads]
             row["D's loss"] = NS.discriminator(D(held_out), logits).item()
             row["off"], row["off, average"] = (np.linalg.norm(x.mean(0)) for x in (fake, mean))
-            row["diversity"], row["slope left"] = diversity(fake, real), slope_left(logits.numpy())
+            row["diversity"], row["slope left"] = diversity(fake, real), slope_left(logits)
             row["swing"] = swing(fake, mean, real)
-            row["memory"] = memory(D(data[:1000]).numpy(), D(held_out).numpy())
+            row["memory"] = memory(D(data[:1000]), D(held_out))
             rows.append(row)
-    result = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    final = {"W1": fake, "W1 of average": mean, "W1 of real": points(o.world, 500, seed + 50)}
-    result |= {key: mg.metrics.wasserstein1(x, real) for key, x in final.items()}
-    return result | {"data": data.numpy(), "G": G, "net": D}
+    final = {"": fake, " of its average": mean, " of real points": points(o.world, 500, seed + 50)}
+    result = {f"W1{key}": mg.metrics.wasserstein1(x, real) for key, x in final.items()}
+    result |= {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return result | {"data": data.numpy(), "world": o.world, "G": G, "net": D}
 
 
 def late(name, key):  # the mean over the last third of the training, per seed
     return np.array([x[key][-(len(x[key]) // 3) :].mean(0) for x in runs[name]], float)
 
 
-def study(name, failure, cures):
+def study(name, failure, cures=None):
     """Train with the failure's options, and with each cure; --fast: with the first cure alone."""
-    for cure in ["", *cures][: 2 if lesson.fast else None]:
+    for cure, change in list({"": {}, **(cures or {})}.items())[: 2 if lesson.fast else None]:
         key = f"{name}, {cure}" if cure else name
-        runs[key] = [train(seed, **failure | cures.get(cure, {})) for seed in SEEDS]
-        lesson.record(f"{key}: W1", [x["W1"] for x in runs[key]])
+        runs[key] = [train(seed, **failure | change) for seed in SEEDS]
+        for what in ("W1", "W1 of its average", "W1 of real points")[: None if not cures else 2]:
+            lesson.record(f"{key}: {what}", [x[what] for x in runs[key]])
 
 
 def r1(weight):
@@ -147,13 +157,18 @@ def r1(weight):
 
 
 runs = {}
-study("healthy", {}, {})
-study("healthy, normal", {"world": "normal"}, {})
-for name in runs:
-    lesson.record(f"{name}: W1 of real points", [x["W1 of real"] for x in runs[name]])
+study("healthy", {})
+study("healthy, normal", {"world": "normal"})
 
 # %% [markdown]
-# @collapse1
+# W1 is the Wasserstein distance of 500 fakes to 500 held-out points; real points have @floor too.
+#
+# ## 1. Mode collapse: the best answer to a fixed D is one point
+#
+# G minimizes $\mathrm{mean}_z[-\log\sigma(s(G(z)))]$. While D stays fixed, each latent $z$ can be
+# treated alone, and all have the same best answer, $x^* = \arg\max_x s(x)$. Nothing in the loss asks
+# for diversity; only D's next move does. Freeze the healthy run's D, which knows all eight modes,
+# and train a new G against it. *Before you run it: how many modes will this G cover?*
 
 # %%
 answers = [train(seed, D=x["net"], turns=(0, 1)) for seed, x in enumerate(runs["healthy"])]
@@ -163,7 +178,12 @@ to_mode = [np.linalg.norm(x["fake"][-1].mean(0) - RING, axis=1).min() for x in a
 lesson.record("fixed D: distance from G's answer to the nearest mode", to_mode)
 
 # %% [markdown]
-# @collapse2
+# One, and exactly on it (@tomode from its centre). Now force this in training: five updates of G
+# for each of D, with some momentum. Then G reaches D's best point, D lowers its logit there, the
+# best point is elsewhere, and G hops (figure 08_how_gans_die-hops.png).
+#
+# 004 (2.3) says that collapsed fakes look alike, so D's task is easy, its loss becomes small, and the
+# gradient vanishes. *Will D's loss be smaller than in the healthy run, or larger?*
 
 # %%
 wgan = {"loss": WGAN, "penalty": mg.losses.gradient_penalty}
@@ -174,13 +194,8 @@ difference = late("collapse", "D's loss") - late("healthy", "D's loss")
 lesson.expect("D's loss, collapse - healthy, worst seed", difference.min(), at_least=0.1)
 for name in ("healthy", "collapse"):
     lesson.record(f"{name}: D's loss", late(name, "D's loss"))
-    lesson.record(
-        f"{name}: norm of G's gradient", np.linalg.norm(late(name, "norms")[:, 1], axis=1)
-    )
-for name in [name for name in runs if "normal" not in name]:
-    lesson.record(f"{name}: modes", late(name, "modes"))
-visited = [len(set(np.concatenate([modes(x) for x in r["fake"]]))) for r in runs["collapse"]]
-lesson.record("collapse: modes visited", visited)
+    norms = np.linalg.norm(late(name, "norms")[:, 1], axis=1)
+    lesson.record(f"{name}: norm of G's gradient", norms)
 
 # %% [markdown]
 # @collapse3
@@ -188,8 +203,8 @@ lesson.record("collapse: modes visited", visited)
 # %%
 ALONE = {"turns": (1, 0), "falling": False}
 for kind in ("LeakyReLU", "Tanh"):
-    D = getattr(nn, kind)
-    runs[f"D alone, {kind}"] = [train(seed, D=net(D), **ALONE) for seed in SEEDS]
+    D = [net(getattr(nn, kind)) for _ in SEEDS]
+    runs[f"D alone, {kind}"] = [train(seed, D=D[seed], **ALONE) for seed in SEEDS]
 healthy = [x["G"] for x in runs["healthy"]]
 runs["D alone, trained G"] = [train(seed, G=G, **ALONE) for seed, G in enumerate(healthy)]
 for key in [key for key in runs if "alone" in key]:
@@ -219,12 +234,10 @@ CURES = {
     "falling rates": {"falling": True},
     "no momentum": {"beta1": 0},
 }
-FORCED = {"world": "normal", "rates": (8e-3, 8e-3), "beta1": 0.5, "falling": False}
+FORCED = {"world": "normal", "rates": (1e-2, 1e-2), "beta1": 0.5, "falling": False}
 study("oscillation", FORCED, CURES)
 ratio = late("oscillation", "off") / late("oscillation", "off, average")
 lesson.expect("oscillation: error of the mean, G / its average", ratio.min(), at_least=1.5)
-for name in [name for name in runs if "osc" in name]:
-    lesson.record(f"{name}: W1 of its average", [x["W1 of average"] for x in runs[name]])
 
 # %% [markdown]
 # @memory
@@ -242,37 +255,37 @@ lesson.expect("D's logit, training - held-out, worst seed", gap, at_least=1)
 OWN = dict(zip(RANGE, ("collapse", "strong D", "oscillation", "memory"), strict=True))
 CURED = ["collapse, minibatch std", "strong D, R1", "oscillation, R1", "memory, noise"]
 wrong = 0
-print(" " * 23, *(f"{key:>18}" for key in OWN))
 for name in ["healthy", "healthy, normal", *OWN.values(), *CURED]:
-    cells = []
-    for key, (low, high) in RANGE.items():
-        value, own = late(name, key), name == OWN[key]
+    print(f"  {name:24}", end="")
+    for gauge, (low, high) in RANGE.items():
+        value, own = late(name, gauge), name == OWN[gauge]
         alarms = (value < low) | (value > high)
         if own or name not in OWN.values():  # a failure may alarm other gauges too
             wrong += int((alarms != own).sum())
-        cells.append(f"{value.mean():.2g} ± {value.std() / 2:.1g} {'!' if alarms.any() else ' '}")
-    print(f"{name:23}", *(f"{x:>18}" for x in cells))
+        print(f" {gauge} {value.mean():.2g} ± {value.std() / 2:.1g}{' !' * alarms.any()};", end="")
+    print()
 lesson.expect("missed and false alarms", wrong, equal=0)
 
 # %% Figure
-SIDE = np.linspace(-3, 3, 80)
+SIDE = np.linspace(-4, 4, 120)
 GRID = mg.tensor(np.stack(np.meshgrid(SIDE, SIDE), -1).reshape(-1, 2).astype(np.float32))
 COLOURS = LinearSegmentedColormap.from_list("fake to real", ["#8ec5e8", "#ffffff", "#f7b58c"])
 
 
-def scene(axes, name, i=-1, limit=2.6):
-    """Draw data, fakes and, behind them, where D says real (orange) and fake (blue)."""
+def scene(axes, name, i=-1, scale=3.0):
+    """Draw data and fakes of seed 0, and behind them where D says real (orange) and fake (blue)."""
     r = runs[name][0]
-    D = r["net"]
-    D.load_state_dict(r["D"][i])
-    logits = D(GRID).numpy().reshape(80, 80)
-    colours = {"cmap": COLOURS, "vmin": -3, "vmax": 3, "origin": "lower"}
-    axes.imshow(logits, extent=(-3, 3, -3, 3), **colours)
-    axes.plot(*r["data"][:300].T, "o", ms=2.5, mew=0, color=DATA)
-    axes.plot(*r["fake"][i].T, "o", ms=2.5, mew=0, color=GENERATOR, alpha=0.5)
+    r["net"].load_state_dict(r["D"][i])
+    logits = r["net"](GRID).numpy().reshape(120, 120) * ("std" not in name)  # that D needs a batch
+    colours = {"cmap": COLOURS, "vmin": -scale, "vmax": scale, "interpolation": "bilinear"}
+    axes.imshow(logits, extent=(-4, 4, -4, 4), origin="lower", **colours)
+    axes.plot(*r["data"][:300].T, "o", ms=3, mew=0, color=DATA)
+    axes.plot(*r["fake"][i].T, "o", ms=3, mew=0, color=GENERATOR, alpha=0.4)
     if "oscillation" in name:
-        axes.plot(*r["fake"].mean(1)[-16:].T, ".-", color=GENERATOR, lw=1.5)
+        axes.plot(*r["fake"].mean(1)[-12:].T, ".-", color=PINK, lw=1.5)
+    limit = 1.7 if r["world"] == "ring" else 3
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     return r
 
 
@@ -280,24 +293,29 @@ with lesson.figure(11, 13) as figure:
     grid = figure.subplots(4, 3, width_ratios=(1, 1.2, 1))
     for axes, (gauge, name), cure in zip(grid, OWN.items(), CURED, strict=True):
         for panel, key in ((axes[0], name), (axes[2], cure)):
-            panel.set_title(f"{key}: W1 = {scene(panel, key)['W1']:.2f}", fontsize=12)
-        healthy = "healthy" if name in ("collapse", "strong D") else "healthy, normal"
-        for key, colour in ((name, PINK), (cure, GREEN), (healthy, GREY)):
+            panel.set_title(f"{key}: W1 {scene(panel, key)['W1']:.2f}", fontsize=12)
+        healthy = "healthy" if runs[name][0]["world"] == "ring" else "healthy, normal"
+        for row, (key, colour) in enumerate(((name, PINK), (cure, GREEN), (healthy, GREY))):
             for r in runs[key]:
                 axes[1].plot(r["step"], r[gauge], color=colour, lw=1.2, alpha=0.8)
-        axes[1].set_title(f"gauge: {gauge}", fontsize=12)
+            text = ("failure", "with the cure", "healthy")[row]
+            axes[1].text(
+                1.0, 0.93 - 0.1 * row, text, color=colour, ha="right", transform=axes[1].transAxes
+            )
+        axes[1].set_title(f"gauge: {gauge}, all seeds", fontsize=12)
+    grid[1, 1].set(yscale="log", ylim=(1e-12, 2))
+    grid[3, 1].set_xlabel("step")
 
-with lesson.figure(12, 2.4, "hops") as figure:
+with lesson.figure(12, 2.3, "hops") as figure:
     for axes, i in zip(figure.subplots(1, 6), range(-6, 0), strict=True):
-        axes.set_title(f"step {scene(axes, 'collapse', i, 1.6)['step'][i]}")
+        axes.set_title(f"step {scene(axes, 'collapse', i, 0.3)['step'][i]}")
 
 with lesson.figure(11, 3.6, "gradients") as figure:
-    for axes, key in zip(figure.subplots(1, 3, sharey=True), [x for x in runs if "alone" in x]):
+    alone = [key for key in runs if "alone" in key]
+    for axes, key in zip(figure.subplots(1, 3, sharey=True), alone, strict=True):
         for r in runs[key]:
-            for i, colour in enumerate((GENERATOR, PINK)):
-                axes.semilogy(
-                    r["step"], np.linalg.norm(r["norms"][:, i], axis=1), color=colour, lw=1.2
-                )
+            axes.semilogy(r["step"], np.linalg.norm(r["norms"][:, 0], axis=1), color=GENERATOR)
+            axes.semilogy(r["step"], np.linalg.norm(r["norms"][:, 1], axis=1), color=PINK)
         axes.set(title=key, xlabel="step of D")
 
 lesson.finish()
