@@ -284,7 +284,7 @@ CURES = {"R1": {"r1": 0.05}, "Adam": {"sgd": 0}, "-log D, Adam": {"loss": NS, "s
 study("strong D", {"loss": MINIMAX, "turns": (10, 1), "sgd": 0.1}, CURES)
 
 # %% [markdown]
-# W1 without a cure: 4.2 ± 0.7; with Adam 0.60 ± 0.13; with both 0.93 ± 0.07. There is a slope, but
+# W1 without a cure: 4.2 ± 0.7; with Adam 0.60 ± 0.13; with both 0.93 ± 0.06. There is a slope, but
 # D is so steep that G's steps overshoot. **The cure: a smooth D.** R1 adds $0.05\,
 # \mathrm{mean}|\nabla s(x)|^2$ at real points to D's loss: W1 0.19 ± 0.01, with the same ten
 # updates, plain descent, and the loss that "saturates".
@@ -360,21 +360,21 @@ lesson.finish()
 # %% [markdown]
 # | | diversity | slope left | swing | memory |
 # | --- | --- | --- | --- | --- |
-# | healthy, ring | 0.989 ± 0.004 | 0.414 ± 0.005 | 0.006 ± 0.001 | -0.005 ± 0.006 |
-# | healthy, normal | 0.995 ± 0.009 | 0.501 ± 0.001 | 0.049 ± 0.005 | 0.000 ± 0.001 |
-# | collapse | **0.13 ± 0.02** | 0.501 ± 0.001 | **0.76 ± 0.04** | 0.000 ± 0.001 |
-# | strong D | 1.9 ± 0.4 | **1.5e-11 ± 1.1e-11** | 0.03 ± 0.02 | -0.09 ± 0.19 |
+# | healthy, ring | 0.984 ± 0.009 | 0.414 ± 0.005 | 0.006 ± 0.000 | -0.005 ± 0.006 |
+# | healthy, normal | 0.99 ± 0.01 | 0.501 ± 0.000 | 0.050 ± 0.005 | 0.000 ± 0.000 |
+# | collapse | **0.13 ± 0.02** | 0.501 ± 0.001 | **0.77 ± 0.04** | 0.000 ± 0.000 |
+# | strong D | 1.9 ± 0.3 | **2e-11 ± 1e-11** | 0.03 ± 0.02 | -0.09 ± 0.19 |
 # | oscillation | 0.71 ± 0.04 | 0.490 ± 0.003 | **0.40 ± 0.04** | -0.002 ± 0.001 |
-# | memory | 0.71 ± 0.07 | 0.30 ± 0.02 | 0.008 ± 0.001 | **4.6 ± 1.2** |
+# | memory | 0.70 ± 0.06 | 0.30 ± 0.02 | 0.008 ± 0.001 | **4.6 ± 1.2** |
 #
 # Swing sees the collapse too: a G that hops does not rest.
 #
 # ## Exercises
 #
-# 1. Train the healthy run's *own* G against its fixed D: `train(0, G, D, turns=(0, 1))`.
-#    Does it collapse, as the new G of section 1 did with the same loss?
-#    <details><summary>Answer</summary> No: its diversity stays near 1. One point is the best answer,
-#    but gradient descent moves each fake to the top of its own hill; G has fakes on all.</details>
+# 1. Train the healthy run's *own* G against its fixed D: `train(0, G, D, turns=(0, 1))`. Does it
+#    collapse, as the new G of section 1 did with the same loss?
+#    <details><summary>Answer</summary> No: its diversity stays near 1. One point is the best
+#    answer, but gradient descent moves each fake up its own hill, and G has some on all. </details>
 # 2. Adam's first step is its rate times $g / (|g| + 10^{-8})$. Which share of the rate is it for a
 #    gradient of $\sigma(s)$ at $s = -8$ and at $s = -25$, and where is it half?
 #    <details><summary>Answer</summary> 0.99997; 0.0014; half at $s = -18.4$, where $\sigma(s) =
