@@ -267,11 +267,8 @@ lesson.expect("this ratio, largest / smallest of G's layers", uneven, at_most=3)
 
 # %% Figure
 with lesson.figure(11, 3.6, "gradients") as figure:
-    panels = dict(
-        zip(
-            dict.fromkeys(key for key, _ in curves), figure.subplots(1, 3, sharey=True), strict=True
-        )
-    )
+    row = figure.subplots(1, 3, sharey=True)
+    panels = dict(zip(dict.fromkeys(key for key, _ in curves), row, strict=True))
     for (key, name), curve in curves.items():
         colour, y = (GENERATOR, 0.45) if name == "minimax" else (PINK, 0.7)
         panels[key].semilogy(runs[key][0]["step"], curve.T, color=colour, lw=1.2)
@@ -295,10 +292,10 @@ CURES = {"R1": {"r1": 0.05}, "Adam": {"sgd": 0}, "-log D, Adam": {"loss": NS, "s
 study("strong D", {"loss": MINIMAX, "turns": (10, 1), "sgd": 0.1}, CURES)
 
 # %% [markdown]
-# W1 without a cure: 4.2 ± 0.7; with Adam 0.60 ± 0.13; with both 0.93 ± 0.06. There is a slope, but
-# D is so steep that G's steps overshoot. **The cure: a smooth D.** R1 adds $0.05\,
-# \mathrm{mean}|\nabla s(x)|^2$ at real points to D's loss: W1 0.19 ± 0.01, with the same ten
-# updates, plain descent, and the loss that "saturates".
+# W1 without a cure: 4.2 ± 0.7; Adam: 0.60 ± 0.13; Adam and -log D: 0.93 ± 0.06. There is a slope
+# now, but D is so steep that G overshoots. **The cure: a smooth D.** R1 adds 0.05 times the mean of
+# $|\nabla s(x)|^2$ at real points to D's loss: W1 0.19 ± 0.01, with the same ten updates, plain
+# descent, and the loss that "saturates".
 #
 # ## 3. Oscillation: the players circle around the solution
 #
@@ -322,8 +319,8 @@ lesson.expect("oscillation: error of the mean, G / its average", ratio.min(), at
 #
 # ## 4. D learns the training set by heart
 #
-# With 30 training points and five updates a step, D can raise its logit at 30 places. Its loss
-# looks fine. *What will it say about real points that it has not seen?*
+# With 30 training points and five updates a step, D can raise its logit at 30 places. *What will it
+# say about real points that it has not seen?*
 
 # %%
 CURES = {"noise": {"noise": 0.5}, "20000 points": {"n": 20_000}}
