@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 11 WGAN-GP: the derivative of a derivative
 #
-# 教程 003 说梯度惩罚能防止梯度消失或爆炸，这是对的。本课弄清是哪个梯度、为什么，再亲手求“导数的导数”。
+# 教程 003 说梯度惩罚能防止梯度消失或爆炸：说得对。本课弄清是哪个梯度、为什么，并亲手求导数的导数。
 #
 # A WGAN asks "how far is fake from real?", not "real or fake?". So its generator gets a useful
 # gradient even when the two do not overlap, if the slope of the discriminator (called *critic*
