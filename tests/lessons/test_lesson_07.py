@@ -1,0 +1,165 @@
+"""Lesson 07: the errors that it quotes, the answers to its exercises, and its formulas."""
+
+import math
+
+import numpy as np
+import pytest
+from lesson_helpers import fast_run, run_cells, source
+
+import minigan as mg
+from minigan import nn, ops
+from minigan.utils.lesson import error_of
+
+NAME = "07_five_tutorials"
+pytestmark = pytest.mark.slow
+gan = mg.losses.NonSaturating()
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """What the lesson has defined when the programs in the plane have been trained."""
+    out = tmp_path_factory.mktemp("lesson")
+    return run_cells(source(NAME), NAME, out, until="its KL 100 steps after q = p, smallest")
+
+
+def last(lesson, program):
+    """Return the means over the last 100 steps: D's loss, G's loss, D(real), D(fake), KL."""
+    return lesson["train"](program, 0)[0][-100:].mean(axis=0)
+
+
+# ------------------------------------------------------------------------------------- the text
+def test_the_errors_that_the_table_quotes():
+    mg.manual_seed(0)
+    G, D = nn.Dense(2, 2), nn.Dense(2, 1)
+    z, real = mg.random.normal((8, 2)), mg.random.normal((8, 2), stream="data")
+    optimizer = mg.optim.Adam(D.parameters())
+
+    def losses():
+        fake_logits = D(G(z))
+        return gan.discriminator(D(real), fake_logits), gan.generator(fake_logits)
+
+    def two_losses_of_one_graph():
+        loss_d, loss_g = losses()
+        mg.grad(loss_g, G.parameters())
+        mg.grad(loss_d, D.parameters())
+
+    def updated_in_between():
+        loss_d, loss_g = losses()
+        optimizer.step(mg.grad(loss_d, D.parameters()))
+        mg.grad(loss_g, G.parameters())
+
+    def outside_the_tape():
+        mg.grad(gan.generator(D(G(z).detach())), G.parameters())
+
+    images = mg.random.normal((4, 28, 28))
+    assert "the output does not depend on input 0" in error_of(outside_the_tape)
+    assert "do not fit" in error_of(lambda: nn.Dense(784, 1)(images))
+    assert error_of(two_losses_of_one_graph) == "no error"
+    assert "the graph is stale" in error_of(updated_in_between)
+    # What gives no error anywhere: 28 verdicts for an image, and a loss of probabilities.
+    assert nn.Dense(28, 1)(images).shape == (4, 28, 1)
+    assert error_of(lambda: gan.generator(ops.sigmoid(D(G(z))))) == "no error"
+
+
+def test_the_best_discriminator_of_the_summed_losses():
+    p, q = 0.3, 0.8
+    d = np.linspace(0.001, 0.999, 9981)
+    loss = -p * np.log(d) - q * (np.log(d) + np.log(1 - d))
+    assert d[loss.argmin()] == pytest.approx((p + q) / (p + 2 * q), abs=2e-4)
+    best = (p + q) / (p + 2 * q)
+    assert math.log(best / (1 - best)) == pytest.approx(math.log(1 + p / q))
+    # At p = q it is 2/3, and where p = 0 it is 1/2.
+    assert d[(-np.log(d) * 2 - np.log(1 - d)).argmin()] == pytest.approx(2 / 3, abs=2e-4)
+
+
+def test_two_sigmoids_bound_the_loss_and_shrink_the_gradient():
+    u = np.linspace(0, 1, 1001)  # the output of D's sigmoid
+    real, fake = np.logaddexp(0, -u), np.logaddexp(0, u)
+    assert real.min() + fake.min() == pytest.approx(1.0064, abs=1e-4)
+    equal = real + fake  # for q = p, where D cannot do better than one u for all points
+    assert equal.min() == pytest.approx(2 * math.log(2))
+    assert equal.argmin() == 0
+    numbers = {x["what"]: x["mean"] for x in fast_run(NAME)["numbers"]}
+    for s, share in ((0, 0.1888), (-3, 0.02315), (-6, 0.001235)):
+        u = 1 / (1 + math.exp(-s))
+        formula = (1 - 1 / (1 + math.exp(-u))) * u * (1 - u) / (1 - u)
+        assert formula == pytest.approx(share, rel=1e-3)
+        name = f"004: G's gradient at logit {s}, share of the right one"
+        assert numbers[name] == pytest.approx(share, rel=1e-3)
+
+
+def test_which_programs_reach_the_data(lesson):
+    kl = {name: values[0, lesson["KL"]] for name, values in lesson["late"].items()}
+    for name in ("mended", "simultaneous", "mended, constant rates"):
+        assert kl[name] < 0.1, name
+    assert kl["001 with retain_graph"] > 10
+    assert kl["001, sign of G's loss"] > 10
+    assert kl["002, no cross-entropy"] > 1
+    assert lesson["late"]["002, no cross-entropy"][0, lesson["LOSS_D"]] < -300
+    assert max(lesson["late"]["001, sign of G's loss"][0, :2]) < 0.01  # both losses
+    assert lesson["late"]["004, two sigmoids"][0, lesson["LOSS_D"]] == pytest.approx(
+        1.386, abs=0.01
+    )
+    assert lesson["late"]["001 with retain_graph"][0, lesson["D_REAL"]] > 0.99
+
+
+def test_the_images_say_what_the_text_says():
+    numbers = {x["what"]: x["mean"] for x in fast_run(NAME)["numbers"]}
+    assert (
+        numbers["distance of images, D of rows"] > 3 * numbers["distance of images, digits, mended"]
+    )
+    assert (
+        numbers["distance of rows, D of rows"] < 1.5 * numbers["distance of rows, digits, mended"]
+    )
+    assert numbers["D's loss, D of rows"] == pytest.approx(1.386, abs=0.03)
+    assert numbers["KL, mended, constant rates, after 002's test loop"] > 1
+
+
+# ------------------------------------------------------------------------------------ exercises
+def test_exercise_1_the_order_of_000_is_simultaneous(lesson):
+    def generator_first(p, G, D, opt_g, opt_d, real):
+        fake = G(p.latent(p.size))
+        loss_g = p.loss_g(D(fake))
+        opt_g.step(mg.grad(loss_g, G.parameters()))
+        r, f = D(real), D(fake.detach())
+        loss_d = p.loss_d(r, f)
+        opt_d.step(mg.grad(loss_d, D.parameters()))
+        return loss_d, loss_g, ops.sigmoid(r).mean(), ops.sigmoid(f).mean()
+
+    program = lesson["replace"](lesson["MENDED"], update=generator_first)
+    rows, _ = lesson["train"](program, 0)
+    simultaneous, _ = lesson["runs"]["simultaneous"][0]
+    np.testing.assert_array_equal(rows, simultaneous)
+    assert (rows != lesson["runs"]["mended"][0][0]).any()
+
+
+def test_exercise_2_the_half_that_was_fatal(lesson):
+    def half(sums_d):
+        def update(p, G, D, opt_g, opt_d, real):
+            r, f = D(real), D(G(p.latent(p.size)))
+            loss_d, loss_g = p.loss_d(r, f), p.loss_g(f)
+            total = loss_d + loss_g
+            for_d, for_g = (total, loss_g) if sums_d else (loss_d, total)
+            gradients = mg.grad(for_d, D.parameters()), mg.grad(for_g, G.parameters())
+            opt_d.step(gradients[0])
+            opt_g.step(gradients[1])
+            return loss_d, loss_g, ops.sigmoid(r).mean(), ops.sigmoid(f).mean()
+
+        return lesson["replace"](lesson["MENDED"], update=update)
+
+    _, _, real, fake, kl = last(lesson, half(sums_d=True))
+    assert (real, fake) == pytest.approx((2 / 3, 2 / 3), abs=0.01)
+    assert kl < 0.05
+    assert last(lesson, half(sums_d=False))[lesson["KL"]] == pytest.approx(0.87, abs=0.1)
+
+
+def test_exercise_3_fakes_counted_twice(lesson):
+    def loss_d(r, f):
+        return ops.softplus(-r).mean() + 2 * ops.softplus(f).mean()
+
+    program = lesson["replace"](lesson["MENDED"], loss_d=loss_d)
+    loss, _, real, fake, kl = last(lesson, program)
+    assert math.log(3) + 2 * math.log(1.5) == pytest.approx(1.910, abs=1e-3)
+    assert loss == pytest.approx(1.910, abs=0.02)
+    assert (real, fake) == pytest.approx((1 / 3, 1 / 3), abs=0.01)
+    assert kl < 0.05
