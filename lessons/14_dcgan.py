@@ -35,7 +35,7 @@ rng = np.random.default_rng(0)
 # $$y_i = \gamma \, \frac{x_i - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta$$
 #
 # with learned $\gamma$ (at first 1) and $\beta$ (at first 0), and $\varepsilon = 10^{-5}$ against a
-# division by 0. But $\mu$ and $\sigma$ belong to the batch. Put the sample $x = 1$ into a batch with
+# division by 0. But $\mu$, $\sigma$ belong to the batch. Put the sample $x = 1$ into a batch with
 # 63 numbers from $N(0, 1)$, then with 63 from $N(5, 1)$. *Before you run it:* what are its outputs?
 
 
