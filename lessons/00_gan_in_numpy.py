@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 00 A GAN in twenty lines of numpy
 #
-# 二十行 numpy 写出一个完整的 GAN，梯度手算；本课解释每一行做什么，并指出在哪一课展开。
+# 用二十行 numpy 写出一个完整的 GAN，梯度手工推导；本课解释每一行的作用，并指出后面哪一课展开讲。
 #
 # A program that draws new faces has no rule for faces; it has only seen examples. How can it learn
 # from examples to make more of them? One answer is a *generative adversarial network*, a GAN
@@ -9,7 +9,7 @@
 # what happens inside. The examples are numbers instead of faces, so each sample is a point on a
 # line and you can see everything. Each later lesson opens up some of these twenty lines.
 #
-# The five Chinese tutorials that the lessons follow (README.md lists them) describe the game in
+# The five Chinese tutorials that the lessons discuss (README.md lists them) describe the game in
 # words (000 and 001, section 3.1; 003, section 2.2), then go straight to images, where nobody sees
 # how a gradient moves a sample. Needs: some Python and the chain rule.
 
@@ -31,11 +31,11 @@ lesson = Lesson("00_gan_in_numpy", "A GAN in twenty lines of numpy")
 # - **The generator, G,** makes samples too: the *fakes*. Without something random it would always
 #   make the same number. So it gets a random number $z$, the *noise*, from a normal distribution
 #   with mean 0 and sd 1, and turns it into $G(z) = a z + b$. It learns its two *parameters* $a$ and
-#   $b$. The fakes have mean $b$ and sd $|a|$; the goal is $b = 2$ and $a = 0.7$.
+#   $b$. The fakes have mean $b$ and sd $|a|$; the goal is $b = 2$ and $|a| = 0.7$.
 # - **The discriminator, D,** gets a sample, real or fake, and answers with the probability that it
 #   is real, a number $D(x)$ between 0 and 1. It learns to be right.
-# - **The game.** D wants to tell real from fake; G wants D to take its fakes for real. G never sees
-#   a real sample. All that it learns about the data, it learns through D.
+# - **The game.** D wants to distinguish real from fake; G wants D to believe that its fakes are
+#   real. G never sees a real sample. All that it learns about the data, it learns through D.
 
 # %% Figure
 with lesson.figure(10, 3.4, "game") as figure:
@@ -67,35 +67,36 @@ with lesson.figure(10, 3.4, "game") as figure:
 #
 # $$s(x) = w_0 + w_1 x + w_2 x^2, \qquad D(x) = \frac{1}{1 + e^{-s(x)}}.$$
 #
-# Logit 0 means D = 1/2, logit 5 means 0.993, logit -5 means 0.007. $w_1$ says "further right is
-# more real", $w_2$ "the sides are more real than the middle", or the opposite.
+# Logit 0 means D = 1/2, logit 5 means 0.993, logit -5 means 0.007. A positive $w_1$ says "further
+# right is more real", a positive $w_2$ "the sides are more real than the middle".
 #
 # A *loss* is a number that a player wants to make small. For a real sample D's loss is
 # $-\log D(x)$: near 0 if D is sure that it is real, large if D is sure of the opposite. For a fake
 # it is $-\log(1 - D(x))$. G's loss is large where D recognizes its fakes. Averaged over many
-# samples:
+# samples (the bar is the average, and $|w|^2 = w_0^2 + w_1^2 + w_2^2$):
 #
 # $$L_D = -\overline{\log D(\text{real})} - \overline{\log(1 - D(\text{fake}))}
 # + 0.05\,|w|^2, \qquad L_G = -\overline{\log D(\text{fake})}.$$
 #
-# (Exercise 2 is about the last term of $L_D$. 000, section 4.2, and 002, section 3.3, let G
-# *minimize* the probability that D is wrong about fakes; 002's formula is right.)
+# (Exercise 2 is about the last term of $L_D$. 000, section 4.2, and 002, section 3.3, say that G
+# *minimizes* the rate of D's errors on fakes: the opposite. 002's formula, section 3.4, is right.)
 #
 # ## Three derivatives
 #
 # Each player lowers its loss by *gradient descent*: it computes the derivative of its loss with
 # respect to each of its parameters (together: the *gradient*), and changes each a little in the
-# opposite direction. First, the loss changes with the logit. Because $dD/ds = D (1 - D)$,
+# opposite direction. How does the loss change with the logit? Because $dD/ds = D (1 - D)$,
 #
 # $$\frac{d}{ds}\bigl(-\log D\bigr) = -\frac{D (1 - D)}{D} = D - 1, \qquad
 # \frac{d}{ds}\bigl(-\log(1 - D)\bigr) = \frac{D (1 - D)}{1 - D} = D - 0.$$
 #
 # Both are *the answer minus the right answer*, which is 1 for a real sample and 0 for a fake: D's
-# *error*. The logit changes with $w_0, w_1, w_2$ by $1, x, x^2$. So the gradient of $L_D$ is the
-# mean of error times $(1, x, x^2)$, real and fake added; the extra term adds $0.1\,w$.
+# *error*. The derivatives of the logit with respect to $w_0, w_1, w_2$ are $1, x, x^2$. So take the
+# mean of error times $(1, x, x^2)$ over real samples, add that over fakes, and $0.1\,w$ for the
+# extra term: this is the gradient of $L_D$.
 #
-# G's parameters act *through* D: parameter, fake, logit, loss. The logit changes with the fake $x$
-# by $w_1 + 2 w_2 x$. So
+# G's parameters act *through* D: parameter, fake, logit, loss. The derivative of the logit with
+# respect to the fake $x$ is $w_1 + 2 w_2 x$. So
 #
 # $$\text{arrow}(x) = -\frac{d}{dx}\bigl(-\log D(x)\bigr) = (1 - D(x))\,(w_1 + 2 w_2 x)$$
 #
@@ -103,9 +104,7 @@ with lesson.figure(10, 3.4, "game") as figure:
 # $a z + b$ moves by $z$ if $a$ grows by 1, and by 1 if $b$ does. So the gradient of $L_G$ is
 # $-\overline{\text{arrow} \cdot z}$ for $a$, and $-\overline{\text{arrow}}$ for $b$.
 #
-# ## The twenty lines
-#
-# The next cell is the complete GAN. It needs `import numpy as np` and nothing else.
+# ## The twenty lines: the complete GAN
 
 
 # %%
@@ -138,12 +137,12 @@ def train(seed, steps=1000, n=1000, rate_d=0.1, rate_g=0.1):
 
 
 # %% [markdown]
-# In `train`, G first hands its noise on (`a, b = 1.0, 0.0`), and D answers 1/2 to everything (`w`
-# is 0). Each step draws `n` real samples and `n` random numbers. D learns a little from reals and
-# fakes; then G learns a little from the D that has just learned. Each changes only its own
-# parameters. (000, section 3.1, updates G in D's part too.) The rates say how far a step goes: with
-# 0.2, D overshoots and the fakes shrink to a point. `path` is for figures. Each line has its
-# lesson:
+# At first G returns its noise unchanged (`a, b = 1.0, 0.0`), and D answers 1/2 to everything (`w`
+# is 0). Each step draws `n` real samples and `n` random numbers. D learns a little from real
+# samples and fakes; then G learns a little from the D that has just learned. Each changes only its
+# own parameters. (000, section 3.1, updates G in D's step too: a mistake.) The rates say how far a
+# step goes: with `rate_d=0.2`, D overshoots, and the fakes shrink to a point. `path` is for
+# figures. Each line leads to a later lesson:
 #
 # | in the twenty lines | the question behind it | lesson |
 # | --- | --- | --- |
@@ -160,8 +159,8 @@ def train(seed, steps=1000, n=1000, rate_d=0.1, rate_g=0.1):
 # ## Are the gradients right?
 #
 # A wrong derivative raises no error message, so we test ours. Change one parameter by a tiny $h$,
-# up and down: $(L(w + h) - L(w - h)) / 2h$ is nearly the derivative. Before you run it: how far
-# from our formulas will it be, for the five parameters?
+# up and down: $(L(w + h) - L(w - h)) / 2h$ is nearly the derivative. Its error is about $h^2$, plus
+# that of rounding, about $10^{-16} / h$. Before you run it: how large is it for $h = 10^{-5}$?
 
 
 # %%
@@ -185,9 +184,10 @@ lesson.expect("gradients by hand and by differences: gap", gap, at_most=1e-7)
 # %% [markdown]
 # ## Does it learn, every time?
 #
-# With GANs one good run proves little: the next *seed* (start of the random numbers) may fail. So
-# we run ten seeds and judge the worst. For comparison: the mean of 1000 real samples misses 2 by
-# about $0.7 / \sqrt{1000} = 0.022$, their sd 0.7 by about 0.016. Will every seed come within 0.05?
+# With GANs one good run proves little: with another *seed* (the number that starts the random
+# numbers) it may fail. So we run ten seeds and judge the worst. For comparison: the mean of 1000
+# real samples misses 2 by about $0.7 / \sqrt{1000} = 0.022$, their sd 0.7 by about 0.016. Will the
+# mean and the sd of the fakes miss by less than 0.05 with every seed?
 
 # %%
 seeds = range(3 if lesson.fast else 10)
@@ -230,10 +230,11 @@ with lesson.figure(13, 7) as figure:
         axes.set(xlabel="step", xlim=(0, 1000), title=title)
 
 # %% [markdown]
-# Upper row (seed 0): data grey, fakes blue, D orange; the dots are five fakes with their arrows.
+# Every seed is within 0.014 of the mean and 0.010 of the sd. Upper row (seed 0): data grey, fakes
+# blue, D orange; the dots are five fakes, with their arrows (drawn three times as long).
 #
 # - **Step 0.** D's curve is flat: no fake is pushed anywhere. D must learn first.
-# - **Step 30.** D has noticed that real samples lie further right: its arrows point uphill.
+# - **Step 30.** D has noticed that real samples lie further right. The arrows point there, too.
 # - **Step 150.** The fakes have arrived, and crowd where D's answer is highest. D lags behind: soon
 #   it notices that samples at the sides are mostly real; then the arrows turn, and the fakes move
 #   apart again (lower row, right).
@@ -255,8 +256,8 @@ lesson.record("D's answer for real samples at the end", answer)
 
 # %% [markdown]
 # No: it ends where it began. If real and fake are alike, D's best answer is 1/2, as 001 says
-# (section 3.1), and its loss $2 \log 2 = 1.386$. A D with loss zero recognizes every fake: bad
-# news. But the loss was 1.386 at step 0 too, so it does not tell you whether G is good.
+# (section 3.1), and its loss $2 \log 2 = 1.386$. A D with loss zero recognizes every fake: bad news
+# for G. But the loss was 1.386 at step 0 too, so it does not tell you whether G is good.
 #
 # ## G learns only what D can see
 #
@@ -293,7 +294,7 @@ lesson.finish()
 # 3. Draw `real` with two peaks, `random.choice([1.0, 3.0], n) + random.normal(0.0, 0.2, n)`, and
 #    call `train(0, steps=2000, rate_d=0.05)`. Which mean and sd does G reach? Do fakes look real?
 #    <details><summary>Answer</summary> Mean 2.0 and sd 1.0, as the data. But the fakes have one
-#    peak, at 2, where real samples are rarest. D sees only $x$ and $x^2$, hence mean and sd; and
-#    $a z + b$ has one peak. Both must become nets.</details>
+#    peak, at 2, where there are almost no real samples. D sees only $x$ and $x^2$, hence mean and
+#    sd; and $a z + b$ has one peak. Both players must become nets.</details>
 #
 # Next: [06, a GAN with nets](06_first_gan.py), or [01](01_finite_differences.py), derivatives.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 05 The game, solved exactly
 #
-# 判别器的最优解为什么是 p/(p+q)？判别器太强时会出什么问题？本课精确地解出这个博弈，
-# 并检验教程 000 和 001 的目标 min_G max_D (L_G + L_D)：它把生成样本那一项算了两次。
+# 最优判别器为什么是 p/(p+q)？判别器太强会出什么问题？本课精确求解这个博弈，
+# 并检验教程 000 和 001 的目标 min_G max_D (L_G + L_D)：它把生成样本那一项算了两遍。
 #
 # Training prints two losses and the outputs of D: which values are good? For two known densities
 # the best D, the value of the game and G's gradient are known exactly. The tutorials (README.md):
@@ -42,10 +42,10 @@ lesson = Lesson("05_exact_game", "The game, solved exactly")
 #   D^*(x) = \frac{p(x)}{p(x) + q(x)}$$
 #
 # (a maximum: the second derivative is negative). The best D is the share of real samples among all
-# samples at x: 3/4 where real samples are three times as dense.
+# samples at x: 3/4 where real samples are three times as dense as fakes.
 #
 # Now forget the formula and *train* a discriminator: a table with one logit s for each of 1401
-# points x, D = sigmoid(s), that starts at D = 1/2 and climbs V by the engine's gradient. (With
+# points x, D = sigmoid(s). It starts at D = 1/2 and increases V by gradient ascent. (With
 # softplus(s) = log(1 + e^s), log D = -softplus(-s) and log(1 - D) = -softplus(s).) Will it find D*?
 
 
@@ -62,7 +62,7 @@ q = normal(x, 0.8, 1.3)
 def best_d(a, b, steps=400, rate=0.5):
     """Return the D that maximizes the integral of a log D + b log(1 - D), by gradient ascent."""
     a, b, s = mg.tensor(a), mg.tensor(b), mg.tensor(0 * x, requires_grad=True)
-    # Adam divides a gradient by its size + eps; with a tiny eps, D also learns where p, q are tiny.
+    # Adam (06) divides a gradient by its size + eps: with a tiny eps, D learns where p, q are tiny.
     optimizer = mg.optim.Adam([s], betas=(0.9, 0.99), eps=1e-30)
     for i in range(steps):
         optimizer.lr = rate * (1 - i / steps)
@@ -98,8 +98,8 @@ with lesson.figure(7.5, 3.8, "pointwise") as figure:
 #
 # $\mathrm{KL}(p \| m) = \mathbb{E}_p \log (p/m)$ is the Kullback-Leibler divergence; the
 # Jensen-Shannon divergence JS is half the sum of the two. JS is 0 if p = q, and positive otherwise.
-# So a generator that faces the best D minimizes a distance to the data. At its minimum, p = q, D is
-# 1/2 everywhere and V = -1.386: 001 (3.1) is right. Check the identity with the trained D:
+# So a generator that minimizes V against the best D minimizes a divergence from the data. At its
+# minimum, p = q, D is 1/2 everywhere and V = -1.386: 001 (3.1) is right. Check with the trained D:
 
 
 # %%
@@ -120,8 +120,8 @@ lesson.expect("V of the trained D - (2 JS - 2 log 2)", gap, at_least=-1e-6, at_m
 # + L_D$, which contains the fake term twice: b = 2q. Two more objectives come from code. 001 calls
 # `loss_G.backward()` and `loss_D.backward()` on one graph; with `retain_graph=True`, the usual
 # repair, D gets both gradients and maximizes $V + \mathbb{E}_q \log D$: a = p + q, b = q. In the
-# GAN example of the library autograd D is to be high on fakes, and minimizes $\mathbb{E}_p \log D -
-# \mathbb{E}_q \log D$: a = q - p, b = 0. What does each answer where p = q? Has the last a best D?
+# GAN example of the library autograd, D is to be high on fakes and minimizes $\mathbb{E}_p \log D -
+# \mathbb{E}_q \log D$: a = q - p, b = 0. What is each best D where p = q? Does the last one exist?
 
 # %%
 answers = {"V": D, "fake twice": best_d(p, 2 * q), "retain_graph": best_d(p + q, q)}
@@ -152,9 +152,9 @@ with lesson.figure(11, 4.6) as figure:
 
 # %% [markdown]
 # 1/3, and 2/3. The last D falls without end where p > q: lower is always better there. Does a GAN
-# with D = p/(p + 2q) still learn? Its logit is $\log(p/q) - \log 2$, right but for a constant. And
-# retain_graph, where G minimizes $-\log D - \log(1 - D)$? Predict, then train: data N(1, 0.5²),
-# G(z) = wz + c starts as N(-2, 1), G's loss is -log D. KL(q || p) is 18.8 at first, 0 at best.
+# with D = p/(p + 2q) still learn? Its logit is $\log(p/q) - \log 2$, right except for a constant.
+# And with retain_graph, where G minimizes $-\log D - \log(1 - D)$? Predict, then train: data
+# N(1, 0.5²), G(z) = wz + c starts as N(-2, 1), G's loss is -log D. KL(q || p) is 18.8 at first.
 
 # %%
 SEEDS, STEPS = (range(2), 600) if lesson.fast else (range(5), 2000)
@@ -197,10 +197,10 @@ for name, terms in {"V": (1, 0), "fake twice": (2, 0), "retain_graph": (1, 1)}.i
 lesson.expect("fake twice: KL, worst seed", max(kl["fake twice"]), at_most=0.05)
 
 # %% [markdown]
-# It learns: KL 0.0021 ± 0.0010, and with V 0.0029 ± 0.0004 (standard error of five seeds).
-# The constant moves the numbers that you read (D ends at 1/3, its loss at $\log 3 + 2 \log \tfrac32
-# = 1.910$), not the direction in which G is sent. retain_graph changes the direction: G's loss is
-# lowest at D = 1/2, which is where p = 0, so G runs away from the data: KL 28.6 ± 0.2 (lesson 07).
+# It learns: KL 0.0021 ± 0.0010, and with V 0.0029 ± 0.0004 (mean ± standard error of five seeds).
+# The constant changes the numbers that you read (D ends at 1/3, its loss at $\log 3 + 2 \log
+# \tfrac32 = 1.910$), not the direction in which G is sent. retain_graph changes the direction: G's
+# loss is lowest at D = 1/2, and D is 1/2 only where p = 0: G runs away, to KL 28.5 ± 0.2 (07).
 #
 # ## The ceiling
 #
@@ -215,18 +215,18 @@ lesson.expect("d = 8: log 2 - JS", math.log(2) - curve[40], at_least=9.3e-5, at_
 lesson.record("JS at d = 16 - JS at d = 8", curve[80] - curve[40])
 
 # %% [markdown]
-# By 0.00009; 0.69305 remain. At distance 8, JS says that G is wrong, but hardly where to go.
+# Both are 0.00009; 0.69305 remain. At distance 8, JS says that G is wrong, but not where to go.
 #
 # ## Why -log D
 #
 # In V, G minimizes $\log (1 - D)$; most programs minimize $-\log D$ instead. Both fall when D(fake)
-# rises. Their derivatives by the logit s of a fake, D = sigmoid(s), are
+# rises. Their derivatives with respect to the logit s of a fake, where D = sigmoid(s), are
 #
 # $$\frac{d}{ds} \log (1 - D) = -D, \qquad \frac{d}{ds} \big(-\log D\big) = -(1 - D)$$
 #
 # The first vanishes ("saturates") where D is certain that the sample is fake: where G is bad, it
 # learns least. Predict both for D(fake) = 0.001. Then let G(z) = z + theta start at theta = 8, with
-# the data N(0, 1). In each step it meets the best D, with the logit $\log p(x) - \log q(x) =
+# the data N(0, 1). In each step it faces the best D, with the logit $\log p(x) - \log q(x) =
 # \theta^2/2 - \theta x$, and descends with rate 0.1. D is as good as it can be: is that good for G?
 
 # %%
@@ -279,20 +279,20 @@ with lesson.figure(13, 4, "gradients") as figure:
 lesson.finish()
 
 # %% [markdown]
-# 004 (2.2) is right about log(1 - D), not about -log D, its own loss (4.1). And 4.2 blames sigmoids
-# in deep layers; what saturates is the one sigmoid at the output of D. (Adam: exercise 2.)
+# 004 (2.2) is right about log(1 - D), not about -log D, the loss in its code (5.1). And 4.2 blames
+# sigmoids in deep layers; what saturates is the one sigmoid at the output of D.
 #
 # ## Exercises
 #
-# 1. 000 (4.1, 4.2) lets D minimize $L_D$, and 001 (4.2) lets G minimize $-\log(1 - D)$. What does
+# 1. 000 (4.2) lets D minimize $L_D$, and 001 (4.2) lets G minimize $-\log(1 - D)$. What does
 #    `best_d(-p, -q)` find, and what does such a G learn?
 #    <details><summary>Answer</summary>D falls to 0 where p > q and rises to 1 where q > p, without
-#    end: real is called fake. And that G learns to be detected.</details>
-# 2. Use `mg.optim.Adam` in `descend`. Does log(1 - D) still stand still?
-#    <details><summary>Answer</summary>No: theta is 1.8 after 50 steps and below 0.001 after 200,
-#    because Adam divides a gradient by its size. But within a batch nothing changes: log(1 - D)
-#    gives a fake with D = 0.001 500 times less weight than one with D = 0.5.</details>
-# 3. At distance d, add the derivatives of the two losses of G by theta. Why is the sum d?
+#    end: real is called fake. And such a G learns to be recognized as fake.</details>
+# 2. Use `mg.optim.Adam` in `descend`. Does theta still hardly move with log(1 - D)?
+#    <details><summary>Answer</summary>No: it is 1.8 after 50 steps and below 0.001 after 200,
+#    because Adam divides a gradient by its size. But within a batch nothing changes: under
+#    log(1 - D), a fake with D = 0.001 has 1/500 of the weight of one with D = 0.5.</details>
+# 3. At theta = d, add the derivatives of the two losses of G with respect to theta. Why is it d?
 #    <details><summary>Answer</summary>$-\log D + \log(1 - D) = -s = \log q/p$, with the mean
 #    KL(q || p) = d²/2 over fakes. So facing the best D, -log D descends KL(q || p) - 2 JS (Arjovsky
 #    and Bottou 2017): its slope is 7.9996 at d = 8, that of log(1 - D) is 0.0004.</details>

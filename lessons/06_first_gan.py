@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 06 The first GAN: a Gaussian in the plane, then digits
 #
-# 用小网络训练第一个 GAN：先学平面上的高斯分布（KL 散度精确可知），再用同样的一步学手写数字。
+# 用小网络训练第一个 GAN：先学平面上的高斯分布（可精确算出 KL 散度），再用同样的训练步骤学手写数字。
 #
-# With nets a program derives the gradients, and a GAN is again a few lines. But is it any good? 000
-# prints nothing; 001 prints two losses and an "accuracy" that is the share of batches that fool the
-# discriminator (section 5.2). We first train in the plane, where the truth is known: you see the
-# generator's gradient as an arrow on each fake, and the exact distance to the data at every step.
-# Then the same step learns digits. Needs: 00.
+# The players of lesson 00 become nets, whose gradients autograd computes (02). Is such a GAN any
+# good? 000 prints nothing; 001 prints two losses and an "accuracy" that is the share of batches
+# that fool the discriminator (section 5.2). We first train in the plane, where the truth is known:
+# you see the generator's gradient as an arrow on each fake, and the exact distance to the data at
+# every step. Then the same step learns digits. Needs: 00.
 
 # %%
 import numpy as np
@@ -55,11 +55,11 @@ lesson.expect("second gradient / first", float((second / first).mean()), equal=1
 #   Gaussian with mean $m$ and covariance $S = A^T A$ (d2l.ai's example, section 20.1).
 # - **G** is one dense layer, $G(z) = z W + c$, the $a z + b$ of lesson 00 for the plane. Its fakes
 #   are Gaussian too, with mean $c$ and covariance $W^T W$.
-# - **D** is the net above: two hidden layers of 32 units, more than it needs. It returns the
-#   *logit* $s$ of its answer $1 / (1 + e^{-s})$. The losses are those of lesson 00.
+# - **D** is the net above: two hidden layers of 32 units. It returns the *logit* $s$ of its
+#   answer, the probability $1 / (1 + e^{-s})$. The losses are those of lesson 00.
 #
 # How far are the fakes (density $q$) from the data (density $p$)? The *Kullback-Leibler divergence*
-# is the mean of $\log q(x) / p(x)$ over fakes $x$: 0 if both are the same, else positive. For
+# is the mean of $\log \frac{q(x)}{p(x)}$ over fakes $x$: 0 if both are the same, else positive. For
 # Gaussians it has a formula in $W$ and $c$, so we know it exactly.
 
 # %%
@@ -91,11 +91,11 @@ def kl_to_data(G):
 #
 # *Adam* (Kingma and Ba 2015) divides a gradient by its usual size, the root of its mean square over
 # about $1 / (1 - 0.99) = 100$ steps. So each step moves a parameter by about the learning rate. The
-# 0.0 means no momentum: past gradients were answers to an opponent who has changed (exercise 2).
-# `mg.capture` repeats a step without its Python code: the same numbers, faster.
+# 0.0 in `betas` means no momentum: old gradients were answers to an opponent who has changed since
+# (exercise 2). `mg.capture` repeats a step without its Python code: the same numbers, faster.
 #
 # And the **arrows** of lesson 00, where each fake should move to look more real? They are minus the
-# derivative of G's loss by the *fakes*: `mg.grad(loss_g, [fake])`. (`len(z)`: it is a mean.)
+# gradient of G's loss with respect to the *fakes* (times `len(z)`, because the loss is a mean).
 
 
 # %%
@@ -123,11 +123,11 @@ def arrows(G, D, z):
 # %% [markdown]
 # ## Training
 #
-# 1000 steps, each with 256 real and 256 fake points. G's parameters must move by 1 or 2, so the
-# rate is 0.01 at first: some hundred steps. It falls to 0, because with a constant rate the players
-# keep circling around the goal (exercise 1). Before you run it: the stored runs of this example in
+# 1000 steps, each with 256 real and 256 fake points. G's parameters must move by 1 or 2: at a rate
+# of 0.01, some hundred steps. The rate falls to 0, because with a constant one the players keep
+# circling around the goal (exercise 1). Before you run it: the stored runs of this example in
 # d2l-neu, the book's successor, end at a KL of 0.128 (PyTorch) and 0.051 (JAX). Will our worst seed
-# be below 0.05? And will the arrows at the end be a half, a tenth, or less of their longest?
+# be below 0.05? How long will the arrows be at the end: 1/2 or 1/10 of their peak, or less?
 
 # %%
 STEPS, BATCH = 1000, 256
@@ -199,14 +199,14 @@ with lesson.figure(13, 7) as figure:
 lesson.film(moments, scene, seconds=6)
 
 # %% [markdown]
-# Data grey, fakes blue; the more orange, the more D believes that a point there is real. At step 0
-# D knows nothing. Soon the arrows push the fakes onto the data, stretch them, and disappear.
-# Neither loss goes to zero: D = 1/2 gives D's loss $2 \log 2 = 1.386$ and G's $\log 2 = 0.693$.
+# Data grey, fakes blue; orange where D says "real". At step 0 D knows nothing. Soon the arrows push
+# the fakes onto the data, stretch them, and shrink to 1/90 of their peak or less; the KL ends at
+# 0.0049 ± 0.0014 (standard error). No loss ends at 0: D = 1/2 gives $2 \log 2$ (D), $\log 2$ (G).
 #
 # ## How good is the discriminator?
 #
 # For fixed fakes the best D answers $p / (p + q)$, the probability that a point at $x$ is real, so
-# its logit is $\log p(x) / q(x)$ (Goodfellow et al. 2014, proposition 1; lesson 05). We freeze G
+# its logit is $\log \frac{p(x)}{q(x)}$ (Goodfellow et al. 2014, proposition 1; lesson 05). Freeze G
 # where its KL first falls below 0.25, train a new D, and compare the two logits. Will they agree?
 
 
@@ -240,16 +240,16 @@ lesson.record("mean |logit - log p/q| (nats)", [abs(s - best).mean() for s, best
 lesson.expect("D's logit and log p/q: correlation, worst seed", min(correlations), at_least=0.95)
 
 # %% [markdown]
-# They agree: by telling points apart D has estimated the ratio of two densities, so its arrows
-# point to where the data are denser than the fakes. (d2l-neu's runs: correlations 0.868, 0.949.)
+# Their correlation is 0.989 ± 0.005 (d2l-neu's runs: 0.868, 0.949). From samples alone, D has
+# estimated the ratio of two densities, so the arrows point to where $p / q$ is larger.
 #
 # ## Digits
 #
-# The same step with $28 \times 28 = 784$ pixels in [-1, 1] as tanh's range, the nets of 001 (with
-# 64 numbers of noise), and Adam's usual rate of 0.001. Nobody has a formula for $p$, so we compare
-# samples: the *sliced Wasserstein distance* projects two sets of images on a line, sorts both,
-# takes the mean difference, and averages over 256 lines. Two sets of *real* digits differ too: the
-# *floor*. Will fakes be 2, 5, 20 times as far?
+# The same step with $28 \times 28 = 784$ pixels in [-1, 1], the range of tanh, the nets of 001
+# (with 64 numbers of noise, and logits), and Adam's usual rate of 0.001. Nobody has a formula for
+# $p$, so we compare samples: the *sliced Wasserstein distance* projects two sets of images on a
+# line, sorts both, takes the mean difference, and averages over 256 lines. Two sets of *real*
+# digits differ too: their distance is the *floor*. Will the fakes be 2, 5 or 20 times as far?
 
 # %%
 data = digits(1000 if lesson.fast else 20_000)
@@ -282,7 +282,7 @@ with lesson.figure(10, 5.3, "digits") as figure:
 lesson.finish()
 
 # %% [markdown]
-# Three times. Most fakes can be read, ones come too often (08), and speckle calls for 13 and 14.
+# Three times. Most fakes are readable, but too many are ones (08), and many have specks (13, 14).
 #
 # ## Exercises
 #
@@ -293,8 +293,8 @@ lesson.finish()
 #    <details><summary>Answer</summary> 0.18, 0.22, 0.03, 0.08 and 0.08, instead of 0.002 to 0.010.
 #    Momentum averages over about ten steps; by then the opponent has changed.</details>
 # 3. Delete `.detach()` in `make_step`. What changes here, and what would change in PyTorch?
-#    <details><summary>Answer</summary> Here not a bit: `mg.grad(loss_d, D.parameters())` does not
-#    walk into G. In PyTorch `loss_d.backward()` would also fill G's `p.grad`. Without another
+#    <details><summary>Answer</summary> Here nothing: `mg.grad(loss_d, D.parameters())` computes no
+#    gradient of G. In PyTorch `loss_d.backward()` would also fill G's `p.grad`. Without another
 #    `zero_grad` G would then learn from D's loss too, and no error would tell you.</details>
 #
 # Next: 07, five tutorials and their bugs; 08, how GANs die; 14, better images.

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 09 Dirac-GAN: why it rotates
 #
-# 只有两个数的 GAN：theta 和 psi。它为什么绕圈，同时更新为什么向外发散，R1 为什么像摩擦力？
-# 本课用自动求导算出向量场、轨迹和特征值，并检验教程 001、003、004 的训练步骤。
+# 只有 theta 和 psi 两个数的 GAN：它为什么绕圈，同时更新为什么向外发散，R1 为什么像摩擦力？
+# 本课用自动求导算出向量场、轨迹和特征值，并检验教程 000、001、003、004 的训练步骤。
 #
-# Lesson 05 found the equilibrium of the game. Does training go there? 003 (4.4) makes the
-# equilibrium the goal and does not ask; 001 (5.2) computes both losses from one forward pass and
-# then steps both players, and 004 (3.1) lists the same order, though 001 (3.1) says "alternately".
-# Here is the smallest GAN in which all this can be seen: one number against one number. Needs: 05.
+# Lesson 05 found the equilibrium of the game. Does training go there? 003 (4.4) calls it the goal
+# and does not ask; 001 (5.2) computes both losses from one forward pass, then updates both players,
+# and 004 (3.1) lists the same order, though 001 (3.1) says "alternately". Here is the smallest GAN
+# in which all this can be seen: one number against one number. Needs: 05.
 
 # %%
 import math
@@ -26,11 +26,11 @@ lesson = Lesson("09_dirac_gan", "Dirac-GAN: why it rotates")
 # ## Two numbers
 #
 # All data are the point 0. The generator has no noise: its fake is the point theta. The
-# discriminator is a line through 0 with slope psi: its logit is $D(x) = \psi x$ (Mescheder, Geiger
-# and Nowozin 2018; their psi has the other sign). The equilibrium is $\theta = \psi = 0$: the fake
-# is the data, and D is flat. With the losses of lesson 05 and $D(0) = 0$, D minimizes $\log 2 +
-# \log(1 + e^{\psi\theta})$ and G minimizes $-\log(1 + e^{\psi\theta})$. Each goes downhill, against
-# the derivative of its own loss. So their velocities are
+# discriminator is a line through 0 with slope psi: here $D(x) = \psi x$ is the logit (Mescheder,
+# Geiger and Nowozin 2018; their psi has the other sign). The equilibrium is $\theta = \psi = 0$:
+# the fake is the data, and D is flat. With the losses of lesson 05 and $D(0) = 0$, D minimizes
+# $\log 2 + \log(1 + e^{\psi\theta})$, G minimizes $-\log(1 + e^{\psi\theta})$. Each goes downhill,
+# against the derivative of its own loss. So their velocities are
 #
 # $$\dot\theta = \psi\,\sigma(\psi\theta), \qquad \dot\psi = -\theta\,\sigma(\psi\theta),
 #   \qquad \sigma = \text{sigmoid}$$
@@ -47,7 +47,7 @@ STEP, MINIMAX = 0.2, Minimax()
 
 
 def gradients(theta, psi, gan=MINIMAX, penalty=None, noise=0.0):
-    """Return the derivatives of G's loss by theta and of D's by psi, again differentiable."""
+    """Return dL_G/dtheta and dL_D/dpsi, which can be differentiated again."""
     theta, psi = theta * 1.0, psi * 1.0  # copies: one may depend on the other, through a step
 
     def D(x):
@@ -98,7 +98,7 @@ with lesson.figure(13, 3.3, "field") as figure:
 # %% [markdown]
 # Neither: $\theta\dot\theta + \psi\dot\psi = 0$, so $\theta^2 + \psi^2$ never changes. With
 # infinitely small steps, this GAN circles for ever at the distance from which it started. The
-# equilibrium exists, and is never found.
+# equilibrium exists, and is never reached.
 #
 # ## Steps that are not infinitely small
 #
@@ -106,16 +106,16 @@ with lesson.figure(13, 3.3, "field") as figure:
 # their velocity, along the tangent. A tangent leaves the circle on the outside: $r^2 = \theta^2 +
 # \psi^2$ becomes $r^2 (1 + h^2 \sigma^2)$. This is Euler's method on a rotation, and it spirals out
 # for any h. In an *alternating* step G moves first, and D sees where G went. Near the equilibrium,
-# where $\sigma = 1/2$, its matrix and its determinant are
+# where $\sigma = 1/2$, the matrix of such a step and its determinant are
 #
 # $$\begin{pmatrix} 1 & h/2 \\ -h/2 & 1 - h^2/4 \end{pmatrix}, \qquad
 #   1 \cdot (1 - h^2/4) + h^2/4 = 1$$
 #
-# A determinant of 1 keeps areas, so orbits can neither grow nor shrink. Seven GANs, h = 0.2, 500
-# steps from theta = 1, psi = -1 (a radius of 1.414). Which of them arrive? NSGAN is the loss -log
-# D; the Wasserstein GAN (WGAN) has psi clipped to [-1, 1], or a penalty that wants slope 1 or -1;
-# *instance noise* adds noise to real and fake samples (here 0.7 or -0.7, so that averages are
-# exact); R1 adds $\tfrac{\gamma}{2} D'(0)^2 = \tfrac{\gamma}{2} \psi^2$ to D's loss.
+# A determinant of 1 keeps areas, and the step turns, so orbits neither grow nor shrink. Seven GANs,
+# h = 0.2, 500 steps from theta = 1, psi = -1 (radius 1.414): which arrive at 0? NSGAN: G's loss is
+# -log D. WGAN (11): logits are the losses, and psi is clipped to [-1, 1], or (WGAN-GP) a penalty
+# wants slope 1 or -1. *Instance noise* is added to real and fake samples (here 0.7 and -0.7, so
+# averages are exact). R1 adds $\tfrac{\gamma}{2} D'(0)^2 = \tfrac{\gamma}{2} \psi^2$ to D's loss.
 
 
 # %%
@@ -188,21 +188,21 @@ with lesson.figure(13, 4.3) as figure:
 # %% [markdown]
 # - **GAN**: outwards with simultaneous steps, an orbit with alternating ones.
 # - **NSGAN**: G is pulled a little harder where it is worse, so it comes nearer, but ever more
-#   slowly; with simultaneous steps not to the end (exercise 3).
-# - **WGAN**: neither version settles. A D with slope 1 at the equilibrium pushes G away from it.
+#   slowly; with simultaneous steps it stays at a radius of about 0.63 (exercise 3).
+# - **WGAN**: clipping leaves the rotation as it is; the penalty keeps D steep where G is right.
 # - **Noise, R1**: they arrive. Why?
 #
 # ## Eigenvalues
 #
-# Near the equilibrium, velocity = J (theta, psi), where J is the matrix of the velocity's
-# derivatives, its Jacobian. Along an eigenvector of J with the eigenvalue $\lambda$, the distance
+# Near the equilibrium, the velocity is J times (theta, psi), where J is the matrix of its
+# derivatives, the Jacobian. Along an eigenvector of J with the eigenvalue $\lambda$, the distance
 # grows like $e^{\lambda t}$: the real part says how fast it grows, the imaginary part how fast it
 # turns. R1 adds the velocity $-\gamma\psi$ to D, so
 #
 # $$J = \begin{pmatrix} 0 & 1/2 \\ -1/2 & -\gamma \end{pmatrix}, \qquad
 #   \lambda = -\frac{\gamma}{2} \pm \sqrt{\frac{\gamma^2}{4} - \frac{1}{4}}$$
 #
-# That is the equation of a pendulum, $\ddot\theta = -\tfrac14 \theta - \gamma \dot\theta$: R1 is
+# So $\ddot\theta = -\tfrac14 \theta - \gamma \dot\theta$, a pendulum with small swings: R1 is
 # friction. Without it the pendulum swings for ever. With $\gamma < 1$ it swings and comes to rest,
 # at $\gamma = 1$ it comes to rest without swinging (critical damping), and with more it creeps.
 # Instance noise n is friction too: in the mean over n, the tilt of D costs $\tfrac14 \psi^2
@@ -210,8 +210,8 @@ with lesson.figure(13, 4.3) as figure:
 #
 # The engine finds J without any of this: each row is the gradient of one velocity, that is, of a
 # gradient. A step, as a function of (theta, psi), has a Jacobian too; if it is simultaneous, its
-# eigenvalues are $1 + h\lambda$. Steps converge if all moduli are below 1. Predict the largest
-# modulus for the GAN without R1, for both orders.
+# eigenvalues are $1 + h\lambda$. Steps converge if all moduli (sizes) are below 1. Predict the
+# largest modulus for the GAN without R1, for both orders.
 
 
 # %%
@@ -272,13 +272,13 @@ lesson.finish()
 
 # %% [markdown]
 # Near the equilibrium, a simultaneous step of the GAN multiplies the distance by 1.005; an
-# alternating one has modulus 1, exactly. R1 takes both below 1, down to 0.9 near $\gamma = 1$.
-#
-# So the code of 001 and the list of 004 (3.1) are simultaneous steps, with which this GAN does not
-# converge without friction, at any learning rate; 000 and 003 (3.1) alternate. And to 003 (4.4):
-# that an equilibrium exists does not mean that training finds it. Three of the seven arrive with
-# both orders, those with friction. Real GANs have noise and many parameters, but their players
-# chase each other too: lesson 08 shows it, and lesson 12 what R1 does for 25 Gaussians.
+# alternating one has modulus 1, exactly. R1 takes both below 1 (the simultaneous one if $\gamma >
+# h/4 = 0.05$), down to 0.9 near $\gamma = 1$. So the steps of 001 (5.2) and 004 (3.1) are
+# simultaneous: without friction, this GAN then converges at no learning rate. 003 (3.1) alternates,
+# and 000 in words (3.2); but its code (5.2) shows D the fakes from before G's step: simultaneous
+# again. As to 003 (4.4): the equilibrium exists, but only the three with friction arrive with both
+# orders. Real GANs have many parameters, but their players chase each other too: lesson 08 shows
+# it, and lesson 12 what R1 does for 25 Gaussians.
 #
 # ## Exercises
 #
@@ -293,8 +293,8 @@ lesson.finish()
 # 3. NSGAN with simultaneous steps: is its radius smaller after 5000 steps than after 500? Why?
 #    <details><summary>Answer</summary>Hardly: 0.624 after 0.640. Its eigenvalues are those of the
 #    GAN, so near the equilibrium it is pushed out (r² grows by $h^2 r^2/4$ in a step); farther out
-#    the better loss pulls it in (by $h r^4/8$ on average). Both are equal at $r = \sqrt{2h} =
-#    0.632$: it circles there. With alternating steps there is no push, and r falls like
+#    -log D pulls it in (by $h r^4/8$ on average). Both are equal at $r = \sqrt{2h} = 0.632$: it
+#    circles there. With alternating steps there is no push, and r falls like
 #    $\sqrt{8/(hn)}$ in n steps: 0.28 after 500, 0.09 after 5000.</details>
 #
 # Next: 10 compares losses on one task.

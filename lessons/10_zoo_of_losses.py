@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 10 A zoo of losses
 #
-# 同一试验台上比较各种损失与技巧，每次只改一处：先算最优判别器给生成器的梯度，再看判别器在估计什么，
-# 最后用五个种子检验教程 003、004 的说法，每个数都带标准误差。
+# 在同样的条件下比较各种损失和训练技巧，每次只改一处：先算最优判别器传给生成器的梯度，再看判别器
+# 估计的是什么，最后用五个随机种子检验教程 003、004 的说法，每个结果都给出标准误差。
 #
-# Tutorial 003 (3.2, 4.3) says that cross-entropy and least squares measure how similar fakes are to
-# data, and (3.3) to smooth labels; 004 (9.1) names the Wasserstein GAN, noise layers, labels and
-# minibatch discrimination against mode collapse. What do losses and techniques really change?
+# Tutorial 003 says that the generator's loss (3.2), such as least squares (4.3), measures how
+# similar fakes are to data, and recommends smooth labels (3.3); 004 (9.1) names the Wasserstein
+# GAN, noise layers, labels and minibatch discrimination against collapse. What do they change?
 #
 # Needs: 05 (the optimal discriminator), 06 (training a GAN).
 
@@ -32,11 +32,11 @@ lesson = Lesson("10_zoo_of_losses", "A zoo of losses")
 # Real data are $p = N(0, 1)$; fakes are $x = d + z$ with normal $z$, so $q = N(d, 1)$. The
 # generator's one parameter is $d$, and a good gradient takes it to 0. The log-ratio is linear:
 # $$\ell(x) = \log \frac{p(x)}{q(x)} = \frac{d^2}{2} - d\,x .$$
-# The optimal discriminator $D^*$ outputs $\ell$ for the logistic losses and for RpGAN, which
-# compares each fake with real samples; the probability $\sigma(\ell)$ for least squares; the sign
-# of $\ell$ for hinge (rounded here, to see its gradient); $-x$ for Wasserstein, as its slope is at
-# most 1; and with smoothed labels, $a$ (real) and $b$ (fake), the logit of $(a\,p + b\,q)/(p + q)$.
-# The engine differentiates the generator's mean loss by $d$, with $D^*$ held fixed.
+# The optimal discriminator $D^*$ outputs $\ell$ for the logistic losses (minimax, non-saturating)
+# and for RpGAN, which compares each fake with real samples; the probability $\sigma(\ell)$ for
+# least squares; the sign of $\ell$ for hinge (smoothed here, to have a gradient); $-x$ for
+# Wasserstein, where its slope is at most 1; and with labels $a$ (real) and $b$ (fake), the logit of
+# $(a\,p + b\,q)/(p + q)$. The engine differentiates G's mean loss (see code), $D^*$ held fixed.
 #
 # Before you run it: least squares was proposed because cross-entropy saturates. Is its gradient at
 # $d = 8$ near 0 or near 8? And which labels lose the gradient, 0.9 and 0, or 0.9 and 0.1?
@@ -84,28 +84,28 @@ lesson.expect("label smoothing: two-sided / one-sided", two_sided, at_most=0.01)
 # %% Figure
 COLOURS = (PINK, PINK, PINK, GREY, GREEN, GREEN, PINK, GREEN)
 with lesson.figure(9, 4.2, "gradients") as figure:
-    axes = figure.add_subplot(ylim=(1e-6, 40), title="Generator's gradient at distance d")
+    axes = figure.add_subplot(ylim=(1e-6, 40), xlabel="d", title="Generator's gradient")
     for name, colour in zip(curves, COLOURS, strict=True):
         axes.semilogy(DISTANCES, curves[name], color=colour)
-    axes.text(5.2, 0.1, "minimax, hinge (0.8 at 0),\nleast squares, two-sided", color=PINK)
+    axes.text(3.9, 3e-5, "two-sided smoothing\nminimax\nhinge\nleast squares", color=PINK)
     axes.text(8.2, 1.3, "Wasserstein", color=GREY)
     axes.text(2.2, 12, "non-saturating, RpGAN, one-sided smoothing", color=GREEN)
 
 # %% [markdown]
 # *Minimax, hinge and least squares vanish* like $e^{-d^2/8}$, the overlap of the densities: where
 # $D^*$ is certain, it is flat (hinge, least squares) or the loss is (minimax). *Wasserstein is
-# constant*, as its critic's slope is. *Non-saturating and RpGAN grow*: $\ell$ has slope $-d$, and a
-# recognized fake has weight 1. The nets are not to blame, so convolutions and ResNets (004, 9.2) do
-# not help. *Two-sided smoothing* puts $q$ into the numerator: where only fakes are, $D^*$ is flat.
-# At the left end, hinge and Wasserstein still push with full force, because TV and $W_1$ have a
-# corner at $d = 0$, like $|d|$. Which losses will be slow to settle?
+# constant*, as the slope of its discriminator (the *critic*) is. *Non-saturating and RpGAN grow*:
+# $\ell$ has slope $-d$, and a recognized fake has weight 1. No net is involved, so convolutions
+# and ResNets (004, 9.2) cannot help. *Two-sided smoothing* puts $q$ into the numerator: where only
+# fakes are, $D^*$ is flat. At $d = 0$ hinge and Wasserstein still push: the distances that they
+# measure (next section) have a corner there, like $|d|$. Which losses will be slow to settle?
 #
 # ## What a discriminator estimates
 #
 # Take five cells with the probabilities $p$ and $q$ below (from the book d2l-neu). The
 # discriminator is a table of five numbers, so training can reach its optimum. It is stored as the
-# first number and four steps between cells; clipped to $[-1, 1]$ they give slope at most 1, for
-# Wasserstein. The loss at the optimum is a divergence. With $m = (p + q) / 2$:
+# first number and four steps between cells; for Wasserstein these are clipped to $[-1, 1]$, so its
+# slope is at most 1. The loss at the optimum contains a divergence. With $m = (p + q) / 2$:
 # - logistic: $2 \log 2 - 2\,\mathrm{JS}(p, q)$; hinge: $2 - 2\,\mathrm{TV}(p, q)$, total variation;
 # - least squares: $\frac14 (1 - \chi^2(p \,\|\, m))$, with Pearson's $\chi^2$ to the mixture $m$;
 # - Wasserstein: $-W_1(p, q)$; RpGAN: $\log 2 - \mathrm{JS}(p \times q, q \times p)$, since it asks
@@ -153,15 +153,15 @@ with lesson.figure(12, 2.8, "critics") as figure:
         axes.set(xticks=range(5), xlabel="cell", title=f"{name} = {ESTIMATES[name][2]:.3f}")
 
 # %% [markdown]
-# A pair tells more than a sample: 0.377 beside 0.234 nats. And only the logistic discriminator
+# Two samples tell more than one: 0.377 beside 0.234 nats. And only the logistic discriminator
 # (through a sigmoid) and that of least squares estimate a probability: 003 (4.2) says that all do.
 #
 # ## Eight losses, one problem
 #
 # The data: three Gaussians (sigma 0.7). The generator: three Gaussians with free means and shapes,
 # so that JS(p, q) is a sum over a grid and needs no samples. They start too narrow, too far out and
-# turned by 40 degrees, at a JS of 0.64. A row of a table is what `minigan train` takes as options.
-# JS is the logistic losses' own divergence. How far from 0 will the others end?
+# turned by 40 degrees, at a JS of 0.64. Each row of a table has options of `minigan train`. JS is
+# what the logistic losses estimate. How far from 0 will the others end?
 
 
 # %%
@@ -184,7 +184,7 @@ class ThreeGaussians(nn.Module):  # mean_i + (z_1, z_2) matrix_i, where z_0 choo
         return self.dense(ops.concatenate([i, i * z[:, 1:2], i * z[:, 2:]], axis=1))
 
 
-def train(data, seed, steps, lr, ratio=1, **row):  # ratio: D's learning rate by G's
+def train(data, seed, steps, lr, ratio=1, **row):  # ratio: D's learning rate / G's
     rates = {"lr_g": lr, "lr_d": ratio * lr, "schedule": "linear", "beta2": 0.99}
     config = mg.Config(steps=500 if lesson.fast else steps, seed=seed, holdout=0, **rates, **row)
     trainer = mg.Trainer(config, data)
@@ -227,17 +227,17 @@ lesson.expect("JS, nonsaturating", best, at_most=0.1 if lesson.fast else 0.0011)
 lesson.expect("JS, WGAN with clipped weights: times that", clipped / best, at_least=4)
 
 # %% [markdown]
-# All but one end below 0.005. For scale: 15 numbers fitted to n real points leave about 15 / (8 n),
-# so 0.0009 (non-saturating) is a fit to 2,000 points. (In d2l-neu, the same problem after 6,000
-# steps, PyTorch and JAX: logistic 0.0011, 0.0008; least squares 0.0013, 0.0005; hinge 0.0059,
-# 0.0041.) Hinge (0.0031) and WGAN-GP (0.0046; with five D steps 0.0010) end higher: the corner.
-# The clipped critic sees too little: its generator's Gaussians shrink to lines.
+# All but one end below 0.005. For scale: 15 numbers fitted to n real points leave a JS of about
+# 15/(8n), so 0.0009 (non-saturating) is a fit to 2,000 points. (d2l-neu, another start, 6000 steps,
+# PyTorch and JAX: logistic 0.0011, 0.0008; least squares 0.0013, 0.0005; hinge 0.0059, 0.0041.)
+# Hinge (0.0031 ± 0.0003) and WGAN-GP (0.0046 ± 0.0012) end higher, as a corner suggests; five D
+# steps bring WGAN-GP to 0.0010. With clipped weights, the Gaussians shrink to lines (0.40 ± 0.06).
 #
 # ## Techniques against collapse
 #
-# Now eight Gaussians (sigma 0.05) on a circle, and nets of two layers of 64. The baseline, with
-# Adam's default beta1 of 0.9 as in tutorial 001, loses nearly all modes. Will another loss help
-# most, a technique that was made against collapse, or something else?
+# Now eight Gaussians (the *modes*, sigma 0.05) on a circle, and nets of two layers of 64. The
+# baseline, non-saturating with Adam's default beta1 of 0.9 (as in 001), loses most modes. What will
+# help most: another loss, a technique that was made against collapse, or something else?
 
 # %%
 TECHNIQUES = {
@@ -279,22 +279,22 @@ lesson.finish()
 
 # %% [markdown]
 # Dashed: real data (left: a fit to 10,000 points). *No loss alone cures it*: the baseline covers
-# 1.2 +- 0.4 modes, the others (one D step) 0.4 (WGAN, clipped) to 5.0 +- 1.5 (least squares). *What
-# helps lets D keep up with G*: no momentum (8 modes, 79 % within 3 sigma), TTUR (8, 42 %), five D
-# steps for WGAN-GP (7.6 +- 0.4). WGAN does not "solve" collapse: clipped, it needs beta1 = 0 too.
-# Minibatch discrimination (7.8 +- 0.2) works; packing, noise and smoothing (2 to 4, +- 1) do not
-# here, where training is short. Labels (7.6) tell both players the mode. And collapse is not easy
-# to see (004, 2.3): where samples match one mode of eight, $D^*$ is 1/9, not 0.
+# 1.2 ± 0.4 modes, the others (one D step) 0.4 ± 0.2 (WGAN, clipped) to 5.0 ± 1.5 (least squares).
+# *It helps if D keeps up with G*: no momentum (8 modes, 79 % within 3 sigma), TTUR (8, 42 %), five
+# D steps for WGAN-GP (7.6 ± 0.4). WGAN does not "solve" collapse: clipped, it needs beta1 = 0 too.
+# Minibatch discrimination (7.8 ± 0.2) works; packing, noise and smoothing (2.0 to 4.0, ± 0.6 to
+# 1.6) do not reliably, in this short training. Labels (7.6) give both players the mode. And D sees
+# collapse less well than 004 (2.3) says: where fakes match one mode of eight, $D^*$ is 1/9, not 0.
 #
 # ## Exercises
 #
 # 1. Add the gradients of minimax and non-saturating at any $d$. Why is the sum $d$?
-#    <details><summary>Answer</summary> They weigh $-d$, the slope of $\ell$, by $\sigma(\ell)$ and
-#    by $1 - \sigma(\ell)$. So non-saturating descends KL(q || p) - 2 JS, unbounded.</details>
-# 2. Put `nn.GaussianNoise(0.3)` behind both hidden layers of the ring's generator. More modes?
+#    <details><summary>Answer</summary> They are the means of $d\,\sigma(\ell)$ and $d\,(1 -
+#    \sigma(\ell))$. So non-saturating descends KL(q || p) - 2 JS (lesson 05).</details>
+# 2. Put `nn.GaussianNoise(0.3)` behind both hidden layers of the baseline's G. More modes?
 #    <details><summary>Answer</summary> No: 0, 1, 0, 2, 0 (five seeds). Noise blurs them.</details>
 # 3. Train `ThreeGaussians` without D, on the squared maximum mean discrepancy of two batches (128
-#    points, Gaussian kernels of widths 0.5, 1, 2; 2,000 steps of Adam, rate 0.008). Where is JS?
+#    points, Gaussian kernels of widths 0.5, 1, 2; Adam as in `CALM`). Where does JS end?
 #    <details><summary>Answer</summary> At 0.0002: in the plane, a fixed kernel is enough.</details>
 #
 # Next: 11 WGAN-GP.

@@ -1,4 +1,4 @@
-"""Lesson 04: the answers to its exercises."""
+"""Lesson 04: the answers to its exercises, and what its text says."""
 
 import os
 import re
@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
-from lesson_helpers import LESSONS, source
+from lesson_helpers import LESSONS, run_cells, source
 
+import minigan as mg
 from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
@@ -17,7 +18,77 @@ NAME = "04_cuda_kernels"
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """What the lesson has defined when its last check is reached."""
+    out = tmp_path_factory.mktemp("lesson")
+    return run_cells(source(NAME), NAME, out, until="Adam, fused: bytes per parameter")
+
+
+def _relative_error(x, y):
+    return abs(x - y).max() / abs(y).max()
+
+
+@needs_compiler
+def test_every_step_is_right(lesson):
+    expected = lesson["a"].astype(np.float64) @ lesson["b"]
+    assert len(lesson["STEPS"]) == 5
+    for name in ("naive", "coalesced", "tiled", *lesson["STEPS"]):
+        assert _relative_error(lesson["products"][name], expected) <= 1e-5
+
+
+@needs_compiler
+def test_the_edges_are_right_with_both_bounds_checks(lesson):
+    odd = lesson["draw"](40, 50), lesson["draw"](50, 33)
+    lesson["multiply"]("odd", lesson["TILED"], *odd, edge=32)
+    assert _relative_error(lesson["products"]["odd"], odd[0].astype(np.float64) @ odd[1]) <= 1e-5
+
+
+@needs_compiler
+def test_the_counts_of_the_text(lesson):
+    """Barriers and bytes; at the size of the fast run, where c's bytes weigh a little more."""
+    counts, size, moved = lesson["counts"], lesson["size"], lesson["bytes_of"]
+    assert counts["tiled"].barriers / (size / 32) ** 3 == 2
+    barriers = [counts[name].barriers for name in lesson["STEPS"]]
+    assert barriers[:2] == [0, 0]
+    assert barriers[2] > barriers[3] > barriers[4] > 0
+    assert moved["memory"] == pytest.approx([33.1, 5, 0.28, 0.16, 0.16], rel=0.05)
+    assert moved["shared memory"][2:] == pytest.approx([8.2, 2.1, 0.69], rel=0.05)
+
+
+@needs_compiler
+def test_one_op_at_a_time_moves_four_times_the_bytes(lesson):
+    fused, by_ops = lesson["moved"]
+    assert fused == pytest.approx(30, abs=0.1)
+    assert by_ops == pytest.approx(124, abs=2)
+    assert _relative_error(_adam(lesson["device"], lesson, 1), lesson["p"].numpy()) <= 1e-5
+
+
+@needs_compiler
+def test_fused_adam_is_that_of_the_cpu(lesson):
+    results = [_adam(device, lesson, 3) for device in (lesson["device"], "cpu")]
+    assert _relative_error(*results) <= 1e-5
+
+
+def _adam(device, lesson, steps):
+    p = mg.tensor(lesson["a"], device=device, requires_grad=True)
+    optimizer = mg.optim.Adam([p], lr=0.01)
+    for step in range(steps):
+        optimizer.step([mg.tensor(lesson["b"] * (step + 1), device=device)])
+    return p.numpy()
+
+
 # ---------------------------------------------------------------------------------- exercises
+SUMS = """
+extern "C" __global__ void row_sums(In<REAL> x, Out<REAL> y, long long n) {
+    const long long row = blockIdx.x;
+    REAL sum = 0;
+    for (long long j = threadIdx.x; j < n; j += 32) sum += x[row * n + j];
+    for (int d = 16; d > 0; d /= 2) sum += __shfl_down_sync(0xffffffffu, sum, d);
+    if (threadIdx.x == 0) y[row] = sum;
+}"""
+
+
 def _text(constant):
     """Return the CUDA C++ text of this constant of the lesson."""
     return re.search(rf'^{constant} = """(.*?)"""', source(NAME), re.M | re.S)[1]
@@ -69,23 +140,13 @@ def test_exercise_2_a_column_of_the_tile_lies_in_one_bank(tmp_path):
 
 
 @needs_compiler
-def test_exercise_3_wide_reads_are_fewer_and_move_as_much(tmp_path):
-    text = _text("SUMS")
-    wide = text.replace("j < n;", "j < n / 4;").replace(
-        "sum += x[row * n + j];",
-        """{
-            const Pack<REAL, 4> four = load<4>(x, row * n / 4 + j);
-            for (int i = 0; i < 4; ++i) sum += four.values[i];
-        }""",
-    )
-    x, counts = np.random.default_rng(0).random((9, 256), np.float32), []
-    for kernel in (text, wide):
-        y = np.full(9, np.nan, np.float32)
-        counts.append(_run(tmp_path, kernel, "row_sums", (9,), (32,), [x, y, 256]))
-        assert np.allclose(y, x.sum(1), rtol=1e-6)
-    narrow, four = counts
-    assert (narrow.accesses, four.accesses) == (9 * 8 + 9, 9 * 2 + 9)
-    assert narrow.ideal_sectors == four.ideal_sectors == 9 * 32 + 9
+def test_exercise_3_a_warp_adds_without_barriers_and_shared_memory(tmp_path):
+    x, y = np.random.default_rng(0).random((9, 256), np.float32), np.full(9, np.nan, np.float32)
+    counts = _run(tmp_path, SUMS, "row_sums", (9,), (32,), [x, y, 256])
+    assert np.allclose(y, x.sum(1), rtol=1e-6)
+    assert (counts.barriers, counts.shared_accesses) == (0, 0)
+    answer = re.search(r"`(for \(int d = 16;.*?;)`", source(NAME), re.S)[1].replace("\n#    ", " ")
+    assert answer in SUMS
 
 
 # -------------------------------------------------------------------------------- no compiler
