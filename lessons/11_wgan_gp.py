@@ -9,7 +9,7 @@
 #
 # Tutorial 003 (section 3.3; README.md lists the tutorials) says that the gradient penalty keeps
 # gradients from vanishing or exploding. It is right; you will see which gradients, and why. (000,
-# section 7.3, names Arjovsky et al. as its authors: they clipped; it is by Gulrajani et al. 2017.)
+# section 7.3, names Arjovsky et al., who clipped; the paper is by Gulrajani et al. 2017.)
 #
 # Needs: 02 (`create_graph`), 05 (Jensen-Shannon divergence), 06 (a GAN's training step).
 
@@ -190,7 +190,7 @@ lesson.expect("mean slope / formula", ratio.mean(), at_least=0.93, at_most=1.05)
 # The generator's loss is $-D(G(z))$, so what it receives is $\nabla_x D$, carried backwards through
 # the critic's layers. If each makes it $r$ times as long, $L$ layers make it $r^L$ times as long.
 # Clipping every weight to $[-c, c]$ after each step (the first WGAN: $c = 0.01$) bounds the slope,
-# but nothing makes $r$ equal to 1. With 8 layers, which $c$ of 0.01, 0.1, 0.3 gives a slope near 1?
+# but nothing makes $r$ equal to 1. With 8 layers, does $c$ = 0.01, 0.1 or 0.3 give a slope near 1?
 
 # %%
 flow = {}
@@ -218,7 +218,7 @@ with lesson.figure(8, 4, "layers") as figure:
 
 # %% [markdown]
 # None: the slopes are $8 \cdot 10^{-13}$, $10^3$ and $7 \cdot 10^7$; with the penalty, 1.4. So
-# Tutorial 003 is right: with clipping the gradient vanishes or explodes, exponentially in the depth
+# tutorial 003 is right: with clipping the gradient vanishes or explodes, exponentially in the depth
 # (section 3.2 of Gulrajani et al. shows the same); with the penalty it does not. The reason: the
 # penalty holds the product of all layers near 1, clipping only bounds its factors.
 #
@@ -295,6 +295,6 @@ lesson.finish()
 # 3. By how much can a layer of 64 inputs and 64 outputs with weights in $[-c, c]$ lengthen a
 #    gradient, at most? And with weights $\pm c$ at random, and half of the ReLUs active?
 #    <details><summary>Answer</summary> At most $64c$: 0.64 for $c = 0.01$. At random $c\sqrt{32} =
-#    0.057$; $0.057^7 = 2 \cdot 10^{-9}$; the figure's, from layer 8 to 1, is near it. </details>
+#    0.057$; $0.057^7 = 2 \cdot 10^{-9}$, near the figure's $10^{-9}$ from layer 8 to 1. </details>
 #
 # Next: 12 Lipschitz by spectral norm; R1 and R2

@@ -3,8 +3,8 @@
 #
 # 判别器的斜率要不要限制？教程 003 说谱归一化能限制参数的增长；实测参数照样增长，受限的是斜率。
 #
-# A discriminator that becomes better also becomes steeper. What does a bound on its slope gain, and
-# what does it cost? You will look at one in one dimension, compute the number that spectral
+# A discriminator that becomes better also becomes steeper. What does a bound on the slope bring,
+# and what does it cost? You will look at $D(x)$ in one dimension, compute the number that spectral
 # normalization divides by, then break a GAN on 25 Gaussians with two changes that do little harm
 # alone, and look for the cause and for cures. Tutorial 003 (section 3.3; README.md lists the
 # tutorials) says that spectral normalization limits the growth of the parameters, 004 (section 9.1)
@@ -92,8 +92,8 @@ with lesson.figure(11, 3.6, "slopes") as figure:
     right.set(xlim=(8, 30000), xlabel="step", title="Its largest slope")
 
 # %% [markdown]
-# The plain one's keeps growing: the gradient that a generator gets depends on how long $D$ has
-# been trained. R1 makes $D$ flat at the real points (slope 0.02), not everywhere (up to 6.6).
+# The plain one's slope keeps growing: a generator's gradient depends on how long $D$ has been
+# trained. R1 makes $D$ flat at the real points (slope 0.02), not everywhere (up to 6.6).
 #
 # ## How much a layer stretches
 #
@@ -295,6 +295,6 @@ lesson.finish()
 #    the two, in the proportions of the start. </details>
 # 3. A normalized layer's weights are multiplied by 10. By which factor does their gradient change,
 #    and their relative change in a step of gradient descent?
-#    <details><summary>Answer</summary> 1/10; 1/100. Growing weights slow themselves. </details>
+#    <details><summary>Answer</summary> 1/10; 1/100. Growing weights learn more slowly. </details>
 #
 # Next: 13 Convolutions and the checkerboard

@@ -74,7 +74,7 @@ with lesson.figure(9, 3.2, "batch") as figure:
 # %% [markdown]
 # Half: the mean is gone. In the generator's step the fakes *are* alone, so a rule learned from
 # mixed batches does not hold there. Therefore real and fake images go through $D$ separately. The
-# price: after batch norm, $D$ cannot see that all fakes are too dark; its *first* layer has none.
+# price: after batch norm, $D$ cannot see that all fakes are too dark, so its *first* layer has none.
 #
 # ## Train mode and eval mode
 #
@@ -173,7 +173,7 @@ def train(G, D, images, rate, steps, seed, frames=1):
 
 
 # %% [markdown]
-# The measure is the sliced Wasserstein distance (lesson 06) of generated digits (eval mode, mean
+# The measure is the sliced Wasserstein distance (lesson 06) of fake digits (eval mode, averaged
 # weights) to held-out ones after 600 steps; its floor is that of *real* digits. *Before you run
 # it:* without batch norm in $G$, but with He's weights, is the distance larger or smaller than with
 # it, at the paper's rate 0.0002? And at 25 times that rate?
