@@ -74,7 +74,7 @@ with lesson.figure(9, 3.2, "batch") as figure:
 # %% [markdown]
 # Half: the mean is gone. In the generator's step the fakes *are* alone, so a rule learned from
 # mixed batches does not hold there. Therefore real and fake images go through $D$ separately. The
-# price: after batch norm, $D$ cannot see that fakes are too dark; so its *first* layer has none.
+# price: after batch norm, $D$ cannot see that fakes are too dark, so its *first* layer has none.
 #
 # ## Train mode and eval mode
 #
