@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 11 WGAN-GP: the derivative of a derivative
 #
-# 教程 003 说梯度惩罚防止梯度消失或爆炸：对。这里弄清是哪个梯度、为什么，再亲手求“导数的导数”。
+# 教程 003 说梯度惩罚能防止梯度消失或爆炸：说得对。本课弄清是哪个梯度、为什么，并亲手求导数的导数。
 #
 # A WGAN asks "how far is fake from real?", not "real or fake?". So its generator gets a useful
-# gradient even when the two do not overlap, if the discriminator (here: critic) is not too steep.
-# You will compare two ways to ensure that, clipped weights and a penalty on its gradient.
+# gradient even when the two do not overlap, if the slope of the discriminator (called *critic*
+# here) is bounded. You will compare two ways to bound it: clipped weights, and a penalty on it.
 #
 # Tutorial 003 (section 3.3; README.md lists the tutorials) says that the gradient penalty keeps
 # gradients from vanishing or exploding. It is right; you will see which gradients, and why. (000,
-# section 7.3, credits it to Arjovsky et al., who clipped; it is by Gulrajani et al. 2017.)
+# section 7.3, names Arjovsky et al., who clipped; the paper is by Gulrajani et al. 2017.)
 #
 # Needs: 02 (`create_graph`), 05 (Jensen-Shannon divergence), 06 (a GAN's training step).
 
@@ -30,10 +30,10 @@ rng = np.random.default_rng(0)
 #
 # Real points lie on a vertical line, fakes on a parallel one at distance $\theta$. The two never
 # overlap, so the best discriminator is always right: the Jensen-Shannon divergence is $\log 2$ for
-# *every* $\theta > 0$, and its derivative by $\theta$ is 0 (lesson 05).
+# *every* $\theta \ne 0$, and its derivative with respect to $\theta$ is 0 (lesson 05).
 #
-# Ask instead how far the points must be moved. The Wasserstein distance $W_1$ of $n$ real points
-# $x_i$ and $n$ fakes $y_i$ is the mean distance $|x_i - y_j|$ in the best of all $n!$ pairings.
+# Ask instead how far the points must be moved. Pair each of $n$ real points with one of $n$ fakes:
+# the Wasserstein distance $W_1$ is the mean distance in the best (shortest) of all $n!$ pairings.
 # Before you run it: the fakes come nearer, from distance 2 to 1. By how much does $W_1$ fall?
 
 # %%
@@ -60,25 +60,25 @@ with lesson.figure(11, 3.6, "distance") as figure:
 # %% [markdown]
 # ## A critic measures it
 #
-# A pairing cannot train a generator, but its dual can. Let the slope of $D$ be nowhere above 1.
-# Then $D(x) - D(y) \le |x - y|$ for each pair, so in any pairing
+# A net can measure $W_1$ without any pairing. Let the slope of the critic $D$ be nowhere above 1.
+# Then $D(x_i) - D(y_i) \le |x_i - y_i|$, so in any pairing of real points $x_i$ with fakes $y_i$
 #
 # $$\text{gap} = \frac1n\sum_i D(x_i) - \frac1n\sum_i D(y_i) \le \frac1n\sum_i |x_i - y_i|.$$
 #
 # So the gap is at most $W_1$, and the best such $D$ reaches it (Kantorovich). A critic is trained
 # for the largest gap, and the generator to reduce it, with the loss $-D(G(z))$. To reach $W_1$, $D$
 # must rise by exactly $|x - y|$ from a fake to its real point: between them its slope is *equal to
-# 1*. Hence the penalty, with weight $\lambda$ (Gulrajani et al. 2017, equation 3), at points $x_i$
-# between a real and a fake one, real + $\alpha_i$ (fake - real) with uniform $\alpha_i$ in [0, 1]:
+# 1*. Hence the penalty $P$, with weight $\lambda$ (Gulrajani et al. 2017, equation 3), at points
+# $\hat x_i = x_i + \alpha_i (y_i - x_i)$ between the two, with random $\alpha_i$ in [0, 1]:
 #
-# $$P = \frac1n\sum_i (s_i - 1)^2, \qquad s_i = \left|\nabla_x D(x_i)\right|.$$
+# $$P = \frac1n\sum_i (s_i - 1)^2, \qquad s_i = \left|\nabla_x D(\hat x_i)\right|.$$
 #
 # ## The double backward, by hand
 #
 # Take one hidden layer, $D(x) = a^\top h$ with $h = \tanh(W^\top x + b)$ and its derivative
-# $t = 1 - h^2$. The first backward pass gives the gradient by the *input*, $g = \nabla_x D = W (a
-# \odot t)$ ($\odot$ multiplies element by element), and the slope $s = |g|$. Training needs
-# $\partial P / \partial W$. The second backward pass starts at $P$:
+# $t = 1 - h^2$. The first backward pass gives the gradient with respect to the *input*, $g =
+# \nabla_x D = W (a \odot t)$ ($\odot$ multiplies element by element), and the slope $s = |g|$.
+# Training needs $\partial P / \partial W$. The second backward pass starts at $P$:
 #
 # $$q = \frac{\partial P}{\partial g} = \frac2n\,(s - 1)\,\frac{g}{s}, \qquad
 # r = \frac{\partial P}{\partial (a \odot t)} = W^\top q.$$
@@ -126,8 +126,8 @@ lesson.expect("gradients of P, by hand and by the engine: gap", gap, at_most=1e-
 #
 # The paper's own test case: real points on a swiss roll, and fakes that do not learn, real points
 # plus $N(0, 1)$ noise. The critic has three hidden layers of 64 ReLUs and minimizes $-\text{gap} +
-# \lambda P$ with $\lambda = 1$. Is its slope then 1? Suppose that it is the best critic times a
-# number $s$. The loss, $-s W_1 + \lambda (s - 1)^2$, is smallest at $s = 1 + W_1 / (2\lambda)$.
+# \lambda P$ with $\lambda = 1$. Is its slope then 1? Suppose that it is $s$ times the best critic.
+# Then its loss, $-s W_1 + \lambda (s - 1)^2$, is smallest at $s = 1 + W_1 / (2\lambda)$.
 
 # %%
 ROLL = mg.data.load("swiss-roll").values
@@ -182,14 +182,15 @@ ratio = steep / (1 + exact / 2)
 lesson.expect("mean slope / formula", ratio.mean(), at_least=0.93, at_most=1.05)
 
 # %% [markdown]
-# It is 1.286, two percent below 1.309. (It varies with the place: gap / mean slope is 1.09 $W_1$.)
+# It is 1.286, two percent below 1.309. (But it differs from place to place: with the same slope
+# everywhere, gap / slope could not exceed $W_1$; gap / mean slope is 1.09 $W_1$.)
 #
 # ## Which gradient vanishes or explodes
 #
 # The generator's loss is $-D(G(z))$, so what it receives is $\nabla_x D$, carried backwards through
 # the critic's layers. If each makes it $r$ times as long, $L$ layers make it $r^L$ times as long.
 # Clipping every weight to $[-c, c]$ after each step (the first WGAN: $c = 0.01$) bounds the slope,
-# but nothing makes $r$ equal to 1. With 8 layers, which $c$ of 0.01, 0.1, 0.3 gives a slope near 1?
+# but nothing makes $r$ equal to 1. With 8 layers, does $c$ = 0.01, 0.1 or 0.3 give a slope near 1?
 
 # %%
 flow = {}
@@ -216,16 +217,17 @@ with lesson.figure(8, 4, "layers") as figure:
     axes.set_title("The way back to the generator: from right to left")
 
 # %% [markdown]
-# Tutorial 003 is right: with clipping the gradient vanishes or explodes, exponentially in the depth
+# None: the slopes are $8 \cdot 10^{-13}$, $10^3$ and $7 \cdot 10^7$; with the penalty, 1.4. So
+# tutorial 003 is right: with clipping the gradient vanishes or explodes, exponentially in the depth
 # (section 3.2 of Gulrajani et al. shows the same); with the penalty it does not. The reason: the
-# penalty fixes the length of the whole product, clipping only bounds its factors.
+# penalty holds the product of all layers near 1, clipping only bounds its factors.
 #
 # ## Train the generator
 #
 # Now the fakes learn: one step of the generator after five of the critic, which has three hidden
-# layers again. We measure $W_1$ to held-out points; that of other real points is the floor. The
-# constants of the papers: $c = 0.01$; $\lambda = 10$ for images, 0.1 in the code for the plane.
-# Which of the five rows will come near the floor?
+# layers again. We measure $W_1$ to held-out points; that of other real points is the floor. We try
+# $\lambda$ = 0.1, 1, 10 and $c$ = 0.1, 0.01. (The papers: $\lambda = 10$ for images, 0.1 in their
+# code for the plane; $c = 0.01$.) Which of the five will come near the floor?
 
 
 # %%
@@ -274,10 +276,10 @@ with lesson.figure(12.5, 8) as figure:
 lesson.finish()
 
 # %% [markdown]
-# The floor is 0.057. The penalty comes near it with $\lambda$ = 0.1 (0.083 ± 0.004) and 1 (0.088 ±
-# 0.004), not with 10 (0.27 ± 0.06); clipping does with $c$ = 0.1 (0.094 ± 0.005), not with 0.01
-# (0.25 ± 0.02). So both have a constant to choose. But the penalty's slope was near 1 with 3 layers
-# and with 8; what a $c$ does depends on the depth.
+# (Points: seed 0; numbers: five seeds.) The floor is 0.057. The penalty comes near it with
+# $\lambda$ = 0.1 (0.083 ± 0.004) and 1 (0.088 ± 0.004), not with 10 (0.27 ± 0.06); clipping with
+# $c$ = 0.1 (0.094 ± 0.005), not with 0.01 (0.25 ± 0.02). So both have a constant to choose. But the
+# penalty's slope was near 1 with 3 layers and with 8; what a $c$ does depends on the depth.
 #
 # ## Exercises
 #
@@ -293,6 +295,6 @@ lesson.finish()
 # 3. By how much can a layer of 64 inputs and 64 outputs with weights in $[-c, c]$ lengthen a
 #    gradient, at most? And with weights $\pm c$ at random, and half of the ReLUs active?
 #    <details><summary>Answer</summary> At most $64c$: 0.64 for $c = 0.01$. At random $c\sqrt{32} =
-#    0.057$; $0.057^7 = 2 \cdot 10^{-9}$ is about the figure's, from layer 8 to 1. </details>
+#    0.057$; $0.057^7 = 2 \cdot 10^{-9}$, near the figure's $10^{-9}$ from layer 8 to 1. </details>
 #
 # Next: 12 Lipschitz by spectral norm; R1 and R2

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 12 Lipschitz by spectral norm; R1 and R2
 #
-# 判别器的斜率要不要限制？教程 003 说谱归一化“限制参数的增长”：量一量，参数照样增长，受限的是斜率。
+# 判别器的斜率要不要限制？教程 003 说谱归一化能限制参数的增长；实测参数照样增长，受限的是斜率。
 #
-# A discriminator that becomes better also becomes steeper. What does a bound on its slope gain, and
-# what does it cost? You will look at one in one dimension, compute the number that spectral
-# normalization divides by, then break a GAN on 25 Gaussians with two changes that are harmless
+# A discriminator that becomes better also becomes steeper. What does a bound on the slope bring,
+# and what does it cost? You will look at $D(x)$ in one dimension, compute the number that spectral
+# normalization divides by, then break a GAN on 25 Gaussians with two changes that do little harm
 # alone, and look for the cause and for cures. Tutorial 003 (section 3.3; README.md lists the
 # tutorials) says that spectral normalization limits the growth of the parameters, 004 (section 9.1)
 # that a Wasserstein GAN solves mode collapse: we test both.
@@ -92,20 +92,20 @@ with lesson.figure(11, 3.6, "slopes") as figure:
     right.set(xlim=(8, 30000), xlabel="step", title="Its largest slope")
 
 # %% [markdown]
-# The plain one grows on: its generator would receive a force that depends on how long $D$ has been
-# trained. R1 does not bound the slope everywhere, but at the real points: there it is 0.02.
+# The plain one's slope keeps growing: a generator's gradient depends on how long $D$ has been
+# trained. R1 makes $D$ flat at the real points (slope 0.02), not everywhere (up to 6.6).
 #
 # ## How much a layer stretches
 #
-# A function is $K$-Lipschitz if two outputs are never further apart than $K$ times their inputs. A
-# dense layer with weights $W$ is, with $K = \sigma_1$, the largest singular value of $W$; LeakyReLU
-# is with $K = 1$; a sequence of layers is with the product of its $K$. So if each $W$ is divided by
+# A function is $K$-Lipschitz if two outputs are never further apart than $K$ times their inputs.
+# For a dense layer with weights $W$, $K$ is $\sigma_1$, the largest singular value of $W$; it is 1
+# for LeakyReLU, and for a sequence of layers the product of theirs. So if each $W$ is divided by
 # its $\sigma_1$, the slope of $D$ is at most 1 (Miyato et al. 2018).
 #
 # The *power iteration* finds $\sigma_1$ with two products per step: $u = Wv$, then $v = W^\top u$,
 # normalized. Write the start as $v = \sum_i c_i v_i$ in right singular vectors. After $k$ steps,
 # before normalizing, it is $(W^\top W)^k v = \sum_i \sigma_i^{2k} c_i v_i$. Relative to the first
-# component, the second is $\rho^{2k} c_2/c_1$, where $\rho = \sigma_2 / \sigma_1 < 1$: so falls the
+# component, the second is $\rho^{2k} c_2/c_1$, where $\rho = \sigma_2 / \sigma_1 < 1$; this is the
 # error of the *direction*. The estimate of $\sigma_1$ is $|Wv| / |v|$, with
 #
 # $$\frac{|Wv|^2}{|v|^2} = \frac{\sum_i \sigma_i^{4k+2} c_i^2}{\sum_i \sigma_i^{4k} c_i^2} \approx
@@ -133,8 +133,8 @@ lesson.expect("sigma: factor per step / rho^4", estimate / rho**4, at_least=0.95
 # Does it limit the growth of the parameters? The layer uses $W / \sigma_1(W)$, and $\sigma_1(cW) =
 # c\,\sigma_1(W)$: the scale of $W$ cancels, so nothing limits it. It even grows: the loss $L$ is
 # the same for all multiples of $W$, hence $\langle W, \nabla L \rangle = 0$, and a step of gradient
-# descent makes $W$ longer: $|W - \eta \nabla L|^2 = |W|^2 + \eta^2 |\nabla L|^2$. Before you run
-# it: what happens to $D(x)$ if the weights of a layer are multiplied by 1000?
+# descent makes $W$ longer: $|W - \eta \nabla L|^2 = |W|^2 + \eta^2 |\nabla L|^2$. (With Adam too:
+# above, $\sigma_1$ of the second layer grew 2.9 times.) What if we multiply its $W$ by 1000?
 
 # %%
 D, state = nets["spectral norm"], nets["spectral norm"].state_dict()
@@ -150,11 +150,11 @@ lesson.expect("weights times 1000: change of D", abs(D(x).numpy() - before).max(
 #
 # 25 Gaussians of standard deviation 0.05, two apart. A sample within 3 standard deviations of a
 # mode *covers* it and is of *high quality* (98.9 % of real points are); the *reverse KL* measures
-# how unevenly these samples are distributed over the modes (in nats, 0 at best).
+# how unevenly these samples are distributed over the modes (in nats; 0: evenly).
 #
 # We start with 2 latent numbers and the rates 0.002 (generator) and 0.004, which fall to zero.
-# Change 1: 64 latent numbers. Change 2: three times the rates. Each alone covers over 20 modes.
-# Before you run it: how many do *both* cover?
+# Change 1: 64 latent numbers. Change 2: three times the rates. With one of them, $G$ still covers
+# over 20 modes. Before you run it: how many with *both*?
 
 # %%
 data, BATCH = mg.data.load("grid"), 128
@@ -233,7 +233,7 @@ lesson.expect("modes: both changes / one, the worse", ratio, at_most=0.75)
 
 # %% [markdown]
 # The full run, means of five seeds. (The 2000 steps of the fast run are too few to judge the last
-# five rows.) From the fourth row on: 64 latents and high rates; $\gamma = 0.1$ (WGAN-GP: 0.05).
+# five rows.) Rows 4 to 10: 64 latents and high rates; $\gamma = 0.1$ (WGAN-GP: $\lambda = 0.05$).
 #
 # | | modes | high quality | reverse KL | slope of $D$ | planar share |
 # | --- | --- | --- | --- | --- | --- |
@@ -256,8 +256,8 @@ lesson.expect("modes: both changes / one, the worse", ratio, at_most=0.75)
 # start, with 32 times shorter steps in its first layer. Only 12.4 modes: not the main cause.
 #
 # *The other directions are noise.* The plane needs two directions of $z$; the other 62 only blur.
-# The last column measures it after a fifth of the training, as the share of $|\partial G / \partial
-# z|^2$ in the two strongest directions: 0.95 with 64 latents, only 0.87 with the high rates too.
+# The "planar share" measures it after a fifth of the training: the part of $|\partial G / \partial
+# z|^2$ in its two strongest directions, 0.95 with 64 latents, only 0.87 with the high rates too.
 # Test: divide $z$ by $\sqrt{32}$ and leave the weights alone, so that all directions are weak at
 # first and training strengthens those it needs. Will these "short latents" cover more modes?
 
@@ -279,9 +279,9 @@ lesson.finish()
 # %% [markdown]
 # They do (21.0, not 8.6), though nothing bounds $D$: this supports the second guess. A bound on the
 # slope cures differently: the blur stays, but $D$ is less steep at the fakes (R1: 0.5, not 8.2). R1
-# and WGAN-GP cover nearly all modes; the seeds of spectral norm differ most. The price: 18 to 26 %
-# are of high quality. (By this alone, the row with 8.6 modes would be the best.) So 004 is right
-# that WGAN-GP helps against mode collapse; "solves" says too much.
+# and WGAN-GP cover nearly all modes; with spectral norm it depends on the seed. The price: 18 to
+# 26 % are of high quality. (By this alone, the row with 8.6 modes would be the best.) So 004 is
+# right that a WGAN helps against collapse; "solves" says too much: in lesson 10 it loses modes.
 #
 # ## Exercises
 #
@@ -292,9 +292,9 @@ lesson.finish()
 #    its matrix and at most ceil(kernel / stride) = 3 times as much; this one 2.93. </details>
 # 2. What does the power iteration converge to if the two largest singular values are equal?
 #    <details><summary>Answer</summary> Its estimate to their value, its direction to a mixture of
-#    the two, the one that the start had. </details>
-# 3. Weights ten times as long: how long is the gradient by them? And the relative change in a step?
-#    <details><summary>Answer</summary> A tenth as long; so the relative change is a hundredth.
-#    Growing weights lower their own learning rate. </details>
+#    the two, in the proportions of the start. </details>
+# 3. A normalized layer's weights are multiplied by 10. By which factor does their gradient change,
+#    and their relative change in a step of gradient descent?
+#    <details><summary>Answer</summary> 1/10; 1/100. Growing weights learn more slowly. </details>
 #
 # Next: 13 Convolutions and the checkerboard

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 13 Convolutions and the checkerboard
 #
-# 教程 002 让判别器含转置卷积。判别器只缩小图像，用不着它；生成器用得着，却会有棋盘格。
+# 教程 002 说判别器也含转置卷积。判别器只缩小图像，用不着它；生成器用得着，却会产生棋盘格。
 #
-# Nets for images consist of convolutions. Tutorial 001 (section 5.3; README.md lists the tutorials)
-# calls its nets convolutional, and 002 (3.1, 3.2) builds both nets from "convolutions and
-# transposed convolutions"; the code of both has only dense layers. You will write a convolution as
-# loops and as a product with a matrix that is never written, see that the transposed convolution is
+# Most GANs for images are built from convolutions. Tutorial 001 (section 5.3; README.md lists the
+# tutorials) calls its nets convolutional, and 002 (3.1, 3.2) says that both nets have convolutions
+# *and* transposed ones; the code of both has only dense layers. You will write a convolution as
+# loops and as a product with a matrix that is never stored, see that a transposed convolution is
 # exactly the transposed matrix, and find out why so many GANs use kernel 4, stride 2, padding 1.
 # Then you will see the checkerboard that transposed convolutions make, and that the usual advice
-# against it, a kernel size that the stride divides, is only half of the truth.
+# against it, a kernel size divisible by the stride, is only half of the truth.
 #
 # Needs: 01 (a gradient is a product with a transposed matrix); 03 helps (the fast matrix product).
 
@@ -67,11 +67,11 @@ lesson.expect("seven loops and ops.conv2d: largest difference", gap, at_most=1e-
 # so it is copied several times. *Before you run it:* with 4 x 4 weights and stride 2, how many
 # times as large as the images is the matrix?
 #
-# The library does not write it. In the padded images, the step in memory from one position to the
-# next, or from one weight to the next, does not depend on the other. So the element (position,
+# The library does not store it. Where a pixel of the padded images lies in memory is a sum of two
+# numbers: one depends only on the position, the other only on the weight. So the element (position,
 # weight) of im2col is the number at `rows[position] + steps[weight]`: two short tables describe all
 # of it, and the library's kernel reads its input through exactly these two
-# (`kernels/conv2d/README.md`, "implicit GEMM": twice as fast as im2col).
+# (`kernels/conv2d/README.md`, "implicit GEMM": up to twice as fast as im2col).
 
 # %%
 padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -109,16 +109,16 @@ left, right = (y * g).sum(), (x * up(g, w)).sum()
 lesson.expect("adjoint test: |left - right| / |left|", abs(left / right - 1), at_most=1e-12)
 
 # %% [markdown]
-# They agree with the same order alone: `--bug 3` reverses it. $A^\top$ is not the inverse (the name
+# They agree only with the same order: `--bug 3` reverses it. $A^\top$ is not the inverse (the name
 # "deconvolution" is wrong): here 4 x 4 x 3 = 48 numbers cannot bring back 3 x 8 x 6 = 144, and
 # $A^\top A x$ is far from $x$, even at the scale that fits best: the error is 0.90 of $|x|$.
 #
 # Now back to tutorial 002: does a *discriminator* contain transposed convolutions? It maps 784
-# pixels to one number, so each layer makes images smaller, and a layer that enlarges them would
-# only add work for the next. (Its generator, of both kinds, can work. Discriminators that judge
+# pixels to one number, so its layers make images smaller, and a layer that enlarges them would
+# only add work for the next. (A generator of both kinds can work. Discriminators that judge
 # every pixel do enlarge again: Schönfeld et al. 2020.) But backpropagation multiplies by transposed
 # matrices (lesson 01). *Before you run it:* which operation computes the gradient of a
-# discriminator's convolution by its input?
+# discriminator's loss with respect to the input of a convolution?
 
 # %%
 image = mg.tensor(x, requires_grad=True)
@@ -247,11 +247,11 @@ lesson.expect("checkerboard energy, resized, 3, random", resized, at_most=1e-20)
 
 # %% [markdown]
 # About 1: as much energy at the highest frequency as at zero, so kernel 4 is no better than 3 when
-# training begins. With equal coverage the weights *can* avoid the checkerboard, but they have to
-# learn it: the four sums must become equal (exercise 2). The other solution of Odena et al. makes
-# it impossible: after enlarging, all pixels are sums of the *same* weights. The figure shows each
-# case on a constant image and on a digit; of a thousand random kernels, the one with the largest
-# mean, so that it is bright.
+# training begins. Weights *can* avoid the checkerboard (those of kernel 3 too: 1, 2, 1 along each
+# axis), but must learn it: the four sums must become equal (exercise 2). With the other solution of
+# Odena et al., a constant image stays constant: its pixels are sums of the *same* weights. The
+# figure shows each case on a constant image and on a digit; of a thousand random kernels, the one
+# with the largest mean, so that it is bright.
 
 # %% Figure
 digit = digits(1000).values[:1]
@@ -292,7 +292,7 @@ lesson.finish()
 #    axes, must be equal. It does: along each axis the sums are (1 + 3) / 4 = 1 and (3 + 1) / 4 = 1.
 #    A ramp stays a ramp, half as steep: it is bilinear interpolation. </details>
 # 3. A discriminator begins with a convolution 3-2-1 of weights 1, and the gradient at all of its
-#    outputs is 1. What is the gradient by the image? And with 4-2-1?
+#    outputs is 1. What is the gradient at the pixels of the image? And with 4-2-1?
 #    <details><summary>Answer</summary> The gradient is a transposed convolution, so it is a
 #    checkerboard of 1, 2 and 4: the pixels of a fake are pushed with unequal force. With 4-2-1 it
 #    is 4 everywhere inside. So the kernel size matters in the discriminator too. </details>

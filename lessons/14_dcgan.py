@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14 Batch norm and a DCGAN
 #
-# 批归一化让样本的输出依赖整批样本。教程 002 每层都放；这里测量放在哪里有用，哪里有害。
+# 批归一化使一个样本的输出取决于整批样本。教程 002 每层都放；本课测量放在哪里有用，哪里有害。
 #
 # Tutorial 002 (sections 3.1 and 3.2; README.md lists the tutorials) puts batch norm after *every*
 # convolution of both nets; its code (4.1, 4.2) has neither. The DCGAN paper (Radford et al. 2016)
@@ -34,10 +34,9 @@ rng = np.random.default_rng(0)
 #
 # $$y_i = \gamma \, \frac{x_i - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta$$
 #
-# with learned $\gamma$ (at first 1) and $\beta$ (at first 0); $\varepsilon = 10^{-5}$ prevents a
-# division by zero. But $\mu$ and $\sigma$ belong to the batch. Put the sample $x = 1$ into a batch
-# with 63 numbers from $N(0, 1)$, then into one with 63 from $N(5, 1)$. *Before you run it:* what is
-# its output, first and second?
+# with learned $\gamma$ (at first 1) and $\beta$ (at first 0), and $\varepsilon = 10^{-5}$ against a
+# division by 0. But $\mu$, $\sigma$ belong to the batch. Put the sample $x = 1$ into a batch with
+# 63 numbers from $N(0, 1)$, then with 63 from $N(5, 1)$. *Before you run it:* what are its outputs?
 
 
 # %%
@@ -51,10 +50,10 @@ lesson.expect("the same sample in two batches: difference", first - second, at_l
 
 # %% [markdown]
 # About 1, and about -3.6. A discriminator with batch norm does not judge an image, but an image in
-# its batch. (WGAN-GP therefore uses layer norm in $D$: Gulrajani et al. 2017, section 4.) So do
+# its batch. (WGAN-GP therefore uses layer norm in $D$: Gulrajani et al. 2017, section 4.) So should
 # real and fake images go through $D$ in one batch, or in two? Let real numbers be $N(3, 1)$ and
-# fakes $N(0, 1)$. In one batch of both, the sign of the output tells them apart. *Before you run
-# it:* what share of the fakes is negative when they are normalized alone?
+# fakes $N(0, 1)$. In one batch of both, 93.5 % of the fakes become negative. *Before you run it:*
+# what share of the fakes is negative when they are normalized alone?
 
 # %%
 fake, real = rng.normal(0, 1, 2000), rng.normal(3, 1, 2000)
@@ -81,8 +80,8 @@ with lesson.figure(9, 3.2, "batch") as figure:
 #
 # To make one image there is no batch. So batch norm keeps running moments, which each training
 # batch moves towards its own by a factor $m$ (*momentum*, 0.1 here and in PyTorch): after $t$
-# batches $(1 - m)^t$ of the start is left. Eval mode uses them in place of $\mu$ and $\sigma$; a
-# copied generator needs them too. *Before you run it:* when is the running mean within 1 %?
+# batches $(1 - m)^t$ of the start is left. Eval mode uses them in place of $\mu$ and $\sigma$.
+# *Before you run it:* from 0, after how many times the same batch is the running mean within 1 %?
 
 # %%
 norm, count = nn.BatchNorm1d(1, momentum=0.1, dtype="float64"), 0
@@ -96,8 +95,9 @@ lesson.expect("batches until the running mean is within 1 %", count, equal=44)
 #
 # In Keras *momentum* means $1 - m$: `BatchNormalization(momentum=0.8)` is $m = 0.2$. A widely used
 # collection, PyTorch-GAN, has `BatchNorm1d(256, 0.8)` instead (its issue 116), and the second
-# argument there is $\varepsilon$. So a channel of variance $v$ leaves with variance
-# $v / (v + 0.8)$. *Before you run it:* after that generator's second layer, about 1, 1/2 or less?
+# argument there is $\varepsilon$: variance $v$ becomes $v / (v + 0.8)$. Initial weights, uniform in
+# $\pm 1/\sqrt n$ for $n$ inputs, leave a third of the variance, LeakyReLU half. *Before you run
+# it:* after that generator's second layer and its batch norm, is it about 1, 1/2 or less?
 
 # %%
 mg.manual_seed(0)
@@ -108,7 +108,7 @@ after = np.mean([batch_norm(x, eps=0.8).var() for x in channels.T])
 lesson.expect("variance after batch norm with eps 0.8", after, at_least=0.05, at_most=0.06)
 
 # %% [markdown]
-# It normalizes nothing: every channel is divided by 0.92. (minigan takes `eps` by name only.)
+# Far less: $v$ is 0.05, and each channel is divided by 0.92. (minigan takes `eps` by name only.)
 #
 # ## Does batch norm make a DCGAN trainable?
 #
@@ -116,7 +116,7 @@ lesson.expect("variance after batch norm with eps 0.8", after, at_least=0.05, at
 # three transposed convolutions 4-2-1 double the side; $D$ is the same in reverse. The paper's
 # recipe: batch norm except at $D$'s first layer and $G$'s last, ReLU in $G$, LeakyReLU in $D$,
 # weights from $N(0, 0.02^2)$. Without batch norm these are far too small for narrow nets. He's
-# weights (He et al. 2015), $N(0, 2 / n)$ for sums of $n$ products, keep the variance from layer to
+# weights (He et al. 2015), $N(0, 2 / n)$ for sums of $n$ products, keep the size from layer to
 # layer. (Of a transposed kernel 4-2-1, 4 of 16 weights meet in a pixel: lesson 13.)
 
 # %%
@@ -173,10 +173,10 @@ def train(G, D, images, rate, steps, seed, frames=1):
 
 
 # %% [markdown]
-# The measure is the sliced Wasserstein distance of generated digits (eval mode, averaged weights)
-# to held-out ones after 600 steps; its floor is that of *real* digits. *Before you run it:* without
-# batch norm in $G$, but with He's weights, is the distance larger or smaller than with it, at the
-# paper's rate 0.0002? And at 25 times that rate?
+# The measure is the sliced Wasserstein distance (lesson 06) of fake digits (eval mode, averaged
+# weights) to held-out ones after 600 steps; its floor is that of *real* digits. *Before you run
+# it:* without batch norm in $G$, but with He's weights, is the distance larger or smaller than with
+# it, at the paper's rate 0.0002? And at 25 times that rate?
 
 # %%
 images = digits(3000 if lesson.fast else 20_000).values
@@ -230,18 +230,17 @@ with lesson.figure(13, 7, "norm") as figure:
             axes.set_xlabel(f"{mean:.3f} ± {error:.3f}")  # of five seeds: sqrt(5 - 1) is 2
 
 # %% [markdown]
-# (Pictures: seed 0; numbers: mean and standard error of five seeds; floor: 0.021.) So "batch norm
-# makes DCGANs trainable" is not true of this generator. At the paper's rate, without it but with
-# weights of the right size, it comes three times nearer to the digits in the same number of steps,
-# and at five times that rate too. Batch norm gives $G$ safety: at 25 times the rate, the distance
-# without it is three times as large. In the *discriminator* it helps at every rate: without it,
-# samples are nearly all alike. The last row is tutorial 002, 1.5 to 2 times as far as the recipe.
+# (Pictures: seed 0; numbers: five seeds; floor: 0.021.) So this small generator does not need batch
+# norm: with weights of the right size, its distance is a third without it, at the paper's rate and
+# at five times that. But batch norm makes $G$ robust: at 25 times the rate, the distance without it
+# is three times as large. In the *discriminator* it helps at every rate: without it, samples are
+# nearly all alike. As 002 places it (last row), the distance is 1.5 to 2 times the recipe's.
 #
 # ## A DCGAN on digits
 #
 # For 28 x 28 pixels the generator doubles 7 x 7 twice; the rate is 0.001. A step of lesson 06's MLP
 # takes two thirds of the time, so it gets 1.5 times as many; and it has nine times as many weights.
-# *Before you run it:* which is nearer to the digits?
+# *Before you run it:* which comes nearer to the digits?
 
 # %%
 STEPS = {"MLP": 220, "DCGAN": 220} if lesson.fast else {"MLP": 1500, "DCGAN": 1000}
@@ -283,6 +282,8 @@ lesson.film(films["DCGAN"][0], scene, seconds=6)
 lesson.finish()
 
 # %% [markdown]
+# The DCGAN has half the MLP's distance and clean strokes, but after 1000 steps many are no digits.
+#
 # ## Exercises
 #
 # 1. Which of 002's two additional batch norms does the harm at rate 0.001? Add both to `CASES`.
@@ -296,5 +297,4 @@ lesson.finish()
 #    <details><summary>Answer</summary> Zero: the mean contains the bias, so DCGANs usually have
 #    none. The output stays the same, and the gradient is a tenth. </details>
 #
-# The DCGAN has half the MLP's distance, with clean strokes; after 1000 steps not all are digits.
 # Next: 15.

@@ -186,7 +186,7 @@ def slope_of_the_sigmoid() -> Numbers:
     s = np.linspace(-10, 10, 2001)
     slope = sigmoid(s) * (1 - sigmoid(s))
     assert slope.argmax() == 1000
-    return {"largest slope of a sigmoid": slope.max(), "slope at +-10": slope[0]}
+    return {"largest slope of a sigmoid": slope.max(), "slope at ±10": slope[0]}
 
 
 def depth_and_residuals(depth: int = 50) -> Numbers:
