@@ -139,10 +139,10 @@ largest = max(r["diversity"][-1] for r in answers)
 lesson.expect("fixed D: diversity of G's answer, worst seed", largest, at_most=0.1)
 
 # %% [markdown]
-# One. Now let D learn, but G more: five updates for one of D, with momentum (each step also repeats
-# half of the last one). G jumps to D's best point. D lowers its logit there. Now the best point is
-# elsewhere, and G jumps again. 004 (2.3) argues: collapsed fakes look alike, so D recognizes them,
-# so its loss is small, so the gradient vanishes. *Will D's loss be smaller than in a healthy run?*
+# One. (We once saw two, on separate hills of D.) Now let D learn, but G more: five updates for one
+# of D, with momentum (each step also repeats half of the last one). G jumps to D's best point. D
+# lowers its logit there, and G jumps on. 004 (2.3) says: collapsed fakes look alike, so D knows
+# them, its loss gets small, and the gradient vanishes. *Is D's loss smaller than in a healthy run?*
 
 # %%
 wgan = {"loss": WGAN, "penalty": mg.losses.gradient_penalty}
@@ -184,8 +184,8 @@ with lesson.figure(12, 2.3, "hops") as figure:
 #
 # **The cure: let D see diversity.** D judges each sample alone, so it cannot see that all fakes are
 # alike. `MinibatchStdDev` tells it how much the samples of a group of four differ (004, 9.1). W1
-# falls from 1.38 ± 0.08 to 0.10 ± 0.01. One update each cures too: 0.16 ± 0.02. WGAN (004, 9.1; see
-# lesson 11) with five updates of G does not: 1.21 ± 0.05. With five of D it works: 0.14 ± 0.01.
+# falls from 1.38 ± 0.08 to 0.10 ± 0.01. One update each cures too: 0.16 ± 0.02. WGAN (004, 9.1; 11)
+# with five updates of G does not: 1.21 ± 0.05. With five of D, no momentum, it does: 0.14 ± 0.01.
 #
 # ## 2. A discriminator that is too strong: the gradient vanishes
 #
@@ -222,7 +222,7 @@ CURES = {"R1": {"penalty": lambda D, real, fake: 0.05 * mg.losses.r1_penalty(D, 
 study("strong D", {"loss": MINIMAX, "turns": (10, 1), "sgd": 0.1}, CURES)
 
 # %% [markdown]
-# Yes: W1 falls from 3.1 ± 0.6 to 0.18 ± 0.01. **The cure: a smooth D** (and exercise 3).
+# Yes: W1 falls from 3.1 ± 0.6 to 0.18 ± 0.01. **The cure: a smooth D.** (-log D: exercise 3.)
 #
 # ## 3. Oscillation: the players circle around the solution
 #
@@ -238,7 +238,7 @@ study("oscillation", FORCED, CURES)
 
 # %% [markdown]
 # It does: W1 falls from 1.23 ± 0.22 to 0.42 ± 0.02. **The cure: friction.** R1 pulls D's slope to
-# zero, so D turns round earlier. Rates that fall to zero help some of the seeds: 0.69 ± 0.23.
+# zero, which damps the circling (09). Rates that fall to zero help some of the seeds: 0.69 ± 0.23.
 #
 # ## 4. D learns the training set by heart
 #
@@ -267,7 +267,7 @@ for key in ["healthy", "healthy, normal", *OWN.values(), *CURED]:
         value, own = np.array([r["late"][gauge] for r in runs[key]]), key == OWN[gauge]
         if own or key not in OWN.values():  # a failure may alarm other gauges too
             wrong += int((((value < low) | (value > high)) != own).sum())
-            lesson.record(f"{key}: {gauge}", value)
+        lesson.record(f"{key}: {gauge}", value)
 lesson.expect("missed and false alarms", wrong, equal=0)
 
 # %% Figure
