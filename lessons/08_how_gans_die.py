@@ -295,6 +295,6 @@ lesson.finish()
 #    <details><summary>Answer</summary>0.99997; 0.0014; half at $s = -18.4$, where $\sigma(s) =
 #    10^{-8}$. Adam hides a vanishing gradient until then; at -25, G stands still.</details>
 # 3. `train(0, turns=(10, 1))["W1"]`: do Adam and $-\log D$ save a G whose D is too strong?
-#    <details><summary>Answer</summary>No: W1 is about 1. D is so steep that G overshoots.</details>
+#    <details><summary>Answer</summary>No: W1 is 0.86. G has a gradient, but it collapses.</details>
 #
 # Next: 09, why the players circle, exactly.
