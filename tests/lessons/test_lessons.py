@@ -20,7 +20,9 @@ MARKS = {
     for name in NAMES
 }
 ALL = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in NAMES])
-MAX_LINES = 150  # of code, without imports and the figure's
+MAX_LINES = 300  # of a lesson: one sitting
+MAX_CODE_LINES = 150  # without imports and figures
+MAX_CHECKS = 7
 
 LESSON = """# %%
 from minigan.utils.lesson import Lesson
@@ -89,7 +91,20 @@ def test_it_is_built_as_a_lesson_is(name):
     code = [body for kind, body in zip(kinds, bodies, strict=True) if kind == ""]
     lines = [line for line in "\n".join(code).splitlines() if line.strip() and line[0] != "#"]
     lines = [line for line in lines if not line.startswith(("import ", "from "))]
-    assert len(lines) <= MAX_LINES, len(lines)
+    assert len(lines) <= MAX_CODE_LINES, len(lines)
+    assert len(source(name).splitlines()) <= MAX_LINES
+    assert bodies[-1].count("<details><summary>Answer</summary>") == 3
+    assert 4 <= len(BUGS[name]) <= MAX_CHECKS
+
+
+@ALL
+def test_its_committed_results_and_figures_are_those_of_a_full_run(name):
+    results = json.loads((LESSONS / "results" / f"{name}.json").read_text())
+    assert not results["fast"]
+    assert [result["what"] for result in results["results"]] == [bug.fails for bug in BUGS[name]]
+    assert all(result["passed"] for result in results["results"])
+    figures = {path.name for path in (LESSONS / "figures").glob(f"{name}*")}
+    assert figures == {n for n in fast_run(name)["files"] if n.endswith((".png", ".gif"))}
 
 
 @ALL
@@ -107,7 +122,7 @@ def test_the_gallery_links_to_what_exists():
         assert (LESSONS / link).is_file(), link
 
 
-# ---------------------------------------------------------------------------------- the frame
+# ------------------------------------------------------------------------- the class Lesson
 BUGS_FILE = """
 [[bug]]
 fails = "a number"
