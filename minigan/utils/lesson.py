@@ -67,7 +67,7 @@ class Lesson:
         if options.bug is not None:
             try:
                 sys.exit(lesson_bugs.run(Path(sys.argv[0]), options.bug, options.reveal, self.out))
-            except ValueError as error:
+            except lesson_bugs.BugError as error:
                 parser.error(str(error))
         print(f"{name[:2]} {title}\n")
 
@@ -116,10 +116,16 @@ class Lesson:
         Args:
             what: the name of this number; no two numbers of a lesson share one.
             measured: a number, or one number per seed, whose mean and standard error are kept.
+
+        Raises:
+            ValueError: `measured` has several axes (n would be the length of the first), or no
+                number.
         """
         if what in self.numbers and not IN_NOTEBOOK:
             raise ValueError(f"two numbers are called {what!r}")
         values = np.atleast_1d(np.asarray(measured, float))
+        if values.ndim > 1 or not values.size:
+            raise ValueError(f"{what}: shape {values.shape}, not one number or one number per seed")
         number: dict[str, Any] = {"what": what, "mean": float(values.mean()), "n": len(values)}
         shown = _text(number["mean"])
         if len(values) > 1:
