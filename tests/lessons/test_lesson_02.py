@@ -165,4 +165,7 @@ def test_exercise_3_the_sum_does_the_damage_to_g(lesson):
     assert mean == pytest.approx(1, abs=0.1)
     assert sd == pytest.approx(0.5, abs=0.1)
     output, mean, sd = train(False, True)
+    assert mean == pytest.approx(1, abs=0.3)
     assert sd == pytest.approx(0.14, abs=0.02)
+    output, mean, sd = train(True, True)
+    assert mean < -2.3
