@@ -178,7 +178,7 @@ def test_a_recorded_number_has_mean_and_standard_error(tmp_path, capsys):
 @pytest.mark.parametrize("measured", [np.ones((2, 5)), [[1.0], [2.0]], []])
 def test_what_is_recorded_has_one_axis(tmp_path, measured):
     lesson = run_cells(LESSON, "99_made_up", tmp_path, until="two and two")["lesson"]
-    with pytest.raises(ValueError, match="seeds: shape .*, not one number"):
+    with pytest.raises(ValueError, match=r"seeds: shape .*, not one number"):
         lesson.record("seeds", measured)
     assert not lesson.numbers
 
