@@ -294,7 +294,7 @@ lesson.finish()
 #    them. What is now the derivative of s + s * s at x = 3? And of s * s + s?
 #    <details><summary>Answer</summary>6 and 114: in the first, s passes on one share.</details>
 # 3. Let only D, or only G, descend the sum of the losses. Which of the two does the damage?
-#    <details><summary>Answer</summary>G, but it runs away only if both do. If only D does, D ends at
-#    2/3 and the fakes reach the data. If only G does, they are too narrow: sd 0.14.</details>
+#    <details><summary>Answer</summary>G, but it runs away only if both do. If only D does, D ends
+#    at 2/3 and the fakes reach the data. If only G does, they are too narrow: sd 0.14.</details>
 #
 # Next: 03 opens one op, the matrix product.
