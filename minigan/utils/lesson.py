@@ -84,7 +84,7 @@ class Lesson:
     ) -> None:
         """Print PASS or FAIL, the measured value, the expected one, and `what` they describe.
 
-        NaN fails.
+        NaN fails, and so does an infinite number where bounds are given: a run has diverged.
 
         Args:
             what: the name of this check; no two checks of a lesson share one.
@@ -102,7 +102,8 @@ class Lesson:
         else:
             low = -np.inf if at_least is None else at_least
             high = np.inf if at_most is None else at_most
-            passed, shown = bool(low <= measured <= high), _text(measured)
+            passed = bool(np.isfinite(measured) and low <= measured <= high)
+            shown = _text(measured)
             expected = _range(at_least, at_most)
         if not self.results:
             print(HEADING)

@@ -143,6 +143,8 @@ def test_a_failure_is_printed_and_sets_the_exit_status(tmp_path):
     [
         (float("nan"), {"at_most": 1}, False),
         (float("nan"), {"at_least": 1}, False),
+        (float("inf"), {"at_least": 1}, False),
+        (-float("inf"), {"at_most": 1}, False),
         (1.0, {"at_most": 1}, True),
         (1.01, {"at_most": 1}, False),
         (0.99, {"at_least": 1}, False),
