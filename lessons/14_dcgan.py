@@ -234,7 +234,7 @@ with lesson.figure(13, 7, "norm") as figure:
 # norm: with weights of the right size, its distance is a third without it, at the paper's rate and
 # at five times that. But batch norm makes $G$ robust: at 25 times the rate, the distance without it
 # is three times as large. In the *discriminator* it helps at every rate: without it, samples are
-# nearly all alike. As 002 places it (last row), the distance is 1.5 to 2 times the recipe's.
+# alike at the two lower ones. As 002 places it, the distance is 1.5 to 2 times the recipe's.
 #
 # ## A DCGAN on digits
 #

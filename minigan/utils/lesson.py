@@ -67,7 +67,7 @@ class Lesson:
         if options.bug is not None:
             try:
                 sys.exit(lesson_bugs.run(Path(sys.argv[0]), options.bug, options.reveal, self.out))
-            except ValueError as error:
+            except lesson_bugs.BugError as error:
                 parser.error(str(error))
         print(f"{name[:2]} {title}\n")
 
@@ -84,7 +84,7 @@ class Lesson:
     ) -> None:
         """Print PASS or FAIL, the measured value, the expected one, and `what` they describe.
 
-        NaN fails.
+        NaN fails, and so does an infinite number where bounds are given: a run has diverged.
 
         Args:
             what: the name of this check; no two checks of a lesson share one.
@@ -102,7 +102,8 @@ class Lesson:
         else:
             low = -np.inf if at_least is None else at_least
             high = np.inf if at_most is None else at_most
-            passed, shown = bool(low <= measured <= high), _text(measured)
+            passed = bool(np.isfinite(measured) and low <= measured <= high)
+            shown = _text(measured)
             expected = _range(at_least, at_most)
         if not self.results:
             print(HEADING)
@@ -116,10 +117,16 @@ class Lesson:
         Args:
             what: the name of this number; no two numbers of a lesson share one.
             measured: a number, or one number per seed, whose mean and standard error are kept.
+
+        Raises:
+            ValueError: `measured` has several axes (n would be the length of the first), or no
+                number.
         """
         if what in self.numbers and not IN_NOTEBOOK:
             raise ValueError(f"two numbers are called {what!r}")
         values = np.atleast_1d(np.asarray(measured, float))
+        if values.ndim > 1 or not values.size:
+            raise ValueError(f"{what}: shape {values.shape}, not one number or one number per seed")
         number: dict[str, Any] = {"what": what, "mean": float(values.mean()), "n": len(values)}
         shown = _text(number["mean"])
         if len(values) > 1:
