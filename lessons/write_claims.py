@@ -116,7 +116,7 @@ def measured(lesson: str, name: str, folder: Path = LESSONS) -> tuple[str, str]:
         raise ValueError(f"lesson {lesson}: {fits[0]!r} is {entry['mean']}")
     value = f"{entry['mean']:.4g}"
     if entry["n"] > 1:
-        value += f" ± {entry['se']:.2g} ({entry['n']} seeds)"
+        value += f" ± {entry['se']:.2g} (n = {entry['n']})"
     return fits[0], value
 
 

@@ -56,6 +56,7 @@ class Lesson:
         self.fast = fast or options.fast
         self.results: dict[str, dict[str, Any]] = {}  # by the names of the checks
         self.numbers: dict[str, dict[str, Any]] = {}  # likewise: what `record` keeps
+        self.data = ""  # which digits, if the lesson has any
         self.started = time.monotonic()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -133,13 +134,15 @@ class Lesson:
             number["se"] = float(values.std(ddof=1) / math.sqrt(len(values)))
             shown += f" ± {number['se']:.2g}"
         self.numbers[what] = number
-        print(f"        {shown:>12}  {_seeds(len(values)):<18}  {what}")
+        count = f"(n = {len(values)})" if len(values) > 1 else ""
+        print(f"        {shown:>12}  {count:<18}  {what}")
 
     def finish(self) -> None:
         """Write the numbers (JSON) beside the figure, print a summary; exit with 1 on a FAIL."""
         record = {
             "lesson": self.title,
             "fast": self.fast,
+            "data": self.data,
             "results": list(self.results.values()),
             "numbers": list(self.numbers.values()),
         }
@@ -183,6 +186,27 @@ class Lesson:
         path = self.out / f"{self.name}.gif"
         atomic_write(path, lambda file: frames[0].save(file, format="GIF", **options))
         self._show("film", path)
+
+    # -------------------------------------------------------------------------------- data
+    def digits(self, size: int) -> Dataset:
+        """Return at most `size` images of digits (n, 1, 28, 28); print and keep which ones.
+
+        They are MNIST if it is on this machine (in the folder MINIGAN_DATA, or downloaded by
+        `minigan train --data mnist`), otherwise the digits that minigan draws. Nothing is
+        downloaded.
+        """
+        data_folder = os.environ.get("MINIGAN_DATA")
+        data = None
+        for folder in ([Path(data_folder)] if data_folder else []) + [cache_root() / "data"]:
+            for split in ("train", "test"):
+                with suppress(FileNotFoundError):
+                    data = data or load("mnist", split=split, data_dir=folder)
+        data = data or load("glyphs", size=size)
+        data = data if len(data) <= size else data.sample(size, seed=0)
+        drawn = "MNIST is not on this machine; minigan's own digits"
+        self.data = f"{'MNIST' if data.name == 'mnist' else drawn}, {len(data)} images"
+        print(f"  {self.data}")
+        return data
 
     def _show(self, kind: str, path: Path) -> None:
         print(f"{kind}: {path}")
@@ -232,34 +256,11 @@ def error_of(function: Any) -> str:
     return "no error"
 
 
-def digits(size: int) -> Dataset:
-    """Return at most `size` images of digits (n, 1, 28, 28), and print which ones they are.
-
-    They are MNIST if it is on this machine (in the folder MINIGAN_DATA, or downloaded by `minigan
-    train --data mnist`), otherwise the digits that minigan draws. Nothing is downloaded.
-    """
-    data_folder = os.environ.get("MINIGAN_DATA")
-    data = None
-    for folder in ([Path(data_folder)] if data_folder else []) + [cache_root() / "data"]:
-        for split in ("train", "test"):
-            with suppress(FileNotFoundError):
-                data = data or load("mnist", split=split, data_dir=folder)
-    data = data or load("glyphs", size=size)
-    data = data if len(data) <= size else data.sample(size, seed=0)
-    kind = "MNIST" if data.name == "mnist" else "MNIST is not on this machine; minigan's own digits"
-    print(f"  {kind}, {len(data)} images")
-    return data
-
-
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _seeds(n: int) -> str:
-    return f"({n} seeds)" if n > 1 else ""
-
-
 def _range(at_least: float | None, at_most: float | None) -> str:
     if at_least is None:
-        return f"at most {at_most:.3g}"
-    return f"at least {at_least:.3g}" if at_most is None else f"{at_least:.3g} to {at_most:.3g}"
+        return f"at most {at_most:.4g}"
+    return f"at least {at_least:.4g}" if at_most is None else f"{at_least:.4g} to {at_most:.4g}"

@@ -140,7 +140,7 @@ def folder(tmp_path):
     [
         ("the gap", ("the gap", "0.5 (expected: at most 1)")),
         ("at the end", ("the gap at the end", "0.2 (expected: at most 1)")),
-        ("KL", ("KL", "0.01235 ± 0.0023 (5 seeds)")),
+        ("KL", ("KL", "0.01235 ± 0.0023 (n = 5)")),
         ("W", ("W1", "2")),
         ("a message", ("a message", "'no'")),
         ("count", ("the count", "7")),

@@ -187,7 +187,7 @@ def test_a_recorded_number_has_mean_and_standard_error(tmp_path, capsys):
     one, three = json.loads((tmp_path / "99_made_up.json").read_text())["numbers"]
     assert one == {"what": "one number", "mean": 2.5, "n": 1}
     assert three == {"what": "three seeds", "mean": 2.0, "n": 3, "se": pytest.approx(3**-0.5)}
-    assert "2 ± 0.58  (3 seeds)           three seeds" in capsys.readouterr().out
+    assert "2 ± 0.58  (n = 3)             three seeds" in capsys.readouterr().out
     with pytest.raises(ValueError, match="two numbers are called 'one number'"):
         lesson.record("one number", 3)
 
