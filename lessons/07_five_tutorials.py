@@ -12,7 +12,7 @@
 # The data are lesson 06's Gaussian $p$ in the plane. The generator $G(z) = zW + c$ makes a Gaussian
 # $q$ too, so $\mathrm{KL}(q\,\|\,p)$ is exact. $D$ returns a logit $s$; its probability is
 # $\sigma(s) = 1/(1+e^{-s})$. `train` runs any program: a mistake changes an entry of `BENCH`, such
-# as Adam's `rates` or `start`, the factors on the first weights (of G and of D).
+# as Adam's `rates` (of G, D), whether they `decay` to zero, or `start`, factors on first weights.
 
 # %%
 import numpy as np
@@ -174,7 +174,7 @@ lesson.record("KL, mended, constant rates, after 002's test loop", tested)
 
 # %% [markdown]
 # **001**: only where $p/q \to 0$: off the data, or on a point, where $q = \infty$. G does both (KL
-# 20.1 ± 0.7). Yet mean D(fake) is 0.50, and its "accuracy" (5.2), the share of batches with more
+# 20.1 ± 0.7). Yet mean D(fake) is 0.50, and 001's "accuracy" (5.2), the share of batches with more
 # than 0.5, is 67 % (mended: 29 %). It does not print what shows the failure: mean D(real) is 0.999,
 # not 0.5. The wrong *sign* (4.2) trains G to be detected: KL 20.8 ± 0.8, and both losses near 0.
 #
