@@ -81,7 +81,7 @@ def train(changes, seed, steps=600, nets=None):  # returns a row per step, and b
 # %% [markdown]
 # ## What stops, and what does not
 #
-# None runs as printed: names are missing. With these repaired, four mistakes stop (TensorFlow 2.21
+# None of the four runs: names are missing. With these repaired, four mistakes stop (TensorFlow 2.21
 # with Keras 3.15, PyTorch 2.13; lesson 02 shows two of them at work):
 #
 # | mistake | its framework says | minigan says |
