@@ -282,7 +282,7 @@ with lesson.figure(10, 5.3, "digits") as figure:
 lesson.finish()
 
 # %% [markdown]
-# Three times. Most fakes are readable, but too many are ones (08), and many have specks (13, 14).
+# Three times (minigan's own digits: 2.2). Most fakes are readable, but many have specks (13, 14).
 #
 # ## Exercises
 #

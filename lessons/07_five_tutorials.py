@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 07 Five tutorials, run as they stand
 #
-# 五篇教程的代码，有的报错，有的不报错却训错。这里带错重现，量出后果，逐一改正，并说明怎样发现。
+# 五篇教程的代码，有的报错；有的不报错，训练结果却是错的。这里保留错误重现，量出后果，再逐一改正。
 #
 # A mistake that stops the program is the lucky case. We rebuild the training loops of tutorials 000
 # (5.2), 001 (4.2, 5.2), 002 (4.1 to 4.4) and 004 (5.1) with their mistakes (003 has no code), and

@@ -152,7 +152,7 @@ class Lesson:
         failed = [what for what, result in self.results.items() if not result["passed"]]
         passed, seconds = len(self.results) - len(failed), time.monotonic() - self.started
         print(f"numbers: {path}")
-        print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} seconds")
+        print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} s")
         if failed:
             sys.exit("FAILED: " + "; ".join(failed))
 
