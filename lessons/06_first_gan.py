@@ -18,7 +18,7 @@ from minigan import nn, ops
 from minigan.metrics import sliced_wasserstein
 from minigan.utils import figures as pictures
 from minigan.utils.figures import DATA, GENERATOR
-from minigan.utils.lesson import Lesson, digits
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("06_first_gan", "The first GAN: a Gaussian in the plane, then digits")
 
@@ -252,7 +252,7 @@ lesson.expect("D's logit and log p/q: correlation, worst seed", min(correlations
 # digits differ too: their distance is the *floor*. Will the fakes be 2, 5 or 20 times as far?
 
 # %%
-data = digits(1000 if lesson.fast else 20_000)
+data = lesson.digits(1000 if lesson.fast else 20_000)
 images, n = data.values.reshape(len(data), 784), len(data) // 10
 images = images[np.random.default_rng(0).permutation(len(data))]
 held_out, others, batch = images[:n], mg.tensor(images[n:]), 64
@@ -282,7 +282,7 @@ with lesson.figure(10, 5.3, "digits") as figure:
 lesson.finish()
 
 # %% [markdown]
-# Three times. Most fakes are readable, but too many are ones (08), and many have specks (13, 14).
+# Three times (minigan's own digits: 2.2). Most fakes are readable, but many have specks (13, 14).
 #
 # ## Exercises
 #

@@ -105,8 +105,8 @@ with lesson.figure(13, 3.3, "field") as figure:
 # A *simultaneous* step computes both gradients at one place, then moves both players by h times
 # their velocity, along the tangent. A tangent leaves the circle on the outside: $r^2 = \theta^2 +
 # \psi^2$ becomes $r^2 (1 + h^2 \sigma^2)$. This is Euler's method on a rotation, and it spirals out
-# for any h. In an *alternating* step G moves first, and D sees where G went. Near the equilibrium,
-# where $\sigma = 1/2$, the matrix of such a step and its determinant are
+# for any h. In an *alternating* step G moves first (D first is as good), and D sees where G went.
+# Near the equilibrium, where $\sigma = 1/2$, the matrix of such a step and its determinant are
 #
 # $$\begin{pmatrix} 1 & h/2 \\ -h/2 & 1 - h^2/4 \end{pmatrix}, \qquad
 #   1 \cdot (1 - h^2/4) + h^2/4 = 1$$

@@ -246,7 +246,7 @@ lesson.expect("modes: both changes / one, the worse", ratio, at_most=0.75)
 # | R1 | 24.8 ± 0.2 | 25 % | 0.39 | 0.5 | 0.91 |
 # | R1 + R2 | 24.8 ± 0.2 | 18 % | 0.36 | 0.4 | 0.94 |
 # | spectral norm | 20.0 ± 3.9 | 21 % | 0.91 | 0.05 | 0.92 |
-# | WGAN-GP | 25.0 ± 0.0 | 26 % | 0.44 | 2.0 | 0.89 |
+# | WGAN-GP | 25.0 ± 0.0 | 25 % | 0.44 | 2.0 | 0.89 |
 #
 # ## Why both? Two guesses, two tests
 #
@@ -280,7 +280,7 @@ lesson.finish()
 # They do (21.0, not 8.6), though nothing bounds $D$: this supports the second guess. A bound on the
 # slope cures differently: the blur stays, but $D$ is less steep at the fakes (R1: 0.5, not 8.2). R1
 # and WGAN-GP cover nearly all modes; with spectral norm it depends on the seed. The price: 18 to
-# 26 % are of high quality. (By this alone, the row with 8.6 modes would be the best.) So 004 is
+# 25 % are of high quality. (By this alone, the row with 8.6 modes would be the best.) So 004 is
 # right that a WGAN helps against collapse; "solves" says too much: in lesson 10 it loses modes.
 #
 # ## Exercises

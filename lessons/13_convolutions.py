@@ -19,7 +19,7 @@ import numpy as np
 import minigan as mg
 from minigan import ops
 from minigan.utils.figures import DISCRIMINATOR, GENERATOR, GREEN, PINK
-from minigan.utils.lesson import Lesson, digits
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("13_convolutions", "Convolutions and the checkerboard")
 rng = np.random.default_rng(0)
@@ -254,7 +254,7 @@ lesson.expect("checkerboard energy, resized, 3, random", resized, at_most=1e-20)
 # with the largest mean, so that it is bright.
 
 # %% Figure
-digit = digits(1000).values[:1]
+digit = lesson.digits(1000).values[:1]
 half = ops.avg_pool2d(mg.tensor(digit.astype(np.float64)), 2).numpy() + 1  # black is 0
 
 with lesson.figure(13, 6.1) as figure:

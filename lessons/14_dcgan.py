@@ -21,7 +21,7 @@ from minigan.gan.models import MODELS
 from minigan.metrics import sliced_wasserstein as distance
 from minigan.utils import figures as pictures
 from minigan.utils.figures import DATA, GENERATOR, GREY
-from minigan.utils.lesson import Lesson, digits
+from minigan.utils.lesson import Lesson
 
 lesson = Lesson("14_dcgan", "Batch norm and a DCGAN")
 rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ lesson.expect("variance after batch norm with eps 0.8", after, at_least=0.05, at
 # Now a DCGAN in small, for 16 x 16 pixels: a dense layer makes 2 x 2 pixels of 32 channels, and
 # three transposed convolutions 4-2-1 double the side; $D$ is the same in reverse. The paper's
 # recipe: batch norm except at $D$'s first layer and $G$'s last, ReLU in $G$, LeakyReLU in $D$,
-# weights from $N(0, 0.02^2)$. Without batch norm these are far too small for narrow nets. He's
+# weights from $N(0, 0.02^2)$. Without batch norm these are small for narrow nets. He's
 # weights (He et al. 2015), $N(0, 2 / n)$ for sums of $n$ products, keep the size from layer to
 # layer. (Of a transposed kernel 4-2-1, 4 of 16 weights meet in a pixel: lesson 13.)
 
@@ -179,7 +179,7 @@ def train(G, D, images, rate, steps, seed, frames=1):
 # it, at the paper's rate 0.0002? And at 25 times that rate?
 
 # %%
-images = digits(3000 if lesson.fast else 20_000).values
+images = lesson.digits(3000 if lesson.fast else 20_000).values
 images = images[rng.permutation(len(images))]
 small = np.full((len(images), 1, 16, 16), -1, np.float32)  # 14 x 14 pixels and a black border
 small[:, :, 1:15, 1:15] = ops.avg_pool2d(mg.tensor(images), 2).numpy()
@@ -234,7 +234,7 @@ with lesson.figure(13, 7, "norm") as figure:
 # norm: with weights of the right size, its distance is a third without it, at the paper's rate and
 # at five times that. But batch norm makes $G$ robust: at 25 times the rate, the distance without it
 # is three times as large. In the *discriminator* it helps at every rate: without it, samples are
-# nearly all alike. As 002 places it (last row), the distance is 1.5 to 2 times the recipe's.
+# alike at the two lower ones. As 002 places it, the distance is 1.5 to 2 times the recipe's.
 #
 # ## A DCGAN on digits
 #

@@ -11,6 +11,7 @@ in the file, all such names are listed and claims.md stays as it was.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tomllib
 from collections import Counter
@@ -90,7 +91,8 @@ def measured(lesson: str, name: str, folder: Path = LESSONS) -> tuple[str, str]:
     `name` is the name or a part of it that no other name has.
 
     Raises:
-        ValueError: there is no such name, or more than one, or the check failed.
+        ValueError: there is no such name, or more than one, or the check failed, or the number is
+            NaN or infinite.
     """
     results = results_of(lesson, folder)
     if results is None:
@@ -110,9 +112,11 @@ def measured(lesson: str, name: str, folder: Path = LESSONS) -> tuple[str, str]:
         if expected.startswith("says "):  # `value` is a long text that contains this one.
             return fits[0], expected.removeprefix("says ")
         return fits[0], value if value == expected else f"{value} (expected: {expected})"
+    if not math.isfinite(entry["mean"]):
+        raise ValueError(f"lesson {lesson}: {fits[0]!r} is {entry['mean']}")
     value = f"{entry['mean']:.4g}"
     if entry["n"] > 1:
-        value += f" ± {entry['se']:.2g} ({entry['n']} seeds)"
+        value += f" ± {entry['se']:.2g} (n = {entry['n']})"
     return fits[0], value
 
 

@@ -67,6 +67,8 @@ def _part(path: Path) -> str:
     tables = [_kernels(result["series"])]
     if "step" in result["series"]:
         tables.append(_steps(result["series"]["step"]))
+        skipped = result.get("skipped", {}).get("step", {})
+        tables += [f"(-: {name} was not measured: {reason}.)" for name, reason in skipped.items()]
     return "\n\n".join([_machine(result, gpu), *filter(None, tables)])
 
 

@@ -56,6 +56,7 @@ class Lesson:
         self.fast = fast or options.fast
         self.results: dict[str, dict[str, Any]] = {}  # by the names of the checks
         self.numbers: dict[str, dict[str, Any]] = {}  # likewise: what `record` keeps
+        self.data = ""  # which digits, if the lesson has any
         self.started = time.monotonic()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ class Lesson:
         if options.bug is not None:
             try:
                 sys.exit(lesson_bugs.run(Path(sys.argv[0]), options.bug, options.reveal, self.out))
-            except ValueError as error:
+            except lesson_bugs.BugError as error:
                 parser.error(str(error))
         print(f"{name[:2]} {title}\n")
 
@@ -84,7 +85,7 @@ class Lesson:
     ) -> None:
         """Print PASS or FAIL, the measured value, the expected one, and `what` they describe.
 
-        NaN fails.
+        NaN fails, and so does an infinite number where bounds are given: a run has diverged.
 
         Args:
             what: the name of this check; no two checks of a lesson share one.
@@ -102,7 +103,8 @@ class Lesson:
         else:
             low = -np.inf if at_least is None else at_least
             high = np.inf if at_most is None else at_most
-            passed, shown = bool(low <= measured <= high), _text(measured)
+            passed = bool(np.isfinite(measured) and low <= measured <= high)
+            shown = _text(measured)
             expected = _range(at_least, at_most)
         if not self.results:
             print(HEADING)
@@ -116,23 +118,31 @@ class Lesson:
         Args:
             what: the name of this number; no two numbers of a lesson share one.
             measured: a number, or one number per seed, whose mean and standard error are kept.
+
+        Raises:
+            ValueError: `measured` has several axes (n would be the length of the first), or no
+                number.
         """
         if what in self.numbers and not IN_NOTEBOOK:
             raise ValueError(f"two numbers are called {what!r}")
         values = np.atleast_1d(np.asarray(measured, float))
+        if values.ndim > 1 or not values.size:
+            raise ValueError(f"{what}: shape {values.shape}, not one number or one number per seed")
         number: dict[str, Any] = {"what": what, "mean": float(values.mean()), "n": len(values)}
         shown = _text(number["mean"])
         if len(values) > 1:
             number["se"] = float(values.std(ddof=1) / math.sqrt(len(values)))
             shown += f" ± {number['se']:.2g}"
         self.numbers[what] = number
-        print(f"        {shown:>12}  {_seeds(len(values)):<18}  {what}")
+        count = f"(n = {len(values)})" if len(values) > 1 else ""
+        print(f"        {shown:>12}  {count:<18}  {what}")
 
     def finish(self) -> None:
         """Write the numbers (JSON) beside the figure, print a summary; exit with 1 on a FAIL."""
         record = {
             "lesson": self.title,
             "fast": self.fast,
+            "data": self.data,
             "results": list(self.results.values()),
             "numbers": list(self.numbers.values()),
         }
@@ -142,7 +152,7 @@ class Lesson:
         failed = [what for what, result in self.results.items() if not result["passed"]]
         passed, seconds = len(self.results) - len(failed), time.monotonic() - self.started
         print(f"numbers: {path}")
-        print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} seconds")
+        print(f"{passed} of {len(self.results)} as expected, {seconds:.0f} s")
         if failed:
             sys.exit("FAILED: " + "; ".join(failed))
 
@@ -176,6 +186,27 @@ class Lesson:
         path = self.out / f"{self.name}.gif"
         atomic_write(path, lambda file: frames[0].save(file, format="GIF", **options))
         self._show("film", path)
+
+    # -------------------------------------------------------------------------------- data
+    def digits(self, size: int) -> Dataset:
+        """Return at most `size` images of digits (n, 1, 28, 28); print and keep which ones.
+
+        They are MNIST if it is on this machine (in the folder MINIGAN_DATA, or downloaded by
+        `minigan train --data mnist`), otherwise the digits that minigan draws. Nothing is
+        downloaded.
+        """
+        data_folder = os.environ.get("MINIGAN_DATA")
+        data = None
+        for folder in ([Path(data_folder)] if data_folder else []) + [cache_root() / "data"]:
+            for split in ("train", "test"):
+                with suppress(FileNotFoundError):
+                    data = data or load("mnist", split=split, data_dir=folder)
+        data = data or load("glyphs", size=size)
+        data = data if len(data) <= size else data.sample(size, seed=0)
+        drawn = "MNIST is not on this machine; minigan's own digits"
+        self.data = f"{'MNIST' if data.name == 'mnist' else drawn}, {len(data)} images"
+        print(f"  {self.data}")
+        return data
 
     def _show(self, kind: str, path: Path) -> None:
         print(f"{kind}: {path}")
@@ -225,34 +256,11 @@ def error_of(function: Any) -> str:
     return "no error"
 
 
-def digits(size: int) -> Dataset:
-    """Return at most `size` images of digits (n, 1, 28, 28), and print which ones they are.
-
-    They are MNIST if it is on this machine (in the folder MINIGAN_DATA, or downloaded by `minigan
-    train --data mnist`), otherwise the digits that minigan draws. Nothing is downloaded.
-    """
-    data_folder = os.environ.get("MINIGAN_DATA")
-    data = None
-    for folder in ([Path(data_folder)] if data_folder else []) + [cache_root() / "data"]:
-        for split in ("train", "test"):
-            with suppress(FileNotFoundError):
-                data = data or load("mnist", split=split, data_dir=folder)
-    data = data or load("glyphs", size=size)
-    data = data if len(data) <= size else data.sample(size, seed=0)
-    kind = "MNIST" if data.name == "mnist" else "MNIST is not on this machine; minigan's own digits"
-    print(f"  {kind}, {len(data)} images")
-    return data
-
-
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _seeds(n: int) -> str:
-    return f"({n} seeds)" if n > 1 else ""
-
-
 def _range(at_least: float | None, at_most: float | None) -> str:
     if at_least is None:
-        return f"at most {at_most:.3g}"
-    return f"at least {at_least:.3g}" if at_most is None else f"{at_least:.3g} to {at_most:.3g}"
+        return f"at most {at_most:.4g}"
+    return f"at least {at_least:.4g}" if at_most is None else f"{at_least:.4g} to {at_most:.4g}"

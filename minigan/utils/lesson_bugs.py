@@ -31,6 +31,10 @@ TOKEN = re.compile(r"\w+|(?!,\s*[\])}])[^\w\s]")
 HEADING = f"  {'':4}  {'measured':>12}  {'expected':<18}"
 
 
+class BugError(ValueError):
+    """A lesson has no change of that number, or not the place that is to be changed."""
+
+
 @dataclass(frozen=True)
 class Bug:
     """A change of a lesson: `new` in place of `old`, with which the check `fails` fails."""
@@ -87,14 +91,14 @@ def plant(text: str, bug: Bug) -> str:
     not matter, so a lesson can be reformatted and explained better while its bugs stay as they are.
 
     Raises:
-        ValueError: the text contains `bug.old` never, or more than once.
+        BugError: the text contains `bug.old` never, or more than once.
     """
     tokens = list(TOKEN.finditer(_without_comments(text)))
     words, pattern = [token[0] for token in tokens], TOKEN.findall(bug.old)
     size = len(pattern)
     starts = [i for i in range(len(words) - size + 1) if words[i : i + size] == pattern]
     if len(starts) != 1:
-        raise ValueError(
+        raise BugError(
             f"change for {bug.fails!r}: {bug.old!r} is found {len(starts)} times, not once"
         )
     first, last = tokens[starts[0]], tokens[starts[0] + size - 1]
@@ -116,14 +120,17 @@ def run(lesson: Path, number: int, reveal: bool, out: Path) -> int:
     """Run a lesson with one change, print the check that fails, and return the exit status, 1.
 
     The changed lesson is written to the folder `out`. With `reveal` nothing is run: the change is
-    printed with its explanation, and the exit status is 0.
+    printed with its explanation, and the exit status is 0. It is 0, too, if the check passes.
 
     Raises:
-        ValueError: the lesson has no bug of that number.
+        BugError: the lesson has no bug of that number.
     """
     bugs = bugs_of(lesson)
+    if not bugs:
+        path = lesson.parent / "bugs" / f"{lesson.stem}.toml"
+        raise BugError(f"--bug {number}: this lesson has no bugs: there is no file {path}")
     if not 1 <= number <= len(bugs):
-        raise ValueError(f"--bug {number}: this lesson has the bugs 1 to {len(bugs)}")
+        raise BugError(f"--bug {number}: this lesson has the bugs 1 to {len(bugs)}")
     bug = bugs[number - 1]
     if reveal:
         print(f"Bug {number}: {bug.fails}")
@@ -140,8 +147,9 @@ def run(lesson: Path, number: int, reveal: bool, out: Path) -> int:
     result = lessons["lesson"].results[bug.fails]
     print(HEADING)
     print(result_line(result["passed"], result["measured"], result["expected"], bug.fails))
+    outcome = "passes all the same, on this machine." if result["passed"] else "fails. Which one?"
     print(
-        f"One place of the lesson was changed (bug {number} of {len(bugs)}), and this check fails."
-        f" Which one?\nThe changed lesson: {changed}. The answer: --bug {number} --reveal"
+        f"One place of the lesson was changed (bug {number} of {len(bugs)}), and this check"
+        f" {outcome}\nThe changed lesson: {changed}. The answer: --bug {number} --reveal"
     )
-    return 1
+    return 0 if result["passed"] else 1

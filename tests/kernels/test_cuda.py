@@ -15,9 +15,11 @@ from minigan.engine.device import get_device
 from minigan.engine.op import Op
 from minigan.engine.update import Update
 from minigan.gan.presets import PRESETS
+from minigan.kernels.matmul import cuda as matmul
 from minigan.kernels.matmul.cuda import plan
 from minigan.kernels.optimizer import cuda as optimizer
 from minigan.kernels.reduce import cuda as reduce
+from minigan.kernels.runtime import recording
 from minigan.kernels.runtime.emulator.emulator import Emulator
 from minigan.training.config import Config
 from minigan.training.trainer import Trainer
@@ -274,6 +276,21 @@ def test_more_parameters_than_a_table_holds_take_more_launches():
     gpu = Emulator()
     optimizer.sgd(gpu, *lists, [], np.array([0.25]), 0.0, False, 0.0)
     assert all(p.tolist() == [0.75] * 3 for p in lists[0])
+
+
+@CUDA_DEVICES
+def test_a_recorded_launch_keeps_its_arguments(device, monkeypatch, rng):
+    """More matrices than a grid takes need two launches, with one structure that changes."""
+    monkeypatch.setattr(matmul, "MAX_GRID_DIM", (2**31 - 1, 65535, 3))
+    gpu = get_device(device).launcher
+    a, b = (rng.normal(size=(5, 4, 4)) for _ in range(2))
+    on_gpu, recorded = [gpu.from_numpy(x) for x in (a, b)], recording.Recording()
+    with recording.record(recorded):
+        c = matmul.matmul(gpu, *on_gpu)
+    assert len(recorded.launches) == 2
+    c[...] = 0
+    gpu.program(recorded.launches)()
+    np.testing.assert_allclose(gpu.to_numpy(c), a @ b, atol=1e-12)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import shutil
 import sys
@@ -120,6 +121,7 @@ RESULTS = {
     "numbers": [
         {"what": "KL", "mean": 0.0123456, "se": 0.00234, "n": 5},
         {"what": "W1", "mean": 2.0, "n": 1},
+        {"what": "a lost seed", "mean": math.nan, "se": math.nan, "n": 5},
     ],
 }
 
@@ -138,7 +140,7 @@ def folder(tmp_path):
     [
         ("the gap", ("the gap", "0.5 (expected: at most 1)")),
         ("at the end", ("the gap at the end", "0.2 (expected: at most 1)")),
-        ("KL", ("KL", "0.01235 ± 0.0023 (5 seeds)")),
+        ("KL", ("KL", "0.01235 ± 0.0023 (n = 5)")),
         ("W", ("W1", "2")),
         ("a message", ("a message", "'no'")),
         ("count", ("the count", "7")),
@@ -154,6 +156,7 @@ def test_a_number_is_found_by_its_name_or_a_part_of_it(folder, name, expected):
         ("gap", "lesson 99: 2 names contain 'gap'"),
         ("radius", "lesson 99: no name contains 'radius'"),
         ("the ratio", "lesson 99: the check 'the ratio' failed"),
+        ("a lost seed", "lesson 99: 'a lost seed' is nan"),
     ],
 )
 def test_a_name_that_is_no_number_of_the_lesson_is_an_error(folder, name, message):

@@ -20,7 +20,9 @@ MARKS = {
     for name in NAMES
 }
 ALL = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in NAMES])
-MAX_LINES = 150  # of code, without imports and the figure's
+MAX_LINES = 300  # of a lesson: one sitting
+MAX_CODE_LINES = 150  # without imports and figures
+MAX_CHECKS = 7
 
 LESSON = """# %%
 from minigan.utils.lesson import Lesson
@@ -89,7 +91,20 @@ def test_it_is_built_as_a_lesson_is(name):
     code = [body for kind, body in zip(kinds, bodies, strict=True) if kind == ""]
     lines = [line for line in "\n".join(code).splitlines() if line.strip() and line[0] != "#"]
     lines = [line for line in lines if not line.startswith(("import ", "from "))]
-    assert len(lines) <= MAX_LINES, len(lines)
+    assert len(lines) <= MAX_CODE_LINES, len(lines)
+    assert len(source(name).splitlines()) <= MAX_LINES
+    assert bodies[-1].count("<details><summary>Answer</summary>") == 3
+    assert 4 <= len(BUGS[name]) <= MAX_CHECKS
+
+
+@ALL
+def test_its_committed_results_and_figures_are_those_of_a_full_run(name):
+    results = json.loads((LESSONS / "results" / f"{name}.json").read_text())
+    assert not results["fast"]
+    assert [result["what"] for result in results["results"]] == [bug.fails for bug in BUGS[name]]
+    assert all(result["passed"] for result in results["results"])
+    figures = {path.name for path in (LESSONS / "figures").glob(f"{name}*")}
+    assert figures == {n for n in fast_run(name)["files"] if n.endswith((".png", ".gif"))}
 
 
 @ALL
@@ -107,7 +122,7 @@ def test_the_gallery_links_to_what_exists():
         assert (LESSONS / link).is_file(), link
 
 
-# ---------------------------------------------------------------------------------- the frame
+# ------------------------------------------------------------------------- the class Lesson
 BUGS_FILE = """
 [[bug]]
 fails = "a number"
@@ -143,6 +158,8 @@ def test_a_failure_is_printed_and_sets_the_exit_status(tmp_path):
     [
         (float("nan"), {"at_most": 1}, False),
         (float("nan"), {"at_least": 1}, False),
+        (float("inf"), {"at_least": 1}, False),
+        (-float("inf"), {"at_most": 1}, False),
         (1.0, {"at_most": 1}, True),
         (1.01, {"at_most": 1}, False),
         (0.99, {"at_least": 1}, False),
@@ -170,9 +187,17 @@ def test_a_recorded_number_has_mean_and_standard_error(tmp_path, capsys):
     one, three = json.loads((tmp_path / "99_made_up.json").read_text())["numbers"]
     assert one == {"what": "one number", "mean": 2.5, "n": 1}
     assert three == {"what": "three seeds", "mean": 2.0, "n": 3, "se": pytest.approx(3**-0.5)}
-    assert "2 ± 0.58  (3 seeds)           three seeds" in capsys.readouterr().out
+    assert "2 ± 0.58  (n = 3)             three seeds" in capsys.readouterr().out
     with pytest.raises(ValueError, match="two numbers are called 'one number'"):
         lesson.record("one number", 3)
+
+
+@pytest.mark.parametrize("measured", [np.ones((2, 5)), [[1.0], [2.0]], []])
+def test_what_is_recorded_has_one_axis(tmp_path, measured):
+    lesson = run_cells(LESSON, "99_made_up", tmp_path, until="two and two")["lesson"]
+    with pytest.raises(ValueError, match=r"seeds: shape .*, not one number"):
+        lesson.record("seeds", measured)
+    assert not lesson.numbers
 
 
 def test_two_expectations_cannot_share_their_words(tmp_path):
@@ -216,6 +241,33 @@ def test_a_bug_that_does_not_exist_is_a_clear_error(tmp_path, options, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_lesson_without_a_file_of_bugs_says_so(tmp_path):
+    _script(tmp_path, LESSON)
+    (tmp_path / "bugs" / "99_made_up.toml").rename(tmp_path / "bugs" / "98_other.toml")
+    command = [sys.executable, str(tmp_path / "99_made_up.py"), "--bug", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "this lesson has no bugs: there is no file" in done.stderr
+
+
+def test_a_planted_change_that_does_no_harm_is_not_said_to_fail(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "BUGS_FILE", BUGS_FILE.replace("0.7", "0.55"))
+    done = _script(tmp_path, LESSON, "--bug", "1")
+    assert done.returncode == 0
+    assert "PASS          0.55" in done.stdout
+    assert "fails" not in done.stdout
+    assert "this check passes all the same" in done.stdout
+
+
+def test_an_error_of_a_changed_lesson_is_no_error_of_the_options(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "BUGS_FILE", BUGS_FILE.replace('"0.7"', "'float(\"x\")'"))
+    done = _script(tmp_path, LESSON, "--bug", "1")
+    assert done.returncode == 1
+    assert "usage:" not in done.stderr
+    assert "Traceback" in done.stderr
+    assert "could not convert string to float" in done.stderr
 
 
 def _bug(what, old, new):
