@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 08 How GANs die
 #
-# 逼出 GAN 的四种失败：模式崩溃、判别器太强、振荡、判别器背下数据；每种用一个简单指标看见，再治好。
-# 教程 004 说崩溃让判别器的损失变小、梯度消失；这里测到的正好相反。
+# 逼出 GAN 的四种失败：模式崩溃、判别器太强、振荡、判别器背下数据；每种用一个简单指标诊断，再治好。
+# 教程 004 说崩溃让判别器的损失变小、梯度消失；这里测到：损失不减反增，也没有饱和。
 #
 # Your GAN has trained for an hour, and its samples are bad. There are four common reasons, and the
 # two losses do not tell you which one it is. Here you force each failure on purpose, see it with a
@@ -25,7 +25,7 @@ SEEDS, STEPS = (range(1), 400) if lesson.fast else (range(5), 1000)
 #
 # $s$ is D's logit: $D(x) = \sigma(s(x))$, $\sigma(s) = 1/(1+e^{-s})$. In brackets: a healthy value.
 # - **Diversity** (1): mean distance between two fakes, divided by that between two real samples.
-# - **Slope left** (about 1/2): the mean $\sigma(s)$ of the fakes. Section 2 explains the name.
+# - **Slope left** (about 1/2): the mean D(fake), that is $\sigma(s)$. Section 2 explains the name.
 # - **Swing** (near 0): how far the mean fake moves in 25 steps, divided by the same distance.
 # - **Memory** (0): D's mean logit on its training data, minus that on other real, *held-out* data.
 #
@@ -184,8 +184,8 @@ with lesson.figure(12, 2.3, "hops") as figure:
 #
 # **The cure: let D see diversity.** D judges each sample alone, so it cannot see that all fakes are
 # alike. `MinibatchStdDev` tells it how much the samples of a group of four differ (004, 9.1). W1
-# falls from 1.38 ± 0.08 to 0.10 ± 0.01. One update each cures too: 0.16 ± 0.02. WGAN (004, 9.1; 11)
-# with five updates of G does not: 1.21 ± 0.05. With five of D, no momentum, it does: 0.14 ± 0.01.
+# falls from 1.38 ± 0.08 to 0.10 ± 0.01. One update each cures too: 0.16 ± 0.02. WGAN (004, 9.1;
+# lesson 11) with five updates of G: 1.21 ± 0.05; with five of D, no momentum: 0.14 ± 0.01.
 #
 # ## 2. A discriminator that is too strong: the gradient vanishes
 #
@@ -287,7 +287,7 @@ lesson.finish()
 # %% [markdown]
 # ## Exercises
 #
-# 1. `train(0, G, D, turns=(0, 1))` with the healthy run's *own* G and D: will this G collapse?
+# 1. `r = runs["healthy"][0]; train(0, r["G"], r["net"], turns=(0, 1))`: will its *own* G collapse?
 #    <details><summary>Answer</summary>No: its diversity stays near 1. Each fake moves up its own
 #    hill of D, and this G has fakes on all hills.</details>
 # 2. Adam's first step is its rate times $g / (|g| + 10^{-8})$. Which share of the rate is it for a
