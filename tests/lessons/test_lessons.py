@@ -77,6 +77,16 @@ def test_its_picture_shows_something(name):
     assert np.asarray(picture).std() > 10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in LESSONS.glob("figures/*.gif")))
+def test_its_film_moves(name):
+    film = Image.open(io.BytesIO(fast_run(name)["files"][f"{name}.gif"]))
+    first = np.asarray(film.convert("RGB"))
+    film.seek(film.n_frames - 1)
+    assert film.n_frames > 1
+    assert (np.asarray(film.convert("RGB")) != first).any()
+
+
 @ALL
 def test_it_is_built_as_a_lesson_is(name):
     kinds, bodies = zip(*cells(source(name)), strict=True)
