@@ -186,7 +186,7 @@ def address_table(values: Sequence[bytes]) -> Any:
         end += len(value) + padding
     buffer = ctypes.create_string_buffer(b"".join(parts), end)
     start = ctypes.addressof(buffer)
-    table = (ctypes.c_void_p * len(values))(*(start + offset for offset in offsets))
+    table: Any = (ctypes.c_void_p * len(values))(*(start + offset for offset in offsets))
     table.buffer = buffer
     return table
 
