@@ -41,13 +41,13 @@ lesson = Lesson("10_zoo_of_losses", "A zoo of losses")
 # Real data are $N(0, 1)$, with density $p$. Fakes are $x = d + z$ with normal $z$; their density
 # is $q$. G's one parameter $d$, the distance, should become 0. The log-ratio is linear in x:
 # $$\ell(x) = \log \frac{p(x)}{q(x)} = \frac{d^2}{2} - d\,x .$$
-# Each loss has its best discriminator $D^*$. For minimax, non-saturating and RpGAN it is $\ell$.
-# For least squares it is the probability of "real", $p/(p + q)$, the sigmoid of $\ell$. For hinge
-# it is the sign of $\ell$ (here rounded off, to have a slope). For Wasserstein it is $-x$, with
-# the largest slope allowed, 1. *Label smoothing* trains a logistic D with the label 0.9 for real
+# Each loss has its best discriminator $D^*$. For minimax and non-saturating (the *logistic* losses)
+# and for RpGAN it is $\ell$. For least squares it is the probability of "real", $p/(p + q)$, which
+# is the sigmoid of $\ell$. For hinge it is the sign of $\ell$ (here smoothed). For Wasserstein it
+# is $-x$, as steep as allowed. *Label smoothing* trains a logistic D with the label 0.9 for real
 # samples and $b$ for fakes: one-sided means $b = 0$, two-sided $b = 0.1$. Its $D^*$ is the logit of
 # $(0.9\,p + b\,q)/(p + q)$. Before you run it: least squares was proposed because cross-entropy
-# saturates. At $d = 8$, is its gradient near 0 or near 8? And which smoothing has none left?
+# saturates. At $d = 8$, is its gradient near 0 or near 8? And which smoothing loses its gradient?
 
 
 # %%
@@ -103,8 +103,8 @@ with lesson.figure(10, 4.6, "gradients") as figure:
 # %% [markdown]
 # *Minimax, hinge and least squares vanish* like $e^{-d^2/8}$, the overlap of the densities. Where D
 # is certain, the loss is flat (minimax), or D is. *Wasserstein is constant*, as the slope of D is.
-# *Non-saturating and RpGAN grow*: $\ell$ has slope $-d$, and a recognized fake has weight 1. *With
-# two-sided smoothing* the gradient vanishes: where only fakes are, $D^*$ is flat, the logit of 0.1.
+# *Non-saturating and RpGAN grow*: $\ell$ has slope $-d$, and fakes that D recognizes count fully.
+# *Two-sided smoothing loses its gradient*: where only fakes are, $D^*$ is flat, the logit of 0.1.
 # Near $d = 0$, hinge and Wasserstein still push: what they measure has a corner there, like $|d|$.
 #
 # ## What a discriminator estimates
@@ -158,10 +158,10 @@ with lesson.figure(12, 2.8, "critics") as figure:
 # least squares estimate a probability; 003 (4.2) says that every D does.
 #
 # ## Eight losses, one problem
-# The data are three Gaussians (sigma 0.7). So is G, with free means and shapes: JS(p, q) is a sum
-# over a grid. G starts too narrow, too far out and turned by 40 degrees, with JS = 0.64. There are
-# two ways to limit the slope of Wasserstein's D: WGAN *clips its weights* to [-0.1, 0.1]; WGAN-GP
-# adds a *gradient penalty* to D's loss (lesson 11), here with one or five steps of D for each of G.
+# The data are three Gaussians (sigma 0.7). G is three Gaussians too, with free means and shapes, so
+# JS is a sum over a grid. It starts too narrow, too far out and turned by 40 degrees: JS = 0.64. D
+# is a net. To limit its slope for Wasserstein, WGAN *clips its weights* to [-0.1, 0.1]. WGAN-GP
+# adds a *gradient penalty* to its loss (lesson 11), here with one or five steps of D for each of G.
 # Only logistic losses estimate JS. Before you run it: how far from 0 will the others end?
 
 
@@ -231,7 +231,7 @@ lesson.expect("JS, WGAN with clipped weights: times that", clipped / best, at_le
 #
 # ## Techniques against collapse
 # Now eight Gaussians on a circle (the *modes*, sigma 0.05), and nets with two layers of 64. The
-# baseline, non-saturating with Adam's default beta1 = 0.9, loses most modes. What will help most?
+# baseline, non-saturating with Adam's default beta1 = 0.9 (001), loses most modes. What helps most?
 #
 # | technique | what it changes | why somebody thought that it helps |
 # | --- | --- | --- |
