@@ -11,6 +11,7 @@ from lesson_helpers import LESSONS, run_cells, source
 import minigan as mg
 from minigan import nn, ops
 from minigan.gan.models import MODELS
+from minigan.utils.lesson_bugs import Bug, plant
 
 NAME = "10_zoo_of_losses"
 pytestmark = pytest.mark.slow
@@ -105,17 +106,31 @@ def test_the_full_run_says_what_the_text_says(full):
     assert modes["WGAN-GP"] == (1.4, 0.9)
     assert modes["WGAN-GP, 5 D steps"] == (7.6, 0.4)
     assert modes["minibatch discrimination"] == (7.8, 0.2)
-    assert modes["labels"][0] == 7.6
+    assert modes["labels"] == (7.6, 0.2)
+    assert modes["minibatch stddev"] == (5.8, 1.3)
+    assert modes["instance noise"] == (4.0, 1.6)
+    assert modes["packing"] == (3.2, 1.3)
+    assert modes["weight decay"] == (3.0, 1.4)
+    assert modes["label smoothing"] == (2.0, 0.6)
     for name in ("beta1 = 0", "TTUR", "WGAN, clipped, beta1 = 0"):
         assert modes[name] == (8, 0)
-    for name in ("packing", "instance noise", "label smoothing"):
-        assert 2 <= modes[name][0] <= 4
     assert shown("high quality: beta1 = 0", 2)[0] == 0.79
     assert shown("high quality: TTUR", 2)[0] == 0.42
 
 
 # ---------------------------------------------------------------------------------- exercises
-def test_exercise_1_minimax_and_non_saturating_add_up_to_d(lesson):
+def test_exercise_1_only_w1_knows_how_far_apart_the_cells_are(lesson, tmp_path):
+    change = Bug("", "clip_weights([w], 1.0)", "clip_weights([w], 2.0)", "")
+    until = "five estimates, the largest error"
+    numbers = run_cells(plant(source(NAME), change), NAME, tmp_path, until)["lesson"].numbers
+    for name, row in lesson["ESTIMATES"].items():
+        exact = 3.76 if name == "W1" else row[2]
+        assert numbers[f"a discriminator's estimate: {name}"]["mean"] == pytest.approx(
+            exact, abs=1e-3
+        )
+
+
+def test_minimax_and_non_saturating_add_up_to_d(lesson):
     total = np.add(lesson["curves"]["minimax"], lesson["curves"]["non-saturating"])
     assert total == pytest.approx(lesson["DISTANCES"], rel=1e-9)
 
