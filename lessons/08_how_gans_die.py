@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 08 How GANs die
 #
-# 逼出 GAN 的四种失败：模式崩溃、判别器太强、振荡、判别器背下数据；每种用一个简单指标诊断，再治好。
-# 教程 004 说崩溃让判别器的损失变小、梯度消失；这里测到：损失不减反增，也没有饱和。
+# 本课故意让 GAN 出现四种失败：模式崩溃、判别器太强、振荡、判别器死记训练数据，并逐一诊断、治好。
+# 教程 004 说模式崩溃会使判别器的损失变小、梯度消失；这里测到：损失不减反增，梯度也没有消失。
 #
 # Your GAN has trained for an hour, and its samples are bad. There are four common reasons, and the
-# two losses do not tell you which one it is. Here you force each failure on purpose, see it with a
-# *gauge*, a number that takes one line to compute, and cure it. Four statements of tutorial 004 are
-# tested: on vanishing gradients (2.3, 4.2) and on cures (9.1, 9.2). Needs: 00, 05.
+# two losses do not tell you which one it is. Here you cause each failure on purpose, detect it with
+# a *gauge* (a number that takes one line to compute), and cure it. Four statements of tutorial 004
+# are tested: on vanishing gradients (2.3, 4.2) and on cures (9.1, 9.2). Needs: 00, 05.
 
 # %%
 import numpy as np
@@ -26,11 +26,11 @@ SEEDS, STEPS = (range(1), 400) if lesson.fast else (range(5), 1000)
 # $s$ is D's logit: $D(x) = \sigma(s(x))$, $\sigma(s) = 1/(1+e^{-s})$. In brackets: a healthy value.
 # - **Diversity** (1): mean distance between two fakes, divided by that between two real samples.
 # - **Slope left** (about 1/2): the mean D(fake), that is $\sigma(s)$. Section 2 explains the name.
-# - **Swing** (near 0): how far the mean fake moves in 25 steps, divided by the same distance.
+# - **Swing** (near 0): how far the fakes' mean moves in 25 steps, in units of that real distance.
 # - **Memory** (0): D's mean logit on its training data, minus that on other real, *held-out* data.
 #
-# They watch one GAN in the plane with `HEALTHY` options, of which each failure changes some. *Adam*
-# divides a gradient by its usual size, so that a step is about as long as the learning rate.
+# Every run trains a small GAN in the plane with the options `HEALTHY`; each failure changes some of
+# them. *Adam* divides a gradient by its usual size, so a weight moves by about the learning rate.
 
 
 # %%
@@ -122,16 +122,15 @@ for key, rs in runs.items():
     lesson.record(f"{key}: W1 of real points", [mg.metrics.wasserstein1(*pair) for pair in pairs])
 
 # %% [markdown]
-# *W1*, the Wasserstein distance, says how bad a run is: move 500 fakes onto 500 held-out points by
-# the shortest ways; W1 is the mean way. Ring, normal: 0.15 ± 0.01, 0.23 ± 0.01 (mean of five seeds
-# ± standard error). Two sets of *real* points have 0.087 ± 0.007, 0.193 ± 0.005.
+# *W1*, the Wasserstein distance, says how bad a run is: pair 500 fakes with 500 held-out points so
+# that the mean distance in a pair, W1, is smallest. Healthy runs on ring and normal: 0.15 ± 0.01,
+# 0.23 ± 0.01 (mean of five seeds ± standard error); two *real* sets: 0.087 ± 0.007, 0.193 ± 0.005.
 #
 # ## 1. Mode collapse: the best answer to a fixed D is one point
 #
 # G lowers the mean of $-\log D(G(z))$ over its noise $z$. As long as D does not change, every $z$
-# has the same best answer: the point where D is highest. Only D's next update asks for diversity.
-# *Before you run it: fix the D of a healthy run, which knows all eight modes (clusters). How many
-# of them will a new G cover that learns from this D?*
+# has the same best answer: the point where D is highest. Only D's updates ask for diversity. *Take
+# the D of a healthy run with all eight modes (clusters), and fix it. How many will a new G cover?*
 
 # %%
 answers = [train(seed, D=r["net"], turns=(0, 1)) for seed, r in enumerate(runs["healthy"])]
@@ -139,10 +138,10 @@ largest = max(r["diversity"][-1] for r in answers)
 lesson.expect("fixed D: diversity of G's answer, worst seed", largest, at_most=0.1)
 
 # %% [markdown]
-# One. (We once saw two, on separate hills of D.) Now let D learn, but G more: five updates for one
-# of D, with momentum (each step also repeats half of the last one). G jumps to D's best point. D
-# lowers its logit there, and G jumps on. 004 (2.3) says: collapsed fakes look alike, so D knows
-# them, its loss gets small, and the gradient vanishes. *Is D's loss smaller than in a healthy run?*
+# One: all fakes land on one point. Now let D learn, but G more: five updates for one of D, with
+# momentum (a step also repeats half of the step before). G jumps to D's highest point. D lowers its
+# logit there, and G jumps on. 004 (2.3) says: collapsed fakes look alike, so D detects them easily,
+# its loss gets small, and the gradient vanishes. *Is D's loss smaller than in a healthy run?*
 
 # %%
 wgan = {"loss": WGAN, "penalty": mg.losses.gradient_penalty}
@@ -179,24 +178,25 @@ with lesson.figure(12, 2.3, "hops") as figure:
         scene(axes, "collapse", f"step {STEPS + 25 * (i + 1)}", i, scale=0.3)
 
 # %% [markdown]
-# Larger: 1.395 ± 0.003, against 1.09 ± 0.02; a D that knows nothing has $2 \log 2 = 1.386$. The
-# fakes are never where D has just learned them to be. And the gradient is alive: slope left is 1/2.
+# Larger: 1.395 ± 0.003, against 1.09 ± 0.02; a D that always answers 1/2 has $2 \log 2 = 1.386$.
+# When D has learned where the fakes are, they have moved on. The gradient is alive: slope left 1/2.
 #
 # **The cure: let D see diversity.** D judges each sample alone, so it cannot see that all fakes are
-# alike. `MinibatchStdDev` tells it how much the samples of a group of four differ (004, 9.1). W1
-# falls from 1.38 ± 0.08 to 0.10 ± 0.01. One update each cures too: 0.16 ± 0.02. WGAN (004, 9.1;
-# lesson 11) with five updates of G: 1.21 ± 0.05; with five of D, no momentum: 0.14 ± 0.01.
+# alike. `MinibatchStdDev`, a simple form of 004's minibatch discrimination (9.1), tells it how much
+# the samples of a group of four differ: W1 falls from 1.38 ± 0.08 to 0.10 ± 0.01. One update each
+# cures too: 0.16 ± 0.02. WGAN (004, 9.1; lesson 11) cures only with its own schedule, five updates
+# of D for one of G and no momentum: 0.14 ± 0.01. With five of G, W1 stays at 1.21 ± 0.05.
 #
 # ## 2. A discriminator that is too strong: the gradient vanishes
 #
 # 05 derived how G's two losses change with the logit $s$ of a fake:
 # $$\log(1 - D):\ -\sigma(s) \qquad\qquad -\log D:\ -(1 - \sigma(s))$$
 # At $s = -8$ D is sure: the first (*minimax*) is $-0.0003$, the second $-0.9997$. The chain rule
-# multiplies it into the gradient of every weight of G. So a small slope shrinks *all* layers of G
-# alike. 004 (4.2) says something else: the gradient shrinks from layer to layer.
+# multiplies the gradient of every weight of G by this slope, so a small slope shrinks the gradients
+# of *all* layers alike. 004 (4.2) says something else: the gradient shrinks from layer to layer.
 #
 # Train D alone, against a fixed G, as Arjovsky and Bottou (2017) did; D has LeakyReLUs (004, 9.2).
-# *By which factor will G's gradients differ? Will it be the same in G's first and last layer?*
+# *By what factor will G's two gradients differ? Is it the same in G's first and last layer?*
 
 # %%
 norms = np.zeros((2, len(SEEDS), 3))  # of G's gradient, by loss, seed, layer
@@ -214,21 +214,21 @@ lesson.expect("this ratio, largest / smallest of G's layers", uneven, at_most=3)
 
 # %% [markdown]
 # The minimax gradient is 0.00004 of the other, in all layers alike (within a factor of 1.3): the
-# sigmoid in the loss saturates; LeakyReLU is no cure. Now give D ten updates for one of G. *Will R1
-# help?* It adds 0.05 times the mean of $|\nabla s|^2$ at real points to D's loss: a steep D costs.
+# sigmoid in the loss saturates; LeakyReLU is no cure. Now ten updates of D for one of G (no Adam:
+# exercise 2). *Will R1 help?* It adds 0.05 times the mean $|\nabla s|^2$ at real points to D's loss.
 
 # %%
 CURES = {"R1": {"penalty": lambda D, real, fake: 0.05 * mg.losses.r1_penalty(D, real)}}
 study("strong D", {"loss": MINIMAX, "turns": (10, 1), "sgd": 0.1}, CURES)
 
 # %% [markdown]
-# Yes: W1 falls from 3.1 ± 0.6 to 0.18 ± 0.01. **The cure: a smooth D.** (-log D: exercise 3.)
+# Yes: W1 falls from 3.1 ± 0.6 to 0.18 ± 0.01. **The cure: a smooth D.** Exercise 3 tries -log D.
 #
 # ## 3. Oscillation: the players circle around the solution
 #
-# If the fakes lie left of the data, D learns to rise to the right, and G moves right. D turns round
-# only after G has passed the data, and G is driven back. Like a pendulum without friction, the pair
-# circles (09 derives it). Large rates and momentum force it. *Will R1 help here too?*
+# If the fakes lie left of the data, D learns to rise to the right, and G moves right. D's slope is
+# reversed only after G has passed the data; then G is driven back, and so on, like a pendulum
+# without friction (09 derives it). Large rates and momentum cause it. *Will R1 help here too?*
 
 # %%
 CURES = {"R1": {"penalty": lambda D, real, fake: 2 * mg.losses.r1_penalty(D, real)}}
@@ -238,12 +238,12 @@ study("oscillation", FORCED, CURES)
 
 # %% [markdown]
 # It does: W1 falls from 1.23 ± 0.22 to 0.42 ± 0.02. **The cure: friction.** R1 pulls D's slope to
-# zero, which damps the circling (09). Rates that fall to zero help some of the seeds: 0.69 ± 0.23.
+# zero, which damps the swings (09). Rates that fall to zero help less reliably: 0.69 ± 0.23.
 #
 # ## 4. D learns the training set by heart
 #
-# With only 30 training points and five updates per step, D can raise its logit at 30 places. *What
-# will it say about real points that it has not seen?*
+# With only 30 training points, and five updates for one of G, D can raise its logit at just these
+# points. *What will it say about real points that it has not seen?*
 
 # %%
 CURES = {"noise": {"noise": 0.5}, "20000 points": {"n": 20_000}}
@@ -252,11 +252,11 @@ gap = min(r["late"]["memory"] for r in runs["memory"])
 lesson.expect("D's logit, training - held-out, worst seed", gap, at_least=1)
 
 # %% [markdown]
-# It calls them fake: their logit is 4.3 ± 0.8 lower. G learns to please a D that knows 30 points;
-# its W1 is 0.68 ± 0.08. **The cure: noise** (0.5 per coordinate) on all that D sees, real and fake,
-# so that no point looks the same twice: 0.43 ± 0.05. With 20,000 points it is 0.20 ± 0.01.
+# It finds them less real: their logit is 4.3 ± 0.8 lower. G learns to please a D that knows only 30
+# points: W1 is 0.68 ± 0.09. **The cure: noise** (sd 0.5 per coordinate) on all that D sees, real
+# and fake, so that no point looks the same twice: 0.43 ± 0.05. With 20,000 points: 0.20 ± 0.01.
 #
-# Each gauge should alarm at its own failure, and be `QUIET` in healthy and cured runs. *Is it so?*
+# A gauge must leave its `QUIET` range at its own failure, not in healthy or cured runs. *Does it?*
 
 # %%
 OWN = dict(zip(QUIET, ("collapse", "strong D", "oscillation", "memory"), strict=True))
@@ -288,10 +288,10 @@ lesson.finish()
 # ## Exercises
 #
 # 1. `r = runs["healthy"][0]; train(0, r["G"], r["net"], turns=(0, 1))`: will its *own* G collapse?
-#    <details><summary>Answer</summary>No: its diversity stays near 1. Each fake moves up its own
+#    <details><summary>Answer</summary>No: its diversity stays near 1. Each fake climbs the nearest
 #    hill of D, and this G has fakes on all hills.</details>
-# 2. Adam's first step is its rate times $g / (|g| + 10^{-8})$. Which share of the rate is it for a
-#    gradient of $\sigma(s)$ at $s = -8$ and at $s = -25$, and where is it half?
+# 2. Adam's first step is its rate times $g / (|g| + 10^{-8})$. What share of the rate is it for a
+#    gradient $g = \sigma(s)$ at $s = -8$ and at $s = -25$, and where is it half?
 #    <details><summary>Answer</summary>0.99997; 0.0014; half at $s = -18.4$, where $\sigma(s) =
 #    10^{-8}$. Adam hides a vanishing gradient until then; at -25, G stands still.</details>
 # 3. `train(0, turns=(10, 1))["W1"]`: do Adam and $-\log D$ save a G whose D is too strong?
