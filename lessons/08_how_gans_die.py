@@ -215,7 +215,7 @@ lesson.expect("this ratio, largest / smallest of G's layers", uneven, at_most=3)
 # %% [markdown]
 # The minimax gradient is 0.00004 of the other, in all layers alike (within a factor of 1.3): the
 # sigmoid in the loss saturates; LeakyReLU is no cure. Now ten updates of D for one of G (no Adam:
-# exercise 2). *Will R1 help?* It adds 0.05 times the mean $|\nabla s|^2$ at real points to D's loss.
+# exercise 2). *Will R1 help?* It adds to D's loss 0.05 times the mean $|\nabla s|^2$ on real data.
 
 # %%
 CURES = {"R1": {"penalty": lambda D, real, fake: 0.05 * mg.losses.r1_penalty(D, real)}}
