@@ -7,7 +7,7 @@
 # Training prints two losses and the outputs of D. Which values are good? If the distributions of
 # real samples and fakes are known, you can compute the best D, what it measures, and how it moves
 # G. Then you can judge the tutorials (README.md): 001 (3.1) says that D ends at 1/2; 004 (2.2) says
-# that a D that is too strong gives G no gradient; 000 (4.1, 4.2) and 001 (4.1) train with
+# that a D that is too strong gives G no gradient; 000 (4.1, 4.2) and 001 (4.1) write the game as
 # $\min_G \max_D L_G + L_D$. Needs: 00 (the two players, the logit, the two losses).
 
 # %%
@@ -26,12 +26,12 @@ lesson = Lesson("05_exact_game", "The game, solved exactly")
 # ## The best discriminator, one point at a time
 #
 # A *density* says where samples are frequent: with the density $p$, a real sample falls between x
-# and x + dx with probability $p(x)\,dx$. Fakes have the density $q$. D(x) is the probability with
-# which D believes that x is real. The players fight over one number, the *value*
+# and x + dx with probability $p(x)\,dx$. Fakes have the density $q$. D(x) is D's estimate of the
+# probability that x is real. The players fight over one number, the *value*
 # $$V(D, G) = \mathbb{E}_{x \sim p} \log D(x) + \mathbb{E}_{x \sim q} \log (1 - D(x))$$
 # $\mathbb{E}_{x \sim p}$ is the mean over samples with density p; log is the natural logarithm.
-# Each mean scores D: 0 if it is certain and right, $-\infty$ if certain and wrong. D makes V large,
-# G makes it small. (-V is D's loss in 00.) If D always answers 1/2, $V = -2 \log 2 = -1.386$.
+# In both, a sample counts 0 if D is certain and right, $-\infty$ if certain and wrong. D maximizes
+# V, G minimizes it. (-V is D's loss in 00.) If D always answers 1/2, $V = -2 \log 2 = -1.386$.
 #
 # As an integral, $V = \int [\,p(x) \log D(x) + q(x) \log (1 - D(x))\,]\, dx$. D may take any value
 # at any x, so each x is a problem of its own: with $a = p(x)$, $b = q(x)$ and $y = D(x)$, maximize
@@ -100,7 +100,7 @@ with lesson.figure(13, 4.4) as figure:
 # this factor. With the natural logarithm, its unit is the *nat*. The *Jensen-Shannon divergence* JS
 # is the mean of the two KL: 0 if p = q, otherwise positive. So a generator that minimizes V against
 # the best D minimizes a divergence from the data. At its minimum, p = q, D is 1/2 everywhere and
-# V = -1.386: 001 (3.1) is right. Before you run it: how well does V of the trained D agree?
+# V = -1.386: here 001 (3.1) is right. How close to 2 JS - 2 log 2 will V of the trained D come?
 
 
 # %%
@@ -115,12 +115,12 @@ gap = value - (2 * js_divergence(x, p, q) - 2 * math.log(2))
 lesson.expect("V of the trained D - (2 JS - 2 log 2)", gap, at_least=-1e-6, at_most=1e-6)
 
 # %% [markdown]
-# ## The ceiling
+# ## The ceiling of JS
 #
 # $N(\mu, s^2)$ is the normal distribution with mean $\mu$ and standard deviation s. Data: N(0, 1),
 # fakes: N(d, 1). The larger d, the less they overlap, and the more often D is certain and right:
 # V rises to 0, and JS to its ceiling, log 2 = 0.693147. Before you run it: how far below the
-# ceiling is JS at d = 8? How much does it fall from d = 16 to d = 8, half of the way to the data?
+# ceiling is JS at d = 8? How much does JS fall if the fakes move from d = 16 to d = 8, half way?
 
 # %%
 wide, distances = np.linspace(-14, 26, 8001), np.linspace(0, 16, 81)
@@ -129,8 +129,8 @@ lesson.expect("d = 8: log 2 - JS", math.log(2) - curve[40], at_least=9.3e-5, at_
 lesson.record("JS at d = 16 - JS at d = 8", curve[80] - curve[40])
 
 # %% [markdown]
-# At d = 8, JS is still 0.69305, only 0.00009 below its ceiling. So half of the way to the data
-# lowers it by 0.00009. That far away, JS says that G is wrong, but not where to go.
+# At d = 8, JS is still 0.69305, only 0.00009 below its ceiling, and half of the way from d = 16 to
+# the data has lowered it by no more. That far away, JS says that G is wrong, but not where to go.
 #
 # ## Why -log D
 #
@@ -190,22 +190,22 @@ with lesson.figure(13, 4, "gradients") as figure:
 # With -log D it is good for G: theta is 0.0001, and the fakes lie on the data. Whether D is "too
 # good" depends on the loss of G.
 #
-# In practice, a D that is too good leaves G no slope with log(1 - D). With -log D there is a slope,
-# here 8.0 at theta = 8; but as D goes on learning, it becomes ever steeper, and G overshoots (08).
-# So 004 (2.2) is right about log(1 - D), not about -log D, the loss in its code (5.1). 004 (4.2)
-# blames sigmoids in deep layers; what saturates here is the one at the output of D.
+# So 004 (2.2) is right about log(1 - D), which leaves G no slope, but not about -log D, the loss in
+# its code (5.1): its slope is 8.0 at theta = 8. (A net D that is too strong does harm with -log D
+# too, but not because the gradient vanishes: 08, exercise 3.) 004 (4.2) blames activations such as
+# the sigmoid inside a deep net; what saturates here is the sigmoid at the output of D.
 #
 # ## Other people's objectives
 #
-# Three objectives in use differ from V. In each, D maximizes $\int [a \log D + b \log(1 - D)]\, dx$
-# with another a and b, so the best D is another a/(a + b). What is each where p = q?
+# Three objectives that people use differ from V: each has another a and b, and D maximizes
+# $\int [a \log D + b \log(1 - D)]\, dx$. So D* = a/(a + b). What is it for each where p = q?
 #
 # - *Fake term twice:* 000 and 001 define $L_G = \mathbb{E}_q \log(1 - D)$ and $L_D = V$. Their
 #   $L_G + L_D$ contains the fake term twice: a = p, b = 2q, D* = p/(p + 2q).
-# - *retain_graph=True* makes 001's program run: a switch of PyTorch that lets a program take two
-#   gradients from one pass; then each player also gets the gradient of the other's loss. So D
+# - *retain_graph=True*, an option of PyTorch's `backward()`, makes 001's program run: two backward
+#   passes through one graph. But then each player also gets the gradient of the other's loss, so D
 #   maximizes $V + \mathbb{E}_q \log D$: a = p + q, b = q, D* = (p + q)/(p + 2q).
-# - *autograd:* In the GAN example of the library HIPS/autograd, D is to be high on fakes: it
+# - *autograd:* In the GAN example of the library HIPS/autograd, D should be high on fakes: it
 #   minimizes $\mathbb{E}_p \log D - \mathbb{E}_q \log D$: a = q - p, b = 0. Is there a D*?
 
 # %%
@@ -231,9 +231,9 @@ with lesson.figure(11, 4.4, "objectives") as figure:
 # %% [markdown]
 # 1/3 and 2/3. The last has no best D: where p > q, lower is always better (1e-44 after 400 steps).
 # Can G still learn? With the fake term twice, the logit of the best D is $\log(p/q) - \log 2$:
-# right, except for a constant. With retain_graph, G minimizes $-\log D - \log(1 - D)$. Predict,
-# then train: the data are N(1, 0.5²), D is a small net, G(z) = wz + c starts as N(-2, 1), and its
-# loss is -log D. At first, KL(q || p) is 18.8.
+# right, except for a constant. G minimizes $-\log D$; with retain_graph, $-\log D - \log(1 - D)$.
+# Predict for both, then train: the data are N(1, 0.5²), D is a small net, and G(z) = wz + c starts
+# as N(-2, 1), with KL(q || p) = 18.8.
 
 
 # %%
@@ -292,7 +292,7 @@ lesson.finish()
 #    <details><summary>Answer</summary>No: it is 1.8 after 50 steps, below 0.001 after 200. Adam
 #    divides a gradient by its size. But in a batch, log(1 - D) still gives a fake with D = 0.001
 #    only 1/500 of the weight of one with D = 0.5.</details>
-# 3. At theta = d, add the derivatives of the two losses of G with respect to theta. Why is it d?
+# 3. At theta = d, add up the derivatives of G's two losses with respect to theta. Why is the sum d?
 #    <details><summary>Answer</summary>$-\log D + \log(1 - D) = -s = \log q/p$, with the mean
 #    KL(q || p) = d²/2 over fakes. So facing the best D, -log D descends KL(q || p) - 2 JS (Arjovsky
 #    and Bottou 2017): its slope is 7.9996 at d = 8, that of log(1 - D) is 0.0004.</details>
