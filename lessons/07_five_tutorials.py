@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 07 Five tutorials, run as they stand
 #
-# 五篇教程的代码，有的报错；有的不报错，训练结果却是错的。这里保留错误重现，量出后果，再逐一改正。
+# 四篇教程附有代码：有的报错；有的不报错，训练结果却是错的。本课重现这些错误，量出后果，再逐一改正。
 #
 # A mistake that stops the program is the lucky case. We rebuild the training loops of tutorials 000
 # (5.2), 001 (4.2, 5.2), 002 (4.1 to 4.4) and 004 (5.1) with their mistakes (003 has no code), and
@@ -12,7 +12,7 @@
 # The data are lesson 06's Gaussian $p$ in the plane. The generator $G(z) = zW + c$ makes a Gaussian
 # $q$ too, so $\mathrm{KL}(q\,\|\,p)$ is exact. $D$ returns a logit $s$; its probability is
 # $\sigma(s) = 1/(1+e^{-s})$. `train` runs any program: a mistake changes an entry of `BENCH`, such
-# as Adam's `rates` (of G, D), whether they `decay` to zero, or `start`, factors on first weights.
+# as Adam's `rates` (of G, D), whether they `decay` to zero, or `start`, factors of initial weights.
 
 # %%
 import numpy as np
@@ -91,9 +91,9 @@ def train(changes, seed, steps=600, nets=None):  # returns a row per step, and b
 # | 001: two losses, one graph | `backward through the graph a second time` | nothing; it is right |
 # | 001: D updated in between | `modified by an inplace operation` | `the graph is stale` |
 #
-# **Which of these `PROGRAMS` will end as near to the data as the mended one?** 004 (and 000) makes
-# *simultaneous* steps, both gradients from one forward pass. 001 runs with `retain_graph=True`, as
-# its error proposes; but then `backward()` sums the gradients of both losses in *all* weights.
+# **Which of these `PROGRAMS` will end as near to the data as the mended one?** 000 and 004 make
+# *simultaneous* steps: neither player sees the other's update. 001 runs with `retain_graph=True`,
+# as its error message proposes; then `backward()` adds up both losses' gradients in *all* weights.
 
 # %%
 TWICE = {"loss_g": lambda f: gan.generator(sigmoid(f))}
@@ -141,7 +141,7 @@ with lesson.figure(13, 8.2) as figure:
 # %% [markdown]
 # Mended: KL 0.010 ± 0.002 (mean and standard error of ten seeds). A Gaussian fitted to one batch of
 # *real* points has 0.014; a generator that never trains, as in 000 with its fakes outside the tape,
-# keeps 6.0. Correctly detached simultaneous steps are as good, 0.013 ± 0.002, while the rates fall.
+# keeps 6.0. With rates that fall, simultaneous steps are about as good: 0.013 ± 0.002.
 # With constant rates, as in the tutorials, they have 0.100 ± 0.029, alternating ones 0.025 ± 0.004.
 #
 # ## Three that print good numbers
@@ -156,8 +156,8 @@ with lesson.figure(13, 8.2) as figure:
 # and not $-(1-u)$. D's loss is at least $\mathrm{softplus}(-1) + \mathrm{softplus}(0) = 1.006$; at
 # $q = p$ its best is $2\log 2 = 1.386$, as it should be, but for which $u$? **So what is D(real)?**
 #
-# **002**: D's loss adds a probability to a logit. (G's does not contain D; ours is right.) The test
-# loop runs G's *training* op, on a sixth of the images: 100 steps with D frozen. **Any better?**
+# **002**: D's loss adds a probability to a logit. (G's does not contain D; ours is right.) Its test
+# loop (4.4) runs G's *training* op, with D frozen: here, 100 steps. **Does G get better?**
 
 # %%
 fooled = np.max(abs(late["001 with retain_graph"][:, D_FAKE] - 0.5))
@@ -173,23 +173,23 @@ tested = [train(TEST, 0, 100, nets)[0][-1, KL] for _, nets in runs["mended, cons
 lesson.record("KL, mended, constant rates, after 002's test loop", tested)
 
 # %% [markdown]
-# **001**: only where $p/q \to 0$: off the data, or on a point, where $q = \infty$. G does both (KL
-# 20.1 ± 0.7). Yet mean D(fake) is 0.50, and 001's "accuracy" (5.2), the share of batches with more
-# than 0.5, is 67 % (mended: 29 %). It does not print what shows the failure: mean D(real) is 0.999,
+# **001**: only where $p/q \to 0$: off the data, or where all fakes shrink to a point ($q \to
+# \infty$). G does both (KL 20.1 ± 0.7). Yet mean D(fake) is 0.50, and 001's "accuracy" (5.2), the
+# share of batches above 0.5, is 67 % (mended: 29 %). It does not print mean D(real): it is 0.999,
 # not 0.5. The wrong *sign* (4.2) trains G to be detected: KL 20.8 ± 0.8, and both losses near 0.
 #
 # **004**: at $u = 0$, so $s \to -\infty$. D's loss is a perfect 1.386, mean D(real) 0.019. At logit
-# 0 G has 19 % of its gradient, at -6, for the worst fakes, 0.12 %. Adam hides most of that, as it
+# 0 G keeps 19 % of its gradient, at -6 (clearly bad fakes) 0.12 %. Adam hides most of that, as it
 # divides a gradient by its size: KL 0.046 ± 0.025. Most seeds end well, and a few do not.
 #
-# **002**: the loss falls to -400 and on (no cross-entropy is negative), and the KL is 3.7 ± 0.5.
+# **002**: the loss falls without end (-400 here; a cross-entropy is never negative), KL 3.7 ± 0.5.
 # The test takes the mended program from 0.025 to 19 ± 6: G moves to where the frozen D is largest.
 #
 # ## Images: a D of rows, and the wrong range
 #
 # A dense layer acts on the *last* axis: 002's D judges each row of a 28 x 28 image alone, and gives
-# 28 verdicts. 000 and 001 compare data in [0, 1] with a tanh in [-1, 1]. Here are both, on digits
-# of 14 x 14. **What does a D of rows say about digits whose rows stand in the reverse order?**
+# 28 answers. 000 and 001 compare data in [0, 1] with a tanh in [-1, 1]. Here are both, on digits
+# of 14 x 14. **What does a D of rows say about digits whose rows are in reverse order?**
 
 # %%
 pixels = mg.data.load("glyphs", size=6000).values.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
@@ -227,10 +227,10 @@ up, down = (float(D(mg.tensor(x)).mean()) for x in (HELD, reversed_rows))
 lesson.expect("D of rows: change with the rows reversed", abs(up - down), at_most=1e-5)
 
 # %% [markdown]
-# The same. Its G gets the rows right (distance 0.024 ± 0.001; mended 0.037 ± 0.002) and the images
-# wrong: 0.397 ± 0.014, against 0.059 ± 0.002 (real digits: 0.023). D's loss is a perfect 1.385. The
-# range does little harm: a negative pixel betrays a fake, and D wins more (loss 0.80, not 1.13),
-# but the distance is 0.062 ± 0.003. It costs grey noise on the background (rows: 0.052 ± 0.001).
+# The same. In sliced Wasserstein distance, its G gets rows right (0.024 ± 0.001; mended 0.037 ±
+# 0.002) and images wrong: 0.397 ± 0.014, against 0.059 ± 0.002 (real digits: 0.023). D's loss is a
+# perfect 1.385. The range does little harm: negative pixels betray a fake, and D wins more (loss
+# 0.80, not 1.13), but the distance is 0.062 ± 0.003. Its cost is grey noise (rows: 0.052 ± 0.001).
 #
 # ## Encore: a GAN that "always collapses"
 #
@@ -266,12 +266,12 @@ with lesson.figure(13, 5.6, "images") as figure:
 lesson.finish()
 
 # %% [markdown]
-# No. Diversity is 0.006 ± 0.006 as it is, 0.04 ± 0.02 with D's loss mended, 0.10 ± 0.01 with its
-# momentum too, 0.09 ± 0.01 with its rates too. Normal latents end the collapse, 1.01 ± 0.03, at a
-# distance of 0.23 ± 0.05; larger first weights too, and it is 0.072 ± 0.002. The rest may stay.
-# Alone, D's loss (diversity 0.39, distance 0.41) and momentum (0.21, 0.30) do the most harm. With
-# D's loss all logits grow: D calls the fakes real, where $-\log D$ has no gradient. The saturating
-# loss has, and does no harm (0.96, 0.06); *both* losses together give 0.86 and 0.15.
+# No. Diversity is 0.006 ± 0.006 as it is, 0.04 ± 0.02 with D's loss mended, 0.10 ± 0.01 with the
+# momentum too, 0.09 ± 0.01 with the rates too. Normal latents end the collapse, 1.01 ± 0.03, at a
+# distance of 0.23 ± 0.05; with larger first weights it is 0.072 ± 0.002. The rest may stay. Alone,
+# D's loss (diversity 0.39, distance 0.41) and momentum (0.21, 0.30) do the most harm. With D's loss
+# all logits grow: D calls fakes real, where $-\log D$ has no slope. G's saturating loss has one: it
+# does no harm alone (0.96, 0.06), and *both* losses do less harm than D's alone (0.86, 0.15).
 #
 # ## What to measure
 #
@@ -279,17 +279,17 @@ lesson.finish()
 # | --- | --- | --- |
 # | G's samples never change | the norm of G's gradient | fakes outside the graph |
 # | D(fake) = 0.5, bad samples | D(real) beside it | gradients of both losses summed |
-# | both losses near 0 | does a step of G raise D(fake)? | the sign of G's loss |
+# | both losses near 0 | does a step of G raise D(fake)? | wrong sign of G's loss |
 # | D's loss 1.386, D(real) near 0 | the range of what enters the loss | probabilities for logits |
-# | a negative loss that falls | its minimum, on paper | no cross-entropy |
-# | D's loss 1.386, scrambled samples | the shape of D's output: (n, 1)? | D of parts |
-# | noise where data are constant | min and max of data and of fakes | ranges |
-# | one sample for all latents | diversity; mend more and more | here: four together |
+# | a negative loss that falls | its minimum, on paper | it is no cross-entropy |
+# | D's loss 1.386, scrambled samples | the shape of D's output: (n, 1)? | D judges parts |
+# | noise where data are constant | min and max of data and of fakes | ranges differ |
+# | one sample for all latents | diversity; mend more and more | here, four mistakes together |
 #
 # ## Exercises
 #
 # 1. Write 000's order: fakes, G's step, D's step on these fakes. Does it differ from simultaneous?
-#    <details><summary>Answer</summary> Not in a bit: D's gradient used the old G's fakes, and G's
+#    <details><summary>Answer</summary> Not by a bit: D's gradient used the old G's fakes, and G's
 #    the old D. What counts is which weights a gradient saw, not the order of the lines.</details>
 # 2. Repair one half of 001: sum the losses for D only, or for G only. Which half was fatal?
 #    <details><summary>Answer</summary> G's. With D alone on the sum, D says 2/3 everywhere and the
