@@ -2,12 +2,12 @@
 # # 01 A gradient by finite differences
 #
 # 四篇教程的代码都靠框架求梯度，没有检验过；001 手推的生成器梯度就是错的。
-# 这一课只用函数本身检验梯度，并说明什么样的检验会放过错误。
+# 这一课只用函数值来检验梯度，并说明什么样的检验会放过错误。
 #
 # Training a GAN means following gradients, so a wrong gradient ruins it, mostly without any error
 # message. Four of the five tutorials (README.md in this folder lists them) contain code; it takes
 # all gradients from a framework and checks none. 001 also derives two by hand. In its section 4.2,
-# the generator's loss, and the gradient of that loss by the generated samples, are
+# the generator's loss, and its gradient with respect to the generated samples, are
 #
 # $$L_G = -\frac1N \sum_{i=1}^N \log\big(1 - D(G(z_i))\big), \qquad
 #   \nabla_{G(z)} L_G = -\frac1N \sum_{i=1}^N \nabla_{G(z)} D(G(z_i))$$
@@ -33,13 +33,13 @@ rng = np.random.default_rng(0)
 #
 # Take one fake x = G(z), a number, and the simplest discriminator, D(x) = sigmoid(x). Then the
 # loss is $L = -\log(1 - D(x)) = \log(1 + e^x)$, a function called softplus, and the printed
-# gradient is $-D'(x) = -D(x)(1 - D(x))$. If you move x by a small h to both sides, the loss changes
-# by about $2h$ times its derivative. So its derivative is about
+# gradient is $-D'(x) = -D(x)(1 - D(x))$. From x - h to x + h, with a small h, the loss changes by
+# about $2h$ times its derivative. So its derivative is about
 #
 # $$\frac{L(x + h) - L(x - h)}{2h}$$
 #
-# a *central difference*. Take a fake that D believes: D(x) = 0.9. Before you run it: are the sign
-# and the size of the printed gradient right there?
+# a *central difference*. Take a fake that D takes for real: D(x) = 0.9. Before you run it: are the
+# sign and the size of the printed gradient right there?
 
 
 # %%
@@ -82,14 +82,14 @@ with lesson.figure(8, 3.9, "tutorial") as figure:
 # $$\frac{d}{dx} \big[-\log(1 - D(x))\big] = \frac{D'(x)}{1 - D(x)}$$
 #
 # The printed gradient is that of $-D(x)$: the factor $1/(1 - D)$ is missing, and the sign is wrong.
-# Why does nobody notice? The loss has a wrong sign too: a G that minimizes $-\log(1 - D)$ learns to
-# be detected. The two signs cancel, so a program that descended the printed gradient would fool D,
-# only with steps of another size. (The program in 5.2 uses neither: its loss is $-\log D$.)
+# It is easy to overlook, because the loss has a wrong sign too: a G that minimizes $-\log(1 - D)$
+# learns to be detected. The two signs cancel: a program that descended the printed gradient would
+# fool D, with steps of another size. (The program in 5.2 uses neither: its loss is $-\log D$.)
 #
 # ## How small should h be?
 #
-# The same trick checks every gradient of this library, so it should be accurate. There is a cheaper
-# difference too, the *forward* one. By Taylor's theorem,
+# Such differences check every gradient of this library, so they should be accurate. There is a
+# cheaper one too, the *forward* difference. By Taylor's theorem,
 #
 # $$\frac{f(x + h) - f(x)}{h} = f'(x) + \frac h2 f''(x) + \dots, \qquad
 #   \frac{f(x + h) - f(x - h)}{2h} = f'(x) + \frac{h^2}6 f'''(x) + \dots$$
@@ -97,7 +97,7 @@ with lesson.figure(8, 3.9, "tutorial") as figure:
 # With a ten times smaller h, the error of the first is ten times smaller, that of the second a
 # hundred times. But f is computed with rounding: each value is off by at most about $u |f|$, where
 # $u = 2^{-53}$ is half the distance between 1 and the next float64. Divided by h, that error
-# *grows* as h shrinks. The bound on both errors together, and the h where it is smallest, are
+# *grows* as h shrinks. For the central one, the bound on both errors and the best h are
 #
 # $$\frac{h^2}6 |f'''| + \frac{u |f|}h, \qquad h^* = \Big(\frac{3\, u\, |f|}{|f'''|}\Big)^{1/3}$$
 #
@@ -129,8 +129,8 @@ lesson.record("smallest error, central", errors["central"].min())
 lesson.record("smallest error, forward", errors["forward"].min())
 
 # %% [markdown]
-# About $2 \cdot 10^{-5}$; there a central difference has eleven correct digits, a forward one at
-# its best h eight. An h of $10^{-12}$, "as small as possible", would leave four.
+# About $2 \cdot 10^{-5}$; there a central difference has eleven correct digits; a forward one has
+# eight at its own best h. An h of $10^{-12}$, "as small as possible", would leave four.
 #
 # ## The first trap: float32
 #
@@ -165,9 +165,9 @@ with lesson.figure(10, 4.9) as figure:
 
 # %% [markdown]
 # It is not: 4.6 %. The rounding of f alone makes noise of 3 %; and x + h is rounded too: near 1.5,
-# float32 numbers are $2^{-23}$ apart, h is 8.4 of these distances and is rounded to 8, which makes
-# every result 4.6 % too small. (Below half a distance, x + h equals x: the flat part of the curve.)
-# People then loosen the tolerance until the check passes, and from then on it passes everything. So
+# float32 numbers are $2^{-23}$ apart, so h = 1e-6 is 8.4 steps from number to number, is rounded to
+# 8, and every result is 4.6 % too small. (With h below half a step, x + h equals x: the flat part of
+# the curve.) If you loosen the tolerance until the check passes, it accepts wrong gradients too. So
 # **check in float64**. The code is the same for both; only the dtype differs.
 #
 # ## Many inputs, many outputs
@@ -205,7 +205,7 @@ lesson.record("two layers: |differences - mg.grad|", abs(J - rows).max())
 # $$\langle g,\, J v \rangle = \langle g J,\, v \rangle$$
 #
 # The left side is a central difference along v, the right side one VJP. If the VJP is wrong, the
-# two differ for random g and v (with probability one). That is the complete checker:
+# two differ for random g and v (with probability one). This is the complete check:
 
 
 # %%
@@ -264,7 +264,7 @@ with lesson.figure(11, 4.2, "cotangents") as figure:
 # A sum does not change when its terms are reordered, so ones never detect a permutation; a random g
 # did every time. `check_gradients`, the library's checker, draws g and v and compares in float64 as
 # `mismatch` does. It rejects an op with this VJP. (An `Op` is a function with its VJPs: lesson 02.)
-# Then every op of the library is checked, except on kinks, where there is no derivative; and the
+# Then every op of the library is checked, except at kinks, where there is no derivative; and the
 # gradients of the gradients, which WGAN-GP needs (lesson 11). How many of the ops are wrong?
 
 # %%
