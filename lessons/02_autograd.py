@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 02 Autograd from scratch
 #
-# 这里亲手实现自动微分，再运行教程 001 补上 retain_graph=True 之后的程序：它不报错，
-# 但生成器会逃离数据。教程 000 的生成器则永远得不到梯度。
+# 本课亲手实现自动微分，再运行教程 001 补上 retain_graph=True 之后的程序：它不报错，
+# 但生成的样本离数据越来越远。教程 000 的生成器则根本得不到梯度。
 #
 # Two tutorials (README.md lists them) misuse automatic differentiation. 001 (5.2), its undefined
 # names and image size corrected, crashes in its second `backward()`; with the usual repair,
@@ -23,14 +23,14 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Backwards through a graph
 #
-# Take $y = s \cdot s + s$ with $s = x \cdot x$, that is $x^4 + x^2$. The derivative of y by any
-# intermediate number t, $\bar t$, is the sum of the shares of its uses:
+# Take $y = s \cdot s + s$ with $s = x \cdot x$, that is $x^4 + x^2$. The derivative of y with
+# respect to any number t in it, written $\bar t$, is a sum with one share for each use of t:
 #
 # $$\bar t = \sum_{u \,\text{computed from}\, t} \bar u \, \frac{\partial u}{\partial t}$$
 #
-# So start from $\bar y = 1$ and go backwards. Only the order matters: s must have all three shares
-# before it passes them on. So list the numbers such that each comes after those it is computed from
-# (a *topological order*), and go through the list from its end.
+# So start from $\bar y = 1$ and go backwards. Only the order matters: s is used three times, and
+# must have all three shares before it passes them on to x. So list the numbers such that each comes
+# after those it is computed from (a *topological order*), and go through the list from its end.
 #
 # The engine does this for arrays. A `Tensor` is an array with the op and the inputs it was computed
 # from; an `Op` is a numpy function with one VJP (lesson 01) per input. Most important: **a VJP is
@@ -90,9 +90,9 @@ def grad(output, inputs):
 
 
 # %% [markdown]
-# Ten ops; their VJPs are called with the cotangent g, the result y and the inputs. People forget
-# that of broadcasting: a bias (3,) that is added to a batch (4, 3) is read four times, so its
-# gradient is the *sum* of four rows. Before you run it: what is the derivative of $x^4 + x^2$ at 3?
+# Ten ops; their VJPs are called with the cotangent g, the result y and the inputs. The VJP that is
+# often forgotten is that of broadcasting: a bias (3,) added to a batch (4, 3) is used 4 times, so
+# its gradient is the *sum* of four rows. Before you run it: what is the derivative at x = 3?
 
 
 # %%
@@ -121,10 +121,10 @@ s = x * x
 lesson.expect("derivative of x^4 + x^2 at x = 3", grad(s * s + s, [x])[0].array, equal=114)
 
 # %% [markdown]
-# 114: three shares give $\bar s = 9 + 9 + 1$, and two $\bar x = 2 \cdot 3 \cdot 19$. Next, G's loss
-# in a small GAN, $-\log D(G(z))$ or softplus(-logit), along a line: z and all weights are $a + t v$
-# with random a and v. Call `grad` by t, and again on its result. No line of the engine deals with
-# second derivatives. Before you run it: is this one right?
+# 114: three shares give $\bar s = 9 + 9 + 1 = 19$, two give $\bar x = 2 \cdot 3 \cdot 19$. Next,
+# G's loss in a small GAN, $-\log D(G(z))$ or softplus(-logit), along a line: z and all weights are
+# $a + t v$ with random a and v. `grad` gives its derivative by t; call it again on the result. No
+# line of the engine deals with second derivatives. Before you run it: is this one right?
 
 
 # %%
@@ -221,8 +221,8 @@ with lesson.figure(13, 5) as figure:
 # With densities p of real and q of fake samples, D minimizes $-(p + q) \log D - q \log (1 - D)$ at
 # each point, so $D^* = (p + q)/(p + 2q)$. And G minimizes $-\log D - \log(1 - D)$ at its fakes: it
 # looks for D = 1/2, and D* is 1/2 only where p = 0. Run it: data N(1, 0.5²); G(z) = wz + c. With
-# G fixed at N(0, 1), what is D where p = q? If G trains too, from N(-2, 1), do its fakes come
-# closer to 1? And where does D(fake) end? Predict all three.
+# G fixed at N(0, 1), what is D where p = q? If G trains too, from N(-2, 1), does the mean of its
+# fakes come closer to 1? And where does D(fake) end? Predict all three.
 
 # %%
 SEEDS, STEPS = (range(2), 600) if lesson.fast else (range(5), 2000)
@@ -282,8 +282,8 @@ lesson.finish()
 
 # %% [markdown]
 # G runs away, from -2 to -2.71 ± 0.03, where there are no data. And D(fake) ends at 0.50, as at the
-# equilibrium: the outputs of D show nothing. `mg.grad` computes only what it is called for, so both
-# players may use one forward pass (*simultaneous* updates), and the mean ends at 1.00.
+# equilibrium: alone, it does not show the failure (D(real) does: 07). `mg.grad` computes only what
+# you ask for, so both players may use one forward pass (*simultaneous* updates): the mean is 1.00.
 #
 # ## Exercises
 #
@@ -292,7 +292,7 @@ lesson.finish()
 #    of its memory, and D's weights have changed. Compute the loss again, with the new D.</details>
 # 2. In `grad`, visit the tensors in the order in which a queue that starts at the output reaches
 #    them. What is now the derivative of s + s * s at x = 3? And of s * s + s?
-#    <details><summary>Answer</summary>6 and 114: in the first, s passes on one share.</details>
+#    <details><summary>Answer</summary>6 and 114: in s + s * s, it reaches s before s * s.</details>
 # 3. Let only D, or only G, descend the sum of the losses. Which of the two does the damage?
 #    <details><summary>Answer</summary>G, but it runs away only if both do. If only D does, D ends
 #    at 2/3 and the fakes reach the data. If only G does, they are too narrow: sd 0.14.</details>
