@@ -2,13 +2,13 @@
 # # 03 Kernels I: the CPU
 #
 # 教程 001 说，不必过多关注底层的实现细节；底层发生什么，五篇都没有讲。
-# 这一课把矩阵乘法从三重循环优化到接近单核峰值，并说明为什么求和的次序会改变结果。
+# 这一课把矩阵乘法从三重循环优化到接近单核峰值，并说明为什么求和的顺序会改变结果。
 #
 # Tutorial 001 (section 5.3; README.md lists the tutorials) says that what happens below the
 # framework needs little attention, and none of the five says what it is. Most of the time it is a
-# matrix product. Three loops are enough to write one, but they use 2 % of what one core can do; we
-# write a loop that uses 90 %. Then: why the bits of a sum must not depend on the number
-# of threads. Needs: nothing of 01 or 02.
+# matrix product. Three loops are enough to write one, but they use 2 % of what one core can do (on
+# our machine, with AVX-512); you will read one that uses 90 %. Then: why the bits of a sum must not
+# depend on the number of threads. Needs: nothing from 01 or 02.
 
 # %%
 import timeit
@@ -75,10 +75,10 @@ def loop_order(a, b, c):
 # $$c_{rv} \mathrel{+}= a_{rp}\, b_{pv} \qquad r = 0 \dots 7,\quad v = 0, 1, 2$$
 #
 # where v numbers *vectors* of 16 float32 (64 bytes, with AVX-512). The 24 sums take 24 of the 32
-# registers, the row of b takes 3, the element of a, copied to all 16 lanes of a vector, one. numba
-# cannot say what to keep in a register, so this loop is written in LLVM's instructions, which numba
-# compiles. `codegen` runs once, in Python, and each call of `simd` adds one instruction. `step` is
-# the body of the loop. Read it: 3 loads, 8 broadcasts, 24 multiply-adds, and no store.
+# registers, the 48 elements of b take 3, and one element of a, copied to all 16 lanes of a vector,
+# takes one. Python code for numba cannot say what stays in a register, so this loop is written in
+# instructions of LLVM, numba's compiler. `codegen` runs once, in Python; a call of `simd` adds an
+# instruction. In `step`, the loop's body, find 3 loads, 8 broadcasts, 24 multiply-adds, no store.
 
 
 # %%
@@ -126,7 +126,7 @@ def register_tile(a, b, c):
 # ## First correct, then fast
 #
 # A sum of k products in float32 is off by at most $\frac{k u}{1 - k u} \sum_p |a_{ip} b_{pj}|$ with
-# $u = 2^{-24}$, in whatever order it is added (Higham 2002, section 3.1). Each kernel must stay in
+# $u = 2^{-24}$, in whatever order it is added (Higham 2002, section 3.1). Each kernel must keep to
 # that bound, also on a shape that is no multiple of the tile. All of them add the same products in
 # the same order of p. Before you run it: how many different results do the three give, to the bit?
 # And does the tile agree with minigan's `@`?
@@ -170,7 +170,7 @@ lesson.expect("the tile and minigan's @: distinct results", count_distinct(*resu
 #
 # ## How fast could it be?
 #
-# A core does at most π FLOP per second (chains of multiply-adds in registers measure that), and
+# A core does at most π FLOP per second (measured by multiply-adds that stay in registers), and
 # moves at most β bytes per second between registers and its fastest cache, L1. A kernel that does I
 # FLOP for each byte that its innermost loop loads or stores (I is its *arithmetic intensity*)
 # reaches at most $\min(\pi,\; I \beta)$, the *roofline* (for caches: Ilic, Pratas and Sousa, 2014).
@@ -213,11 +213,11 @@ with lesson.figure(10, 5) as figure:
 #
 # Floating-point addition rounds, so (x + y) + z is not x + (y + z). A parallel sum is usually cut
 # into one chunk per thread; then the number of threads determines the order, and the same program
-# with the same seed trains another net on another machine. The solution is blocks of a *fixed*
-# size: then it does not matter which thread adds which. The library's blocks have 4,096 elements,
-# as 64 chains side by side: chain i adds x[i], x[i + 64] and so on. Then the upper half of the
-# chains is added to the lower half, six times; and the sums of the blocks are added in the same
-# way. Predict: how many different sums do 1 to 4 threads give, by chunks and by blocks?
+# with the same seed trains a different net on a machine with more threads. The solution is blocks
+# of a *fixed* size: then it does not matter which thread adds which. The library's blocks have
+# 4,096 elements, added as 64 chains: chain i adds x[i], x[i + 64] and so on, from left to right.
+# Then the second half of the chains is added to the first, six times, until one sum is left; block
+# sums are added in the same way. Predict: how many different sums do 1 to 4 threads give, each way?
 
 # %%
 BLOCK, CHAINS = 4096, 64
@@ -253,8 +253,8 @@ blocked.append(mg.tensor(values).sum().numpy())
 lesson.expect("blocks, and minigan's sum: distinct sums", count_distinct(*blocked), equal=1)
 
 # %% [markdown]
-# In one chain an element goes through up to n additions, in blocks through 64 + 6 per round. Add a
-# million positive numbers. How many times larger is the chain's error: 1, 10, more than 100?
+# In one chain of n elements the first goes through n - 1 additions; in a round of blocks, through
+# 63 + 6. Add a million positive numbers. Is the chain's error 1, 10 or over 100 times as large?
 
 
 # %%
@@ -290,9 +290,9 @@ lesson.finish()
 #    <details><summary>Answer</summary>The tile: both then fuse, in the same order.</details>
 # 2. minigan's `dense` adds a layer's bias to the columns of c that are still in the cache; `@` and
 #    `+` pass over c once more. Do the bits differ? For which layers is `dense` faster?
-#    <details><summary>Answer</summary>No: each element goes through the same operations. With a
-#    LeakyReLU behind it, 54 us become 38 for 100 to 256 numbers, 360 become 331 for 512 to 784 (one
-#    core, AVX-512), where an element costs 512 multiply-adds.</details>
+#    <details><summary>Answer</summary>No: each element goes through the same operations. It pays
+#    where the product is short: with a LeakyReLU behind it, 54 us become 38 for 100 inputs and 256
+#    outputs, but 360 become only 331 for 512 and 784 (one core, AVX-512).</details>
 # 3. Up to which n has the sum of 1, 2, ..., n in float32 the same bits in every order, and why?
 #    <details><summary>Answer</summary>5792: integers up to $2^{24}$ are exact in float32, and no
 #    partial sum is larger than $5792 \cdot 5793 / 2 = 16\,776\,528 \le 2^{24}$.</details>
