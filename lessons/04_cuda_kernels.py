@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 04 Kernels II: CUDA C++
 #
-# 教程 000、001 要装 cudatoolkit，001 选了 cuda，真实图像却没搬上去；GPU 上跑什么，五篇都没讲。
-# 这一课用 CUDA C++ 写矩阵乘法，逐步减少它搬运的字节；没有 GPU 也能运行。
+# 教程 000、001 要求安装 cudatoolkit；001 选用了 cuda，却没有把真实图像搬到 GPU 上；GPU 上究竟运行什么，
+# 五篇都没有讲。这一课用 CUDA C++ 写矩阵乘法，逐步减少它搬运的字节数；没有 GPU 也能运行。
 #
 # Tutorials 000 and 001 (README.md lists the tutorials) make their readers install CUDA (section
-# 5.1). 001 chooses the device `cuda` (5.2), but never moves the real images there, an error of its
-# own. None of the five shows what runs on a GPU. This lesson writes it: a matrix product in CUDA
+# 5.1). 001 chooses the device `cuda` (5.2), but never moves the real images there, which is an
+# error. None of the five shows what runs on a GPU. This lesson writes it: a matrix product in CUDA
 # C++, step by step from 33 bytes of memory per multiply-add to 0.14; then Adam. No GPU is needed:
 # an emulator compiles the same `.cu` text with g++, runs every CUDA thread on the CPU, counts the
 # memory accesses that a GPU would make, and reports mistakes that a GPU would not. (On a GPU, an
@@ -44,9 +44,9 @@ folder.mkdir()
 # ## A thread for each element
 #
 # A *kernel* is a function that thousands of threads run at once. They are grouped into blocks, and
-# each thread knows the index of its block and its own index in the block: here thread i computes
-# element i of $c = a\,b$, for a (m, k) and b (k, n). REAL is the dtype that the file is compiled
-# for, and `In<REAL>` is a read-only array, on a GPU a plain `const float*`.
+# each thread knows the index of its block and its own index in the block: here each thread computes
+# one element of $c = a\,b$, for a (m, k) and b (k, n). REAL is the dtype that the file is compiled
+# for, and `In<REAL>` is a read-only array, on a GPU a plain `const float*` (for float32).
 
 # %%
 NAIVE = """
@@ -85,8 +85,8 @@ a, b = draw(size, size), draw(size, size)
 # Arithmetic is cheap on a GPU, moving bytes is not. The 32 threads of a *warp* run together: their
 # 32 reads are one instruction. Memory moves *sectors* of 32 bytes, 8 adjacent elements in float32.
 # In a warp of `naive`, `column` is the same for all threads and `row` differs. Before you run it:
-# how many sectors does a warp read in each iteration over p, of a and of b together? And if you
-# exchange row and column, in one line of the kernel?
+# how many sectors does a warp read in each iteration over p, of a and of b together? And if `row`
+# is the same for all threads and `column` differs (one line of the kernel)?
 
 # %%
 multiply("naive", NAIVE, a, b)
@@ -115,18 +115,18 @@ with lesson.figure(11, 3.4, "warp") as figure:
         axes.grid(axis="x", color="#DDDDDD", lw=0.8)
 
 # %% [markdown]
-# `naive` reads 32 elements of a in 32 rows, from 32 sectors, and one of b from one more: of the
-# orange bytes, only the blue ones are used. `coalesced` reads one element of a and 32 adjacent ones
-# of b: 1 + 4 sectors. Accesses of a warp that share sectors are *coalesced*.
+# `naive` reads 32 elements of a in 32 rows, from 32 sectors, and one of b from one more. In the
+# figure, what is moved is orange, and only the blue part is used. `coalesced` reads one element of
+# a and 32 adjacent ones of b: 1 + 4 sectors. Accesses of a warp that share sectors are *coalesced*.
 #
 # ## Shared-memory tiling
 #
 # Still, each multiply-add reads two elements from global memory. But the threads of a block share a
 # small memory on the chip. They copy a 32 x 32 tile of a and one of b there, one element of each
-# per thread, and then use each element 32 times. At a barrier, `__syncthreads()`, each thread waits
-# until all of the block have reached it: first the tiles must be complete before they are read,
-# then no longer read when they are overwritten. For 32 iterations a warp now reads 32 elements of
-# each matrix. Before you run it: what part of the 5 sectors per iteration is left?
+# per thread, and then use each element 32 times. At a barrier, `__syncthreads()`, a thread waits
+# until all of the block have reached it. Two are needed: the tiles must be complete before they are
+# read, and all must have read them before they are overwritten. For 32 iterations a warp now reads
+# 32 elements of each matrix. Before you run it: what part of the 5 sectors per iteration is left?
 
 # %%
 TILED = """
@@ -153,15 +153,15 @@ ratio = counts["tiled"].sectors / counts["coalesced"].sectors
 lesson.expect("tiled: sectors / those of coalesced", ratio, at_least=0.05, at_most=0.06)
 
 # %% [markdown]
-# A twentieth: 4 + 4 sectors for 32 iterations, in place of $32 \cdot 5$.
+# A twentieth: 4 + 4 sectors for 32 iterations instead of $32 \cdot 5$.
 #
 # ## Two mistakes
 #
 # Without the second barrier the kernel often works on a GPU, because the warps of a block run at
-# about the same speed; when they do not, some sums are wrong, without any error. The other mistake:
-# to forget that k = 50 is no multiple of 32. A GPU then reads what lies behind a row; as b's tile
-# contains zeros there, the result is even right, unless that is a NaN. The emulator knows where
-# each array ends, and which thread accessed each element last. Predict what it says to each.
+# about the same speed; when they do not, some sums are wrong, without any error. The other mistake
+# is to forget that k = 50 is no multiple of 32. A GPU then reads past the end of a row of a; as b's
+# tile has zeros there, the result is even right, unless a NaN or infinity is read. The emulator
+# knows where arrays end, and which thread accessed an element last. What does it say to each?
 
 
 # %%
@@ -182,9 +182,9 @@ lesson.expect("a missing bounds check", message, says="outside its elements 0 to
 # %% [markdown]
 # ## Register blocking, vectorized access, double buffering
 #
-# Shared memory is fast, but now each multiply-add reads two elements of it. The same idea helps
-# again: let a thread compute 4 x 4 elements of c, and use each of the 4 + 4 numbers that it reads 4
-# times, from registers (`register_blocking` in `kernels/matmul/optimization_steps.cu`):
+# Shared memory is fast, but now each multiply-add reads two elements from it. The same idea helps
+# again: let a thread compute 4 x 4 elements of c, and keep the 4 + 4 numbers that it reads in
+# registers, to use each 4 times (`register_blocking` in `kernels/matmul/optimization_steps.cu`):
 #
 #     REAL u[4], v[4];
 #     for (int i = 0; i < 4; ++i) u[i] = tile_a[(y + 16 * i) * 16 + q];
@@ -194,8 +194,8 @@ lesson.expect("a missing bounds check", message, says="outside its elements 0 to
 #
 # The last step is the library's own kernel (`kernels/matmul/cuda.cu`). It reads both memories 16
 # bytes at a time, and has two pairs of tiles: while one is used, the next one is loaded, so one
-# barrier per pair is enough. All five steps are fused multiply-adds, p rising. Before you run it:
-# do their results agree in every bit?
+# barrier per pair is enough. All five kernels use fused multiply-adds, in the order of p. Before
+# you run it: do their results agree in every bit?
 
 # %%
 for ours, name in zip(("naive", "coalesced", "tiled"), STEPS, strict=False):
@@ -232,14 +232,14 @@ with lesson.figure(9, 5) as figure:
 #
 # Adam does little arithmetic per parameter, so the bytes that it moves determine its speed. One op
 # at a time, every intermediate result is written and read again; the library's kernel keeps them in
-# registers (`kernels/optimizer/cuda.cu`). For a parameter p with moments m and v:
+# registers (`kernels/optimizer/cuda.cu`). m, v are running means of the gradient and its square:
 #
 #     m = m + (gradient - m) * one_minus_beta1;
 #     v = v * beta2 + one_minus_beta2 * gradient * gradient;
 #     p = p * decay_factor - lr * m / (sqrt(v) / root + eps);
 #
 # Before you run it: how many bytes per parameter does one launch move, in float32? (Every warp also
-# reads the eight coefficients of the rule, which adds 2 bytes.)
+# reads the eight coefficients of the rule, which adds about 2 bytes per parameter.)
 
 # %%
 p, g, zero = (mg.tensor(x, device=device) for x in (a, b, 0 * a))
@@ -254,14 +254,14 @@ lesson.expect("Adam, fused: bytes per parameter", moved[0], at_least=28, at_most
 lesson.record("Adam, one op at a time: bytes per parameter", moved[1])
 
 # %% [markdown]
-# Four numbers are read and three written: 28 bytes, and 2. One op at a time, it takes 124.
+# Four numbers are read and three written: $7 \cdot 4 = 28$ bytes, plus 2. One op at a time: 124.
 #
 # ## On a GPU
 #
 # Counts are not times: a GPU has caches, and while one warp waits, another one computes. On an
 # NVIDIA H200 all tests of the library's kernels pass, and (minigan/bench/README.md) its product of
-# squares of edge 8192 runs at 40 TFLOP/s, 0.78 of the vendor's cuBLAS. Adam, sums of arrays, exp
-# and LeakyReLU reach 0.91 to 0.99 of a plain copy's bandwidth: where bytes are all that counts,
+# two 8192 x 8192 matrices runs at 40 TFLOP/s, 0.78 of the vendor's cuBLAS. Adam, sums, exp and
+# LeakyReLU reach 0.91 to 0.99 of a plain copy's bandwidth: where moving bytes takes all the time,
 # counting them is enough. If this machine has a GPU (and cupy), the five steps are timed on it.
 
 # %%
