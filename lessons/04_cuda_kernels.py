@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 04 Kernels II: CUDA C++
 #
-# 教程 000、001 要求安装 cudatoolkit；001 选用了 cuda，却没有把真实图像搬到 GPU 上；GPU 上究竟运行什么，
-# 五篇都没有讲。这一课用 CUDA C++ 写矩阵乘法，逐步减少它搬运的字节数；没有 GPU 也能运行。
+# 教程 000、001 要求安装 cudatoolkit；001 选用 cuda，却没把真实图像搬到 GPU 上。GPU 上运行什么，
+# 五篇都没讲。这一课用 CUDA C++ 写矩阵乘法，逐步减少它搬运的字节数；没有 GPU 也能运行。
 #
 # Tutorials 000 and 001 (README.md lists the tutorials) make their readers install CUDA (section
 # 5.1). 001 chooses the device `cuda` (5.2), but never moves the real images there, which is an
