@@ -227,10 +227,10 @@ up, down = (float(D(mg.tensor(x)).mean()) for x in (HELD, reversed_rows))
 lesson.expect("D of rows: change with the rows reversed", abs(up - down), at_most=1e-5)
 
 # %% [markdown]
-# The same. In sliced Wasserstein distance, its G gets rows right (0.024 ± 0.001; mended 0.037 ±
+# The same. In sliced Wasserstein distance (06), G gets rows right (0.024 ± 0.001; mended 0.037 ±
 # 0.002) and images wrong: 0.397 ± 0.014, against 0.059 ± 0.002 (real digits: 0.023). D's loss is a
 # perfect 1.385. The range does little harm: negative pixels betray a fake, and D wins more (loss
-# 0.80, not 1.13), but the distance is 0.062 ± 0.003. Its cost is grey noise (rows: 0.052 ± 0.001).
+# 0.80, not 1.13), but the distance is 0.062 ± 0.003. What it costs is grey noise (rows: 0.052).
 #
 # ## Encore: a GAN that "always collapses"
 #

@@ -179,7 +179,7 @@ with lesson.figure(12, 2.3, "hops") as figure:
 
 # %% [markdown]
 # Larger: 1.395 ± 0.003, against 1.09 ± 0.02; a D that always answers 1/2 has $2 \log 2 = 1.386$.
-# When D has learned where the fakes are, they have moved on. The gradient is alive: slope left 1/2.
+# Once D has learned where the fakes are, they move on. The gradient is alive: slope left is 1/2.
 #
 # **The cure: let D see diversity.** D judges each sample alone, so it cannot see that all fakes are
 # alike. `MinibatchStdDev`, a simple form of 004's minibatch discrimination (9.1), tells it how much
@@ -213,8 +213,8 @@ lesson.expect("minimax gradient / that of -log D", typical, at_most=1e-3)
 lesson.expect("this ratio, largest / smallest of G's layers", uneven, at_most=3)
 
 # %% [markdown]
-# The minimax gradient is 0.00004 of the other, in all layers alike (within a factor of 1.3): the
-# sigmoid in the loss saturates; LeakyReLU is no cure. Now ten updates of D for one of G (no Adam:
+# The minimax gradient is 0.00004 of the other, in all layers within a factor of 1.3: the sigmoid in
+# the loss saturates; LeakyReLU is no cure. Now minimax, ten updates of D for one of G (no Adam:
 # exercise 2). *Will R1 help?* It adds to D's loss 0.05 times the mean $|\nabla s|^2$ on real data.
 
 # %%
