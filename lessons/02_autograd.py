@@ -283,7 +283,7 @@ lesson.finish()
 # %% [markdown]
 # G runs away, from -2 to -2.71 ± 0.03, where there are no data. And D(fake) ends at 0.50, as at the
 # equilibrium: alone, it does not show the failure (D(real) does: 07). `mg.grad` computes only what
-# you ask for, so both players may use one forward pass (*simultaneous* updates): the mean is 1.00.
+# you ask for, so both players may use one forward pass (*simultaneous* updates): G ends at 1.00.
 #
 # ## Exercises
 #
