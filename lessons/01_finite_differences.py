@@ -165,7 +165,7 @@ with lesson.figure(10, 4.9) as figure:
 
 # %% [markdown]
 # It is not: 4.6 %. The rounding of f alone makes noise of 3 %; and x + h is rounded too: near 1.5,
-# float32 numbers are $2^{-23}$ apart. So h is 8.4 of these steps, x + h is rounded to x + 8 steps, and
+# float32 numbers are $2^{-23}$ apart. So h is 8.4 of these steps, x + h becomes x + 8 steps, and
 # every result is 4.6 % too small. (With h below half a step, x + h equals x: the flat part of
 # the curve.) If you loosen the tolerance until the check passes, it accepts wrong gradients too. So
 # **check in float64**. The code is the same for both; only the dtype differs.
