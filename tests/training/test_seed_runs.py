@@ -9,6 +9,7 @@ import joblib
 import pytest
 from run_helpers import RING, _fresh_signals, cli, finish, lines_of, refused, start, train, wait_for
 
+from minigan.kernels.runtime.files import atomic_write
 from minigan.training.evaluate import Estimate
 from minigan.training.resume import load_trainer
 from minigan.training.seed_runs import parse_seeds
@@ -146,7 +147,8 @@ def test_a_worker_stops_with_its_parent(tmp_path):
             time.sleep(2 * POLL_SECONDS)
             if parent == os.getppid():
                 assert requests == []
-                (tmp_path / "stop").write_text(text)
+                # In one step, as a run does: the watcher must not see an empty file.
+                atomic_write(tmp_path / "stop", lambda file: file.write(text.encode()))
             wait_until = time.monotonic() + 10
             while not requests and time.monotonic() < wait_until:
                 time.sleep(POLL_SECONDS / 10)
