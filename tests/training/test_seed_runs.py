@@ -148,7 +148,7 @@ def test_a_worker_stops_with_its_parent(tmp_path):
             if parent == os.getppid():
                 assert requests == []
                 # In one step, as a run does: the watcher must not see an empty file.
-                atomic_write(tmp_path / "stop", lambda file: file.write(text.encode()))
+                atomic_write(tmp_path / "stop", lambda file: file.write(b"SIGTERM"))
             wait_until = time.monotonic() + 10
             while not requests and time.monotonic() < wait_until:
                 time.sleep(POLL_SECONDS / 10)
