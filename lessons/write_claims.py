@@ -15,8 +15,11 @@ import math
 import sys
 import tomllib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from minigan.kernels.runtime.files import atomic_write
 
 LESSONS = Path(__file__).parent
 VERDICTS = ("true", "true, but", "false", "not checkable", "open")
@@ -121,7 +124,7 @@ def measured(lesson: str, name: str, folder: Path = LESSONS) -> tuple[str, str]:
 
 
 class Page:
-    """Renders claims.md; `errors` are the tests that do not exist.
+    """Render claims.md; `errors` are the tests that do not exist.
 
     Args:
         text: what `load` returns.
@@ -270,7 +273,12 @@ def _lessons(text: dict[str, Any]) -> set[str]:
     return kinds - {"code", "source"}
 
 
+def _write(text: str, file: Any) -> None:
+    file.write(text.encode())
+
+
 def main() -> None:
+    """Write claims.md and claims_code.json; exit with the list of what is wrong, if anything is."""
     text, small = load(), small_tests()
     errors = problems(text)
     page = Page(text, small)
@@ -283,8 +291,8 @@ def main() -> None:
             print(f"names of lesson {lesson}:{names}", file=sys.stderr)
         sys.exit("\n".join([f"claims.md is not written, for {len(errors)} reasons:", *errors]))
     numbers = json.dumps(small, indent=2, ensure_ascii=False) + "\n"
-    (LESSONS / "claims_code.json").write_text(numbers, encoding="utf-8")
-    (LESSONS / "claims.md").write_text(rendered, encoding="utf-8")
+    for name, content in (("claims_code.json", numbers), ("claims.md", rendered)):
+        atomic_write(LESSONS / name, partial(_write, content))
     waiting = sorted(lesson for lesson in _lessons(text) if not results_of(lesson))
     print(f"claims.md: {len(text['claim'])} claims")
     if waiting:
