@@ -49,7 +49,6 @@ def run_cells(text: str, name: str, out: Path, until: str | None = None) -> dict
     path.write_text(text)
     with pytest.MonkeyPatch.context() as patch, matplotlib.rc_context():
         patch.setattr(mg.Op, "registry", dict(mg.Op.registry))
-        patch.syspath_prepend(str(LESSONS))
         patch.setattr(sys, "argv", sys.argv)
         return lesson_bugs.run_cells(path, ["--fast", "--out", os.fspath(out)], until)
 

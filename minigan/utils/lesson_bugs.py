@@ -50,9 +50,13 @@ def result_line(passed: bool, measured: str, expected: str, what: str) -> str:
     return f"  {'PASS' if passed else 'FAIL'}  {measured:>12}  {expected:<18}  {what}"
 
 
+def _bugs_file(lesson: Path) -> Path:
+    return lesson.parent / "bugs" / f"{lesson.stem}.toml"
+
+
 def bugs_of(lesson: Path) -> list[Bug]:
     """Return the changes for a lesson, from `bugs/NAME.toml` in its folder; none if it has none."""
-    path = lesson.parent / "bugs" / f"{lesson.stem}.toml"
+    path = _bugs_file(lesson)
     if not path.is_file():
         return []
     return [Bug(**table) for table in tomllib.loads(path.read_text(encoding="utf-8"))["bug"]]
@@ -117,18 +121,21 @@ def _without_comments(text: str) -> str:
 
 
 def run(lesson: Path, number: int, reveal: bool, out: Path) -> int:
-    """Run a lesson with one change, print the check that fails, and return the exit status, 1.
+    """Run a lesson with one change, and print the check that should fail, or explain the change.
 
     The changed lesson is written to the folder `out`. With `reveal` nothing is run: the change is
-    printed with its explanation, and the exit status is 0. It is 0, too, if the check passes.
+    printed with its explanation.
+
+    Returns:
+        the exit status: 1 if the check fails, else 0.
 
     Raises:
         BugError: the lesson has no bug of that number.
     """
     bugs = bugs_of(lesson)
     if not bugs:
-        path = lesson.parent / "bugs" / f"{lesson.stem}.toml"
-        raise BugError(f"--bug {number}: this lesson has no bugs: there is no file {path}")
+        file = _bugs_file(lesson)
+        raise BugError(f"--bug {number}: this lesson has no bugs: there is no file {file}")
     if not 1 <= number <= len(bugs):
         raise BugError(f"--bug {number}: this lesson has the bugs 1 to {len(bugs)}")
     bug = bugs[number - 1]
@@ -142,7 +149,6 @@ def run(lesson: Path, number: int, reveal: bool, out: Path) -> int:
     text = plant(lesson.read_text(encoding="utf-8"), bug)
     atomic_write(changed, lambda file: file.write(text.encode()))
     with contextlib.redirect_stdout(io.StringIO()):
-        sys.path.insert(0, str(lesson.parent))
         lessons = run_cells(changed, ["--fast", "--out", str(out / "bugs")], until=bug.fails)
     result = lessons["lesson"].results[bug.fails]
     print(HEADING)
