@@ -185,7 +185,7 @@ lesson.expect("gradients by hand and by differences: gap", gap, at_most=1e-7)
 # ## Does it learn, every time?
 #
 # With GANs one good run proves little: with another *seed* (the number that starts the random
-# numbers) it may fail. So we run ten seeds and judge the worst. For comparison: the mean of 1000
+# numbers) it may fail. So we run ten seeds and look at the worst. For comparison: the mean of 1000
 # real samples misses 2 by about $0.7 / \sqrt{1000} = 0.022$, their sd 0.7 by about 0.016. Will the
 # mean and the sd of the fakes miss by less than 0.05 with every seed?
 

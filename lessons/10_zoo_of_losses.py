@@ -159,7 +159,7 @@ with lesson.figure(12, 2.8, "critics") as figure:
 #
 # ## Eight losses, one problem
 # The data are three Gaussians (sigma 0.7). G is three Gaussians too, with free means and shapes, so
-# JS is a sum over a grid. It starts too narrow, too far out and turned by 40 degrees: JS = 0.64. D
+# JS is a sum over a grid. It starts too narrow, too far out and rotated by 40 degrees: JS = 0.64. D
 # is a net. To limit its slope for Wasserstein, WGAN *clips its weights* to [-0.1, 0.1]. WGAN-GP
 # adds a *gradient penalty* to its loss (lesson 11), here with one or five steps of D for each of G.
 # Only logistic losses estimate JS. Before you run it: how far from 0 will the others end?

@@ -222,7 +222,7 @@ ROWS = {
 }
 COLUMNS = "modes", "high quality", "reverse KL", "slope of D at fakes", "planar share of G"
 samples, modes = {}, {}
-for row in [*ROWS][: 5 if lesson.fast else None]:  # 2000 steps are too few to judge the others
+for row in [*ROWS][: 5 if lesson.fast else None]:  # 2000 steps are too few for the others
     samples[row], results = zip(*(train(seed, **ROWS[row]) for seed in SEEDS), strict=True)
     for column, values in zip(COLUMNS, np.array(results).T, strict=True):
         lesson.record(f"{row}: {column}", values)
@@ -232,7 +232,7 @@ ratio = modes["64 latents, rates x 3"] / alone
 lesson.expect("modes: both changes / one, the worse", ratio, at_most=0.75)
 
 # %% [markdown]
-# The full run, means of five seeds. (The 2000 steps of the fast run are too few to judge the last
+# The full run, means of five seeds. (The 2000 steps of the fast run are too few for the last
 # five rows.) Rows 4 to 10: 64 latents and high rates; $\gamma = 0.1$ (WGAN-GP: $\lambda = 0.05$).
 #
 # | | modes | high quality | reverse KL | slope of $D$ | planar share |

@@ -49,7 +49,7 @@ first, second = (batch_norm(np.array([1, *others]))[0] for others in (near, far)
 lesson.expect("the same sample in two batches: difference", first - second, at_least=4)
 
 # %% [markdown]
-# About 1, and about -3.6. A discriminator with batch norm does not judge an image, but an image in
+# About 1, and about -3.6. A discriminator with batch norm does not score an image, but an image in
 # its batch. (WGAN-GP therefore uses layer norm in $D$: Gulrajani et al. 2017, section 4.) So should
 # real and fake images go through $D$ in one batch, or in two? Let real numbers be $N(3, 1)$ and
 # fakes $N(0, 1)$. In one batch of both, 93.5 % of the fakes become negative. *Before you run it:*

@@ -15,7 +15,6 @@ import math
 import sys
 import tomllib
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -273,10 +272,6 @@ def _lessons(text: dict[str, Any]) -> set[str]:
     return kinds - {"code", "source"}
 
 
-def _write(text: str, file: Any) -> None:
-    file.write(text.encode())
-
-
 def main() -> None:
     """Write claims.md and claims_code.json; exit with the list of what is wrong, if anything is."""
     text, small = load(), small_tests()
@@ -292,7 +287,7 @@ def main() -> None:
         sys.exit("\n".join([f"claims.md is not written, for {len(errors)} reasons:", *errors]))
     numbers = json.dumps(small, indent=2, ensure_ascii=False) + "\n"
     for name, content in (("claims_code.json", numbers), ("claims.md", rendered)):
-        atomic_write(LESSONS / name, partial(_write, content))
+        atomic_write(LESSONS / name, lambda file, content=content: file.write(content.encode()))
     waiting = sorted(lesson for lesson in _lessons(text) if not results_of(lesson))
     print(f"claims.md: {len(text['claim'])} claims")
     if waiting:
