@@ -192,7 +192,7 @@ lesson.record("KL, mended, constant rates, after 002's test loop", tested)
 # of 14 x 14. **What does a D of rows say about digits whose rows are in reverse order?**
 
 # %%
-pixels = mg.data.load("glyphs", size=6000).values.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
+pixels = mg.data.load("glyphs", samples=6000).values.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
 DIGITS, HELD = mg.tensor(pixels[:5000].reshape(-1, 196)), pixels[5000:].reshape(-1, 196)
 samples, diversity, ROWS = {"real digits": HELD}, {}, HELD.reshape(-1, 14)
 

@@ -50,7 +50,7 @@ HEALTHY = {"world": "ring", "n": 20_000, "loss": NS}  # the data: 8 small cluste
 HEALTHY |= {"turns": (1, 1), "rates": (2e-3, 1e-3), "falling": True}  # (D, G); rates fall to 0
 HEALTHY |= {"beta1": 0, "sgd": 0}  # Adam's momentum; rate of G where it descends without Adam
 HEALTHY |= {"penalty": lambda D, real, fake: 0, "noise": 0, "extra": ()}  # cures; see below
-BATCH, RING = 128, mg.data.load("ring", size=8).modes  # samples per minibatch; cluster centres
+BATCH, RING = 128, mg.data.load("ring", samples=8).modes  # samples per minibatch; cluster centres
 
 
 def points(world, n, seed):

@@ -16,8 +16,8 @@ from unittest import mock
 from minigan.cli.commands import main
 
 # A GAN of a few milliseconds a step.
-RING = ["--data", "ring", "--size", "600", "--log-every", "7", "--sample-every", "1000"]
-GLYPHS = ["--data", "glyphs", "--size", 80, "--batch", 16, "--log-every", 2]
+RING = ["--data", "ring", "--samples", "600", "--log-every", "7", "--sample-every", "1000"]
+GLYPHS = ["--data", "glyphs", "--samples", 80, "--batch", 16, "--log-every", 2]
 # The processes of these tests share the machine, and two threads each would wait for each other.
 ENVIRONMENT = {**os.environ, "NUMBA_NUM_THREADS": "1", "CI": "1", "PYTHONUNBUFFERED": ""}
 

@@ -35,7 +35,7 @@ def load(
     *,
     split: str = "train",
     data_dir: str | os.PathLike[str] | None = None,
-    size: int | None = None,
+    samples: int | None = None,
     seed: int = 0,
     progress: bool = False,
     sample_shape: str | Sequence[int] | None = None,
@@ -46,7 +46,7 @@ def load(
 ) -> Dataset:
     """Return a data set by name (see `NAMES`), or from a folder of images or an .npz archive.
 
-        points = mg.data.load("ring", size=10_000)
+        points = mg.data.load("ring", samples=10_000)
         digits = mg.data.load("mnist", split="test")
         photos = mg.data.load("photos/")
         masks = mg.data.load("masks.npz", value_range=(0, 1))
@@ -59,7 +59,7 @@ def load(
         split: "train" or "test".
         data_dir: the only folder in which to look for the files of MNIST or Fashion-MNIST; None:
             the folder MINIGAN_DATA, then the cache, then the network.
-        size: the number of samples: to generate, for glyphs, ring, grid and swiss-roll; to draw
+        samples: their number: to generate, for glyphs, ring, grid and swiss-roll; to draw
             without replacement, for other data. None: the default, or all.
         seed: the seed by which samples are generated or drawn.
         progress: whether to show a progress bar on stderr.
@@ -71,14 +71,14 @@ def load(
         max_gb: the limit of the samples as float32, in 1e9 bytes.
 
     Raises:
-        ValueError: a name, split, size, seed or setting is not accepted.
+        ValueError: a name, split, number, seed or setting is not accepted.
         DataError: the data cannot be used.
         FileNotFoundError: there are no files.
     """
     choose("split", split, dict.fromkeys(SPLITS))
     seed = whole_number("seed", seed, least=0)
-    if size is not None:
-        size = whole_number("size", size, least=1)
+    if samples is not None:
+        samples = whole_number("samples", samples, least=1)
     if classes is not None:
         classes = whole_number("classes", classes, least=1)
     if not max_gb > 0:
@@ -92,19 +92,19 @@ def load(
     if not _is_path(name_or_path):
         choose("data", name, dict.fromkeys(NAMES), "a folder of images or an .npz file")
     if name in NAMES:
-        dataset = _load_named(name, split, data_dir, size, seed, progress, settings)
+        dataset = _load_named(name, split, data_dir, samples, seed, progress, settings)
     else:
         dataset = load_file(name_or_path, split, settings, progress)
     for note in dataset.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    return dataset if size is None or name in GENERATED else dataset.sample(size, seed)
+    return dataset if samples is None or name in GENERATED else dataset.sample(samples, seed)
 
 
 def _load_named(
     name: str,
     split: str,
     data_dir: str | os.PathLike[str] | None,
-    size: int | None,
+    samples: int | None,
     seed: int,
     progress: bool,
     settings: Settings,
@@ -115,10 +115,10 @@ def _load_named(
             f" .npz file, not for {name!r}"
         )
     if name in GENERATED:
-        generate, default_size, shape = GENERATED[name]
-        size = default_size if size is None else size
-        check_memory(name, (size, *shape), settings.max_gb)
-        dataset = generate(size, seed, split, progress)
+        generate, default, shape = GENERATED[name]
+        count = default if samples is None else samples
+        check_memory(name, (count, *shape), settings.max_gb)
+        dataset = generate(count, seed, split, progress)
     else:
         dataset = load_mnist(name, split, data_dir, progress, settings.max_gb)
     if os.path.isdir(name):

@@ -140,18 +140,18 @@ class Dataset:
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, values=self.values[rows], labels=labels)
 
-    def sample(self, size: int, seed: int) -> Dataset:
-        """Return `size` different samples drawn by `seed`, in their original order.
+    def sample(self, n: int, seed: int) -> Dataset:
+        """Return n different samples drawn by `seed`, in their original order.
 
-        The samples of a smaller size are among those of a larger one.
+        The samples of a smaller n are among those of a larger one.
 
         Raises:
-            ValueError: there are fewer than `size`.
+            ValueError: there are fewer than n.
         """
-        if size > len(self):
-            raise ValueError(f"size {size}: {self.name} has {len(self)} samples")
+        if n > len(self):
+            raise ValueError(f"samples {n}: {self.name} has {len(self)} samples")
         (generator,) = generators(seed, 1)
-        return self.subset(np.sort(generator.permutation(len(self))[:size]))
+        return self.subset(np.sort(generator.permutation(len(self))[:n]))
 
     def holdout(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the samples by `seed` into (train, held out), each in its original order.

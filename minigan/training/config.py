@@ -79,7 +79,7 @@ class Config:
         metavar="DIR",
         default_text="MINIGAN_DATA, then the cache, then the network",
     )
-    size: int | None = data_option(
+    samples: int | None = data_option(
         None,
         "number of samples to generate or to draw from the data",
         check=POSITIVE_INTEGER,
@@ -332,6 +332,17 @@ class Config:
     def penalties(self) -> tuple[str, ...]:
         """The names of the penalties on D's gradient; () without one."""
         return split_names("penalty", self.penalty, "+")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """Return the config that `as_dict` of this version, or of an older one, returned.
+
+        Raises:
+            TypeError, ValueError: there is another option, or a value is not accepted.
+        """
+        if "samples" not in values and "size" in values:  # the older name of the number of samples
+            values = {"samples" if name == "size" else name: x for name, x in values.items()}
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, in the order of the fields."""

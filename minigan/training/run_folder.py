@@ -117,7 +117,7 @@ def read_config(folder: Path) -> Config:
         values = strict_json.loads(read_bounded(path, MAX_CONFIG_BYTES))
         if not isinstance(values, dict):
             raise ValueError("it is not an object of options")
-        return Config(**values)
+        return Config.from_dict(values)
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, TypeError, ValueError) as error:

@@ -36,7 +36,7 @@ def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> C
         check_count(name, info[name])
     if not isinstance(info["config"], dict):
         raise ValueError("its config is not an object")
-    config = Config(**info["config"])
+    config = Config.from_dict(info["config"])
     for name in ("batches.order", "fixed_latent"):
         if name not in tensors:
             raise ValueError(f"{name} is missing")

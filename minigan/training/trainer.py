@@ -64,7 +64,7 @@ class Trainer:
                 config.data,
                 split=config.split,
                 data_dir=config.data_dir,
-                size=config.size,
+                samples=config.samples,
                 seed=config.seed,
                 progress=progress,
                 sample_shape=config.sample_shape,

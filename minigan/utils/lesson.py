@@ -201,7 +201,7 @@ class Lesson:
             for split in ("train", "test"):
                 with suppress(FileNotFoundError):
                     data = data or load("mnist", split=split, data_dir=folder)
-        data = data or load("glyphs", size=size)
+        data = data or load("glyphs", samples=size)
         data = data if len(data) <= size else data.sample(size, seed=0)
         drawn = "MNIST is not on this machine; minigan's own digits"
         self.data = f"{'MNIST' if data.name == 'mnist' else drawn}, {len(data)} images"

@@ -31,7 +31,7 @@ def ring(tmp_path_factory):
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "glyphs"
-    train(folder, "--data", "glyphs", "--size", 80, "--batch", 16, "--steps", 1)
+    train(folder, "--data", "glyphs", "--samples", 80, "--batch", 16, "--steps", 1)
     return folder
 
 

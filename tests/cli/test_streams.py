@@ -17,7 +17,18 @@ from minigan.training.run import Run
 from minigan.training.run_folder import new_folder
 from minigan.utils.streams import MessageStream
 
-RING = ["--data", "ring", "--size", 200, "--batch", 16, "--device", "reference", "--log-every", 2]
+RING = [
+    "--data",
+    "ring",
+    "--samples",
+    200,
+    "--batch",
+    16,
+    "--device",
+    "reference",
+    "--log-every",
+    2,
+]
 full_disk = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 
 
@@ -54,7 +65,7 @@ class _Broken(io.StringIO):
 
 
 def test_a_broken_progress_bar_in_python_ends_no_training(tmp_path, monkeypatch):
-    config = Config(data="ring", size=100, batch=8, steps=3, device="reference")
+    config = Config(data="ring", samples=100, batch=8, steps=3, device="reference")
     folder = new_folder(tmp_path / "run", config)
     monkeypatch.setattr(sys, "stderr", _Broken())
     assert Run(folder, Trainer(config, progress=True)).train(progress=True) is None
@@ -211,7 +222,7 @@ def test_an_infinite_gradient_stops_the_run_without_a_line_of_metrics(tmp_path, 
 
 def test_the_norm_of_large_gradients_is_finite(monkeypatch):
     """Their squares overflow in float32."""
-    trainer = Trainer(Config(data="ring", size=100, batch=8, device="reference"))
+    trainer = Trainer(Config(data="ring", samples=100, batch=8, device="reference"))
     trainer.captured = False
     real = trainer._update
 

@@ -165,7 +165,7 @@ def test_invalid_value_ranges(value):
 def test_options_of_files_are_not_for_built_in_sets(option, tmp_path):
     option = {k: "1,28,28" if k == "sample_shape" else x for k, x in option.items()}
     with pytest.raises(ValueError, match=r"are for a folder of images or an \.npz file"):
-        load("glyphs", size=5, **option)
+        load("glyphs", samples=5, **option)
     if "value_range" not in option:
         with pytest.raises(DataError, match=r"for an \.npz"):
             load(tmp_path, **option)
@@ -285,7 +285,7 @@ def test_a_column_of_labels(loaded):
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
 def test_a_limit_is_positive(limit):
     with pytest.raises(ValueError, match=r"max_gb .*: must be a positive number"):
-        load("ring", size=5, max_gb=limit)
+        load("ring", samples=5, max_gb=limit)
 
 
 def test_arrays_that_are_not_used_are_named(loaded):

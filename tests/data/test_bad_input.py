@@ -70,7 +70,7 @@ def test_words_that_are_no_commands_and_no_options(words, message):
         (["--steps", "0"], "steps = 0 is not a positive integer"),
         (["--steps", "-5"], "steps = -5 is not a positive integer"),
         (["--batch", "0"], "batch = 0 is not a positive integer"),
-        (["--size", "-1"], "size = -1 is not a positive integer"),
+        (["--samples", "-1"], "samples = -1 is not a positive integer"),
         (["--latent-size", "0"], "latent_size = 0 is not a positive integer"),
         (["--n-critic", "0"], "n_critic = 0 is not a positive integer"),
         (["--n-generator", "-1"], "n_generator = -1 is not a positive integer"),
@@ -83,8 +83,11 @@ def test_words_that_are_no_commands_and_no_options(words, message):
         (["--holdout", "1"], "holdout = 1.0 is not in [0, 1)"),
         (["--seed", "-1"], "seed = -1 is not an integer in [0, 2^64)"),
         (["--seed", str(2**64)], "is not an integer in [0, 2^64)"),
-        (["--data", "ring", "--size", "50"], "batch = 64, but ring has only 45 training samples"),
-        (["--data", "ring", "--size", "4", "--batch", "1"], "holdout fraction 0.1 of 4 samples"),
+        (
+            ["--data", "ring", "--samples", "50"],
+            "batch = 64, but ring has only 45 training samples",
+        ),
+        (["--data", "ring", "--samples", "4", "--batch", "1"], "holdout fraction 0.1 of 4 samples"),
     ],
 )
 def test_values_that_are_not_accepted(tmp_path, monkeypatch, words, message):

@@ -204,7 +204,7 @@ def test_the_size_of_an_image_is_compared_before_it_is_decoded(tmp_path, monkeyp
 @pytest.mark.parametrize(("name", "size"), [("ring", 10**11), ("glyphs", 10**7)])
 def test_the_size_of_a_generated_set_has_a_limit(name, size):
     with pytest.raises(DataError, match=f"{name}: {size} x .* the limit is max_gb = 2; --max-gb"):
-        load(name, size=size)
+        load(name, samples=size)
 
 
 # ------------------------------------------------------------------------------- not regular files

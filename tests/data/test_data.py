@@ -130,7 +130,7 @@ def test_digest_names_what_differs():
 
 # ---------------------------------------------------------------------------- the made sets
 def test_ring():
-    ring = load("ring", size=20_000, seed=3)
+    ring = load("ring", samples=20_000, seed=3)
     assert ring.modes.shape == (8, 2)
     assert (ring.sigma, ring.classes) == (0.01, 8)
     assert (ring.values.dtype, ring.labels.dtype) == (np.float32, np.int64)
@@ -141,7 +141,7 @@ def test_ring():
 
 
 def test_grid():
-    grid = load("grid", size=50_000, seed=3)
+    grid = load("grid", samples=50_000, seed=3)
     assert (grid.sigma, grid.classes, grid.is_image) == (0.05, 25, False)
     assert {tuple(m) for m in grid.modes} == {
         (x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)
@@ -162,7 +162,7 @@ def assert_mixture(dataset):
 
 
 def test_swiss_roll():
-    roll = load("swiss-roll", size=20_000)
+    roll = load("swiss-roll", samples=20_000)
     x, y = 7.5 * roll.values.T
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     off = radius - (angle + 2 * np.pi * np.rint((radius - angle) / (2 * np.pi)))
@@ -175,11 +175,11 @@ def test_swiss_roll():
 
 @pytest.mark.parametrize("name", ["ring", "grid", "swiss-roll", "glyphs"])
 def test_made_sets_depend_on_seed_and_split_only(name):
-    first = load(name, size=50, seed=1)
-    np.testing.assert_array_equal(first.values, load(name, size=50, seed=1).values)
-    for other in (load(name, size=50, seed=2), load(name, size=50, seed=1, split="test")):
+    first = load(name, samples=50, seed=1)
+    np.testing.assert_array_equal(first.values, load(name, samples=50, seed=1).values)
+    for other in (load(name, samples=50, seed=2), load(name, samples=50, seed=1, split="test")):
         assert not np.array_equal(first.values, other.values)
-    np.testing.assert_array_equal(first.values, load(name, size=80, seed=1).values[:50])
+    np.testing.assert_array_equal(first.values, load(name, samples=80, seed=1).values[:50])
 
 
 def test_usual_sizes():
@@ -226,17 +226,17 @@ def test_fonts_without_digits_are_left_out():
 
 
 def test_glyphs_are_kept_and_a_broken_file_is_made_again(monkeypatch):
-    fresh = load("glyphs", size=40, seed=5)
+    fresh = load("glyphs", samples=40, seed=5)
     (kept,) = (cache_root() / "data").iterdir()
     whole = kept.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("minigan.data.glyphs.draw_glyphs", None)  # it must not be called
-        again = load("glyphs", size=40, seed=5)
+        again = load("glyphs", samples=40, seed=5)
     np.testing.assert_array_equal(fresh.values, again.values)
     np.testing.assert_array_equal(fresh.labels, again.labels)
     for broken in (b"", whole[:-30], whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:]):
         kept.write_bytes(broken)
-        np.testing.assert_array_equal(load("glyphs", size=40, seed=5).values, fresh.values)
+        np.testing.assert_array_equal(load("glyphs", samples=40, seed=5).values, fresh.values)
         with np.load(kept) as arrays:
             assert arrays["images"].shape == (40, SIDE, SIDE)
 
@@ -244,7 +244,7 @@ def test_glyphs_are_kept_and_a_broken_file_is_made_again(monkeypatch):
 def test_glyphs_without_a_place_to_keep_them(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "file"))
-    assert len(load("glyphs", size=5)) == 5
+    assert len(load("glyphs", samples=5)) == 5
 
 
 # ------------------------------------------------------------------------------------- load
@@ -260,10 +260,10 @@ def test_unknown_names(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "size 0"),
-        ({"size": -3}, "size -3"),
-        ({"size": 2.5}, "size 2.5"),
-        ({"size": True}, "size True"),
+        ({"samples": 0}, "samples 0"),
+        ({"samples": -3}, "samples -3"),
+        ({"samples": 2.5}, "samples 2.5"),
+        ({"samples": True}, "samples True"),
         ({"seed": -1}, "seed -1"),
         ({"split": "validation"}, "unknown split 'validation'.*accepted: train, test"),
         ({"data_dir": "."}, "data_dir is for mnist and fashion-mnist only"),
@@ -315,7 +315,7 @@ def test_cache_root(tmp_path, monkeypatch):
 
 def test_known_bits():
     """A seed means the same samples in every version of this package."""
-    ring = load("ring", size=1000, seed=0)
+    ring = load("ring", samples=1000, seed=0)
     assert (
         hashlib.sha256(ring.labels.astype("<i8").tobytes()).hexdigest()[:16] == "28599c961618103c"
     )

@@ -39,9 +39,9 @@ def test_sub_folders_are_classes_and_one_colour_makes_all_colour(tmp_path):
     assert data.labels.tolist() == [0, 0, 1]
     assert (data.classes, data.class_names) == (2, ("cat", "dog"))
     assert data.values[:, :, 0, 0].tolist() == [[-1, -1, -1], [1, -1, -1], [1, 1, 1]]
-    assert len(load(tmp_path, size=2, seed=1)) == 2
+    assert len(load(tmp_path, samples=2, seed=1)) == 2
     with pytest.raises(ValueError, match="has 3 samples"):
-        load(tmp_path, size=4)
+        load(tmp_path, samples=4)
 
 
 @pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")

@@ -231,7 +231,7 @@ def test_train_beside_runs_is_a_split(tmp_path):
 def test_a_folder_with_the_name_of_a_built_in_set(tmp_path, monkeypatch):
     draw(tmp_path / "ring" / "a.png")
     monkeypatch.chdir(tmp_path)
-    data, notes = loaded("ring", size=50)
+    data, notes = loaded("ring", samples=50)
     assert not data.is_image
     assert notes == [" is the built-in data set; ./ring loads the folder of that name"]
     for path in ("./ring", "ring/"):

@@ -93,13 +93,13 @@ def test_one_set_is_not_taken_for_the_other(tmp_path, monkeypatch):
 
 def test_size_draws_without_replacement(tmp_path):
     put(tmp_path)
-    some = load("mnist", data_dir=tmp_path, size=5, seed=1)
-    more = load("mnist", data_dir=tmp_path, size=9, seed=1)
+    some = load("mnist", data_dir=tmp_path, samples=5, seed=1)
+    more = load("mnist", data_dir=tmp_path, samples=9, seed=1)
     rows = [{image.tobytes() for image in data.values} for data in (some, more)]
     assert (len(rows[0]), len(rows[1])) == (5, 9)
     assert rows[0] < rows[1]
-    with pytest.raises(ValueError, match="size 13: mnist has 12"):
-        load("mnist", data_dir=tmp_path, size=13)
+    with pytest.raises(ValueError, match="samples 13: mnist has 12"):
+        load("mnist", data_dir=tmp_path, samples=13)
 
 
 # ----------------------------------------------------------------------------- broken files

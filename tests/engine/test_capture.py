@@ -500,7 +500,7 @@ def test_views_and_constants_of_the_step_itself(device):
 
 
 # ----------------------------------------------------------------------------------- the Trainer
-SMALL = {"size": 120, "holdout": 0.0, "batch": 16}
+SMALL = {"samples": 120, "holdout": 0.0, "batch": 16}
 RUNS = {
     **{name: {"data": "glyphs", **preset.options, **SMALL} for name, preset in PRESETS.items()},
     "more steps of each": {**SMALL, "data": "ring", "n_critic": 3, "n_generator": 2},

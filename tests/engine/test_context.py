@@ -103,7 +103,7 @@ def test_a_fork_waits_for_the_compiler():
 
 
 def make_trainer(seed):
-    return Trainer(Config(data="ring", size=500, batch=32, seed=seed, device="reference"))
+    return Trainer(Config(data="ring", samples=500, batch=32, seed=seed, device="reference"))
 
 
 def run(trainer, steps=6):

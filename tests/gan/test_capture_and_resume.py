@@ -86,7 +86,7 @@ def test_each_option_counts(name, option):
 def test_the_table_has_every_option_that_shapes_a_step():
     """But those of the whole run, and betas and rates, which other tests change."""
     whole = {"data", "split", "data_dir", "holdout", "latent", "latent_size", "device", "seed"}
-    whole |= {"size", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}
+    whole |= {"samples", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}
     whole |= {"lr_g", "lr_d", "beta1", "beta2"}
     whole |= {"sample_shape", "value_range", "classes", "remap_labels", "max_gb"}
     named = set(chain(*(own for _, own in TABLE.values())))
@@ -107,9 +107,9 @@ def test_a_longer_run_keeps_its_schedules():
 
 def test_a_trainer_of_its_own_data_seeds_alike():
     """`Trainer(config)` and `Trainer(config, load(...))` are one."""
-    config = Config(data="ring", size=60, condition="acgan", **POINTS)
+    config = Config(data="ring", samples=60, condition="acgan", **POINTS)
     a = Trainer(config)
     rows = [a.step() for _ in range(2)]
-    b = Trainer(config, load("ring", size=60))
+    b = Trainer(config, load("ring", samples=60))
     assert [b.step() for _ in range(2)] == rows
     assert_same(a, b)

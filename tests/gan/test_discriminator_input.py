@@ -24,7 +24,7 @@ from minigan.gan.augment import diff_augment
 from minigan.gan.networks import add_minibatch_layer
 
 __all__ = ["small_models"]
-LINE = {"model": "line", "data": "ring", "size": 60, "batch": 8}
+LINE = {"model": "line", "data": "ring", "samples": 60, "batch": 8}
 LOSSES = pytest.mark.parametrize("loss", ["nonsaturating", "relativistic"])
 
 
@@ -264,7 +264,7 @@ def test_samples_are_drawn_in_eval_mode_and_modes_come_back(ema, monkeypatch):
 
 # ----------------------------------------------------------------------------------- standardising
 def test_standardised_points_are_shown_small_and_sampled_large():
-    config = Config(data="grid", size=200, batch=8, lr_g=1e-30, lr_d=1e-30)
+    config = Config(data="grid", samples=200, batch=8, lr_g=1e-30, lr_d=1e-30)
     inputs, trainers = [], []
     for standardize in (False, True):
         trainer = Trainer(config.replace(standardize=standardize))

@@ -11,7 +11,7 @@ from minigan import Config, Trainer, nn
 from minigan.data import Dataset
 from minigan.gan.models import MODELS
 
-POINTS = Config(data="ring", size=60, batch=8)
+POINTS = Config(data="ring", samples=60, batch=8)
 UNTOLD = Dataset("untold", cloud().values)
 
 
@@ -108,8 +108,8 @@ def test_options_that_do_not_fit_the_data_are_refused(options, data, message):
     [
         (("--data", "swiss-roll", "--condition", "acgan"), "needs labels"),
         (("--data", "ring", "--augment", "color"), "is for images"),
-        (("--size", 80, "--standardize"), "standardize is for points"),
-        (("--size", 80, "--model", "dcgan", "--penalty", "r1"), "has batch norm"),
+        (("--samples", 80, "--standardize"), "standardize is for points"),
+        (("--samples", 80, "--model", "dcgan", "--penalty", "r1"), "has batch norm"),
         (("--data", "ring", "--pack", 3), "pack = 3 does not divide batch = 64"),
         (("--data", "ring", "--minibatch", "stddev", "--batch", 18), "which 4 does not divide"),
         (("--penalty", "r3"), "unknown penalty 'r3'"),
@@ -140,4 +140,4 @@ def test_a_discriminator_that_does_not_fit_is_told_with_its_shapes(monkeypatch):
 
     monkeypatch.setitem(MODELS, "misfit", Misfit())
     with pytest.raises(ValueError, match=r"layer 0: Dense\(3, 1\) does not take \(2, 2\)"):
-        Trainer(Config(data="ring", size=100, model="misfit"))
+        Trainer(Config(data="ring", samples=100, model="misfit"))

@@ -10,7 +10,7 @@ import minigan as mg
 from minigan import Config, Trainer, nn
 
 __all__ = ["small_models"]
-LINE = {"model": "line", "data": "ring", "size": 60, "batch": 8}
+LINE = {"model": "line", "data": "ring", "samples": 60, "batch": 8}
 SGD = {"optimizer": "sgd", "beta1": 0.0}
 
 

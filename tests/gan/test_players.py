@@ -22,7 +22,7 @@ from player_helpers import (
 from minigan import Config, Trainer, nn
 
 __all__ = ["small_models"]
-LINE = {"model": "line", "data": "ring", "size": 60, "batch": 8}
+LINE = {"model": "line", "data": "ring", "samples": 60, "batch": 8}
 
 
 # --------------------------------------------------------------------------------------- penalties

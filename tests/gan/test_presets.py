@@ -61,7 +61,7 @@ METHODS = {
 
 @pytest.mark.parametrize("name", NETS)
 def test_the_tutorials_nets(tmp_path, name):
-    train(tmp_path / "run", "--preset", name, "--size", 150, "--steps", 1)
+    train(tmp_path / "run", "--preset", name, "--samples", 150, "--steps", 1)
     trainer = load_trainer(tmp_path / "run")
     *nets, batch = NETS[name]
     for net, widths in zip((trainer.generator, trainer.discriminator), nets, strict=True):
@@ -74,7 +74,7 @@ def test_the_tutorials_nets(tmp_path, name):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_convolutional_nets(name):
-    trainer = Trainer(Config(**{**PRESETS[name].options, "size": 80}))
+    trainer = Trainer(Config(**{**PRESETS[name].options, "samples": 80}))
     plain = ("BatchNorm2d", "ReLU", "LeakyReLU", "Tanh", "Reshape", "Flatten", "SumPixels")
     nets = (trainer.generator, trainer.discriminator)
     for net, kinds in zip(nets, LAYERS[name], strict=True):
@@ -107,7 +107,7 @@ def test_every_preset_trains_samples_and_is_evaluated(tmp_path, name, device):
     images = pictures()
     np.savez(data, images=images.values, labels=images.labels)
     points = PRESETS[name].options.get("data", "glyphs") in ("ring", "grid", "swiss-roll")
-    where = ["--size", 200] if points else ["--data", data, "--holdout", 0.5]
+    where = ["--samples", 200] if points else ["--data", data, "--holdout", 0.5]
     small = [*where, "--batch", 8 if device == "cpu" else 4, "--steps", 2, "--log-every", 1]
     train(run, "--preset", name, *small, "--device", device)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -123,20 +123,20 @@ def test_every_preset_trains_samples_and_is_evaluated(tmp_path, name, device):
 # name: steps, other options, and a bound for the sliced Wasserstein distance to held-out data, as a
 # share of what it is before training. Behind it what was measured.
 LEARNING = {
-    "keras-mlp": (150, {"size": 2000}, 0.65),  # 0.571
-    "pytorch-mlp": (100, {"size": 2000}, 0.78),  # 0.697
-    "tf-mlp": (60, {"size": 2000}, 0.74),  # 0.657
-    "lsgan": (150, {"size": 2000}, 0.70),  # 0.617
-    "wgan": (200, {"size": 5000}, 0.20),
-    "wgan-gp": (150, {"size": 5000}, 0.20),
-    "dragan": (150, {"size": 2000}, 0.78),  # 0.697
-    "hinge": (300, {"size": 2000}, 0.56),  # 0.489
+    "keras-mlp": (150, {"samples": 2000}, 0.65),  # 0.571
+    "pytorch-mlp": (100, {"samples": 2000}, 0.78),  # 0.697
+    "tf-mlp": (60, {"samples": 2000}, 0.74),  # 0.657
+    "lsgan": (150, {"samples": 2000}, 0.70),  # 0.617
+    "wgan": (200, {"samples": 5000}, 0.20),
+    "wgan-gp": (150, {"samples": 5000}, 0.20),
+    "dragan": (150, {"samples": 2000}, 0.78),  # 0.697
+    "hinge": (300, {"samples": 2000}, 0.56),  # 0.489
     "sngan": (60, {"size": 1000, "batch": 16}, 0.55),  # 0.459
     "r3gan": (1000, {"size": 20_000}, 0.45),
     "dcgan": (60, {"size": 1000, "batch": 16}, 0.62),  # 0.537
     "resnet": (20, {"size": 400, "batch": 8}, 0.90),  # 0.841
-    "cgan": (300, {"size": 2000}, 0.70),  # 0.606
-    "acgan": (300, {"size": 2000}, 0.50),  # 0.419
+    "cgan": (300, {"samples": 2000}, 0.70),  # 0.606
+    "acgan": (300, {"samples": 2000}, 0.50),  # 0.419
     "projection": (60, {"size": 1000, "batch": 16}, 0.64),  # 0.553
     "pacgan": (1000, {"size": 20_000}, 0.45),
 }

@@ -114,7 +114,7 @@ def test_symmetric_zero_for_equal_samples_and_obeys_the_triangle_inequality(rng)
 
 def test_real_points_against_noisy_ones():
     """The kind of question that it is for: eight heaps against a cloud."""
-    real = load("ring", size=2000).values
+    real = load("ring", samples=2000).values
     noise = np.random.default_rng(0).standard_normal((1000, 2))
     found = wasserstein1(real[:1000], real[1000:] + 0.4 * noise)
     assert 0.3 < found < 0.5

@@ -70,7 +70,7 @@ def test_one_step_of_adam_is_about_the_rate_for_any_gradient():
 
 def test_the_trainer_does_the_same_steps():
     """Three steps as in the lesson and three of mg.Trainer's, from the same random numbers."""
-    data = mg.data.load("glyphs", size=1000)
+    data = mg.data.load("glyphs", samples=1000)
     config, loss = mg.Config(data=data.name, steps=10), mg.losses.NonSaturating()
 
     def our_step(t):

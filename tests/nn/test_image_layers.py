@@ -355,7 +355,7 @@ def test_what_nets_cannot_take_is_said_before_training() -> None:
     with pytest.raises(ValueError, match="square images with sides of 4 to 7"):
         mg.Trainer(mg.Config(data="squares", model="dcgan", batch=4), data=images(side=18))
     with pytest.raises(ValueError, match="samples of shape"):
-        mg.Trainer(mg.Config(data="ring", size=500, model="resnet"))
+        mg.Trainer(mg.Config(data="ring", samples=500, model="resnet"))
 
 
 def test_a_dcgan_learns() -> None:

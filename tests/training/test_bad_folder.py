@@ -234,7 +234,7 @@ def test_the_file_that_cannot_be_written_is_named(a_run, name):
 
 
 def test_a_run_that_was_moved_during_the_training(tmp_path, monkeypatch):
-    trainer = Trainer(Config(data="ring", size=600, steps=3, device="reference"))
+    trainer = Trainer(Config(data="ring", samples=600, steps=3, device="reference"))
     (tmp_path / "run").mkdir()
     run = Run(tmp_path / "run", trainer)
     monkeypatch.setattr(run, "_log", lambda *x: (tmp_path / "run").rename(tmp_path / "moved"))
@@ -250,7 +250,7 @@ def test_a_link_to_nothing_is_no_folder_to_train_in(tmp_path):
 
 
 def test_python_gets_typed_errors(tmp_path):
-    trainer = Trainer(Config(data="ring", size=600, steps=3))
+    trainer = Trainer(Config(data="ring", samples=600, steps=3))
     (tmp_path / "run").mkdir()
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(RunError, match=r"cannot write to .*: No such file"):

@@ -14,7 +14,7 @@ from minigan.training.evaluate import evaluate
 
 @pytest.fixture(scope="module")
 def glyphs():
-    return load("glyphs", size=3000).holdout(0.2, 0)
+    return load("glyphs", samples=3000).holdout(0.2, 0)
 
 
 @pytest.fixture(scope="module")

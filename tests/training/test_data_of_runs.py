@@ -125,8 +125,8 @@ def test_other_data_at_the_new_path_are_refused(copy):
 
 
 def test_a_built_in_data_set_has_no_path(tmp_path):
-    train(tmp_path / "run", "--data", "ring", "--size", 100, *WORDS, "--steps", 1)
-    np.savez(tmp_path / "ring.npz", x=mg.data.load("ring", size=100).values)
+    train(tmp_path / "run", "--data", "ring", "--samples", 100, *WORDS, "--steps", 1)
+    np.savez(tmp_path / "ring.npz", x=mg.data.load("ring", samples=100).values)
     for words in (["train", "--resume", tmp_path / "run"], ["evaluate", tmp_path / "run"]):
         assert "'ring'" in refused(*words, "--data", tmp_path / "ring.npz").replace(
             "own data, ring", "'ring'"
@@ -188,13 +188,14 @@ def test_a_sampler_of_points_agrees_with_the_trainer(tmp_path, options):
 # --------------------------------------------------------------------------------- older versions
 @pytest.fixture
 def old_run(tmp_path, monkeypatch):
-    """A run of an older version: a checkpoint without a digest, and a relative path."""
+    """A run of an older version: no digest of the data, a relative path, `samples` called size."""
     monkeypatch.chdir(tmp_path)
     np.savez("points.npz", x=np.random.default_rng(0).standard_normal((40, 2)))
     train("run", "--data", "points.npz", *WORDS, "--steps", 2)
     tensors, info = mg.load("run/checkpoint.safetensors")
     del info["data"], tensors["points"]
     info["config"]["data"] = "points.npz"
+    info["config"]["size"] = info["config"].pop("samples")
     checkpoint.save("run/checkpoint.safetensors", tensors, info)
     (tmp_path / "run/config.json").write_text(json.dumps(info["config"]))
     return tmp_path / "run"
@@ -225,7 +226,7 @@ def test_a_resumed_run_of_an_older_version_gets_a_digest(old_run):
 
 # -------------------------------------------------------------------------------------- in Python
 def test_a_trainer_refuses_a_state_of_other_data():
-    config = Config(data="ring", size=100, batch=8, device="reference")
+    config = Config(data="ring", samples=100, batch=8, device="reference")
     state = Trainer(config).state()
     with pytest.raises(DataChangedError, match=r"90 samples \(before: 100\)"):
         Trainer(config.replace(size=90)).load_state(*state)

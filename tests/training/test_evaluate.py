@@ -11,7 +11,7 @@ from run_helpers import RING, cli, train
 from minigan import Config, Trainer
 from minigan.training.evaluate import Estimate, evaluate
 
-CONFIG = Config(data="ring", size=1500, batch=32)
+CONFIG = Config(data="ring", samples=1500, batch=32)
 
 
 def test_an_estimate_is_a_mean_and_its_standard_error():

@@ -13,7 +13,7 @@ from minigan.training.run import Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 # Lines at the steps 1 and 8, and at the last one.
-RING = ["--data", "ring", "--size", "300", "--batch", "16", "--log-every", "7"]
+RING = ["--data", "ring", "--samples", "300", "--batch", "16", "--log-every", "7"]
 RING += ["--device", "reference", "--checkpoint-every", "4", "--sample-every", "1000"]
 
 

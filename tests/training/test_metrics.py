@@ -115,7 +115,7 @@ def test_reverse_kl_by_hand_counts_only_good_samples():
 
 @pytest.mark.parametrize(("name", "count"), [("ring", 8), ("grid", 25)])
 def test_a_real_draw_is_989_in_a_thousand(name, count):
-    data = load(name, size=50_000, seed=3)
+    data = load(name, samples=50_000, seed=3)
     quality = mixture_quality(data.values, data.modes, data.sigma)
     assert quality.modes == count
     exact = 1 - math.exp(-4.5)  # a chi-squared of two degrees of freedom, at 9

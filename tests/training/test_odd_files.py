@@ -14,7 +14,18 @@ from minigan.kernels.runtime.files import atomic_write, read_bounded, sync_folde
 from minigan.training import checkpoint
 from minigan.utils import strict_json
 
-RING = ["--data", "ring", "--size", 200, "--batch", 16, "--device", "reference", "--log-every", 2]
+RING = [
+    "--data",
+    "ring",
+    "--samples",
+    200,
+    "--batch",
+    16,
+    "--device",
+    "reference",
+    "--log-every",
+    2,
+]
 ODD = [None, True, -1, 3.5, 10**400, -(10**400), 2**64, "", "x", "\ud800", [], {"a": 1}, [[[]]]]
 # Texts that are not JSON, though Python's module may write or read them.
 RAW = ["1e400", "NaN", "-Infinity", "1" * 5000, '"', "[" * 3000 + "]" * 3000]

@@ -146,7 +146,7 @@ def test_an_option_for_one_field_wins_over_the_shorthand():
 def test_the_config_keys_and_their_order_stay():
     """config.json and checkpoints of older runs have them."""
     assert [item.name for item in DECLARED] == [field.name for field in dataclasses.fields(Config)]
-    assert list(Config().as_dict())[:4] == ["data", "split", "data_dir", "size"]
+    assert list(Config().as_dict())[:4] == ["data", "split", "data_dir", "samples"]
     assert len(DECLARED) == 51
 
 

@@ -130,7 +130,7 @@ def test_pictures_and_checkpoints_never_change_training(tmp_path):
 
 
 def test_training_in_a_python_thread(tmp_path):
-    config = Config(data="ring", size=600, steps=9, log_every=7)
+    config = Config(data="ring", samples=600, steps=9, log_every=7)
 
     def work():
         folder = new_folder(tmp_path / "thread", config)
@@ -165,7 +165,7 @@ def test_memory_stays_flat(tmp_path):
         with open(statm) as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    trainer = Trainer(Config(data="ring", size=600, batch=16))
+    trainer = Trainer(Config(data="ring", samples=600, batch=16))
     for _ in range(300):
         trainer.step(norms=True)
     before = megabytes()
@@ -175,7 +175,7 @@ def test_memory_stays_flat(tmp_path):
 
 
 def test_a_whole_run_in_a_real_process_with_progress(tmp_path):
-    words = ["--data", "ring", "--size", "600", "--steps", "120", "--log-every", "1"]
+    words = ["--data", "ring", "--samples", "600", "--steps", "120", "--log-every", "1"]
     result = run("train", *words, "--out", tmp_path / "run", CI="")
     assert result.status == 0
     text = " ".join(result.errors)

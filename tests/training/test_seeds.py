@@ -28,7 +28,7 @@ def _trainer(name):
     """A function that trains; tests are no module that a worker can import, closures travel."""
 
     def train(seed):
-        trainer = Trainer(RING.replace(**ALL[name], seed=seed), load("ring", size=50))
+        trainer = Trainer(RING.replace(**ALL[name], seed=seed), load("ring", samples=50))
         for _ in range(RING.steps):
             trainer.step()
         return trainer.sample(7, seed + 11)

@@ -16,7 +16,7 @@ from minigan.metrics import mixture_quality, sliced_wasserstein
 from minigan.training.batches import Batches
 from minigan.training.trainer import DivergedError
 
-RING = Config(data="ring", size=400, batch=32, steps=10)
+RING = Config(data="ring", samples=400, batch=32, steps=10)
 
 
 def weights(trainer):
@@ -144,7 +144,7 @@ def test_same_seed_same_bits_and_another_seed_others():
 
 @pytest.mark.parametrize("model", ["mlp", "mlp-dropout"])
 def test_any_number_of_threads_gives_the_same_bits(model):
-    options = {"data": "glyphs", "size": 150, "batch": 64, "model": model}
+    options = {"data": "glyphs", "samples": 150, "batch": 64, "model": model}
     one, rows_of_one = trained(2, **options)
     with threads(2):
         several, rows = trained(2, **options)
@@ -266,7 +266,7 @@ def test_options_out_of_range_are_named(options, message):
 def test_a_ring_gan_covers_the_ring():
     """Seeds 0 to 3: all 8 modes, share 0.75-0.80, distance 0.09-0.11 from 0.58-0.61."""
     trainer = Trainer(
-        Config(data="ring", size=10_000, batch=128, lr_g=5e-4, lr_d=1e-3, latent="uniform")
+        Config(data="ring", samples=10_000, batch=128, lr_g=5e-4, lr_d=1e-3, latent="uniform")
     )
     held_out = trainer.held_out.values
     before = sliced_wasserstein(trainer.sample(1000), held_out)
@@ -283,7 +283,7 @@ def test_a_ring_gan_covers_the_ring():
 def test_a_glyph_gan_comes_nearer_than_the_mean_image():
     """Seeds 0 and 1: distance 0.24 and 0.22 from 0.72; the mean image is at 0.40."""
     trainer = Trainer(
-        Config(data="glyphs", size=2000, holdout=0.2, batch=32, loss="leastsquares")
+        Config(data="glyphs", samples=2000, holdout=0.2, batch=32, loss="leastsquares")
         .replace(lr_g=1e-3, lr_d=1e-3)
     )  # fmt: skip
     held_out = trainer.held_out.values
