@@ -229,7 +229,7 @@ def test_a_trainer_refuses_a_state_of_other_data():
     config = Config(data="ring", samples=100, batch=8, device="reference")
     state = Trainer(config).state()
     with pytest.raises(DataChangedError, match=r"90 samples \(before: 100\)"):
-        Trainer(config.replace(size=90)).load_state(*state)
+        Trainer(config.replace(samples=90)).load_state(*state)
     with pytest.raises(DataChangedError, match="other values, other labels"):
         Trainer(config.replace(seed=1)).load_state(*state)
 

@@ -191,7 +191,7 @@ def test_the_state_of_other_nets_or_data_is_refused():
     with pytest.raises(ValueError, match="fixed_latent is float32"):
         Trainer(RING.replace(latent_size=3)).load_state(tensors, info)
     with pytest.raises(ValueError, match="belongs to other data than these 90"):
-        Trainer(RING.replace(size=100)).load_state(tensors, info)
+        Trainer(RING.replace(samples=100)).load_state(tensors, info)
     fewer = {k: v for k, v in tensors.items() if k != "generator.0.weight"}
     with pytest.raises(ValueError, match="missing"):
         Trainer(RING).load_state(fewer, info)
