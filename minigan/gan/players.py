@@ -66,7 +66,11 @@ class Players:
             for player, net in networks.items()
             if config.historical
         }
-        self.average = optim.ExponentialMovingAverage(generator, config.ema) if config.ema else None
+        self.average = (
+            optim.ExponentialMovingAverage(generator, config.ema, warmup=True)
+            if config.ema
+            else None
+        )
         self.instance_noise = nn.GaussianNoise(config.instance_noise)
         # All penalty weights are multiplied by this number. It is on the device because it changes
         # from step to step with `penalty_end`.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import ops
 from ..engine.assign import assign, load_tensors
 from ..engine.dtypes import REALS
 from ..engine.recording import active_step
@@ -19,6 +20,9 @@ from .replaced import check_not_replaced, replacement
 
 if TYPE_CHECKING:
     from ..nn import Module
+
+N_AVERAGED = "n_averaged"  # the number of updates in a state dict, as in PyTorch's AveragedModel
+PAST_WARMUP = 2.0**53  # a number of updates after which the warm-up has no effect
 
 
 class ExponentialMovingAverage:
@@ -33,27 +37,52 @@ class ExponentialMovingAverage:
         average.update()
         samples = average.module(latent)      # it is in eval mode
 
+    With `warmup` the decay of an update is min(decay, (1 + t) / (10 + t)) after t updates, as that
+    of TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`. Without it, the initial
+    parameters, which are noise, still have the weight decay^t: 0.67 after 400 updates of 0.999.
+
+    Args:
+        module: the network.
+        decay: the weight of the average so far, in [0, 1).
+        warmup: whether the decay rises to `decay` over the first updates.
+
     Raises:
-        ValueError: decay is not in [0, 1), or the network has no parameters.
+        ValueError: decay is not in [0, 1); the network has no parameters, or, with `warmup`, has a
+            tensor with the name `n_averaged`.
     """
 
-    def __init__(self, module: Module, decay: float = 0.999) -> None:
+    def __init__(self, module: Module, decay: float = 0.999, *, warmup: bool = False) -> None:
         if not module.parameters():
             raise ValueError("ExponentialMovingAverage: the net has no parameters")
         self.source, self.module = module, copy.deepcopy(module).eval()
         device = module.parameters()[0].device
         self._decay = _check_decay(decay)
         self._rate = tensor(np.array([decay - 1.0]), device=device)  # the learning rate of `sgd`
+        # The number of updates is on the device, so that a captured step counts it.
+        self._count = tensor(np.zeros(1), device=device) if warmup else None
+        if warmup and N_AVERAGED in dict(module.tensors()):
+            raise ValueError(
+                f"ExponentialMovingAverage: the net has a tensor {N_AVERAGED!r}, the name that the"
+                " number of updates has in a state dict with warmup = True"
+            )
 
     @property
     def decay(self) -> float:
-        """The decay. It can be set at any time, also between replays of a captured step."""
+        """The decay. It can be set at any time, also between replays of a captured step.
+
+        With `warmup` it is the limit of the decay.
+        """
         return self._decay
 
     @decay.setter
     def decay(self, value: float) -> None:
         self._decay = _check_decay(value)
         assign(self._rate, tensor(np.array([value - 1.0]), device=self._rate.device))
+
+    @property
+    def n_averaged(self) -> int | None:
+        """The number of updates so far; None without `warmup`, which alone counts them."""
+        return None if self._count is None else int(self._count.item())
 
     def update(self) -> None:
         """Move the average towards the network's present parameters, and copy its buffers.
@@ -95,15 +124,33 @@ class ExponentialMovingAverage:
         moving, targets = (list(xs) for xs in zip(*parameters.values(), strict=True))
         if self._rate.device is not moving[0].device:
             self._rate = self._rate.to(moving[0].device)
-        sgd(moving, targets, [], self._rate, momentum=0.0, nesterov=False, weight_decay=-1.0)
+        rate = self._rate
+        if self._count is not None:
+            if self._count.device is not moving[0].device:
+                self._count = self._count.to(moving[0].device)
+            with no_grad():  # (1 + t) / (10 + t) - 1 = -9 / (10 + t)
+                rate = ops.minimum(rate, -9.0 / (self._count + 10.0))
+                assign(self._count, self._count + 1.0)
+        sgd(moving, targets, [], rate, momentum=0.0, nesterov=False, weight_decay=-1.0)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return the state dict of the averaged network."""
-        return self.module.state_dict()
+        """Return the state dict of the averaged network; with `warmup` also `n_averaged`."""
+        count = {} if self._count is None else {N_AVERAGED: self._count.numpy()}
+        return {**self.module.state_dict(), **count}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Restore the state that `state_dict` returned."""
-        self.module.load_state_dict(state)
+        """Restore the state that `state_dict` returned.
+
+        A state without `n_averaged`, of an average without `warmup`, is taken for one after the
+        warm-up: its updates have the decay `decay`, as before.
+        """
+        if self._count is None:
+            self.module.load_state_dict(state)
+            return
+        state = {N_AVERAGED: np.array([PAST_WARMUP]), **state}
+        load_tensors(
+            {**dict(self.module.tensors()), N_AVERAGED: self._count}, state, type(self).__name__
+        )
 
 
 def _check_decay(decay: float) -> float:
