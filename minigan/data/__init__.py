@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..utils.names import choose
-from .arrays import Settings, parse_range, parse_shape
 from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
 from .download import SOURCES
 from .files import load_file
 from .glyphs import load_glyphs
 from .limits import MAX_GB, check_memory
 from .mnist import load_mnist
+from .settings import FITS, Settings, parse_background, parse_range, parse_shape, parse_size
 from .toy import grid, ring, swiss_roll
 
 __all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load"]
@@ -43,6 +43,11 @@ def load(
     classes: int | None = None,
     remap_labels: bool = False,
     max_gb: float = MAX_GB,
+    size: str | int | Sequence[int] | None = None,
+    fit: str = FITS[0],
+    grey: bool = False,
+    background: str = "black",
+    skip_broken: bool = False,
 ) -> Dataset:
     """Return a data set by name (see `NAMES`), or from a folder of images or an .npz archive.
 
@@ -69,6 +74,13 @@ def load(
         classes: the number of classes of an .npz; None: its largest label plus one.
         remap_labels: whether to number the labels of an .npz from 0, in ascending order.
         max_gb: the limit of the samples as float32, in 1e9 bytes.
+        size: the pixels that all images are made: 64 for square ones, "96x64" or (96, 64) for
+            width and height; None: that of the images, which must be one.
+        fit: how they get that size: "crop", "pad" or "stretch".
+        grey: whether to make all images grey.
+        background: the colour behind transparent images and around padded ones, by a name or
+            number that Pillow's ImageColor knows.
+        skip_broken: whether to go on without the files of a folder that cannot be read.
 
     Raises:
         ValueError: a name, split, number, seed or setting is not accepted.
@@ -83,8 +95,18 @@ def load(
         classes = whole_number("classes", classes, least=1)
     if not max_gb > 0:
         raise ValueError(f"max_gb {max_gb!r}: must be a positive number")
+    choose("fit", fit, dict.fromkeys(FITS))
     settings = Settings(
-        parse_shape(sample_shape), parse_range(value_range), classes, remap_labels, max_gb
+        sample_shape=parse_shape(sample_shape),
+        value_range=parse_range(value_range),
+        classes=classes,
+        remap_labels=remap_labels,
+        max_gb=max_gb,
+        size=parse_size(size),
+        fit=fit,
+        grey=grey,
+        background=parse_background(background),
+        skip_broken=skip_broken,
     )
     name = name_or_path if isinstance(name_or_path, str) else ""  # a Path is never a name
     if data_dir is not None and name not in SOURCES:

@@ -8,72 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from .dataset import DataError, from_bytes
-from .limits import MAX_GB
+from .settings import Settings
 
 MIN_PIXELS = 8  # fewer coordinates per sample are never taken for the pixels of an image
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to interpret a user's own data; None: as the data suggest.
-
-    - `sample_shape`: the shape of a sample, (C, H, W) or (D,), or as text "1,28,28".
-    - `value_range`: the numbers that mean black and white, (low, high), or as text "0,255".
-    - `classes`: the number of classes. `remap_labels`: whether to renumber
-      the labels from 0.
-    - `max_gb`: the limit of the samples as float32, in 1e9 bytes.
-    """
-
-    sample_shape: tuple[int, ...] | None = None
-    value_range: tuple[float, float] | None = None
-    classes: int | None = None
-    remap_labels: bool = False
-    max_gb: float = MAX_GB
-
-
-def parse_shape(value: str | Sequence[int] | None) -> tuple[int, ...] | None:
-    """Return a shape, (C, H, W) or (D,), from "C,H,W", "D" or integers.
-
-    Raises:
-        ValueError: the value is not such a shape.
-    """
-    if value is None:
-        return None
-    numbers = _numbers(value)
-    if len(numbers) not in (1, 3) or any(x < 1 or x != int(x) for x in numbers):
-        raise ValueError(
-            f"sample_shape = {value!r} is neither C,H,W, such as 1,28,28, nor a number D"
-        )
-    return tuple(map(int, numbers))
-
-
-def parse_range(value: str | Sequence[float] | None) -> tuple[float, float] | None:
-    """Return the range (low, high) from "low,high" or two numbers.
-
-    Raises:
-        ValueError: the value is not such a range.
-    """
-    if value is None:
-        return None
-    numbers = _numbers(value)
-    if len(numbers) != 2 or not 0 < numbers[1] - numbers[0] < math.inf:
-        raise ValueError(f"value_range = {value!r} is not two numbers low,high, such as 0,255")
-    return numbers[0], numbers[1]
-
-
-def _numbers(value: str | Sequence[float]) -> list[float]:
-    """Return the value as finite numbers, or [] if it is anything else."""
-    try:
-        parts = value.split(",") if isinstance(value, str) else list(value)
-        numbers = [float(part) for part in parts]
-    except (TypeError, ValueError, OverflowError):
-        return []
-    return numbers if all(map(math.isfinite, numbers)) else []
 
 
 # --------------------------------------------------------------------------------------- samples

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .arrays import Settings
 from .dataset import DataError, Dataset
 from .folder import load_folder
 from .limits import open_file
 from .npz import load_npz
+from .settings import Settings
 
 
 def load_file(

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.names import printable
-from .arrays import Settings, scale
+from .arrays import scale
 from .dataset import DataError, Dataset
 from .image_file import BLENDED, FORMATS, REDUCED, ROTATED, SUFFIXES, ImageFile
 from .limits import check_memory
 from .scan import Scan, examples, is_class_folder, is_run, visible
+from .settings import Settings
 
 AS_COLOURS = "stored as grey and used as RGB, as others have colours"
 # The accepted names of the folder of a split, as in data sets for Keras and torchvision.

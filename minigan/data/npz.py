@@ -13,10 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .arrays import Settings, as_labels, as_samples
+from .arrays import as_labels, as_samples
 from .dataset import SPLITS, DataError, Dataset
 from .limits import check_memory, open_file
 from .scan import examples
+from .settings import Settings
 
 VALUE_KEYS = ("images", "values", "x")
 LABEL_KEYS = ("labels", "y")

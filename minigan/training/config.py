@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from ..data import GENERATED
-from ..data.arrays import parse_range, parse_shape
 from ..data.dataset import SPLITS
 from ..data.download import SOURCES
 from ..data.limits import MAX_GB
+from ..data.settings import FITS, parse_background, parse_range, parse_shape, parse_size
 from ..engine.device import device_names
 from ..engine.random import LATENTS
 from ..gan.augment import POLICIES
@@ -117,6 +117,33 @@ class Config:
     )
     max_gb: float = data_option(
         MAX_GB, "limit of the samples in memory, as float32, in 1e9 bytes", check=POSITIVE
+    )
+    size: str | None = data_option(
+        None,
+        "pixels that all images are made: one number for square ones, such as 64, or WIDTHxHEIGHT,"
+        " such as 96x64",
+        metavar="PIXELS",
+        default_text="that of the images, which must be one",
+    )
+    fit: str = data_option(
+        FITS[0],
+        "how images get that size: crop scales them to cover it and cuts what is beyond, pad"
+        " scales them to lie within and fills the rest with the background, stretch changes their"
+        " proportions",
+        choices=FITS,
+    )
+    mirror: bool = data_option(
+        False, "mirror each real image of a batch left to right with probability 1/2"
+    )
+    grey: bool = data_option(False, "make all images grey")
+    background: str = data_option(
+        "black",
+        "colour behind transparent images, and around those that are padded, such as white,"
+        " '#ff8000' or 'rgb(255,128,0)'",
+        metavar="COLOUR",
+    )
+    skip_broken: bool = data_option(
+        False, "go on without the files of a folder that are images and cannot be read"
     )
     model: str | None = net_option(
         None,
@@ -281,6 +308,8 @@ class Config:
             declared.check_value(getattr(self, name))
         parse_shape(self.sample_shape)
         parse_range(self.value_range)
+        parse_size(self.size)
+        parse_background(self.background)
         self._check_nets_and_losses()
         self._check_schedules()
 
@@ -340,7 +369,8 @@ class Config:
         Raises:
             TypeError, ValueError: there is another option, or a value is not accepted.
         """
-        if "samples" not in values and "size" in values:  # the older name of the number of samples
+        # In older versions `size` was the number of samples; now it is text, or None beside it.
+        if "samples" not in values and not isinstance(values.get("size", ""), str):
             values = {"samples" if name == "size" else name: x for name, x in values.items()}
         return cls(**values)
 

@@ -72,6 +72,11 @@ class Trainer:
                 classes=config.classes,
                 remap_labels=config.remap_labels,
                 max_gb=config.max_gb,
+                size=config.size,
+                fit=config.fit,
+                grey=config.grey,
+                background=config.background,
+                skip_broken=config.skip_broken,
             )
             config = absolute_paths(config)
         else:
