@@ -1,4 +1,4 @@
-"""Draw a folder of pictures like photos: mixed sizes, colours, three classes. Pillow and numpy only.
+"""Draw a folder of pictures: mixed sizes, colours, three classes. Needs Pillow and numpy only.
 
     python tests/photo_folder.py photos/       # 300 pictures: faces/, stars/, stripes/
 

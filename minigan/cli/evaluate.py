@@ -26,6 +26,7 @@ LABELS = {
     "label_agreement_permuted": "the same, labels shuffled: chance",
     "classifier_accuracy": "held-out real samples that it gets right",
 }
+OF_G = "  the same of G itself, without its average"  # measures of runs with --ema
 
 
 def add_arguments(parser: Parser) -> None:
@@ -70,6 +71,11 @@ def run(options: argparse.Namespace) -> int:
 
 def print_estimates(estimates: Mapping[str, Estimate], data: Dataset) -> None:
     """Print a line for each measure of samples of these data."""
+    from ..training.evaluate import WITHOUT_AVERAGE
+
     modes = 0 if data.modes is None else len(data.modes)
-    for name, estimate in estimates.items():
-        print(f"  {LABELS[name].format(modes=modes):<48} {estimate}")
+    order = list(LABELS)
+    # The sort is stable: a measure of G itself comes after that of its average.
+    for name in sorted(estimates, key=lambda x: order.index(x.removesuffix(WITHOUT_AVERAGE))):
+        label = LABELS[name].format(modes=modes) if name in LABELS else OF_G
+        print(f"  {label:<48} {estimates[name]}")

@@ -14,6 +14,8 @@ from .trainer import Trainer
 
 DRAWS = 5  # independent draws behind each mean and standard error
 MIXTURE_SAMPLES = 2500  # per draw
+# What the name of a measure of G itself, in a run with an average of G, ends with.
+WITHOUT_AVERAGE = "_without_average"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ def evaluate(
       `label_agreement_permuted`: the same with permuted labels, so the value by chance;
       `classifier_accuracy`: that of the classifier on held-out real data.
 
+    In a run with the option `ema` the samples are those of the average of G. Each measure of them
+    has one with `_without_average` behind its name, of the samples of G itself.
+
     Args:
         trainer: the trained GAN.
         projections: the number of random directions of the sliced Wasserstein distance.
@@ -74,39 +79,49 @@ def evaluate(
     if len(train) < n:
         raise ValueError(f"{len(train)} training samples cannot be compared with {n} held-out ones")
     labels = held_out.labels if trainer.players.is_conditional else None
-    fakes = [trainer.sample(n, k, labels) for k in range(DRAWS)]
+    averaged = {"": True} if trainer.average is None else {"": True, WITHOUT_AVERAGE: False}
+    sample = trainer.sampler.sample
+    fakes = {
+        end: [sample(n, k, labels, choice) for k in range(DRAWS)]
+        for end, choice in averaged.items()
+    }
     estimates = _distances(fakes, train.values, held_out.values, projections)
     if train.modes is not None and train.sigma is not None:
-        samples = [trainer.sample(MIXTURE_SAMPLES, k) for k in range(DRAWS)]
-        qualities = [mixture_quality(x, train.modes, train.sigma) for x in samples]
-        for name in ("modes", "high_quality", "reverse_kl"):
-            estimates[name] = Estimate.of([float(getattr(q, name)) for q in qualities])
+        for end, choice in averaged.items():
+            samples = [sample(MIXTURE_SAMPLES, k, averaged=choice) for k in range(DRAWS)]
+            qualities = [mixture_quality(x, train.modes, train.sigma) for x in samples]
+            for name in ("modes", "high_quality", "reverse_kl"):
+                estimates[name + end] = Estimate.of([float(getattr(q, name)) for q in qualities])
     if labels is not None and (train.classes or 0) > 1:
         estimates |= _label_agreement(fakes, train, held_out, trainer.device.name, progress)
     return estimates
 
 
 def _distances(
-    fakes: list[np.ndarray], train: np.ndarray, held_out: np.ndarray, projections: int
+    fakes: dict[str, list[np.ndarray]], train: np.ndarray, held_out: np.ndarray, projections: int
 ) -> dict[str, Estimate]:
     """Return the distances of generated and of training samples to the held-out ones."""
     n = len(held_out)
     order = np.random.Generator(np.random.Philox(0)).permutation(len(train))
     reals = [train[order[k * n : (k + 1) * n]] for k in range(DRAWS)]
     return {
-        name: Estimate.of(
+        f"sliced_wasserstein{end}": Estimate.of(
             [
                 sliced_wasserstein(x, held_out, projections, seed=k)
                 for k, x in enumerate(draws)
                 if len(x) == n
             ]
         )
-        for name, draws in (("sliced_wasserstein", fakes), ("sliced_wasserstein_floor", reals))
+        for end, draws in {**fakes, "_floor": reals}.items()
     }
 
 
 def _label_agreement(
-    fakes: list[np.ndarray], train: Dataset, held_out: Dataset, device: str, progress: bool
+    fakes: dict[str, list[np.ndarray]],
+    train: Dataset,
+    held_out: Dataset,
+    device: str,
+    progress: bool,
 ) -> dict[str, Estimate]:
     """Return how often a classifier predicts the labels that samples were generated with."""
     assert train.labels is not None
@@ -115,13 +130,18 @@ def _label_agreement(
     with use_device("cuda" if device == "cuda" else "cpu"):
         classes = train.classes or 0
         classifier = train_classifier(train.values, train.labels, classes, progress=progress)
-        predictions = [classify(classifier, x) for x in fakes]
+        predictions = {
+            end: [classify(classifier, x) for x in draws] for end, draws in fakes.items()
+        }
         correct = classify(classifier, held_out.values) == held_out.labels
     labels, rng = held_out.labels, np.random.Generator(np.random.Philox(0))
+    agreement = {
+        f"label_agreement{end}": Estimate.of([float((x == labels).mean()) for x in draws])
+        for end, draws in predictions.items()
+    }
+    permuted = [float((x == rng.permutation(labels)).mean()) for x in predictions[""]]
     return {
-        "label_agreement": Estimate.of([float((x == labels).mean()) for x in predictions]),
-        "label_agreement_permuted": Estimate.of(
-            [float((x == rng.permutation(labels)).mean()) for x in predictions]
-        ),
+        **agreement,
+        "label_agreement_permuted": Estimate.of(permuted),
         "classifier_accuracy": Estimate.of([float(correct.mean())]),
     }

@@ -53,17 +53,20 @@ class Sampler:
         """The number of images in a row of a grid."""
         return row_length(range(self.classes) if self.is_conditional else None)
 
-    def generate(self, latent: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
+    def generate(
+        self, latent: Tensor, labels: np.ndarray | None = None, averaged: bool = True
+    ) -> np.ndarray:
         """Return samples (n, ...) for latents.
 
         Args:
             latent: (n, latent_size).
             labels: (n,) integers, for a conditional generator; None: all classes in turn.
+            averaged: whether a run with `ema` uses the average of G, or G itself.
 
         Raises:
             ValueError: there are labels without a condition, or they are not n of its classes.
         """
-        net = self.players.sampler
+        net = self.players.sampler if averaged else self.players.generator
         conditions = self._label_tensors(labels, len(latent))
         # A single pass over all latents may need gigabytes of activations.
         starts = range(0, max(1, len(latent)), GENERATE_BATCH)
@@ -89,13 +92,15 @@ class Sampler:
             raise ValueError(f"label {outside[0]} is not one of 0 .. {self.classes - 1}")
         return [tensor(values, dtype="int64", device=self.players.device)]
 
-    def sample(self, n: int, seed: int = 0, labels: np.ndarray | None = None) -> np.ndarray:
+    def sample(
+        self, n: int, seed: int = 0, labels: np.ndarray | None = None, averaged: bool = True
+    ) -> np.ndarray:
         """Return n generated samples, (n, ...); their latents depend on `seed` alone.
 
-        The random streams of a training stay as they are. `labels`: see `generate`.
+        The random streams of a training stay as they are. `labels`, `averaged`: see `generate`.
         """
         with random.use_generator(random.Generator(seed)):
-            return self.generate(self.players.latent(n, "samples"), labels)
+            return self.generate(self.players.latent(n, "samples"), labels, averaged)
 
 
 def row_length(labels: Sequence[int] | None) -> int:
