@@ -15,7 +15,7 @@ from ..engine.tensor import Tensor
 Shape = tuple[int, ...]
 Networks = tuple[nn.Sequential, nn.Sequential]  # generator, discriminator
 
-MIN_SIDE, MAX_PIXELS = 4, 256  # of the smallest feature map
+MIN_SIDE, MAX_PIXELS = 4, 320  # of the smallest feature map
 
 
 # ------------------------------------------------------------------------------------------- sizes
@@ -24,8 +24,8 @@ def upsampling_plan(sample_shape: Shape) -> tuple[int, int, int]:
 
     The image is halved while both sides are even and the smaller one is above 7. It is accepted if
     it was halved twice, or once to a side of 7 at most, and if the smallest map has sides of 4 at
-    least and 256 pixels at most, as each of them has weights of its own in the generator's first
-    layer. So 28 x 28 begins at 7 x 7, 64 x 48 at 8 x 6, 60 x 60 at 15 x 15.
+    least and 320 pixels at most, as each of them has weights of its own in the generator's first
+    layer. So 28 x 28 begins at 7 x 7, 64 x 48 at 8 x 6, 160 x 120 at 20 x 15.
 
     Raises:
         ValueError: the samples are points, or images of another size; the message names the nearest

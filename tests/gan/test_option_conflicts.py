@@ -93,7 +93,7 @@ def test_options_are_refused_by_name(options, message):
             tiles(),
             "has batch norm",
         ),
-        ({"model": "dcgan"}, cloud(), "make square images"),
+        ({"model": "dcgan"}, cloud(), "make images"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::minigan.data.DataWarning")

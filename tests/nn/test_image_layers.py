@@ -224,21 +224,6 @@ def test_an_average_moves_with_its_net_and_says_what_does_not_fit() -> None:
 
 
 # ------------------------------------------------------------------------------------------ nets
-@pytest.mark.parametrize("name", IMAGE_MODELS)
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
-def test_nets_fit_their_images(name: str, shape: tuple[int, ...]) -> None:
-    generator, discriminator = MODELS[name].build(shape, 10)
-    assert nn.shapes(generator, (10,))[-1][1] == (2, *shape)
-    assert nn.shapes(discriminator, shape)[-1][1] == (2, 1)
-
-
-@pytest.mark.parametrize("name", IMAGE_MODELS)
-@pytest.mark.parametrize("shape", [(1, 30, 30), (1, 28, 32), (1, 7, 7), (2,), (1, 12, 12, 12)])
-def test_images_that_nets_cannot_take_are_refused(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="sides of 4 to 7 times 2, 4, 8"):
-        MODELS[name].build(shape, 10)
-
-
 def test_weights_of_a_dcgan_are_drawn_small() -> None:
     generator, discriminator = MODELS["dcgan"].build((1, 32, 32), 100)
     for net in (generator, discriminator):
@@ -352,7 +337,7 @@ def test_real_and_fake_samples_do_not_share_moments() -> None:
 
 
 def test_what_nets_cannot_take_is_said_before_training() -> None:
-    with pytest.raises(ValueError, match="square images with sides of 4 to 7"):
+    with pytest.raises(ValueError, match=r"20x20, 16x16 \(--size 20x20\)"):
         mg.Trainer(mg.Config(data="squares", model="dcgan", batch=4), data=images(side=18))
     with pytest.raises(ValueError, match="samples of shape"):
         mg.Trainer(mg.Config(data="ring", samples=500, model="resnet"))
