@@ -15,7 +15,17 @@ from .files import load_file
 from .glyphs import load_glyphs
 from .limits import MAX_GB, check_memory
 from .mnist import load_mnist
-from .settings import FITS, Settings, parse_background, parse_range, parse_shape, parse_size
+from .resize import resize_dataset
+from .settings import (
+    FITS,
+    Settings,
+    check_fit,
+    parse_background,
+    parse_range,
+    parse_shape,
+    parse_size,
+    refuse_folder_options,
+)
 from .toy import grid, ring, swiss_roll
 
 __all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load"]
@@ -28,6 +38,7 @@ GENERATED = {
     "swiss-roll": (swiss_roll, 100_000, (2,)),
 }
 NAMES = (*GENERATED, *SOURCES)
+FILE_OPTIONS = ("sample_shape", "value_range", "classes", "remap_labels")
 
 
 def load(
@@ -73,7 +84,8 @@ def load(
             and 1 for floats.
         classes: the number of classes of an .npz; None: its largest label plus one.
         remap_labels: whether to number the labels of an .npz from 0, in ascending order.
-        max_gb: the limit of the samples as float32, in 1e9 bytes.
+        max_gb: the limit of the samples in memory, in 1e9 bytes: one for each number of images of
+            bytes, else four. The pixels of a larger folder are read from a file in the cache.
         size: the pixels that all images are made: 64 for square ones, "96x64" or (96, 64) for
             width and height; None: that of the images, which must be one.
         fit: how they get that size: "crop", "pad" or "stretch".
@@ -95,7 +107,7 @@ def load(
         classes = whole_number("classes", classes, least=1)
     if not max_gb > 0:
         raise ValueError(f"max_gb {max_gb!r}: must be a positive number")
-    choose("fit", fit, dict.fromkeys(FITS))
+    check_fit(fit, size)
     settings = Settings(
         sample_shape=parse_shape(sample_shape),
         value_range=parse_range(value_range),
@@ -131,18 +143,20 @@ def _load_named(
     progress: bool,
     settings: Settings,
 ) -> Dataset:
-    if replace(settings, max_gb=MAX_GB) != Settings():
+    if any(getattr(settings, option) != getattr(Settings(), option) for option in FILE_OPTIONS):
         raise ValueError(
-            f"sample_shape, value_range, classes and remap_labels are for a folder of images or an"
-            f" .npz file, not for {name!r}"
+            f"{', '.join(FILE_OPTIONS[:-1])} and {FILE_OPTIONS[-1]} are for a folder of images or"
+            f" an .npz file, not for {name!r}"
         )
+    refuse_folder_options(name, settings)
     if name in GENERATED:
         generate, default, shape = GENERATED[name]
         count = default if samples is None else samples
-        check_memory(name, (count, *shape), settings.max_gb)
+        check_memory(name, (count, *shape), settings.max_gb, 1 if len(shape) == 3 else 4)
         dataset = generate(count, seed, split, progress)
     else:
         dataset = load_mnist(name, split, data_dir, progress, settings.max_gb)
+    dataset = resize_dataset(dataset, settings)
     if os.path.isdir(name):
         note = f"{name} is the built-in data set; ./{name} loads the folder of that name"
         dataset = replace(dataset, notes=(*dataset.notes, note))

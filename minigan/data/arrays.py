@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .dataset import DataError, from_bytes
+from .dataset import DataError
+from .limits import check_memory
+from .resize import resize_array
 from .settings import Settings
 
 MIN_PIXELS = 8  # fewer coordinates per sample are never taken for the pixels of an image
@@ -19,7 +21,9 @@ MIN_PIXELS = 8  # fewer coordinates per sample are never taken for the pixels of
 
 # --------------------------------------------------------------------------------------- samples
 def as_samples(name: str, array: np.ndarray, settings: Settings, notes: list[str]) -> np.ndarray:
-    """Return images (N, C, H, W) in [-1, 1], or points (N, D) as they are; add to the notes.
+    """Return images (N, C, H, W), uint8 or floats in [-1, 1], or points (N, D) as they are.
+
+    Notes are added to `notes`.
 
     Raises:
         DataError: the array is neither, or ambiguous.
@@ -33,11 +37,13 @@ def as_samples(name: str, array: np.ndarray, settings: Settings, notes: list[str
     elif array.ndim > 2:
         array = _as_images(name, array, notes)
     if array.ndim == 4:
-        return scale(name, array, settings.value_range, notes)
+        return resize_array(name, scale(name, array, settings, notes), settings)
     if settings.value_range is not None:
         raise DataError(f"{name}: value_range is for images, and these are points")
     if array.dtype.kind == "b":
         raise DataError(f"{name} is bool, must be numbers")
+    resize_array(name, array, settings)  # raises
+    check_memory(name, array.shape, settings.max_gb)
     _check_precision(name, array, notes)
     return array
 
@@ -137,16 +143,15 @@ def _as_images(name: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------- values
-def scale(
-    name: str, array: np.ndarray, value_range: tuple[float, float] | None, notes: list[str]
-) -> np.ndarray:
-    """Return images as float32 in [-1, 1]: bytes from 0 to 255, floats as they are.
+def scale(name: str, array: np.ndarray, settings: Settings, notes: list[str]) -> np.ndarray:
+    """Return images as uint8 from 0 to 255, or as floats in [-1, 1].
 
-    `value_range` holds the values that become -1 and 1 instead.
+    `settings.value_range` holds the values that become -1 and 1 instead.
 
     Raises:
         DataError: the values do not lie in the range, or suggest another one.
     """
+    value_range = settings.value_range
     low, high = array.min(), array.max()
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -156,7 +161,7 @@ def scale(
     if value_range is None:
         if array.dtype == np.uint8:
             _check_bytes(name, int(high), notes)
-            return from_bytes(array)
+            return array
         if array.dtype.kind == "f":
             _check_floats(name, float(low), float(high))
             return array
@@ -170,7 +175,8 @@ def scale(
         text = ",".join(f"{x:g}" for x in value_range)
         raise DataError(f"{name}: values lie in [{low:g}, {high:g}], outside value_range {text}")
     if array.dtype == np.uint8 and value_range == (0, 255):
-        return from_bytes(array)
+        return array
+    check_memory(name, array.shape, settings.max_gb)
     start, extent = value_range[0], value_range[1] - value_range[0]
     values = np.empty(array.shape, np.float32)
     for sample, scaled in zip(array, values, strict=True):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..utils.names import printable
 from ..utils.notices import Notice
 
 SPLITS = ("train", "test")
+BLOCK_VALUES = 1 << 20  # the numbers that are converted to float32 at a time for a digest
 
 
 class DataError(ValueError):
@@ -31,6 +33,12 @@ class Dataset:
 
         data = Dataset("mine", points)
         train, held_out = data.holdout(0.1)
+        data.rows([3, 5])  # two samples, float32
+
+    Images of uint8, from 0 (black) to 255 (white), stay uint8 in `stored`, which may lie in a
+    mapped file; `values` and `rows` return them as float32 in [-1, 1]. The parts that `subset`,
+    `sample` and `holdout` return share these bytes: `index` (N,) holds the rows of `stored` that
+    are theirs, or None for all. All other samples are stored as float32.
 
     `labels` is int64 (N,) with entries 0 .. `classes` - 1, or None. Mixtures of Gaussians with
     known parameters also have their centres `modes` (M, D) and their standard deviation `sigma`.
@@ -42,22 +50,25 @@ class Dataset:
     """
 
     name: str
-    values: np.ndarray
+    stored: np.ndarray
     labels: np.ndarray | None = None
     classes: int | None = None
     modes: np.ndarray | None = None
     sigma: float | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    index: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # The class is frozen, and only this method writes fields.
-        kind = np.asarray(self.values).dtype
-        if kind.kind not in "biuf":
-            raise DataError(f"{self.name}: the samples are {kind}, must be numbers")
+        stored = np.asarray(self.stored)
+        if stored.dtype.kind not in "biuf":
+            raise DataError(f"{self.name}: the samples are {stored.dtype}, must be numbers")
+        is_bytes = stored.dtype == np.uint8 and stored.ndim == 4
         with np.errstate(over="ignore"):  # _check_values reports what overflows in float32.
-            set_field(self, "values", np.ascontiguousarray(self.values, np.float32))
-        _check_values(self.name, self.values)
+            stored = np.ascontiguousarray(stored, np.uint8 if is_bytes else np.float32)
+        set_field(self, "stored", stored)
+        _check_values(self.name, stored)
         if self.labels is not None:
             set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
             if self.classes is not None:
@@ -84,30 +95,52 @@ class Dataset:
         return f"Dataset({self.name!r}, {len(self)} samples of shape {self.sample_shape}{labels})"
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.stored) if self.index is None else len(self.index)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
         """The shape of a sample: (C, H, W) or (D,)."""
-        return self.values.shape[1:]
+        return self.stored.shape[1:]
 
     @property
     def is_image(self) -> bool:
         """Whether the samples are images, not points."""
-        return self.values.ndim == 4
+        return self.stored.ndim == 4
+
+    @property
+    def values(self) -> np.ndarray:
+        """All samples as float32; those that are stored as uint8 are converted at each call."""
+        is_stored = self.index is None and self.stored.dtype == np.float32
+        return self.stored if is_stored else self.rows(slice(None))
+
+    def rows(self, indices: Sequence[int] | np.ndarray | slice) -> np.ndarray:
+        """Return the samples at `indices` (integers 0 .. N-1, or a slice) as float32."""
+        if self.index is not None:
+            indices = self.index[indices]
+        rows = self.stored[indices]
+        return from_bytes(rows) if rows.dtype == np.uint8 else rows
 
     def warn_of_range(self) -> None:
         """Emit a DataWarning where images seem to be scaled to [0, 1], so that black is grey.
 
         Bytes scaled to [-1, 1] have no value 0, and those scaled to [0, 1] begin with it.
         """
-        if self.is_image and len(self) and self.values.min() == 0 < self.values.max():
+        if not self.is_image or not len(self):
+            return
+        if self.stored.dtype == np.uint8:
+            if self.stored.max() == 1:
+                text = f"{self.name}: all bytes are 0 or 1, which is nearly black: 255 is white"
+                warnings.warn(text, DataWarning, stacklevel=3)
+        elif self.stored.min() == 0 < self.stored.max():
             text = f"{self.name}: all values lie in [0, 1], where images lie in [-1, 1]: 0 is grey"
             warnings.warn(f"{text}; 2 * x - 1 makes it black", DataWarning, stacklevel=3)
 
     def warn_of_equal_samples(self) -> None:
         """Emit a DataWarning where all samples are equal, so that there is nothing to learn."""
-        if len(self) > 1 and all(np.array_equal(x, self.values[0]) for x in self.values):
+        index = range(len(self)) if self.index is None else self.index
+        if len(self) > 1 and all(
+            np.array_equal(self.stored[i], self.stored[index[0]]) for i in index
+        ):
             text = f"{self.name}: all {len(self):,} samples are equal"
             warnings.warn(text, DataWarning, stacklevel=3)
 
@@ -120,13 +153,22 @@ class Dataset:
         return {
             "samples": len(self),
             "shape": list(self.sample_shape),
-            "values": _sha256(self.values, "<f4"),
-            "labels": None if self.labels is None else _sha256(self.labels, "<i8"),
+            "values": _sha256(self._blocks(), "<f4"),
+            "labels": None if self.labels is None else _sha256([self.labels], "<i8"),
             "class_names": None if self.class_names is None else list(self.class_names),
         }
 
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Yield all samples as float32, BLOCK_VALUES numbers at a time."""
+        size = max(1, BLOCK_VALUES // math.prod(self.sample_shape))
+        for start in range(0, len(self), size):
+            yield self.rows(slice(start, start + size))
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """Return a copy of the samples at `indices` (integers 0 .. N-1), in that order."""
+        """Return the samples at `indices` (integers 0 .. N-1), in that order.
+
+        Samples of float32 are copied, those of uint8 are not.
+        """
         rows = np.asarray(indices)
         if rows.size == 0:
             rows = rows.reshape(-1).astype(np.int64)
@@ -138,7 +180,10 @@ class Dataset:
         if outside.size:
             raise ValueError(f"subset index {outside[0]} is not one of 0 .. {len(self) - 1}")
         labels = None if self.labels is None else self.labels[rows]
-        return replace(self, values=self.values[rows], labels=labels)
+        if self.stored.dtype != np.uint8:
+            return replace(self, stored=self.stored[rows], labels=labels)
+        index = rows.astype(np.int64) if self.index is None else self.index[rows]
+        return replace(self, index=index, labels=labels)
 
     def sample(self, n: int, seed: int) -> Dataset:
         """Return n different samples drawn by `seed`, in their original order.
@@ -201,22 +246,27 @@ def whole_number(name: str, value: object, least: int) -> int:
     return number
 
 
-def _sha256(array: np.ndarray, dtype: str) -> str:
-    ordered = np.ascontiguousarray(array, dtype)
-    return hashlib.sha256(ordered.reshape(-1).view(np.uint8).data).hexdigest()
+def _sha256(blocks: Iterable[np.ndarray], dtype: str) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _check_values(name: str, values: np.ndarray) -> None:
+    """Raise DataError unless this is an array of images or of points, each value accepted."""
     if values.ndim not in (2, 4) or 0 in values.shape[1:]:
         raise DataError(f"{name}: shape {values.shape} is neither (N, C, H, W) nor (N, D)")
-    invalid = ~np.isfinite(values)
-    if invalid.any():
+    if values.dtype == np.uint8:
+        return
+    low, high = values.min(initial=0), values.max(initial=0)
+    if not np.isfinite([low, high]).all():  # NaN is the minimum where there is one.
+        invalid = ~np.isfinite(values)
         first = tuple(int(i) for i in np.argwhere(invalid)[0])
         raise DataError(
             f"{name}: {np.count_nonzero(invalid)} of {values.size} values are NaN or infinite "
             f"in float32, the first at {first}"
         )
-    low, high = values.min(initial=0), values.max(initial=0)
     if values.ndim == 4 and not -1 <= low <= high <= 1:
         raise DataError(f"{name}: images must lie in [-1, 1], these lie in [{low:g}, {high:g}]")
 

@@ -9,7 +9,7 @@ from .dataset import DataError, Dataset
 from .folder import load_folder
 from .limits import open_file
 from .npz import load_npz
-from .settings import Settings
+from .settings import Settings, refuse_folder_options
 
 
 def load_file(
@@ -43,4 +43,5 @@ def load_file(
     if path.suffix.lower() != ".npz":
         open_file(path).close()  # raises for what is not a regular file
         raise DataError(f"{path}: neither a folder of images nor an .npz file")
+    refuse_folder_options(str(path), settings)
     return load_npz(path, split, settings)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from ..utils.names import printable
 from .arrays import scale
 from .dataset import DataError, Dataset
-from .image_file import BLENDED, FORMATS, REDUCED, ROTATED, SUFFIXES, ImageFile
-from .limits import check_memory
-from .scan import Scan, examples, is_class_folder, is_run, visible
+from .image_file import ACCEPTED
+from .pictures import read_pictures
+from .scan import Scan, examples, is_class_folder, is_run, natural_order, visible
 from .settings import Settings
 
-AS_COLOURS = "stored as grey and used as RGB, as others have colours"
 # The accepted names of the folder of a split, as in data sets for Keras and torchvision.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 
@@ -26,12 +23,12 @@ def load_folder(
     """Return all images below a folder, in order of path: (N, 1, H, W) if all are grey, or C = 3.
 
     Where all of them are in subfolders, the subfolders of `folder` are the classes, as in
-    torchvision and Keras. Where `folder` has the folder `train` and one of `test`, `val`, `valid`
-    and `validation`, or `train` alone, these are the splits, and their classes those of `train`;
-    otherwise it is all `train`. A file is an image by its content (PNG, JPEG, BMP, GIF, WEBP, TIFF,
-    PPM). The first image of an animation is used; transparent pixels are blended with black; links
-    are followed. `Dataset.notes` counts and names what is not used: hidden files, other files, and
-    the runs of `minigan train`.
+    torchvision and Keras, but in natural order, "2" before "10". Where `folder` has the folder
+    `train` and one of `test`, `val`, `valid` and `validation`, or `train` alone, these are the
+    splits, and their classes those of `train`; otherwise it is all `train`. `image_file.py` says
+    which files are images. The first image of an animation is used; links are followed.
+    `Dataset.notes` counts and names what is not used: hidden files, other files, and the runs of
+    `minigan train`.
 
     Raises:
         DataError: a file cannot be read, sizes differ, a class has no image, or the folder is a
@@ -45,14 +42,14 @@ def load_folder(
     root = folder
     folder = _split_folder(root, split, notes)
     scan = Scan(folder)
-    pixels, paths = _read(scan, notes, settings.max_gb, progress)
+    pixels, paths = read_pictures(scan, settings, notes, progress)
     labels, names = _classes(scan, paths, notes)
     if split != "train" and labels is not None and names is not None:
         train = _split_folder(root, "train", [])
         labels, names = _number_as_in_train(train, folder, labels, names, notes)
     if unused := scan.describe_unused():
         notes.append(f"{folder}: images used: {len(paths)}, not used: {unused}")
-    values = scale(f"{folder}", pixels, settings.value_range, notes)
+    values = scale(f"{folder}", pixels, settings, notes)
     return Dataset(
         str(folder),
         values,
@@ -86,80 +83,12 @@ def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
     return folder / splits[split]
 
 
-def _read(
-    scan: Scan, notes: list[str], max_gb: float, progress: bool
-) -> tuple[np.ndarray, list[Path]]:
-    """Return the pixels, uint8 (N, C, H, W), and the paths of the files that are images."""
-    from PIL import Image
-    from tqdm import tqdm
-
-    expected = sum(path.suffix.lower() in SUFFIXES for path in scan.files)
-    images: list[ImageFile] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for path in tqdm(scan.files, printable(scan.folder.name), disable=not progress):
-            with ImageFile(path) as image:
-                if not image.is_image:
-                    scan.skip(f"not of {', '.join(FORMATS)}", path)
-                    continue
-                images.append(image)
-                first = images[0]
-                if sorted(image.size) != sorted(first.size):  # not yet rotated by its EXIF data
-                    raise _other_size(first, image)
-                count = max(expected, len(images))
-                check_memory(scan.folder, (count, first.channels, *first.size[::-1]), max_gb)
-                image.read()
-            if image.size != first.size:
-                raise _other_size(first, image)
-    if not images:
-        unused = scan.describe_unused()
-        text = f"{scan.folder}: no images in it ({', '.join(FORMATS)})"
-        raise DataError(f"{text}; not used: {unused}" if unused else text)
-    _describe(scan.folder, images, notes)
-    channels = max(image.channels for image in images)
-    shape = (channels, *images[0].pixels.shape[1:])
-    check_memory(scan.folder, (len(images), *shape), max_gb)
-    pixels = np.stack([np.broadcast_to(image.pixels, shape) for image in images])
-    return pixels, [image.path for image in images]
-
-
-def _other_size(first: ImageFile, other: ImageFile) -> DataError:
-    (w, h), (width, height) = first.size, other.size
-    return DataError(
-        f"images must be of one size: {first.path} is {w}x{h}, {other.path} is {width}x{height}"
-    )
-
-
-def _describe(folder: Path, images: list[ImageFile], notes: list[str]) -> None:
-    """Add notes on how files were converted; refuse 16-bit files that use 8 bits only."""
-    animated = [str(x.path.relative_to(folder)) for x in images if x.is_animated]
-    if animated:
-        notes.append(
-            f"{folder}: only the first image is used of each file with several:"
-            f" {len(animated)} ({examples(animated)})"
-        )
-    grey = [x for x in images if x.channels == 1]
-    converted = {AS_COLOURS: grey if len(grey) < len(images) else []}
-    for conversion in (ROTATED, REDUCED, BLENDED):
-        converted[conversion] = [x for x in images if conversion in x.conversions]
-    for text, files in converted.items():
-        if files:
-            names = examples([str(x.path.relative_to(folder)) for x in files])
-            notes.append(f"{folder}: images {text}: {len(files)} ({names})")
-    largest = max((x.largest for x in images if x.largest is not None), default=0)
-    if 0 < largest < 256:
-        raise DataError(
-            f"{folder}: 16-bit pixels from 0 to {largest}, of 65535, are nearly black; if {largest}"
-            " means white, save the images with 8 bits"
-        )
-
-
 def _classes(
     scan: Scan, paths: list[Path], notes: list[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     """Return the labels and the names of the classes; None, None where there are no classes."""
     parents = [path.relative_to(scan.folder).parts[:-1] for path in paths]
-    names = sorted({parts[0] for parts in parents if parts})
+    names = sorted({parts[0] for parts in parents if parts}, key=natural_order)
     if not names:
         return None, None
     outside = [path.name for path, parts in zip(paths, parents, strict=True) if not parts]
@@ -178,7 +107,7 @@ def _classes(
         shown, unused = examples(f"{name}/" for name in empty), scan.describe_unused()
         raise DataError(
             f"{scan.folder}: no image that can be used in {shown}; every subfolder is a class,"
-            f" so move it elsewhere or put images into it ({', '.join(FORMATS)})"
+            f" so move it elsewhere or put images into it ({ACCEPTED})"
             + (f"; not used: {unused}" if unused else "")
         )
     nested = [path for path, parts in zip(paths, parents, strict=True) if len(parts) > 1]
@@ -199,7 +128,8 @@ def _number_as_in_train(
 
     Classes that train does not have come after them, with a note.
     """
-    known = [x for x in visible(train) if is_class_folder(train / x)]
+    folders = [x for x in visible(train) if is_class_folder(train / x)]
+    known = sorted(folders, key=natural_order)
     others = [x for x in names if x not in known]
     if others:
         count = "a class" if len(others) == 1 else f"{len(others)} classes"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.runtime.files import atomic_write, cache_root
-from .dataset import DataError, Dataset, from_bytes, generators
+from .dataset import DataError, Dataset, generators
 from .npz import Archive
 
 SIDE = 28  # pixels of an image in a row and in a column
@@ -33,7 +33,7 @@ def load_glyphs(size: int, seed: int, split: str = "train", progress: bool = Fal
         arrays = draw_glyphs(size, seed, split, progress)
         _write_cache(path, *arrays)
     images, labels = arrays
-    return Dataset("glyphs", from_bytes(images[:, None]), labels, 10)
+    return Dataset("glyphs", images[:, None], labels, 10)
 
 
 # ------------------------------------------------------------------------------------- drawing

@@ -1,7 +1,8 @@
-"""Read one image file, of a known format and size, as uint8 pixels."""
+"""Read one image file, of a format that is accepted, as uint8 pixels."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -9,56 +10,81 @@ import numpy as np
 
 from .dataset import DataError
 from .limits import open_file
+from .resize import is_enlarged, resize_image
+from .settings import Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The only formats that Pillow may try. Some of its others run other programs (PostScript).
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# A file with such a suffix must be an image; any other file is one if its content is.
-SUFFIXES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-)
+# The formats that a file may have whatever its name is: they begin with unmistakable bytes.
+COMMON_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# The formats that Pillow opens, and that are never opened here.
+EXCLUDED_FORMATS = {
+    "EPS": "a program, which Pillow runs in Ghostscript",
+    "IPTC": "a container of a file of any format, EPS too",
+    "FPX": "a container that Pillow reads with another package",
+    "MIC": "a container that Pillow reads with another package",
+    "WMF": "drawing commands, which Windows alone renders",
+    "MPEG": "a film, of which Pillow reads the size only",
+    "FITS": "measurements without a known range",
+    "BUFR": "measurements, which Pillow does not decode",
+    "GRIB": "measurements, which Pillow does not decode",
+    "HDF5": "arrays, which Pillow does not decode",
+}
+ACCEPTED = "PNG, JPEG, WEBP, TIFF or another format of Pillow"  # for messages
 ORIENTATION = 0x0112  # the EXIF tag
 ROTATED = "rotated or mirrored as their EXIF data say"
 REDUCED = "reduced from 16 bits to 8"
-BLENDED = "transparent and blended with black"
-GREY_MODES = ("1", "L", "LA")
+BLENDED = "transparent, and blended with the background (--background sets its colour)"
+RECOLOURED = "converted to RGB from another colour space, such as CMYK"
+ENLARGED = "smaller than --size, and enlarged"
+GREY_MODES = ("1", "L", "LA", "La")
+RGB_MODES = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA")
+
+
+@cache
+def formats_by_suffix() -> dict[str, str]:
+    """Return the accepted formats by suffix, ".png" and so on; a file with one must be an image."""
+    from PIL import Image
+
+    Image.init()
+    suffixes = {
+        suffix: name
+        for suffix, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in EXCLUDED_FORMATS
+    }
+    return {**suffixes, ".mpo": "JPEG"}  # The pictures of some cameras; Pillow opens them as JPEG.
 
 
 class ImageFile:
-    """An image file: its header, and after `read` its pixels.
+    """An image file: its header, and what was done to its pixels.
 
-        with ImageFile(path) as image:
-            image.read()
-        image.pixels
+        with ImageFile(path, settings) as image:
+            pixels = image.read()
 
     - `is_image`: False for a file that has neither the content nor the suffix of an image; it
       cannot be read.
-    - `size`: (width, height): before `read` as stored, then as rotated by the file's EXIF data.
-    - `pixels`: uint8 (1, H, W) where the file is stored as grey, else (3, H, W), after `read`.
+    - `size`: (width, height) as stored.
     - `largest`: the largest value of a 16-bit file, None for other files.
-    - `conversions`: what was done to the pixels, of ROTATED, REDUCED and BLENDED, after `read`.
+    - `conversions`: what was done to the pixels, of ROTATED and the others, after `read`.
 
     Raises:
         DataError: a file with the suffix of an image is not one, or has too many pixels.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path, self.settings = path, settings
         self.file: BinaryIO = open_file(path)
         self.is_image = True
         self.largest: int | None = None
         self.conversions: list[str] = []
-        self.pixels = np.empty((1, 0, 0), np.uint8)
         try:
             self._image = self._open()
             self.size: tuple[int, int] = self._image.size
-            self.is_animated = getattr(self._image, "is_animated", False)
+            self.is_animated: bool = getattr(self._image, "is_animated", False)
         except Exception as error:  # Each of Pillow's decoders raises errors of its own.
             self.file.close()
-            self.is_image = path.suffix.lower() in SUFFIXES or _is_bomb(error)
+            self.is_image = path.suffix.lower() in formats_by_suffix() or _is_bomb(error)
             if self.is_image:
                 raise self._data_error(error) from error
 
@@ -69,12 +95,20 @@ class ImageFile:
         self.file.close()
 
     @property
-    def channels(self) -> int:
-        """The number of channels of the pixels, 1 before they are read."""
-        return len(self.pixels)
+    def has_colours(self) -> bool | None:
+        """Whether `read` will return three channels; None where the pixels decide."""
+        mode, settings = self._image.mode, self.settings
+        if settings.grey:
+            return False
+        if settings.pads_with_colour:
+            return True
+        is_blended = self._image.has_transparency_data and settings.has_coloured_background
+        if mode in ("P", "PA") or (is_blended and mode in GREY_MODES):
+            return None
+        return mode not in GREY_MODES and mode[0] != "I"
 
-    def read(self) -> None:
-        """Read the pixels.
+    def read(self) -> np.ndarray:
+        """Return the pixels, uint8 (1, H, W) of a grey image, else (3, H, W).
 
         Raises:
             DataError: the file is damaged, or its pixels have a dtype without a known range.
@@ -85,60 +119,66 @@ class ImageFile:
                 self._image = self._open()
             if self._image.getexif().get(ORIENTATION, 1) in range(2, 9):
                 self.conversions.append(ROTATED)
-            pixels = self._pixels_16_bit() if self._image.mode[0] == "I" else self._pixels()
+            image = self._grey_of_16_bit() if self._image.mode[0] == "I" else self._grey_or_rgb()
+            if is_enlarged(image.size, self.settings):
+                self.conversions.append(ENLARGED)
+            pixels = np.asarray(resize_image(image, self.settings))
         except Exception as error:
             raise self._data_error(error) from error
-        self.pixels = pixels.transpose(2, 0, 1).copy()
-        height, width = self.pixels.shape[1:]
-        self.size = (width, height)
         del self._image
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
-    def _pixels_16_bit(self) -> np.ndarray:
-        """Return 16-bit pixels scaled to uint8, as convert("L") would clip them."""
-        from PIL import ImageOps
+    def _grey_of_16_bit(self) -> Image:
+        """Return 16-bit pixels scaled to 8 bits; convert("L") would clip them."""
+        from PIL import Image, ImageOps
 
         values = np.asarray(ImageOps.exif_transpose(self._image)).astype(np.int64)
         self.largest = int(values.max())
         if values.min() < 0 or self.largest > 65535:
             raise ValueError(f"pixels of {values.min()} to {self.largest}; 0 to 65535 are accepted")
         self.conversions.append(REDUCED)
-        return np.rint(values / 257).astype(np.uint8)[:, :, None]
+        return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 
-    def _pixels(self) -> np.ndarray:
-        """Return uint8 (H, W, 1) of a grey image, else (H, W, 3)."""
+    def _grey_or_rgb(self) -> Image:
+        """Return an image of mode L if it is stored as grey or has grey colours only, else RGB."""
         from PIL import Image, ImageOps
 
-        image = self._image
-        if image.mode == "F":
+        mode, is_transparent = self._image.mode, self._image.has_transparency_data
+        if mode == "F":
             raise ValueError(
                 "its pixels are floats, which have no known range; integers are needed"
             )
-        is_grey = image.mode in GREY_MODES
-        if is_grey and not image.has_transparency_data:
-            return np.asarray(ImageOps.exif_transpose(image).convert("L"))[..., None]
-        is_palette = image.mode == "P"
-        if image.has_transparency_data:
-            colours = ImageOps.exif_transpose(image).convert("RGBA")
-            if np.asarray(colours.getchannel("A")).min() < 255:
+        image = ImageOps.exif_transpose(self._image)
+        if mode in GREY_MODES and not is_transparent:
+            return image.convert("L")
+        if mode not in (*GREY_MODES, *RGB_MODES):
+            self.conversions.append(RECOLOURED)
+        if is_transparent:
+            image = image.convert("RGBA")
+            if np.asarray(image.getchannel("A")).min() < 255:
                 self.conversions.append(BLENDED)
-            black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
-            pixels = np.asarray(Image.alpha_composite(black, colours))[..., :3]
-        else:
-            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        if is_palette:
-            is_grey = bool((pixels == pixels[..., :1]).all())
-        return pixels[..., :1] if is_grey else pixels
+            background = Image.new("RGBA", image.size, (*self.settings.background, 255))
+            image = Image.alpha_composite(background, image)
+        image = image.convert("RGB")
+        if mode in (*GREY_MODES, "P", "PA"):
+            pixels = np.asarray(image)
+            if (pixels == pixels[..., :1]).all():
+                return image.getchannel("R")
+        return image
 
     def _open(self) -> Image:
         from PIL import Image
 
+        formats = list(COMMON_FORMATS)
+        if own := formats_by_suffix().get(self.path.suffix.lower()):
+            formats.append(own)
         self.file.seek(0)
-        return Image.open(self.file, formats=FORMATS)
+        return Image.open(self.file, formats=formats)
 
     def _data_error(self, error: Exception) -> DataError:
         reason = str(error)
         if "cannot identify" in reason:
-            reason = f"it is damaged, or none of {', '.join(FORMATS)}"
+            reason = f"it is damaged, or not of {ACCEPTED}"
         return DataError(f"{self.path}: not an image that can be read ({reason})")
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from ..kernels.runtime.files import open_regular
 from .dataset import DataError
 
-MAX_GB = 2.0  # the default limit of the samples as float32, in 1e9 bytes
+MAX_GB = 2.0  # the default limit of the samples in memory, in 1e9 bytes
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -31,12 +31,17 @@ def open_file(path: Path) -> BinaryIO:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def check_memory(name: str | os.PathLike[str], shape: Sequence[int], max_gb: float) -> None:
-    """Raise DataError where samples of this shape take more than `max_gb` as float32."""
-    gigabytes = 4 * math.prod(shape) / 1e9
+def check_memory(
+    name: str | os.PathLike[str], shape: Sequence[int], max_gb: float, itemsize: int = 4
+) -> None:
+    """Raise DataError where samples of this shape take more than `max_gb`.
+
+    `itemsize` is 1 for images that stay uint8, else 4.
+    """
+    gigabytes = itemsize * math.prod(shape) / 1e9
     if gigabytes > max_gb:
-        size = " x ".join(map(str, shape))
+        size, dtype = " x ".join(map(str, shape)), "uint8" if itemsize == 1 else "float32"
         raise DataError(
-            f"{name}: {size} numbers take {gigabytes:.3g} GB as float32, the limit is max_gb ="
+            f"{name}: {size} numbers take {gigabytes:.3g} GB as {dtype}, the limit is max_gb ="
             f" {max_gb:g}; --max-gb {math.ceil(gigabytes)} raises it"
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels.runtime.files import cache_root
 from . import download
-from .dataset import DataError, Dataset, from_bytes
+from .dataset import DataError, Dataset
 from .limits import check_memory, open_file
 
 STEMS = {"train": "train", "test": "t10k"}
@@ -51,7 +51,7 @@ def load_mnist(
     if labels.max(initial=0) > 9:
         first = int(np.argmax(labels > 9))
         raise DataError(f"{files['labels']}: label {labels[first]} at {first}, must be 0 to 9")
-    return Dataset(name, from_bytes(images[:, None]), labels, 10)
+    return Dataset(name, images[:, None], labels, 10)
 
 
 def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
@@ -63,7 +63,7 @@ def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
     byte more than the header declares is unpacked; reaching the end also verifies gzip's checksum.
 
     Raises:
-        DataError: it is not such a file, is damaged, or takes more than `max_gb` as float32.
+        DataError: it is not such a file, is damaged, or takes more than `max_gb`.
     """
     with open_file(path) as file:
         is_packed = file.read(2) == b"\x1f\x8b"
@@ -71,7 +71,7 @@ def read_idx(path: Path, kind: str, max_gb: float = math.inf) -> np.ndarray:
         try:
             with gzip.GzipFile(fileobj=file) if is_packed else file as content:
                 shape = _idx_shape(path, content.read(4 + 4 * DIMENSIONS[kind]), kind)
-                check_memory(path, shape, max_gb)
+                check_memory(path, shape, max_gb, 1)
                 expected = math.prod(shape)
                 data = _read(content, expected + 1)
         except (OSError, EOFError, zlib.error) as error:

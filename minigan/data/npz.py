@@ -161,7 +161,7 @@ class Archive:
                 raise ValueError(
                     f"{name} has {info.file_size} bytes, its header declares {expected}"
                 )
-            check_memory(f"{self.path}: {name}", shape, max_gb)
+            check_memory(f"{self.path}: {name}", shape, max_gb, 1 if dtype == np.uint8 else 4)
             content = self._zip.read(info)  # verifies the CRC
             if len(content) != expected:
                 raise ValueError(f"{name} is truncated")

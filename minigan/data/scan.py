@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,6 +59,8 @@ class Scan:
         """Return counts and names of what is not used, by reason; "" where all is used."""
         parts = []
         for reason, paths in self.unused.items():
+            if not paths:
+                continue
             names = sorted(str(path.relative_to(self.folder)) for path in paths)
             parts.append(f"{len(names)} {reason} ({examples(names)})")
         return "; ".join(parts)
@@ -77,6 +80,12 @@ def is_class_folder(path: Path) -> bool:
 def visible(folder: Path) -> list[str]:
     """Return the names in a folder that are not hidden, in order."""
     return sorted(name for name in names_in(folder) if not name.startswith("."))
+
+
+def natural_order(name: str) -> tuple[list[int | str], str]:
+    """Return the key that sorts names as text, but digits in them as numbers: 2 before 10."""
+    parts = re.split("([0-9]+)", name)  # Text and numbers take turns, so like is compared to like.
+    return [int(x) if i % 2 else x for i, x in enumerate(parts)], name
 
 
 def names_in(folder: Path) -> list[str]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..utils.names import choose
 from .limits import MAX_GB
 
 FITS = ("crop", "pad", "stretch")  # how an image is made of a size; the first is the default
-MAX_SIDE = 16_384  # pixels
+MAX_SIDE = 4096  # pixels
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Settings:
     - `value_range`: the numbers that mean black and white, (low, high), or as text "0,255".
     - `classes`: the number of classes. `remap_labels`: whether to renumber
       the labels from 0.
-    - `max_gb`: the limit of the samples as float32, in 1e9 bytes.
+    - `max_gb`: the limit of the samples in memory, in 1e9 bytes.
     - `size`: the (width, height) that all images are made; `fit`: how, of FITS.
     - `grey`: whether to make images grey. `background`: (red, green, blue) behind transparent ones.
     - `skip_broken`: whether to go on without image files that cannot be read.
@@ -39,6 +40,16 @@ class Settings:
     grey: bool = False
     background: tuple[int, int, int] = (0, 0, 0)
     skip_broken: bool = False
+
+    @property
+    def pads_with_colour(self) -> bool:
+        """Whether the background is seen beside the images, and is not grey."""
+        return self.size is not None and self.fit == "pad" and self.has_coloured_background
+
+    @property
+    def has_coloured_background(self) -> bool:
+        """Whether the background is not grey."""
+        return len(set(self.background)) > 1
 
 
 def parse_shape(value: str | Sequence[int] | None) -> tuple[int, ...] | None:
@@ -90,6 +101,24 @@ def parse_size(value: str | int | Sequence[int] | None) -> tuple[int, int] | Non
             f" 96x64, each of 1 to {MAX_SIDE}"
         )
     return numbers[0], numbers[-1]
+
+
+def check_fit(fit: str, size: object) -> None:
+    """Raise ValueError unless `fit` is one of FITS, and there is a size if it is not the first."""
+    choose("fit", fit, dict.fromkeys(FITS))
+    if fit != FITS[0] and size is None:
+        raise ValueError(f"fit = {fit!r} without a size, such as --size 64")
+
+
+def refuse_folder_options(name: str, settings: Settings) -> None:
+    """Raise ValueError where options of a folder of images are set for other data."""
+    if settings.skip_broken:
+        raise ValueError(f"{name}: skip_broken is for a folder of images")
+    is_seen = settings.size is not None and settings.fit == "pad"
+    if settings.background != Settings.background and not is_seen:
+        raise ValueError(
+            f"{name}: background is for a folder of images, or for --size with --fit pad"
+        )
 
 
 def parse_background(value: str) -> tuple[int, int, int]:

@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
 
-from .. import ops
+from ..data import Dataset
 from ..engine import random
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, tensor
 
 
 class Batches:
-    """Endless shuffled batches of one or more tables with the same rows, such as images and labels.
+    """Endless shuffled batches of a data set: samples, and labels if they are asked for.
 
-        batches = Batches([images, labels], 64)
+        batches = Batches(data, 64, has_labels=True)
         x, y = batches.next()
 
-    In each epoch every row comes once, in an order drawn from the random stream "data". The rows
-    that are left at the end of an epoch begin the next batch, so that all batches have one size.
+    In each epoch every sample comes once, in an order drawn from the random stream "data". The
+    samples that are left at the end of an epoch begin the next batch, so that all batches have one
+    size. Samples are converted to float32 and moved to the current device a batch at a time.
 
     Args:
-        tables: tensors (rows, ...), all with the same number of rows.
-        batch: the number of rows in a batch.
+        data: the samples.
+        batch: the number of samples in a batch.
+        has_labels: whether a batch has labels too.
+        scale: what samples are divided by.
+        mirror: whether each image of a batch is mirrored left to right with probability 1/2, drawn
+            from the random stream "mirror".
+
+    Raises:
+        ValueError: points cannot be mirrored.
     """
 
-    def __init__(self, tables: Sequence[Tensor], batch: int) -> None:
-        self.tables, self.batch = list(tables), batch
-        self.order = self._draw_epoch()  # the rows of the next batches
+    def __init__(
+        self,
+        data: Dataset,
+        batch: int,
+        has_labels: bool = False,
+        scale: float = 1.0,
+        mirror: bool = False,
+    ) -> None:
+        if mirror and not data.is_image:
+            raise ValueError(f"mirror is for images; {data.name} has points: --no-mirror")
+        self.data, self.batch, self.scale, self.mirror = data, batch, scale, mirror
+        self.labels = data.labels if has_labels else None
+        self.order = self._draw_epoch()  # the samples of the next batches, int64
 
-    def _draw_epoch(self) -> Tensor:
-        first = self.tables[0]
-        return random.permutation(len(first), device=first.device, stream="data")
+    def _draw_epoch(self) -> np.ndarray:
+        return random.permutation(len(self.data), stream="data").numpy()
 
     def next(self) -> list[Tensor]:
-        """Return the same rows of each table, (batch, ...), in new memory."""
+        """Return samples (batch, values), float32, and their labels (batch,), in new memory."""
         while len(self.order) < self.batch:
-            self.order = ops.concatenate([self.order, self._draw_epoch()])
-        rows, self.order = self.order[: self.batch], self.order[self.batch :]
-        return [
-            ops.gather(table, rows.reshape(self.batch, *(1,) * (table.ndim - 1)), axis=0)
-            for table in self.tables
-        ]
+            self.order = np.concatenate([self.order, self._draw_epoch()])
+        indices, self.order = self.order[: self.batch], self.order[self.batch :]
+        samples = self.data.rows(indices)
+        if self.mirror:
+            mirrored = random.bernoulli(self.batch, 0.5, stream="mirror").numpy() == 1
+            samples[mirrored] = samples[mirrored, ..., ::-1]
+        tensors = [tensor(samples.reshape(self.batch, -1) / self.scale)]
+        return tensors if self.labels is None else [*tensors, tensor(self.labels[indices])]

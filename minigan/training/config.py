@@ -15,7 +15,7 @@ from ..data import GENERATED
 from ..data.dataset import SPLITS
 from ..data.download import SOURCES
 from ..data.limits import MAX_GB
-from ..data.settings import FITS, parse_background, parse_range, parse_shape, parse_size
+from ..data.settings import FITS, check_fit, parse_background, parse_range, parse_shape, parse_size
 from ..engine.device import device_names
 from ..engine.random import LATENTS
 from ..gan.augment import POLICIES
@@ -116,7 +116,10 @@ class Config:
         False, "number the labels of an .npz from 0, in ascending order"
     )
     max_gb: float = data_option(
-        MAX_GB, "limit of the samples in memory, as float32, in 1e9 bytes", check=POSITIVE
+        MAX_GB,
+        "limit of the samples in memory, in 1e9 bytes; a larger folder is read from a file in the"
+        " cache",
+        check=POSITIVE,
     )
     size: str | None = data_option(
         None,
@@ -309,6 +312,7 @@ class Config:
         parse_shape(self.sample_shape)
         parse_range(self.value_range)
         parse_size(self.size)
+        check_fit(self.fit, self.size)
         parse_background(self.background)
         self._check_nets_and_losses()
         self._check_schedules()

@@ -18,7 +18,7 @@ from ..engine import random
 from ..engine.assign import load_tensors
 from ..engine.capture import capture
 from ..engine.device import get_device, use_device
-from ..engine.tensor import Tensor, no_grad, tensor
+from ..engine.tensor import Tensor, no_grad
 from ..gan.losses import GANLoss
 from ..gan.models import MODELS
 from ..gan.networks import build_networks
@@ -100,10 +100,13 @@ class Trainer:
             classes = None if data.labels is None else data.classes
             self.players = Players(config, *build_networks(config, data.sample_shape, classes))
             self.scale = standard_deviation(self.data) if config.standardize else 1.0
-            tables = [tensor(self.data.values.reshape(len(self.data), -1) / self.scale)]
-            if self.players.is_conditional:
-                tables.append(tensor(self.data.labels))
-            self.batches = Batches(tables, config.batch)
+            self.batches = Batches(
+                self.data,
+                config.batch,
+                has_labels=self.players.is_conditional,
+                scale=self.scale,
+                mirror=config.mirror,
+            )
             points = None if data.is_image else self.data.values[:SHOWN_POINTS]
             self.sampler = Sampler(
                 self.players, data.sample_shape, data.classes or 0, self.scale, points
@@ -215,7 +218,7 @@ class Trainer:
             for name, x in owner.state_dict().items()
         }
         tensors["fixed_latent"] = self.fixed_latent.numpy()
-        tensors["batches.order"] = self.batches.order.numpy()
+        tensors["batches.order"] = self.batches.order
         if self.sampler.points is not None:
             tensors["points"] = self.sampler.points
         info = {
@@ -248,7 +251,7 @@ class Trainer:
         latent = {"fixed_latent": tensors.pop("fixed_latent")}
         load_tensors({"fixed_latent": self.fixed_latent}, latent, "checkpoint")
         self.players.load_state(tensors)
-        self.batches.order = tensor(order, device=self.device)
+        self.batches.order = order
         self.step_count = check_count("step", info["step"])
         self.metrics_lines = check_count("metrics_lines", info["metrics_lines"])
         self.random.set_state(info["random"])
