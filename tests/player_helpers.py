@@ -133,7 +133,7 @@ SMALL = {
     "small": Perceptrons("", (16,), (16, 8), 3),
     "small-dropout": Perceptrons("", (16,), (16, 8), 3, 0.3),
     "small-dcgan": Dcgan("", width=4, latent_size=5),
-    "small-sngan": Dcgan("", width=4, latent_size=5, spectral=True),
+    "small-sngan": Dcgan("", width=4, latent_size=5, norm="spectral"),
 }
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: Parser) -> None:
     """Add the options of Config, and those of the command itself."""
     add_train_options(parser)
-    parser.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="options by name (`minigan presets`), or auto"
+    )
     parser.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
     parser.add_argument(
         "--seeds",
@@ -57,13 +59,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
-    from ..gan.presets import PRESETS
     from ..training.config import Config
     from ..training.run import Run
     from ..training.run_folder import check_free, locked, new_folder
     from ..training.trainer import Trainer
 
-    preset = choose("preset", options.preset, PRESETS).options if options.preset is not None else {}
+    preset = {} if options.preset is None else _preset_options(options.preset, changes)
     config = Config(**{**preset, **changes})
     for text in unused_options(config, changes):
         note(text)
@@ -76,6 +77,21 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
         return _train(Run(folder, trainer), not options.no_capture)
+
+
+def _preset_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a preset by name; those of "auto" depend on the data."""
+    from ..gan.auto_preset import AUTO, choose_by_data
+    from ..gan.presets import PRESETS
+
+    if name != AUTO:
+        preset = choose("preset", name, {**PRESETS, AUTO: None})
+        if preset.needs_data and "data" not in changes:
+            raise ValueError(f"--preset {name} is for your own pictures: --data FOLDER names them")
+        return preset.options
+    choice = choose_by_data(changes)
+    note(str(choice))
+    return choice.options
 
 
 def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:

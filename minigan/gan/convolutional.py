@@ -82,7 +82,7 @@ def _nearest_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 # ------------------------------------------------------------------------------------------- DCGAN
-def _initialize_weights(net: nn.Sequential) -> nn.Sequential:
+def _draw_small_weights(net: nn.Sequential) -> nn.Sequential:
     """Draw weights from N(0, 0.02^2) and batch norm's from N(1, 0.02^2) (Radford et al. 2016)."""
     module: Any
     for module in net.modules():
@@ -96,21 +96,55 @@ def _initialize_weights(net: nn.Sequential) -> nn.Sequential:
     return net
 
 
+def _draw_he_weights(net: nn.Sequential) -> nn.Sequential:
+    """Draw weights from N(0, 2 / fan-in), which keeps the size of activations (He et al. 2015).
+
+    A transposed convolution of stride s has 1 / s^2 of its kernel's elements in each output pixel.
+    Biases begin at 0.
+    """
+    module: Any
+    for module in net.modules():
+        if not isinstance(module, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
+            continue
+        weight = module.weight
+        fan_in = math.prod(weight.shape[1:])
+        if isinstance(module, nn.Dense):
+            fan_in = weight.shape[0]
+        elif isinstance(module, nn.ConvTranspose2d):
+            fan_in = weight.shape[0] * math.prod(weight.shape[2:]) // math.prod(module.stride)
+        noise = random.normal(weight.shape, dtype=weight.dtype, device=weight.device, stream="init")
+        assign(weight, noise * math.sqrt(2 / fan_in))
+        if module.bias is not None:
+            assign(module.bias, module.bias.detach() * 0.0)
+    return net
+
+
 @dataclass(frozen=True)
 class Dcgan:
-    """DCGAN: convolutions of 4 x 4 pixels, stride 2, that halve or double the side.
+    """DCGAN: convolutions of 4 x 4 pixels, stride 2, that halve or double the sides.
 
-    The number of channels is `width` at half the image's side and doubles whenever the side
-    halves. Both networks have batch norm, the discriminator not in its first layer (Radford et al.
-    2016). With `spectral`, all layers of the discriminator have spectral norm instead (Miyato et
-    al. 2018). The generator's first layer is a matrix product, which is the same as the paper's
-    transposed convolution of one pixel.
+    The number of channels is `width` at half the image's size and doubles whenever the sides
+    halve. The generator's first layer is a matrix product, which is the same as the paper's
+    transposed convolution of one pixel. The generator has batch norm. The discriminator has, by
+    `norm`:
+
+    - "batch": batch norm, but not in its first layer (Radford et al. 2016).
+    - "spectral": spectral norm in all layers (Miyato et al. 2018).
+    - "none": no norm, for gradient penalties, which need its slope as it is (Gulrajani et al.
+      2017). Both nets have He's initial weights then, as nothing else sets the size of its
+      activations, and LeakyReLU.
+
+    Attributes:
+        about: a description for the command line.
+        width: the channels at half the image's size.
+        latent_size: of the generator's input, if nothing else is chosen.
+        norm: of the discriminator.
     """
 
     about: str
     width: int = 64
     latent_size: int = 100
-    spectral: bool = False
+    norm: str = "batch"
 
     def build(
         self, sample_shape: Shape, latent_size: int, discriminator_shape: Shape | None = None
@@ -129,13 +163,13 @@ class Dcgan:
             nn.Dense(latent_size, widths[-1] * math.prod(smallest), bias=False),
             nn.Reshape(widths[-1], *smallest),
             nn.BatchNorm2d(widths[-1]),
-            nn.ReLU(),
+            self._activation(),
         ]
         for inputs, outputs in pairwise(reversed(widths)):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)]
-            layers += [nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [nn.BatchNorm2d(outputs), self._activation()]
         layers += [nn.ConvTranspose2d(self.width, image_channels, 4, 2, 1), nn.Tanh()]
-        return _initialize_weights(nn.Sequential(*layers))
+        return self._initialize(nn.Sequential(*layers))
 
     def _discriminator(self, channels: list[int], pixels: int) -> nn.Sequential:
         """Return the discriminator.
@@ -144,13 +178,21 @@ class Dcgan:
         """
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(channels)):
-            has_batch_norm = i > 0 and not self.spectral
+            has_batch_norm = i > 0 and self.norm == "batch"
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not has_batch_norm)]
             layers += [nn.BatchNorm2d(outputs)] if has_batch_norm else []
             layers += [nn.LeakyReLU(0.2)]
         head = nn.Dense(channels[-1] * pixels, 1)
-        net = _initialize_weights(nn.Sequential(*layers, nn.Flatten(), head))
-        return nn.Sequential(*map(_add_spectral_norm, net)) if self.spectral else net
+        net = self._initialize(nn.Sequential(*layers, nn.Flatten(), head))
+        return nn.Sequential(*map(_add_spectral_norm, net)) if self.norm == "spectral" else net
+
+    def _activation(self) -> nn.Module:
+        """Return the activation of the generator's hidden layers."""
+        return nn.LeakyReLU(0.2) if self.norm == "none" else nn.ReLU()
+
+    def _initialize(self, net: nn.Sequential) -> nn.Sequential:
+        """Draw new weights; the net itself is returned."""
+        return _draw_he_weights(net) if self.norm == "none" else _draw_small_weights(net)
 
 
 def _add_spectral_norm(layer: nn.Module) -> nn.Module:

@@ -99,6 +99,7 @@ MODELS: dict[str, Model] = {
     "toy-relu": Perceptrons("the same, ReLU in G", (128, 128), (128, 128), 2, slope=0.0),
     "toy-wide": Perceptrons("two hidden layers of 256", (256, 256), (256, 256), 64, slope=0.0),
     "dcgan": Dcgan("convolutions of stride 2, batch norm in both nets"),
-    "sngan": Dcgan("the same, D with spectral norm in the place of batch norm", spectral=True),
+    "sngan": Dcgan("the same, D with spectral norm in the place of batch norm", norm="spectral"),
+    "narrow": Dcgan("half of dcgan's channels, no norm in D: for penalties", 32, 64, norm="none"),
     "resnet": ResNet("residual nets, batch norm in G, spectral norm in D"),
 }

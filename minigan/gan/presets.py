@@ -14,11 +14,13 @@ class Preset:
         paper: the publication that the method is from.
         about: a description for the command line.
         options: the fields of a `Config` that differ from the defaults.
+        needs_data: whether it is for the user's own data only.
     """
 
     paper: str
     about: str
     options: dict[str, Any]
+    needs_data: bool = False
 
 
 _GOODFELLOW = "Goodfellow et al. 2014"
@@ -42,6 +44,27 @@ R3GAN: dict[str, Any] = {
     "penalty": "r1+r2",
     "penalty_weight": 0.05,
     "penalty_end": 5e-5,
+}
+
+# Options for a folder of a few hundred pictures: R3GAN's loss and penalties on small nets without
+# norm in D, DiffAugment and mirrored pictures, an average of G.
+PHOTOS: dict[str, Any] = {
+    "fit": "crop",
+    "mirror": True,
+    "model": "narrow",
+    "loss": "relativistic",
+    "penalty": "r1+r2",
+    "penalty_weight": 0.5,
+    "augment": "color,translation",
+    "steps": 6000,
+    "batch": 32,
+    "lr_g": 2e-3,
+    "lr_d": 2e-3,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "ema": 0.999,
+    "sample_every": 500,
+    "checkpoint_every": 500,
 }
 
 # The GANs of the tutorials are trained without the bugs of the tutorials: cross-entropy of logits,
@@ -133,5 +156,17 @@ PRESETS = {
         "Lin et al. 2018",
         "D has two samples as one input",
         {"data": "ring", **NARROW_MODES, "pack": 2},
+    ),
+    "photos-64": Preset(
+        "Huang et al. 2024; Zhao et al. 2020",
+        "a few hundred pictures, made 64 x 64",
+        {**PHOTOS, "size": "64"},
+        needs_data=True,
+    ),
+    "photos-32": Preset(
+        "Huang et al. 2024; Zhao et al. 2020",
+        "the same, made 32 x 32",
+        {**PHOTOS, "size": "32"},
+        needs_data=True,
     ),
 }

@@ -74,9 +74,10 @@ def test_other_sizes_are_refused_with_the_nearest(size: str, nearest: str) -> No
     with pytest.raises(ValueError, match=f"^images of {size} pixels: .* mlp") as caught:
         upsampling_plan((3, height, width))
     message = str(caught.value)
-    assert f"nearest sizes that they take: {nearest} (--size {nearest.split(',')[0]});" in message
+    sizes = nearest.split(", ")
+    assert f"nearest sizes that they take: {nearest} (--size {sizes[0]});" in message
     assert "\n" not in message
-    for text in nearest.split(", "):  # the advice can be followed
+    for text in sizes:  # the advice can be followed
         w, h = map(int, text.split("x"))
         upsampling_plan((3, h, w))
 
@@ -90,9 +91,7 @@ def test_what_is_no_image_is_refused(name: str, shape: tuple[int, ...]) -> None:
 
 # ------------------------------------------------------------------------------------------- nets
 @NAMED
-@pytest.mark.parametrize(
-    "shape", [(1, 28, 28), (3, 32, 32), (2, 24, 32), (4, 36, 16), (3, 12, 40)]
-)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 24, 32), (4, 36, 16), (3, 12, 40)])
 def test_nets_fit_their_images(name: str, shape: tuple[int, ...]) -> None:
     generator, discriminator = MODELS[name].build(shape, 10)
     assert nn.shapes(generator, (10,))[-1][1] == (2, *shape)
