@@ -97,25 +97,24 @@ def _draw_small_weights(net: nn.Sequential) -> nn.Sequential:
 
 
 def _draw_he_weights(net: nn.Sequential) -> nn.Sequential:
-    """Draw weights from N(0, 2 / fan-in), which keeps the size of activations (He et al. 2015).
+    """Draw weights that keep the size of activations, N(0, 2 / fan-in) (He et al. 2015).
 
-    A transposed convolution of stride s has 1 / s^2 of its kernel's elements in each output pixel.
-    Biases begin at 0.
+    The last layer, which no ReLU follows, has N(0, 1 / fan-in). A transposed convolution of stride
+    s has 1 / s^2 of its kernel's elements in each output pixel. Biases begin at 0.
     """
-    module: Any
-    for module in net.modules():
-        if not isinstance(module, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
-            continue
-        weight = module.weight
+    kinds = (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)
+    layers: list[Any] = [module for module in net.modules() if isinstance(module, kinds)]
+    for layer in layers:
+        weight = layer.weight
         fan_in = math.prod(weight.shape[1:])
-        if isinstance(module, nn.Dense):
+        if isinstance(layer, nn.Dense):
             fan_in = weight.shape[0]
-        elif isinstance(module, nn.ConvTranspose2d):
-            fan_in = weight.shape[0] * math.prod(weight.shape[2:]) // math.prod(module.stride)
+        elif isinstance(layer, nn.ConvTranspose2d):
+            fan_in = weight.shape[0] * math.prod(weight.shape[2:]) // math.prod(layer.stride)
         noise = random.normal(weight.shape, dtype=weight.dtype, device=weight.device, stream="init")
-        assign(weight, noise * math.sqrt(2 / fan_in))
-        if module.bias is not None:
-            assign(module.bias, module.bias.detach() * 0.0)
+        assign(weight, noise * math.sqrt((1 if layer is layers[-1] else 2) / fan_in))
+        if layer.bias is not None:
+            assign(layer.bias, layer.bias.detach() * 0.0)
     return net
 
 

@@ -502,7 +502,15 @@ def test_views_and_constants_of_the_step_itself(device):
 # ----------------------------------------------------------------------------------- the Trainer
 SMALL = {"samples": 120, "holdout": 0.0, "batch": 16}
 RUNS = {
-    **{name: {"data": "glyphs", **preset.options, **SMALL} for name, preset in PRESETS.items()},
+    **{
+        name: {
+            "data": "glyphs",
+            **preset.options,
+            **SMALL,
+            **({"size": "16"} if preset.needs_data else {}),
+        }
+        for name, preset in PRESETS.items()
+    },
     "more steps of each": {**SMALL, "data": "ring", "n_critic": 3, "n_generator": 2},
     "minimax": {**SMALL, "data": "ring", "loss": "minimax"},
     "least squares": {**SMALL, "data": "ring", "loss": "leastsquares", "latent": "laplace"},

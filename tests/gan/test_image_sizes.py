@@ -16,7 +16,7 @@ from minigan.data import Dataset
 from minigan.gan.convolutional import upsampling_plan
 from minigan.gan.models import MODELS
 
-IMAGE_MODELS = ["dcgan", "sngan", "resnet"]
+IMAGE_MODELS = ["dcgan", "sngan", "resnet", "narrow"]
 NAMED = pytest.mark.parametrize("name", IMAGE_MODELS)
 
 
@@ -107,7 +107,7 @@ BITS = {
 }
 
 
-@NAMED
+@pytest.mark.parametrize("name", BITS)
 def test_the_parameters_are_those_that_they_have_always_been(name: str) -> None:
     digest = hashlib.sha256()
     with mg.random.use_generator(mg.random.Generator(0)):

@@ -47,6 +47,7 @@ NETS = {
 LAYERS = {
     "dcgan": (["Dense", "ConvTranspose2d", "ConvTranspose2d"], ["Conv2d", "Conv2d", "Dense"]),
     "sngan": (["Dense", "ConvTranspose2d", "ConvTranspose2d"], ["SpectralNorm"] * 3),
+    "photos-32": (["Dense"] + ["ConvTranspose2d"] * 3, ["Conv2d"] * 3 + ["Dense"]),
     "resnet": (["Dense", "UpBlock", "UpBlock", "Conv2d"], ["DownBlock"] * 2 + ["SpectralNorm"]),
 }
 METHODS = {
@@ -138,14 +139,14 @@ LEARNING = {
     "wgan-gp": (150, {"samples": 5000}, 0.20),
     "dragan": (150, {"samples": 2000}, 0.78),  # 0.697
     "hinge": (300, {"samples": 2000}, 0.56),  # 0.489
-    "sngan": (60, {"size": 1000, "batch": 16}, 0.55),  # 0.459
-    "r3gan": (1000, {"size": 20_000}, 0.45),
-    "dcgan": (60, {"size": 1000, "batch": 16}, 0.62),  # 0.537
-    "resnet": (20, {"size": 400, "batch": 8}, 0.90),  # 0.841
+    "sngan": (60, {"samples": 1000, "batch": 16}, 0.55),  # 0.459
+    "r3gan": (1000, {"samples": 20_000}, 0.45),
+    "dcgan": (60, {"samples": 1000, "batch": 16}, 0.62),  # 0.537
+    "resnet": (20, {"samples": 400, "batch": 8}, 0.90),  # 0.841
     "cgan": (300, {"samples": 2000}, 0.70),  # 0.606
     "acgan": (300, {"samples": 2000}, 0.50),  # 0.419
-    "projection": (60, {"size": 1000, "batch": 16}, 0.64),  # 0.553
-    "pacgan": (1000, {"size": 20_000}, 0.45),
+    "projection": (60, {"samples": 1000, "batch": 16}, 0.64),  # 0.553
+    "pacgan": (1000, {"samples": 20_000}, 0.45),
 }
 
 
