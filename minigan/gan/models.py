@@ -113,6 +113,7 @@ def upsampling_plan(sample_shape: Shape) -> tuple[int, int]:
         raise ValueError(
             "convolutional models make square images with sides of 4 to 7 times 2, 4, 8, .. (28, 32"
             f" or 64 pixels, say); samples of shape {sample_shape} are not"
+            + ("; --size 64 makes them so" if len(sample_shape) == 3 else "")
         )
     return side, doublings
 
