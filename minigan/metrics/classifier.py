@@ -34,7 +34,8 @@ def train_classifier(
     learning rate that falls from 2e-3 to 0 (cosine), and batches of 128 drawn with replacement.
 
     Args:
-        values: (n, ...) samples, as an array or what has its length, shape and rows. labels: (n,) integers in [0, classes).
+        values: (n, ...) samples, an array or what has its length, shape and rows.
+        labels: (n,) integers in [0, classes).
         steps: of training. seed: of the weights and batches; the default random generator is left
             as it was. progress: show a progress bar.
 

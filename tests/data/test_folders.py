@@ -2,14 +2,14 @@
 
 import os
 import stat
-import warnings
 
 import numpy as np
 import pytest
+from folder_helpers import draw, loaded
 from PIL import Image, features
 from run_helpers import cli, refused
 
-from minigan.data import DataError, DataWarning, load
+from minigan.data import DataError, load
 from minigan.data.scan import RUN_FILES
 from minigan.training import run_folder
 
@@ -21,22 +21,6 @@ FORMATS = {
     "TIFF": "e.tif e.TIFF",
     "PPM": "f.ppm f.pgm f.pnm",
 } | ({"WEBP": "g.webp"} if features.check("webp") else {})
-
-
-def draw(path, value=190, size=(6, 5), kind=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, value).save(path, kind or "PNG")
-
-
-def loaded(path, **options):
-    """The data and their notes, which are warnings too."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        data = load(path, **options)
-    assert [str(x.message) for x in caught] == list(data.notes)
-    assert {x.category for x in caught} <= {DataWarning}
-    assert all(note.isprintable() for note in data.notes)
-    return data, [note.removeprefix(str(path)) for note in data.notes]
 
 
 def make_run(folder):
@@ -101,7 +85,8 @@ def test_files_that_are_not_used_are_counted_and_named(tmp_path):
     assert notes == [
         ": images used: 1, not used: 2 hidden (.b.png, .git);"
         " 2 neither file nor folder (f.png, g.png); 1 linked to nothing (e.png);"
-        " 5 not of PNG, JPEG, WEBP, TIFF or another format of Pillow (1.txt, 2.svg, 3.heic and 2 more)"
+        " 5 not of PNG, JPEG, WEBP, TIFF or another format of Pillow (1.txt, 2.svg, 3.heic and"
+        " 2 more)"
     ]
 
 
