@@ -20,7 +20,7 @@ BATCH = 512  # samples in a forward pass of `classify`
 
 
 def train_classifier(
-    values: np.ndarray,
+    values: Any,
     labels: np.ndarray,
     classes: int,
     steps: int = 600,
@@ -34,7 +34,8 @@ def train_classifier(
     learning rate that falls from 2e-3 to 0 (cosine), and batches of 128 drawn with replacement.
 
     Args:
-        values: (n, ...) samples. labels: (n,) integers in [0, classes).
+        values: (n, ...) samples, an array or what has its length, shape and rows.
+        labels: (n,) integers in [0, classes).
         steps: of training. seed: of the weights and batches; the default random generator is left
             as it was. progress: show a progress bar.
 
@@ -61,7 +62,7 @@ def train_classifier(
 
 
 def _train(
-    values: np.ndarray, labels: np.ndarray, classes: int, steps: int, seed: int, progress: bool
+    values: Any, labels: np.ndarray, classes: int, steps: int, seed: int, progress: bool
 ) -> nn.Module:
     net = _build_classifier(values.shape[1:], classes)
     optimizer = optim.Adam(net.parameters(), 2e-3)

@@ -85,7 +85,7 @@ def evaluate(
         end: [sample(n, k, labels, choice) for k in range(DRAWS)]
         for end, choice in averaged.items()
     }
-    estimates = _distances(fakes, train.values, held_out.values, projections)
+    estimates = _distances(fakes, train, held_out.values, projections)
     if train.modes is not None and train.sigma is not None:
         for end, choice in averaged.items():
             samples = [sample(MIXTURE_SAMPLES, k, averaged=choice) for k in range(DRAWS)]
@@ -97,13 +97,26 @@ def evaluate(
     return estimates
 
 
+class _Rows:
+    """The samples of a data set as an array, of which the rows that are read become float32."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data, self.shape = data, (len(data), *data.sample_shape)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        return self.data.rows(indices)
+
+
 def _distances(
-    fakes: dict[str, list[np.ndarray]], train: np.ndarray, held_out: np.ndarray, projections: int
+    fakes: dict[str, list[np.ndarray]], train: Dataset, held_out: np.ndarray, projections: int
 ) -> dict[str, Estimate]:
     """Return the distances of generated and of training samples to the held-out ones."""
     n = len(held_out)
     order = np.random.Generator(np.random.Philox(0)).permutation(len(train))
-    reals = [train[order[k * n : (k + 1) * n]] for k in range(DRAWS)]
+    reals = [train.rows(order[k * n : (k + 1) * n]) for k in range(DRAWS)]
     return {
         f"sliced_wasserstein{end}": Estimate.of(
             [
@@ -129,7 +142,7 @@ def _label_agreement(
     # The slow devices, reference and cuda-emulator, would take minutes to train a classifier.
     with use_device("cuda" if device == "cuda" else "cpu"):
         classes = train.classes or 0
-        classifier = train_classifier(train.values, train.labels, classes, progress=progress)
+        classifier = train_classifier(_Rows(train), train.labels, classes, progress=progress)
         predictions = {
             end: [classify(classifier, x) for x in draws] for end, draws in fakes.items()
         }

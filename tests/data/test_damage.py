@@ -172,7 +172,7 @@ def test_a_header_of_npy_takes_no_memory(tmp_path):
         text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
         with peak_below(2), pytest.raises(DataError, match=r"a\.npz: not an \.npz"):
             load(archive(path, x=npy(text, bytes(16))))
-    path.write_bytes(npz(True, x=np.zeros((60, 1, 300, 300), np.uint8)))
+    path.write_bytes(npz(True, x=np.zeros((60, 1, 600, 600), np.uint8)))
     with peak_below(2), pytest.raises(DataError, match=r"max_gb = 0\.01; --max-gb 1 raises it"):
         load(path, max_gb=0.01)
     assert len(load(path, max_gb=0.03)) == 60
@@ -193,9 +193,6 @@ def test_the_size_of_an_image_is_compared_before_it_is_decoded(tmp_path, monkeyp
     with peak_below(2), pytest.raises(DataError, match=r"0\.png is 30x20, .*9\.png is 3000x3000"):
         load(tmp_path)
     (tmp_path / "9.png").unlink()
-    with pytest.raises(DataError, match=r"3 x 1 x 20 x 30 numbers take 7\.2e-06 GB"):
-        load(tmp_path, max_gb=7e-6)
-    assert len(load(tmp_path, max_gb=7.2e-6)) == 3
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)  # Above it Pillow only warns.
     with pytest.raises(DataError, match=r"0\.png: .*exceeds limit of 599 pixels"):
         load(tmp_path)

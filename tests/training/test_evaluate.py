@@ -57,7 +57,7 @@ def test_it_repeats_and_changes_nothing():
 
 
 def test_only_mixtures_have_modes():
-    estimates = evaluate(Trainer(CONFIG.replace(data="swiss-roll", size=100)), 8)
+    estimates = evaluate(Trainer(CONFIG.replace(data="swiss-roll", samples=100)), 8)
     assert list(estimates) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
 
 

@@ -41,8 +41,8 @@ def trained(steps=5, **options):
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 99))
 def test_each_epoch_yields_each_row_once_whatever_the_batch(n, batch, seed):
     mg.manual_seed(seed)
-    table, labels = mg.tensor(np.arange(2 * n).reshape(n, 2)), mg.tensor(np.arange(n))
-    batches = Batches([table, labels], batch)
+    data = Dataset("rows", np.arange(2 * n).reshape(n, 2), np.arange(n), n)
+    batches = Batches(data, batch, has_labels=True)
     epochs = -(-3 * batch // n)
     parts = [batches.next() for _ in range(-(-epochs * n // batch))]
     drawn, drawn_labels = (np.concatenate([p[i].numpy() for p in parts]) for i in range(2))
@@ -54,16 +54,15 @@ def test_each_epoch_yields_each_row_once_whatever_the_batch(n, batch, seed):
 
 
 def test_epochs_are_shuffled_and_differ():
-    batches = Batches([mg.tensor(np.arange(100).reshape(100, 1))], 100)
+    batches = Batches(Dataset("rows", np.arange(100).reshape(100, 1)), 100)
     first, second = (batches.next()[0].numpy() for _ in range(2))
     assert not np.array_equal(first, np.sort(first, axis=0))
     assert not np.array_equal(first, second)
 
 
 def test_a_batch_is_new_memory():
-    table = mg.tensor(np.zeros((4, 2), np.float32))
-    batches = Batches([table], 2)
-    assert not np.shares_memory(batches.next()[0].array, table.array)
+    data = Dataset("rows", np.zeros((4, 2), np.float32))
+    assert not np.shares_memory(Batches(data, 2).next()[0].array, data.stored)
 
 
 # ----------------------------------------------------------------------------------------- updates
@@ -174,8 +173,8 @@ def test_samples_depend_on_their_seed_alone():
 
 
 def test_a_state_goes_on_in_another_trainer_to_the_same_bits():
-    straight, rows = trained(9, data="glyphs", size=90, model="mlp-dropout", batch=20)
-    half, _ = trained(4, data="glyphs", size=90, model="mlp-dropout", batch=20)
+    straight, rows = trained(9, data="glyphs", samples=90, model="mlp-dropout", batch=20)
+    half, _ = trained(4, data="glyphs", samples=90, model="mlp-dropout", batch=20)
     tensors, info = half.state()
     half.step()  # what is saved is a copy
     other = Trainer(half.config)
