@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -79,16 +81,16 @@ def evaluate(
     if len(train) < n:
         raise ValueError(f"{len(train)} training samples cannot be compared with {n} held-out ones")
     labels = held_out.labels if trainer.players.is_conditional else None
-    averaged = {"": True} if trainer.average is None else {"": True, WITHOUT_AVERAGE: False}
-    sample = trainer.sampler.sample
+    draw: dict[str, Callable[..., np.ndarray]] = {"": trainer.sample}
+    if trainer.average is not None:
+        draw[WITHOUT_AVERAGE] = partial(trainer.sampler.sample, averaged=False)
     fakes = {
-        end: [sample(n, k, labels, choice) for k in range(DRAWS)]
-        for end, choice in averaged.items()
+        end: [sample(n, k, labels=labels) for k in range(DRAWS)] for end, sample in draw.items()
     }
     estimates = _distances(fakes, train, held_out.values, projections)
     if train.modes is not None and train.sigma is not None:
-        for end, choice in averaged.items():
-            samples = [sample(MIXTURE_SAMPLES, k, averaged=choice) for k in range(DRAWS)]
+        for end, sample in draw.items():
+            samples = [sample(MIXTURE_SAMPLES, k) for k in range(DRAWS)]
             qualities = [mixture_quality(x, train.modes, train.sigma) for x in samples]
             for name in ("modes", "high_quality", "reverse_kl"):
                 estimates[name + end] = Estimate.of([float(getattr(q, name)) for q in qualities])
