@@ -288,7 +288,8 @@ class Config:
     n_generator: int = training_option(1, "generator updates per step", check=at_most(1000))
     ema: float = training_option(
         0.0,
-        "decay of the moving average of G's parameters, which then generates samples; 0: none",
+        "decay of the moving average of G's parameters, which then generates samples; it rises to"
+        " this value in the first steps; 0: none",
         check=FRACTION,
     )
     device: str = training_option("cpu", "device that runs the kernels", choices=device_names)
