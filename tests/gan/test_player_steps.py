@@ -144,14 +144,15 @@ def test_orthogonal_regularisation_pushes_filters_apart(k):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_average_follows_each_of_gs_steps_and_has_its_buffers(steps):
     g = nn.Sequential(nn.Dense(2, 4), nn.BatchNorm1d(4), nn.Dense(4, 2))
-    players = make_players(line(), g, ema=0.75, n_generator=steps)
+    players = make_players(line(), g, ema=0.2, n_generator=steps)
     average = arrays(players.average.module)
     states, update = [], players.optimizers["g"].step
     players.optimizers["g"].step = lambda gradients: (update(gradients), states.append(arrays(g)))
     players.step([points()], [])
     assert len(states) == steps
-    for state in states:
-        average = [0.75 * a + 0.25 * p for a, p in zip(average, state, strict=True)]
+    for t, state in enumerate(states):  # the decay rises: 1/10, 2/11, 0.2
+        decay = min(0.2, (1 + t) / (10 + t))
+        average = [decay * a + (1 - decay) * p for a, p in zip(average, state, strict=True)]
     for a, b in zip(arrays(players.sampler), average, strict=True):
         close(a, b)
     buffers = [n for n, x in g.tensors() if not x.requires_grad]
