@@ -60,7 +60,6 @@ PHOTOS: dict[str, Any] = {
     "batch": 32,
     "lr_g": 1e-3,
     "lr_d": 1e-3,
-    "warmup": 100,
     "beta1": 0.0,
     "beta2": 0.99,
     "ema": 0.999,
