@@ -113,12 +113,17 @@ class Dataset:
         is_stored = self.index is None and self.stored.dtype == np.float32
         return self.stored if is_stored else self.rows(slice(None))
 
-    def rows(self, indices: Sequence[int] | np.ndarray | slice) -> np.ndarray:
-        """Return the samples at `indices` (integers 0 .. N-1, or a slice) as float32."""
+    def rows(
+        self, indices: Sequence[int] | np.ndarray | slice, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the samples at `indices` (integers 0 .. N-1, or a slice) as float32.
+
+        `out` is memory of that shape into which bytes are converted.
+        """
         if self.index is not None:
             indices = self.index[indices]
         rows = self.stored[indices]
-        return from_bytes(rows) if rows.dtype == np.uint8 else rows
+        return from_bytes(rows, out) if rows.dtype == np.uint8 else rows
 
     def warn_of_range(self) -> None:
         """Emit a DataWarning where images seem to be scaled to [0, 1], so that black is grey.
@@ -225,10 +230,9 @@ def generators(seed: int, count: int, split: str = "train") -> list[np.random.Ge
     return [np.random.Generator(np.random.Philox(child)) for child in sequence.spawn(count)]
 
 
-def from_bytes(pixels: np.ndarray) -> np.ndarray:
+def from_bytes(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return uint8 pixels as float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1, exactly."""
-    values = pixels.astype(np.float32)
-    values /= np.float32(127.5)
+    values = np.divide(pixels, np.float32(127.5), out=out, dtype=np.float32)
     values -= np.float32(1)
     return values
 

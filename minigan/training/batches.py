@@ -43,6 +43,8 @@ class Batches:
             raise ValueError(f"mirror is for images; {data.name} has points: --no-mirror")
         self.data, self.batch, self.scale, self.mirror = data, batch, scale, mirror
         self.labels = data.labels if has_labels else None
+        # Memory that is used again takes no page faults, which cost as much as the conversion.
+        self._buffer = np.empty((batch, *data.sample_shape), np.float32)
         self.order = self._draw_epoch()  # the samples of the next batches, int64
 
     def _draw_epoch(self) -> np.ndarray:
@@ -53,9 +55,11 @@ class Batches:
         while len(self.order) < self.batch:
             self.order = np.concatenate([self.order, self._draw_epoch()])
         indices, self.order = self.order[: self.batch], self.order[self.batch :]
-        samples = self.data.rows(indices)
+        samples = self.data.rows(indices, self._buffer)
         if self.mirror:
             mirrored = random.bernoulli(self.batch, 0.5, stream="mirror").numpy() == 1
             samples[mirrored] = samples[mirrored, ..., ::-1]
-        tensors = [tensor(samples.reshape(self.batch, -1) / self.scale)]
+        if self.scale != 1:
+            samples = samples / self.scale
+        tensors = [tensor(samples.reshape(self.batch, -1))]
         return tensors if self.labels is None else [*tensors, tensor(self.labels[indices])]

@@ -121,6 +121,9 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for name, text in kinds.items()
         if before.get(name) != now.get(name)
     ]
+    old, new = before.get("class_names") or [], now.get("class_names") or []
+    if old != new and sorted(old) == sorted(new):
+        changes.append("older versions sorted classes as text, 10 before 2")
     if not changes:
         changes = [
             f"other {name}" for name in ("values", "labels") if before.get(name) != now.get(name)

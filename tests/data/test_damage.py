@@ -4,13 +4,12 @@ import gzip
 import io
 import os
 import struct
-import tracemalloc
 import warnings
 import zipfile
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from data_helpers import peak_below
 from idx_files import DIGITS, IMAGE_FILE, IMAGES, LABELS, idx, put
 from PIL import Image
 from run_helpers import refused
@@ -49,16 +48,6 @@ def archive(path, **members):
 
 def digest(path):
     return load(path).digest()
-
-
-@contextmanager
-def peak_below(megabytes):
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < megabytes * 1e6
-    finally:
-        tracemalloc.stop()
 
 
 # ------------------------------------------------------------------------------------------- bits

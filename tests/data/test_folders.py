@@ -5,7 +5,7 @@ import stat
 
 import numpy as np
 import pytest
-from folder_helpers import draw, loaded
+from data_helpers import draw, loaded
 from PIL import Image, features
 from run_helpers import cli, refused
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from folder_helpers import draw, loaded
+from data_helpers import draw, loaded
 from PIL import Image, ImageOps
 
 from minigan.data import DataError, Dataset, load

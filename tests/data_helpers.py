@@ -1,6 +1,8 @@
-"""Folders of images for tests."""
+"""Folders of images, and a limit of memory, for tests."""
 
+import tracemalloc
 import warnings
+from contextlib import contextmanager
 
 from PIL import Image
 
@@ -21,3 +23,14 @@ def loaded(path, **options):
     assert {x.category for x in caught} <= {DataWarning}
     assert all(note.isprintable() for note in data.notes)
     return data, [note.removeprefix(str(path)) for note in data.notes]
+
+
+@contextmanager
+def peak_below(megabytes):
+    """Fail where a `with` block takes more memory."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < megabytes * 1e6
+    finally:
+        tracemalloc.stop()
