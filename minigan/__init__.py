@@ -20,12 +20,14 @@ from . import data, metrics, nn, ops, optim
 from .engine import check, random
 from .engine.autograd import grad
 from .engine.capture import capture
+from .engine.creation import arange, full, ones, ones_like, zeros, zeros_like
 from .engine.device import Device, get_device, use_device
 from .engine.op import Op
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
 from .engine.update import Update
 from .gan import losses
+from .ops import concatenate, stack, where
 from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
@@ -37,9 +39,12 @@ __all__ = [
     "Tensor",
     "Trainer",
     "Update",
+    "arange",
     "capture",
     "check",
+    "concatenate",
     "data",
+    "full",
     "get_device",
     "grad",
     "load",
@@ -48,10 +53,16 @@ __all__ = [
     "metrics",
     "nn",
     "no_grad",
+    "ones",
+    "ones_like",
     "ops",
     "optim",
     "random",
     "save",
+    "stack",
     "tensor",
     "use_device",
+    "where",
+    "zeros",
+    "zeros_like",
 ]
