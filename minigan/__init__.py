@@ -2,6 +2,8 @@
 
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 # The kernels lie inside the package where it is installed, and beside it in a checkout.
 if (_kernels := _find_spec("minigan.kernels")) is None:
@@ -31,6 +33,7 @@ from .ops import concatenate, stack, where
 from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
+from .utils.pytorch_names import PACKAGE as _PACKAGE
 
 __all__ = [
     "Config",
@@ -66,3 +69,11 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+if not _TYPE_CHECKING:  # where it would declare any name
+
+    def __getattr__(name: str) -> _Any:
+        """Raise AttributeError, with the fix for names of PyTorch's and for those of `mg.ops`."""
+        hints = {op: f"write mg.ops.{op}" for op in ops.__all__} | _PACKAGE
+        hint = f": {hints[name]}" if name in hints else ""
+        raise AttributeError(f"module 'minigan' has no attribute {name!r}{hint}", name=name)

@@ -1,4 +1,4 @@
-"""The class DeviceArray, the part of a Tensor that holds values: its shape, and how they are read."""
+"""The class DeviceArray: the part of a Tensor that holds values, and how they are read."""
 
 from __future__ import annotations
 

@@ -20,24 +20,33 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
 from ..kernels.runtime.locks import ForkSafeLock
 from ..kernels.runtime.recording import active, record
 from .device import current_device
+from .grad_mode import is_grad_enabled
 from .guards import CONSTANTS, constant_bits
 from .random import current_generator
 from .recording import StepRecording
 from .step_guards import StepGuards
-from .tensor import Tensor, is_grad_enabled
+from .tensor import Tensor
 
 # The most captures that a captured function keeps; the least recently used are dropped. It has one
 # for each signature and each combination of guarded values, such as the modes of modules.
 MAX_CAPTURES = 16
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def capture(step: Callable[P, R], *, check: int = 0) -> Callable[P, R]: ...
+@overload
+def capture(step: None = None, *, check: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callable[..., Any]:
     """Return a function that runs the Python code of `step` once and replays its launches later.
 
@@ -86,7 +95,7 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
     if type(check) is not int or check < 0:
         raise TypeError(f"capture: check = {check!r} is not a number of replays, at least 0")
     if step is None:
-        return functools.partial(capture, check=check)
+        return cast(Callable[..., Any], functools.partial(capture, check=check))
     if not callable(step):
         raise TypeError(f"capture: {type(step).__name__} is not a function")
     return functools.update_wrapper(CapturedStep(step, check), step)
@@ -137,6 +146,9 @@ class CapturedStep:
                 self._not_kept += 1
             self._drop_old(reason)
             return captured.outputs
+
+    def __reduce__(self) -> str:
+        return self.step.__qualname__  # Like a function, it is pickled by its name.
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Return the step as a method of an object, if it is an attribute of its class."""

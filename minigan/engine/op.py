@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from .grad_mode import is_grad_enabled
 from .recording import active_step
-from .tensor import Tensor, is_grad_enabled, require_tensors
+from .tensor import Tensor, require_tensors
+from .values import type_name
 
 # The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of kinds f, x, n share one dtype.
 KINDS = {
@@ -74,6 +77,11 @@ class Op:
     ) -> None:
         if name in Op.registry:
             raise ValueError(f"an op named {name!r} exists already")
+        if callable(vjps) and not _takes_any_number(vjps):
+            raise TypeError(
+                f"{name}: vjps is one function (i, g, y, *inputs) for any number of inputs, or a"
+                " tuple with a function for each; for one input, with a comma: vjps=(f,)"
+            )
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
         self.view, self.check = view, check
@@ -87,6 +95,9 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return registered, (Op, self.name)  # copies and other processes have this op, by its name
 
     def vjp(self, i: int) -> Callable[..., Tensor] | None:
         """Return the VJP of input `i`, or None if no gradient flows to it."""
@@ -141,7 +152,7 @@ class Op:
                 if not (self.accepts_numbers and isinstance(x, NUMBERS)):
                     accepted = "tensors and numbers" if self.accepts_numbers else "tensors"
                     raise TypeError(
-                        f"{self.name}: argument {i} is {type(x).__name__}; {accepted} are accepted"
+                        f"{self.name}: argument {i} is {type_name(x)}; {accepted} are accepted"
                         " (mg.tensor(values) makes a tensor)"
                     )
                 continue
@@ -158,13 +169,16 @@ class Op:
                     raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
                 continue
             if kind == "f" and x.dtype.kind != "f":
-                raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
+                raise TypeError(
+                    f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}; convert it with"
+                    " .to('float32')"
+                )
             if shared is None:
                 shared = x.dtype
             elif x.dtype != shared:
                 raise TypeError(
-                    f"{self.name}: argument {i} is {x.dtype}, the others {shared};"
-                    " convert one with .to(dtype)"
+                    f"{self.name}: argument {i} is {x.dtype}, the others {shared}; nothing is"
+                    f" promoted: convert with .to({min(shared, x.dtype, key=_is_not_float).name!r})"
                 )
         if first is None:
             raise TypeError(f"{self.name}: no argument is a tensor (mg.tensor(values) makes one)")
@@ -176,7 +190,8 @@ class Op:
         """Raise for a number that does not fit an integer or bool dtype, or for bools of kind n."""
         if any(isinstance(x, (float, np.floating)) for x in inputs):
             raise TypeError(
-                f"{self.name}: a {dtype} tensor does not mix with a float; convert it with .to()"
+                f"{self.name}: a tensor of {dtype} does not mix with a float; convert it with"
+                " .to('float32')"
             )
         for x in inputs:
             if not isinstance(x, Tensor) and not -(2**63) <= int(x) < 2**63:
@@ -185,6 +200,26 @@ class Op:
             raise TypeError(
                 f"{self.name}: bool tensors are not accepted; convert with .to('int64')"
             )
+
+
+def registered(kind: Any, name: str) -> Any:
+    """Return the op or update (kind: Op or Update) of a name, for `pickle`; KeyError if none."""
+    if name not in kind.registry:
+        raise KeyError(
+            f"no {kind.__name__} named {name!r} exists in this process; import the module that"
+            " makes it first"
+        )
+    return kind.registry[name]
+
+
+def _takes_any_number(function: Callable[..., Any]) -> bool:
+    """Return whether a function takes any number of arguments by position."""
+    kinds = {p.kind for p in inspect.signature(function).parameters.values()}
+    return inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def _is_not_float(dtype: np.dtype) -> bool:
+    return dtype.kind != "f"
 
 
 def _is_integer(x: Any) -> bool:

@@ -101,9 +101,10 @@ class Generator:
         with np.errstate(over="ignore"):
             a, b = real.type(low), real.type(high)
             if not (a <= b and np.isfinite(b - a)):
+                fix = "; a shape is one argument: (2, 3), not 2, 3" * isinstance(low, int)
                 raise ValueError(
                     f"uniform: low = {low} and high = {high} in {real}; bounds with low <= high"
-                    " and a finite difference are accepted"
+                    f" and a finite difference are accepted{fix}"
                 )
         bounds = {"low": float(a), "high": float(b)}
         return self._floats(draws.random_uniform, shape, real, device, stream, bounds)

@@ -1,9 +1,9 @@
 """x[index]: a view for integers, slices, None and `...`; a copy for arrays of integers and bools.
 
 The rules are numpy's. Arrays of integers broadcast against each other, and with integers beside
-them; the axes of the result take the place of the indexed axes, or stand first if a slice, None or
-`...` lies between two of them. A bool array selects where it is True: it stands for the positions of
-its True elements, one array for each of its axes.
+them. The axes of the result take the place of the indexed axes, or stand first if a slice, None or
+`...` lies between two of them. A bool array stands for the positions of its True elements: one
+array for each of its axes.
 
 The positions become one array of positions in the flattened axes, and `gather` takes the elements.
 In a captured step the positions of a tensor are computed on the device, so that a replay follows
@@ -101,7 +101,9 @@ def _with_slices(x: Tensor, parts: list[Any]) -> list[Any]:
     if indexed > x.ndim or ellipses > 1:
         raise ValueError(f"index: {indexed} indices for shape {x.shape}")
     i = next((i for i, part in enumerate(parts) if part is ...), len(parts))
-    return [*parts[:i], *[ALL] * (x.ndim - indexed), *parts[i + 1 :]]
+    # Where `...` stands for no axis it stays, as it separates arrays nevertheless.
+    slices = [ALL] * (x.ndim - indexed) or parts[i : i + 1]
+    return [*parts[:i], *slices, *parts[i + 1 :]]
 
 
 def _is_mask(part: Any) -> bool:
@@ -124,26 +126,40 @@ def _without_masks(x: Tensor, parts: list[Any]) -> list[Any]:
             axis += part.ndim
         else:
             result.append(part)
-            axis += part is not None
+            axis += part is not None and part is not ...
     return result
+
+
+def _places(parts: list[Any]) -> list[int]:
+    """Return the places of the arrays and integers among the parts."""
+    kinds = (np.ndarray, Tensor, int, np.integer)
+    return [i for i, p in enumerate(parts) if isinstance(p, kinds) and not isinstance(p, bool)]
 
 
 def _take(x: Tensor, parts: list[Any]) -> Tensor:
     """Return x[parts] for slices and None, by a view, and for arrays and integers, by a gather."""
-    kinds = (np.ndarray, Tensor, int, np.integer)
-    is_taken = [isinstance(part, kinds) and not isinstance(part, bool) for part in parts]
-    view = slice(x, tuple(ALL if taken else p for p, taken in zip(parts, is_taken, strict=True)))
-    axes = [i for i, taken in enumerate(is_taken) if taken]
-    first, last = axes[0], axes[-1] + 1
-    if last - first > len(axes):  # other axes lie between, so the result's come first
-        view = transpose(view, *axes, *(i for i in range(view.ndim) if i not in axes))
-        first, last = 0, len(axes)
-    sizes = view.shape[first:last]
-    positions = _flat_positions(x, [parts[i] for i in axes], sizes)
-    before, after = view.shape[:first], view.shape[last:]
-    flat = reshape(view, *before, math.prod(sizes), *after)
-    rows = reshape(positions, *(1,) * first, -1, *(1,) * len(after))
-    return reshape(gather(flat, rows, axis=first), *before, *positions.shape, *after)
+    places = _places(parts)
+    is_separated = places[-1] - places[0] >= len(places)
+    parts = [part for part in parts if part is not ...]
+    axes = _places(parts)
+    arrays = [parts[i] for i in axes]
+    slices = tuple(ALL if i in axes else part for i, part in enumerate(parts))
+    view = x if all(part == ALL for part in slices) else slice(x, slices)
+    first = axes[0]
+    if is_separated:
+        first = 0
+        order = (*axes, *(i for i in range(view.ndim) if i not in axes))
+        view = view if order == tuple(range(view.ndim)) else transpose(view, order)
+    before, sizes = view.shape[:first], view.shape[first : first + len(axes)]
+    after = view.shape[first + len(axes) :]
+    positions = _flat_positions(x, arrays, sizes)
+    rows = _in_shape(positions, (*(1,) * first, positions.size, *(1,) * len(after)))
+    taken = gather(_in_shape(view, (*before, math.prod(sizes), *after)), rows, axis=first)
+    return _in_shape(taken, (*before, *positions.shape, *after))
+
+
+def _in_shape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return x if x.shape == shape else reshape(x, shape)
 
 
 def _flat_positions(x: Tensor, arrays: list[Any], sizes: tuple[int, ...]) -> Tensor:
