@@ -1,9 +1,8 @@
 """minigan: GANs from scratch, from automatic differentiation down to the kernels."""
 
+import typing as _typing
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 # The kernels lie inside the package where it is installed, and beside it in a checkout.
 if (_kernels := _find_spec("minigan.kernels")) is None:
@@ -70,9 +69,9 @@ __all__ = [
     "zeros_like",
 ]
 
-if not _TYPE_CHECKING:  # where it would declare any name
+if not _typing.TYPE_CHECKING:  # where it would declare any name
 
-    def __getattr__(name: str) -> _Any:
+    def __getattr__(name: str) -> object:
         """Raise AttributeError, with the fix for names of PyTorch's and for those of `mg.ops`."""
         hints = {op: f"write mg.ops.{op}" for op in ops.__all__} | _PACKAGE
         hint = f": {hints[name]}" if name in hints else ""

@@ -74,9 +74,9 @@ class DeviceArray:
                 f"a tensor of shape {self.shape} has no format {spec!r}: format its numbers, as in"
                 f" f'{{x.mean():{spec}}}', or its repr, f'{{x}}'"
             )
-        value = self.numpy().reshape(())[()]
-        # A float of numpy, as a float32 has the digits 0.1, and 0.10000000149011612 in Python.
-        return format(value if self.dtype.kind == "f" else value.item(), spec)
+        if not spec:
+            return str(self.numpy()[()])  # numpy writes the float32 0.1 with the digits 0.1
+        return format(self.item(), spec)
 
     # --------------------------------------------------------------------- to Python and numpy
     def numpy(self) -> np.ndarray:

@@ -53,7 +53,7 @@ def save(
         OSError: the file cannot be written.
     """
     if isinstance(path, Mapping) or hasattr(path, "state_dict"):
-        raise TypeError("save: the path is the first argument: mg.save(path, tensors)")
+        raise TypeError("save: the path is the first argument: write mg.save(path, tensors)")
     if not isinstance(tensors, Mapping):
         raise TypeError(
             f"save: {type(tensors).__name__} is no dict of tensors, as net.state_dict() returns:"
