@@ -67,7 +67,7 @@ def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
     """Return the shape of x[index] for x of a shape: basic indexing.
 
     Raises:
-        TypeError: the index is not basic.
+        TypeError: a part of the index is of another type.
         ValueError: there are more indices than axes.
         IndexError: an integer is outside its axis.
     """
@@ -233,7 +233,7 @@ def slice(x: Tensor, index: Any) -> Tensor:
     See `index` for arrays of indices.
 
     Raises:
-        TypeError: the index is not basic.
+        TypeError: a part of the index is of another type.
         IndexError: an integer is outside its axis.
     """
     require_tensors("slice", x)
