@@ -129,18 +129,6 @@ def _describe(x: Tensor) -> str:
     return f"{x.dtype}{x.shape} on {x.device.name!r}"
 
 
-def _broadcast_hint(op: Any, x: Tensor, gx: Tensor) -> str:
-    """Return the likely reason why a cotangent has the shape to which its input broadcasts."""
-    if op.broadcasts or x.shape == gx.shape or op.arity == 1:
-        return ""
-    try:
-        is_broadcast = np.broadcast_shapes(x.shape, gx.shape) == gx.shape
-    except ValueError:
-        return ""
-    hint = "; if its inputs broadcast, say so: Op(..., broadcasts=True) sums cotangents to shape"
-    return hint * is_broadcast
-
-
 def _check_used(inputs: list[Tensor], graph_ids: set[int]) -> None:
     """Raise ValueError if an input is not among the tensors of the graph."""
     for i, x in enumerate(inputs):
@@ -213,7 +201,7 @@ def _input_cotangents(t: Tensor, g: Tensor, edges: Edges) -> list[tuple[Tensor, 
         if _shape_dtype_device(gx) != _shape_dtype_device(x):
             raise ValueError(
                 f"{op.name}: the VJP of input {i} gave {_describe(gx)},"
-                f" but the input is {_describe(x)}{_broadcast_hint(op, x, gx)}"
+                f" but the input is {_describe(x)}"
             )
         results.append((x, gx))
     return results

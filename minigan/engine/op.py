@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, NoReturn
@@ -77,11 +76,6 @@ class Op:
     ) -> None:
         if name in Op.registry:
             raise ValueError(f"an op named {name!r} exists already")
-        if callable(vjps) and not _takes_any_number(vjps):
-            raise TypeError(
-                f"{name}: vjps is one function (i, g, y, *inputs) for any number of inputs, or a"
-                " tuple with a function for each; for one input, with a comma: vjps=(f,)"
-            )
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
         self.view, self.check = view, check
@@ -210,12 +204,6 @@ def registered(kind: Any, name: str) -> Any:
             " makes it first"
         )
     return kind.registry[name]
-
-
-def _takes_any_number(function: Callable[..., Any]) -> bool:
-    """Return whether a function takes any number of arguments by position."""
-    kinds = {p.kind for p in inspect.signature(function).parameters.values()}
-    return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
 def _is_not_float(dtype: np.dtype) -> bool:

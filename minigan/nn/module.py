@@ -12,10 +12,10 @@ import numpy as np
 
 from ..engine.assign import load_tensors
 from ..engine.device import current_device, get_device
-from ..engine.dtypes import check_dtype, is_dtype
+from ..engine.dtypes import is_dtype
 from ..engine.recording import active_step
 from ..engine.step_guards import AttributeChanges
-from ..engine.tensor import Tensor, no_grad
+from ..engine.tensor import Tensor, check_dtype, no_grad
 from ..utils.pytorch_names import MODULE, missing_attribute
 
 

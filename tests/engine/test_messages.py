@@ -26,7 +26,6 @@ def _if_tensor() -> Any:
     return 1 if X > 2 else 0
 
 
-VJPS = "no_tuple: vjps is one function (i, g, y, *inputs) for any number of inputs, or a tuple"
 INTEGERS = mg.tensor([1, 2])
 # What is called, the error, and a part of its message.
 CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
@@ -71,8 +70,6 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: INTEGERS * 0.5, TypeError, "a tensor of int64 does not mix with a float; convert it"),
     (lambda: INTEGERS + X, TypeError, "nothing is promoted: convert with .to('float32')"),
     (lambda: X + INTEGERS, TypeError, "nothing is promoted: convert with .to('float32')"),
-    (lambda: mg.Op("no_tuple", np.tanh, lambda g, y, x: g), TypeError, VJPS),
-    (lambda: mg.Op("no_tuple", np.tanh, lambda g, y, x: g), TypeError, "with a comma: vjps=(f,)"),
 ]
 
 
@@ -83,20 +80,6 @@ def test_the_message_says_what_to_write(i: int) -> None:
         call()
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert "no_tuple" not in mg.Op.registry
-
-
-def test_a_forgotten_broadcasts_is_named(make_op: Callable[..., mg.Op]) -> None:
-    vjp = lambda g, y, a, b: g  # noqa: E731
-    plus = make_op("plus", np.add, (vjp, vjp))
-    b = mg.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(ValueError, match=r"float32\(2, 2\) .*; if its inputs broadcast, say so:"):
-        mg.grad(plus(X, b).sum(), [b])
-    named = make_op("plus_broadcasts", np.add, (vjp, vjp), broadcasts=True)
-    assert mg.grad(named(X, b).sum(), [b])[0].tolist() == [2, 2]
-    shrunk = make_op("plus_wrong", np.add, (vjp, lambda g, y, a, b: g[0, :1]))
-    with pytest.raises(ValueError, match=r"\(1,\) on 'cpu', but the input is .*on 'cpu'$"):
-        mg.grad(shrunk(X, b).sum(), [b])
 
 
 def test_tensors_of_pytorch_are_named() -> None:
