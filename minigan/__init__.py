@@ -32,7 +32,7 @@ from .ops import concatenate, stack, where
 from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
-from .utils.pytorch_names import PACKAGE as _PACKAGE
+from .utils.pytorch_names import missing_name as _missing_name
 
 __all__ = [
     "Config",
@@ -73,6 +73,4 @@ if not _typing.TYPE_CHECKING:  # where it would declare any name
 
     def __getattr__(name: str) -> object:
         """Raise AttributeError, with the fix for names of PyTorch's and for those of `mg.ops`."""
-        hints = {op: f"write mg.ops.{op}" for op in ops.__all__} | _PACKAGE
-        hint = f": {hints[name]}" if name in hints else ""
-        raise AttributeError(f"module 'minigan' has no attribute {name!r}{hint}", name=name)
+        raise _missing_name(name, ops.__all__)

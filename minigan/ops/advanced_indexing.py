@@ -71,9 +71,10 @@ def _index_array(x: Tensor, part: Any) -> np.ndarray | Tensor:
                 f"index: the indices are on device {part.device.name!r}, the tensor on"
                 f" {x.device.name!r}; move one with .to(device)"
             )
+        _check_index_dtype(part)
         if active() is not None and part.dtype.kind == "i":
             return part
-        if active() is not None and part.dtype.kind == "b":
+        if active() is not None:
             raise RuntimeError(
                 "a captured step cannot index with a bool tensor: the shape of the result depends"
                 " on its values, which differ in each replay; mg.where(mask, x, 0.0) keeps the"
@@ -83,13 +84,19 @@ def _index_array(x: Tensor, part: Any) -> np.ndarray | Tensor:
     array = np.asarray(part)
     if not array.size and isinstance(part, list):
         array = array.astype(np.int64)
-    if array.dtype.kind not in "iub" or (array.dtype.kind == "b" and not array.ndim):
+    _check_index_dtype(array)
+    check_int64_range("index", array)
+    return array if array.dtype.kind == "b" else array.astype(np.int64)
+
+
+def _check_index_dtype(array: np.ndarray | Tensor) -> None:
+    """Raise TypeError unless an array has integers, or bools and an axis."""
+    kind = array.dtype.kind
+    if kind not in "iub" or (kind == "b" and not array.ndim):
         raise TypeError(
             f"index: an index of {array.dtype} and shape {array.shape}; arrays of integers, or of"
             " bools with an axis, are accepted"
         )
-    check_int64_range("index", array)
-    return array if array.dtype.kind == "b" else array.astype(np.int64)
 
 
 def _with_slices(x: Tensor, parts: list[Any]) -> list[Any]:

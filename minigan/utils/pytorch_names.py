@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -98,6 +98,13 @@ def missing_attribute(x: object, name: str, hints: Mapping[str, str]) -> Any:
         return object.__getattribute__(x, name)  # raises Python's error, or that of the property
     kind = type(x).__name__
     raise AttributeError(f"{kind} has no attribute {name!r}: {hint}", name=name, obj=x)
+
+
+def missing_name(name: str, ops: Iterable[str]) -> AttributeError:
+    """Return the error for a name that `minigan` lacks, with the fix for PyTorch's names."""
+    hint = f"write mg.ops.{name}" if name in ops else PACKAGE.get(name)
+    text = f"module 'minigan' has no attribute {name!r}" + (f": {hint}" if hint else "")
+    return AttributeError(text, name=name)
 
 
 def with_axis(function: Callable[P, R]) -> Callable[P, R]:

@@ -207,6 +207,8 @@ def test_a_mask_is_refused_in_a_captured_step(device: str) -> None:
     """The shape of its result depends on its values, and that of a replay does not."""
     x = mg.tensor([1.0, 2.0, 3.0], device=device)
     mask = mg.tensor([True, False, True], device=device)
+    with pytest.raises(TypeError, match=r"an index of float32 and shape \(3,\)"):
+        mg.capture(lambda: x[x * 1.0])()
     for f in (lambda: x[x > 1], lambda: x[mask]):
         with pytest.raises(RuntimeError, match=r"cannot index with a bool tensor.*mg\.where"):
             mg.capture(f)()
