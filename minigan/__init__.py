@@ -1,5 +1,6 @@
 """minigan: GANs from scratch, from automatic differentiation down to the kernels."""
 
+import typing as _typing
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
 
@@ -20,15 +21,18 @@ from . import data, metrics, nn, ops, optim
 from .engine import check, random
 from .engine.autograd import grad
 from .engine.capture import capture
+from .engine.creation import arange, full, ones, ones_like, zeros, zeros_like
 from .engine.device import Device, get_device, use_device
 from .engine.op import Op
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
 from .engine.update import Update
 from .gan import losses
+from .ops import concatenate, stack, where
 from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
+from .utils.pytorch_names import missing_name as _missing_name
 
 __all__ = [
     "Config",
@@ -37,9 +41,12 @@ __all__ = [
     "Tensor",
     "Trainer",
     "Update",
+    "arange",
     "capture",
     "check",
+    "concatenate",
     "data",
+    "full",
     "get_device",
     "grad",
     "load",
@@ -48,10 +55,22 @@ __all__ = [
     "metrics",
     "nn",
     "no_grad",
+    "ones",
+    "ones_like",
     "ops",
     "optim",
     "random",
     "save",
+    "stack",
     "tensor",
     "use_device",
+    "where",
+    "zeros",
+    "zeros_like",
 ]
+
+if not _typing.TYPE_CHECKING:  # where it would declare any name
+
+    def __getattr__(name: str) -> object:
+        """Raise AttributeError, with the fix for names of PyTorch's and for those of `mg.ops`."""
+        raise _missing_name(name, ops.__all__)

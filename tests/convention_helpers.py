@@ -19,6 +19,9 @@ OURS: dict[str, Callable[..., Any]] = {
     "clip": lambda x: ops.clip(x, -1.0, 1.0),
     "leaky_relu": lambda x: ops.leaky_relu(x, 0.2),
     "largest": lambda x, y: ops.max(ops.concatenate([x, y])),
+    "smallest": lambda x, y: ops.min(ops.concatenate([x, y])),
+    "norm": lambda x, y: ops.norm(ops.concatenate([x, y])),
+    "std": lambda x, y: ops.std(ops.concatenate([x, y]), correction=1),
     "log_softmax": lambda x, y: ops.log_softmax(ops.concatenate([x, y]))[:1],
 }
 
@@ -77,6 +80,9 @@ def torch_derivatives(row: Row) -> tuple[list[float], list[float]]:
         "clip": lambda x: torch.clip(x, -1.0, 1.0),
         "leaky_relu": lambda x: functional.leaky_relu(x, 0.2),
         "largest": lambda x, y: torch.amax(torch.cat([x, y]), 0),
+        "smallest": lambda x, y: torch.amin(torch.cat([x, y]), 0),
+        "norm": lambda x, y: torch.linalg.vector_norm(torch.cat([x, y])),
+        "std": lambda x, y: torch.std(torch.cat([x, y])),
         "log_softmax": lambda x, y: torch.log_softmax(torch.cat([x, y]), 0)[:1],
         "softplus": lambda x: -functional.logsigmoid(-x),
         "binary_cross_entropy": lambda p, t: functional.binary_cross_entropy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,11 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
         ValueError: names are missing or unknown, or a shape or dtype differs.
     """
     if not isinstance(values, Mapping):
-        raise TypeError(f"{name}: the state to load is {type(values).__name__}, not a dict")
+        fix = "; mg.load(path) returns (tensors, info)"
+        is_path = isinstance(values, (str, os.PathLike, tuple))
+        raise TypeError(
+            f"{name}: the state to load is {type(values).__name__}, not a dict{fix * is_path}"
+        )
     missing = sorted(targets.keys() - values.keys())
     unknown = sorted(values.keys() - targets.keys())
     if missing or unknown:

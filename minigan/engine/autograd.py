@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from .. import ops
-from .tensor import Tensor, set_grad_enabled
+from .grad_mode import set_grad_enabled
+from .tensor import Tensor
+from .values import type_name
 
 Edges = list[tuple[int, Tensor]]  # number and tensor of each input that a gradient flows to
 
 
+@overload
+def grad(
+    output: Tensor,
+    inputs: Sequence[Tensor] | Tensor,
+    grad_output: Tensor | None = None,
+    create_graph: bool = False,
+    allow_unused: Literal[False] = False,
+) -> tuple[Tensor, ...]: ...
+@overload
+def grad(
+    output: Tensor,
+    inputs: Sequence[Tensor] | Tensor,
+    grad_output: Tensor | None = None,
+    create_graph: bool = False,
+    *,
+    allow_unused: bool,
+) -> tuple[Tensor | None, ...]: ...
 def grad(
     output: Tensor,
     inputs: Sequence[Tensor] | Tensor,
@@ -68,10 +87,15 @@ def grad(
 def _output_cotangent(output: Tensor, inputs: list[Tensor], grad_output: Tensor | None) -> Tensor:
     """Check the arguments of `grad` and return the cotangent of the output."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"grad: the output is {type(output).__name__}, not a tensor")
+        raise TypeError(f"grad: the output is {type_name(output)}, not a tensor")
+    if output.dtype.kind != "f":
+        raise TypeError(
+            f"grad: the output is {output.dtype}, which has no gradient: argmax, comparisons and"
+            " conversions to integers end the graph"
+        )
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
-            raise TypeError(f"grad: input {i} is {type(x).__name__}, not a tensor")
+            raise TypeError(f"grad: input {i} is {type_name(x)}, not a tensor")
         if x.dtype.kind != "f":
             raise TypeError(f"grad: input {i} is {x.dtype}; float32 and float64 have gradients")
         if not x.requires_grad:
@@ -88,7 +112,7 @@ def _output_cotangent(output: Tensor, inputs: list[Tensor], grad_output: Tensor 
         ones = output.device.from_numpy(np.ones(output.shape, output.dtype))
         return Tensor(ones, output.device)
     if not isinstance(grad_output, Tensor):
-        raise TypeError(f"grad: grad_output is {type(grad_output).__name__}, not a tensor")
+        raise TypeError(f"grad: grad_output is {type_name(grad_output)}, not a tensor")
     if _shape_dtype_device(grad_output) != _shape_dtype_device(output):
         raise ValueError(
             f"grad: grad_output is {_describe(grad_output)}, but the output is {_describe(output)}"
@@ -111,8 +135,8 @@ def _check_used(inputs: list[Tensor], graph_ids: set[int]) -> None:
         if id(x) not in graph_ids:
             raise ValueError(
                 f"grad: the output does not depend on input {i} (shape {x.shape}): was it"
-                " computed from another tensor, detached, or under no_grad()?"
-                " allow_unused=True gives None for it"
+                " computed from another tensor, detached, under no_grad(), or from a gradient that"
+                " mg.grad returned without create_graph=True? allow_unused=True gives None for it"
             )
 
 

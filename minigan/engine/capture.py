@@ -18,26 +18,32 @@ import threading
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import is_dataclass
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from ..kernels.runtime.locks import ForkSafeLock
 from ..kernels.runtime.recording import active, record
 from .device import current_device
-from .guards import CONSTANTS, constant_bits
+from .grad_mode import is_grad_enabled
+from .nested import check_results, map_tensors, other_leaves, signature
 from .random import current_generator
 from .recording import StepRecording
 from .step_guards import StepGuards
-from .tensor import Tensor, is_grad_enabled
+from .tensor import Tensor
 
 # The most captures that a captured function keeps; the least recently used are dropped. It has one
 # for each signature and each combination of guarded values, such as the modes of modules.
 MAX_CAPTURES = 16
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def capture(step: Callable[P, R], *, check: int = 0) -> Callable[P, R]: ...
+@overload
+def capture(step: None = None, *, check: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callable[..., Any]:
     """Return a function that runs the Python code of `step` once and replays its launches later.
 
@@ -86,7 +92,7 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
     if type(check) is not int or check < 0:
         raise TypeError(f"capture: check = {check!r} is not a number of replays, at least 0")
     if step is None:
-        return functools.partial(capture, check=check)
+        return cast(Callable[..., Any], functools.partial(capture, check=check))
     if not callable(step):
         raise TypeError(f"capture: {type(step).__name__} is not a function")
     return functools.update_wrapper(CapturedStep(step, check), step)
@@ -111,7 +117,7 @@ class CapturedStep:
         if active() is not None:  # inside another captured step, which records this one too
             return self.step(*arguments, **keywords)
         tensors: list[Tensor] = []
-        structure = _signature((arguments, keywords), tensors)
+        structure = signature((arguments, keywords), tensors)
         state = (current_device(), current_generator(), threading.get_ident(), is_grad_enabled())
         key = (structure, *state)
         with self._lock:
@@ -137,6 +143,9 @@ class CapturedStep:
                 self._not_kept += 1
             self._drop_old(reason)
             return captured.outputs
+
+    def __reduce__(self) -> str:
+        return self.step.__qualname__  # Like a function, it is pickled by its name.
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Return the step as a method of an object, if it is an attribute of its class."""
@@ -194,14 +203,14 @@ class Capture:
             return self._results[-1]
 
         self.recording = recording = StepRecording()
-        self.guards = StepGuards(step, [*_other_leaves((arguments, keywords))])
-        arguments, keywords = _map_tensors(copy_input, (arguments, keywords))
+        self.guards = StepGuards(step, [*other_leaves((arguments, keywords))])
+        arguments, keywords = map_tensors(copy_input, (arguments, keywords))
         with record(recording):
             outputs = step(*arguments, **keywords)
         self.guards.finish(recording)
-        _check_results(outputs)
+        check_results(outputs)
         # Results are detached, because a graph would keep all memory of the run alive.
-        self.outputs = _map_tensors(detach_result, outputs)
+        self.outputs = map_tensors(detach_result, outputs)
         self._version_cells = [
             *recording.written_versions,
             *(x.version_cell for x in self._results),
@@ -254,7 +263,7 @@ class Capture:
         The eager run begins in the state before the replay, and its state is the one that stays.
         """
         self.checks_left -= 1
-        arguments, keywords = _map_tensors(_copy, (arguments, keywords))
+        arguments, keywords = map_tensors(_copy, (arguments, keywords))
         written = self.recording.written_tensors()
         before = [x.device.to_numpy(x.array) for x in written]
         self.replay(tensors)
@@ -262,7 +271,7 @@ class Capture:
         for x, values in zip(written, before, strict=True):
             x.device.copy(x.array, x.device.from_numpy(values))
         results: list[Tensor] = []
-        _map_tensors(results.append, step(*arguments, **keywords))
+        map_tensors(results.append, step(*arguments, **keywords))
         eager = [x.numpy() for x in (*results, *written)]
         if len(results) != len(self._results):
             raise RuntimeError(
@@ -280,81 +289,6 @@ class Capture:
                     " pass it as an argument"
                 )
         return self.outputs
-
-
-# ------------------------------------------------------------------------------ nested values
-def _signature(value: Any, tensors: list[Tensor]) -> Any:
-    """Return the hashable signature of nested arguments, and append their tensors to the list.
-
-    A tensor stands for its shape, dtype, device and requires_grad; any other leaf for itself.
-    """
-    if isinstance(value, Tensor):
-        if value.op is not None:
-            raise ValueError(
-                f"capture: tensor {len(tensors)} of the arguments has a graph, which a captured"
-                " step does not follow; detach() it"
-            )
-        tensors.append(value)
-        return (Tensor, value.shape, value.dtype, value.device, value.requires_grad)
-    if isinstance(value, (tuple, list)):
-        return (type(value), *(_signature(x, tensors) for x in value))
-    if isinstance(value, dict):
-        return (dict, *((key, _signature(x, tensors)) for key, x in value.items()))
-    if isinstance(value, np.ndarray):
-        raise TypeError(
-            "capture: an argument is a numpy array, whose values would stay those of the first"
-            " call; make a tensor of it (mg.tensor)"
-        )
-    if isinstance(value, Iterator):
-        raise TypeError(
-            f"capture: an argument is {type(value).__name__}, an iterator, which a replay would"
-            " not advance; pass its elements"
-        )
-    try:
-        hash(value)
-    except TypeError:
-        raise TypeError(
-            f"capture: an argument is {type(value).__name__}; tensors, tuples, lists and dicts of"
-            " them, and hashable values are accepted"
-        ) from None
-    # With type and bits, as 1 == 1.0 == True and 0.0 == -0.0.
-    return constant_bits(value) if isinstance(value, CONSTANTS) else (type(value), value)
-
-
-def _other_leaves(value: Any) -> Iterator[Any]:
-    """Iterate over the leaves of nested arguments that are neither tensors nor constants."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
-        for x in value:
-            yield from _other_leaves(x)
-    elif not isinstance(value, (Tensor, *CONSTANTS)):
-        yield value
-
-
-def _map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """Return the nested value with each tensor replaced by function(tensor)."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _map_tensors(function, x) for key, x in value.items()}
-    if isinstance(value, (tuple, list)):
-        values = [_map_tensors(function, x) for x in value]
-        is_named_tuple = hasattr(value, "_fields")
-        return type(value)(*values) if is_named_tuple else type(value)(values)
-    return value
-
-
-def _check_results(value: Any) -> None:
-    """Raise TypeError for a result that may hold tensors which a replay does not find."""
-    if isinstance(value, (tuple, list, dict)):
-        for x in value.values() if isinstance(value, dict) else value:
-            _check_results(x)
-    elif isinstance(value, (Awaitable, Iterator, set, frozenset)) or is_dataclass(value):
-        raise TypeError(
-            f"capture: a result is {type(value).__name__}; tensors, and tuples, lists and dicts of"
-            " them, are accepted"
-        )
 
 
 def _copy(x: Tensor) -> Tensor:

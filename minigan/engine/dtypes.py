@@ -22,7 +22,8 @@ def check_dtype(dtype: Any) -> np.dtype:
         result = None
     # None is tested first, because in numpy np.dtype("float64") == None is True.
     if result is None or result not in DTYPES:
-        raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}")
+        fix = "; a shape is one argument: (2, 3), not 2, 3" if isinstance(dtype, int) else ""
+        raise TypeError(f"unknown dtype {dtype!r}; accepted: {', '.join(map(str, DTYPES))}{fix}")
     return result
 
 

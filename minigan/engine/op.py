@@ -8,8 +8,10 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from .grad_mode import is_grad_enabled
 from .recording import active_step
-from .tensor import Tensor, is_grad_enabled, require_tensors
+from .tensor import Tensor, require_tensors
+from .values import type_name
 
 # The tensors that each letter of `Op(dtypes=...)` accepts. Inputs of kinds f, x, n share one dtype.
 KINDS = {
@@ -88,6 +90,9 @@ class Op:
     def __repr__(self) -> str:
         return f"Op({self.name!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return registered, (Op, self.name)  # copies and other processes have this op, by its name
+
     def vjp(self, i: int) -> Callable[..., Tensor] | None:
         """Return the VJP of input `i`, or None if no gradient flows to it."""
         return partial(self.vjps, i) if callable(self.vjps) else self.vjps[i]
@@ -141,7 +146,7 @@ class Op:
                 if not (self.accepts_numbers and isinstance(x, NUMBERS)):
                     accepted = "tensors and numbers" if self.accepts_numbers else "tensors"
                     raise TypeError(
-                        f"{self.name}: argument {i} is {type(x).__name__}; {accepted} are accepted"
+                        f"{self.name}: argument {i} is {type_name(x)}; {accepted} are accepted"
                         " (mg.tensor(values) makes a tensor)"
                     )
                 continue
@@ -158,13 +163,16 @@ class Op:
                     raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
                 continue
             if kind == "f" and x.dtype.kind != "f":
-                raise TypeError(f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}")
+                raise TypeError(
+                    f"{self.name}: argument {i} is {x.dtype}, not {KINDS[kind]}; convert it with"
+                    " .to('float32')"
+                )
             if shared is None:
                 shared = x.dtype
             elif x.dtype != shared:
                 raise TypeError(
-                    f"{self.name}: argument {i} is {x.dtype}, the others {shared};"
-                    " convert one with .to(dtype)"
+                    f"{self.name}: argument {i} is {x.dtype}, the others {shared}; nothing is"
+                    f" promoted: convert with .to({min(shared, x.dtype, key=_is_not_float).name!r})"
                 )
         if first is None:
             raise TypeError(f"{self.name}: no argument is a tensor (mg.tensor(values) makes one)")
@@ -176,7 +184,8 @@ class Op:
         """Raise for a number that does not fit an integer or bool dtype, or for bools of kind n."""
         if any(isinstance(x, (float, np.floating)) for x in inputs):
             raise TypeError(
-                f"{self.name}: a {dtype} tensor does not mix with a float; convert it with .to()"
+                f"{self.name}: a tensor of {dtype} does not mix with a float; convert it with"
+                " .to('float32')"
             )
         for x in inputs:
             if not isinstance(x, Tensor) and not -(2**63) <= int(x) < 2**63:
@@ -185,6 +194,20 @@ class Op:
             raise TypeError(
                 f"{self.name}: bool tensors are not accepted; convert with .to('int64')"
             )
+
+
+def registered(kind: Any, name: str) -> Any:
+    """Return the op or update (kind: Op or Update) of a name, for `pickle`; KeyError if none."""
+    if name not in kind.registry:
+        raise KeyError(
+            f"no {kind.__name__} named {name!r} exists in this process; import the module that"
+            " makes it first"
+        )
+    return kind.registry[name]
+
+
+def _is_not_float(dtype: np.dtype) -> bool:
+    return dtype.kind != "f"
 
 
 def _is_integer(x: Any) -> bool:

@@ -30,6 +30,7 @@ from .dtypes import FLOATS, check_dtype
 from .op import Op
 from .recording import active_step
 from .tensor import Tensor
+from .values import to_shape
 
 Shape = int | Sequence[int]
 
@@ -100,9 +101,10 @@ class Generator:
         with np.errstate(over="ignore"):
             a, b = real.type(low), real.type(high)
             if not (a <= b and np.isfinite(b - a)):
+                fix = "; a shape is one argument: (2, 3), not 2, 3" * isinstance(low, int)
                 raise ValueError(
                     f"uniform: low = {low} and high = {high} in {real}; bounds with low <= high"
-                    " and a finite difference are accepted"
+                    f" and a finite difference are accepted{fix}"
                 )
         bounds = {"low": float(a), "high": float(b)}
         return self._floats(draws.random_uniform, shape, real, device, stream, bounds)
@@ -151,7 +153,7 @@ class Generator:
         Raises:
             ValueError: n is negative or above 2^32.
         """
-        (size,) = _sizes(n)
+        (size,) = to_shape(n)
         if size > 2**32:
             raise ValueError(f"permutation: n = {size}; at most 2**32 is accepted")
         return self._draw(draws.random_permutation, -(-size // 4), device, stream, n=size)
@@ -187,7 +189,7 @@ class Generator:
         per_block: int | None = None,
     ) -> Tensor:
         """Draw an array; a block makes `per_block` numbers, by default 4 (float64: 2)."""
-        sizes = _sizes(shape)
+        sizes = to_shape(shape)
         blocks = -(-math.prod(sizes) // (per_block or 16 // dtype.itemsize))
         attributes = {"shape": sizes, "dtype": dtype} | (attributes or {})
         return self._draw(op, blocks, device, stream, **attributes)
@@ -229,18 +231,6 @@ def _integer(name: str, value: Any, below: int) -> int:
     if not 0 <= number < below:
         raise ValueError(f"{name}: {value} is outside [0, 2**{below.bit_length() - 1})")
     return number
-
-
-def _sizes(shape: Shape) -> tuple[int, ...]:
-    """Return a shape, or the one size of one, as a tuple of ints."""
-    try:
-        sizes = tuple(operator.index(n) for n in (shape if np.iterable(shape) else (shape,)))
-    except TypeError:
-        raise TypeError(f"shape {shape!r} is neither an integer nor a tuple of them") from None
-    for n in sizes:
-        if n < 0:
-            raise ValueError(f"shape {shape!r}: size {n} is negative")
-    return sizes
 
 
 def _float(dtype: Any) -> np.dtype:

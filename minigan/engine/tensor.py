@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from contextvars import ContextVar
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..kernels.runtime.recording import active
+from ..utils.pytorch_names import TENSOR, missing_attribute, with_axis
+from .array import DeviceArray
 from .device import Device, current_device, get_device
-from .dtypes import DTYPES, check_dtype, check_int64_range, check_not_masked, is_dtype
+from .dtypes import check_dtype, is_dtype
+from .grad_mode import is_grad_enabled, no_grad, set_grad_enabled
+from .values import to_array, type_name
 
 if TYPE_CHECKING:
     from .op import Op
 
 
-# A context variable has a value of its own in each Python thread and asyncio task.
-_grad_enabled = ContextVar("grad_enabled", default=True)
+__all__ = [
+    "Axes",
+    "Tensor",
+    "is_grad_enabled",
+    "no_grad",
+    "require_tensors",
+    "set_grad_enabled",
+    "tensor",
+]
+
+Axes = int | tuple[int, ...] | None  # the axes of a reduction; None: all
 
 
-def is_grad_enabled() -> bool:
-    """Return whether ops record the graph in this thread or asyncio task (see `no_grad`)."""
-    return _grad_enabled.get()
-
-
-@contextlib.contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Switch the recording of the graph on or off in a `with` block, for this thread or task."""
-    token = _grad_enabled.set(enabled)
-    try:
-        yield
-    finally:
-        _grad_enabled.reset(token)
-
-
-def no_grad() -> contextlib.AbstractContextManager[None]:
-    """Switch the recording of the graph off in a `with` block, for this thread or asyncio task.
-
-    with mg.no_grad():
-        fake = generator(latent)  # keeps no memory for a backward pass
-    """
-    return set_grad_enabled(False)
-
-
-class Tensor:
+class Tensor(DeviceArray):
     """An array on a device that remembers how it was computed: `op(*inputs, **attributes)`.
 
     A leaf has no op. An output refers to its inputs and never the other way round, so the graph has
@@ -63,24 +47,10 @@ class Tensor:
         (gx,) = mg.grad(loss, [x])
     """
 
-    __slots__ = (
-        "__weakref__",
-        "array",
-        "attributes",
-        "device",
-        "inputs",
-        "op",
-        "replaced",
-        "requires_grad",
-        "version_cell",
-        "versions",
-    )
+    __slots__ = ("__weakref__", "attributes", "inputs", "replaced", "version_cell", "versions")
     # The (module, attribute name) that last held this parameter, or a layer with it, and was then
     # assigned another value; not set before that. Optimizers check it (`optim/replaced.py`).
     replaced: tuple[Any, str]
-
-    # numpy_array * tensor calls the tensor's __rmul__, whose error names the op and the array.
-    __array_priority__ = 1000
 
     def __init__(self, array: Any, device: Device, requires_grad: bool = False) -> None:
         self.array, self.device, self.requires_grad = array, device, requires_grad
@@ -97,111 +67,21 @@ class Tensor:
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         self.versions = (self.version, *(x.version for x in tensors))
 
-    # ----------------------------------------------------------------------------- properties
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The size of each axis."""
-        return tuple(self.array.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The numpy dtype of the elements."""
-        return self.array.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.array.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self.array.size
-
     @property
     def version(self) -> int:
         """The number of in-place changes of the memory."""
         return self.version_cell[0]
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("a tensor of shape () has no length")
-        return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("a tensor of shape () cannot be iterated over: it has no axis")
         return (self[i] for i in range(len(self)))
 
-    def __repr__(self) -> str:
-        graph = f", op={self.op.name}" if self.op else ", requires_grad=True" * self.requires_grad
-        values = np.array2string(self.numpy(), prefix="tensor(", separator=", ", threshold=20)
-        return f"tensor({values}, dtype={self.dtype}, device={self.device.name!r}{graph})"
+    if not TYPE_CHECKING:  # where it would declare attributes of any name
 
-    # -------------------------------------------------------------------- to and from numpy
-    def numpy(self) -> np.ndarray:
-        """Return a copy of the values as a numpy array; RuntimeError inside a captured step."""
-        if active() is not None:
-            raise RuntimeError(
-                "a captured step cannot read values (.numpy(), .item(), bool(), print), which"
-                " differ in each replay; return the tensor and read it outside"
-            )
-        return self.device.to_numpy(self.array)
-
-    def item(self) -> float | int | bool:
-        """Return the value of a tensor of size 1 as a Python number."""
-        if self.size != 1:
-            raise ValueError(
-                f"item() needs a tensor of one element; this one has shape {self.shape}"
-            )
-        return self.numpy().item()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return a copy for numpy; RuntimeError where a gradient would be lost, as in PyTorch."""
-        if self.requires_grad:
-            raise RuntimeError(
-                "numpy cannot use a tensor that requires gradients, as its result would have none:"
-                " minigan.ops has functions of tensors (concatenate joins them); x.numpy() returns"
-                " a copy without a graph"
-            )
-        if copy is False:
-            raise ValueError("a tensor cannot become a numpy array without a copy (copy=False)")
-        return self.numpy().astype(dtype or self.dtype, copy=False)
-
-    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        """Run a numpy function, such as np.sum, on copies of the tensors (see `__array__`)."""
-
-        def convert(x: Any) -> Any:
-            if isinstance(x, (list, tuple)):
-                return type(x)(map(convert, x))
-            return np.asarray(x) if isinstance(x, Tensor) else x
-
-        return function(*convert(arguments), **{key: convert(x) for key, x in options.items()})
-
-    def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
-        """Export a copy: in shared memory, `grad` would not notice what others write."""
-        if self.requires_grad:
-            raise BufferError("a tensor that requires gradients is not exported; detach() it")
-        if copy is False:
-            raise BufferError("a tensor is exported as a copy, not in its own memory (copy=False)")
-        return self.array.copy().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.array.__dlpack_device__()
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.kind != "i":
-            raise TypeError(f"only an integer tensor can be an index; this one is {self.dtype}")
-        return int(self.item())
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
+        def __getattr__(self, name: str) -> Any:
+            """Raise AttributeError, with the fix for PyTorch's names, such as `backward`."""
+            return missing_attribute(self, name, TENSOR)
 
     # ------------------------------------------------------------- graph, device and dtype
     def detach(self) -> Tensor:
@@ -256,7 +136,12 @@ class Tensor:
     # As == says nothing about identity, `in`, `.index` and `.remove` do not find a tensor in a
     # list. Dicts and sets look for the hash, and then for the same object, before they ask ==.
     __hash__ = object.__hash__
-    def __getitem__(self, index: Any) -> Tensor: return ops.slice(self, index)
+    def __invert__(self) -> Tensor: return ops.logical_not(self)
+    def __and__(self, x: Any) -> Tensor: return ops.logical_and(self, x)
+    def __rand__(self, x: Any) -> Tensor: return ops.logical_and(x, self)
+    def __or__(self, x: Any) -> Tensor: return ops.logical_or(self, x)
+    def __ror__(self, x: Any) -> Tensor: return ops.logical_or(x, self)
+    def __getitem__(self, index: Any) -> Tensor: return ops.index(self, index)
     def __iadd__(self, x: Any) -> Tensor: return self._rebound("+=") + x
     def __isub__(self, x: Any) -> Tensor: return self._rebound("-=") - x
     def __imul__(self, x: Any) -> Tensor: return self._rebound("*=") * x
@@ -280,53 +165,89 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
-            "elements of a tensor cannot be assigned; `mg.optim.assign(x[index], values)` changes a"
-            " slice in place, and mg.ops.where makes a new tensor"
+            "elements of a tensor cannot be assigned; `mg.optim.assign(x[1:3], values)` changes a"
+            " slice in place (not x[[1, 2]], which is a copy), and mg.where makes a new tensor"
         )
 
-    def abs(self) -> Tensor:
-        """Return |x|, as `abs(x)`."""
-        return ops.abs(self)
+    # fmt: off
+    def abs(self) -> Tensor: return ops.abs(self)
+    def exp(self) -> Tensor: return ops.exp(self)
+    def log(self) -> Tensor: return ops.log(self)
+    def sqrt(self) -> Tensor: return ops.sqrt(self)
+    def tanh(self) -> Tensor: return ops.tanh(self)
+    def sigmoid(self) -> Tensor: return ops.sigmoid(self)
+    # fmt: on
 
-    def exp(self) -> Tensor:
-        """Return e to the power of each element."""
-        return ops.exp(self)
+    def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
+        """Return each element limited to [min, max] (see `ops.clip`)."""
+        return ops.clip(self, min, max)
 
-    def log(self) -> Tensor:
-        """Return the natural logarithm of each element."""
-        return ops.log(self)
+    def clone(self) -> Tensor:
+        """Return a copy in memory of its own, through which gradients flow."""
+        return ops.cast(self, dtype=self.dtype)
 
-    def sqrt(self) -> Tensor:
-        """Return the square root of each element."""
-        return ops.sqrt(self)
-
-    def tanh(self) -> Tensor:
-        """Return the hyperbolic tangent of each element."""
-        return ops.tanh(self)
-
-    def clip(self, low: float, high: float) -> Tensor:
-        """Return each element limited to [low, high] (see `ops.clip`)."""
-        return ops.clip(self, low, high)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    @with_axis
+    def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """Return the sum over an axis, several or all (see `ops.sum`)."""
-        return ops.sum(self, axis=axis, keepdims=keepdims)
+        return ops.sum(self, axis, keepdims)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    @with_axis
+    def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """Return the mean over an axis, several or all (see `ops.mean`)."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
+        return ops.mean(self, axis, keepdims)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    @with_axis
+    def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """Return the largest element over an axis, several or all (see `ops.max`)."""
-        return ops.max(self, axis=axis, keepdims=keepdims)
+        return ops.max(self, axis, keepdims)
+
+    @with_axis
+    def min(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Return the smallest element over an axis, several or all (see `ops.min`)."""
+        return ops.min(self, axis, keepdims)
+
+    @with_axis
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Return the index of the largest element (see `ops.argmax`); it has no gradient."""
+        return ops.argmax(self, axis, keepdims)
+
+    @with_axis
+    def var(self, axis: Axes = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
+        """Return the variance over an axis, several or all (see `ops.var`)."""
+        return ops.var(self, axis, keepdims, correction=correction)
+
+    @with_axis
+    def std(self, axis: Axes = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
+        """Return the standard deviation over an axis, several or all (see `ops.std`)."""
+        return ops.std(self, axis, keepdims, correction=correction)
+
+    @with_axis
+    def norm(self, p: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Return the p-norm over an axis, several or all (see `ops.norm`)."""
+        return ops.norm(self, p, axis, keepdims)
+
+    @with_axis
+    def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Return whether any element is not 0, as a bool tensor."""
+        return ops.any(self, axis, keepdims)
+
+    @with_axis
+    def all(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Return whether all elements are not 0, as a bool tensor."""
+        return ops.all(self, axis, keepdims)
 
     def reshape(self, *shape: Any) -> Tensor:
         """Return the elements in another shape, a view where it can be (see `ops.reshape`)."""
         return ops.reshape(self, *shape)
 
-    def flatten(self) -> Tensor:
-        """Return the elements in one axis, a view where it can be."""
-        return ops.reshape(self, -1)
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+        """Return the elements with these axes, by default all, as one (see `ops.flatten`)."""
+        return ops.flatten(self, start_axis, end_axis)
+
+    @with_axis
+    def squeeze(self, axis: Axes = None) -> Tensor:
+        """Return a view without axes of size 1 (see `ops.squeeze`)."""
+        return ops.squeeze(self, axis)
 
     def transpose(self, *axes: Any) -> Tensor:
         """Return a view with the axes in another order, reversed by default."""
@@ -370,39 +291,10 @@ def tensor(
         RuntimeError: a list holds tensors that require gradients (`ops.concatenate` joins them).
     """
     target = current_device() if device is None else get_device(device)
-    if isinstance(values, Tensor):
-        values = values.numpy()
-    check_not_masked("tensor", values)
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # numpy's message says where a nested list is ragged
-        raise ValueError(f"tensor: the values form no array: {error}") from None
-    if not isinstance(values, (np.ndarray, np.generic)):
-        _refuse_large_integers(values, array)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"tensor: values of type {array.dtype} are not numbers of {', '.join(map(str, DTYPES))}"
-        )
-    if dtype is None:
-        is_double = hasattr(values, "dtype") and array.dtype.itemsize >= 8
-        floats = "float64" if is_double else "float32"
-        dtype = {"f": floats, "b": "bool"}.get(array.dtype.kind, "int64")
-    dtype = check_dtype(dtype)
-    if requires_grad and dtype.kind != "f":
-        raise TypeError(f"tensor: {dtype} cannot require gradients; float32 and float64 can")
-    if dtype.kind == "i":
-        check_int64_range("tensor", array)
-    array = array.astype(dtype, copy=False)
+    array = to_array(values.numpy() if isinstance(values, Tensor) else values, dtype)
+    if requires_grad and array.dtype.kind != "f":
+        raise TypeError(f"tensor: {array.dtype} cannot require gradients; float32 and float64 can")
     return Tensor(target.from_numpy(array), target, requires_grad)
-
-
-def _refuse_large_integers(values: Any, array: np.ndarray) -> None:
-    """Raise ValueError for integers outside int64, which numpy converts to floats or objects."""
-    if array.dtype.kind == "O" or (array.dtype.kind == "f" and (np.abs(array) >= 2.0**63).any()):
-        objects = np.asarray(values, object).ravel().tolist()
-        if objects and all(isinstance(x, int) for x in objects):
-            largest = max(objects, key=abs)
-            raise ValueError(f"tensor: the value {largest} does not fit into int64")
 
 
 def require_tensors(name: str, *values: Any) -> None:
@@ -410,7 +302,7 @@ def require_tensors(name: str, *values: Any) -> None:
     for i, x in enumerate(values):
         if not isinstance(x, Tensor):
             raise TypeError(
-                f"{name}: argument {i} is {type(x).__name__}, not a tensor"
+                f"{name}: argument {i} is {type_name(x)}, not a tensor"
                 " (mg.tensor(values) makes one)"
             )
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 
-from .op import KINDS
+from .op import KINDS, registered
 from .recording import active_step
 from .tensor import Tensor
 
@@ -75,6 +75,9 @@ class Update:
 
     def __repr__(self) -> str:
         return f"Update({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return registered, (Update, self.name)
 
     def __call__(self, *arguments: Tensor | Sequence[Tensor], **attributes: Any) -> None:
         device, arrays = self._arrays(arguments)

@@ -1,4 +1,4 @@
-"""Classification losses as functions of tensors, named as in `torch.nn.functional`."""
+"""Losses of classes and distances as functions of tensors, named as in `torch.nn.functional`."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         ValueError: the shapes do not match.
         IndexError: a label is negative, or at least the number of classes.
     """
+    require_tensors("cross_entropy", logits, labels)
     require_floats("cross_entropy", logits)
-    require_tensors("cross_entropy", labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} and labels {labels.shape}; (n, classes) and"
@@ -84,3 +84,31 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     check_indices("cross_entropy", labels, logits.shape[1])
     column = labels.reshape(len(labels), 1)
     return -ops.gather(ops.log_softmax(logits, axis=1), column, axis=1).mean()
+
+
+def mse_loss(x: Tensor, target: Tensor | float) -> Tensor:
+    """Return the mean of (x - t)^2, as PyTorch's `mse_loss`.
+
+    Args:
+        x: of any shape.
+        target: t, a tensor of the same shape, or one number for all elements.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_target("mse_loss", x, target)
+    return ((x - target) ** 2).mean()
+
+
+def l1_loss(x: Tensor, target: Tensor | float) -> Tensor:
+    """Return the mean of |x - t|, as PyTorch's `l1_loss`; its derivative is 0 where x = t.
+
+    Args:
+        x: of any shape.
+        target: t, a tensor of the same shape, or one number for all elements.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_target("l1_loss", x, target)
+    return (x - target).abs().mean()

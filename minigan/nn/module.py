@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..engine.dtypes import is_dtype
 from ..engine.recording import active_step
 from ..engine.step_guards import AttributeChanges
 from ..engine.tensor import Tensor, check_dtype, no_grad
+from ..utils.pytorch_names import MODULE, missing_attribute
 
 
 def _undefined(self: Module, *inputs: Any) -> Any:
@@ -41,13 +42,21 @@ class Module:
     training: bool = True
     forward: Callable[..., Any] = _undefined
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any) -> Tensor:
+        """Return forward(*inputs), which is typed as a tensor; a module may return anything."""
         recording = active_step()
         if recording is not None:
             recording.add_object(self)
             for _, x in self.tensors():  # parameters and buffers, which `to` may move
                 recording.add_tensor(x)
-        return self.forward(*inputs)
+        result: Tensor = self.forward(*inputs)
+        return result
+
+    if not TYPE_CHECKING:  # where it would declare attributes of any name
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise AttributeError, with the fix for PyTorch's names, such as `cuda`."""
+            return missing_attribute(self, name, MODULE)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute.

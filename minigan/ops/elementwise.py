@@ -259,19 +259,21 @@ clip_grad: Op = elementwise_op(
 )
 
 
-def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """Return x limited to [low, high]; the gradient is 1 within, bounds included.
+def clip(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """Return x limited to [min, max]; the gradient is 1 within, bounds included.
 
     None means no bound. (`maximum` and `minimum` accept bounds that are tensors.)
 
     Raises:
-        ValueError: low is above high, or both are None.
+        ValueError: min is above max, or both are None.
     """
-    if low is None and high is None:
-        raise ValueError("clip: low and high are None; at least one must be a number")
-    a = check_number("clip", "low", -np.inf if low is None else low)
-    b = check_number("clip", "high", np.inf if high is None else high)
-    return _clip(x, low=a, high=b)
+    if min is None and max is None:
+        raise ValueError("clip: min and max are None; at least one must be a number")
+    low = check_number("clip", "min", -np.inf if min is None else min)
+    high = check_number("clip", "max", np.inf if max is None else max)
+    if not low <= high:
+        raise ValueError(f"clip: min = {low} is not at most max = {high}")
+    return _clip(x, low=low, high=high)
 
 
 # ---------------------------------------------------------------------- selection and comparison

@@ -1,4 +1,4 @@
-"""Reductions (sum, mean, max, log_softmax) and broadcasting, which is the adjoint of a sum."""
+"""Reductions (sum, mean, max, softmax) and broadcasting, which is the adjoint of a sum."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..engine.op import Op, require_floats
-from ..engine.tensor import Tensor, require_tensors
+from ..engine.tensor import Axes, Tensor, require_tensors
+from ..utils.pytorch_names import with_axis
 from .elementwise import cast, equal, exp, log, not_equal, where
 from .samples import distinct, uniform
 from .shape import check_axis, check_sizes, integers, reshape
 
-__all__ = ["broadcast_to", "log_softmax", "max", "mean", "sum", "sum_to"]
-
-Axes = int | tuple[int, ...] | None
+__all__ = ["broadcast_to", "log_softmax", "max", "mean", "softmax", "sum", "sum_to"]
 
 
-def _sorted_axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ...]:
+def sorted_axes(name: str, axis: Axes, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the axes to reduce, sorted, counted from the front; all for None."""
     if axis is None:
         return tuple(range(len(shape)))
@@ -138,12 +137,14 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
     return reshape(sum(g, axis=(*range(lead), *repeated)), shape)
 
 
+@with_axis
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Return the sum over an axis, several or (None) all."""
     require_tensors("sum", x)
-    return _sum(x, axis=_sorted_axes("sum", axis, x.shape), keepdims=bool(keepdims))
+    return _sum(x, axis=sorted_axes("sum", axis, x.shape), keepdims=bool(keepdims))
 
 
+@with_axis
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Return the largest element over an axis, several or (None) all; NaN if one is NaN.
 
@@ -153,17 +154,19 @@ def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
         ValueError: there is no element to take the largest of.
     """
     require_tensors("max", x)
-    return _max(x, axis=_sorted_axes("max", axis, x.shape), keepdims=bool(keepdims))
+    return _max(x, axis=sorted_axes("max", axis, x.shape), keepdims=bool(keepdims))
 
 
+@with_axis
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Return the mean over an axis, several or (None) all; NaN if there is no element."""
     require_floats("mean", x)
-    axes = _sorted_axes("mean", axis, x.shape)
+    axes = sorted_axes("mean", axis, x.shape)
     count = math.prod(x.shape[i] for i in axes)
     return _sum(x, axis=axes, keepdims=bool(keepdims)) / float(count)
 
 
+@with_axis
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Return x - log sum exp x along an axis, computed from x - max x so that nothing overflows.
 
@@ -172,3 +175,11 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     require_floats("log_softmax", x)
     shifted = x - max(x, axis=axis, keepdims=True).detach()
     return shifted - log(sum(exp(shifted), axis=axis, keepdims=True))
+
+
+@with_axis
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """Return exp x / sum exp x along an axis, computed from x - max x so that nothing overflows."""
+    require_floats("softmax", x)
+    e = exp(x - max(x, axis=axis, keepdims=True).detach())
+    return e / sum(e, axis=axis, keepdims=True)

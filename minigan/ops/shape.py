@@ -1,4 +1,4 @@
-"""Ops that move elements: reshape, transpose, slices, padding and concatenation.
+"""Ops that move elements: reshape, transpose, slices and padding.
 
 The VJP of each is its adjoint, which is another of them.
 """
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..engine.op import Op
-from ..engine.tensor import Tensor, require_tensors
+from ..engine.tensor import Axes, Tensor, require_tensors
+from ..utils.pytorch_names import with_axis
 from .elementwise import check_number
 from .samples import uniform
 
-__all__ = ["concatenate", "pad", "reshape", "slice", "transpose"]
+__all__ = ["flatten", "pad", "reshape", "slice", "squeeze", "transpose"]
 
 Shape = tuple[int, ...]
 
@@ -66,7 +67,7 @@ def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
     """Return the shape of x[index] for x of a shape: basic indexing.
 
     Raises:
-        TypeError: the index is not basic.
+        TypeError: a part of the index is of another type.
         ValueError: there are more indices than axes.
         IndexError: an integer is outside its axis.
     """
@@ -79,8 +80,8 @@ def _indexed_shape(name: str, shape: Shape, index: Any) -> Shape:
         indexed += 1
         if not isinstance(part, (builtins.slice, int, np.integer)) or isinstance(part, bool):
             raise TypeError(
-                f"{name}: an index of type {type(part).__name__} is not basic; integers, slices,"
-                " None and ... are (gather takes a tensor of indices)"
+                f"{name}: an index of type {type(part).__name__}; integers, slices, None, ..., and"
+                " arrays of integers or bools are accepted"
             )
     if indexed > len(shape) or sum(part is ... for part in index) > 1:
         raise ValueError(f"{name}: {indexed} indices for shape {shape}")
@@ -147,6 +148,39 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     return _reshape(x, shape=sizes)
 
 
+def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """Return x with the axes from start_axis to end_axis, both included, as one.
+
+    Raises:
+        ValueError: there is no such axis, or end_axis is before start_axis.
+    """
+    require_tensors("flatten", x)
+    if not x.ndim:
+        return reshape(x, 1)
+    start, end = (check_axis("flatten", axis, x.shape) for axis in (start_axis, end_axis))
+    if end < start:
+        raise ValueError(
+            f"flatten: end_axis {end_axis} of shape {x.shape} is before start_axis {start_axis}"
+        )
+    return reshape(x, *x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+
+
+@with_axis
+def squeeze(x: Tensor, axis: Axes = None) -> Tensor:
+    """Return x without an axis of size 1, several or (None) all of them.
+
+    Raises:
+        ValueError: an axis has another size, as in numpy (PyTorch leaves it as it is).
+    """
+    require_tensors("squeeze", x)
+    if axis is None:
+        axis = tuple(i for i, n in enumerate(x.shape) if n == 1)
+    axes = [check_axis("squeeze", i, x.shape) for i in (axis if np.iterable(axis) else (axis,))]
+    if any(x.shape[i] != 1 for i in axes):
+        raise ValueError(f"squeeze: axis {axis} of shape {x.shape} is not of size 1")
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
 def _check_transpose(x: Tensor, axes: Any) -> None:
     if not isinstance(axes, tuple) or sorted(axes) != list(range(x.ndim)):
         raise ValueError(f"transpose: {axes} is not a permutation of the axes of {x.shape}")
@@ -196,10 +230,10 @@ _slice = Op(
 def slice(x: Tensor, index: Any) -> Tensor:
     """Return x[index], a view: basic indexing with integers, slices, None and `...`.
 
-    See `gather` for tensors of indices.
+    See `index` for arrays of indices.
 
     Raises:
-        TypeError: the index is not basic.
+        TypeError: a part of the index is of another type.
         IndexError: an integer is outside its axis.
     """
     require_tensors("slice", x)
@@ -263,46 +297,3 @@ def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Ten
     shape = tuple(before + n + after for n, (before, after) in zip(x.shape, pairs, strict=True))
     index = tuple(builtins.slice(b, b + n) for n, (b, _) in zip(x.shape, pairs, strict=True))
     return slice_scatter(x, shape=shape, index=index, value=check_number("pad", "value", value))
-
-
-def _concatenate_vjp(i: int, g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> Tensor:
-    start = sum(x.shape[axis] for x in xs[:i])
-    inner = builtins.slice(start, start + xs[i].shape[axis])
-    return _slice(g, index=(builtins.slice(None),) * axis + (inner,))
-
-
-def _check_concatenate(*xs: Tensor, axis: int) -> None:
-    """Raise ValueError unless the tensors have the axis, and agree in the others."""
-    shapes = [x.shape for x in xs]
-    check_normalized_axis("concatenate", axis, shapes[0])
-    other_sizes = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
-    if len(other_sizes) > 1 or any(len(shape) != len(shapes[0]) for shape in shapes):
-        listed = ", ".join(map(str, shapes))
-        raise ValueError(f"concatenate: shapes {listed} differ outside axis {axis}")
-
-
-_concatenate = Op(
-    "concatenate",
-    lambda *xs, axis: np.concatenate(xs, axis),
-    _concatenate_vjp,
-    [
-        (uniform(2, 3), uniform(1, 3), uniform(2, 3), {"axis": 0}),
-        (uniform(2, 3), uniform(2, 1), {"axis": 1}),
-    ],
-    dtypes="x",
-    check=_check_concatenate,
-)
-
-
-def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Return the tensors joined along `axis`; their other sizes are equal.
-
-    Raises:
-        ValueError: there is no tensor, or the shapes differ outside `axis`.
-    """
-    if not isinstance(tensors, (list, tuple)):
-        raise TypeError(f"concatenate: {type(tensors).__name__} is not a list or tuple of tensors")
-    if not tensors:
-        raise ValueError("concatenate: there is no tensor to join")
-    require_tensors("concatenate", *tensors)
-    return _concatenate(*tensors, axis=check_axis("concatenate", axis, tensors[0].shape))

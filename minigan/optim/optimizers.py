@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..engine.assign import assign, load_tensors
 from ..engine.recording import active_step
 from ..engine.tensor import Tensor, tensor
 from ..engine.update import Update
+from ..utils.pytorch_names import OPTIMIZER, missing_attribute
 from .replaced import check_not_replaced, replacement
 
 Arrays = list[np.ndarray]
@@ -120,7 +121,7 @@ class Optimizer:
         if hasattr(parameters, "parameters") or not isinstance(parameters, Iterable):
             raise TypeError(
                 f"{name}: {type(parameters).__name__} is no list of parameters, as"
-                " net.parameters() returns"
+                f" net.parameters() returns: {name}(net.parameters())"
             )
         self.parameters = list(parameters)
         if not self.parameters:
@@ -156,6 +157,12 @@ class Optimizer:
     def lr(self, value: float) -> None:
         _check_not_negative(type(self).__name__, lr=value)
         assign(self.state[:1], tensor(np.array([value], np.float64), device=self.state.device))
+
+    if not TYPE_CHECKING:  # where it would declare attributes of any name
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise AttributeError, with the fix for PyTorch's names, such as `zero_grad`."""
+            return missing_attribute(self, name, OPTIMIZER)
 
     def step(self, gradients: Sequence[Tensor | None]) -> None:
         """Update the parameters in place.

@@ -52,9 +52,12 @@ def save(
         ValueError: a number of `info` is NaN or infinite; elements of an array are masked.
         OSError: the file cannot be written.
     """
+    if isinstance(path, Mapping) or hasattr(path, "state_dict"):
+        raise TypeError("save: the path is the first argument: write mg.save(path, tensors)")
     if not isinstance(tensors, Mapping):
         raise TypeError(
-            f"save: {type(tensors).__name__} is no dict of tensors, as net.state_dict() returns"
+            f"save: {type(tensors).__name__} is no dict of tensors, as net.state_dict() returns:"
+            " mg.save(path, net.state_dict())"
         )
     for name, x in tensors.items():
         if not isinstance(name, str) or name == "__metadata__":
@@ -83,6 +86,11 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     Raises:
         CheckpointError: no such file, or it is truncated, corrupt, or not written by `save`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"load: {type(path).__name__} is no path; net.load_state_dict(tensors) loads what"
+            " tensors, info = mg.load(path) returns"
+        )
     path = Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):

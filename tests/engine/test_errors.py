@@ -151,7 +151,7 @@ def test_integers_take_no_gradient() -> None:
         (lambda x: ops.add(x, x, x), "add: takes inputs: 2; not inputs: 3"),
         (lambda x: ops.add(x, x, dtype="float32"), "add: takes inputs: 2; not inputs: 2, dtype="),
         (lambda x: ops.cast(x, "float32"), "cast: takes inputs: 1, dtype="),
-        (lambda x: ops.clip(x, x, 1.0), "clip: low is Tensor, not a number"),
+        (lambda x: ops.clip(x, x, 1.0), "clip: min is Tensor, not a number"),
         (lambda x: ops.leaky_relu(x, x), "leaky_relu: slope is Tensor, not a number"),
         (lambda x: ops.dropout(x, x), "dropout: p is Tensor, not a number"),
         (lambda x: ops.pad(x, [(0, 1)], x), "pad: value is Tensor, not a number"),
@@ -163,7 +163,7 @@ def test_integers_take_no_gradient() -> None:
         (lambda x: ops.concatenate([x, x], 0.0), "concatenate: axis"),
         (
             lambda x: mg.tensor([1], device="reference") * 0.5,
-            "int64 tensor does not mix with a flo",
+            "multiply: a tensor of int64 does not mix with a float; convert",
         ),
     ],
 )
@@ -237,9 +237,9 @@ def test_clip_with_one_bound(device: str) -> None:
     ):
         y = x.clip(low, high)
         assert values(y, *mg.grad(y.sum(), [x])) == [expected, slope]
-    with pytest.raises(ValueError, match="clip: low and high are None"):
+    with pytest.raises(ValueError, match="clip: min and max are None"):
         ops.clip(x)
-    with pytest.raises(ValueError, match="clip: low = nan"):
+    with pytest.raises(ValueError, match="clip: min = nan"):
         ops.clip(x, np.nan, 1.0)
 
 
@@ -370,7 +370,7 @@ def test_devices_do_not_mix() -> None:
         (lambda x: ops.max(x[:0]), "max: shape"),
         (lambda x: x @ x, "matmul: shapes"),
         (lambda x: ops.dense(x, x, x), "dense: input"),
-        (lambda x: ops.clip(x, 1.0, 0.0), "clip: low"),
+        (lambda x: ops.clip(x, 1.0, 0.0), "clip: min"),
         (lambda x: ops.pad(x, [(1, 1)]), "pad: widths"),
         (lambda x: ops.concatenate([x, x.T]), "concatenate: shapes"),
         (lambda x: ops.concatenate([]), "concatenate: there is no"),
@@ -390,8 +390,8 @@ def test_indices_outside_raise() -> None:
             ops.gather(x, mg.tensor([[bad]], device="reference"))
     with pytest.raises(IndexError, match="slice: index 3"):
         x[:, 3]
-    with pytest.raises(TypeError, match="slice: an index of type Tensor"):
-        x[x > 0]
+    with pytest.raises(TypeError, match="slice: an index of type Tensor; integers, slices"):
+        ops.slice(x, x > 0)
 
 
 # ------------------------------------------------------------------------ a VJP that is not right
