@@ -12,6 +12,7 @@ from .dropout import *
 from .elementwise import *
 from .indexing import *
 from .linear import *
+from .max_pool import *
 from .norm import *
 from .pool import *
 from .power import *
