@@ -66,54 +66,75 @@ def scatter(x, g, pooled, image, kernel, stride, begin, end):
 
 
 # -------------------------------------------------------------------------------------- maxima
-@jit
-def find_maxima(best, where, by, plane, i, pooled, image, kernel, stride, padding):
-    """Set where[j] to the place, in flat `by`, of the maximum of window (i, j) of a plane.
+@jit(inline="always")
+def _take_larger(best, which, line, step, v, distance):
+    """Set best[j], which[j] = line[j step + v], distance where that is larger, or NaN, for all j."""
+    for j in range(best.size):
+        value = line[j * step + v]
+        is_better = (value > best[j]) | (value != value)
+        best[j] = value if is_better else best[j]
+        which[j] = distance if is_better else which[j]
 
-    It is the first of equal maxima, and the last NaN. `best` is memory for a row of values.
+
+@jit
+def find_maxima(best, which, line, by, plane, i, image, kernel, stride, padding):
+    """Find the maxima of row i of the windows of a plane of `by`: the first of equals, the last NaN.
+
+    which[j] is the distance of the maximum of window j from its pixel (0, 0), in flat memory.
+    `best` is memory for a row of values, and `line` for a row of the image, full of -inf.
     """
-    top, start = i * stride[0] - padding[0], plane * image[0] * image[1]
-    for j in range(pooled[1]):
+    top = i * stride[0] - padding[0]
+    for j in range(best.size):
         best[j] = -np.inf
-        # The first pixel of the window; it stays if all are -inf.
-        where[j] = start + max(top, 0) * image[1] + max(j * stride[1] - padding[1], 0)
+        # The first pixel of the window that is in the image; it stays if all are -inf.
+        which[j] = max(0, -top) * image[1] + max(0, padding[1] - j * stride[1])
     for h in range(max(0, -top), min(kernel[0], image[0] - top)):
-        row_start = start + (top + h) * image[1]
-        row = by[row_start : row_start + image[1]]
+        row_start = (plane * image[0] + top + h) * image[1]
+        for c in range(min(image[1], line.size - padding[1])):
+            line[padding[1] + c] = by[row_start + c]
         for v in range(kernel[1]):
-            shift = v - padding[1]
-            first = max(0, -(shift // stride[1]))  # the first window whose column is in the image
-            last = min(pooled[1], (image[1] - 1 - shift) // stride[1] + 1)
-            for j in range(first, last):
-                value = row[j * stride[1] + shift]
-                is_better = value > best[j] or value != value
-                best[j] = value if is_better else best[j]
-                where[j] = row_start + j * stride[1] + shift if is_better else where[j]
+            distance = np.int32(h * image[1] + v)
+            # LLVM vectorizes a loop whose step is a constant.
+            if stride[1] == 1:
+                _take_larger(best, which, line, 1, v, distance)
+            elif stride[1] == 2:
+                _take_larger(best, which, line, 2, v, distance)
+            else:
+                _take_larger(best, which, line, stride[1], v, distance)
+
+
+@jit
+def _row_memory(pooled, kernel, stride, dtype):
+    """Return `best`, `which` and `line` of `find_maxima`."""
+    line = np.full((pooled[1] - 1) * stride[1] + kernel[1], -np.inf, dtype)
+    return np.empty(pooled[1], dtype), np.empty(pooled[1], np.int32), line
 
 
 @jit
 def take_maxima(y, x, by, pooled, image, kernel, stride, padding, begin, end):
     """Compute y[i, j], the x at which `by` is largest in the window, for the planes begin..end."""
-    best, where = np.empty(pooled[1], by.dtype), np.empty(pooled[1], np.int64)
+    best, which, line = _row_memory(pooled, kernel, stride, by.dtype)
     for plane in range(begin, end):
         for i in range(pooled[0]):
-            find_maxima(best, where, by, plane, i, pooled, image, kernel, stride, padding)
+            find_maxima(best, which, line, by, plane, i, image, kernel, stride, padding)
             y_start = (plane * pooled[0] + i) * pooled[1]
+            x_start = (plane * image[0] + i * stride[0] - padding[0]) * image[1] - padding[1]
             for j in range(pooled[1]):
-                y[y_start + j] = x[where[j]]
+                y[y_start + j] = x[x_start + j * stride[1] + which[j]]
 
 
 @jit
 def add_at_maxima(x, g, by, pooled, image, kernel, stride, padding, begin, end):
     """Set x = 0, then add each g[i, j] to the x at which `by` is largest: see `take_maxima`."""
-    best, where = np.empty(pooled[1], by.dtype), np.empty(pooled[1], np.int64)
+    best, which, line = _row_memory(pooled, kernel, stride, by.dtype)
     for plane in range(begin, end):
         x[plane * image[0] * image[1] : (plane + 1) * image[0] * image[1]] = 0
         for i in range(pooled[0]):
-            find_maxima(best, where, by, plane, i, pooled, image, kernel, stride, padding)
+            find_maxima(best, which, line, by, plane, i, image, kernel, stride, padding)
             g_start = (plane * pooled[0] + i) * pooled[1]
+            x_start = (plane * image[0] + i * stride[0] - padding[0]) * image[1] - padding[1]
             for j in range(pooled[1]):
-                x[where[j]] += g[g_start + j]
+                x[x_start + j * stride[1] + which[j]] += g[g_start + j]
 
 
 # ------------------------------------------------------------------------------------ launches

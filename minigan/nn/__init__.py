@@ -1,6 +1,6 @@
 """Layers and their base class `Module`; the names are PyTorch's where it has them."""
 
-from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, Upsample
+from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, MaxPool2d, Upsample
 from .layers import (
     Dense,
     Dropout,
@@ -34,6 +34,7 @@ __all__ = [
     "InstanceNorm2d",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool2d",
     "MinibatchDiscrimination",
     "MinibatchStdDev",
     "Module",

@@ -9,8 +9,9 @@ from .. import ops
 from ..engine.tensor import Tensor
 from ..kernels.conv2d.geometry import Pair
 from ..ops.conv import pair, refuse_options
-from .init import check_sizes, uniform_parameter
+from ..ops.max_pool import check_max_window
 from .module import Module
+from .parameters import check_sizes, uniform_parameter
 
 
 class _Convolution(Module):
@@ -165,6 +166,38 @@ class AvgPool2d(Module):
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}"
+
+
+class MaxPool2d(Module):
+    """Max pooling: the maximum of each window; see `ops.max_pool2d`.
+
+    Raises:
+        ValueError: an option is not accepted; dilation can only be 1.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        *,
+        dilation: int = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        refuse_options("MaxPool2d", dilation=dilation)
+        check_max_window("MaxPool2d", kernel_size, stride, padding)
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.ceil_mode = bool(ceil_mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        options: dict[str, Any] = {"padding": self.padding, "ceil_mode": self.ceil_mode}
+        return ops.max_pool2d(x, self.kernel_size, self.stride, **options)
+
+    def extra_repr(self) -> str:
+        words = [f"{self.kernel_size}"]
+        words += [f"stride={self.stride}"] * (self.stride is not None)
+        words += [f"padding={self.padding}"] * (self.padding not in (0, (0, 0)))
+        return ", ".join(words + ["ceil_mode=True"] * self.ceil_mode)
 
 
 class Upsample(Module):

@@ -10,7 +10,7 @@ from ..engine import random
 from ..engine.assign import assign
 from ..engine.dtypes import REALS
 from ..engine.tensor import Tensor, require_tensors, tensor
-from .init import check_sizes, uniform_parameter
+from .parameters import check_sizes, uniform_parameter
 from .module import Module
 
 

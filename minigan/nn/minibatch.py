@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import ops
 from ..engine.tensor import Tensor, tensor
-from .init import check_sizes, uniform_parameter
+from .parameters import check_sizes, uniform_parameter
 from .module import Module
 
 

@@ -8,6 +8,8 @@ small change of it does not move the maxima.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..engine.op import Op, require_floats
@@ -73,6 +75,8 @@ def _check_max_windows(
     op: str, by: Tensor, kernel: Pair, stride: Pair, padding: Pair, pooled: Pair
 ) -> None:
     """Raise ValueError unless each window has a pixel of the image `by`."""
+    if math.prod(image_size(by)) >= 2**31:
+        raise ValueError(f"{op}: an image of {image_size(by)} has 2^31 pixels or more")
     pairs = [(kernel, 1), (stride, 1), (padding, 0), (pooled, 1)]
     if all(is_pair(value, least) for value, least in pairs) and all(
         2 * p <= k and (m - 1) * s - p < n
@@ -105,10 +109,7 @@ _max_pool_grad: Op = Op(
     "max_pool_grad",
     _add_at_maxima,
     (lambda gg, x, g, by, **window: _max_pool(gg, by, **window), None),
-    [
-        (uniform(*by.shape[:2], *window["pooled"]), by, window)
-        for _, by, window in _MAX_SAMPLES
-    ],
+    [(uniform(*by.shape[:2], *window["pooled"]), by, window) for _, by, window in _MAX_SAMPLES],
     check=_check_max_pool_grad,
 )
 
@@ -147,11 +148,7 @@ def max_pool2d(
     require_floats(name, x)
     check_images(name, x)
     refuse_options(name, dilation=dilation)
-    kernel = pair(name, "kernel_size", kernel_size, 1)
-    steps = kernel if stride is None else pair(name, "stride", stride, 1)
-    border = pair(name, "padding", padding, 0)
-    if any(2 * p > k for p, k in zip(border, kernel, strict=True)):
-        raise ValueError(f"{name}: padding = {padding!r} is more than half a window of {kernel}")
+    kernel, steps, border = check_max_window(name, kernel_size, stride, padding)
     sides = list(zip(image_size(x), kernel, steps, border, strict=True))
     if any(n + 2 * p < k for n, k, _, p in sides):
         raise ValueError(
@@ -161,6 +158,18 @@ def max_pool2d(
     rows, columns = (_max_pool_count(*side, bool(ceil_mode)) for side in sides)
     window = _max_windows(kernel, steps, border, (rows, columns))
     return _max_pool(x, x.detach(), **window)
+
+
+def check_max_window(
+    name: str, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair
+) -> tuple[Pair, Pair, Pair]:
+    """Return kernel, stride and padding as pairs; ValueError, with the name, if one is wrong."""
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    steps = kernel if stride is None else pair(name, "stride", stride, 1)
+    border = pair(name, "padding", padding, 0)
+    if any(2 * p > k for p, k in zip(border, kernel, strict=True)):
+        raise ValueError(f"{name}: padding = {padding!r} is more than half a window of {kernel}")
+    return kernel, steps, border
 
 
 def _max_pool_count(n: int, k: int, s: int, p: int, ceil_mode: bool) -> int:
