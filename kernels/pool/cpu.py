@@ -68,7 +68,7 @@ def scatter(x, g, pooled, image, kernel, stride, begin, end):
 # -------------------------------------------------------------------------------------- maxima
 @jit(inline="always")
 def _take_larger(best, which, line, step, v, distance):
-    """Set best[j], which[j] = line[j step + v], distance where that is larger, or NaN, for all j."""
+    """Set best[j], which[j] = line[j step + v], distance where that is larger or NaN; for all j."""
     for j in range(best.size):
         value = line[j * step + v]
         is_better = (value > best[j]) | (value != value)
@@ -78,7 +78,7 @@ def _take_larger(best, which, line, step, v, distance):
 
 @jit
 def find_maxima(best, which, line, by, plane, i, image, kernel, stride, padding):
-    """Find the maxima of row i of the windows of a plane of `by`: the first of equals, the last NaN.
+    """Find the maxima of row i of the windows of a plane of `by`: first of equals, last NaN.
 
     which[j] is the distance of the maximum of window j from its pixel (0, 0), in flat memory.
     `best` is memory for a row of values, and `line` for a row of the image, full of -inf.
@@ -170,7 +170,7 @@ def sum_pool_grad(g: np.ndarray, kernel: Pair, stride: Pair, size: Pair) -> np.n
 def max_pool(
     x: np.ndarray, by: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, pooled: Pair
 ) -> np.ndarray:
-    """Return (n, c, *pooled): the x at which `by` is largest in each window; both are (n, c, h, w)."""
+    """Return (n, c, *pooled): the x at which `by`, of x's shape, is largest in each window."""
     y = empty((*x.shape[:2], *pooled), x.dtype)
     return _run(take_maxima, y, (x, by), (pooled, x.shape[2:]), kernel, stride, padding)
 
@@ -178,7 +178,7 @@ def max_pool(
 def max_pool_grad(
     g: np.ndarray, by: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, pooled: Pair
 ) -> np.ndarray:
-    """Return zeros of by's shape, plus each g at the pixel of its window at which `by` is largest."""
+    """Return zeros of by's shape, and each g added at the maximum of `by` in its window."""
     x = empty(by.shape, g.dtype)
     return _run(add_at_maxima, x, (g, by), (pooled, by.shape[2:]), kernel, stride, padding)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..utils.names import choose
 from .arrays import Settings, parse_range, parse_shape
+from .batches import batches
 from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
 from .download import SOURCES
 from .files import load_file
@@ -18,7 +19,7 @@ from .limits import MAX_GB, check_memory
 from .mnist import load_mnist
 from .toy import grid, ring, swiss_roll
 
-__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load"]
+__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "batches", "load"]
 
 # The generated data sets: the function, the default number of samples, and the shape of a sample.
 GENERATED = {

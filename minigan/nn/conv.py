@@ -11,7 +11,7 @@ from ..kernels.conv2d.geometry import Pair
 from ..ops.conv import pair, refuse_options
 from ..ops.max_pool import check_max_window
 from .module import Module
-from .parameters import check_sizes, uniform_parameter
+from .parameters import check_input, check_sizes, uniform_parameter
 
 
 class _Convolution(Module):
@@ -49,6 +49,11 @@ class _Convolution(Module):
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the layer's output with `weight` in the place of its own weight."""
+        is_fitting = isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] == self.in_channels
+        check_input(self, x, is_fitting, f"(n, {self.in_channels}, height, width)")
+        return self._convolve(x, weight)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -93,7 +98,7 @@ class Conv2d(_Convolution):
     def _weight_channels(self) -> Pair:
         return self.out_channels, self.in_channels
 
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         return ops.conv2d(x, weight, self.bias, self.stride, self.padding)
 
     def as_matrix(self, weight: Tensor) -> Tensor:
@@ -143,7 +148,7 @@ class ConvTranspose2d(_Convolution):
     def _weight_channels(self) -> Pair:
         return self.in_channels, self.out_channels
 
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         return ops.conv_transpose2d(
             x, weight, self.bias, self.stride, self.padding, self.output_padding
         )

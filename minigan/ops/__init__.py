@@ -5,6 +5,7 @@ others are parts of VJPs. Functions check their arguments and call an `Op`; `Op.
 """
 
 # ruff: noqa: F403
+from .activations import *
 from .conv import *
 from .cross_entropy import *
 from .distance import *

@@ -155,7 +155,7 @@ def test_the_ops_refuse_windows_outside_the_image(device: str, change: Any) -> N
     """A kernel computes addresses from them."""
     x = mg.tensor(np.zeros((1, 1, 4, 6)), device=device)
     window = {**GEOMETRY, **change}
-    with pytest.raises(ValueError, match="max_pool: .* windows of"):
+    with pytest.raises(ValueError, match=r"max_pool: .* windows of"):
         Op.registry["max_pool"](x, x, **window)
     rows, columns = window["pooled"]
     g = mg.tensor(np.zeros((1, 1, max(rows, 1), max(columns, 1))), device=device)
