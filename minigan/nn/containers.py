@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any, overload
 
+from ..engine.recording import active_step
 from .module import Module
 
 
@@ -30,6 +31,9 @@ class _Numbered(Module):
         return len(list(iter(self)))
 
     def __iter__(self) -> Iterator[Module]:
+        recording = active_step()
+        if recording is not None:  # A captured step that reads this list depends on its elements.
+            recording.add_object(self)
         return (x for x in vars(self).values() if isinstance(x, Module))
 
 
