@@ -55,6 +55,9 @@ EXPRESSIONS = {
     "tanh": "x -> tanh(x)",
     "tanh_grad": "g y -> g * (T(1) - y * y)",
     "softplus": "x -> at_least(x, T(0)) + log1p_unit(exp(-abs(x)))",
+    "gelu": "x -> x * T(0.5) * erfc(-x * T(0.7071067811865476))",
+    "gelu_grad": "g x -> g * (T(0.5) * erfc(-x * T(0.7071067811865476))"
+    " + x * exp(x * x * T(-0.5)) * T(0.3989422804014327))",
     "relu": "x -> T(0) if x <= T(0) else x",
     "relu_grad": "g x -> T(0) if x <= T(0) else g",
     "leaky_relu": "x ; slope -> x if x > T(0) else x * slope",
@@ -82,7 +85,7 @@ EXPRESSIONS = {
 EXPRESSION_GLOBALS = {
     "__name__": __name__,
     "numba": numba,
-    **{name: getattr(math, name) for name in ("cos", "log", "log1p", "sin", "sqrt")},
+    **{name: getattr(math, name) for name in ("cos", "erfc", "log", "log1p", "sin", "sqrt")},
     **{name: getattr(functions, name) for name in ("exp", "tanh", "log1p_unit", "at_least")},
 }
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
@@ -91,7 +94,7 @@ COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_e
 MIN_PARALLEL_ELEMENTS = 1048576
 MIN_PARALLEL_ELEMENTS_BY_OP = {
     **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 262144),
-    **dict.fromkeys(("log", "power", "binary_cross_entropy"), 32768),
+    **dict.fromkeys(("log", "power", "binary_cross_entropy", "gelu", "gelu_grad"), 32768),
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..utils.names import choose
+from .batches import batches
 from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
 from .download import SOURCES
 from .files import load_file
@@ -28,7 +29,7 @@ from .settings import (
 )
 from .toy import grid, ring, swiss_roll
 
-__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load"]
+__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "batches", "load"]
 
 # The generated data sets: the function, the default number of samples, and the shape of a sample.
 GENERATED = {

@@ -1,20 +1,14 @@
 """Layers and their base class `Module`; the names are PyTorch's where it has them."""
 
-from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, Upsample
-from .layers import (
-    Dense,
-    Dropout,
-    Embedding,
-    Flatten,
-    GaussianNoise,
-    LeakyReLU,
-    ReLU,
-    Reshape,
-    Sigmoid,
-    Tanh,
-)
+from . import functional, init
+from .activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .containers import ModuleList, Sequential
+from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, MaxPool2d, Upsample
+from .inspection import depends_on_batch, evaluating, shapes
+from .layers import Dropout, Embedding, Flatten, GaussianNoise, Identity, Reshape
+from .linear import Dense, Linear
 from .minibatch import MinibatchDiscrimination, MinibatchStdDev
-from .module import Module, Sequential, depends_on_batch, evaluating, shapes
+from .module import Module
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, has_batch_norm
 from .spectral import SpectralNorm, spectral_norm
 
@@ -34,6 +28,7 @@ __all__ = [
     "InstanceNorm2d",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool2d",
     "MinibatchDiscrimination",
     "MinibatchStdDev",
     "Module",

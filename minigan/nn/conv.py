@@ -9,8 +9,9 @@ from .. import ops
 from ..engine.tensor import Tensor
 from ..kernels.conv2d.geometry import Pair
 from ..ops.conv import pair, refuse_options
-from .init import check_sizes, uniform_parameter
+from ..ops.max_pool import check_max_window
 from .module import Module
+from .parameters import check_input, check_sizes, uniform_parameter
 
 
 class _Convolution(Module):
@@ -48,6 +49,11 @@ class _Convolution(Module):
 
     def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the layer's output with `weight` in the place of its own weight."""
+        is_fitting = isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] == self.in_channels
+        check_input(self, x, is_fitting, f"(n, {self.in_channels}, height, width)")
+        return self._convolve(x, weight)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -92,7 +98,7 @@ class Conv2d(_Convolution):
     def _weight_channels(self) -> Pair:
         return self.out_channels, self.in_channels
 
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         return ops.conv2d(x, weight, self.bias, self.stride, self.padding)
 
     def as_matrix(self, weight: Tensor) -> Tensor:
@@ -142,7 +148,7 @@ class ConvTranspose2d(_Convolution):
     def _weight_channels(self) -> Pair:
         return self.in_channels, self.out_channels
 
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         return ops.conv_transpose2d(
             x, weight, self.bias, self.stride, self.padding, self.output_padding
         )
@@ -165,6 +171,38 @@ class AvgPool2d(Module):
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}"
+
+
+class MaxPool2d(Module):
+    """Max pooling: the maximum of each window; see `ops.max_pool2d`.
+
+    Raises:
+        ValueError: an option is not accepted; dilation can only be 1.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        *,
+        dilation: int = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        refuse_options("MaxPool2d", dilation=dilation)
+        check_max_window("MaxPool2d", kernel_size, stride, padding)
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.ceil_mode = bool(ceil_mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        options: dict[str, Any] = {"padding": self.padding, "ceil_mode": self.ceil_mode}
+        return ops.max_pool2d(x, self.kernel_size, self.stride, **options)
+
+    def extra_repr(self) -> str:
+        words = [f"{self.kernel_size}"]
+        words += [f"stride={self.stride}"] * (self.stride is not None)
+        words += [f"padding={self.padding}"] * (self.padding not in (0, (0, 0)))
+        return ", ".join(words + ["ceil_mode=True"] * self.ceil_mode)
 
 
 class Upsample(Module):

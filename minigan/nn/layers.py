@@ -1,4 +1,4 @@
-"""Dense and embedding layers, activations, dropout, noise, and changes of shape."""
+"""Embeddings, dropout, noise, and changes of shape."""
 
 from __future__ import annotations
 
@@ -10,48 +10,8 @@ from ..engine import random
 from ..engine.assign import assign
 from ..engine.dtypes import REALS
 from ..engine.tensor import Tensor, require_tensors, tensor
-from .init import check_sizes, uniform_parameter
 from .module import Module
-
-
-class Dense(Module):
-    """A linear layer: y = x @ weight + bias for x (..., in_features).
-
-    weight is (in_features, out_features), bias (out_features,). Both start uniform in
-    +-1/sqrt(in_features), as in PyTorch's `Linear`, from the random stream "init".
-
-        layer = nn.Dense(784, 10)
-        logits = layer(mg.random.normal((64, 784)))      # (64, 10)
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        dtype: Any = None,
-        device: Any = None,
-    ) -> None:
-        check_sizes("Dense", in_features=in_features, out_features=out_features)
-        bound = 1 / math.sqrt(in_features)
-        self.weight = uniform_parameter((in_features, out_features), bound, dtype, device)
-        self.bias = uniform_parameter((out_features,), bound, dtype, device) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_weight(x, self.weight)
-
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Return the layer's output with `weight` in the place of its own weight."""
-        return ops.dense(x, weight, self.bias)
-
-    def as_matrix(self, weight: Tensor) -> Tensor:
-        """Return the weight as a matrix (out_features, in_features)."""
-        return weight.T
-
-    def extra_repr(self) -> str:
-        inputs, outputs = self.weight.shape
-        return f"{inputs}, {outputs}" + ("" if self.bias is not None else ", bias=False")
+from .parameters import check_sizes
 
 
 class Embedding(Module):
@@ -96,47 +56,6 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         return ", ".join(map(str, self.weight.shape))
-
-
-# ---------------------------------------------------------------------------------- activations
-class LeakyReLU(Module):
-    """Compute x where x > 0, else slope * x.
-
-    PyTorch's default slope is 0.01; GANs usually have 0.2.
-    """
-
-    def __init__(self, slope: float = 0.01) -> None:
-        self.slope = float(slope)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.leaky_relu(x, self.slope)
-
-    def extra_repr(self) -> str:
-        return f"{self.slope}"
-
-
-class ReLU(Module):
-    """Compute max(x, 0)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.relu(x)
-
-
-class Sigmoid(Module):
-    """Compute 1 / (1 + exp(-x)).
-
-    The losses in `mg.losses` take logits, so a discriminator does not end in a sigmoid.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.sigmoid(x)
-
-
-class Tanh(Module):
-    """Compute tanh(x), in [-1, 1]: the last layer of a generator of images."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.tanh(x)
 
 
 # ---------------------------------------------------------------------------- dropout and noise
@@ -215,6 +134,20 @@ class Flatten(Module):
         if not x.ndim:
             raise ValueError("Flatten: a tensor of shape () has no axis to keep")
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+class Identity(Module):
+    """Return the input itself. Arguments are not used, so that it can stand for any layer:
+
+    norm = nn.BatchNorm2d if batch_norm else nn.Identity
+    layers = nn.Conv2d(3, 64, 4), norm(64)
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def forward(self, x: Any) -> Any:
+        return x
 
 
 class Reshape(Module):

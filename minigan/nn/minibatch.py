@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import ops
 from ..engine.tensor import Tensor, tensor
-from .init import check_sizes, uniform_parameter
 from .module import Module
+from .parameters import check_sizes, uniform_parameter
 
 
 class _MinibatchLayer(Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict, UserList, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary, ref
@@ -11,12 +11,14 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from ..engine.assign import load_tensors
-from ..engine.device import current_device, get_device
+from ..engine.device import get_device
 from ..engine.dtypes import is_dtype
 from ..engine.recording import active_step
 from ..engine.step_guards import AttributeChanges
 from ..engine.tensor import Tensor, check_dtype, no_grad
 from ..utils.pytorch_names import MODULE, missing_attribute
+from .foreign import refuse_transposed, without_batch_counts
+from .summary import describe
 
 
 def _undefined(self: Module, *inputs: Any) -> Any:
@@ -173,11 +175,19 @@ class Module:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy values into the parameters and buffers in place; their versions increase.
 
+        The values are arrays, or what numpy can read, as the tensors in a state dict of PyTorch.
+        A `num_batches_tracked` of PyTorch's batch norm, which minigan does not need, is left out
+        with a Notice.
+
         Raises:
             ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
                 changed then.
         """
-        load_tensors(self._tensors_by_name(), state, type(self).__name__)
+        tensors, name = self._tensors_by_name(), type(self).__name__
+        if isinstance(state, Mapping):
+            state = without_batch_counts(state, tensors, name)
+            refuse_transposed(state, tensors, name)
+        load_tensors(tensors, state, name)
 
     def to(self, device: Any = None, dtype: Any = None) -> Self:
         """Move all parameters and buffers to a device, and convert floating ones to a dtype.
@@ -211,15 +221,20 @@ class Module:
         """Set eval mode, for the use of a trained network. Return the module."""
         return self.train(False)
 
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Call a function on this module and all its descendants. Return the module."""
+        for module in list(self.modules()):
+            function(module)
+        return self
+
     # ------------------------------------------------------------------------------------ repr
     def extra_repr(self) -> str:
-        """Return the text between the parentheses of the repr of a module without children."""
+        """Return the text between the parentheses of the repr: the settings of the layer."""
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
-        inner = "\n" + "\n".join(lines) + "\n" if lines else self.extra_repr()
-        return f"{type(self).__name__}({inner})"
+        """Return the settings; with children, a line for each layer (see `summary.describe`)."""
+        return describe(self)
 
 
 CONTAINERS = (list, tuple, dict)
@@ -266,94 +281,3 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
             raise TypeError(
                 f"{name} is a {type(value).__name__} of modules or tensors; use a list or dict"
             )
-
-
-class Sequential(Module):
-    """Modules that are applied one after the other; their names are numbers from 0.
-
-    It has a length, can be iterated over, and a slice is a `Sequential` of the same modules:
-
-        net = nn.Sequential(nn.Dense(2, 128), nn.ReLU(), nn.Dense(128, 1))
-        features = net[:-1](x)
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(
-                    f"Sequential: layer {i} is {type(module).__name__}; write nn.Tanh() rather than"
-                    " a function, or wrap it in a Module"
-                )
-            setattr(self, str(i), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    @overload
-    def __getitem__(self, i: int) -> Module: ...
-    @overload
-    def __getitem__(self, i: slice) -> Sequential: ...
-    def __getitem__(self, i: int | slice) -> Module:
-        modules = list(self)[i]
-        return Sequential(*modules) if isinstance(modules, list) else modules
-
-    def __iter__(self) -> Iterator[Module]:
-        return (x for x in vars(self).values() if isinstance(x, Module))
-
-
-def shapes(
-    net: Module, shape: tuple[int, ...], batch: int = 2
-) -> list[tuple[str, tuple[int, ...]]]:
-    """Return (layer, shape of its output) for each layer, for a batch of samples of that shape.
-
-    The network is applied to zeros in eval mode, so nothing is changed and nothing is drawn.
-
-        nn.shapes(nn.Sequential(nn.Dense(2, 5), nn.ReLU()), (2,))
-        # [("input", (2, 2)), ("0: Dense(2, 5)", (2, 5)), ("1: ReLU()", (2, 5))]
-
-    Raises:
-        ValueError: a layer does not accept its input; the message lists the shapes up to it.
-    """
-    first = next((x for _, x in net.tensors()), None)
-    device = current_device() if first is None else first.device
-    dtype = np.dtype("float32") if first is None else first.dtype
-    x = Tensor(device.from_numpy(np.zeros((batch, *shape), dtype)), device)
-    rows = [("input", x.shape)]
-    with evaluating(net), no_grad():
-        for i, layer in enumerate(net if isinstance(net, Sequential) else [net]):
-            name = f"{i}: {type(layer).__name__}({layer.extra_repr()})"
-            try:
-                x = layer(x)
-            except (TypeError, ValueError) as error:
-                previous = "\n".join(f"  {name:40} {shape}" for name, shape in rows)
-                raise ValueError(
-                    f"layer {name} does not take {x.shape}: {error}\n{previous}"
-                ) from None
-            rows.append((name, x.shape))
-    return rows
-
-
-@contextmanager
-def evaluating(net: Module) -> Iterator[None]:
-    """Set eval mode in a `with` block; afterwards each module has the mode that it had before."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def depends_on_batch(net: Any) -> bool:
-    """Return whether a sample's output depends on the other samples of its batch.
-
-    It does with batch norm in train mode, and with minibatch layers in both modes. Real and
-    generated samples then go through a discriminator in separate batches.
-    """
-    return isinstance(net, Module) and any(x.mixes_batch for x in net.modules())

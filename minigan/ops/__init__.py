@@ -5,6 +5,7 @@ others are parts of VJPs. Functions check their arguments and call an `Op`; `Op.
 """
 
 # ruff: noqa: F403, F405
+from .activations import *
 from .advanced_indexing import *
 from .conv import *
 from .cross_entropy import *
@@ -15,6 +16,7 @@ from .indexing import *
 from .joining import *
 from .linear import *
 from .logic import *
+from .max_pool import *
 from .norm import *
 from .pool import *
 from .power import *
@@ -45,6 +47,7 @@ __all__ = [
     "exp",
     "flatten",
     "gather",
+    "gelu",
     "greater",
     "greater_equal",
     "group_norm",
@@ -61,6 +64,7 @@ __all__ = [
     "logical_or",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",
@@ -76,6 +80,7 @@ __all__ = [
     "scatter_add",
     "sigmoid",
     "sign",
+    "silu",
     "slice",
     "softmax",
     "softplus",

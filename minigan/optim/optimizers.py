@@ -123,12 +123,17 @@ class Optimizer:
                 f"{name}: {type(parameters).__name__} is no list of parameters, as"
                 f" net.parameters() returns: {name}(net.parameters())"
             )
+        if isinstance(parameters, Tensor):
+            raise TypeError(f"{name}: one tensor, not a list of parameters; write [tensor]")
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError(f"{name}: there are no parameters to optimize")
         for p in self.parameters:
             if not isinstance(p, Tensor):
-                raise TypeError(f"{name}: a parameter is {type(p).__name__}, not a tensor")
+                kind = type(p)
+                raise TypeError(
+                    f"{name}: a parameter is {kind.__name__}, not a tensor{_HINTS.get(kind, '')}"
+                )
             if not p.requires_grad or p.op is not None:
                 raise ValueError(
                     f"{name}: a parameter of shape {p.shape} is no leaf that requires gradients"
@@ -351,6 +356,14 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, float, float, float], O
     "adamw": lambda p, lr, b1, b2, decay: AdamW(p, lr, (b1, b2), weight_decay=decay),
     "rmsprop": lambda p, lr, b1, b2, decay: RMSprop(p, lr, b2, weight_decay=decay),
     "sgd": lambda p, lr, b1, b2, decay: SGD(p, lr, b1, weight_decay=decay),
+}
+
+
+# What to write for what PyTorch's optimizers accept, or `named_parameters` yields.
+_HINTS: dict[type, str] = {
+    dict: "; there are no parameter groups: make one optimizer for each",
+    tuple: "; net.parameters() is the list, net.named_parameters() has names too",
+    str: "; net.parameters() is the list, without names",
 }
 
 

@@ -119,17 +119,17 @@ def test_repr() -> None:
     assert repr(net).splitlines() == [
         "Sequential(",
         "  0: Flatten()",
-        "  1: Dense(4, 3, bias=False)",
+        "  1: Dense(4, 3, bias=False)    weight (4, 3)",
         "  2: LeakyReLU(0.2)",
         "  3: Dropout(0.3)",
         "  4: Sequential(",
-        "    0: Dense(3, 6)",
+        "    0: Dense(3, 6)              weight (3, 6), bias (6,)",
         "    1: Reshape(1, 2, 3)",
         "  )",
         "  5: Sigmoid()",
         "  6: Tanh()",
         "  7: ReLU()",
-        ")",
+        ")                               36 parameters",
     ]
 
 

@@ -461,3 +461,17 @@ def test_a_historical_average_of_replaced_parameters_is_refused():
     net.weight = mg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
     with pytest.raises(ValueError, match="HistoricalAverage: parameter 0"):
         history.penalty()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (lambda net: net.named_parameters(), r"a parameter is tuple, not a tensor; net.parameters"),
+        (lambda net: [{"params": net.parameters()}], "is dict, .* no parameter groups: make one"),
+        (lambda net: net.state_dict(), r"a parameter is str, not a tensor; net.parameters\(\) is"),
+        (lambda net: net.weight, r"one tensor, not a list of parameters; write \[tensor\]"),
+    ],
+)
+def test_what_stands_for_a_list_of_parameters_is_answered(parameters, message):
+    with pytest.raises(TypeError, match=message):
+        optim.Adam(parameters(nn.Dense(2, 1)))
