@@ -30,6 +30,8 @@ from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
 
+Op.library = frozenset(Op.registry)
+
 __all__ = [
     "Config",
     "Device",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from ..utils.names import choose
+from ..utils.notices import Notice
+from .own_kernels import CudaKernel, ExpressionKernel, NumbaKernel, OwnKernel
 from .recording import active_step
 from .tensor import Tensor, is_grad_enabled, require_tensors
 
@@ -51,11 +58,16 @@ class Op:
         needs_kernel: never run the reference on the `cpu` device, where it would be a call of
             BLAS, or a loop that takes minutes.
 
+    `kernel` gives an op of one's own program kernels for the devices. Another op of the same name,
+    as that of a notebook's cell that runs again, replaces it in `registry`, with a warning.
+
     Raises:
-        ValueError: an op of this name exists.
+        TypeError: `vjps` is one function of fixed inputs, or a VJP has other parameters.
+        ValueError: minigan has an op of this name; a sample does not fit.
     """
 
     registry: ClassVar[dict[str, Op]] = {}
+    library: ClassVar[frozenset[str]] = frozenset()  # the names of minigan's own ops
 
     def __init__(
         self,
@@ -72,8 +84,10 @@ class Op:
         numbers: bool = False,
         needs_kernel: bool = False,
     ) -> None:
-        if name in Op.registry:
-            raise ValueError(f"an op named {name!r} exists already")
+        if name in Op.library:
+            raise ValueError(
+                f"an op named {name!r} exists already: it is one of minigan's; choose another name"
+            )
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
         self.view, self.check = view, check
@@ -83,6 +97,17 @@ class Op:
         last = samples[0][-1] if samples else None
         names = frozenset(last if isinstance(last, dict) else ())
         self.attribute_names = names if samples else None  # None: any
+        self.kernels: dict[str, OwnKernel] = {}  # by "cpu" and "cuda", those of `kernel`
+        self.made_at = _caller() if Op.library else ""
+        if self.made_at:
+            _check_definition(self)
+        if name in Op.registry:
+            warnings.warn(
+                f"Op({name!r}), {self.made_at}, replaces the op of this name that was made at"
+                f" {Op.registry[name].made_at}",
+                Notice,
+                stacklevel=2,
+            )
         Op.registry[name] = self
 
     def __repr__(self) -> str:
@@ -91,6 +116,80 @@ class Op:
     def vjp(self, i: int) -> Callable[..., Tensor] | None:
         """Return the VJP of input `i`, or None if no gradient flows to it."""
         return partial(self.vjps, i) if callable(self.vjps) else self.vjps[i]
+
+    def kernel(
+        self,
+        device: str,
+        source: str | Path | Callable[..., object] | None = None,
+        launch: Callable[..., object] | None = None,
+    ) -> Any:
+        """Give the op a kernel of your own for a device; use it as a function or a decorator.
+
+            @softmax.kernel("cpu")                          # numba compiles it
+            def fill(out, x): ...                           # writes the result to `out`
+
+            @softmax.kernel("cuda", "softmax.cu")
+            def launch(cuda, out, x):                       # softmax<<<rows, 128>>>(out, x, n)
+                cuda.softmax[x.shape[0], 128](out, x, x.shape[1])
+
+        Arrays arrive C-contiguous, and broadcast to one shape if the op `broadcasts`; `out` has the
+        shape and dtype that the reference returns. Attributes are passed by name, floats in the
+        dtype of the inputs. A numba function whose last parameters are `begin, end` fills
+        out[begin:end]; several threads then share a large result. In a `.cu` file, REAL is the
+        dtype of the inputs. `mg.check(op)` compares all of them with the reference.
+
+        Args:
+            device: "cpu" or "cuda"; the emulator runs the same kernel.
+            source: for "cpu" the function; for "cuda" the path of the file, relative to the file
+                of the caller, or its text.
+            launch: for "cuda": `(cuda, out, *arrays, **attributes)` launches kernels of the file,
+                each by `cuda.NAME[grid, block](...)` or `cuda.NAME[grid, block, shared_bytes](...)`
+                as CUDA's NAME<<<grid, block, shared_bytes>>>(...). Integers are `long long`.
+
+        Returns:
+            The function, or a decorator if it is missing.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        choose("device", device, {"cpu": None, "cuda": None}, "cuda-emulator runs that of cuda")
+        if device == "cpu":
+            return self._add("cpu", NumbaKernel, source)
+        if not isinstance(source, (str, Path)):
+            raise TypeError(f"{self.name}: a kernel for cuda needs a .cu file, or its text")
+        path = _source_path(self.name, source, sys._getframe(1).f_globals.get("__file__"))
+        return self._add("cuda", partial(_cuda_kernel, path), launch)
+
+    def add_expression(self, text: str) -> None:
+        """Give an elementwise op the kernel of an expression, for all devices.
+
+        Raises:
+            ValueError: its form is wrong, or it does not fit the op.
+        """
+        from ..kernels.elementwise.expressions import parse
+
+        expression = parse(self.name, text)
+        names = frozenset(expression.attributes)
+        if self.attribute_names is not None and names != self.attribute_names:
+            listed = " ".join(sorted(self.attribute_names)) or "none"
+            raise ValueError(f"{self.name}: {text!r}: the op's attributes are: {listed}")
+        if self.arity not in (None, len(expression.inputs)):
+            raise ValueError(f"{self.name}: {text!r}: the op has {self.arity} inputs")
+        if not self.broadcasts or set(self.dtypes) != {"f"}:
+            raise ValueError(
+                f"{self.name}: only an op of floats that broadcast can have an expression"
+            )
+        kernel = ExpressionKernel(self, expression)
+        self.kernels.update(cpu=kernel, cuda=kernel)
+
+    def _add(self, device: str, make: Callable[..., OwnKernel], function: Any) -> Any:
+        """Add a kernel of the function; without one, return a decorator that does."""
+        if function is None:
+            return partial(self._add, device, make)
+        if not callable(function):
+            raise TypeError(f"{self.name}: {type(function).__name__} is no function of a kernel")
+        self.kernels[device] = make(self, function)
+        return function
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Tensor:
         names = self.attribute_names
@@ -185,6 +284,78 @@ class Op:
             raise TypeError(
                 f"{self.name}: bool tensors are not accepted; convert with .to('int64')"
             )
+
+
+# ------------------------------------------------------------------------------ own definitions
+def _caller() -> str:
+    """Return "file.py:12", the line outside of minigan that makes an op."""
+    frame = sys._getframe(2)
+    package = __name__.partition(".")[0] + "."
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(package):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _check_definition(op: Op) -> None:
+    """Raise for VJPs and samples of another form than `Op` documents."""
+    if callable(op.vjps):
+        kinds = [x.kind for x in _parameters(op.vjps)]
+        if inspect.Parameter.VAR_POSITIONAL not in kinds:
+            raise TypeError(
+                f"{op.name}: vjps is one function, not a tuple with one for each input: write"
+                " (function,), with the comma; for an op of any number of inputs its parameters are"
+                " (i, g, y, *inputs)"
+            )
+        return
+    for sample in op.samples:
+        inputs = sample[: len(sample) - isinstance(sample[-1], dict)]
+        if len(inputs) != op.arity:
+            raise ValueError(
+                f"{op.name}: vjps has {op.arity} entries, one for each input (None where no gradient"
+                f" flows), but a sample has {len(inputs)} inputs; a sample is a tuple, (uniform(3),)"
+            )
+        if not op.accepts_numbers and not all(map(callable, inputs)):
+            raise ValueError(
+                f"{op.name}: a sample has a number among its inputs; Op(..., broadcasts=True) lets"
+                " inputs and numbers broadcast, numbers=True accepts numbers alone"
+            )
+    for i, vjp in enumerate(op.vjps):
+        if vjp is None:
+            continue
+        try:
+            names = dict.fromkeys(op.attribute_names or ())
+            inspect.signature(vjp).bind(None, None, *op.vjps, **names)
+        except TypeError:
+            attributes = "".join(f", {name}" for name in sorted(op.attribute_names or ()))
+            raise TypeError(
+                f"{op.name}: the VJP of input {i} takes ({', '.join(map(str, _parameters(vjp)))});"
+                f" it is called with (g, y, {op.arity} inputs{attributes})"
+            ) from None
+        except ValueError:
+            pass  # a function of C without a signature
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # a function of C
+        return []
+
+
+def _source_path(name: str, source: str | Path, caller: str | None) -> Path:
+    """Return the path of a CUDA source: of a text, a file that has it."""
+    if isinstance(source, str) and ("\n" in source or "__global__" in source):
+        from ..kernels.runtime.cuda.source_files import text_file
+
+        return text_file(name, source)
+    path = (Path(caller).parent if caller else Path()).joinpath(source).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: there is no file {path} with a kernel")
+    return path
+
+
+def _cuda_kernel(path: Path, op: Op, launch: Callable[..., object]) -> CudaKernel:
+    return CudaKernel(op, path, launch)
 
 
 def _is_integer(x: Any) -> bool:
