@@ -17,10 +17,12 @@ if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).reso
     )
 
 from . import data, metrics, nn, ops, optim
-from .engine import check, random
+from .engine import random
 from .engine.autograd import grad
 from .engine.capture import capture
+from .engine.check import check_gradients
 from .engine.device import Device, get_device, use_device
+from .engine.kernel_check import check
 from .engine.op import Op
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
@@ -41,6 +43,7 @@ __all__ = [
     "Update",
     "capture",
     "check",
+    "check_gradients",
     "data",
     "get_device",
     "grad",

@@ -20,8 +20,7 @@ ARITY = {**dict.fromkeys(TWO_ARGUMENTS, 2), "at_least": 2, "fma": 3}
 # Functions of <math.h> with a parameter or a result that is no float.
 NOT_FLOAT = frozenset(
     ("frexp", "ilogb", "jn", "ldexp", "llrint", "llround", "lrint", "lround", "modf", "nan")
-    + ("nexttoward", "remquo", "scalbln", "scalbn", "sincos", "yn")
-)
+).union(("nexttoward", "remquo", "scalbln", "scalbn", "sincos", "yn"))
 # What means the same in Python, numba and CUDA is `abs`; these do not treat NaN alike.
 ADVICE = {
     "max": "fmax(a, b), which ignores NaN, or `a if a >= b or a != a else b`",
@@ -86,9 +85,7 @@ def parse(op: str, text: str) -> Expression:
         _check(op, text, node, variables)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     body_tree: ast.expr = _Constants().visit(tree)
-    return Expression(
-        f"{op}_{digest}", tuple(inputs.split()), tuple(attributes.split()), body_tree
-    )
+    return Expression(f"{op}_{digest}", tuple(inputs.split()), tuple(attributes.split()), body_tree)
 
 
 def _check(op: str, text: str, node: ast.AST, variables: tuple[str, ...]) -> None:
@@ -130,12 +127,12 @@ def _is_called(name: ast.Name, text: str) -> bool:
 class _Constants(ast.NodeTransformer):
     """Convert the constants of an expression to the kernel's dtype: 0.5 becomes T(0.5)."""
 
-    def visit_Call(self, node: ast.Call) -> ast.Call:  # noqa: N802 (ast's naming)
+    def visit_Call(self, node: ast.Call) -> ast.Call:
         if not (isinstance(node.func, ast.Name) and node.func.id == "T" and _is_number(node)):
             self.generic_visit(node)
         return node
 
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
         return ast.Call(ast.Name("T", ast.Load()), [node], [])
 
 
@@ -149,33 +146,44 @@ def called(expression: str) -> dict[str, int]:
     return {x.func.id: len(x.args) for x in calls if isinstance(x.func, ast.Name)}
 
 
-def cuda_expression(x: ast.AST, names: dict[str, str]) -> str:
+def cuda_expression(expression: ast.expr, names: dict[str, str]) -> str:
     """Return an expression as C++, its variables renamed."""
+    return _Cuda(names).visit(expression)
 
-    def of(node: ast.AST) -> str:
-        return cuda_expression(node, names)
 
-    if isinstance(x, ast.Name):
-        return names[x.id]
-    if isinstance(x, ast.Constant):
-        return repr(x.value) if isinstance(x.value, float) else str(int(x.value))  # type: ignore[arg-type]
-    if isinstance(x, ast.Call):
+class _Cuda(ast.NodeVisitor):
+    """Translate an expression to C++; each method returns the text of its node."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, x: ast.Name) -> str:
+        return self.names[x.id]
+
+    def visit_Constant(self, x: ast.Constant) -> str:
+        return str(x.value) if isinstance(x.value, float) else str(int(x.value))  # type: ignore[arg-type]
+
+    def visit_Call(self, x: ast.Call) -> str:
         assert isinstance(x.func, ast.Name)
-        return f"{CUDA_NAMES.get(x.func.id, x.func.id)}({', '.join(map(of, x.args))})"
-    if isinstance(x, ast.UnaryOp):
-        return f"({_OPERATORS[type(x.op)]}{of(x.operand)})"
-    if isinstance(x, ast.BinOp):
-        if isinstance(x.op, ast.Pow):
-            return f"pow({of(x.left)}, {of(x.right)})"
-        return f"({of(x.left)} {_OPERATORS[type(x.op)]} {of(x.right)})"
-    if isinstance(x, ast.BoolOp):
-        return f"({f' {_OPERATORS[type(x.op)]} '.join(map(of, x.values))})"
-    if isinstance(x, ast.IfExp):
-        return f"({of(x.test)} ? {of(x.body)} : {of(x.orelse)})"
-    assert isinstance(x, ast.Compare)
-    sides = [x.left, *x.comparators]
-    pairs = [
-        f"{of(a)} {_OPERATORS[type(op)]} {of(b)}"
-        for a, op, b in zip(sides, x.ops, sides[1:], strict=False)
-    ]
-    return f"({' && '.join(pairs)})"
+        name = CUDA_NAMES.get(x.func.id, x.func.id)
+        return f"{name}({', '.join(map(self.visit, x.args))})"
+
+    def visit_UnaryOp(self, x: ast.UnaryOp) -> str:
+        return f"({_OPERATORS[type(x.op)]}{self.visit(x.operand)})"
+
+    def visit_BinOp(self, x: ast.BinOp) -> str:
+        left, right = self.visit(x.left), self.visit(x.right)
+        is_power = isinstance(x.op, ast.Pow)
+        return f"pow({left}, {right})" if is_power else f"({left} {_OPERATORS[type(x.op)]} {right})"
+
+    def visit_BoolOp(self, x: ast.BoolOp) -> str:
+        return f"({f' {_OPERATORS[type(x.op)]} '.join(map(self.visit, x.values))})"
+
+    def visit_IfExp(self, x: ast.IfExp) -> str:
+        return f"({self.visit(x.test)} ? {self.visit(x.body)} : {self.visit(x.orelse)})"
+
+    def visit_Compare(self, x: ast.Compare) -> str:
+        sides = [self.visit(side) for side in (x.left, *x.comparators)]
+        signs = [_OPERATORS[type(op)] for op in x.ops]
+        pairs = zip(sides, signs, sides[1:], strict=False)
+        return f"({' && '.join(f'{a} {sign} {b}' for a, sign, b in pairs)})"

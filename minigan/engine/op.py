@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..utils.names import choose
 from ..utils.notices import Notice
+from .definitions import caller, check_definition, source_path
 from .own_kernels import CudaKernel, ExpressionKernel, NumbaKernel, OwnKernel
 from .recording import active_step
 from .tensor import Tensor, is_grad_enabled, require_tensors
@@ -98,9 +98,9 @@ class Op:
         names = frozenset(last if isinstance(last, dict) else ())
         self.attribute_names = names if samples else None  # None: any
         self.kernels: dict[str, OwnKernel] = {}  # by "cpu" and "cuda", those of `kernel`
-        self.made_at = _caller() if Op.library else ""
+        self.made_at = caller() if Op.library else ""
         if self.made_at:
-            _check_definition(self)
+            check_definition(self)
         if name in Op.registry:
             warnings.warn(
                 f"Op({name!r}), {self.made_at}, replaces the op of this name that was made at"
@@ -157,8 +157,8 @@ class Op:
             return self._add("cpu", NumbaKernel, source)
         if not isinstance(source, (str, Path)):
             raise TypeError(f"{self.name}: a kernel for cuda needs a .cu file, or its text")
-        path = _source_path(self.name, source, sys._getframe(1).f_globals.get("__file__"))
-        return self._add("cuda", partial(_cuda_kernel, path), launch)
+        path = source_path(self.name, source, sys._getframe(1).f_globals.get("__file__"))
+        return self._add("cuda", partial(CudaKernel, source=path), launch)
 
     def add_expression(self, text: str) -> None:
         """Give an elementwise op the kernel of an expression, for all devices.
@@ -284,78 +284,6 @@ class Op:
             raise TypeError(
                 f"{self.name}: bool tensors are not accepted; convert with .to('int64')"
             )
-
-
-# ------------------------------------------------------------------------------ own definitions
-def _caller() -> str:
-    """Return "file.py:12", the line outside of minigan that makes an op."""
-    frame = sys._getframe(2)
-    package = __name__.partition(".")[0] + "."
-    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(package):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-
-
-def _check_definition(op: Op) -> None:
-    """Raise for VJPs and samples of another form than `Op` documents."""
-    if callable(op.vjps):
-        kinds = [x.kind for x in _parameters(op.vjps)]
-        if inspect.Parameter.VAR_POSITIONAL not in kinds:
-            raise TypeError(
-                f"{op.name}: vjps is one function, not a tuple with one for each input: write"
-                " (function,), with the comma; for an op of any number of inputs its parameters are"
-                " (i, g, y, *inputs)"
-            )
-        return
-    for sample in op.samples:
-        inputs = sample[: len(sample) - isinstance(sample[-1], dict)]
-        if len(inputs) != op.arity:
-            raise ValueError(
-                f"{op.name}: vjps has {op.arity} entries, one for each input (None where no gradient"
-                f" flows), but a sample has {len(inputs)} inputs; a sample is a tuple, (uniform(3),)"
-            )
-        if not op.accepts_numbers and not all(map(callable, inputs)):
-            raise ValueError(
-                f"{op.name}: a sample has a number among its inputs; Op(..., broadcasts=True) lets"
-                " inputs and numbers broadcast, numbers=True accepts numbers alone"
-            )
-    for i, vjp in enumerate(op.vjps):
-        if vjp is None:
-            continue
-        try:
-            names = dict.fromkeys(op.attribute_names or ())
-            inspect.signature(vjp).bind(None, None, *op.vjps, **names)
-        except TypeError:
-            attributes = "".join(f", {name}" for name in sorted(op.attribute_names or ()))
-            raise TypeError(
-                f"{op.name}: the VJP of input {i} takes ({', '.join(map(str, _parameters(vjp)))});"
-                f" it is called with (g, y, {op.arity} inputs{attributes})"
-            ) from None
-        except ValueError:
-            pass  # a function of C without a signature
-
-
-def _parameters(function: Any) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except ValueError:  # a function of C
-        return []
-
-
-def _source_path(name: str, source: str | Path, caller: str | None) -> Path:
-    """Return the path of a CUDA source: of a text, a file that has it."""
-    if isinstance(source, str) and ("\n" in source or "__global__" in source):
-        from ..kernels.runtime.cuda.source_files import text_file
-
-        return text_file(name, source)
-    path = (Path(caller).parent if caller else Path()).joinpath(source).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"{name}: there is no file {path} with a kernel")
-    return path
-
-
-def _cuda_kernel(path: Path, op: Op, launch: Callable[..., object]) -> CudaKernel:
-    return CudaKernel(op, path, launch)
 
 
 def _is_integer(x: Any) -> bool:

@@ -112,6 +112,23 @@ class NumbaKernel(OwnKernel):
 
         return jit_own(self.function)
 
+    @cached_property
+    def checked(self) -> Any:
+        """The same with a check of each index, which raises IndexError."""
+        from ..kernels.runtime.cpu.compiler import jit_own
+
+        return jit_own(self.function, boundscheck=True)
+
+    @property
+    def place(self) -> str:
+        """The kernel's name, file and first line."""
+        return self.place_at(self.function.__code__.co_firstlineno)
+
+    def place_at(self, line: int) -> str:
+        """Return the kernel's name, file and this line."""
+        code = self.function.__code__
+        return f"{code.co_name} ({Path(code.co_filename).name}:{line})"
+
     def arguments(self, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> list[Any]:
         """Return an empty result and all other arguments; arrays are C-contiguous."""
         from ..kernels.runtime.cpu.launch import empty
@@ -152,13 +169,10 @@ class NumbaKernel(OwnKernel):
 
         if not isinstance(error, NumbaError):
             return error
-        code = self.function.__code__
-        line = error.loc.line if getattr(error, "loc", None) else code.co_firstlineno
+        location = getattr(error, "loc", None)
+        place = self.place_at(location.line) if location else self.place
         reason = next((x.strip() for x in str(error).splitlines()[1:] if x.strip()), str(error))
-        return TypeError(
-            f"{self.op.name}: numba cannot compile the cpu kernel {code.co_name}"
-            f" ({Path(code.co_filename).name}:{line}): {reason}"
-        )
+        return TypeError(f"{self.op.name}: numba cannot compile the cpu kernel {place}: {reason}")
 
 
 class CudaKernel(OwnKernel):
@@ -169,7 +183,7 @@ class CudaKernel(OwnKernel):
         cuda.softmax[rows, 128](out, x, columns)  # softmax<<<rows, 128>>>(out, x, columns)
     """
 
-    def __init__(self, op: Op, source: Path, launch: Callable[..., object]) -> None:
+    def __init__(self, op: Op, launch: Callable[..., object], source: Path) -> None:
         super().__init__(op)
         self.source, self.launch = source, launch
 
