@@ -82,10 +82,13 @@ class _Locator(_CacheLocator):
     """Locate numba's cache files in the folder of the function's file, where none is ever stale."""
 
     def __init__(self, function: Any, file: str) -> None:
-        self._line = function.__code__.co_firstlineno
-        self._module_name = f"{Path(file).parent.name}.{Path(file).stem}"
         own_hash = getattr(function, OWN_HASH, None)
-        self._folder = _hash_folder(own_hash) if own_hash else _file_folder(own_file(function))
+        if own_hash is not None:  # The folder has this one kernel, wherever its text is.
+            self._disambiguator, self._folder = "own", _hash_folder(own_hash)
+            return
+        module_name = f"{Path(file).parent.name}.{Path(file).stem}"
+        self._disambiguator = f"{module_name}-{function.__code__.co_firstlineno}"
+        self._folder = _file_folder(own_file(function))
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> _Locator:
@@ -103,7 +106,7 @@ class _Locator(_CacheLocator):
         return self._folder.name
 
     def get_disambiguator(self) -> str:
-        return f"{self._module_name}-{self._line}"
+        return self._disambiguator
 
 
 class _CacheImpl(CompileResultCacheImpl):
