@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .tensor import Tensor, tensor
+
 if TYPE_CHECKING:
+    from ..kernels.elementwise.expressions import Expression
     from .op import Op
 
 
@@ -58,6 +63,58 @@ def check_definition(op: Op) -> None:
             ) from None
         except ValueError:
             pass  # a function of C without a signature
+    if not op.broadcasts:
+        for sample in op.samples:
+            _check_shapes_of_vjps(op, sample)
+
+
+def _check_shapes_of_vjps(op: Op, sample: tuple[Any, ...]) -> None:
+    """Raise ValueError for a VJP of the result's shape where its input has another one.
+
+    VJPs that cannot run yet, as they are made of ops that are defined later, are left to `grad`.
+    """
+    attributes = sample[-1] if isinstance(sample[-1], dict) else {}
+    makers = sample[: len(sample) - bool(attributes)]
+    if len({getattr(make, "shape", None) for make in makers}) < 2:
+        return
+    rng = np.random.default_rng(0)
+    shapes: list[tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = []
+    try:
+        xs = [tensor(make(rng), device="reference") for make in makers]
+        y = op(*xs, **attributes)
+        g = tensor(np.ones(y.shape), device="reference")
+        for i, x in enumerate(xs):
+            vjp = op.vjp(i)
+            gx = vjp(g, y, *xs, **attributes) if vjp is not None and op.prepare is None else None
+            if isinstance(gx, Tensor):
+                shapes.append((i, gx.shape, x.shape, y.shape))
+    except Exception:
+        return
+    for i, actual, expected, result in shapes:
+        if actual == result != expected:
+            raise ValueError(
+                f"{op.name}: the VJP of input {i} gives shape {actual} for an input of shape"
+                f" {expected}; if the inputs broadcast, Op(..., broadcasts=True) sums it"
+            )
+
+
+def fitting_expression(op: Op, text: str) -> Expression:
+    """Return the parsed expression of an elementwise op.
+
+    Raises:
+        ValueError: its form is wrong, or it does not fit the op.
+    """
+    from ..kernels.elementwise.expressions import parse
+
+    expression = parse(op.name, text)
+    if op.attribute_names not in (None, frozenset(expression.attributes)):
+        listed = " ".join(sorted(op.attribute_names or ())) or "none"
+        raise ValueError(f"{op.name}: {text!r}: the op's attributes are: {listed}")
+    if op.arity not in (None, len(expression.inputs)):
+        raise ValueError(f"{op.name}: {text!r}: the op has {op.arity} inputs")
+    if not op.broadcasts or set(op.dtypes) != {"f"}:
+        raise ValueError(f"{op.name}: only an op of floats that broadcast can have an expression")
+    return expression
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

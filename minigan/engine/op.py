@@ -13,7 +13,7 @@ import numpy as np
 
 from ..utils.names import choose
 from ..utils.notices import Notice
-from .definitions import caller, check_definition, source_path
+from .definitions import caller, check_definition, fitting_expression, source_path
 from .own_kernels import CudaKernel, ExpressionKernel, NumbaKernel, OwnKernel
 from .recording import active_step
 from .tensor import Tensor, is_grad_enabled, require_tensors
@@ -58,12 +58,15 @@ class Op:
         needs_kernel: never run the reference on the `cpu` device, where it would be a call of
             BLAS, or a loop that takes minutes.
 
+        expression: the kernel of an elementwise op for every device, `inputs -> expression` or
+            `inputs ; attributes -> expression` (see `ops.elementwise_op`).
+
     `kernel` gives an op of one's own program kernels for the devices. Another op of the same name,
     as that of a notebook's cell that runs again, replaces it in `registry`, with a warning.
 
     Raises:
         TypeError: `vjps` is one function of fixed inputs, or a VJP has other parameters.
-        ValueError: minigan has an op of this name; a sample does not fit.
+        ValueError: minigan has an op of this name; a sample or the expression does not fit.
     """
 
     registry: ClassVar[dict[str, Op]] = {}
@@ -83,6 +86,7 @@ class Op:
         check: Callable[..., object] | None = None,
         numbers: bool = False,
         needs_kernel: bool = False,
+        expression: str | None = None,
     ) -> None:
         if name in Op.library:
             raise ValueError(
@@ -101,6 +105,9 @@ class Op:
         self.made_at = caller() if Op.library else ""
         if self.made_at:
             check_definition(self)
+        if expression is not None:
+            kernel = ExpressionKernel(self, fitting_expression(self, expression))
+            self.kernels.update(cpu=kernel, cuda=kernel)
         if name in Op.registry:
             warnings.warn(
                 f"Op({name!r}), {self.made_at}, replaces the op of this name that was made at"
@@ -159,28 +166,6 @@ class Op:
             raise TypeError(f"{self.name}: a kernel for cuda needs a .cu file, or its text")
         path = source_path(self.name, source, sys._getframe(1).f_globals.get("__file__"))
         return self._add("cuda", partial(CudaKernel, source=path), launch)
-
-    def add_expression(self, text: str) -> None:
-        """Give an elementwise op the kernel of an expression, for all devices.
-
-        Raises:
-            ValueError: its form is wrong, or it does not fit the op.
-        """
-        from ..kernels.elementwise.expressions import parse
-
-        expression = parse(self.name, text)
-        names = frozenset(expression.attributes)
-        if self.attribute_names is not None and names != self.attribute_names:
-            listed = " ".join(sorted(self.attribute_names)) or "none"
-            raise ValueError(f"{self.name}: {text!r}: the op's attributes are: {listed}")
-        if self.arity not in (None, len(expression.inputs)):
-            raise ValueError(f"{self.name}: {text!r}: the op has {self.arity} inputs")
-        if not self.broadcasts or set(self.dtypes) != {"f"}:
-            raise ValueError(
-                f"{self.name}: only an op of floats that broadcast can have an expression"
-            )
-        kernel = ExpressionKernel(self, expression)
-        self.kernels.update(cpu=kernel, cuda=kernel)
 
     def _add(self, device: str, make: Callable[..., OwnKernel], function: Any) -> Any:
         """Add a kernel of the function; without one, return a decorator that does."""
@@ -241,7 +226,7 @@ class Op:
                     accepted = "tensors and numbers" if self.accepts_numbers else "tensors"
                     raise TypeError(
                         f"{self.name}: argument {i} is {type(x).__name__}; {accepted} are accepted"
-                        " (mg.tensor(values) makes a tensor)"
+                        f" (mg.tensor(values) makes a tensor{self._numbers_hint(x)})"
                     )
                 continue
             if first is None:
@@ -270,6 +255,12 @@ class Op:
         if shared is not None and shared.kind != "f":
             self._check_numbers(shared, inputs)
         return first.device
+
+    def _numbers_hint(self, x: Any) -> str:
+        """Return how an op of one's own accepts a number."""
+        if isinstance(x, NUMBERS) and not self.accepts_numbers and self.name not in Op.library:
+            return "; an op made with broadcasts=True or numbers=True accepts numbers"
+        return ""
 
     def _check_numbers(self, dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
         """Raise for a number that does not fit an integer or bool dtype, or for bools of kind n."""

@@ -75,10 +75,16 @@ def elementwise_op(
     """
     has_attributes = bool(samples) and isinstance(samples[0][-1], dict)
     check = check_elementwise(name) if has_attributes else None
-    op = Op(name, reference, vjps, samples, dtypes=dtypes, broadcasts=True, check=check)
-    if expression is not None:
-        op.add_expression(expression)
-    return op
+    return Op(
+        name,
+        reference,
+        vjps,
+        samples,
+        dtypes=dtypes,
+        broadcasts=True,
+        check=check,
+        expression=expression,
+    )
 
 
 def check_elementwise(name: str) -> Callable[..., None]:

@@ -197,9 +197,7 @@ def test_other_processes_compile_only_what_has_changed(tmp_path: Path) -> None:
 
     def run(factor: str) -> list[str]:
         command = [sys.executable, str(program), factor, *devices]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr
         return [x for x in done.stdout.splitlines() if "own" in x or "[" in x]
 
@@ -218,7 +216,7 @@ def _function(text: str, **variables: Any) -> Any:
     """The last function that a text defines, with such global variables."""
     namespace: dict[str, Any] = {"__name__": "own", "np": np, **variables}
     exec(text, namespace)
-    return namespace[text.split("def ")[-1].split("(")[0]]
+    return namespace[text.rsplit("def ", maxsplit=1)[-1].split("(", maxsplit=1)[0]]
 
 
 def test_the_hash_of_a_kernel_has_all_that_numba_compiles_into_it() -> None:
@@ -268,13 +266,19 @@ def test_the_library_s_names_are_refused(make_op: Callable[..., Op]) -> None:
         ((lambda g, y, x: g,), [(uniform(3), uniform(3))], {}, "a sample has 2 inputs"),
         ((lambda g, y, x: g,), [(uniform(3), {"k": 1.0})], {}, "1 inputs, k"),
         ((None, None), [(uniform(3), 2.0)], {}, r"Op\(\.\.\., broadcasts=True\)"),
+        (
+            (lambda g, y, a, b: g, lambda g, y, a, b: g),
+            [(uniform(3), uniform(2, 3))],
+            {},
+            r"input 0 gives shape \(2, 3\) for an input of shape \(3,\).*broadcasts=True\) sums it",
+        ),
     ],
 )
 def test_a_wrong_definition_says_how_to_mend_it(
     make_op: Callable[..., Op], vjps: Any, samples: Any, options: Any, says: str
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=says):
-        make_op("wrong", lambda *x: x[0], vjps, samples, **options)
+        make_op("wrong", lambda *x, **_: sum(x), vjps, samples, **options)
     assert "wrong" not in Op.registry
 
 
