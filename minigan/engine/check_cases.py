@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,12 +44,15 @@ def cast(x: Any, dtype: str) -> Any:
     return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
+def case_of(sample: tuple[Any, ...]) -> Case:
+    """Return a sample's inputs and attributes."""
+    attributes = sample[-1] if isinstance(sample[-1], dict) else {}
+    return Case(tuple(sample[: len(sample) - isinstance(sample[-1], dict)]), attributes)
+
+
 def cases_of(op: Op) -> tuple[list[Case], int]:
     """Return the samples, then samples of other sizes, and the number of those refused."""
-    cases = []
-    for sample in op.samples:
-        attributes = sample[-1] if isinstance(sample[-1], dict) else {}
-        cases.append(Case(tuple(sample[: len(sample) - bool(attributes)]), attributes))
+    cases = [case_of(sample) for sample in op.samples]
     known = {tuple(getattr(x, "shape", x) for x in case.inputs) for case in cases}
     resized, refused = [], 0
     for case in list(cases):
@@ -69,15 +73,46 @@ def cases_of(op: Op) -> tuple[list[Case], int]:
     return cases + resized, refused
 
 
+def _sizes(case: Case) -> list[int]:
+    """Return the sizes above 1 of the inputs, the largest first; none if one has a fixed size."""
+    makers = [x for x in case.inputs if callable(x)]
+    if not all(hasattr(x, "at") for x in makers):
+        return []
+    return sorted({n for x in makers for n in x.shape if n > 1}, reverse=True)
+
+
+def _with_sizes(case: Case, size: dict[int, int]) -> Case:
+    """Return the case with other sizes in place of those of the table."""
+    inputs = (
+        x.at(tuple(size.get(n, n) for n in x.shape)) if callable(x) else x for x in case.inputs
+    )
+    return Case(tuple(inputs), case.attributes)
+
+
+def scaled(case: Case, elements: int) -> Case | None:
+    """Return the case with all sizes times one factor, the largest input of about `elements`.
+
+    None if its sizes are fixed or already larger.
+    """
+    sizes = _sizes(case)
+    shapes = [x.shape for x in case.inputs if callable(x)] if sizes else []
+    factors = [
+        (elements / math.prod(shape)) ** (1 / axes)
+        for shape in shapes
+        if (axes := sum(n > 1 for n in shape))
+    ]
+    factor = min(factors, default=0.0)
+    if factor <= 1:
+        return None
+    return _with_sizes(case, {n: round(n * factor) for n in sizes})
+
+
 def _resized(case: Case) -> Iterator[Case]:
     """Yield the case at other sizes: 1, odd ones, 257 along one axis, and 0.
 
     Where inputs have the same size, they still have. A size of 1, which may broadcast, stays.
     """
-    makers = [x for x in case.inputs if callable(x)]
-    if not makers or not all(hasattr(x, "at") for x in makers):
-        return
-    sizes = sorted({n for x in makers for n in x.shape if n > 1}, reverse=True)
+    sizes = _sizes(case)
     count = len(sizes)
     for new in (
         [1] * count,
@@ -85,8 +120,4 @@ def _resized(case: Case) -> Iterator[Case]:
         *([257 if i == k else 3 for i in range(count)] for k in range(count)),
         *([0 if i == k else 2 for i in range(count)] for k in range(count)),
     ):
-        size = dict(zip(sizes, new, strict=True))
-        inputs = tuple(
-            x.at(tuple(size.get(n, n) for n in x.shape)) if callable(x) else x for x in case.inputs
-        )
-        yield Case(inputs, case.attributes)
+        yield _with_sizes(case, dict(zip(sizes, new, strict=True)))

@@ -61,8 +61,8 @@ def test_ops_of_the_library_pass_on_the_cpu(name: str) -> None:
             r" part\[\d+\], which thread \(\d+, 0, 0\) reads .*: a race",
         ),
         (  # one past the end
-            "= x[first + j] *",
-            "= x[first + j + 1] *",
+            "] = x[first + j] *",
+            "] = x[first + j + 1] *",
             r"pixel_norm \(pixel_norm.cu:14\): block \(4, 0, 0\), thread \(32, 0, 0\) reads"
             r" x\[165\], outside its elements 0 to 164",
         ),
@@ -71,13 +71,19 @@ def test_ops_of_the_library_pass_on_the_cpu(name: str) -> None:
             "j < n - 1; j += 128) y",
             r"5 of 165 elements are wrong; element \(0, 32\) is nan, by the reference -?\d",
         ),
-        (  # right only for rows of at most 128 numbers
+        pytest.param(  # right only for rows of at most 128 numbers
             "for (long long j = threadIdx.x; j < n; j += 128) y",
             "if (const long long j = threadIdx.x; j < n) y",
             r"inputs \(3, 257\): 387 of 771 elements are wrong; element \(0, 128\) is nan",
+            marks=pytest.mark.slow,
         ),
-        ("sum += x[first + j] * x", "sum += fmax(x[first + j] * x", "does not compile|cannot"),
-        ("sqrt(part[0] / n +", "sqrt(part[0] / (n + 1) +", "165 of 165 elements are wrong"),
+        ("sum += x[first + j] * x", "sum += y[first + j * x", "g.. cannot compile it: .*:6:"),
+        pytest.param(
+            "sqrt(part[0] / n +",
+            "sqrt(part[0] / (n + 1) +",
+            "165 of 165 elements are wrong",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_wrong_cuda_kernel(pixel_norm: Op, old: str, new: str, says: str) -> None:
