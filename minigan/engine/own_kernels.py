@@ -99,11 +99,15 @@ class NumbaKernel(OwnKernel):
         names = list(inspect.signature(self.function).parameters)
         self.is_divided = names[-2:] == ["begin", "end"]
         self.names = names[:-2] if self.is_divided else names
-        if op.arity is not None and len(self.names) < 1 + op.arity:
-            raise TypeError(
-                f"{op.name}: the cpu kernel {self.function.__name__}({', '.join(names)}) takes the"
-                f" result first, then the {op.arity} inputs"
-            )
+        if op.arity is not None:
+            attributes = set(self.names[1 + op.arity :])
+            known = attributes if op.attribute_names is None else op.attribute_names
+            if len(self.names) < 1 + op.arity or attributes != known:
+                listed = f" and the attributes {', '.join(sorted(known))}" if known else ""
+                raise TypeError(
+                    f"{op.name}: the cpu kernel {self.function.__name__}({', '.join(names)}) takes"
+                    f" the result first, then the {op.arity} inputs{listed}"
+                )
 
     @cached_property
     def compiled(self) -> Any:
@@ -142,10 +146,8 @@ class NumbaKernel(OwnKernel):
             if self.op.broadcasts:
                 array = np.broadcast_to(array, shape)
             inputs.append(contiguous(array) if isinstance(array, np.ndarray) else array)
-        numbers = [
-            scalar(attributes[name], real) if isinstance(attributes[name], float) else x
-            for name, x in ((name, attributes[name]) for name in self.names[1 + len(arrays) :])
-        ]
+        numbers = [attributes[name] for name in self.names[1 + len(arrays) :]]
+        numbers = [scalar(x, real) if isinstance(x, float) else x for x in numbers]
         return [empty(shape, dtype), *inputs, *numbers]
 
     def run_on_cpu(self, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
@@ -153,6 +155,10 @@ class NumbaKernel(OwnKernel):
 
         arguments = self.arguments(arrays, attributes)
         out = arguments[0]
+        if self.is_divided and not out.ndim:
+            raise TypeError(
+                f"{self.op.name}: {self.place} has begin and end, but one number to fill"
+            )
         try:
             if not self.is_divided:
                 launch(self.compiled, *arguments)

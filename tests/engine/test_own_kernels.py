@@ -253,6 +253,16 @@ def test_another_op_of_the_name_replaces_it_with_a_warning(make_op: Callable[...
     assert (first(x).item(), second(x).item()) == (1.0, 2.0)
 
 
+def test_a_captured_step_follows_an_op_that_is_replaced(make_op: Callable[..., Op]) -> None:
+    x = mg.tensor([1.0], device="reference")
+    op = make_op("changing", lambda x: x * 2, (None,))
+    step = mg.capture(lambda x: op(x) + 0.0)
+    assert [step(x).item() for _ in range(2)] == [2, 2]
+    with pytest.warns(Notice):
+        op = make_op("changing", lambda x: x * 3, (None,))
+    assert [step(x).item() for _ in range(2)] == [3, 3]
+
+
 def test_the_library_s_names_are_refused(make_op: Callable[..., Op]) -> None:
     with pytest.raises(ValueError, match="'tanh' exists already: it is one of minigan's"):
         make_op("tanh", np.tanh, (None,))
