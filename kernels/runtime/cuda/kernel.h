@@ -12,7 +12,6 @@
 // emulator's checked build replaces the array types by classes that check each access (checked.h).
 #ifdef EMULATOR
 #include "emulator.h"
-#include <math.h>  // C's functions by their own names, for float and double as in CUDA: erf, hypot
 #endif
 #ifndef CHECKED
 template <class T> using In = const T* __restrict__;
