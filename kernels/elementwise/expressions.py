@@ -72,15 +72,15 @@ def parse(op: str, text: str) -> Expression:
     head, arrow, body = text.partition("->")
     inputs, _, attributes = head.partition(";")
     variables = *inputs.split(), *attributes.split()
-    try:
-        tree = ast.parse(body.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise ValueError(f"{op}: {text!r} is no expression: {error.msg}") from None
     if not arrow or not inputs.split() or not all(x.isidentifier() for x in variables):
         raise ValueError(
             f"{op}: {text!r} has not the form 'inputs -> expression' or"
             " 'inputs ; attributes -> expression'"
         )
+    try:
+        tree = ast.parse(body.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"{op}: {text!r} is no expression: {error.msg}") from None
     for node in ast.walk(tree):
         _check(op, text, node, variables)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

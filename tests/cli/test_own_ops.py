@@ -94,7 +94,7 @@ def test_a_file_without_ops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_bench_of_any_op(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--op", f"{file}:halved", "--repeats", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "halved((1182, 887), float32; median and quartiles of 1 rounds"
+    assert lines[0] == "halved((887, 1182)), float32; median and quartiles of 1 rounds"
     assert [line.split()[0] for line in lines[1:]] == ["contender", "numpy", "cpu"]
     assert main(["bench", "--op", "no_such_op"]) == 2
     assert "unknown op 'no_such_op'" in capsys.readouterr().err

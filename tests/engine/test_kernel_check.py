@@ -81,7 +81,7 @@ def test_ops_of_the_library_pass_on_the_cpu(name: str) -> None:
         pytest.param(
             "sqrt(part[0] / n +",
             "sqrt(part[0] / (n + 1) +",
-            "165 of 165 elements are wrong",
+            r"164 of 165 elements are wrong; element \(0, 0\) is 0\.444",
             marks=pytest.mark.slow,
         ),
     ],

@@ -16,7 +16,7 @@ from minigan.ops.samples import uniform
 
 DEVICES = ["cpu", *["cuda-emulator"] * bool(COMPILER)]
 # All functions in two ops, so that few kernels are compiled: name -> units in the last place of
-# float32 (glibc 2.35; measured over 40,000 numbers: at most 4.2, of tgamma).
+# float32 (glibc 2.36; measured over 40,000 numbers: at most 4.2, of tgamma).
 ONE = [
     *("erf", "erfc", "expm1", "log1p", "log2", "log10", "exp2", "cbrt", "sinh", "cosh", "asinh"),
     *("atan", "tan", "tgamma", "lgamma", "trunc"),
@@ -68,7 +68,8 @@ def test_c_s_math_functions(
             expected = exact.astype("float32")
         finite = np.isfinite(expected)
         assert np.array_equal(y[~finite], expected[~finite], equal_nan=True), name
-        zero = expected == 0
+        # C leaves open which zero fmax(0, -0) is.
+        zero = (expected == 0) & (name not in ("fmax", "fmin"))
         assert np.array_equal(np.signbit(y[zero]), np.signbit(expected[zero])), name
         unit = np.spacing(np.maximum(abs(expected[finite]), np.finfo("float32").tiny))
         assert (abs(y[finite] - exact[finite]) <= 8 * unit).all(), name
