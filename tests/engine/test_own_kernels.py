@@ -189,6 +189,7 @@ for device in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_other_processes_compile_only_what_has_changed(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
