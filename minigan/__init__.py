@@ -18,11 +18,13 @@ if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).reso
     )
 
 from . import data, metrics, nn, ops, optim
-from .engine import check, random
+from .engine import random
 from .engine.autograd import grad
 from .engine.capture import capture
+from .engine.check import check_gradients
 from .engine.creation import arange, full, ones, ones_like, zeros, zeros_like
 from .engine.device import Device, get_device, use_device
+from .engine.kernel_check import check
 from .engine.op import Op
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
@@ -34,6 +36,8 @@ from .training.config import Config
 from .training.trainer import Trainer
 from .utils.pytorch_names import missing_name as _missing_name
 
+Op.library = frozenset(Op.registry)
+
 __all__ = [
     "Config",
     "Device",
@@ -44,6 +48,7 @@ __all__ = [
     "arange",
     "capture",
     "check",
+    "check_gradients",
     "concatenate",
     "data",
     "full",

@@ -38,6 +38,8 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, flat, launch, layout, parts
 from ..runtime.strides import padded, scalar
 from . import functions
+from .c_math import c_function
+from .expressions import Expression, called
 
 # Op name: "inputs ; attributes -> expression". T(c) is the constant c in the kernel's dtype.
 EXPRESSIONS = {
@@ -81,7 +83,8 @@ EXPRESSIONS = {
     " - (T(1) - t) * at_least(log1p(-p), T(-100))",
     "copy": "x -> x",
 }
-# The globals of the generated functions, among them the functions that an expression may call.
+# The globals of the generated functions, among them functions that an expression may call. All
+# others that it calls are C's (`c_math.py`).
 EXPRESSION_GLOBALS = {
     "__name__": __name__,
     "numba": numba,
@@ -96,6 +99,17 @@ MIN_PARALLEL_ELEMENTS_BY_OP = {
     **dict.fromkeys(("exp", "tanh", "sigmoid", "softplus"), 262144),
     **dict.fromkeys(("log", "power", "binary_cross_entropy", "gelu", "gelu_grad"), 32768),
 }
+
+
+def define(expression: Expression) -> str:
+    """Add an expression of a user's own to the table; return the name of its kernel."""
+    name = expression.name
+    EXPRESSIONS[name] = expression.text
+    if expression.is_comparison:
+        COMPARISONS.add(name)
+    if called(expression.text.split("->")[1].strip()).keys() - {"T", "abs"}:
+        MIN_PARALLEL_ELEMENTS_BY_OP[name] = MIN_PARALLEL_ELEMENTS_BY_OP["log"]
+    return name
 
 
 def _parse(name: str) -> tuple[list[str], list[str], str]:
@@ -163,6 +177,9 @@ def _compile(name: str, dtype: np.dtype) -> Callable[..., None]:
     file = f"<minigan {name} {dtype.name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # for tracebacks
     namespace = dict(EXPRESSION_GLOBALS, T=getattr(numba, dtype.name))
+    for function, count in called(_parse(name)[2]).items():
+        if function not in namespace and function != "abs":
+            namespace[function] = c_function(function, dtype.name, count)
     exec(compile(source, file, "exec"), namespace)
     return jit(namespace[f"{name}_{dtype.name}"])
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..runtime.cuda.launcher import Launcher, ceil_div, strided_layout
+from ..runtime.cuda.source_files import text_file
 from ..runtime.strides import elements, padded, scalar
+from .expressions import Expression, cuda_expression
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 256
@@ -71,6 +73,7 @@ def _map(
     out_dtype: np.dtype,
     inputs: tuple[Any, ...],
     numbers: list[float],
+    source: Path = SOURCE,
 ) -> Any:
     """Launch a kernel of cuda.cu on arrays and numbers that broadcast to a common shape."""
     shapes = [x.shape for x in inputs if hasattr(x, "dtype")]
@@ -97,7 +100,7 @@ def _map(
     count = size // pack + size % pack if layout.vectorized else size
     arguments += [p, q, layout]
     gpu.launch(
-        SOURCE,
+        source,
         kernel,
         dtype,
         (ceil_div(count, THREADS_PER_BLOCK),),
@@ -105,6 +108,37 @@ def _map(
         arguments,
     )
     return y
+
+
+# ------------------------------------------------------------------------ expressions of one's own
+def compute(gpu: Launcher, expression: Expression, *inputs: Any, **attributes: Any) -> Any:
+    """Compute a user's own expression of arrays, which broadcast, and numbers."""
+    arrays = [x for x in inputs if hasattr(x, "dtype")]
+    dtype = arrays[0].dtype
+    out_dtype = BOOL if expression.is_comparison else dtype
+    numbers = [float(attributes[name]) for name in expression.attributes]
+    kernel, source = f"{expression.name}_", source_of(expression)
+    return _map(gpu, kernel, dtype, out_dtype, inputs, numbers, source)
+
+
+@cache
+def source_of(expression: Expression) -> Path:
+    """Return a file with the CUDA kernel of an expression: cuda.cu, with its line for all others.
+
+    Raises:
+        ValueError: the expression has more inputs or attributes than the kernels of cuda.cu.
+    """
+    inputs, attributes = expression.inputs, expression.attributes
+    if len(inputs) > MAX_INPUTS or len(attributes) > 2:
+        raise ValueError(
+            f"{expression.text!r}: a CUDA kernel of an expression has at most {MAX_INPUTS} inputs"
+            " and 2 attributes; op.kernel('cuda', FILE, launch) takes any kernel"
+        )
+    names = dict(zip((*inputs, *attributes), (*"abc"[: len(inputs)], *"pq"), strict=False))
+    macro = "COMPARISON" if expression.is_comparison else "FUNCTION"
+    line = f"{macro}({expression.name}_, {cuda_expression(expression.body, names)})\n"
+    before = SOURCE.read_text().split("// -----", 1)[0]  # its first op follows
+    return text_file(expression.name, before + line)
 
 
 def _kernel(name: str) -> Callable[..., Any]:

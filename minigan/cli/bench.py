@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..utils.names import choose
 from ..utils.progress import announce_kernels
 from .parser import Parser
 
@@ -27,6 +28,12 @@ def add_arguments(parser: Parser) -> None:
         help="compare devices over sizes, say cpu,cuda; a GPU beside PyTorch",
     )
     parser.add_argument(
+        "--op",
+        metavar="NAME",
+        help="time any op beside its numpy reference: a name, or FILE.py:NAME of your own; with"
+        " --devices on these [cpu]",
+    )
+    parser.add_argument(
         "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
     )
     parser.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
@@ -46,14 +53,43 @@ def run(options: argparse.Namespace) -> int:
 
     settings = {name: getattr(options, name) for name in ("names", "repeats", "threads")}
     settings |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
+    if options.op is not None:
+        return _time_op(options)
     if options.devices is None:
         announce_kernels("cpu")
         bench.run(**settings)
         return 0
-    names = [name.strip() for name in options.devices.split(",")]
+    devices.run(_device_names(options.devices), **settings)
+    return 0
+
+
+def _device_names(text: str) -> list[str]:
+    """Return the names in a list with commas; kernels that the devices compile are announced."""
+    names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise ValueError(f"--devices {options.devices!r} is not a list of names such as cpu,cuda")
+        raise ValueError(f"--devices {text!r} is not a list of names such as cpu,cuda")
     for name in names:
         announce_kernels(name)
-    devices.run(names, **settings)
+    return names
+
+
+def _time_op(options: argparse.Namespace) -> int:
+    """Time one op on the devices."""
+    from ..bench import own_ops
+    from ..bench.machine import thread_count
+    from ..engine.op import Op
+    from .check import ops_of
+
+    for name in ("names", "json", "figure"):
+        if getattr(options, name):
+            raise ValueError(f"--op times one op; it takes no {name}")
+    if ".py" in options.op:
+        ops = ops_of(options.op)
+        if len(ops) > 1:
+            raise ValueError(f"{options.op}: name one op: {', '.join(op.name for op in ops)}")
+        op = ops[0]
+    else:
+        op = choose("op", options.op, Op.registry)
+    with thread_count(options.threads):
+        own_ops.run(op, _device_names(options.devices or "cpu"), repeats=options.repeats)
     return 0

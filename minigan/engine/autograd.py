@@ -199,9 +199,11 @@ def _input_cotangents(t: Tensor, g: Tensor, edges: Edges) -> list[tuple[Tensor, 
         if not isinstance(gx, Tensor):
             raise TypeError(f"{op.name}: the VJP of input {i} gave {type(gx).__name__}, no tensor")
         if _shape_dtype_device(gx) != _shape_dtype_device(x):
+            is_unsummed = gx.shape == t.shape != x.shape and not op.broadcasts
+            hint = "; if the inputs broadcast, Op(..., broadcasts=True) sums it" * is_unsummed
             raise ValueError(
                 f"{op.name}: the VJP of input {i} gave {_describe(gx)},"
-                f" but the input is {_describe(x)}"
+                f" but the input is {_describe(x)}{hint}"
             )
         results.append((x, gx))
     return results

@@ -10,7 +10,7 @@ alone, so that every pair of inputs, d2f / dx_i dx_j, is held to its own toleran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 Function = Callable[..., Tensor]
 
 
-class GradientError(AssertionError):
+class CheckError(AssertionError):
+    """A kernel, a result or a gradient of an op that is wrong, or an op that cannot be checked."""
+
+
+class GradientError(CheckError):
     """A gradient that finite differences contradict."""
 
 
@@ -46,7 +50,7 @@ def check_gradients(
 
     From order 2 on, every pair of inputs is checked too.
 
-        mg.check.check_gradients(lambda x, w: (x @ w).tanh(), [x_array, w_array])
+        mg.check_gradients(lambda x, w: (x @ w).tanh(), [x_array, w_array])
 
     Args:
         f: a function of as many tensors as there are arrays, smooth within `eps` of them.
@@ -192,17 +196,59 @@ def op_samples(op: Op, seed: int = 0) -> Iterator[tuple[Function, list[np.ndarra
         yield f, [make(rng) for make in makers], all(make.smooth for make in makers)
 
 
+def _check_results(op: Op, f: Function, arrays: Sequence[np.ndarray], device: Device) -> Tensor:
+    """Compare the shape and dtype of a result with the reference's, in float32 and float64.
+
+    Returns:
+        The result in float64.
+    """
+    for dtype in ("float32", "float64"):
+        xs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in arrays]
+        y, expected = (f(*_tensors(xs, where)) for where in (device, get_device("reference")))
+        what = f"{op.name} on {device.name}, {dtype}: the result"
+        if (y.shape, y.dtype) != (expected.shape, expected.dtype):
+            reference = f"{expected.dtype}{expected.shape}"
+            raise CheckError(f"{what} is {y.dtype}{y.shape}, the reference's {reference}")
+        require_dtype(y.dtype, xs, op.attribute_names or (), what)
+    return y
+
+
+def require_samples(op: Op) -> None:
+    """Raise CheckError for an op that has no samples to be checked on."""
+    if not op.samples:
+        raise CheckError(
+            f"{op.name}: it has no samples to be checked on; Op(..., samples=[(uniform(3, 4),)]),"
+            " with uniform of minigan.ops.samples, gives it one"
+        )
+
+
+def require_dtype(
+    actual: np.dtype, arrays: Sequence[Any], attributes: Container[str], what: str
+) -> None:
+    """Raise CheckError if a result of floats has another dtype than the inputs of floats."""
+    floats = [x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    if floats and actual.kind == "f" and actual != floats[0] and "dtype" not in attributes:
+        raise CheckError(f"{what} is {actual}, its inputs {floats[0]}; write .astype(x.dtype)")
+
+
 def check_op(op: Op, device: str | Device = "cpu", order: int = 2) -> OpCheck:
-    """Check the gradients of an op on all of its samples, every pair of inputs too."""
+    """Check the results' shapes and dtypes, and the gradients, of an op on all of its samples.
+
+    Every pair of inputs is checked, too.
+    """
     worst = [0.0] * order
     count = 0
+    try:
+        require_samples(op)
+    except CheckError as error:
+        return OpCheck(0, (), f"   FAIL: {error}")
     for f, arrays, smooth in op_samples(op):
-        y = f(*_tensors(arrays, get_device(device)))
-        if not smooth or y.dtype.kind != "f":
-            continue
         try:
+            y = _check_results(op, f, arrays, get_device(device))
+            if not smooth or y.dtype.kind != "f":
+                continue
             errors = check_gradients(f, arrays, order=order, device=device, name=op.name)
-        except GradientError as error:
+        except CheckError as error:
             return OpCheck(count, tuple(worst), f"   FAIL: {error}")
         worst = [max(pair) for pair in zip(worst, errors, strict=True)]
         count += 1

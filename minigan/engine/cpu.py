@@ -14,6 +14,7 @@ from ..kernels.runtime.cpu.thread_pool import threads
 from .device import Device
 from .kernel_families import family_modules
 from .op import Op
+from .own_kernels import own_kernel
 from .recording import StepRecording
 from .update import Update
 
@@ -47,6 +48,9 @@ class CpuDevice(Device):
         compiler.compile_listener = listener
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
+        own = own_kernel(op, "cpu")
+        if own is not None:
+            return own.run_on_cpu(arrays, attributes)
         kernel = self.kernels.get(op.name)
         if kernel is not None and (
             op.name not in self.floats_only or _has_floats(arrays, attributes)

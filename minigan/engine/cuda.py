@@ -12,6 +12,7 @@ from ..kernels.runtime.cuda.launcher import Launcher
 from .device import Device
 from .kernel_families import family_modules
 from .op import Op
+from .own_kernels import own_kernel
 from .recording import StepRecording
 from .update import Update
 
@@ -46,6 +47,9 @@ class CudaDevice(Device):
         self.launcher.synchronize()
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        own = own_kernel(op, "cuda")
+        if own is not None:
+            return own.run_on_cuda(self.launcher, arrays, attributes)
         return self._kernel(op.name)(self.launcher, *arrays, **attributes)
 
     def update(self, update: Update, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> None:
@@ -57,7 +61,8 @@ class CudaDevice(Device):
         except KeyError:
             raise NotImplementedError(
                 f"the {self.name} device has no kernel for {name!r}; `minigan info` lists those it"
-                " has, and .to('cpu') moves a tensor to a device that runs the numpy reference"
+                " has, op.kernel('cuda', FILE) gives an op one, and .to('cpu') moves a tensor to a"
+                " device that runs the numpy reference"
             ) from None
 
     def can_write(self, array: Any) -> bool:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from ..utils.names import choose
+from ..utils.notices import Notice
+from .definitions import caller, check_definition, fitting_expression, source_path
 from .grad_mode import is_grad_enabled
+from .own_kernels import CudaKernel, ExpressionKernel, NumbaKernel, OwnKernel
 from .recording import active_step
 from .tensor import Tensor, require_tensors
 from .values import type_name
@@ -53,11 +60,19 @@ class Op:
         needs_kernel: never run the reference on the `cpu` device, where it would be a call of
             BLAS, or a loop that takes minutes.
 
+        expression: the kernel of an elementwise op for every device, `inputs -> expression` or
+            `inputs ; attributes -> expression` (see `ops.elementwise_op`).
+
+    `kernel` gives an op of one's own program kernels for the devices. Another op of the same name,
+    as that of a notebook's cell that runs again, replaces it in `registry`, with a warning.
+
     Raises:
-        ValueError: an op of this name exists.
+        TypeError: `vjps` is one function of fixed inputs, or a VJP has other parameters.
+        ValueError: minigan has an op of this name; a sample or the expression does not fit.
     """
 
     registry: ClassVar[dict[str, Op]] = {}
+    library: ClassVar[frozenset[str]] = frozenset()  # the names of minigan's own ops
 
     def __init__(
         self,
@@ -73,9 +88,12 @@ class Op:
         check: Callable[..., object] | None = None,
         numbers: bool = False,
         needs_kernel: bool = False,
+        expression: str | None = None,
     ) -> None:
-        if name in Op.registry:
-            raise ValueError(f"an op named {name!r} exists already")
+        if name in Op.library:
+            raise ValueError(
+                f"an op named {name!r} exists already: it is one of minigan's; choose another name"
+            )
         self.name, self.reference, self.vjps, self.samples = name, reference, vjps, samples
         self.broadcasts, self.prepare, self.dtypes = broadcasts, prepare, dtypes
         self.view, self.check = view, check
@@ -85,6 +103,20 @@ class Op:
         last = samples[0][-1] if samples else None
         names = frozenset(last if isinstance(last, dict) else ())
         self.attribute_names = names if samples else None  # None: any
+        self.kernels: dict[str, OwnKernel] = {}  # by "cpu" and "cuda", those of `kernel`
+        self.made_at = caller() if Op.library else ""
+        if self.made_at:
+            check_definition(self)
+        if expression is not None:
+            kernel = ExpressionKernel(self, fitting_expression(self, expression))
+            self.kernels.update(cpu=kernel, cuda=kernel)
+        if name in Op.registry:
+            warnings.warn(
+                f"Op({name!r}), {self.made_at}, replaces the op of this name that was made at"
+                f" {Op.registry[name].made_at}",
+                Notice,
+                stacklevel=2,
+            )
         Op.registry[name] = self
 
     def __repr__(self) -> str:
@@ -96,6 +128,58 @@ class Op:
     def vjp(self, i: int) -> Callable[..., Tensor] | None:
         """Return the VJP of input `i`, or None if no gradient flows to it."""
         return partial(self.vjps, i) if callable(self.vjps) else self.vjps[i]
+
+    def kernel(
+        self,
+        device: str,
+        source: str | Path | Callable[..., object] | None = None,
+        launch: Callable[..., object] | None = None,
+    ) -> Any:
+        """Give the op a kernel of your own for a device; use it as a function or a decorator.
+
+            @softmax.kernel("cpu")                          # numba compiles it
+            def fill(out, x): ...                           # writes the result to `out`
+
+            @softmax.kernel("cuda", "softmax.cu")
+            def launch(cuda, out, x):                       # softmax<<<rows, 128>>>(out, x, n)
+                cuda.softmax[x.shape[0], 128](out, x, x.shape[1])
+
+        Arrays arrive C-contiguous, and broadcast to one shape if the op `broadcasts`; `out` has the
+        shape and dtype that the reference returns. Attributes are passed by name, floats in the
+        dtype of the inputs. A numba function whose last parameters are `begin, end` fills
+        out[begin:end]; several threads then share a large result. In a `.cu` file, REAL is the
+        dtype of the inputs. `mg.check(op)` compares all of them with the reference.
+
+        Args:
+            device: "cpu" or "cuda"; the emulator runs the same kernel.
+            source: for "cpu" the function; for "cuda" the path of the file, relative to the file
+                of the caller, or its text.
+            launch: for "cuda": `(cuda, out, *arrays, **attributes)` launches kernels of the file,
+                each by `cuda.NAME[grid, block](...)` or `cuda.NAME[grid, block, shared_bytes](...)`
+                as CUDA's NAME<<<grid, block, shared_bytes>>>(...). Integers are `long long`.
+
+        Returns:
+            The function, or a decorator if it is missing.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        choose("device", device, {"cpu": None, "cuda": None}, "cuda-emulator runs that of cuda")
+        if device == "cpu":
+            return self._add("cpu", NumbaKernel, source)
+        if not isinstance(source, (str, Path)):
+            raise TypeError(f"{self.name}: a kernel for cuda needs a .cu file, or its text")
+        path = source_path(self.name, source, sys._getframe(1).f_globals.get("__file__"))
+        return self._add("cuda", partial(CudaKernel, source=path), launch)
+
+    def _add(self, device: str, make: Callable[..., OwnKernel], function: Any) -> Any:
+        """Add a kernel of the function; without one, return a decorator that does."""
+        if function is None:
+            return partial(self._add, device, make)
+        if not callable(function):
+            raise TypeError(f"{self.name}: {type(function).__name__} is no function of a kernel")
+        self.kernels[device] = make(self, function)
+        return function
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Tensor:
         names = self.attribute_names
@@ -147,7 +231,7 @@ class Op:
                     accepted = "tensors and numbers" if self.accepts_numbers else "tensors"
                     raise TypeError(
                         f"{self.name}: argument {i} is {type_name(x)}; {accepted} are accepted"
-                        " (mg.tensor(values) makes a tensor)"
+                        f" (mg.tensor(values) makes a tensor{self._numbers_hint(x)})"
                     )
                 continue
             if first is None:
@@ -179,6 +263,12 @@ class Op:
         if shared is not None and shared.kind != "f":
             self._check_numbers(shared, inputs)
         return first.device
+
+    def _numbers_hint(self, x: Any) -> str:
+        """Return how an op of one's own accepts a number."""
+        if isinstance(x, NUMBERS) and not self.accepts_numbers and self.name not in Op.library:
+            return "; an op made with broadcasts=True or numbers=True accepts numbers"
+        return ""
 
     def _check_numbers(self, dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
         """Raise for a number that does not fit an integer or bool dtype, or for bools of kind n."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..engine.device import get_device
 from ..engine.dtypes import is_dtype
 from ..engine.recording import active_step
 from ..engine.step_guards import AttributeChanges
-from ..engine.tensor import Tensor, check_dtype, no_grad
+from ..engine.tensor import Tensor, check_dtype
 from ..utils.pytorch_names import MODULE, missing_attribute
 from .foreign import refuse_transposed, without_batch_counts
 from .summary import describe

@@ -21,6 +21,7 @@ __all__ = [
     "cast",
     "clip",
     "divide",
+    "elementwise_op",
     "equal",
     "exp",
     "greater",
@@ -45,11 +46,45 @@ __all__ = [
 ]
 
 
-def elementwise_op(name: str, reference: Any, vjps: Any, samples: Any, dtypes: str = "f") -> Op:
-    """Return a new op whose inputs broadcast; its attributes are numbers."""
-    has_attributes = isinstance(samples[0][-1], dict)
+def elementwise_op(
+    name: str,
+    reference: Any,
+    vjps: Any,
+    samples: Any = (),
+    dtypes: str = "f",
+    expression: str | None = None,
+) -> Op:
+    """Return a new op whose inputs broadcast; its attributes are numbers.
+
+        softsign = elementwise_op(
+            "softsign",
+            lambda x: x / (1 + abs(x)),
+            (lambda g, y, x: g / ((1 + ops.abs(x)) ** 2),),
+            [(uniform(3, 4),)],
+            expression="x -> x / (1 + abs(x))",
+        )
+
+    Args:
+        name, reference, vjps, samples, dtypes: as of `Op`.
+        expression: the kernel for every device, `inputs -> expression` or `inputs ; attributes ->
+            expression`: Python's arithmetic, comparisons and `a if c else b`, and C's math
+            functions of floats (erf, hypot, atan2, ...). On `cuda`, an op without one raises.
+
+    Raises:
+        ValueError: the expression has another form, or the inputs are not all of kind f.
+    """
+    has_attributes = bool(samples) and isinstance(samples[0][-1], dict)
     check = check_elementwise(name) if has_attributes else None
-    return Op(name, reference, vjps, samples, dtypes=dtypes, broadcasts=True, check=check)
+    return Op(
+        name,
+        reference,
+        vjps,
+        samples,
+        dtypes=dtypes,
+        broadcasts=True,
+        check=check,
+        expression=expression,
+    )
 
 
 def check_elementwise(name: str) -> Callable[..., None]:

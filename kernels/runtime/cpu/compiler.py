@@ -31,9 +31,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from ..cache import mark_used, prune, report_unusable
 from ..files import cache_root, with_digest, without_digest
 from ..locks import wait_at_fork
-from .sources import own_file, source_hash
+from .sources import function_hash, own_file, source_hash
 
 wait_at_fork(global_compiler_lock)
+
+OWN_HASH = "_minigan_hash"  # the attribute of a user's function that names its cache folder
 
 # Called with the name of each kernel that is about to be compiled (not found in the cache).
 compile_listener: Callable[[str], None] | None = None
@@ -66,7 +68,12 @@ def compiled_folder() -> Path | None:
 @cache
 def _file_folder(file: Path | None) -> Path:
     """Return the cache folder of the kernels of a file, marked as used."""
-    folder = (cache_folder() or Path()) / source_hash(file)
+    return _hash_folder(source_hash(file))
+
+
+def _hash_folder(name: str) -> Path:
+    """Return the cache folder of that name, marked as used."""
+    folder = (cache_folder() or Path()) / name
     mark_used(folder)
     return folder
 
@@ -75,8 +82,12 @@ class _Locator(_CacheLocator):
     """Locate numba's cache files in the folder of the function's file, where none is ever stale."""
 
     def __init__(self, function: Any, file: str) -> None:
-        self._line = function.__code__.co_firstlineno
-        self._module_name = f"{Path(file).parent.name}.{Path(file).stem}"
+        own_hash = getattr(function, OWN_HASH, None)
+        if own_hash is not None:  # The folder has this one kernel, wherever its text is.
+            self._disambiguator, self._folder = "own", _hash_folder(own_hash)
+            return
+        module_name = f"{Path(file).parent.name}.{Path(file).stem}"
+        self._disambiguator = f"{module_name}-{function.__code__.co_firstlineno}"
         self._folder = _file_folder(own_file(function))
 
     @classmethod
@@ -95,7 +106,7 @@ class _Locator(_CacheLocator):
         return self._folder.name
 
     def get_disambiguator(self) -> str:
-        return f"{self._module_name}-{self._line}"
+        return self._disambiguator
 
 
 class _CacheImpl(CompileResultCacheImpl):
@@ -206,6 +217,16 @@ def jit(function: Any = None, **options: Any) -> Any:
     if options.get("inline") != "always":  # an inlined function is compiled with its callers
         dispatcher._cache = (_Cache if cache_folder() else _NoCache)(function)
     return dispatcher
+
+
+def jit_own(function: Any, **options: Any) -> Any:
+    """Compile a function of a user's own program like `jit`, cached by a hash of itself.
+
+    What it calls must exist already.
+    """
+    function = getattr(function, "py_func", function)
+    setattr(function, OWN_HASH, function_hash(function, *map(str, sorted(options.items()))))
+    return jit(function, **options)
 
 
 # ----------------------------------------------------------------------------- the processor

@@ -191,12 +191,13 @@ def address_table(values: Sequence[bytes]) -> Any:
     return table
 
 
-def file_version(source: Path) -> tuple[Path, int]:
+def file_version(source: Path) -> tuple[Path, int, int]:
     """Return a key for the file as it is now, so that an edited kernel is compiled again."""
     try:
-        return source, source.stat().st_mtime_ns
+        status = source.stat()
     except OSError as error:
         raise KernelError(f"{source}: {error.strerror}") from None
+    return source, status.st_mtime_ns, status.st_size
 
 
 def source_text(path: Path) -> str:

@@ -1,0 +1,288 @@
+"""Kernels that a user's own program gives its ops: numba functions, CUDA files, expressions.
+
+`Op.kernel` and `elementwise_op(..., expression=...)` make them, and the devices run them. Nothing
+is compiled, and no compiler imported, before an op runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..kernels.runtime.strides import scalar
+from .recording import active_step
+
+if TYPE_CHECKING:
+    from ..kernels.elementwise.expressions import Expression
+    from ..kernels.runtime.cuda.launcher import Launcher
+    from .op import Op
+
+MAX_RESULT_TYPES = 256  # combinations of shapes, dtypes and attributes that an op remembers
+# A launch with a smaller result uses one thread.
+MIN_PARALLEL_ELEMENTS = 32768
+
+
+def own_kernel(op: Op, device: str) -> OwnKernel | None:
+    """Return the kernel that a program gave an op for "cpu" or "cuda", or None.
+
+    A captured step is captured again when the op gets another one.
+    """
+    kernel = op.kernels.get(device)
+    recording = active_step()
+    if kernel is not None and recording is not None:
+        recording.conditions.append(lambda: op.kernels.get(device) is kernel)
+    return kernel
+
+
+class OwnKernel:
+    """A kernel of one op, for the `cpu` device, for CUDA, or for both."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+        self._results: dict[Any, tuple[tuple[int, ...], np.dtype]] = {}
+
+    def run_on_cpu(self, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
+        """Return the op's result, computed by numba."""
+        raise NotImplementedError
+
+    def run_on_cuda(
+        self, gpu: Launcher, arrays: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> Any:
+        """Return the op's result, computed by launches of CUDA kernels."""
+        raise NotImplementedError
+
+    def result_type(
+        self,
+        arrays: tuple[Any, ...],
+        attributes: dict[str, Any],
+        to_numpy: Callable[[Any], np.ndarray] = np.asarray,
+    ) -> tuple[tuple[int, ...], np.dtype]:
+        """Return the shape and dtype of the result: those that the numpy reference returns.
+
+        It runs once for each combination of shapes, dtypes and attributes.
+        """
+        described = [(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in arrays]
+        key = (*described, repr(sorted(attributes.items())))
+        if key not in self._results:
+            if len(self._results) >= MAX_RESULT_TYPES:
+                self._results.clear()
+            values = [to_numpy(x) if hasattr(x, "dtype") else x for x in arrays]
+            with np.errstate(all="ignore"):
+                y = np.asarray(self.op.reference(*values, **attributes))
+            self._results[key] = y.shape, y.dtype
+        return self._results[key]
+
+
+def main_dtype(arrays: tuple[Any, ...], kinds: str, default: np.dtype) -> np.dtype:
+    """Return the dtype that the inputs of kinds f, x and n share; `default` if there are none."""
+    for i, x in enumerate(arrays):
+        if hasattr(x, "dtype") and kinds[min(i, len(kinds) - 1)] in "fxn":
+            return x.dtype
+    return default
+
+
+class NumbaKernel(OwnKernel):
+    """A function `(out, *arrays, attributes by name)` that numba compiles, and that fills `out`.
+
+    If its last two parameters are `begin, end`, it fills out[begin:end], and several threads share
+    the rows of a large `out`.
+    """
+
+    def __init__(self, op: Op, function: Callable[..., None]) -> None:
+        super().__init__(op)
+        self.function: Any = getattr(function, "py_func", function)
+        names = list(inspect.signature(self.function).parameters)
+        self.is_divided = names[-2:] == ["begin", "end"]
+        self.names = names[:-2] if self.is_divided else names
+        if op.arity is not None:
+            attributes = set(self.names[1 + op.arity :])
+            known = attributes if op.attribute_names is None else op.attribute_names
+            if len(self.names) < 1 + op.arity or attributes != known:
+                listed = f" and the attributes {', '.join(sorted(known))}" if known else ""
+                raise TypeError(
+                    f"{op.name}: the cpu kernel {self.function.__name__}({', '.join(names)}) takes"
+                    f" the result first, then the {op.arity} inputs{listed}"
+                )
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The function for numba to compile, cached by its source."""
+        from ..kernels.runtime.cpu.compiler import jit_own
+
+        return jit_own(self.function)
+
+    @cached_property
+    def checked(self) -> Any:
+        """The same with a check of each index, which raises IndexError."""
+        from ..kernels.runtime.cpu.compiler import jit_own
+
+        return jit_own(self.function, boundscheck=True)
+
+    @property
+    def place(self) -> str:
+        """The kernel's name, file and first line."""
+        return self.place_at(self.function.__code__.co_firstlineno)
+
+    def place_at(self, line: int) -> str:
+        """Return the kernel's name, file and this line."""
+        code = self.function.__code__
+        return f"{code.co_name} ({Path(code.co_filename).name}:{line})"
+
+    def arguments(self, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> list[Any]:
+        """Return an empty result and all other arguments; arrays are C-contiguous."""
+        from ..kernels.runtime.cpu.launch import empty
+        from ..kernels.shape.cpu import contiguous
+
+        shape, dtype = self.result_type(arrays, attributes)
+        real = main_dtype(arrays, self.op.dtypes, dtype)
+        inputs = []
+        for x in arrays:
+            array = x if isinstance(x, np.ndarray) else scalar(x, real)
+            if self.op.broadcasts:
+                array = np.broadcast_to(array, shape)
+            inputs.append(contiguous(array) if isinstance(array, np.ndarray) else array)
+        numbers = [attributes[name] for name in self.names[1 + len(arrays) :]]
+        numbers = [scalar(x, real) if isinstance(x, float) else x for x in numbers]
+        return [empty(shape, dtype), *inputs, *numbers]
+
+    def run_on_cpu(self, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
+        from ..kernels.runtime.cpu.launch import launch, parts
+
+        arguments = self.arguments(arrays, attributes)
+        out = arguments[0]
+        if self.is_divided and not out.ndim:
+            raise TypeError(
+                f"{self.op.name}: {self.place} has begin and end, but one number to fill"
+            )
+        try:
+            if not self.is_divided:
+                launch(self.compiled, *arguments)
+            elif out.size:
+                count = min(len(out), parts(out.size, MIN_PARALLEL_ELEMENTS))
+                launch(self.compiled, *arguments, over=len(out), parts=count)
+        except Exception as error:
+            raise self._explained(error) from None
+        return out
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return numba's error as one line with the kernel and its line; others as they are."""
+        from numba.core.errors import NumbaError
+
+        if not isinstance(error, NumbaError):
+            return error
+        location = getattr(error, "loc", None)
+        place = self.place_at(location.line) if location else self.place
+        reason = next((x.strip() for x in str(error).splitlines()[1:] if x.strip()), str(error))
+        return TypeError(f"{self.op.name}: numba cannot compile the cpu kernel {place}: {reason}")
+
+
+class CudaKernel(OwnKernel):
+    """A `.cu` file, and a function `launch(cuda, out, *arrays, **attributes)` that launches it.
+
+    `cuda` has the kernels of the file as attributes:
+
+        cuda.softmax[rows, 128](out, x, columns)  # softmax<<<rows, 128>>>(out, x, columns)
+    """
+
+    def __init__(self, op: Op, launch: Callable[..., object], source: Path) -> None:
+        super().__init__(op)
+        self.source, self.launch = source, launch
+
+    def run_on_cuda(
+        self, gpu: Launcher, arrays: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> Any:
+        from ..kernels.shape.cuda import contiguous
+
+        shape, dtype = self.result_type(arrays, attributes, gpu.to_numpy)
+        real = main_dtype(arrays, self.op.dtypes, dtype)
+        inputs = []
+        for x in arrays:
+            is_array = isinstance(x, gpu.array_type)
+            array = x if is_array else scalar(x, real)
+            if self.op.broadcasts:
+                array = gpu.from_numpy(np.array(array)) if not is_array else array
+                array = gpu.broadcast_to(array, shape) if array.shape != shape else array
+                is_array = True
+            inputs.append(contiguous(gpu, array) if is_array else array)
+        out = gpu.empty(shape, dtype)
+        self.launch(CudaFile(gpu, self.source, real), out, *inputs, **attributes)
+        return out
+
+
+class CudaFile:
+    """The kernels of a `.cu` file, as attributes, compiled for one dtype (REAL).
+
+    `empty(shape, dtype)` makes an array for what one kernel leaves to the next.
+    """
+
+    def __init__(self, gpu: Launcher, source: Path, dtype: np.dtype) -> None:
+        self._gpu, self._source, self._dtype = gpu, source, dtype
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return a new array of undefined contents, by default of the kernels' dtype."""
+        return self._gpu.empty(shape, np.dtype(dtype or self._dtype))
+
+    def __getattr__(self, name: str) -> _Configurable:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Configurable(self, name)
+
+
+class _Configurable:
+    """A kernel of a file, which `kernel[grid, block]` or `kernel[grid, block, shared]` launches."""
+
+    def __init__(self, file: CudaFile, name: str) -> None:
+        self._file, self._name = file, name
+
+    def __getitem__(self, configuration: Any) -> Callable[..., None]:
+        if not isinstance(configuration, tuple) or len(configuration) not in (2, 3):
+            raise TypeError(
+                f"{self._name}[{configuration}]: write {self._name}[grid, block](...) or"
+                f" {self._name}[grid, block, shared_bytes](...), as in"
+                " kernel<<<grid, block, shared>>>(...)"
+            )
+        grid, block, *rest = configuration
+        sizes = [x if isinstance(x, tuple) else (x,) for x in (grid, block)]
+
+        def launch(*arguments: Any) -> None:
+            file = self._file
+            file._gpu.launch(file._source, self._name, file._dtype, *sizes, arguments, *rest)
+
+        return launch
+
+    def __call__(self, *arguments: Any) -> None:
+        raise TypeError(
+            f"{self._name}(...) has no grid: write {self._name}[grid, block](...), as in"
+            " kernel<<<grid, block>>>(...)"
+        )
+
+
+class ExpressionKernel(OwnKernel):
+    """An expression of elements, as `x ; slope -> x if x > 0 else x * slope`, for all devices."""
+
+    def __init__(self, op: Op, expression: Expression) -> None:
+        super().__init__(op)
+        self.expression = expression
+
+    @cached_property
+    def _cpu_name(self) -> str:
+        from ..kernels.elementwise import cpu
+
+        return cpu.define(self.expression)
+
+    def run_on_cpu(self, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
+        from ..kernels.elementwise import cpu
+
+        return cpu.elementwise(self._cpu_name, *arrays, **attributes)
+
+    def run_on_cuda(
+        self, gpu: Launcher, arrays: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> Any:
+        from ..kernels.elementwise import cuda
+
+        return cuda.compute(gpu, self.expression, *arrays, **attributes)
