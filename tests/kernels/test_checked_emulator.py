@@ -260,7 +260,6 @@ def test_a_thread_may_have_512_kib_of_local_memory(gpu):
 
 
 WRONG = {
-    "needs extern": "__global__ void f(Out<REAL> y) { y[0] = 1; }",
     "takes more than 48 KiB": 'extern "C" __global__ void f(Out<REAL> y) {\n'
     "    SHARED(REAL, tile, 13 * 1024);\n    tile[0] = 1;\n    y[0] = tile[0];\n}",
     "atomicAdd is for other types": 'extern "C" __global__ void f(InOut<long long> y) {'

@@ -16,6 +16,7 @@ import operator
 import re
 import shutil
 import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,10 +113,9 @@ class _Counts(ctypes.Structure):
 
 @dataclass(frozen=True)
 class _Allocation:
-    """An allocation as elements of one size, with a byte for each: 1 if it has been written."""
+    """An allocation, with a mark for each byte: 1 if it has been written."""
 
     first: int
-    itemsize: int
     written: np.ndarray
 
 
@@ -138,8 +138,9 @@ class Emulator(Launcher):
 
     name = "emulator"
 
-    def __init__(self, checked: bool = False) -> None:
+    def __init__(self, checked: bool = False, debug: bool = False) -> None:
         self.checked = checked
+        self.build = "checked" if checked else "debug" if debug else "fast"
         self.counts = Counts()  # the sums over all launches; take differences
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by version, dtype
         self._allocations: dict[int, _Allocation] = {}  # by address
@@ -171,8 +172,7 @@ class Emulator(Launcher):
         return np.broadcast_to(array, shape)
 
     def describe(self) -> dict[str, str]:
-        build = "checked" if self.checked else "fast"
-        return {"runs on": f"one core, {build} build", "compiler": compiler_version()}
+        return {"runs on": f"one core, {self.build} build", "compiler": compiler_version()}
 
     def _allocate(self, shape: Size, dtype: np.dtype, written: int) -> np.ndarray:
         """Return an uninitialised array, aligned as on a GPU so that it has the same sectors."""
@@ -181,14 +181,14 @@ class Emulator(Launcher):
         start = -array_address(memory) % ALIGNMENT_BYTES
         array = memory[start : start + size].view(dtype).reshape(shape)
         if self.checked:
-            self._track(memory, start, dtype.itemsize, written)
+            self._track(memory, written)
         return array
 
-    def _track(self, memory: np.ndarray, start: int, itemsize: int, written: int) -> _Allocation:
-        """Track which elements of `memory` have been written, until it is freed."""
+    def _track(self, memory: np.ndarray, written: int) -> _Allocation:
+        """Track which bytes of `memory` have been written, until it is freed."""
         address = array_address(memory)
-        marks = np.full((memory.nbytes - start) // itemsize, written, np.uint8)
-        allocation = self._allocations[address] = _Allocation(address + start, itemsize, marks)
+        marks = np.full(memory.nbytes, written, np.uint8)
+        allocation = self._allocations[address] = _Allocation(address, marks)
         weakref.finalize(memory, self._allocations.pop, address, None)
         return allocation
 
@@ -228,6 +228,9 @@ class Emulator(Launcher):
                     counts = library.emulator_counts().contents
                     names = Counts.__dataclass_fields__
                     self.counts += Counts(*(getattr(counts, name) for name in names))
+                text = library.emulator_output()
+                if text is not None:
+                    sys.stdout.write(text.decode(errors="replace"))
                 if failed:
                     message = library.emulator_message().decode()
                     line = self._error_line(library) if self.checked else ""
@@ -276,20 +279,18 @@ class Emulator(Launcher):
             while isinstance(base.base, np.ndarray):
                 base = base.base
             allocation = self._allocations.get(array_address(base))
-            # Memory allocated elsewhere, or used with another element size, counts as written.
-            if allocation is None or allocation.itemsize != x.itemsize:
-                start = (array_address(x) - array_address(base)) % x.itemsize
-                allocation = self._track(base, start, x.itemsize, 1)
+            if allocation is None:  # Memory allocated elsewhere counts as written.
+                allocation = self._track(base, 1)
             first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
             count, marks = allocation.written.size, allocation.written.ctypes.data
-            extent = (allocation.first, count * allocation.itemsize, allocation.itemsize)
             view = None
             if _has_gaps(x):
                 views.append(np.zeros(count, np.uint8))
-                inside = views[-1][(array_address(x) - allocation.first) // x.itemsize :]
-                steps = tuple(stride // x.itemsize for stride in x.strides)
-                np.lib.stride_tricks.as_strided(inside, x.shape, steps)[...] = 1
+                inside = views[-1][array_address(x) - allocation.first :]
+                shape, steps = (*x.shape, x.itemsize), (*x.strides, 1)
+                np.lib.stride_tricks.as_strided(inside, shape, steps)[...] = 1
                 view = views[-1].ctypes.data
+            extent = (allocation.first, count, x.itemsize)
             regions.append(_Region(first, end, *extent, marks, view, argument))
         return regions, views
 
@@ -302,11 +303,13 @@ class Emulator(Launcher):
         return module
 
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
-        build = BUILDS["checked" if self.checked else "fast"]
-        flags = [*FLAGS, *build, *options(dtype)]
-        texts = [path.read_text() for path in sorted(EMULATOR_HEADERS.glob("*.h"))]
+        flags = [*FLAGS, *BUILDS[self.build], *options(dtype)]
+        files = [path for path in EMULATOR_HEADERS.iterdir() if path.suffix in (".h", ".py")]
+        texts = [path.read_text() for path in sorted(files)]
         compiler = find_compiler()
-        name = digest(compiler_version(), host(), *flags, *texts, source_text(source))
+        # A debugger finds the source by its folder, which the debug build contains.
+        folders = [str(source.parent.resolve())] if self.build == "debug" else []
+        name = digest(compiler_version(), host(), *flags, *texts, source_text(source), *folders)
         file = f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
         library = None
         for folder in (emulator_folder, temporary_folder):  # The second is for this process alone.
@@ -317,7 +320,7 @@ class Emulator(Launcher):
                 else:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
-                    compile_library(compiler, source, flags, path)
+                    compile_library(compiler, source, self.build, flags, path)
                     prune(path.parent, r".*\.(so|sha256|tmp)")
                 library = ctypes.CDLL(str(path))
                 break
@@ -327,6 +330,7 @@ class Emulator(Launcher):
                 report_unusable(path.parent if isinstance(error, OSError) else None, error)
         assert library is not None
         library.emulator_message.restype = ctypes.c_char_p
+        library.emulator_output.restype = ctypes.c_char_p
         library.emulator_counts.restype = ctypes.POINTER(_Counts)
         library.emulator_kernels.restype = ctypes.c_char_p
         kernels: dict[str, _Kernel] = {}
@@ -353,7 +357,7 @@ class Emulator(Launcher):
             check=False,
         )
         lines = re.findall(r"\.cu:(\d+)", process.stdout)
-        return f":{lines[-1]}" if lines else ""
+        return f":{lines[0]}" if lines else ""
 
 
 def _has_gaps(x: np.ndarray) -> bool:

@@ -1,0 +1,104 @@
+"""Rewrite the declarations of CUDA C++ that no macro can turn into C++ for g++.
+
+    extern __shared__ float s[];       a pointer to the dynamic shared memory
+    __shared__ float a[16][17], b;     in the checked build: arrays that are declared to the checks
+    __device__ int n; __constant__ float w[9];     found, to be read and written from Python
+
+Lines keep their numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..cuda.launcher import KernelError
+
+_TYPE = r"(?P<type>[A-Za-z_][\w:<>,*& ]*?)"
+_ALIGNMENT = r"(?:(?:__align__|alignas)\s*\([^)]*\)\s*)?"
+_NAME = r"\w+\s*(?:\[[^\]]*\]\s*)*"
+_DYNAMIC = re.compile(
+    rf"extern\s+__shared__\s+{_ALIGNMENT}{_TYPE}\s*\b(?P<name>\w+)\s*\[\s*\]\s*;"
+)
+_SHARED = re.compile(
+    rf"__shared__\s+{_ALIGNMENT}{_TYPE}\s*\b(?P<names>{_NAME}(?:,\s*{_NAME})*);"
+)
+_VARIABLE = re.compile(
+    rf"\b(?P<space>__device__|__constant__|__managed__)\s+(?:(?:__device__|static|const|volatile)\s+)*"
+    rf"{_ALIGNMENT}{_TYPE}\s*\b(?P<name>\w+)\s*(?:\[[^\]]*\]\s*)*(?:;|=|\{{)"
+)
+_LAUNCH = re.compile(r"<<<")
+_IGNORED = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|^[ \t]*#(?:\\\n|[^\n])*', re.S | re.M)
+
+
+@dataclass(frozen=True)
+class DeviceVariable:
+    """A variable of a file in global or constant memory."""
+
+    name: str
+    space: str  # "device" or "constant"
+
+
+def translate(text: str, name: str, checked: bool) -> tuple[str, list[DeviceVariable]]:
+    """Return a `.cu` file's text as C++, and its variables.
+
+    Raises:
+        KernelError: the text has a launch `<<<...>>>`, or a declaration that the checked build
+            cannot check.
+    """
+    code = blank(text)
+    launch = _LAUNCH.search(code)
+    if launch:
+        raise KernelError(
+            f"{name}:{_line(code, launch)}: a launch with <<<...>>>: only kernels and __device__"
+            " functions are compiled here; remove the host code and launch from Python:"
+            " minigan.cuda.compile(file).kernel[grid, block](...)"
+        )
+    edits = [
+        (match, f'auto* const {match["name"]} = emulator::dynamic_array<{match["type"]}>'
+         f'("{match["name"]}");')
+        for match in _DYNAMIC.finditer(code)
+    ]  # fmt: skip
+    if checked:
+        dynamic = {match.start("type") for match, _ in edits}
+        shared = [m for m in _SHARED.finditer(code) if m.start("type") not in dynamic]
+        edits += [(match, _shared_variables(match)) for match in shared]
+    for match, replacement in sorted(edits, key=lambda edit: -edit[0].start()):
+        newlines = "\n" * match[0].count("\n")
+        text = text[: match.start()] + replacement + newlines + text[match.end() :]
+        code = code[: match.start()] + blank(replacement) + newlines + code[match.end() :]
+    left = re.search(r"\b__shared__\b" if checked else r"\bextern\s+__shared__\b", code)
+    if left:
+        raise KernelError(
+            f"{name}:{_line(code, left)}: cannot read this declaration of shared memory; write"
+            " __shared__ type name[size]; or extern __shared__ type name[];"
+        )
+    return text, _variables(code)
+
+
+def blank(text: str) -> str:
+    """Return the text with spaces for comments, strings and preprocessor lines."""
+    return _IGNORED.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+
+
+def _line(code: str, match: re.Match[str]) -> int:
+    return code.count("\n", 0, match.start()) + 1
+
+
+def _shared_variables(match: re.Match[str]) -> str:
+    """Return declarations of references to the variables of one `__shared__` declaration."""
+    lines = []
+    for declared in re.findall(_NAME, match["names"]):
+        name, extents = re.fullmatch(r"(\w+)\s*(.*)", declared, re.S).groups()  # type: ignore[union-attr]
+        kind = re.sub(r"\s+", " ", match["type"] + extents)
+        lines.append(f'auto& {name} = emulator::shared_variable<{kind}, __COUNTER__>("{name}");')
+    return " ".join(lines)
+
+
+def _variables(code: str) -> list[DeviceVariable]:
+    spaces = {"__constant__": "constant"}
+    return [
+        DeviceVariable(match["name"], spaces.get(match["space"], "device"))
+        for match in _VARIABLE.finditer(code)
+        if match["name"] != "operator"
+    ]
