@@ -16,7 +16,7 @@ if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).reso
         " pip install -e ."
     )
 
-from . import data, metrics, nn, ops, optim
+from . import cuda, data, metrics, nn, ops, optim
 from .engine import check, random
 from .engine.autograd import grad
 from .engine.capture import capture
@@ -39,6 +39,7 @@ __all__ = [
     "Update",
     "capture",
     "check",
+    "cuda",
     "data",
     "get_device",
     "grad",

@@ -90,6 +90,13 @@ inline void describe_thread(char* text, std::size_t size, int thread) {
                   t / (blockDim.x * blockDim.y));
 }
 
+RUNTIME_FUNCTION void stop(int line, const char* what) {
+    char thread[100];
+    describe_thread(thread, sizeof thread, current->thread);
+    std::snprintf(message, sizeof message, "%s stops at line %d: %s", thread, line, what);
+    abort_launch();
+}
+
 // ------------------------------------------------------------------------------ __syncthreads
 // The source line of the barrier that each thread waits at.
 static int barrier_line[MAX_THREADS_PER_BLOCK];

@@ -153,7 +153,7 @@ template <class T> struct Unpack<Input<T>> {
 template <class P> P unpack(void* value, int argument) { return Unpack<P>::from(value, argument); }
 
 template <class P> constexpr int element_size = 0;
-template <class T> constexpr int element_size<T*> = sizeof(T);
+template <class T> constexpr int element_size<T*> = component_size<std::remove_cv_t<T>>;
 template <class T> constexpr int element_size<Input<T>> = sizeof(T);
 template <class T, class M> constexpr int element_size<Pointer<T, M>> = sizeof(T);
 

@@ -59,7 +59,7 @@ def compile_library(compiler: str, source: Path, build: str, flags: list[str], p
         preprocessed = _run([compiler, *filter(None, names), include, str(file)], source)
         kernels = re.findall(
             r"(template\s*<[^;{}()]*>\s*)?(?:extern\s+\"C\"\s+)?(?:static\s+)?__global__\s+"
-            r"(?:static\s+)?void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)",
+            r"(?:static\s+)?void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(((?:[^()]|\([^()]*\))*)\)",
             preprocessed,
         )
         plain = {name: parameters for template, name, parameters in kernels if not template}
@@ -157,7 +157,8 @@ def _entry_points(
     ]
     kernel_lines = []
     for kernel, parameters in kernels.items():
-        names = [re.split(r"[\s*&]+", p.strip())[-1] for p in parameters.split(",") if p.strip()]
+        split = [p.strip() for p in parameters.split(",") if p.strip() not in ("", "void")]
+        names = [re.findall(r"\w+", re.sub(r"\[[^\]]*\]", "", p))[-1] for p in split]
         quoted = ", ".join([*(f'"{n}"' for n in names), "nullptr"])
         kernel_lines.append(" ".join([kernel, *names]))
         lines += [

@@ -43,8 +43,8 @@ static const char* const* parameters;
 inline void begin_launch(const Launch&) {}
 template <class P> P unpack(void* value, int) { return *static_cast<P*>(value); }
 template <class P> constexpr int element_size = 0;
-template <class T> constexpr int element_size<T*> = sizeof(T);
-template <class T> constexpr int element_size<T* __restrict__> = sizeof(T);
+template <class T> constexpr int element_size<T*> = component_size<std::remove_cv_t<T>>;
+template <class T> constexpr int element_size<T* __restrict__> = component_size<std::remove_cv_t<T>>;
 template <class T> T* dynamic_array(const char*) { return reinterpret_cast<T*>(dynamic_shared); }
 }  // namespace emulator
 #endif

@@ -18,7 +18,8 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ from .compiler import (
 )
 
 ALIGNMENT_BYTES = 256  # of an allocation, as cudaMalloc's
+GUARD_BYTES = 256 * 1024  # before and after an array, in the checked build; they are never touched
 MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
 
 
@@ -175,22 +177,58 @@ class Emulator(Launcher):
         return {"runs on": f"one core, {self.build} build", "compiler": compiler_version()}
 
     def _allocate(self, shape: Size, dtype: np.dtype, written: int) -> np.ndarray:
-        """Return an uninitialised array, aligned as on a GPU so that it has the same sectors."""
+        """Return an uninitialised array, aligned as on a GPU so that it has the same sectors.
+
+        In the checked build it lies between guards, so that what misses it hits no other array.
+        """
         size = math.prod(shape) * dtype.itemsize
-        memory = np.empty(size + ALIGNMENT_BYTES, np.uint8)
-        start = -array_address(memory) % ALIGNMENT_BYTES
+        guard = GUARD_BYTES if self.checked else 0
+        memory = np.empty(size + ALIGNMENT_BYTES + 2 * guard, np.uint8)
+        start = guard + -array_address(memory) % ALIGNMENT_BYTES
         array = memory[start : start + size].view(dtype).reshape(shape)
         if self.checked:
-            self._track(memory, written)
+            self._track(memory, written, start, size)
         return array
 
-    def _track(self, memory: np.ndarray, written: int) -> _Allocation:
-        """Track which bytes of `memory` have been written, until it is freed."""
+    def _track(
+        self, memory: np.ndarray, written: int, start: int = 0, size: int | None = None
+    ) -> _Allocation:
+        """Track which of `size` bytes of `memory` have been written, until it is freed."""
         address = array_address(memory)
-        marks = np.full(memory.nbytes, written, np.uint8)
-        allocation = self._allocations[address] = _Allocation(address, marks)
+        marks = np.full(memory.nbytes if size is None else size, written, np.uint8)
+        allocation = self._allocations[address] = _Allocation(address + start, marks)
         weakref.finalize(memory, self._allocations.pop, address, None)
         return allocation
+
+    @contextmanager
+    def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
+        """Yield the arguments; in the checked build with copies between guards of numpy's arrays.
+
+        The copies are written back at the end. Arrays that share memory still do.
+        """
+        copies: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        writable: set[int] = set()
+        result = list(arguments)
+        for i, x in enumerate(arguments):
+            if not (self.checked and isinstance(x, np.ndarray) and x.size):
+                continue
+            base = _owner(x)
+            if array_address(base) in self._allocations:
+                continue
+            first, end = np.lib.array_utils.byte_bounds(base)
+            if first not in copies:
+                memory = np.ctypeslib.as_array((ctypes.c_uint8 * (end - first)).from_address(first))
+                copies[first] = memory, self.from_numpy(memory)
+            buffer: Any = copies[first][1]
+            offset = array_address(x) - first
+            result[i] = np.ndarray(x.shape, x.dtype, buffer, offset, x.strides)
+            result[i].flags.writeable = x.flags.writeable
+            if base.flags.writeable:
+                writable.add(first)
+        yield result
+        for first in writable:
+            memory, copy = copies[first]
+            memory[...] = copy
 
     # ----------------------------------------------------------------------------- launches
     def _prepare(
@@ -275,9 +313,7 @@ class Emulator(Launcher):
             arrays += [(array, -1) for array in getattr(x, "arrays", ())]
         regions, views = [], []
         for x, argument in arrays:
-            base = x
-            while isinstance(base.base, np.ndarray):
-                base = base.base
+            base = _owner(x)
             allocation = self._allocations.get(array_address(base))
             if allocation is None:  # Memory allocated elsewhere counts as written.
                 allocation = self._track(base, 1)
@@ -301,6 +337,18 @@ class Emulator(Launcher):
         if module is None:
             module = self._modules[key] = self._load(source, dtype)
         return module
+
+    def variable(self, source: Path, dtype: np.dtype, name: str) -> np.ndarray:
+        with _LAUNCH_LOCK:
+            library, _ = self._module(source, dtype)
+        size = ctypes.c_uint64()
+        try:
+            function = library[f"emulator_variable_{name}"]
+        except AttributeError:
+            raise KernelError(f"{source} has no variable {name!r}") from None
+        function.restype = ctypes.c_void_p
+        address = function(ctypes.byref(size))
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(address))
 
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
         flags = [*FLAGS, *BUILDS[self.build], *options(dtype)]
@@ -358,6 +406,13 @@ class Emulator(Launcher):
         )
         lines = re.findall(r"\.cu:(\d+)", process.stdout)
         return f":{lines[0]}" if lines else ""
+
+
+def _owner(x: np.ndarray) -> np.ndarray:
+    """Return the array that x is a view of, or x."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
 
 
 def _has_gaps(x: np.ndarray) -> bool:

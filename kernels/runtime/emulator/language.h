@@ -4,6 +4,7 @@
 // All headers of the C++ library come before the macros: those of GCC 13 and newer contain the name
 // __noinline__, which CUDA defines as a keyword.
 #include <algorithm>
+#include <cassert>
 #include <cfloat>
 #include <climits>
 #include <cmath>
@@ -51,16 +52,24 @@
 #define __grid_constant__
 #define __ldg(address) (*(address))
 #define printf emulator::print
+#undef assert
+#define assert(condition) \
+    ((condition) ? static_cast<void>(0) : emulator::stop(__LINE__, "the assertion " #condition))
+#define __trap() emulator::stop(__LINE__, "__trap()")
 
 using std::abs, std::ceil, std::cos, std::exp, std::expm1, std::fabs, std::floor, std::fma;
 using std::fmax, std::fmin, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::max;
 using std::min, std::pow, std::rint, std::sin, std::sqrt, std::tanh;
 
 // ------------------------------------------------------------------------------ vector types
+template <class T> constexpr int component_size = sizeof(T);  // of the numbers of a vector type
 #define VECTOR_TYPES(T, name)                                                             \
     struct alignas(2 * sizeof(T)) name##2 { T x, y; };                                    \
     struct name##3 { T x, y, z; };                                                        \
     struct alignas(sizeof(T) < 8 ? 4 * sizeof(T) : 16) name##4 { T x, y, z, w; };         \
+    template <> constexpr int component_size<name##2> = sizeof(T);                        \
+    template <> constexpr int component_size<name##3> = sizeof(T);                        \
+    template <> constexpr int component_size<name##4> = sizeof(T);                        \
     inline name##2 make_##name##2(T x, T y) { return {x, y}; }                            \
     inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }                    \
     inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }

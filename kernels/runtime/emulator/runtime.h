@@ -55,6 +55,9 @@ RUNTIME_FUNCTION int lane_id();
 // Append to the text that printf has written in this launch.
 RUNTIME_FUNCTION int print(const char* format, ...) __attribute__((format(__printf__, 1, 2)));
 
+// End the launch with an error at this line of the source.
+[[noreturn]] RUNTIME_FUNCTION void stop(int line, const char* what);
+
 #ifdef CHECKED
 extern unsigned char* const dynamic_shared;
 extern std::uint64_t dynamic_bytes;

@@ -46,6 +46,8 @@ def translate(text: str, name: str, checked: bool) -> tuple[str, list[DeviceVari
         KernelError: the text has a launch `<<<...>>>`, or a declaration that the checked build
             cannot check.
     """
+    for match in reversed(list(re.finditer(r"\bstatic(?=\s+__shared__\b)", blank(text)))):
+        text = text[: match.start()] + text[match.end() :]  # __shared__ is static here
     code = blank(text)
     launch = _LAUNCH.search(code)
     if launch:
