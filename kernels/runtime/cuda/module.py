@@ -44,6 +44,11 @@ class Module:
             )
         return Kernel(self, name)
 
+    @property
+    def counts(self) -> Any:
+        """The memory transactions of all launches so far, of the emulator's checked build."""
+        return self._launcher.counts  # type: ignore[attr-defined]
+
     def variable(self, name: str) -> Any:
         """Return a __device__ or __constant__ variable as an array of bytes, to read and write.
 

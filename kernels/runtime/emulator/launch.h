@@ -87,7 +87,37 @@ inline void clear_output() {
     output_text = nullptr;
 }
 
+// While a kernel runs, a signal of the processor ends the launch and not the process.
+static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
+struct SignalHandlers {
+    struct sigaction before[3];
+
+    static void handle(int number) {
+        if (current == &main_fiber) {  // not the kernel's: its repetition ends the process
+            std::signal(number, SIG_DFL);
+            return;
+        }
+        char thread[100];
+        describe_thread(thread, sizeof thread, current->thread);
+        std::snprintf(message, sizeof message, "%s %s; the checked build names the line", thread,
+                      number == SIGFPE ? "divides an integer by zero"
+                                       : "accesses memory outside all arrays, or a vector such as"
+                                         " float4 at an address that is no multiple of its size");
+        abort_launch();
+    }
+    SignalHandlers() {
+        struct sigaction action {};
+        action.sa_handler = handle;
+        action.sa_flags = SA_NODEFER;  // because the handler does not return
+        for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &action, &before[i]);
+    }
+    ~SignalHandlers() {
+        for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+    }
+};
+
 RUNTIME_FUNCTION int run(const Launch& launch, void (*kernel)()) {
+    const SignalHandlers handlers;
     gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
     blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     threads = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
