@@ -28,8 +28,8 @@ FLAGS = (
 BUILDS = {
     "fast": ("-O3", "-march=native"),
     # With these two optimisations disabled, each access has its own return address, and so a line.
-    "checked": ("-O1", "-g", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
-    "debug": ("-O0", "-g3"),
+    "checked": ("-O1", "-gdwarf-4", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
+    "debug": ("-O0", "-gdwarf-4", "-g3"),
 }
 # In the checked build g++ calls a function before each access to memory (hooks.h). It inserts no
 # call where a structure is passed by value straight from memory, so all functions are inlined
