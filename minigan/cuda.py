@@ -1,7 +1,7 @@
 """CUDA kernels of your own `.cu` files, on a GPU or in the emulator.
 
-    module = minigan.cuda.compile("saxpy.cu")
-    module.saxpy[4, 256](1000, 2.0, x, y)       # saxpy<<<4, 256>>>(1000, 2.0, x, y)
+module = minigan.cuda.compile("saxpy.cu")
+module.saxpy[4, 256](1000, 2.0, x, y)       # saxpy<<<4, 256>>>(1000, 2.0, x, y)
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .engine.device import get_device
-from .kernels.runtime.cuda.launcher import KernelError
+from .kernels.runtime.cuda.launcher import KernelError, Launcher
 from .kernels.runtime.cuda.module import Kernel, Module
 from .utils.names import choose
 
@@ -44,7 +43,9 @@ def compile(
     if device == "cuda":
         if build is not None:
             raise ValueError(f"build={build!r} is for device='cuda-emulator', not 'cuda'")
-        launcher = get_device("cuda").launcher
+        from .kernels.runtime.cuda.gpu import Gpu
+
+        launcher: Launcher = Gpu()
     else:
         from .kernels.runtime.emulator.compiler import BUILDS
         from .kernels.runtime.emulator.emulator import Emulator

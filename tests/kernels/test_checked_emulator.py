@@ -242,7 +242,9 @@ def test_an_atomic_operation_races_with_a_plain_access():
         run(CHECKED, "reads_an_atomic", [y, ones(CHECKED, 64)])
     with pytest.raises(KernelError, match=r"reads n\[0\], which a thread of another block writes"):
         run(CHECKED, "last_block_reads", [y, ones(CHECKED, 256)], (4,))
-    with pytest.raises(KernelError, match=r"updates n\[0\], which a thread of another block writes"):
+    with pytest.raises(
+        KernelError, match=r"updates n\[0\], which a thread of another block writes"
+    ):
         run(CHECKED, "first_block_clears", [y], (2,))
 
 

@@ -52,7 +52,7 @@ class Module:
     def variable(self, name: str) -> Any:
         """Return a __device__ or __constant__ variable as an array of bytes, to read and write.
 
-            module.variable("weights").view("float32")[:] = weights
+        module.variable("weights").view("float32")[:] = weights
         """
         return self._launcher.variable(self._source, self._dtype, name)
 

@@ -39,8 +39,9 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 # Headers whose functions a kernel has without them. NVRTC finds no headers of the host.
 BUILT_IN_HEADERS = re.compile(
     r"\s*#\s*include\s*<(cuda|cuda_runtime|cuda_runtime_api|device_launch_parameters"
-    r"|device_functions|math_functions|stdio|stdlib|math|assert|string)(\.h|\.cuh)?>.*"
-    r"|\s*#\s*include\s*<(cstdio|cstdlib|cmath|cassert|cstring|iostream|vector)>.*"
+    r"|device_functions|math_functions|math_constants|stdio|stdlib|math|assert|string|float"
+    r"|limits|stdint)(\.h|\.cuh)?>.*"
+    r"|\s*#\s*include\s*<(cstdio|cstdlib|cmath|cassert|cstring|cfloat|climits|cstdint)>.*"
 )
 
 
@@ -89,9 +90,7 @@ def with_c_linkage(text: str) -> str:
     return text
 
 
-def typed_arguments(
-    place: str, declared: tuple[Parameter, ...], arguments: list[Any]
-) -> list[Any]:
+def typed_arguments(place: str, declared: tuple[Parameter, ...], arguments: list[Any]) -> list[Any]:
     """Return the arguments with Python numbers as numpy scalars of the declared types.
 
     Raises:

@@ -172,7 +172,8 @@ template <class T> struct AtAddress<Input<T>> {
 // Return the shared or __device__ array `memory`, declared under its name.
 template <class T> Variable describe(Space space, const char* name, const T& memory) {
     using Element = std::remove_all_extents_t<T>;
-    Variable variable{space, name, reinterpret_cast<const char*>(&memory), sizeof memory,
+    const auto first = const_cast<const char*>(reinterpret_cast<const volatile char*>(&memory));
+    Variable variable{space, name, first, sizeof memory,
                       sizeof(Element), static_cast<int>(std::rank_v<T>), {}};
     const std::uint64_t extents[] = {std::extent_v<T, 0>, std::extent_v<T, 1>, std::extent_v<T, 2>,
                                      std::extent_v<T, 3>};

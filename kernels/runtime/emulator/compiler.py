@@ -28,6 +28,7 @@ FLAGS = (
 BUILDS = {
     "fast": ("-O3", "-march=native"),
     # With these two optimisations disabled, each access has its own return address, and so a line.
+    # addr2line of binutils 2.40 does not find all lines of DWARF 5.
     "checked": ("-O1", "-gdwarf-4", "-DCHECKED", "-fno-ipa-icf", "-fno-crossjumping"),
     "debug": ("-O0", "-gdwarf-4", "-g3"),
 }
@@ -36,7 +37,11 @@ BUILDS = {
 # (__global__ in language.h), after which the structure is copied; and _refuse_unchecked looks for
 # what is left. Structures stay whole, so that a float4 is read as one.
 INSTRUMENTATION = (
-    *("-fsanitize=thread,bounds,integer-divide-by-zero", "-fno-tree-sra", "-fno-threadsafe-statics"),
+    *(
+        "-fsanitize=thread,bounds,integer-divide-by-zero",
+        "-fno-tree-sra",
+        "-fno-threadsafe-statics",
+    ),
     *("--param=tsan-instrument-func-entry-exit=0", "-fdump-tree-tsan=/dev/stdout"),
 )
 
@@ -113,12 +118,16 @@ def _refuse_unchecked(dump: str, source: Path) -> None:
         if line.startswith(";; Function "):
             is_own = re.match(r";; Function (std|emulator|__gnu_cxx)::", line) is not None
         match = call.match(re.sub(r'"(?:\\.|[^"\\])*"', "", line))
-        if is_own or not match or re.match(r"(__builtin|if|switch|return|\.|__tsan)", match["name"]):
+        if (
+            is_own
+            or not match
+            or re.match(r"(__builtin|if|switch|return|\.|__tsan)", match["name"])
+        ):
             continue
         if memory.search(match["values"]) or memory.search(match["result"] or ""):
             raise KernelError(
-                f"{source}: {match['name']} takes or returns a structure by value, which the"
-                " checked build cannot check in a function that calls itself: pass numbers or"
+                f"{source}: {match['name']} takes or returns a structure by value and is not"
+                " inlined, so that the checked build cannot check the copy: pass numbers or"
                 f" pointers ({line.strip()})"
             )
 
@@ -143,9 +152,7 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def _entry_points(
-    kernels: dict[str, str], variables: list[DeviceVariable], checked: bool
-) -> str:
+def _entry_points(kernels: dict[str, str], variables: list[DeviceVariable], checked: bool) -> str:
     """Return C++ functions that launch each kernel, given its parameters, and one that lists them.
 
     Others return the address and the size of each variable.

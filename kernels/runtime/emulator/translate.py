@@ -14,21 +14,29 @@ from dataclasses import dataclass
 
 from ..cuda.launcher import KernelError
 
-_TYPE = r"(?P<type>[A-Za-z_][\w:<>,*& ]*?)"
+_TYPE = r"(?P<type>[A-Za-z_][\w:*\s]*?(?:<[^;=]*>[\w:*\s]*?)?)"
 _ALIGNMENT = r"(?:(?:__align__|alignas)\s*\([^)]*\)\s*)?"
 _NAME = r"\w+\s*(?:\[[^\]]*\]\s*)*"
-_DYNAMIC = re.compile(
-    rf"extern\s+__shared__\s+{_ALIGNMENT}{_TYPE}\s*\b(?P<name>\w+)\s*\[\s*\]\s*;"
-)
-_SHARED = re.compile(
-    rf"__shared__\s+{_ALIGNMENT}{_TYPE}\s*\b(?P<names>{_NAME}(?:,\s*{_NAME})*);"
-)
+_DYNAMIC = re.compile(rf"extern\s+__shared__\s+{_ALIGNMENT}{_TYPE}\s*\b(?P<name>\w+)\s*\[\s*\]\s*;")
+_SHARED = re.compile(rf"__shared__\s+{_ALIGNMENT}{_TYPE}\s*\b(?P<names>{_NAME}(?:,\s*{_NAME})*);")
 _VARIABLE = re.compile(
     rf"\b(?P<space>__device__|__constant__|__managed__)\s+(?:(?:__device__|static|const|volatile)\s+)*"
     rf"{_ALIGNMENT}{_TYPE}\s*\b(?P<name>\w+)\s*(?:\[[^\]]*\]\s*)*(?:;|=|\{{)"
 )
 _LAUNCH = re.compile(r"<<<")
-_IGNORED = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|^[ \t]*#(?:\\\n|[^\n])*', re.S | re.M)
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([\w/.]+)[>"]', re.M)
+_REFUSED_HEADERS = {
+    "cooperative_groups": "write __syncthreads(), __syncwarp(mask) and __shfl_*_sync(mask, ...)",
+    "curand": "compute random numbers in the kernel, or pass an array of them",
+    "cub/": "write the reduction or scan in the kernel",
+    "thrust/": "it is for host code",
+    "cuda_fp16": "use float",
+    "cuda_bf16": "use float",
+    "mma": "tensor cores are not emulated; multiply in float",
+}
+_IGNORED = re.compile(
+    r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|^[ \t]*#(?:\\\n|[^\n])*', re.S | re.M
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,11 @@ def translate(text: str, name: str, checked: bool) -> tuple[str, list[DeviceVari
     """
     for match in reversed(list(re.finditer(r"\bstatic(?=\s+__shared__\b)", blank(text)))):
         text = text[: match.start()] + text[match.end() :]  # __shared__ is static here
+    for match in _INCLUDE.finditer(text):
+        for header, advice in _REFUSED_HEADERS.items():
+            if match[1].startswith(header):
+                line = _line(text, match)
+                raise KernelError(f"{name}:{line}: the emulator has no {match[1]}: {advice}")
     code = blank(text)
     launch = _LAUNCH.search(code)
     if launch:
@@ -64,7 +77,9 @@ def translate(text: str, name: str, checked: bool) -> tuple[str, list[DeviceVari
     if checked:
         dynamic = {match.start("type") for match, _ in edits}
         shared = [m for m in _SHARED.finditer(code) if m.start("type") not in dynamic]
-        edits += [(match, _shared_variables(match)) for match in shared]
+        edits += [
+            (match, _shared_variables(match, _is_in_function(code, match))) for match in shared
+        ]
     for match, replacement in sorted(edits, key=lambda edit: -edit[0].start()):
         newlines = "\n" * match[0].count("\n")
         text = text[: match.start()] + replacement + newlines + text[match.end() :]
@@ -87,13 +102,26 @@ def _line(code: str, match: re.Match[str]) -> int:
     return code.count("\n", 0, match.start()) + 1
 
 
-def _shared_variables(match: re.Match[str]) -> str:
+def _is_in_function(code: str, match: re.Match[str]) -> bool:
+    return code.count("{", 0, match.start()) > code.count("}", 0, match.start())
+
+
+def _shared_variables(match: re.Match[str], is_in_function: bool) -> str:
     """Return declarations of references to the variables of one `__shared__` declaration."""
     lines = []
     for declared in re.findall(_NAME, match["names"]):
         name, extents = re.fullmatch(r"(\w+)\s*(.*)", declared, re.S).groups()  # type: ignore[union-attr]
         kind = re.sub(r"\s+", " ", match["type"] + extents)
-        lines.append(f'auto& {name} = emulator::shared_variable<{kind}, __COUNTER__>("{name}");')
+        if is_in_function:
+            call = f'emulator::shared_variable<{kind}, __COUNTER__>("{name}")'
+            lines.append(f"auto& {name} = {call};")
+        else:
+            lines.append(
+                f"static emulator::Guarded<{kind}> {name}_memory;"
+                f" constexpr auto& {name} = {name}_memory.memory; static emulator::Declared* const"
+                f" {name}_declared = emulator::declare(emulator::describe("
+                f'emulator::Space::shared, "{name}", {name}));'
+            )
     return " ".join(lines)
 
 
