@@ -23,7 +23,7 @@ EMULATOR_HEADERS = Path(__file__).resolve().parent
 # Contraction is off, as for NVRTC: a multiplication and an addition are fused only by `fma`.
 FLAGS = (
     *("-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DEMULATOR"),
-    *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing"),
 )
 BUILDS = {
     "fast": ("-O3", "-march=native"),
