@@ -11,15 +11,13 @@ With `MINIGAN_EMULATOR=checked` the `cuda-emulator` device uses the checked buil
 from __future__ import annotations
 
 import ctypes
-import math
 import operator
 import re
 import shutil
 import subprocess
 import sys
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +52,8 @@ from .compiler import (
     is_whole,
     temporary_folder,
 )
+from .memory import Memory, Region
 
-ALIGNMENT_BYTES = 256  # of an allocation, as cudaMalloc's
-GUARD_BYTES = 256 * 1024  # before and after an array, in the checked build; they are never touched
 MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
 
 
@@ -84,17 +81,6 @@ class Counts:
         return Counts(*map(operator.sub, self.__dict__.values(), other.__dict__.values()))
 
 
-class _Region(ctypes.Structure):
-    """`Region` of block.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
-        ("written", ctypes.c_void_p),
-        ("view", ctypes.c_void_p),
-        ("argument", ctypes.c_int64),
-    )
-
-
 class _Launch(ctypes.Structure):
     """`Launch` of block.h."""
 
@@ -103,7 +89,7 @@ class _Launch(ctypes.Structure):
         ("block", ctypes.c_uint32 * 3),
         ("shared", ctypes.c_uint64),
         ("regions", ctypes.c_uint64),
-        ("region", ctypes.POINTER(_Region)),
+        ("region", ctypes.POINTER(Region)),
     )
 
 
@@ -111,14 +97,6 @@ class _Counts(ctypes.Structure):
     """`Counts` of block.h."""
 
     _fields_ = tuple((name, ctypes.c_int64) for name in Counts.__dataclass_fields__)
-
-
-@dataclass(frozen=True)
-class _Allocation:
-    """An allocation, with a mark for each byte: 1 if it has been written."""
-
-    first: int
-    written: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -145,14 +123,14 @@ class Emulator(Launcher):
         self.build = "checked" if checked else "debug" if debug else "fast"
         self.counts = Counts()  # the sums over all launches; take differences
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by version, dtype
-        self._allocations: dict[int, _Allocation] = {}  # by address
+        self._memory = Memory(checked)
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> np.ndarray:
         recording = active()
         if recording is not None and not self.checked:
             return host_empty(recording, shape, dtype)
-        array = self._allocate(shape, np.dtype(dtype), written=0)
+        array = self._memory.allocate(shape, np.dtype(dtype), written=0)
         if recording is not None:
             # Not in the recording's plan, where arrays share memory: the checks must know, at each
             # replay, which elements of this array have been written.
@@ -160,7 +138,7 @@ class Emulator(Launcher):
         return array
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        copy = self._allocate(array.shape, array.dtype, written=1)
+        copy = self._memory.allocate(array.shape, array.dtype, written=1)
         copy[...] = array
         return copy
 
@@ -176,59 +154,8 @@ class Emulator(Launcher):
     def describe(self) -> dict[str, str]:
         return {"runs on": f"one core, {self.build} build", "compiler": compiler_version()}
 
-    def _allocate(self, shape: Size, dtype: np.dtype, written: int) -> np.ndarray:
-        """Return an uninitialised array, aligned as on a GPU so that it has the same sectors.
-
-        In the checked build it lies between guards, so that what misses it hits no other array.
-        """
-        size = math.prod(shape) * dtype.itemsize
-        guard = GUARD_BYTES if self.checked else 0
-        memory = np.empty(size + ALIGNMENT_BYTES + 2 * guard, np.uint8)
-        start = guard + -array_address(memory) % ALIGNMENT_BYTES
-        array = memory[start : start + size].view(dtype).reshape(shape)
-        if self.checked:
-            self._track(memory, written, start, size)
-        return array
-
-    def _track(
-        self, memory: np.ndarray, written: int, start: int = 0, size: int | None = None
-    ) -> _Allocation:
-        """Track which of `size` bytes of `memory` have been written, until it is freed."""
-        address = array_address(memory)
-        marks = np.full(memory.nbytes if size is None else size, written, np.uint8)
-        allocation = self._allocations[address] = _Allocation(address + start, marks)
-        weakref.finalize(memory, self._allocations.pop, address, None)
-        return allocation
-
-    @contextmanager
-    def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
-        """Yield the arguments; in the checked build with copies between guards of numpy's arrays.
-
-        The copies are written back at the end. Arrays that share memory still do.
-        """
-        copies: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        writable: set[int] = set()
-        result = list(arguments)
-        for i, x in enumerate(arguments):
-            if not (self.checked and isinstance(x, np.ndarray) and x.size):
-                continue
-            base = _owner(x)
-            if array_address(base) in self._allocations:
-                continue
-            first, end = np.lib.array_utils.byte_bounds(base)
-            if first not in copies:
-                memory = np.ctypeslib.as_array((ctypes.c_uint8 * (end - first)).from_address(first))
-                copies[first] = memory, self.from_numpy(memory)
-            buffer: Any = copies[first][1]
-            offset = array_address(x) - first
-            result[i] = np.ndarray(x.shape, x.dtype, buffer, offset, x.strides)
-            result[i].flags.writeable = x.flags.writeable
-            if base.flags.writeable:
-                writable.add(first)
-        yield result
-        for first in writable:
-            memory, copy = copies[first]
-            memory[...] = copy
+    def borrowed(self, arguments: list[Any]) -> AbstractContextManager[list[Any]]:
+        return self._memory.borrowed(arguments)
 
     # ----------------------------------------------------------------------------- launches
     def _prepare(
@@ -253,8 +180,8 @@ class Emulator(Launcher):
                 f" at most {MAX_SHARED_BYTES_PER_BLOCK}"
             )
         values = self._values(source, kernel, entry, arguments, dtype)
-        regions, views = self._regions(arguments) if self.checked else ([], [])
-        region_array = (_Region * len(regions))(*regions)
+        regions, views = self._memory.regions(arguments) if self.checked else ([], [])
+        region_array = (Region * len(regions))(*regions)
         launch = _Launch(grid, block, shared_bytes, len(regions), region_array)
         table = address_table(values)
 
@@ -302,33 +229,6 @@ class Emulator(Launcher):
                     f" {words[1]}"
                 )
         return values
-
-    def _regions(self, arguments: list[Any]) -> tuple[list[_Region], list[np.ndarray]]:
-        """Return the regions that the launch may access: array arguments, and arrays in structures.
-
-        The second list keeps the masks of views alive, of arrays with gaps between elements.
-        """
-        arrays = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
-        for x in arguments:
-            arrays += [(array, -1) for array in getattr(x, "arrays", ())]
-        regions, views = [], []
-        for x, argument in arrays:
-            base = _owner(x)
-            allocation = self._allocations.get(array_address(base))
-            if allocation is None:  # Memory allocated elsewhere counts as written.
-                allocation = self._track(base, 1)
-            first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
-            count, marks = allocation.written.size, allocation.written.ctypes.data
-            view = None
-            if _has_gaps(x):
-                views.append(np.zeros(count, np.uint8))
-                inside = views[-1][array_address(x) - allocation.first :]
-                shape, steps = (*x.shape, x.itemsize), (*x.strides, 1)
-                np.lib.stride_tricks.as_strided(inside, shape, steps)[...] = 1
-                view = views[-1].ctypes.data
-            extent = (allocation.first, count, x.itemsize)
-            regions.append(_Region(first, end, *extent, marks, view, argument))
-        return regions, views
 
     # -------------------------------------------------------------------------- compilation
     def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
@@ -406,17 +306,3 @@ class Emulator(Launcher):
         )
         lines = re.findall(r"\.cu:(\d+)", process.stdout)
         return f":{lines[0]}" if lines else ""
-
-
-def _owner(x: np.ndarray) -> np.ndarray:
-    """Return the array that x is a view of, or x."""
-    while isinstance(x.base, np.ndarray):
-        x = x.base
-    return x
-
-
-def _has_gaps(x: np.ndarray) -> bool:
-    """Return whether memory that does not belong to x lies between its elements."""
-    distinct = x[tuple(slice(None) if stride else slice(1) for stride in x.strides)]
-    low, high = np.lib.array_utils.byte_bounds(distinct) if x.size else (0, 0)
-    return high - low > distinct.nbytes
