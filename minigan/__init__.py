@@ -17,7 +17,7 @@ if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).reso
         " pip install -e ."
     )
 
-from . import data, metrics, nn, ops, optim
+from . import cuda, data, metrics, nn, ops, optim
 from .engine import random
 from .engine.autograd import grad
 from .engine.capture import capture
@@ -50,6 +50,7 @@ __all__ = [
     "check",
     "check_gradients",
     "concatenate",
+    "cuda",
     "data",
     "full",
     "get_device",

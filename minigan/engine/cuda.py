@@ -88,7 +88,8 @@ def emulator() -> CudaDevice:
 
     build = os.environ.get("MINIGAN_EMULATOR", "fast")
     choose("MINIGAN_EMULATOR", build, BUILDS)
-    return CudaDevice("cuda-emulator", Emulator(checked=build == "checked"))
+    checked, debug = build == "checked", build == "debug"
+    return CudaDevice("cuda-emulator", Emulator(checked=checked, debug=debug))
 
 
 def gpu() -> CudaDevice:

@@ -186,6 +186,16 @@ class Gpu(Launcher):
                 raise KernelError(f"{source} has no kernel {kernel!r}: {error}") from None
         return function
 
+    def variable(self, source: Path, dtype: np.dtype, name: str) -> Any:
+        key = (self.cupy.cuda.runtime.getDevice(), file_version(source), dtype)
+        if key not in self._modules:
+            self._modules[key] = self._module(source, dtype)
+        try:
+            pointer = self._modules[key].get_global_var(name)
+        except Exception as error:
+            raise KernelError(f"{source} has no variable {name!r}: {error}") from None
+        return self.cupy.ndarray((pointer.mem.size,), np.uint8, pointer)
+
     def _module(self, source: Path, dtype: np.dtype) -> Any:
         """Return the file's compiled kernels, from the cache if they are there.
 

@@ -12,7 +12,8 @@ import hashlib
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ import numpy as np
 
 from ..recording import active, run_launches
 from ..strides import Size, merge
+from .parameters import BUILT_IN_HEADERS, file_parameters, typed_arguments, with_c_linkage
 
 HEADERS = Path(__file__).resolve().parent
 # Contraction is off: a multiplication and an addition are fused only where a kernel calls `fma`.
@@ -73,6 +75,15 @@ class Launcher:
         """Return a view of that shape, with stride 0 on repeated axes."""
         raise NotImplementedError
 
+    @contextmanager
+    def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
+        """Yield the arguments of a launch; within, a launch may use other memory for arrays."""
+        yield arguments
+
+    def variable(self, source: Path, dtype: np.dtype, name: str) -> Any:
+        """Return the bytes of a __device__ or __constant__ variable of a file, as an array."""
+        raise NotImplementedError
+
     # --------------------------------------------------------------------------- the device
     def synchronize(self) -> None:
         """Wait until all earlier launches are finished."""
@@ -112,6 +123,12 @@ class Launcher:
                 f" at most {MAX_THREADS_PER_BLOCK} per block"
             )
         arguments = list(arguments)
+        declared = file_parameters(file_version(source), np.dtype(dtype)).get(kernel)
+        if declared is not None:
+            try:
+                arguments = typed_arguments(f"{kernel} ({source.name})", declared, arguments)
+            except ValueError as error:
+                raise KernelError(str(error)) from None
         run = self._prepare(source, kernel, np.dtype(dtype), grid, block, arguments, shared_bytes)
         run(lambda: describe_arguments(arguments))
         recording = active()
@@ -207,7 +224,7 @@ def source_text(path: Path) -> str:
     replaced by its text. #line directives keep file names and line numbers in compiler messages.
     """
     lines = ['#line 1 "kernel.h"', (HEADERS / "kernel.h").read_text(), f'#line 1 "{path.name}"']
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(with_c_linkage(path.read_text()).splitlines(), 1):
         include = re.fullmatch(r'#include "(\w+\.h)"', line)
         if include:
             header = HEADERS / include[1]
@@ -216,7 +233,7 @@ def source_text(path: Path) -> str:
             lines += [f'#line 1 "{header.name}"', header.read_text()]
             lines.append(f'#line {number + 1} "{path.name}"')
         else:
-            lines.append(line)
+            lines.append("" if BUILT_IN_HEADERS.fullmatch(line) else line)
     return "\n".join([*lines, ""])
 
 

@@ -6,35 +6,9 @@
 #pragma once
 
 #include "fibers.h"
+#include "runtime.h"
 
 namespace emulator {
-constexpr int MAX_THREADS_PER_BLOCK = 1024;
-constexpr std::size_t MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024;  // of the largest GPUs
-
-// An array argument of a launch: the bytes [first, end) that the launch may access, and the
-// allocation that they lie in, [base, base + bytes). `written` has one byte per element of the
-// allocation, 1 if it has been written. `view` has one too, 1 if it belongs to the array; it is
-// null if there are no gaps between the array's elements. emulator.py has the same structure.
-struct Region {
-    std::uint64_t first, end, base, bytes, itemsize;
-    unsigned char *written, *view;
-    std::int64_t argument;  // its number among the kernel's arguments, -1 for an array of a table
-};
-
-// The launch configuration; `shared` is the size of dynamic shared memory in bytes.
-struct Launch {
-    unsigned grid[3], block[3];
-    std::uint64_t shared, regions;
-    Region* region;
-};
-
-// The counts of the checked build. An access is one instruction of one warp. Global memory is
-// accessed in sectors of 32 bytes. Shared memory has 32 banks of 4 bytes; an access takes one pass,
-// plus one for each bank conflict. The ideal counts are those of the same bytes without gaps.
-struct Counts {
-    std::int64_t accesses, sectors, ideal_sectors, shared_accesses, passes, ideal_passes, barriers;
-};
-
 static Counts counts;
 static char message[1024];  // of the error that ended the launch; empty if there is none
 
@@ -53,8 +27,7 @@ static Fiber *idle[MAX_THREADS_PER_BLOCK], *waiting[MAX_THREADS_PER_BLOCK],
     *ready[MAX_THREADS_PER_BLOCK];
 static std::int64_t block_serial;  // numbers the blocks of all launches of this library
 static unsigned epoch;             // the number of __syncthreads() that this block has passed
-alignas(128) static unsigned char dynamic_shared[MAX_SHARED_BYTES_PER_BLOCK];
-static std::uint64_t dynamic_bytes;
+static int votes[2];               // threads with a true predicate at even and odd epochs
 
 // Make the current fiber run the next thread of the block.
 inline void start_thread() {
@@ -117,6 +90,13 @@ inline void describe_thread(char* text, std::size_t size, int thread) {
                   t / (blockDim.x * blockDim.y));
 }
 
+RUNTIME_FUNCTION void stop(int line, const char* what) {
+    char thread[100];
+    describe_thread(thread, sizeof thread, current->thread);
+    std::snprintf(message, sizeof message, "%s stops at line %d: %s", thread, line, what);
+    abort_launch();
+}
+
 // ------------------------------------------------------------------------------ __syncthreads
 // The source line of the barrier that each thread waits at.
 static int barrier_line[MAX_THREADS_PER_BLOCK];
@@ -124,13 +104,14 @@ static int barrier_line[MAX_THREADS_PER_BLOCK];
 inline void release_block() {
     for (int i = 0; i < waiting_count; ++i) make_ready(waiting[i]);
     waiting_count = arrived = 0;
-    ++epoch;
+    votes[++epoch & 1] = 0;
     ++counts.barriers;
 }
 
-// Wait for all threads of the block. The checked build requires that all wait at the same line, and
-// that none has finished; the fast build ignores finished threads, as GPUs do since Volta.
-inline void sync_block(int line) {
+// The checked build requires that all threads wait at the same line, and that none has finished; the
+// fast build ignores finished threads, as GPUs do since Volta.
+RUNTIME_FUNCTION int sync_block(int line, int predicate) {
+    const int& count = votes[epoch & 1] += predicate != 0;
     barrier_line[current->thread] = line;
     ++arrived;
 #ifdef CHECKED
@@ -153,10 +134,11 @@ inline void sync_block(int line) {
         }
 #endif
         release_block();
-        return;
+        return count;
     }
     waiting[waiting_count++] = current;
     yield();
+    return count;
 }
 
 // ------------------------------------------------------------------------- __syncwarp, shuffles
@@ -250,7 +232,6 @@ inline void release_warp(int first, unsigned mask) {
     }
 }
 
-// Wait for the lanes of the mask; `result` becomes the value of lane `source`.
 inline void sync_warp(unsigned mask, int source, bool memory) {
     const int thread = current->thread, first = thread & ~31;
     Lane& own = lanes[thread];
@@ -272,14 +253,12 @@ inline void sync_warp(unsigned mask, int source, bool memory) {
         yield();
 }
 
-template <class T> inline T shuffle(unsigned mask, T value, int source) {
-    static_assert(sizeof(T) <= 16, "a shuffle moves up to 16 bytes");
-    const int thread = current->thread;
-    std::memcpy(lanes[thread].value, &value, sizeof(T));
-    sync_warp(mask, source, false);
-    std::memcpy(&value, lanes[thread].result, sizeof(T));
-    return value;
+RUNTIME_FUNCTION void exchange(unsigned mask, int source, bool memory, void* value) {
+    Lane& own = lanes[current->thread];
+    if (value) std::memcpy(own.value, value, sizeof own.value);
+    sync_warp(mask, source, memory);
+    if (value) std::memcpy(value, own.result, sizeof own.result);
 }
 
-inline int lane_id() { return current->thread & 31; }
+RUNTIME_FUNCTION int lane_id() { return current->thread & 31; }
 }  // namespace emulator

@@ -1,4 +1,6 @@
-// The checked build's array types. Each access to an element checks:
+// The checked build's array types: In, Out, SHARED and what kernel.h declares beside them. A pointer
+// of these types knows its array, so that an element of another array is outside of it; a plain
+// pointer is checked by its address alone (hooks.h). Each access to an element checks:
 //
 //   bounds            the element is in the array that was passed, or in the shared array
 //   initialisation    an element that is read has been written before
@@ -6,157 +8,44 @@
 //
 // and is recorded, so that the transactions of each warp's access can be counted: sectors of global
 // memory, passes through shared memory.
-//
-// The first error ends the launch with a message that names block, thread, array and element.
 #pragma once
 
-#include "shadow.h"
+#include "checked_runtime.h"
 
 template <class T, int N> struct Pack;
 
 namespace emulator {
-static const char* const* parameters;  // the names of the running kernel's parameters
-
-// ------------------------------------------------------------------------------ global memory
-// An array argument, and the shadow of the allocation that it lies in.
-struct Array {
-    const Region* region = nullptr;
-    const char* name = "";
-    std::vector<Shadow>* shadow = nullptr;
-};
-static std::vector<Array> arrays;
-static std::unordered_map<std::uint64_t, std::vector<Shadow>> shadows;  // by allocation
-static void* error_address;  // the return address of the check that failed, for the source line
-
-__attribute__((noinline, cold)) inline void fail(const void* return_address,
-                                                 const std::string& text) {
-    char thread[100];
-    describe_thread(thread, sizeof thread, current->thread);
-    std::snprintf(message, sizeof message, "%s %s", thread, text.c_str());
-    error_address = const_cast<void*>(return_address);
-    abort_launch();
-}
-
-inline std::string thread_name(const Access& access) {
-    if (access.block() != block_serial) return "a thread of another block";
-    char name[100];
-    const unsigned t = static_cast<unsigned>(access.thread % MAX_THREADS_PER_BLOCK);
-    std::snprintf(name, sizeof name, "thread (%u, %u, %u)", t % blockDim.x,
-                  t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y));
-    return name;
-}
-
-inline std::string element_name(const char* array, std::int64_t i) {
-    return std::string(array) + "[" + std::to_string(i) + "]";
-}
-
-inline void check_race(const void* return_address, Shadow& shadow, AccessKind kind,
-                       const char* verb, const std::string& element) {
-    const Race race = record_access(shadow, kind);
-    if (!race) return;
-    fail(return_address, std::string(verb) + " " + element + ", which " + thread_name(race.other) +
-                             (race.is_write ? " writes" : " reads") +
-                             " with no barrier between: a race");
-}
-
 struct GlobalMemory {
     const Array* array;  // null for a null pointer
     static constexpr bool shared = false;
 
-    // Check an access of `bytes` at `address`; `origin` is element 0 in messages.
     void check(const void* return_address, const char* origin, const char* address, unsigned bytes,
                AccessKind kind) const {
-        const auto first = reinterpret_cast<std::uint64_t>(address);
-        const std::int64_t index = (address - origin) / static_cast<std::int64_t>(bytes);
-        const char* verb = kind == AccessKind::write ? "writes" : "reads";
-        if (!array)
-            fail(return_address, std::string(verb) + " through an array that is not there (null)");
-        const Region& r = *array->region;
-        if (bytes != r.itemsize)
-            fail(return_address, std::string(verb) + " " + array->name + " as elements of " +
-                                     std::to_string(bytes) + " bytes; they have " +
-                                     std::to_string(r.itemsize));
-        if (first < r.first || first + bytes > r.end) {
-            const std::int64_t size = bytes;
-            const std::int64_t low = (static_cast<std::int64_t>(r.first) -
-                                      reinterpret_cast<std::int64_t>(origin)) / size;
-            const std::int64_t high = (static_cast<std::int64_t>(r.end) -
-                                       reinterpret_cast<std::int64_t>(origin)) / size - 1;
-            fail(return_address, std::string(verb) + " " + element_name(array->name, index) +
-                                     ", outside its elements " + std::to_string(low) + " to " +
-                                     std::to_string(high));
-        }
-        const std::uint64_t i = (first - r.base) / r.itemsize;
-        if (r.view && !r.view[i])
-            fail(return_address, std::string(verb) + " " + element_name(array->name, index) +
-                                     ", which lies between the elements of the view it was given");
-        if (kind != AccessKind::write && !r.written[i])
-            fail(return_address, "reads " + element_name(array->name, index) +
-                                     ", which nothing has written before");
-        check_race(return_address, (*array->shadow)[i], kind, verb,
-                   element_name(array->name, index));
-        r.written[i] |= kind != AccessKind::read;
+        check_array(return_address, array, origin, address, bytes, kind);
     }
 };
-
-// ------------------------------------------------------------------------------ shared memory
-struct SharedArray {
-    const char* name;
-    const char* first;
-    std::uint64_t bytes;
-    std::int64_t block;  // the block whose values and shadow it holds
-    std::vector<Shadow> shadow;
-    std::vector<unsigned char> written;
-
-    // Begin with uninitialised elements in each block. Where one block declares the dynamic shared
-    // memory with two element types, writes are not tracked: all elements count as written.
-    void begin(std::uint64_t count) {
-        if (block == block_serial && shadow.size() == count) return;
-        written.assign(count, block == block_serial);
-        shadow.assign(count, Shadow());
-        block = block_serial;
-    }
-};
-
-static SharedArray dynamic_array{"", 0, 0, -1, {}, {}};
-
 struct SharedMemory {
-    SharedArray* array;
+    Declared* array;
     static constexpr bool shared = true;
 
     void check(const void* return_address, const char*, const char* address, unsigned bytes,
                AccessKind kind) const {
-        SharedArray& a = *array;
-        const char* verb = kind == AccessKind::write ? "writes" : "reads";
-        const std::int64_t index = (address - a.first) / static_cast<std::int64_t>(bytes);
-        const std::int64_t count = static_cast<std::int64_t>(a.bytes / bytes);
-        if (address < a.first || index >= count)
-            fail(return_address, std::string(verb) + " " + element_name(a.name, index) +
-                                     ", outside its elements 0 to " + std::to_string(count - 1));
-        if (kind != AccessKind::write && !a.written[index])
-            fail(return_address, "reads " + element_name(a.name, index) +
-                                     ", which nothing has written before (is a barrier missing?)");
-        check_race(return_address, a.shadow[index], kind, verb, element_name(a.name, index));
-        a.written[index] |= kind != AccessKind::read;
+        check_variable(return_address, array, address, bytes, kind);
     }
 };
 
 // ------------------------------------------------------------------------------------ pointers
-// The functions below that check are not inlined, so that the return address identifies the
-// kernel's instruction.
-#define RETURN_ADDRESS __builtin_return_address(0)
-
 template <class T, class M> struct Pointer;
 
 template <class T, class M>
-__attribute__((noinline)) T read(const Pointer<T, M>& x, const T* address) {
+UNCHECKED __attribute__((noinline)) T read(const Pointer<T, M>& x, const T* address) {
     x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(address),
                    sizeof(T), AccessKind::read);
     record_lane(RETURN_ADDRESS, address, sizeof(T), M::shared);
     return *address;
 }
 template <class T, class M>
-__attribute__((noinline)) void write(const Pointer<T, M>& x, T* address, T value) {
+UNCHECKED __attribute__((noinline)) void write(const Pointer<T, M>& x, T* address, T value) {
     x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(address),
                    sizeof(T), AccessKind::write);
     record_lane(RETURN_ADDRESS, address, sizeof(T), M::shared);
@@ -219,10 +108,9 @@ template <class T> using Output = Pointer<T, GlobalMemory>;
 
 // A vectorized access checks each element, and is recorded as one access.
 template <int N, class T, class M>
-__attribute__((noinline)) Pack<T, N> load_pack(const Pointer<T, M>& x, const T* first) {
+UNCHECKED __attribute__((noinline)) Pack<T, N> load_pack(const Pointer<T, M>& x, const T* first) {
     if (reinterpret_cast<std::uint64_t>(first) % alignof(Pack<T, N>))
-        fail(RETURN_ADDRESS,
-             "loads a Pack whose address is no multiple of " + std::to_string(alignof(Pack<T, N>)));
+        fail_alignment(RETURN_ADDRESS, "loads", alignof(Pack<T, N>));
     Pack<T, N> pack;
     for (int k = 0; k < N; ++k) {
         x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(first + k),
@@ -233,11 +121,10 @@ __attribute__((noinline)) Pack<T, N> load_pack(const Pointer<T, M>& x, const T* 
     return pack;
 }
 template <int N, class T, class M>
-__attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first,
+UNCHECKED __attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first,
                                           const Pack<T, N>& pack) {
     if (reinterpret_cast<std::uint64_t>(first) % alignof(Pack<T, N>))
-        fail(RETURN_ADDRESS, "stores a Pack whose address is no multiple of " +
-                                 std::to_string(alignof(Pack<T, N>)));
+        fail_alignment(RETURN_ADDRESS, "stores", alignof(Pack<T, N>));
     for (int k = 0; k < N; ++k) {
         x.memory.check(RETURN_ADDRESS, x.origin_bytes(), reinterpret_cast<const char*>(first + k),
                        sizeof(T), AccessKind::write);
@@ -246,32 +133,7 @@ __attribute__((noinline)) void store_pack(const Pointer<T, M>& x, T* first,
     record_lane(RETURN_ADDRESS, first, sizeof pack, M::shared);
 }
 
-// --------------------------------------------------------------------------- launch and blocks
-// Each launch begins with empty shadows, since launches of one stream are ordered.
-inline void begin_launch(const Launch& launch) {
-    arrays.clear();
-    shadows.clear();
-    error_address = nullptr;
-    for (std::uint64_t i = 0; i < launch.regions; ++i) {
-        const Region& region = launch.region[i];
-        std::vector<Shadow>& shadow = shadows[region.base];
-        shadow.resize(region.bytes / region.itemsize);
-    }
-    for (std::uint64_t i = 0; i < launch.regions; ++i) {
-        const Region& region = launch.region[i];
-        const char* name =
-            region.argument < 0 ? "an array of a table" : parameters[region.argument];
-        arrays.push_back({&region, name, &shadows[region.base]});
-    }
-}
-inline void begin_block() { reset_clocks(); }
-inline void end_block() {
-    for (const auto& [key, instruction] : instructions)
-        for (const WarpAccess& access : instruction.accesses) count_transactions(access);
-    instructions.clear();
-}
-inline void end_launch() { instructions.clear(); }
-
+// --------------------------------------------------------------------------- parameters
 // Make a kernel's parameter from the argument's address: for an array, a pointer with its
 // region.
 template <class P> struct Unpack {
@@ -280,9 +142,7 @@ template <class P> struct Unpack {
 template <class T> struct Unpack<Output<T>> {
     static Output<T> from(void* value, int argument) {
         T* address = *static_cast<T**>(value);
-        for (const Array& array : arrays)
-            if (array.region->argument == argument) return {address, address, {&array}};
-        return {address, address, {nullptr}};
+        return {address, address, {array_of_argument(argument)}};
     }
 };
 template <class T> struct Unpack<Input<T>> {
@@ -293,7 +153,7 @@ template <class T> struct Unpack<Input<T>> {
 template <class P> P unpack(void* value, int argument) { return Unpack<P>::from(value, argument); }
 
 template <class P> constexpr int element_size = 0;
-template <class T> constexpr int element_size<T*> = sizeof(T);
+template <class T> constexpr int element_size<T*> = component_size<std::remove_cv_t<T>>;
 template <class T> constexpr int element_size<Input<T>> = sizeof(T);
 template <class T, class M> constexpr int element_size<Pointer<T, M>> = sizeof(T);
 
@@ -302,26 +162,52 @@ template <class P> struct AtAddress;
 template <class T> struct AtAddress<Output<T>> {
     static Output<T> make(std::uint64_t number) {
         T* address = reinterpret_cast<T*>(number);
-        // An array that begins at the address is preferred to one that contains it.
-        for (const Array& array : arrays)
-            if (array.region->first == number) return {address, address, {&array}};
-        for (const Array& array : arrays)
-            if (array.region->first <= number && number < array.region->end)
-                return {address, address, {&array}};
-        return {address, address, {nullptr}};
+        return {address, address, {array_at_address(number)}};
     }
 };
 template <class T> struct AtAddress<Input<T>> {
     static Input<T> make(std::uint64_t number) { return {AtAddress<Output<T>>::make(number)}; }
 };
 
-template <class T> Pointer<T, SharedMemory> shared_array(SharedArray& array, T* first,
-                                                         std::uint64_t bytes, const char* name) {
-    array.name = name;
-    array.first = reinterpret_cast<const char*>(first);
-    array.bytes = bytes;
-    array.begin(bytes / sizeof(T));
-    return {first, first, {&array}};
+// Return the shared or __device__ array `memory`, declared under its name.
+template <class T> Variable describe(Space space, const char* name, const T& memory) {
+    using Element = std::remove_all_extents_t<T>;
+    const auto first = const_cast<const char*>(reinterpret_cast<const volatile char*>(&memory));
+    Variable variable{space, name, first, sizeof memory,
+                      sizeof(Element), static_cast<int>(std::rank_v<T>), {}};
+    const std::uint64_t extents[] = {std::extent_v<T, 0>, std::extent_v<T, 1>, std::extent_v<T, 2>,
+                                     std::extent_v<T, 3>};
+    static_assert(std::rank_v<T> <= 4, "an array has at most four axes");
+    std::copy(extents, extents + 4, variable.extents);
+    return variable;
+}
+
+// Shared memory between guards, so that an access outside of it is in no other variable.
+template <class T> struct Guarded {
+    unsigned char before[256];
+    alignas(256) T memory;
+    unsigned char after[256];
+};
+
+// Return the variable that `__shared__ T name` declares; translate.py puts the call in its place.
+template <class T, int number> UNCHECKED T& shared_variable(const char* name) {
+    SHARED_FITS(T, 1);
+    static Guarded<T> variable;
+    static Declared* const once = declare(describe(Space::shared, name, variable.memory));
+    static_cast<void>(once);
+    return variable.memory;
+}
+template <class T, int number, int count>
+UNCHECKED Pointer<T, SharedMemory> shared_array(const char* name) {
+    SHARED_FITS(T, count);
+    static Guarded<T[count]> variable;
+    static Declared* const once = declare(describe(Space::shared, name, variable.memory));
+    return {variable.memory, variable.memory, {once}};
+}
+// The pointer that `extern __shared__ T name[]` declares.
+template <class T> T* dynamic_array(const char* name) {
+    declare_dynamic(name, sizeof(T));
+    return reinterpret_cast<T*>(dynamic_shared);
 }
 }  // namespace emulator
 
@@ -330,16 +216,12 @@ template <class T> using Out = emulator::Output<T>;
 template <class T> using InOut = emulator::Output<T>;
 template <class T> using Shared = emulator::Pointer<T, emulator::SharedMemory>;
 
-#define SHARED(T, name, count)                                        \
-    SHARED_FITS(T, count);                                            \
-    alignas(128) static T name##_memory[count];                       \
-    static emulator::SharedArray name##_shadow{"", 0, 0, -1, {}, {}}; \
-    const auto name =                                                 \
-        emulator::shared_array<T>(name##_shadow, name##_memory, sizeof name##_memory, #name)
-#define DYNAMIC_SHARED(T, name)                                                           \
-    const auto name = emulator::shared_array<T>(                                          \
-        emulator::dynamic_array, reinterpret_cast<T*>(emulator::dynamic_shared),          \
-        emulator::dynamic_bytes, #name)
+#define SHARED(T, name, count) \
+    const auto name = emulator::shared_array<T, __COUNTER__, count>(#name)
+#define DYNAMIC_SHARED(T, name)                                                            \
+    const Shared<T> name{reinterpret_cast<T*>(emulator::dynamic_shared),                   \
+                         reinterpret_cast<T*>(emulator::dynamic_shared),                   \
+                         {emulator::declare_dynamic(#name, sizeof(T))}}
 
 template <class P> P array_at(unsigned long long address) {
     return emulator::AtAddress<P>::make(address);
@@ -354,29 +236,4 @@ __forceinline__ Pack<T, N> load(const emulator::Pointer<T, M>& x, long long i) {
 template <int N, class T, class M>
 __forceinline__ void store(const emulator::Pointer<T, M>& y, long long i, const Pack<T, N>& pack) {
     emulator::store_pack<N>(y, y.address + i * N, pack);
-}
-
-// An atomic operation reads and writes; it races with plain accesses only.
-#define ATOMIC(name, result)                                                                      \
-    template <class T, class M, class V>                                                          \
-    __attribute__((noinline)) T name(const emulator::Pointer<T, M>& x, V v) {                     \
-        ATOMIC_FITS(name, T);                                                                     \
-        const char* address = reinterpret_cast<const char*>(x.address);                           \
-        x.memory.check(RETURN_ADDRESS, x.origin_bytes(), address, sizeof(T),                      \
-                       emulator::AccessKind::atomic);                                             \
-        const T old = *x.address, value = static_cast<T>(v);                                      \
-        *x.address = result;                                                                      \
-        return old;                                                                               \
-    }
-ATOMIC_OPERATIONS(ATOMIC)
-#undef ATOMIC
-template <class T, class M>
-__attribute__((noinline)) T atomicCAS(const emulator::Pointer<T, M>& x, T compare, T value) {
-    ATOMIC_FITS(atomicCAS, T);
-    const char* address = reinterpret_cast<const char*>(x.address);
-    x.memory.check(RETURN_ADDRESS, x.origin_bytes(), address, sizeof(T),
-                   emulator::AccessKind::atomic);
-    const T old = *x.address;
-    if (old == compare) *x.address = value;
-    return old;
 }

@@ -11,13 +11,13 @@ With `MINIGAN_EMULATOR=checked` the `cuda-emulator` device uses the checked buil
 from __future__ import annotations
 
 import ctypes
-import math
 import operator
 import re
 import shutil
 import subprocess
-import weakref
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ from .compiler import (
     is_whole,
     temporary_folder,
 )
+from .memory import Memory, Region
 
-ALIGNMENT_BYTES = 256  # of an allocation, as cudaMalloc's
 MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
 
 
@@ -81,17 +81,6 @@ class Counts:
         return Counts(*map(operator.sub, self.__dict__.values(), other.__dict__.values()))
 
 
-class _Region(ctypes.Structure):
-    """`Region` of block.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
-        ("written", ctypes.c_void_p),
-        ("view", ctypes.c_void_p),
-        ("argument", ctypes.c_int64),
-    )
-
-
 class _Launch(ctypes.Structure):
     """`Launch` of block.h."""
 
@@ -100,7 +89,7 @@ class _Launch(ctypes.Structure):
         ("block", ctypes.c_uint32 * 3),
         ("shared", ctypes.c_uint64),
         ("regions", ctypes.c_uint64),
-        ("region", ctypes.POINTER(_Region)),
+        ("region", ctypes.POINTER(Region)),
     )
 
 
@@ -108,15 +97,6 @@ class _Counts(ctypes.Structure):
     """`Counts` of block.h."""
 
     _fields_ = tuple((name, ctypes.c_int64) for name in Counts.__dataclass_fields__)
-
-
-@dataclass(frozen=True)
-class _Allocation:
-    """An allocation as elements of one size, with a byte for each: 1 if it has been written."""
-
-    first: int
-    itemsize: int
-    written: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -138,18 +118,19 @@ class Emulator(Launcher):
 
     name = "emulator"
 
-    def __init__(self, checked: bool = False) -> None:
+    def __init__(self, checked: bool = False, debug: bool = False) -> None:
         self.checked = checked
+        self.build = "checked" if checked else "debug" if debug else "fast"
         self.counts = Counts()  # the sums over all launches; take differences
         self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by version, dtype
-        self._allocations: dict[int, _Allocation] = {}  # by address
+        self._memory = Memory(checked)
 
     # ------------------------------------------------------------------------------- memory
     def empty(self, shape: Size, dtype: Any) -> np.ndarray:
         recording = active()
         if recording is not None and not self.checked:
             return host_empty(recording, shape, dtype)
-        array = self._allocate(shape, np.dtype(dtype), written=0)
+        array = self._memory.allocate(shape, np.dtype(dtype), written=0)
         if recording is not None:
             # Not in the recording's plan, where arrays share memory: the checks must know, at each
             # replay, which elements of this array have been written.
@@ -157,7 +138,7 @@ class Emulator(Launcher):
         return array
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        copy = self._allocate(array.shape, array.dtype, written=1)
+        copy = self._memory.allocate(array.shape, array.dtype, written=1)
         copy[...] = array
         return copy
 
@@ -171,26 +152,10 @@ class Emulator(Launcher):
         return np.broadcast_to(array, shape)
 
     def describe(self) -> dict[str, str]:
-        build = "checked" if self.checked else "fast"
-        return {"runs on": f"one core, {build} build", "compiler": compiler_version()}
+        return {"runs on": f"one core, {self.build} build", "compiler": compiler_version()}
 
-    def _allocate(self, shape: Size, dtype: np.dtype, written: int) -> np.ndarray:
-        """Return an uninitialised array, aligned as on a GPU so that it has the same sectors."""
-        size = math.prod(shape) * dtype.itemsize
-        memory = np.empty(size + ALIGNMENT_BYTES, np.uint8)
-        start = -array_address(memory) % ALIGNMENT_BYTES
-        array = memory[start : start + size].view(dtype).reshape(shape)
-        if self.checked:
-            self._track(memory, start, dtype.itemsize, written)
-        return array
-
-    def _track(self, memory: np.ndarray, start: int, itemsize: int, written: int) -> _Allocation:
-        """Track which elements of `memory` have been written, until it is freed."""
-        address = array_address(memory)
-        marks = np.full((memory.nbytes - start) // itemsize, written, np.uint8)
-        allocation = self._allocations[address] = _Allocation(address + start, itemsize, marks)
-        weakref.finalize(memory, self._allocations.pop, address, None)
-        return allocation
+    def borrowed(self, arguments: list[Any]) -> AbstractContextManager[list[Any]]:
+        return self._memory.borrowed(arguments)
 
     # ----------------------------------------------------------------------------- launches
     def _prepare(
@@ -215,8 +180,8 @@ class Emulator(Launcher):
                 f" at most {MAX_SHARED_BYTES_PER_BLOCK}"
             )
         values = self._values(source, kernel, entry, arguments, dtype)
-        regions, views = self._regions(arguments) if self.checked else ([], [])
-        region_array = (_Region * len(regions))(*regions)
+        regions, views = self._memory.regions(arguments) if self.checked else ([], [])
+        region_array = (Region * len(regions))(*regions)
         launch = _Launch(grid, block, shared_bytes, len(regions), region_array)
         table = address_table(values)
 
@@ -228,6 +193,9 @@ class Emulator(Launcher):
                     counts = library.emulator_counts().contents
                     names = Counts.__dataclass_fields__
                     self.counts += Counts(*(getattr(counts, name) for name in names))
+                text = library.emulator_output()
+                if text is not None:
+                    sys.stdout.write(text.decode(errors="replace"))
                 if failed:
                     message = library.emulator_message().decode()
                     line = self._error_line(library) if self.checked else ""
@@ -262,37 +230,6 @@ class Emulator(Launcher):
                 )
         return values
 
-    def _regions(self, arguments: list[Any]) -> tuple[list[_Region], list[np.ndarray]]:
-        """Return the regions that the launch may access: array arguments, and arrays in structures.
-
-        The second list keeps the masks of views alive, of arrays with gaps between elements.
-        """
-        arrays = [(x, i) for i, x in enumerate(arguments) if isinstance(x, np.ndarray)]
-        for x in arguments:
-            arrays += [(array, -1) for array in getattr(x, "arrays", ())]
-        regions, views = [], []
-        for x, argument in arrays:
-            base = x
-            while isinstance(base.base, np.ndarray):
-                base = base.base
-            allocation = self._allocations.get(array_address(base))
-            # Memory allocated elsewhere, or used with another element size, counts as written.
-            if allocation is None or allocation.itemsize != x.itemsize:
-                start = (array_address(x) - array_address(base)) % x.itemsize
-                allocation = self._track(base, start, x.itemsize, 1)
-            first, end = np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
-            count, marks = allocation.written.size, allocation.written.ctypes.data
-            extent = (allocation.first, count * allocation.itemsize, allocation.itemsize)
-            view = None
-            if _has_gaps(x):
-                views.append(np.zeros(count, np.uint8))
-                inside = views[-1][(array_address(x) - allocation.first) // x.itemsize :]
-                steps = tuple(stride // x.itemsize for stride in x.strides)
-                np.lib.stride_tricks.as_strided(inside, x.shape, steps)[...] = 1
-                view = views[-1].ctypes.data
-            regions.append(_Region(first, end, *extent, marks, view, argument))
-        return regions, views
-
     # -------------------------------------------------------------------------- compilation
     def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
         key = (file_version(source), dtype)
@@ -301,12 +238,26 @@ class Emulator(Launcher):
             module = self._modules[key] = self._load(source, dtype)
         return module
 
+    def variable(self, source: Path, dtype: np.dtype, name: str) -> np.ndarray:
+        with _LAUNCH_LOCK:
+            library, _ = self._module(source, dtype)
+        size = ctypes.c_uint64()
+        try:
+            function = library[f"emulator_variable_{name}"]
+        except AttributeError:
+            raise KernelError(f"{source} has no variable {name!r}") from None
+        function.restype = ctypes.c_void_p
+        address = function(ctypes.byref(size))
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(address))
+
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
-        build = BUILDS["checked" if self.checked else "fast"]
-        flags = [*FLAGS, *build, *options(dtype)]
-        texts = [path.read_text() for path in sorted(EMULATOR_HEADERS.glob("*.h"))]
+        flags = [*FLAGS, *BUILDS[self.build], *options(dtype)]
+        files = [path for path in EMULATOR_HEADERS.iterdir() if path.suffix in (".h", ".py")]
+        texts = [path.read_text() for path in sorted(files)]
         compiler = find_compiler()
-        name = digest(compiler_version(), host(), *flags, *texts, source_text(source))
+        # A debugger finds the source by its folder, which the debug build contains.
+        folders = [str(source.parent.resolve())] if self.build == "debug" else []
+        name = digest(compiler_version(), host(), *flags, *texts, source_text(source), *folders)
         file = f"{source.parent.name}.{source.stem}-{dtype.name}-{name}.so"
         library = None
         for folder in (emulator_folder, temporary_folder):  # The second is for this process alone.
@@ -317,7 +268,7 @@ class Emulator(Launcher):
                 else:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     self.report_compilation(f"{source.parent.name}/{source.name} ({dtype.name})")
-                    compile_library(compiler, source, flags, path)
+                    compile_library(compiler, source, self.build, flags, path)
                     prune(path.parent, r".*\.(so|sha256|tmp)")
                 library = ctypes.CDLL(str(path))
                 break
@@ -327,6 +278,7 @@ class Emulator(Launcher):
                 report_unusable(path.parent if isinstance(error, OSError) else None, error)
         assert library is not None
         library.emulator_message.restype = ctypes.c_char_p
+        library.emulator_output.restype = ctypes.c_char_p
         library.emulator_counts.restype = ctypes.POINTER(_Counts)
         library.emulator_kernels.restype = ctypes.c_char_p
         kernels: dict[str, _Kernel] = {}
@@ -353,11 +305,4 @@ class Emulator(Launcher):
             check=False,
         )
         lines = re.findall(r"\.cu:(\d+)", process.stdout)
-        return f":{lines[-1]}" if lines else ""
-
-
-def _has_gaps(x: np.ndarray) -> bool:
-    """Return whether memory that does not belong to x lies between its elements."""
-    distinct = x[tuple(slice(None) if stride else slice(1) for stride in x.strides)]
-    low, high = np.lib.array_utils.byte_bounds(distinct) if x.size else (0, 0)
-    return high - low > distinct.nbytes
+        return f":{lines[0]}" if lines else ""

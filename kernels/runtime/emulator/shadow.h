@@ -9,6 +9,7 @@
 #pragma once
 
 #include "block.h"
+#include "checked_runtime.h"
 
 namespace emulator {
 // -------------------------------------------------------------------------------------- races
@@ -80,8 +81,6 @@ struct Race {
     explicit operator bool() const { return other.thread >= 0; }
 };
 
-enum class AccessKind { read, write, atomic };
-
 // Return the access that races with this one, if any, and record this one in the shadow.
 inline Race record_access(Shadow& shadow, AccessKind kind) {
     const Access now = current_access();
@@ -99,6 +98,38 @@ inline Race record_access(Shadow& shadow, AccessKind kind) {
     return {};
 }
 
+// The shadows of a piece of memory: one for each `unit` bytes, or, from the first access to a part
+// of a unit on, one for each byte of that unit.
+struct ShadowMemory {
+    unsigned unit = 4;
+    std::vector<Shadow> units;
+    std::unordered_map<std::uint64_t, std::vector<Shadow>> split;  // by the number of the unit
+
+    void clear(std::uint64_t bytes, unsigned unit_bytes) {
+        unit = unit_bytes;
+        units.assign((bytes + unit - 1) / unit, Shadow());
+        split.clear();
+    }
+    // Call f with each shadow of the bytes [first, first + count), until it returns a race.
+    template <class F> Race visit(std::uint64_t first, std::uint64_t count, F f) {
+        const std::uint64_t end = first + count;
+        for (std::uint64_t begin = first; begin < end;) {
+            const std::uint64_t i = begin / unit, next = std::min(end, (i + 1) * unit);
+            auto parts = split.find(i);
+            if (next - begin < unit && parts == split.end())
+                parts = split.emplace(i, std::vector<Shadow>(unit, units[i])).first;
+            if (parts == split.end()) {
+                if (const Race race = f(units[i])) return race;
+            } else {
+                for (; begin < next; ++begin)
+                    if (const Race race = f(parts->second[begin % unit])) return race;
+            }
+            begin = next;
+        }
+        return {};
+    }
+};
+
 // ---------------------------------------------------------------------------- transactions
 // One execution of a load or store instruction by a warp: the addresses of its active lanes.
 struct WarpAccess {
@@ -115,8 +146,7 @@ static std::unordered_map<std::uint64_t, Instruction> instructions;  // by retur
 
 // Record one lane's access. The instruction is identified by the return address of the checking
 // call.
-inline void record_lane(const void* return_address, const void* address, unsigned bytes,
-                        bool shared) {
+void record_lane(const void* return_address, const void* address, unsigned bytes, bool shared) {
     const int thread = current->thread, lane = thread & 31;
     Instruction& instruction =
         instructions[reinterpret_cast<std::uint64_t>(return_address) * 32 + thread / 32];
