@@ -184,7 +184,7 @@ class NumbaKernel(OwnKernel):
 class CudaKernel(OwnKernel):
     """A `.cu` file, and a function `launch(cuda, out, *arrays, **attributes)` that launches it.
 
-    `cuda` has the kernels of the file as attributes:
+    `cuda` is a `Module`, which has the kernels of the file as attributes:
 
         cuda.softmax[rows, 128](out, x, columns)  # softmax<<<rows, 128>>>(out, x, columns)
     """
@@ -196,6 +196,7 @@ class CudaKernel(OwnKernel):
     def run_on_cuda(
         self, gpu: Launcher, arrays: tuple[Any, ...], attributes: dict[str, Any]
     ) -> Any:
+        from ..kernels.runtime.cuda.module import Module
         from ..kernels.shape.cuda import contiguous
 
         shape, dtype = self.result_type(arrays, attributes, gpu.to_numpy)
@@ -210,56 +211,8 @@ class CudaKernel(OwnKernel):
                 is_array = True
             inputs.append(contiguous(gpu, array) if is_array else array)
         out = gpu.empty(shape, dtype)
-        self.launch(CudaFile(gpu, self.source, real), out, *inputs, **attributes)
+        self.launch(Module(gpu, self.source, real), out, *inputs, **attributes)
         return out
-
-
-class CudaFile:
-    """The kernels of a `.cu` file, as attributes, compiled for one dtype (REAL).
-
-    `empty(shape, dtype)` makes an array for what one kernel leaves to the next.
-    """
-
-    def __init__(self, gpu: Launcher, source: Path, dtype: np.dtype) -> None:
-        self._gpu, self._source, self._dtype = gpu, source, dtype
-
-    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        """Return a new array of undefined contents, by default of the kernels' dtype."""
-        return self._gpu.empty(shape, np.dtype(dtype or self._dtype))
-
-    def __getattr__(self, name: str) -> _Configurable:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Configurable(self, name)
-
-
-class _Configurable:
-    """A kernel of a file, which `kernel[grid, block]` or `kernel[grid, block, shared]` launches."""
-
-    def __init__(self, file: CudaFile, name: str) -> None:
-        self._file, self._name = file, name
-
-    def __getitem__(self, configuration: Any) -> Callable[..., None]:
-        if not isinstance(configuration, tuple) or len(configuration) not in (2, 3):
-            raise TypeError(
-                f"{self._name}[{configuration}]: write {self._name}[grid, block](...) or"
-                f" {self._name}[grid, block, shared_bytes](...), as in"
-                " kernel<<<grid, block, shared>>>(...)"
-            )
-        grid, block, *rest = configuration
-        sizes = [x if isinstance(x, tuple) else (x,) for x in (grid, block)]
-
-        def launch(*arguments: Any) -> None:
-            file = self._file
-            file._gpu.launch(file._source, self._name, file._dtype, *sizes, arguments, *rest)
-
-        return launch
-
-    def __call__(self, *arguments: Any) -> None:
-        raise TypeError(
-            f"{self._name}(...) has no grid: write {self._name}[grid, block](...), as in"
-            " kernel<<<grid, block>>>(...)"
-        )
 
 
 class ExpressionKernel(OwnKernel):

@@ -44,6 +44,10 @@ class Module:
             )
         return Kernel(self, name)
 
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return a new array of undefined contents, by default of `dtype`."""
+        return self._launcher.empty(shape, np.dtype(dtype or self._dtype))
+
     @property
     def counts(self) -> Any:
         """The memory transactions of all launches so far, of the emulator's checked build."""
