@@ -89,6 +89,7 @@ def test_the_table_has_every_option_that_shapes_a_step():
     whole |= {"samples", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}
     whole |= {"lr_g", "lr_d", "beta1", "beta2"}
     whole |= {"sample_shape", "value_range", "classes", "remap_labels", "max_gb"}
+    whole |= {"size", "fit", "mirror", "grey", "background", "skip_broken"}
     named = set(chain(*(own for _, own in TABLE.values())))
     assert named | whole == set(Config().as_dict())
 
