@@ -25,15 +25,18 @@ from .engine.op import Op
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
 from .engine.update import Update
-from .gan import losses
+from .gan import losses, models
 from .training.checkpoint import load, save
 from .training.config import Config
+from .training.saved_run import SavedRun, load_run
+from .training.train import train
 from .training.trainer import Trainer
 
 __all__ = [
     "Config",
     "Device",
     "Op",
+    "SavedRun",
     "Tensor",
     "Trainer",
     "Update",
@@ -43,9 +46,11 @@ __all__ = [
     "get_device",
     "grad",
     "load",
+    "load_run",
     "losses",
     "manual_seed",
     "metrics",
+    "models",
     "nn",
     "no_grad",
     "ops",
@@ -53,5 +58,6 @@ __all__ = [
     "random",
     "save",
     "tensor",
+    "train",
     "use_device",
 ]

@@ -59,12 +59,13 @@ def run(options: argparse.Namespace) -> int:
 def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..gan.presets import PRESETS
     from ..training.config import Config
+    from ..training.own_code import load_named_code
     from ..training.run import Run
     from ..training.run_folder import check_free, locked, new_folder
     from ..training.trainer import Trainer
 
     preset = choose("preset", options.preset, PRESETS).options if options.preset is not None else {}
-    config = Config(**{**preset, **changes})
+    config = load_named_code(Config(**{**preset, **changes}))
     for text in unused_options(config, changes):
         note(text)
     if options.seeds is not None:
@@ -127,9 +128,13 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
 
 def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) -> int:
+    from ..training.own_code import load_code_of_run
     from ..training.resume import resume
     from ..training.run_folder import locked, read_config
+    from ..utils.code_files import is_code
 
+    code = {name: changes.pop(name) for name in ("model", "loss") if is_code(changes.get(name))}
+    load_code_of_run(folder, code, ("model", "loss"))
     saved = read_config(folder).as_dict()
     paths = _data_paths(saved, changes)
     different = [
@@ -147,7 +152,7 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     _check_schedule(folder, saved, steps)
     with locked(folder):
         announce_kernels(saved["device"])
-        run = resume(folder, steps, shows_progress(), **paths)
+        run = resume(folder, steps, shows_progress(), **paths, code=code)
         if run.trainer.step_count == run.config.steps:
             report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
         return _train(run, not options.no_capture)

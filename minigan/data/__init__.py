@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..utils.names import choose
+from ..utils.registry import Registry
 from .arrays import Settings, parse_range, parse_shape
 from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
 from .download import SOURCES
@@ -16,9 +17,10 @@ from .files import load_file
 from .glyphs import load_glyphs
 from .limits import MAX_GB, check_memory
 from .mnist import load_mnist
+from .own import OWN, as_source, check_can_be_loaded, load_own
 from .toy import grid, ring, swiss_roll
 
-__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load"]
+__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "load", "register"]
 
 # The generated data sets: the function, the default number of samples, and the shape of a sample.
 GENERATED = {
@@ -28,6 +30,7 @@ GENERATED = {
     "swiss-roll": (swiss_roll, 100_000, (2,)),
 }
 NAMES = (*GENERATED, *SOURCES)
+register = Registry("data", OWN, as_source, NAMES)
 
 
 def load(
@@ -45,6 +48,8 @@ def load(
     max_gb: float = MAX_GB,
 ) -> Dataset:
     """Return a data set by name (see `NAMES`), or from a folder of images or an .npz archive.
+
+    A name may also be one that `register` has added.
 
         points = mg.data.load("ring", samples=10_000)
         digits = mg.data.load("mnist", split="test")
@@ -89,15 +94,21 @@ def load(
     name = name_or_path if isinstance(name_or_path, str) else ""  # a Path is never a name
     if data_dir is not None and name not in SOURCES:
         raise ValueError(f"data_dir is for {' and '.join(SOURCES)} only, not for {name_or_path!r}")
-    if not _is_path(name_or_path):
-        choose("data", name, dict.fromkeys(NAMES), "a folder of images or an .npz file")
-    if name in NAMES:
+    check_can_be_loaded(name)
+    if name not in OWN and not _is_path(name_or_path):
+        also = "a folder of images, an .npz file or FILE.py:NAME"
+        choose("data", name, dict.fromkeys((*NAMES, *OWN)), also)
+    if name in OWN:
+        dataset = load_own(name, split, samples, seed, settings)
+    elif name in NAMES:
         dataset = _load_named(name, split, data_dir, samples, seed, progress, settings)
     else:
         dataset = load_file(name_or_path, split, settings, progress)
     for note in dataset.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    return dataset if samples is None or name in GENERATED else dataset.sample(samples, seed)
+    if samples is None or name in GENERATED or name in OWN:
+        return dataset
+    return dataset.sample(samples, seed)
 
 
 def _load_named(

@@ -11,6 +11,8 @@ from .. import nn
 from ..engine import random
 from ..engine.assign import assign
 from ..engine.tensor import Tensor
+from ..utils.registry import Registry
+from .own import as_model
 
 Shape = tuple[int, ...]
 Networks = tuple[nn.Sequential, nn.Sequential]  # generator, discriminator
@@ -284,3 +286,4 @@ MODELS: dict[str, Model] = {
     "sngan": Dcgan("the same, D with spectral norm in the place of batch norm", spectral=True),
     "resnet": ResNet("residual nets, batch norm in G, spectral norm in D"),
 }
+register = Registry("model", MODELS, as_model)
