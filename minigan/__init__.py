@@ -2,6 +2,13 @@
 
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from .utils import interrupts as _interrupts
+
+if _interrupts.is_command():
+    _interrupts.end_quietly()
 
 # The kernels lie inside the package where it is installed, and beside it in a checkout.
 if (_kernels := _find_spec("minigan.kernels")) is None:
@@ -28,9 +35,11 @@ from .engine.update import Update
 from .gan import losses, models
 from .training.checkpoint import load, save
 from .training.config import Config
-from .training.saved_run import SavedRun, load_run
-from .training.train import train
 from .training.trainer import Trainer
+
+if _TYPE_CHECKING:
+    from .training.saved_run import SavedRun, load_run
+    from .training.train import train
 
 __all__ = [
     "Config",
@@ -61,3 +70,32 @@ __all__ = [
     "train",
     "use_device",
 ]
+
+# What takes long to import, and is not needed by a program with a loop of its own: its module.
+_LAZY = {"SavedRun": "saved_run", "load_run": "saved_run", "train": "train"}
+
+__version__: str
+
+
+def _lazy_attribute(name: str) -> _Any:
+    """Return an attribute of this module that is made when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: _Any = version("minigan")
+    elif name in _LAZY:
+        from importlib import import_module
+
+        value = getattr(import_module(f".training.{_LAZY[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module 'minigan' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, "__version__"})
+
+
+if not _TYPE_CHECKING:
+    __getattr__ = _lazy_attribute

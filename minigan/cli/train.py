@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..utils.names import choose
 from ..utils.progress import announce_kernels
+from .config_file import read_config_file
 from .evaluate import print_estimates
 from .info import describe_data
 from .options import add_train_options, config_options
@@ -25,6 +26,12 @@ def add_arguments(parser: Parser) -> None:
     """Add the options of Config, and those of the command itself."""
     add_train_options(parser)
     parser.add_argument("--preset", metavar="NAME", help="options by name (`minigan presets`)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from a YAML file, or from the config.json of a run; options on the command"
+        " line win",
+    )
     parser.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
     parser.add_argument(
         "--seeds",
@@ -51,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
     if options.seeds is not None and (options.resume is not None or "seed" in changes):
         other = "--seed" if "seed" in changes else "--resume"
         raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")
+    if options.seeds is not None and options.threads is not None:
+        raise ValueError("--seeds trains in processes of one thread; --threads does not go with it")
     if options.resume is not None:
         return _resume(Path(options.resume), changes, options)
     return _start(changes, options)
@@ -64,8 +73,14 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.run_folder import check_free, locked, new_folder
     from ..training.trainer import Trainer
 
-    preset = choose("preset", options.preset, PRESETS).options if options.preset is not None else {}
-    config = load_named_code(Config(**{**preset, **changes}))
+    preset = {}
+    if options.preset is not None:
+        listed = "`minigan presets`"
+        preset = choose("preset", options.preset, PRESETS, listed_by=listed).options
+    values = {} if options.config is None else read_config_file(Path(options.config))
+    if values and preset:
+        raise ValueError(f"--preset {options.preset} and --config {options.config}: give one")
+    config = load_named_code(Config(**{**preset, **values, **changes}), changes)
     for text in unused_options(config, changes):
         note(text)
     if options.seeds is not None:
@@ -142,11 +157,12 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
         for name, x in changes.items()
         if name != "steps" and name not in paths and saved[name] != x
     ]
-    if different or options.out is not None or options.preset is not None:
+    others = (options.out, options.preset, options.config)
+    if different or any(x is not None for x in others):
         names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
         raise ValueError(
             f"--resume {folder} goes on with that run's own options"
-            + (f": {names}" if names else "; --out and --preset do not go with it")
+            + (f": {names}" if names else "; --out, --preset and --config do not go with it")
         )
     steps = changes.get("steps")
     _check_schedule(folder, saved, steps)

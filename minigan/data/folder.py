@@ -90,13 +90,14 @@ def _read(
 ) -> tuple[np.ndarray, list[Path]]:
     """Return the pixels, uint8 (N, C, H, W), and the paths of the files that are images."""
     from PIL import Image
-    from tqdm import tqdm
+
+    from ..utils.progress import progress_bar
 
     expected = sum(path.suffix.lower() in SUFFIXES for path in scan.files)
     images: list[ImageFile] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for path in tqdm(scan.files, printable(scan.folder.name), disable=not progress):
+        for path in progress_bar(scan.files, desc=printable(scan.folder.name), show=progress):
             with ImageFile(path) as image:
                 if not image.is_image:
                     scan.skip(f"not of {', '.join(FORMATS)}", path)

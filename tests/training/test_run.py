@@ -176,7 +176,7 @@ def test_memory_stays_flat(tmp_path):
 
 def test_a_whole_run_in_a_real_process_with_progress(tmp_path):
     words = ["--data", "ring", "--samples", "600", "--steps", "120", "--log-every", "1"]
-    result = run("train", *words, "--out", tmp_path / "run", CI="")
+    result = run("train", *words, "--out", tmp_path / "run", TQDM_DISABLE="")
     assert result.status == 0
     text = " ".join(result.errors)
     assert re.search(r"ring 120/120 .* 00:00 left", text)
