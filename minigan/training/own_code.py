@@ -124,7 +124,7 @@ def _load(option: str, value: str, path: Path, name: str, source: bytes) -> None
     """Run a source that the user has named, remember it, and enter what it calls `name`."""
     thing = run_source(path, source, name)
     try:
-        REGISTRIES[option].add(value, thing)
+        REGISTRIES[option].table[value] = REGISTRIES[option].convert(name, thing)
     except TypeError as error:
         raise CodeError(f"{path}: {error}") from None
     _sources[option, value] = source
