@@ -10,6 +10,7 @@ import pytest
 from run_helpers import assert_same_run, cli, finish, metrics, refused, start, train
 
 import minigan as mg
+from minigan.kernels.runtime.files import cache_root
 from minigan.training.own_code import load_named_code
 from minigan.training.run_folder import RunError
 
@@ -63,8 +64,11 @@ OWN = ["--model", "net.py:build", "--loss", "net.py:Mine", "--data", "net.py:rin
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """A folder with net.py, and an empty cache, which remembers no code."""
+    """A folder with net.py, and a cache that remembers no code, but has the usual kernels."""
     (tmp_path / "net.py").write_text(SOURCE)
+    (tmp_path / "cache").mkdir()
+    (cache_root() / "kernels").mkdir(parents=True, exist_ok=True)
+    os.symlink(cache_root() / "kernels", tmp_path / "cache" / "kernels")
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -80,7 +84,7 @@ def _run(place, *words):
 
 def _forget(place):
     """As on another machine: no code was ever named, and none has run."""
-    shutil.rmtree(place / "cache")
+    shutil.rmtree(place / "cache" / "named_code")
     _unload(place)
 
 
@@ -246,7 +250,7 @@ def test_a_name_of_minigan_needs_no_code(place):
 
 
 def test_without_a_cache_code_is_named_again(place):
-    (place / "cache").write_text("not a folder")
+    (place / "cache" / "named_code").write_text("not a folder")
     train("run", *WORDS, *OWN, "--steps", 1)
     assert "code is run only if you name it" in refused("sample", "run")
     assert cli("sample", "run", "--model", "net.py:build").status == 0
