@@ -45,21 +45,26 @@ def load_named_code(config: Config, named: Collection[str] = tuple(REGISTRIES)) 
     Raises:
         CodeError: a file is missing, raises an error, defines no such name, or was never named.
     """
-    changes = {}
-    for option in REGISTRIES:
-        value = getattr(config, option)
-        if not is_code(value):
-            continue
-        path, name = split_code(value)
-        source = read_source(path)
-        if option not in named and not _was_named(source, name):
-            raise CodeError(
-                f"{option} = {value!r} is code, which is run only if you name it yourself:"
-                f" read it, and then --{option} {value}"
-            )
-        changes[option] = f"{path}:{name}"
-        _load(option, changes[option], path, name, source)
+    values = {option: getattr(config, option) for option in REGISTRIES}
+    changes = {k: load_code(k, x, k in named) for k, x in values.items() if is_code(x)}
     return config.replace(**changes)
+
+
+def load_code(option: str, value: str, is_named: bool = True) -> str:
+    """Load the code of one option, and return its value with an absolute path.
+
+    Raises:
+        CodeError: as in `load_named_code`.
+    """
+    path, name = split_code(value)
+    source = read_source(path)
+    if not is_named and not _was_named(source, name):
+        raise CodeError(
+            f"{option} = {value!r} is code, which is run only if you name it yourself: read it,"
+            f" and then --{option} {value}"
+        )
+    _load(option, f"{path}:{name}", path, name, source)
+    return f"{path}:{name}"
 
 
 def load_code_of_run(
@@ -86,6 +91,8 @@ def load_code_of_run(
             raise RunError(
                 f"--{option} {text}: FILE.py:NAME is needed, which has the code of {folder}"
             )
+        if value is not None and not isinstance(value, str):
+            continue  # `Config` refuses it
         if is_code(value):
             _load_copy(folder, option, str(value), text)
         elif text is not None:

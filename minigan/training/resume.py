@@ -22,7 +22,7 @@ from ..utils.notices import Notice
 from . import checkpoint
 from .checkpoint import CheckpointError
 from .config import Config
-from .own_code import load_code_of_run, load_named_code
+from .own_code import load_code, load_code_of_run
 from .run import Run
 from .run_folder import CHECKPOINT, METRICS, RunError, read_config, read_options
 from .sampler import Sampler
@@ -198,7 +198,7 @@ def _replace(
     changes: dict[str, Any] = {k: os.fspath(x) for k, x in paths.items() if x is not None}
     new_data = changes.get("data", config.data)
     if is_code(new_data) and "data" in changes:
-        changes["data"] = load_named_code(config.replace(data=new_data), ("data",)).data
+        changes["data"] = load_code("data", new_data)
     if new_data != config.data and {new_data, config.data} & set(NAMES):
         raise RunError(
             f"{folder} goes on with its own data, {config.data}, not with {changes['data']};"

@@ -185,6 +185,14 @@ def test_the_copy_that_is_named_is_run_and_remembered(place):
     assert cli("evaluate", "run", "--loss", "net.py:Mine", "--data", "net.py:ring").status == 0
 
 
+def test_data_that_are_named_do_not_change_the_other_code(place):
+    train("run", *WORDS, *OWN, "--steps", 2)
+    os.rename("net.py", "data.py")
+    (place / "net.py").write_text("raise ValueError('not this one')")
+    result = cli("evaluate", "run", "--data", "data.py:ring")
+    assert (result.status, result.errors) == (0, [])
+
+
 def test_a_copy_that_was_changed_is_not_run(place):
     train("run", *WORDS, *OWN, "--steps", 2)
     _unload(place)
