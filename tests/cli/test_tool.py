@@ -86,6 +86,7 @@ def test_a_config_file_does_not_go_with_everything(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------ threads
+@pytest.mark.slow  # kernels are compiled for several threads
 def test_threads_change_no_bits(tmp_path):
     words = [*map(str, RING[:-1]), "cpu", "--steps", "3", "--log-every", "1"]
     for count in ("1", "2"):

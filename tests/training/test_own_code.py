@@ -129,6 +129,7 @@ def test_other_processes_find_the_code_again_even_if_the_file_has_changed(place)
     assert cli("info", "run").status == 0
 
 
+@pytest.mark.slow
 def test_every_seed_runs_the_code(place):
     result = _run(place, "train", *WORDS, *OWN, "--steps", 2, "--seeds", "0,1", "--out", "runs")
     assert result.status == 0, result
