@@ -1,8 +1,14 @@
 """minigan: GANs from scratch, from automatic differentiation down to the kernels."""
 
-import typing as _typing
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from .utils import interrupts as _interrupts
+
+if _interrupts.is_command():
+    _interrupts.end_quietly()
 
 # The kernels lie inside the package where it is installed, and beside it in a checkout.
 if (_kernels := _find_spec("minigan.kernels")) is None:
@@ -29,7 +35,7 @@ from .engine.op import Op
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
 from .engine.update import Update
-from .gan import losses
+from .gan import losses, models
 from .ops import concatenate, stack, where
 from .training.checkpoint import load, save
 from .training.config import Config
@@ -38,10 +44,15 @@ from .utils.pytorch_names import missing_name as _missing_name
 
 Op.library = frozenset(Op.registry)
 
+if _TYPE_CHECKING:
+    from .training.saved_run import SavedRun, load_run
+    from .training.train import train
+
 __all__ = [
     "Config",
     "Device",
     "Op",
+    "SavedRun",
     "Tensor",
     "Trainer",
     "Update",
@@ -56,9 +67,11 @@ __all__ = [
     "get_device",
     "grad",
     "load",
+    "load_run",
     "losses",
     "manual_seed",
     "metrics",
+    "models",
     "nn",
     "no_grad",
     "ones",
@@ -69,14 +82,42 @@ __all__ = [
     "save",
     "stack",
     "tensor",
+    "train",
     "use_device",
     "where",
     "zeros",
     "zeros_like",
 ]
 
-if not _typing.TYPE_CHECKING:  # where it would declare any name
+# What takes long to import, and is not needed by a program with a loop of its own: its module.
+_LAZY = {"SavedRun": "saved_run", "load_run": "saved_run", "train": "train"}
 
-    def __getattr__(name: str) -> object:
-        """Raise AttributeError, with the fix for names of PyTorch's and for those of `mg.ops`."""
+__version__: str
+
+
+def _lazy_attribute(name: str) -> _Any:
+    """Return an attribute of this module that is made when it is first used.
+
+    Raises:
+        AttributeError: there is none; with the fix for names of PyTorch's and of `mg.ops`.
+    """
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: _Any = version("minigan")
+    elif name in _LAZY:
+        from importlib import import_module
+
+        value = getattr(import_module(f".training.{_LAZY[name]}", __name__), name)
+    else:
         raise _missing_name(name, ops.__all__)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, "__version__"})
+
+
+if not _TYPE_CHECKING:
+    __getattr__ = _lazy_attribute

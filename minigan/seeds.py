@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 import pickle
-import sys
 import threading
 import traceback
 import warnings
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 from .engine.device import current_device, use_device
 from .engine.random import fork_rng
-from .utils.progress import bar_options
+from .utils.progress import progress_bar
 
 T = TypeVar("T")
 
@@ -184,8 +183,5 @@ def _picklable(error: Exception) -> Exception:
 
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[[], Any]]:
-    from tqdm import tqdm
-
-    options = {"desc": label, "leave": False, "disable": not sys.stderr.isatty(), **bar_options()}
-    with tqdm(total=total, **options) as bar:
+    with progress_bar(total=total, desc=label, leave=False) as bar:
         yield bar.update

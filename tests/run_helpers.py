@@ -19,7 +19,8 @@ from minigan.cli.commands import main
 RING = ["--data", "ring", "--samples", "600", "--log-every", "7", "--sample-every", "1000"]
 GLYPHS = ["--data", "glyphs", "--samples", 80, "--batch", 16, "--log-every", 2]
 # The processes of these tests share the machine, and two threads each would wait for each other.
-ENVIRONMENT = {**os.environ, "NUMBA_NUM_THREADS": "1", "CI": "1", "PYTHONUNBUFFERED": ""}
+ENVIRONMENT = {**os.environ, "NUMBA_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+ENVIRONMENT["TQDM_DISABLE"] = "1"  # no lines of progress
 
 
 class Result:
@@ -36,7 +37,7 @@ class Result:
 def cli(*words):
     """One command in this process, without a line of progress."""
     out, err = io.StringIO(), io.StringIO()
-    with mock.patch.dict(os.environ, CI="1"), redirect_stdout(out), redirect_stderr(err):
+    with mock.patch.dict(os.environ, TQDM_DISABLE="1"), redirect_stdout(out), redirect_stderr(err):
         try:
             status = main([str(word) for word in words])
         except SystemExit as stop:

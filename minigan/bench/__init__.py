@@ -192,7 +192,7 @@ def _measure(name: str, groups: list[Group], setup: Setup) -> list[dict[str, Any
         for call in chain(*group.calls.values()):
             call()
     runs = setup.repeats * sum(len(group.calls) for group in groups)
-    with progress_bar(name, runs, "run") as bar:
+    with progress_bar(name, runs) as bar:
         return [
             case
             for group in groups

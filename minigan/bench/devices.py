@@ -176,7 +176,7 @@ class Series:
         cases = list(_step_cases(plan) if is_step else _kernel_cases(self.name, plan))
         seconds = plan.step_seconds if is_step else plan.kernel_seconds
         results: list[dict[str, Any]] = []
-        with progress_bar(self.name, len(cases), "case") as bar:
+        with progress_bar(self.name, len(cases)) as bar:
             for case in cases:
                 calls = self._device_calls(case)
                 calls |= self._peer_calls(case, calls)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.runtime.files import atomic_write
+from ..utils import progress, strict_json
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,26 +31,19 @@ def check_options(repeats: int, json_path: FilePath, figure_path: FilePath = Non
 
 
 def write_result(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
-    """Write the result as JSON, if a path is given, and return it as JSON holds it (no tuples)."""
-    text = json.dumps(result, indent=1) + "\n"
+    """Write the result as JSON, if a path is given, and return it as JSON holds it (no tuples).
+
+    In the file null stands for a number that is NaN or infinite.
+    """
     if path is not None:
+        text = strict_json.dumps(strict_json.with_null(result), indent=1) + "\n"
         atomic_write(path, lambda file: file.write(text.encode()))
-    return json.loads(text)
+    return json.loads(json.dumps(result))
 
 
-def progress_bar(name: str, total: int, unit: str) -> tqdm:
+def progress_bar(name: str, total: int) -> tqdm:
     """Return a progress bar on stderr that appears after 2 s and leaves no trace."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total,
-        desc=name,
-        unit=unit,
-        delay=2,
-        leave=False,
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 10,
-    )
+    return progress.progress_bar(total=total, desc=name, delay=2, leave=False)
 
 
 def error_line(error: Exception) -> str:

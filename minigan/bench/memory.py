@@ -62,7 +62,7 @@ def measure(plan: Plan, threads: int) -> list[dict[str, Any]]:
     """
     tasks = [name for name in TASKS if name in plan.tasks]
     contenders = [name for name in COMMANDS if name != PEER or find_spec("torch") is not None]
-    with progress_bar("memory", len(tasks) * len(contenders), "process") as bar:
+    with progress_bar("memory", len(tasks) * len(contenders)) as bar:
         cases = []
         for name in tasks:
             task = plan.tasks[name]

@@ -17,7 +17,7 @@ from ..engine.check_cases import Case, case_of, scaled
 from ..engine.device import Device, get_device
 from ..engine.op import Op
 from ..engine.tensor import Tensor
-from .harness import check_options, progress_bar
+from .harness import check_options
 from .table import format_number, format_quartiles, format_table
 from .timing import Call, Group, Quartiles, measure, ratio
 
@@ -49,7 +49,7 @@ def run(
         waits[name] = device.synchronize
     shapes = ", ".join(str(getattr(x, "shape", x)) for x in arrays)
     group = Group([{"op": op.name, "inputs": shapes}], calls, SECONDS, waits)
-    with progress_bar(op.name, repeats * len(calls), "run") as bar, np.errstate(all="ignore"):
+    with progress_bar(op.name, repeats * len(calls)) as bar, np.errstate(all="ignore"):
         (result,) = measure(group, repeats, REST_SECONDS, bar.update)
     rows = []
     for name in calls:

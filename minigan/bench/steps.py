@@ -59,7 +59,7 @@ def groups(plan: Plan, peers: Peers, threads: int) -> list[Group]:
         (case, contenders(plan.tasks[case["task"]], case["batch"], peers))
         for case in lower_bound.cases(plan.tasks, threads)
     ]
-    with progress_bar("step: compiling", sum(len(x) for _, x in makers), "contender") as bar:
+    with progress_bar("step: compiling", sum(len(x) for _, x in makers)) as bar:
         return [
             Group([case], dict(_compile_steps(case, steps, bar.update)), plan.step_seconds)
             for case, steps in makers

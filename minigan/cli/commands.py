@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from ..utils.names import printable
+import minigan
+
+from ..utils.interrupts import allow_interrupts
+from ..utils.names import list_names, printable
 from . import bench, check, evaluate, info, presets, sample, train
+from .completion import SHELLS, PrintCompletion
 from .parser import Parser
 from .terminal import printed_notices, usable_streams
+from .threads import add_threads_option, use_threads
 
 # The errors that a user's input can raise are printed as one line, with exit status 2.
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ArithmeticError)
@@ -26,6 +33,15 @@ COMMANDS = {
     "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),
     "presets": (presets, "list the presets of `minigan train`"),
 }
+THREADED = ("train", "sample", "evaluate", "check")  # those with the option --threads
+
+
+class PrintVersion(argparse.Action):
+    """The option `--version`."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        print(f"minigan {minigan.__version__}")
+        parser.exit()
 
 
 def build_parser() -> Parser:
@@ -35,11 +51,23 @@ def build_parser() -> Parser:
         description="Train a GAN on hand-written kernels, and look inside.",
         epilog="Start with `minigan train`: it draws digits in a minute or two and says where.",
     )
+    parser.add_argument(
+        "--version", action=PrintVersion, nargs=0, help="print the version and exit"
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        metavar="SHELL",
+        help=f"print the script by which a shell completes words: {list_names(SHELLS)}",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, (module, text) in COMMANDS.items():
         description = text[0].upper() + text[1:] + "."
         command = commands.add_parser(name, help=text, description=description)
         module.add_arguments(command)
+        if name in THREADED:
+            add_threads_option(command)
         command.set_defaults(run=module.run)
         parser.commands[name] = command
     return parser
@@ -54,12 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `minigan`; None: those of the command line.
     """
-    parser = build_parser()
-    options = parser.parse_command(list(sys.argv[1:] if arguments is None else arguments))
-    if options.command is None:
-        parser.print_help()
-        return 0
+    allow_interrupts()  # From here on they are caught below.
+    command = "minigan"
     try:
+        parser = build_parser()
+        options = parser.parse_command(list(sys.argv[1:] if arguments is None else arguments))
+        if options.command is None:
+            parser.print_help()
+            return 0
+        command = f"minigan {options.command}"
+        use_threads(options)
         with printed_notices(options.command):
             status = options.run(options)
         sys.stdout.flush()
@@ -75,5 +107,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = printable(" ".join(str(error).split())) or type(error).__name__
         if len(text) > MAX_MESSAGE_CHARACTERS:
             text = text[:MAX_MESSAGE_CHARACTERS] + " ..."
-        print(f"minigan {options.command}: error: {text}", file=sys.stderr)
+        print(f"{command}: error: {text}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils import strict_json
+from .options import add_code_options, named_code
 from .parser import Parser
 from .terminal import shows_progress
 
@@ -40,6 +41,7 @@ def add_arguments(parser: Parser) -> None:
         help="directions of the sliced Wasserstein distance [%(default)s]",
     )
     add_data_options(parser)
+    add_code_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -58,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     from ..training.evaluate import evaluate
     from ..training.resume import load_trainer
 
-    trainer = load_trainer(Path(options.run_folder), data=options.data, data_dir=options.data_dir)
+    paths = {"data": options.data, "data_dir": options.data_dir}
+    trainer = load_trainer(Path(options.run_folder), **paths, code=named_code(options))
     estimates = evaluate(trainer, options.projections, shows_progress())
     if options.json:
         print(strict_json.dumps({name: x.as_dict() for name, x in estimates.items()}))

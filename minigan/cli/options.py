@@ -44,6 +44,21 @@ def _add_option(
     )
 
 
+def add_code_options(parser: Parser) -> None:
+    """Add the options that name the code of a run, which is not run unless the user names it."""
+    for name in ("model", "loss"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="FILE.py:NAME",
+            help=f"the code of the run's own {name}, where it must be named [the run's copy]",
+        )
+
+
+def named_code(namespace: argparse.Namespace) -> dict[str, str | None]:
+    """Return the code of a run that a command line names, by option."""
+    return {"model": namespace.model, "loss": namespace.loss}
+
+
 def config_options(namespace: argparse.Namespace) -> dict[str, Any]:
     """Return the options of Config that a command line sets, by name.
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from .options import add_code_options, named_code
 from .parser import Parser
 from .terminal import report
 
@@ -27,6 +28,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="INT[,INT]",
         help="class, or classes in turn, of a conditional run [all]",
     )
+    add_code_options(parser)
     parser.add_argument("--out", metavar="FILE", help="a .png or .npz [RUN/sample_seed_SEED.png]")
 
 
@@ -35,17 +37,16 @@ def run(options: argparse.Namespace) -> int:
     import numpy as np
 
     from ..training.resume import load_sampler
-    from ..training.run_folder import read_config
+    from ..training.run_folder import read_options
     from ..training.sampler import row_length
     from ..training.samples import save_picture
 
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
     path = _output_path(options)
-    config = read_config(Path(options.run_folder))
-    _check_not_of_run(path, config.data)
+    _check_not_of_run(path, str(read_options(Path(options.run_folder)).get("data")))
     cycle = None if options.label is None else _parse_labels(options.label)
-    sampler = load_sampler(Path(options.run_folder))
+    sampler = load_sampler(Path(options.run_folder), named_code(options))
     _check_size(options.n, max(math.prod(sampler.shape), sampler.latent_size))
     if not sampler.is_conditional:
         if cycle is not None:

@@ -13,15 +13,15 @@ from typing import Any
 
 from ..utils.names import printable
 from ..utils.notices import Notice
-from ..utils.streams import MessageStream
+from ..utils.streams import MessageStream, discard
 
 # The name of stdout's error handler, `_encode`.
 ANY_PATH = "minigan-any-path"
 
 
 def shows_progress() -> bool:
-    """Return whether to show progress bars: on a terminal, and in a file unless CI is set."""
-    return sys.stderr.isatty() or not os.environ.get("CI")
+    """Return whether to show progress: unless TQDM_DISABLE is set, the variable of tqdm."""
+    return not os.environ.get("TQDM_DISABLE")
 
 
 def note(text: str) -> None:
@@ -39,7 +39,7 @@ def report(text: object) -> None:
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # that is, the reader has left, as in `| head`
             note(f"standard output cannot be written: {error.strerror or error}")
-        _discard(sys.stdout)
+        discard(sys.stdout)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def usable_streams() -> Iterator[None]:
             try:
                 stream.flush()
             except OSError:
-                _discard(stream)
+                discard(stream)
 
 
 @contextmanager
@@ -85,11 +85,6 @@ def printed_notices(command: str) -> Iterator[None]:
         warnings.showwarning = show
         warnings.simplefilter("always", Notice)
         yield
-
-
-def _discard(stream: Any) -> None:
-    """Discard what a stream still holds, and all that is written to it from now on."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _encode(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..utils.names import choose
 from ..utils.progress import announce_kernels
+from .config_file import read_config_file
 from .evaluate import print_estimates
 from .info import describe_data
 from .options import add_train_options, config_options
@@ -26,6 +27,12 @@ def add_arguments(parser: Parser) -> None:
     add_train_options(parser)
     parser.add_argument(
         "--preset", metavar="NAME", help="options by name (`minigan presets`), or auto"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from a YAML file, or from the config.json of a run; options on the command"
+        " line win",
     )
     parser.add_argument("--out", metavar="DIR", help="the run's folder [the next one in runs/]")
     parser.add_argument(
@@ -53,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     if options.seeds is not None and (options.resume is not None or "seed" in changes):
         other = "--seed" if "seed" in changes else "--resume"
         raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")
+    if options.seeds is not None and options.threads is not None:
+        raise ValueError("--seeds trains in processes of one thread; --threads does not go with it")
     if options.resume is not None:
         return _resume(Path(options.resume), changes, options)
     return _start(changes, options)
@@ -60,12 +69,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.config import Config
+    from ..training.own_code import load_named_code
     from ..training.run import Run
     from ..training.run_folder import check_free, locked, new_folder
     from ..training.trainer import Trainer
 
+    values = {} if options.config is None else read_config_file(Path(options.config))
+    if values and options.preset is not None:
+        raise ValueError(f"--preset {options.preset} and --config {options.config}: give one")
     preset = {} if options.preset is None else _preset_options(options.preset, changes)
-    config = Config(**{**preset, **changes})
+    config = load_named_code(Config(**{**preset, **values, **changes}), changes)
     for text in unused_options(config, changes):
         note(text)
     if options.seeds is not None:
@@ -85,7 +98,7 @@ def _preset_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     from ..gan.presets import PRESETS
 
     if name != AUTO:
-        preset = choose("preset", name, {**PRESETS, AUTO: None})
+        preset = choose("preset", name, {**PRESETS, AUTO: None}, listed_by="`minigan presets`")
         if preset.needs_data and "data" not in changes:
             raise ValueError(f"--preset {name} is for your own pictures: --data FOLDER names them")
         return preset.options
@@ -143,9 +156,13 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
 
 def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) -> int:
+    from ..training.own_code import load_code_of_run
     from ..training.resume import resume
     from ..training.run_folder import locked, read_config
+    from ..utils.code_files import is_code
 
+    code = {name: changes.pop(name) for name in ("model", "loss") if is_code(changes.get(name))}
+    load_code_of_run(folder, code, ("model", "loss"))
     saved = read_config(folder).as_dict()
     paths = _data_paths(saved, changes)
     different = [
@@ -153,17 +170,18 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
         for name, x in changes.items()
         if name != "steps" and name not in paths and saved[name] != x
     ]
-    if different or options.out is not None or options.preset is not None:
+    others = (options.out, options.preset, options.config)
+    if different or any(x is not None for x in others):
         names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
         raise ValueError(
             f"--resume {folder} goes on with that run's own options"
-            + (f": {names}" if names else "; --out and --preset do not go with it")
+            + (f": {names}" if names else "; --out, --preset and --config do not go with it")
         )
     steps = changes.get("steps")
     _check_schedule(folder, saved, steps)
     with locked(folder):
         announce_kernels(saved["device"])
-        run = resume(folder, steps, shows_progress(), **paths)
+        run = resume(folder, steps, shows_progress(), **paths, code=code)
         if run.trainer.step_count == run.config.steps:
             report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
         return _train(run, not options.no_capture)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..utils.names import choose
+from ..utils.registry import Registry
 from .batches import batches
 from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
 from .download import SOURCES
@@ -16,20 +17,12 @@ from .files import load_file
 from .glyphs import load_glyphs
 from .limits import MAX_GB, check_memory
 from .mnist import load_mnist
+from .own import OWN, as_source, check_can_be_loaded, load_own
 from .resize import resize_dataset
-from .settings import (
-    FITS,
-    Settings,
-    check_fit,
-    parse_background,
-    parse_range,
-    parse_shape,
-    parse_size,
-    refuse_folder_options,
-)
+from .settings import FITS, Settings, parse_settings, refuse_folder_options
 from .toy import grid, ring, swiss_roll
 
-__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "batches", "load"]
+__all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "batches", "load", "register"]
 
 # The generated data sets: the function, the default number of samples, and the shape of a sample.
 GENERATED = {
@@ -40,6 +33,7 @@ GENERATED = {
 }
 NAMES = (*GENERATED, *SOURCES)
 FILE_OPTIONS = ("sample_shape", "value_range", "classes", "remap_labels")
+register = Registry("data", OWN, as_source, NAMES)
 
 
 def load(
@@ -62,6 +56,8 @@ def load(
     skip_broken: bool = False,
 ) -> Dataset:
     """Return a data set by name (see `NAMES`), or from a folder of images or an .npz archive.
+
+    A name may also be one that `register` has added.
 
         points = mg.data.load("ring", samples=10_000)
         digits = mg.data.load("mnist", split="test")
@@ -104,35 +100,36 @@ def load(
     seed = whole_number("seed", seed, least=0)
     if samples is not None:
         samples = whole_number("samples", samples, least=1)
-    if classes is not None:
-        classes = whole_number("classes", classes, least=1)
-    if not max_gb > 0:
-        raise ValueError(f"max_gb {max_gb!r}: must be a positive number")
-    check_fit(fit, size)
-    settings = Settings(
-        sample_shape=parse_shape(sample_shape),
-        value_range=parse_range(value_range),
+    settings = parse_settings(
+        sample_shape=sample_shape,
+        value_range=value_range,
         classes=classes,
         remap_labels=remap_labels,
         max_gb=max_gb,
-        size=parse_size(size),
+        size=size,
         fit=fit,
         grey=grey,
-        background=parse_background(background),
+        background=background,
         skip_broken=skip_broken,
     )
     name = name_or_path if isinstance(name_or_path, str) else ""  # a Path is never a name
     if data_dir is not None and name not in SOURCES:
         raise ValueError(f"data_dir is for {' and '.join(SOURCES)} only, not for {name_or_path!r}")
-    if not _is_path(name_or_path):
-        choose("data", name, dict.fromkeys(NAMES), "a folder of images or an .npz file")
-    if name in NAMES:
+    check_can_be_loaded(name)
+    if name not in OWN and not _is_path(name_or_path):
+        also = "a folder of images, an .npz file or FILE.py:NAME"
+        choose("data", name, dict.fromkeys((*NAMES, *OWN)), also)
+    if name in OWN:
+        dataset = load_own(name, split, samples, seed, settings)
+    elif name in NAMES:
         dataset = _load_named(name, split, data_dir, samples, seed, progress, settings)
     else:
         dataset = load_file(name_or_path, split, settings, progress)
     for note in dataset.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    return dataset if samples is None or name in GENERATED else dataset.sample(samples, seed)
+    if samples is None or name in GENERATED or name in OWN:
+        return dataset
+    return dataset.sample(samples, seed)
 
 
 def _load_named(

@@ -140,19 +140,18 @@ def _receive(url: str, part: Path, progress: bool) -> None:
 
 def _append(response: Any, part: Path, size: int, progress: bool) -> None:
     """Write the response to `part` after its first `size` bytes."""
-    from tqdm import tqdm
+    from ..utils.progress import progress_bar
 
     length = response.headers.get("Content-Length", "")
     total = size + int(length) if length.isdigit() else None
     with (
         part.open("ab" if size else "wb") as file,
-        tqdm(
+        progress_bar(
             total=total,
             initial=size,
             desc=part.stem,
-            unit="B",
             unit_scale=True,
-            disable=not progress,
+            show=progress,
         ) as bar,
     ):
         while chunk := response.read(CHUNK_BYTES):

@@ -42,7 +42,8 @@ def draw_glyphs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw images; return them as uint8 (size, 28, 28), and labels as int64 (size,)."""
     from matplotlib.backends.backend_agg import RendererAgg
-    from tqdm import tqdm
+
+    from ..utils.progress import progress_bar
 
     fonts = digit_fonts()
     choices, shapes = generators(seed, 2, split)
@@ -51,7 +52,7 @@ def draw_glyphs(
     normals = shapes.standard_normal((size, NUMBERS_PER_GLYPH)).clip(-2, 2)
     images = np.empty((size, SIDE, SIDE), np.uint8)
     renderer = RendererAgg(2 * SIDE, 2 * SIDE, dpi=72)  # at 72 dpi a point is a pixel
-    with tqdm(total=size, desc="glyphs", unit="image", disable=not progress) as bar:
+    with progress_bar(total=size, desc="glyphs", show=progress) as bar:
         for pick in np.unique(picks):
             members = np.flatnonzero(picks == pick)
             outline = _outline(fonts[pick // 10], int(pick % 10))

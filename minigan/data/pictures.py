@@ -186,10 +186,10 @@ class Reader:
         return DataError(f"{text}; not used: {unused}" if unused else text)
 
     def _bar(self, paths: Sequence[Path], what: str = "") -> Any:
-        from tqdm import tqdm
+        from ..utils.progress import progress_bar
 
         text = printable(self.scan.folder.name) + what
-        return tqdm(paths, text, unit="file", disable=not self.progress)
+        return progress_bar(paths, desc=text, unit="file", show=self.progress)
 
 
 @contextlib.contextmanager

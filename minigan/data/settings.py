@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..utils.names import choose
+from .dataset import whole_number
 from .limits import MAX_GB
 
 FITS = ("crop", "pad", "stretch")  # how an image is made of a size; the first is the default
@@ -50,6 +51,41 @@ class Settings:
     def has_coloured_background(self) -> bool:
         """Whether the background is not grey."""
         return len(set(self.background)) > 1
+
+
+def parse_settings(
+    *,
+    sample_shape: str | Sequence[int] | None = None,
+    value_range: str | Sequence[float] | None = None,
+    classes: int | None = None,
+    remap_labels: bool = False,
+    max_gb: float = MAX_GB,
+    size: str | int | Sequence[int] | None = None,
+    fit: str = FITS[0],
+    grey: bool = False,
+    background: str = "black",
+    skip_broken: bool = False,
+) -> Settings:
+    """Return the Settings of the options of `minigan.data.load`, which describes them.
+
+    Raises:
+        ValueError: a value is not accepted.
+    """
+    if not max_gb > 0:
+        raise ValueError(f"max_gb {max_gb!r}: must be a positive number")
+    check_fit(fit, size)
+    return Settings(
+        sample_shape=parse_shape(sample_shape),
+        value_range=parse_range(value_range),
+        classes=None if classes is None else whole_number("classes", classes, least=1),
+        remap_labels=remap_labels,
+        max_gb=max_gb,
+        size=parse_size(size),
+        fit=fit,
+        grey=grey,
+        background=parse_background(background),
+        skip_broken=skip_broken,
+    )
 
 
 def parse_shape(value: str | Sequence[int] | None) -> tuple[int, ...] | None:

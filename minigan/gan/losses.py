@@ -7,11 +7,14 @@ to these losses, and cross-entropies, can be imported from here too.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import ClassVar
 
 from .. import ops
 from ..engine.tensor import Tensor
 from ..nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
+from ..utils.registry import Registry
+from .own import as_loss
 from .penalties import dragan_penalty, gradient_penalty, orthogonal_penalty, r1_penalty, r2_penalty
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "orthogonal_penalty",
     "r1_penalty",
     "r2_penalty",
+    "register",
 ]
 
 
@@ -83,9 +87,9 @@ class GANLoss:
         """The losses (discriminator, generator) at equilibrium.
 
         There the generator's distribution is the data's, and the discriminator is optimal. None
-        stands for a loss that has no single value there.
+        stands for a loss that has no single value there, or none that is known.
         """
-        raise NotImplementedError
+        return None, None
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return the discriminator's loss, a scalar, for the logits of a real and a fake batch."""
@@ -271,6 +275,7 @@ LOSSES: dict[str, type[GANLoss]] = {
     "relativistic": Relativistic,
     "relativistic-average": RelativisticAverage,
 }
+register = Registry("loss", LOSSES, partial(as_loss, GANLoss))
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .. import nn
+from ..utils.registry import Registry
 from .convolutional import Dcgan, Networks, ResNet, Shape
+from .own import as_model
 
 
 class Model(Protocol):
@@ -103,3 +105,4 @@ MODELS: dict[str, Model] = {
     "narrow": Dcgan("half of dcgan's channels, no norm in D: for penalties", 32, 64, norm="none"),
     "resnet": ResNet("residual nets, batch norm in G, spectral norm in D"),
 }
+register = Registry("model", MODELS, as_model)

@@ -48,8 +48,9 @@ def build_networks(
         if config.condition == "concat":
             discriminator_shape = (first + label_shape(sample_shape, classes)[0], *rest)
     networks = model.build(sample_shape, latent_size, discriminator_shape)
-    for net, shape in zip(networks, ((latent_size,), discriminator_shape), strict=True):
-        nn.shapes(net, shape)  # raises where a layer does not fit, with the shapes up to it
+    _check_shapes("generator", networks[0], (latent_size,), sample_shape)
+    _check_shapes("discriminator", networks[1], discriminator_shape, (1,))
+    _check_layers(config, networks[1])
     generator: nn.Module = networks[0]
     unconditional = add_minibatch_layer(networks[1], config.minibatch)
     discriminator: nn.Module = unconditional
@@ -63,6 +64,35 @@ def build_networks(
             " section 4); a model without it is needed, such as mlp, toy, sngan or resnet"
         )
     return generator, discriminator
+
+
+def _check_shapes(player: str, net: nn.Module, inputs: Shape, outputs: Shape) -> None:
+    """Raise ValueError where a layer does not fit, with the shapes up to it, or the output."""
+    *_, (_, shape) = nn.shapes(net, inputs)
+    if shape[1:] != outputs:
+        raise ValueError(
+            f"the {player} makes {shape[1:]} of {inputs}, where {outputs} is needed for a sample"
+        )
+
+
+def _check_layers(config: Config, discriminator: nn.Module) -> None:
+    """Raise ValueError where an option needs the last layer of a discriminator that has none."""
+    needs = {
+        "minibatch": config.minibatch != "none",
+        "condition": config.condition in ("acgan", "projection"),
+        "generator_loss": config.generator_loss == "feature-matching",
+    }
+    if isinstance(discriminator, nn.Sequential) and len(discriminator):
+        head = discriminator[-1]
+        head = head.module if isinstance(head, nn.SpectralNorm) else head
+        if isinstance(head, nn.Dense):
+            return
+    for name, is_needed in needs.items():
+        if is_needed:
+            raise ValueError(
+                f"{name} = {getattr(config, name)!r} needs a discriminator that is an nn.Sequential"
+                f" whose last layer is nn.Dense(features, 1), not a {type(discriminator).__name__}"
+            )
 
 
 def add_minibatch_layer(net: nn.Sequential, layer: str) -> nn.Sequential:

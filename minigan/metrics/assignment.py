@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .numbers import real_numbers
@@ -37,10 +39,8 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
         ValueError: the shapes differ, or there are no samples.
         ArithmeticError: the cost and its lower bound differ, so the result is not reliable.
     """
-    from tqdm import tqdm
-
     from ..kernels.assignment.cpu import assign
-    from ..utils.progress import bar_options
+    from ..utils.progress import progress_bar
 
     x, y = (real_numbers("wasserstein1", a) for a in (x, y))
     if x.shape != y.shape or not x.ndim or not x.size:
@@ -56,8 +56,8 @@ def wasserstein1(x: np.ndarray, y: np.ndarray, progress: bool = False) -> float:
     # Scaled by a power of 2, which is exact, squares neither overflow nor underflow.
     _, exponent = np.frexp(abs(points).max())
     points = np.ldexp(points, -exponent)
-    bar = {"desc": "W1", "leave": False, "delay": 2, "disable": not progress, **bar_options()}
-    column, u, v = assign(points[0], points[1], show_progress=lambda batches: tqdm(batches, **bar))
+    bar = partial(progress_bar, desc="W1", leave=False, delay=2, show=progress)
+    column, u, v = assign(points[0], points[1], show_progress=bar)
     differences = points[0] - points[1][:, column]
     cost = np.sqrt((differences * differences).sum(axis=0)).mean()
     gap = abs(cost - u.mean() - v.mean())

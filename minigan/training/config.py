@@ -70,7 +70,7 @@ class Config:
     data: str = data_option(
         "glyphs",
         f"{', '.join(GENERATED)} (made here), {', '.join(SOURCES)} (downloaded once), a folder of"
-        " images, or an .npz file",
+        " images, an .npz file, or your own FILE.py:NAME",
     )
     split: str = data_option("train", "part of the data", choices=SPLITS)
     data_dir: str | None = data_option(
@@ -152,6 +152,7 @@ class Config:
         None,
         "architecture of both nets, for points if it is called toy, else for images",
         choices=MODELS,
+        code=True,
         default_text=f"{IMAGE_MODEL} for images, {POINT_MODEL} for points",
     )
     condition: str = net_option(
@@ -168,7 +169,7 @@ class Config:
         check=POSITIVE_INTEGER,
         metavar="SAMPLES",
     )
-    loss: str = loss_option("nonsaturating", "adversarial loss", choices=LOSSES)
+    loss: str = loss_option("nonsaturating", "adversarial loss", choices=LOSSES, code=True)
     generator_loss: str = loss_option(
         "adversarial",
         "what G minimizes, that loss or the distance between the means of D's last features",
@@ -320,7 +321,8 @@ class Config:
 
     def _check_nets_and_losses(self) -> None:
         """Raise ValueError where options of the nets and losses contradict each other."""
-        LOSSES[self.loss](smooth=self.smooth)
+        if self.loss in LOSSES:  # code of the user's own may not be loaded
+            LOSSES[self.loss](smooth=self.smooth)
         if self.batch % self.pack:
             raise ValueError(f"pack = {self.pack} does not divide batch = {self.batch}")
         if self.pack > 1 and self.condition != "none":

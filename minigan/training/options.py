@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from ..utils.code_files import is_code
 from ..utils.names import choose, list_names
 
+OWN_CODE = "your own FILE.py:NAME"
 SEPARATOR_NAMES = {"+": "+", ",": "commas"}  # the names of the separators in `--help`
 
 
@@ -60,6 +62,7 @@ def option(
     group: str,
     choices: Choices | None = None,
     separator: str = "",
+    code: bool = False,
     check: Check | None = None,
     metavar: str = "",
     default_text: Default = "",
@@ -72,6 +75,7 @@ def option(
         group: the title under which `--help` and README.md list the option.
         choices: the names that are accepted, as a collection that may grow, or a function.
         separator: the text between several of these names; "" where only one is accepted.
+        code: whether code of the user's own is accepted too, as FILE.py:NAME.
         check: the range of a number.
         metavar: the name of the value in `--help`, such as its unit; "": that of its type.
         default_text: a description of the default None, as text or as a function that returns it.
@@ -81,6 +85,7 @@ def option(
         "group": group,
         "choices": choices,
         "separator": separator,
+        "code": code,
         "check": check,
         "metavar": metavar,
         "default_text": default_text,
@@ -100,14 +105,19 @@ class Option:
     group: str
     choices: Choices | None
     separator: str
+    code: bool
     check: Check | None
     metavar: str
     default_text: Default
 
     @property
     def accepted_names(self) -> Collection[str] | None:
-        """The names that are accepted now; None for an option without a choice of names."""
-        return self.choices() if callable(self.choices) else self.choices
+        """The names that are accepted now; None for an option without a choice of names.
+
+        Code that was loaded from a file is in a table too, but is no name.
+        """
+        names = self.choices() if callable(self.choices) else self.choices
+        return None if names is None else [name for name in names if not is_code(name)]
 
     def describe_default(self) -> str:
         """Return the default as text: 0.0002, no, mlp for images."""
@@ -123,7 +133,7 @@ class Option:
         """Return the help text with the choices."""
         text = self.help
         if self.accepted_names is not None:
-            text += f": {list_names(self.accepted_names)}"
+            text += f": {list_names([*self.accepted_names, *([OWN_CODE] if self.code else [])])}"
         if self.separator:
             text += f", or several joined by {SEPARATOR_NAMES[self.separator]}"
         return text
@@ -131,8 +141,9 @@ class Option:
     def describe_accepted(self) -> str:
         """Return the accepted values in Markdown: the names, or the range."""
         if self.accepted_names is not None:
-            names = list_names([f"`{name}`" for name in self.accepted_names])
-            return f"{names}, joined by `{self.separator}`" if self.separator else names
+            names = [f"`{name}`" for name in self.accepted_names]
+            text = list_names([*names, OWN_CODE] if self.code else names)
+            return f"{text}, joined by `{self.separator}`" if self.separator else text
         if self.check is not None:
             text = self.check.text
             return f"a number {text}" if text.startswith("in ") else text
@@ -147,7 +158,9 @@ class Option:
                 alternative = f"several joined by {SEPARATOR_NAMES[self.separator]}"
                 choose(self.label, name, _without_none(self.accepted_names or ()), alternative)
         elif self.accepted_names is not None:
-            choose(self.label, value, dict.fromkeys(self.accepted_names))
+            if not (self.code and is_code(value)):
+                also = OWN_CODE if self.code else ""
+                choose(self.label, value, dict.fromkeys(self.accepted_names), also)
         elif self.type is str:
             if not isinstance(value, str):
                 raise ValueError(f"{self.name} = {value!r} is not a string")

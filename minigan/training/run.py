@@ -18,6 +18,7 @@ from ..kernels.runtime.files import atomic_write
 from ..utils import figures, strict_json
 from ..utils.progress import training_bar
 from . import checkpoint
+from .own_code import save_code
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -75,9 +76,10 @@ class Run:
         atomic_write(self.path, lambda file: file.write(text.encode()))
 
     def write_config(self) -> None:
-        """Write config.json."""
+        """Write config.json, and copies of the code of the user's own that it names."""
         text = strict_json.dumps(self.config.as_dict(), indent=2) + "\n"
         atomic_write(self.folder / CONFIG, lambda file: file.write(text.encode()))
+        save_code(self.folder, self.config)
 
     # ------------------------------------------------------------------------------- training
     def train(self, progress: bool = True) -> str | None:

@@ -15,16 +15,18 @@ from typing import Any
 
 from ..kernels.runtime.files import open_regular, read_bounded, sync_folder
 from ..utils import strict_json
+from ..utils.code_files import short_name
 from ..utils.locks import LockedError, file_lock
 from .config import Config
 from .state import MAX_COUNT
 
-CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, LOCK = (
+CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, CODE, LOCK = (
     "checkpoint.safetensors",
     "config.json",
     "metrics.jsonl",
     "losses.png",
     "samples",
+    "code",
     ".lock",
 )
 
@@ -93,7 +95,8 @@ def _create_next(config: Config) -> Path:
     while True:
         matches = [re.match("([0-9]+)-", path.name) for path in runs.iterdir()]
         number = max((int(match[1]) for match in matches if match), default=0) + 1
-        folder = runs / f"{number:03d}-{Path(config.data).stem}-{config.model}"
+        names = short_name(config.data), short_name(str(config.model))
+        folder = runs / "-".join([f"{number:03d}", *names])
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
@@ -101,7 +104,7 @@ def _create_next(config: Config) -> Path:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
-    for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, f"{SAMPLES}/step_*"):
+    for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, f"{SAMPLES}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
 
@@ -112,12 +115,26 @@ def read_config(folder: Path) -> Config:
     Raises:
         RunError: the folder holds no config, or none that can be read.
     """
+    try:
+        return Config.from_dict(read_options(folder))
+    except RunError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """Return the options of a run as config.json has them, unchecked.
+
+    Raises:
+        RunError: the folder holds no config, or none that can be read.
+    """
     path = folder / CONFIG
     try:
         values = strict_json.loads(read_bounded(path, MAX_CONFIG_BYTES))
         if not isinstance(values, dict):
             raise ValueError("it is not an object of options")
-        return Config.from_dict(values)
+        return values
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, TypeError, ValueError) as error:

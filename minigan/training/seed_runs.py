@@ -17,6 +17,7 @@ from ..seeds import SeedError, map_seeds
 from ..utils.progress import announce_kernels
 from .config import Config
 from .evaluate import Estimate, evaluate
+from .own_code import load_named_code
 from .run import Run
 from .run_folder import check_free, locked, new_folder
 from .signals import stop_requests, stopped_with
@@ -117,6 +118,7 @@ def _train_and_measure(
             announce_kernels(config.device)
         with warnings.catch_warnings():  # The first trainer has shown the notes on the data.
             warnings.simplefilter("ignore", DataWarning)
+            load_named_code(config)
             trainer = Trainer(config.replace(seed=seed))
         trainer.captured = captured
         with locked(folder):

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import nn
 from ..data import NAMES, Dataset, load
+from ..data.own import OWN
 from ..engine import random
 from ..engine.assign import load_tensors
 from ..engine.capture import capture
@@ -24,8 +25,10 @@ from ..gan.models import MODELS
 from ..gan.networks import build_networks
 from ..gan.players import Players
 from ..optim import ExponentialMovingAverage
+from ..utils.code_files import FROM_PYTHON, is_code
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
+from .own_code import check_loaded
 from .sampler import Sampler
 from .state import DataChangedError, check_count, check_order, describe_changes
 
@@ -46,7 +49,8 @@ class Trainer:
         samples = trainer.sample(1000)
 
     `config` becomes the config with its open options set (model, latent_size, and the lengths of
-    schedules), and the path of its data absolute. Each Trainer has a random generator of its own,
+    schedules), and the path of its data absolute; data that are handed over are called
+    "python:NAME" there, as no path leads to them. Each Trainer has a random generator of its own,
     `random`, seeded with the config's seed; the default generator is neither used nor changed.
 
     Args:
@@ -59,6 +63,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, data: Dataset | None = None, progress: bool = False) -> None:
+        check_loaded(config)
         if data is None:
             data = load(
                 config.data,
@@ -81,6 +86,7 @@ class Trainer:
             config = absolute_paths(config)
         else:
             data.warn_of_range()
+            config = config.replace(data=FROM_PYTHON + data.name)
         data.warn_of_equal_samples()
         # A checkpoint has this digest, and is accepted only for the same data.
         self.data_digest = data.digest()
@@ -264,7 +270,7 @@ def absolute_paths(config: Config) -> Config:
         return os.path.abspath(os.path.expanduser(path))
 
     paths: dict[str, Any] = {}
-    if config.data not in NAMES:
+    if config.data not in (*NAMES, *OWN) and not is_code(config.data):
         paths["data"] = absolute(config.data)
     if config.data_dir is not None:
         paths["data_dir"] = absolute(config.data_dir)

@@ -28,16 +28,16 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from tqdm import tqdm
 
 from ..data import Dataset, load
 from ..kernels.runtime.files import atomic_write, cache_root
 from . import figures as pictures
 from . import lesson_bugs
 from .lesson_bugs import HEADING, result_line
-from .progress import announce_kernels, bar_options
+from .progress import announce_kernels, in_notebook, progress_bar
+from .streams import end_with_reader
 
-IN_NOTEBOOK = "ipykernel" in sys.modules
+IN_NOTEBOOK = in_notebook()
 
 
 class Lesson:
@@ -51,6 +51,8 @@ class Lesson:
     """
 
     def __init__(self, name: str, title: str, fast: bool = False) -> None:
+        if not IN_NOTEBOOK:
+            end_with_reader()
         options, parser = _parse_options(name, title)
         self.name, self.title, self.out = name, title, options.out
         self.fast = fast or options.fast
@@ -218,7 +220,7 @@ class Lesson:
 
     def progress(self, steps: Iterable[Any], label: str) -> Iterable[Any]:
         """Return `steps` with a progress bar on stderr if they take longer than a second."""
-        return tqdm(steps, desc=label, leave=False, delay=1, **bar_options())
+        return progress_bar(steps, desc=label, leave=False, delay=1)
 
 
 def _parse_options(name: str, title: str) -> tuple[argparse.Namespace, argparse.ArgumentParser]:

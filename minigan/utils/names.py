@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+MOST_LISTED = 10  # Of more accepted names a message has the nearest three.
 
-def choose(what: str, name: Any, accepted: Any, also: str = "") -> Any:
-    """Return accepted[name], or raise an error that suggests the nearest accepted name.
+
+def choose(what: str, name: Any, accepted: Any, also: str = "", listed_by: str = "") -> Any:
+    """Return accepted[name], or raise an error that suggests the nearest accepted names.
 
         choose("loss", "hinged", LOSSES)  # unknown loss 'hinged'; did you mean 'hinge'? ...
 
@@ -17,6 +19,7 @@ def choose(what: str, name: Any, accepted: Any, also: str = "") -> Any:
         name: the name to look up.
         accepted: a mapping whose keys are the accepted names.
         also: a description of other accepted values, for the message.
+        listed_by: the command that lists all accepted names, if they are many.
 
     Raises:
         ValueError: the name is not accepted.
@@ -25,8 +28,12 @@ def choose(what: str, name: Any, accepted: Any, also: str = "") -> Any:
         return accepted[name]
     matches = get_close_matches(str(name).lower(), accepted, n=1)
     hint = f"; did you mean {matches[0]!r}?" if matches else ""
-    names = ", ".join([*accepted, also] if also else accepted)
-    raise ValueError(f"unknown {what} {name!r}{hint} (accepted: {names})")
+    names, title = list(accepted), "accepted"
+    if len(names) > MOST_LISTED:
+        title = f"the nearest of {len(names)}" + (f", which {listed_by} lists" * bool(listed_by))
+        names = get_close_matches(str(name).lower(), names, n=3, cutoff=0)
+    text = ", ".join([*names, also] if also else names)
+    raise ValueError(f"unknown {what} {name!r}{hint} ({title}: {text})")
 
 
 def list_names(names: Iterable[str]) -> str:

@@ -1,8 +1,10 @@
-"""Write messages to a stream that may be closed, have no reader, or fill the disk."""
+"""Write to streams that may be closed, have no reader, or fill the disk."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import sys
 from typing import Any
 
@@ -48,3 +50,30 @@ class MessageStream:
 def message_stream() -> MessageStream:
     """Return the present stderr as a stream for progress bars and notices."""
     return MessageStream(sys.stderr)
+
+
+def discard(stream: Any) -> None:
+    """Discard what a stream still holds, and all that is written to it from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def end_with_reader() -> None:
+    """Let a script end quietly when the reader of its output has left, as in `script.py | head`.
+
+    It ends at the next line that it prints, with exit status 0, or at its end.
+    """
+
+    def hook(kind: type[BaseException], error: BaseException, location: Any) -> None:
+        if issubclass(kind, BrokenPipeError):
+            discard(sys.stdout)
+            os._exit(0)
+        previous(kind, error, location)
+
+    def flush() -> None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard(sys.stdout)
+
+    previous, sys.excepthook = sys.excepthook, hook
+    atexit.register(flush)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 
@@ -15,6 +16,17 @@ def dumps(value: Any, **options: Any) -> str:
         ValueError: a number is NaN or infinite.
     """
     return json.dumps(value, allow_nan=False, **options)
+
+
+def with_null(value: Any) -> Any:
+    """Return the value with None in place of each number that is NaN or infinite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: with_null(x) for name, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [with_null(x) for x in value]
+    return value
 
 
 def loads(content: bytes | str, accept_nan: bool = False) -> Any:

@@ -39,7 +39,7 @@ def _shell(command, folder, **environment):
     text = text.replace("MINIGAN", f"{sys.executable} -m minigan")
     done = subprocess.run(
         ["bash", "-c", text],
-        env={**ENVIRONMENT, "CI": "", **environment},
+        env={**ENVIRONMENT, "TQDM_DISABLE": "", **environment},
         capture_output=True,
         check=False,
     )

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import threading
 
 import numpy as np
@@ -16,7 +15,6 @@ from run_helpers import (
     cli,
     files,
     metrics,
-    run,
     sha256,
     train,
 )
@@ -172,12 +170,3 @@ def test_memory_stays_flat(tmp_path):
     for _ in range(1500):
         trainer.step(norms=True)
     assert megabytes() - before < 8  # a graph kept from each step would be 100
-
-
-def test_a_whole_run_in_a_real_process_with_progress(tmp_path):
-    words = ["--data", "ring", "--samples", "600", "--steps", "120", "--log-every", "1"]
-    result = run("train", *words, "--out", tmp_path / "run", CI="")
-    assert result.status == 0
-    text = " ".join(result.errors)
-    assert re.search(r"ring 120/120 .* 00:00 left", text)
-    assert re.search(r"D \d\.\d{3} G \d\.\d{3}, D right: real \d+% fake \d+%", text)

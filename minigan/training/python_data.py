@@ -1,0 +1,42 @@
+"""Tell arrays and data sets that a program hands over from names and paths of data."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from ..data import Dataset, DataWarning
+from ..data.own import as_dataset
+from ..data.settings import parse_settings
+from .config import Config
+
+PathLike = str | os.PathLike[str]
+INTERPRETATION = (
+    *("sample_shape", "value_range", "classes", "remap_labels", "max_gb"),
+    *("size", "fit", "grey", "background", "skip_broken"),
+)
+
+
+def place_of(config: Config, data: Any, labels: Any = None) -> PathLike | Dataset | None:
+    """Return a name or path of data as it is, and anything else as a Dataset; None for None.
+
+    The options of INTERPRETATION say how an array is interpreted; `samples` are drawn by the seed.
+    Notes on it are emitted as DataWarning.
+
+    Raises:
+        ValueError: it is no data, or an option is for files only.
+    """
+    if data is None or isinstance(data, (str, os.PathLike)):
+        if labels is not None:
+            raise ValueError("labels are those of an array; a name or path has its own")
+        return data
+    for name, default in (("split", "train"), ("data_dir", None)):
+        if getattr(config, name) != default:
+            raise ValueError(f"{name} = {getattr(config, name)!r} is for files, not for arrays")
+    settings = parse_settings(**{name: getattr(config, name) for name in INTERPRETATION})
+    dataset = as_dataset("array", data, labels, settings)
+    if dataset is not data:
+        for note in dataset.notes:
+            warnings.warn(note, DataWarning, stacklevel=4)
+    return dataset if config.samples is None else dataset.sample(config.samples, config.seed)

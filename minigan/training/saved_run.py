@@ -1,0 +1,172 @@
+"""A run as one thing to hold: its generator, samples, config and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..utils.names import choose
+from .config import Config
+from .evaluate import Estimate, evaluate
+from .python_data import PathLike, place_of
+from .resume import load_sampler, load_trainer, read_run
+from .run_folder import METRICS, read_metrics
+from .sampler import Sampler
+
+Labels = int | str | Sequence[int | str] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SavedRun:
+    """A run in the state of its checkpoint, which `mg.load_run` and `mg.train` return.
+
+        run = mg.load_run("runs/001-glyphs-mlp")
+        digits = run.sample(4, labels=["3", "3", "A", "A"])
+        loss_g = run.metrics["loss_g"]
+
+    Attributes:
+        folder: the absolute path of the run.
+        config: its options.
+        step: the number of steps that it was trained.
+        sampler: the generator as a source of samples.
+        class_names: the names of its classes; None where they have none.
+    """
+
+    folder: Path
+    config: Config
+    step: int
+    sampler: Sampler
+    class_names: tuple[str, ...] | None
+    metrics_lines: int
+
+    @property
+    def generator(self) -> nn.Module:
+        """The generator in eval mode: its moving average if the option `ema` is set.
+
+        It maps latents (n, latent_size), and labels (n,) of a conditional run, to images in [-1, 1]
+        or points (divided by `sampler.scale` with the option `standardize`).
+        """
+        return self.sampler.players.sampler
+
+    @property
+    def discriminator(self) -> nn.Module:
+        """The discriminator in eval mode: it maps samples, and labels, to logits (n, 1)."""
+        return self.sampler.players.discriminator
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether `generator` is the moving average of the generator that was trained."""
+        return self.sampler.players.average is not None
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The metrics by column, arrays over the logged steps; NaN where a line has no number.
+
+        Raises:
+            RunError: metrics.jsonl is gone, or cannot be read.
+        """
+        path = self.folder / METRICS
+        rows = read_metrics(path, self.step, self.metrics_lines, self.config.log_every)
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        arrays = {name: np.array(column, float) for name, column in columns.items()}
+        return arrays | {"step": np.array([row["step"] for row in rows], np.int64)}
+
+    def sample(self, n: int, seed: int = 0, labels: Labels | None = None) -> np.ndarray:
+        """Return n samples, (n, C, H, W) in [-1, 1] or (n, D); their latents depend on `seed`.
+
+        Args:
+            n: their number.
+            seed: of the latents: `minigan sample --seed` draws the same.
+            labels: of a conditional run, names or numbers: one for all samples, or n of them; None:
+                all classes in turn.
+
+        Raises:
+            ValueError: there is no such class, or the run was trained without labels.
+        """
+        return self.sampler.sample(n, seed, None if labels is None else self._numbers(labels, n))
+
+    def _numbers(self, labels: Labels, n: int) -> np.ndarray:
+        """Return n labels as numbers."""
+        is_one = isinstance(labels, str) or np.ndim(labels) == 0
+        values = [labels] * n if is_one else list(labels)  # type: ignore[arg-type]
+        names = {name: i for i, name in enumerate(self.class_names or ())}
+        if any(isinstance(value, str) for value in values):
+            if not names:
+                raise ValueError(
+                    f"labels = {labels!r}: the classes of this run have no names, only the numbers"
+                    f" 0 to {self.sampler.classes - 1}"
+                )
+            values = [choose("label", x, names) if isinstance(x, str) else x for x in values]
+        return np.asarray(values)
+
+    def evaluate(
+        self, data: Any = None, labels: Any = None, projections: int = 256, progress: bool = False
+    ) -> dict[str, Estimate]:
+        """Return measures against held-out data, by name; see `minigan.training.evaluate`.
+
+        Args:
+            data, labels: the data of the run, where they came from Python or have moved.
+            projections: the number of directions of the sliced Wasserstein distance.
+            progress: whether to show a progress bar.
+
+        Raises:
+            RunError: the data are not those of the training.
+        """
+        place = place_of(self.config, data, labels)
+        return evaluate(load_trainer(self.folder, data=place), projections, progress)
+
+    def __repr__(self) -> str:
+        config, classes = self.config, self.sampler.classes
+        parts = [
+            f"SavedRun({str(self.folder)!r}: step {self.step} of {config.steps}",
+            f"data {config.data!r}",
+            f"samples of shape {self.sampler.shape}" + f" in {classes} classes" * bool(classes),
+            f"model {config.model!r}",
+            "generator: " + (f"average, ema {config.ema}" if self.is_averaged else "as trained"),
+        ]
+        return ", ".join(parts) + ")"
+
+
+def load_run(
+    folder: PathLike,
+    *,
+    model: str | None = None,
+    loss: str | None = None,
+    device: str | None = None,
+) -> SavedRun:
+    """Return a run in the state of its checkpoint. Neither its data nor a GPU of its own is needed.
+
+        run = mg.load_run("runs/001-glyphs-mlp")
+        images = run.sample(16)
+
+    Args:
+        folder: the run's folder.
+        model, loss: the name FILE.py:NAME of code of the run's own, where it must be named; see
+            SECURITY.md.
+        device: the device of the nets; None: the one of the training.
+
+    Raises:
+        RunError: the folder holds no run, or an incomplete one, or code must be named.
+        CheckpointError: the checkpoint cannot be read, or belongs to another run.
+    """
+    path = Path(folder).expanduser().absolute()
+    sampler = load_sampler(path, {"model": model, "loss": loss}, device)
+    config, (_, info) = read_run(path)
+    for net in (sampler.players.sampler, sampler.players.discriminator):
+        net.eval()
+    names = info.get("data", {}).get("class_names")
+    return SavedRun(
+        path,
+        config,
+        info["step"],
+        sampler,
+        None if names is None else tuple(names),
+        info["metrics_lines"],
+    )
