@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..utils.names import choose
-from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
+from .checks import DataError, DataWarning
+from .dataset import SPLITS, Dataset, whole_number
 from .download import SOURCES
 from .files import load_file
 from .glyphs import load_glyphs
