@@ -17,7 +17,7 @@ from ..engine.check_cases import Case, case_of, scaled
 from ..engine.device import Device, get_device
 from ..engine.op import Op
 from ..engine.tensor import Tensor
-from .harness import check_options
+from .harness import check_options, progress_bar
 from .table import format_number, format_quartiles, format_table
 from .timing import Call, Group, Quartiles, measure, ratio
 

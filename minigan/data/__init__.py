@@ -11,7 +11,8 @@ from pathlib import Path
 from ..utils.names import choose
 from ..utils.registry import Registry
 from .batches import batches
-from .dataset import SPLITS, DataError, Dataset, DataWarning, whole_number
+from .checks import DataError, DataWarning
+from .dataset import SPLITS, Dataset, whole_number
 from .download import SOURCES
 from .files import load_file
 from .glyphs import load_glyphs

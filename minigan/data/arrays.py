@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .dataset import DataError
+from .checks import DataError
 from .limits import check_memory
 from .resize import resize_array
 from .settings import Settings

@@ -13,18 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..utils.names import printable
-from ..utils.notices import Notice
+from .checks import DataError, DataWarning, check_labels, check_values, count_classes
 
 SPLITS = ("train", "test")
 BLOCK_VALUES = 1 << 20  # the numbers that are converted to float32 at a time for a digest
-
-
-class DataError(ValueError):
-    """Data exist but cannot be used; the message names the file and the reason."""
-
-
-class DataWarning(Notice):
-    """A note on a data set: data that are not used, or how ambiguous data were interpreted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +57,17 @@ class Dataset:
         if stored.dtype.kind not in "biuf":
             raise DataError(f"{self.name}: the samples are {stored.dtype}, must be numbers")
         is_bytes = stored.dtype == np.uint8 and stored.ndim == 4
-        with np.errstate(over="ignore"):  # _check_values reports what overflows in float32.
+        with np.errstate(over="ignore"):  # check_values reports what overflows in float32.
             stored = np.ascontiguousarray(stored, np.uint8 if is_bytes else np.float32)
         set_field(self, "stored", stored)
-        _check_values(self.name, stored)
+        check_values(self.name, stored)
         if self.labels is not None:
-            set_field(self, "labels", _check_labels(self.name, self.labels, len(self)))
+            set_field(self, "labels", check_labels(self.name, self.labels, len(self)))
             if self.classes is not None:
                 set_field(self, "classes", whole_number("classes", self.classes, least=0))
             classes = self.classes
             if classes is None:
-                count, note = _count_classes(self.name, self.labels)
+                count, note = count_classes(self.name, self.labels)
                 set_field(self, "classes", count)
                 set_field(self, "notes", (*self.notes, *([note] if note else [])))
             elif self.labels.max(initial=-1) >= classes:
@@ -255,62 +247,3 @@ def _sha256(blocks: Iterable[np.ndarray], dtype: str) -> str:
     for block in blocks:
         digest.update(np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _check_values(name: str, values: np.ndarray) -> None:
-    """Raise DataError unless this is an array of images or of points, each value accepted."""
-    if values.ndim not in (2, 4) or 0 in values.shape[1:]:
-        raise DataError(f"{name}: shape {values.shape} is neither (N, C, H, W) nor (N, D)")
-    if values.dtype == np.uint8:
-        return
-    low, high = values.min(initial=0), values.max(initial=0)
-    if not np.isfinite([low, high]).all():  # NaN is the minimum where there is one.
-        invalid = ~np.isfinite(values)
-        first = tuple(int(i) for i in np.argwhere(invalid)[0])
-        raise DataError(
-            f"{name}: {np.count_nonzero(invalid)} of {values.size} values are NaN or infinite "
-            f"in float32, the first at {first}"
-        )
-    if values.ndim == 4 and not -1 <= low <= high <= 1:
-        raise DataError(f"{name}: images must lie in [-1, 1], these lie in [{low:g}, {high:g}]")
-
-
-def _check_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the labels as int64; DataError unless they are `count` nonnegative integers."""
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
-        raise DataError(
-            f"{name}: labels are {labels.dtype} of shape {labels.shape}, "
-            f"must be integers of shape ({count},)"
-            + (" (--remap-labels numbers them)" if labels.shape == (count,) else "")
-        )
-    if labels.max(initial=0) > np.iinfo(np.int64).max:
-        raise DataError(f"{name}: label {labels.max()}, more than int64 holds")
-    labels = np.ascontiguousarray(labels, np.int64)
-    if labels.min(initial=0) < 0:
-        first = int(np.argmax(labels < 0))
-        raise DataError(
-            f"{name}: label {labels[first]} at {first}, must be at least 0 (--remap-labels numbers"
-            " the labels of an .npz)"
-        )
-    return labels
-
-
-def _count_classes(name: str, labels: np.ndarray) -> tuple[int, str]:
-    """Return the largest label plus one, and a note on classes without a sample.
-
-    Raises:
-        DataError: more than nine in ten of these classes have no sample.
-    """
-    count = int(labels.max(initial=-1)) + 1
-    distinct = np.unique(labels)
-    if count > 10 * len(distinct):
-        raise DataError(
-            f"{name}: labels up to {count - 1}, but only {len(distinct)} different ones:"
-            f" --remap-labels numbers those of an .npz, --classes {count} keeps them as they are"
-        )
-    if len(distinct) == count:
-        return count, ""
-    absent = np.setdiff1d(np.arange(count), distinct)
-    shown = ", ".join(map(str, absent[:3])) + (", ..." if len(absent) > 3 else "")
-    return count, f"{name}: {len(absent)} of {count} classes have no sample (label {shown})"

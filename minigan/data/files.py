@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .dataset import DataError, Dataset
+from .checks import DataError
+from .dataset import Dataset
 from .folder import load_folder
 from .limits import open_file
 from .npz import load_npz

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .arrays import scale
-from .dataset import DataError, Dataset
+from .checks import DataError
+from .dataset import Dataset
 from .image_file import ACCEPTED
 from .pictures import read_pictures
 from .scan import Scan, examples, is_class_folder, is_run, natural_order, visible

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels.runtime.files import atomic_write, cache_root
-from .dataset import DataError, Dataset, generators
+from .checks import DataError
+from .dataset import Dataset, generators
 from .npz import Archive
 
 SIDE = 28  # pixels of an image in a row and in a column

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from .dataset import DataError
+from .checks import DataError
 from .limits import open_file
 from .resize import is_enlarged, resize_image
 from .settings import Settings

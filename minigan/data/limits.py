@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..kernels.runtime.files import open_regular
-from .dataset import DataError
+from .checks import DataError
 
 MAX_GB = 2.0  # the default limit of the samples in memory, in 1e9 bytes
 

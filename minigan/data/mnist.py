@@ -13,7 +13,8 @@ import numpy as np
 
 from ..kernels.runtime.files import cache_root
 from . import download
-from .dataset import DataError, Dataset
+from .checks import DataError
+from .dataset import Dataset
 from .limits import check_memory, open_file
 
 STEMS = {"train": "train", "test": "t10k"}

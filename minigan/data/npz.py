@@ -14,7 +14,8 @@ from typing import BinaryIO
 import numpy as np
 
 from .arrays import as_labels, as_samples
-from .dataset import SPLITS, DataError, Dataset
+from .checks import DataError
+from .dataset import SPLITS, Dataset
 from .limits import check_memory, open_file
 from .scan import examples
 from .settings import Settings

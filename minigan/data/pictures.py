@@ -14,7 +14,7 @@ import numpy as np
 
 from ..utils.names import list_names, printable
 from . import pixel_cache
-from .dataset import DataError
+from .checks import DataError
 from .image_file import ACCEPTED, BLENDED, ENLARGED, RECOLOURED, REDUCED, ROTATED, ImageFile
 from .scan import Scan, examples
 from .settings import FITS, Settings

@@ -21,7 +21,7 @@ import numpy as np
 from ..kernels.runtime.files import atomic_write, cache_root
 from ..utils.locks import file_lock
 from . import image_file, resize
-from .dataset import DataError
+from .checks import DataError
 from .scan import Scan
 from .settings import Settings
 

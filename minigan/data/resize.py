@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dataset import DataError, Dataset, from_bytes
+from .checks import DataError
+from .dataset import Dataset, from_bytes
 from .limits import check_memory
 from .settings import Settings
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .dataset import DataError
+from .checks import DataError
 
 # A folder is a run of `minigan train` if it has the first of these files and one of the others.
 RUN_FILES = ("config.json", "metrics.jsonl", "checkpoint.safetensors", "samples/step_000000.png")

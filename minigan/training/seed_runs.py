@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..data.dataset import DataWarning
+from ..data.checks import DataWarning
 from ..kernels.runtime.files import atomic_write
 from ..seeds import SeedError, map_seeds
 from ..utils.progress import announce_kernels
