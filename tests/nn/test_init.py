@@ -73,12 +73,12 @@ def test_the_fans_of_a_dense_are_those_of_the_same_linear() -> None:
 
 
 @DEVICES
-@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (8, 3, 5, 5), (150, 70), (1, 6)])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (8, 3, 5, 5), (200, 200), (1, 6)])
 def test_an_orthogonal_matrix(device: str, shape: tuple[int, ...]) -> None:
     x = mg.tensor(np.zeros(shape), device=device)
     a = init.orthogonal_(x, gain=2.0).numpy().reshape(shape[0], -1)
     product = a @ a.T if a.shape[0] <= a.shape[1] else a.T @ a
-    assert np.allclose(product, 4 * np.eye(len(product)), rtol=0, atol=1e-13)
+    assert np.allclose(product, 4 * np.eye(len(product)), rtol=0, atol=2e-14)
 
 
 def test_orthogonal_matrices_are_uniform() -> None:
