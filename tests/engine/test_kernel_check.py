@@ -203,8 +203,6 @@ def test_sizes_that_agree_in_a_sample_agree_in_the_others(make_op: MakeOp) -> No
 def test_a_sample_that_is_a_plain_function_has_one_size(make_op: MakeOp) -> None:
     op = make_op("doubled", lambda x: x + x, (None,), [(lambda rng: rng.random((2, 3)),)])
     op.kernel("cpu", _twice)
-    sample = op.samples[0][0]
-    sample.smooth = True
     report = mg.check(op)
     assert (report.samples, report.sizes, report.devices) == (1, 0, ("cpu",))
 
