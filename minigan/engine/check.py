@@ -193,7 +193,11 @@ def op_samples(op: Op, seed: int = 0) -> Iterator[tuple[Function, list[np.ndarra
             tensors = iter(xs)
             return op(*(next(tensors) if callable(x) else x for x in inputs), **attributes)
 
-        yield f, [make(rng) for make in makers], all(make.smooth for make in makers)
+        yield (
+            f,
+            [make(rng) for make in makers],
+            all(getattr(make, "smooth", True) for make in makers),
+        )
 
 
 def _check_results(op: Op, f: Function, arrays: Sequence[np.ndarray], device: Device) -> Tensor:

@@ -114,6 +114,8 @@ def _resized(case: Case) -> Iterator[Case]:
     """
     sizes = _sizes(case)
     count = len(sizes)
+    if not sizes:
+        return
     for new in (
         [1] * count,
         [2 * n + 1 for n in sizes],

@@ -198,3 +198,16 @@ def test_sizes_that_agree_in_a_sample_agree_in_the_others(make_op: MakeOp) -> No
     assert {x[1:] for x, _ in seen} == {bias for _, bias in seen}
     assert {x for x, _ in seen} == {(5, 33), (1, 1), (11, 67), (3, 257), (257, 3), (2, 0), (0, 2)}
     assert isinstance(op.samples[0][0], Sampler)
+
+
+def test_a_sample_that_is_a_plain_function_has_one_size(make_op: MakeOp) -> None:
+    op = make_op("doubled", lambda x: x + x, (None,), [(lambda rng: rng.random((2, 3)),)])
+    op.kernel("cpu", _twice)
+    report = mg.check(op)
+    assert (report.samples, report.sizes, report.devices) == (1, 0, ("cpu",))
+
+
+def _twice(out: Any, x: Any) -> None:
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = x[i, j] + x[i, j]
