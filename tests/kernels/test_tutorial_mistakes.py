@@ -87,6 +87,10 @@ MISTAKES = {
         *(1, 64, 0, (ones(64),), (0, 63)),
         "writes a[64], outside its elements 0 to 63",
     ),
+    "pointer_before_shared": (
+        *(1, 64, 0, (np.zeros(64, "f"),), (0, 0)),
+        "writes a[-1], outside its elements 0 to 63",
+    ),
     "local_array": (
         *(1, 32, 0, (ones(32), 4), (0, 0)),
         "uses index 4 of an array of type 'float [4]'",
@@ -151,6 +155,15 @@ def test_a_mistake_is_found(kernel):
     assert words in message, message
     if "barrier" in kernel and not line:
         assert "waits at the __syncthreads() of line" in message
+
+
+@pytest.mark.parametrize(("k", "element"), [(0, 64), (1, 64), (1, -1), (2, 64), (2, -1)])
+def test_what_misses_a_shared_array_hits_no_other(k, element):
+    """The arrays before array k are hit at element 0, which is right."""
+    y = ones(64) * -1
+    y[k] = -1 - element
+    with pytest.raises(mg.cuda.KernelError, match=rf"writes {'abc'[k]}\[{element}\], outside"):
+        MODULE.pointer_before_shared[1, 64](y)
 
 
 def test_arrays_are_as_before_when_a_launch_fails():

@@ -111,6 +111,17 @@ __global__ void pointer_into_shared(float *out) {
     out[threadIdx.x] = a[BLOCK - threadIdx.x];
 }
 
+__global__ void pointer_before_shared(float *out) {
+    __shared__ float a[BLOCK], b[BLOCK], c[BLOCK];
+    float *pointers[3] = {a, b, c};
+    for (int k = 0; k < 3; ++k) {
+        pointers[k][threadIdx.x] = 0.0f;
+        __syncthreads();
+        if (threadIdx.x == 0) pointers[k][-1 - (int)out[k]] = 1.0f;  // HERE
+        __syncthreads();
+    }
+}
+
 __global__ void local_array(float *out, int n) {
     float window[4] = {0, 1, 2, 3};
     out[threadIdx.x] = window[n];  // HERE

@@ -54,6 +54,7 @@ from .compiler import (
 )
 from .memory import Memory, Region
 
+HERE = Path(__file__)
 MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
 
 
@@ -138,9 +139,7 @@ class Emulator(Launcher):
         return array
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        copy = self._memory.allocate(array.shape, array.dtype, written=1)
-        copy[...] = array
-        return copy
+        return self._memory.copy(array)
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return np.array(array, order="C")
@@ -252,8 +251,8 @@ class Emulator(Launcher):
 
     def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
         flags = [*FLAGS, *BUILDS[self.build], *options(dtype)]
-        files = [path for path in EMULATOR_HEADERS.iterdir() if path.suffix in (".h", ".py")]
-        texts = [path.read_text() for path in sorted(files)]
+        texts = [path.read_text() for path in sorted(EMULATOR_HEADERS.glob("*.h"))]
+        texts += [HERE.with_name(name).read_text() for name in ("compiler.py", "translate.py")]
         compiler = find_compiler()
         # A debugger finds the source by its folder, which the debug build contains.
         folders = [str(source.parent.resolve())] if self.build == "debug" else []

@@ -59,6 +59,12 @@ class Memory:
             self._track(memory, written, start, size)
         return array
 
+    def copy(self, array: np.ndarray) -> np.ndarray:
+        """Return a C-contiguous copy of an array, whose elements count as written."""
+        copy = self.allocate(array.shape, array.dtype, written=1)
+        copy[...] = array
+        return copy
+
     def _track(
         self, memory: np.ndarray, written: int, start: int = 0, size: int | None = None
     ) -> _Allocation:
@@ -87,7 +93,7 @@ class Memory:
             first, end = np.lib.array_utils.byte_bounds(base)
             if first not in copies:
                 memory = np.ctypeslib.as_array((ctypes.c_uint8 * (end - first)).from_address(first))
-                copies[first] = memory, self.from_numpy(memory)
+                copies[first] = memory, self.copy(memory)
             buffer: Any = copies[first][1]
             offset = array_address(x) - first
             result[i] = np.ndarray(x.shape, x.dtype, buffer, offset, x.strides)
