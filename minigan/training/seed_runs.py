@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,13 +66,19 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def train_seed_runs(
-    config: Config, seeds: list[int], out: Path | None, captured: bool, progress: bool
+    config: Config,
+    seeds: list[int],
+    out: Path | None,
+    captured: bool,
+    progress: bool,
+    on_start: Callable[[Trainer], object] = lambda trainer: None,
 ) -> tuple[Trainer, list[SeedRun]]:
     """Train a run per seed; return an untrained trainer of the same options, and the runs.
 
     The folders are `out`/seed_S, or the next ones of runs/, in the order of the seeds. Each run is
     the one that `minigan train --seed S` makes, bit for bit, and can be resumed as one. SIGINT,
     SIGTERM and SIGHUP stop and save all runs, and no other begins; so does the end of this process.
+    `on_start` is called with the untrained trainer before any run begins.
 
     Raises:
         ValueError: options that do not fit the data; a folder is not empty. Nothing was trained.
@@ -83,6 +90,7 @@ def train_seed_runs(
             check_free(folder)
     # This trainer checks the options and downloads the data before any worker starts.
     trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)
+    on_start(trainer)
     folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
     with tempfile.TemporaryDirectory(prefix="minigan-") as place:
         stop = Path(place) / "stop"  # Its presence asks all workers to stop.
