@@ -214,10 +214,8 @@ def _save_sheet(
     from ..training.samples import picture_metadata, save_picture
 
     samples = _draw(sampler, options, labels)
-    captions = None if labels is None else sampler.captions(labels)
     metadata = picture_metadata(run, sampler.step, options.seed)
-    title = f"seed {options.seed}"
-    save_picture(samples, sampler.points, path, title, captions, cycle, metadata)
+    save_picture(samples, sampler, path, f"seed {options.seed}", labels, cycle, metadata)
 
 
 def _save_single(

@@ -47,8 +47,8 @@ class Pictures:
         """Write a picture of training images in the layout of the samples, unless it is there."""
         trainer, path = self.trainer, self.folder / REALS
         if trainer.data.is_image and not path.exists():
-            turns = trainer.sampler.turns(trainer.sampler.shown_images)
             count = trainer.sampler.shown_images
+            turns = trainer.sampler.turns(count)
             self._save(real_images(trainer.data, count, turns, trainer.config.seed), path)
 
     def _save(
@@ -56,9 +56,8 @@ class Pictures:
     ) -> None:
         sampler = self.trainer.sampler
         turns = sampler.turns(len(samples))
-        captions = None if turns is None else sampler.captions(turns)
         metadata = picture_metadata(self.folder, step, self.trainer.config.seed)
-        save_picture(samples, sampler.points, path, title, captions, sampler.cycle, metadata)
+        save_picture(samples, sampler, path, title, turns, sampler.cycle, metadata)
 
     def draw_losses(
         self, rows: Sequence[dict[str, Any]], quality: Sequence[dict[str, Any]], last: bool

@@ -151,6 +151,8 @@ def _load_snapshot(folder: Path, step: int) -> Sampler:
     config = read_config(folder)
     tensors, info = checkpoint.load(path)
     with _checkpoint_errors(path):
+        own = {name: x for name, x in config.as_dict().items() if name in MAY_DIFFER}
+        info["config"] = {**own, **info["config"]}  # which a snapshot leaves out
         config = merge_config(config, check_sampler_state(tensors, info), has_digest=True)
         if info["step"] != step:
             raise ValueError(f"it is of step {info['step']}")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..utils import figures
-from ..utils.grids import grid_columns, image_grid
+from ..utils.grids import font_for, grid_columns, image_grid
 from ..utils.names import printable
+from .sampler import Sampler
 
 
 def save_picture(
     samples: np.ndarray,
-    points: np.ndarray | None,
+    sampler: Sampler,
     path: Path,
     title: str = "",
-    captions: Sequence[str] | None = None,
+    labels: np.ndarray | None = None,
     cycle: int = 1,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
@@ -25,19 +26,21 @@ def save_picture(
 
     Args:
         samples: images (n, C, H, W) in [-1, 1], or points (n, D).
-        points: real points; None for images.
+        sampler: the source of the samples, which knows real points and the names of classes.
         path: the file to write.
         title: the title of a plot of points.
-        captions: the class of each image; None: none.
-        cycle: the number of classes that the images have in turn.
+        labels: those of the images, whose classes are written above them; None: none.
+        cycle: the number of labels that the images have in turn.
         metadata: texts that the PNG holds, by keyword.
     """
-    if points is None:
-        n, _, height, width = samples.shape
-        columns = grid_columns(n, height, width, cycle)
-        image_grid(samples, path, columns, captions, metadata)
-    else:
-        figures.scatter(points[: len(samples)], samples, path, title, metadata)
+    if sampler.points is not None:
+        figures.scatter(sampler.points[: len(samples)], samples, path, title, metadata)
+        return
+    captions = None if labels is None else sampler.captions(labels)
+    if captions is not None and font_for(captions) is None:
+        captions = [str(label) for label in np.asarray(labels)]
+    n, _, height, width = samples.shape
+    image_grid(samples, path, grid_columns(n, height, width, cycle), captions, metadata)
 
 
 def picture_metadata(folder: Path, step: int | None, seed: int) -> dict[str, str]:

@@ -15,10 +15,10 @@ import numpy as np
 
 from . import checkpoint
 from .run_folder import SNAPSHOTS
+from .state import MAY_DIFFER
 
 PARTS = ("generator", "average")  # of the players, by which samples are drawn
 TENSORS = ("points",)
-INFO = ("config", "step", "data")
 
 
 def interval(step: int, every: int, keep: int) -> int:
@@ -47,11 +47,16 @@ def snapshot_steps(folder: Path) -> list[int]:
 
 
 def save_snapshot(folder: Path, tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-    """Write the part of a trainer's state that samples need."""
+    """Write the part of a trainer's state that samples need.
+
+    Options that may change when a run goes on, such as `steps`, are left out: a snapshot is the
+    same file however its run came to it.
+    """
     kept = {k: x for k, x in tensors.items() if k.split(".")[0] in PARTS or k in TENSORS}
     path = snapshot_path(folder, info["step"])
     path.parent.mkdir(exist_ok=True)
-    checkpoint.save(path, kept, {name: info[name] for name in INFO})
+    config = {name: x for name, x in info["config"].items() if name not in MAY_DIFFER}
+    checkpoint.save(path, kept, {"config": config, "step": info["step"], "data": info["data"]})
 
 
 def remove_later(folder: Path, step: int) -> None:

@@ -176,6 +176,7 @@ def _plot_quality(axes: Any, quality: Sequence[dict[str, Any]]) -> None:
     axes.plot(steps, distances, color=GENERATOR, marker="o", ms=4, label="sliced Wasserstein")
     floor = quality[-1]["floor"]
     axes.axhline(floor, color=DATA, lw=1, ls="--", label=f"real data, {floor:.2g}")
+    axes.set_xlim(left=min(steps[0], axes.get_xlim()[0]))
 
 
 def draw_losses(

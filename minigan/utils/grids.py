@@ -21,6 +21,7 @@ BACKGROUND, INK = 48, 235  # shades of the captions; the first is that of the li
 FONT_SIZE, MARGIN = 13, 3  # in pixels
 MAX_LENGTH = 130  # of a vertical caption, in pixels
 MAX_CYCLE = 16  # labels in turn that get columns of their own
+LAST_RESORT = "Last Resort"
 NO_FONT = "no font of this machine has all characters of the class names; numbers are shown"
 
 
@@ -100,19 +101,24 @@ def grid_columns(n: int, height: int, width: int, cycle: int = 1) -> int:
 
 
 # ------------------------------------------------------------------------------------- captions
-@cache
-def font_for(text: str) -> str | None:
-    """Return the path of a font that has all characters of a text: DejaVu Sans if it has.
+def font_for(texts: Sequence[str]) -> str | None:
+    """Return the path of a font that has all characters of these texts: DejaVu Sans if it has.
 
-    Where there is none, emit a Notice and return None.
+    Where there is none, emit a Notice, once, and return None.
     """
+    return _font_for("".join(sorted(set("".join(texts) + "…"))))
+
+
+@cache
+def _font_for(text: str) -> str | None:
     from matplotlib import get_data_path
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 
     usual = str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
-    # matplotlib ships fonts of mathematics, which have no Chinese; the machine's may.
-    paths = [usual, *sorted(entry.fname for entry in fontManager.ttflist)]
+    # Those of matplotlib have no Chinese; the machine's may. "Last Resort" has a box for each.
+    others = sorted(x.fname for x in fontManager.ttflist if not x.name.startswith(LAST_RESORT))
+    paths = [usual, *others]
     needed = {ord(x) for x in text} - {ord(" ")}
     for path in paths:
         try:
@@ -132,8 +138,9 @@ def _strip(
     With `vertical` they are turned where one is wider than its cell. What is too long is cut, and
     ends in an ellipsis.
     """
-    path = font_for("".join(sorted(set("".join(texts) + "…"))))
-    font = ImageFont.load_default(FONT_SIZE) if path is None else _font(path)
+    path = font_for(texts)
+    assert path is not None, "the caller asks whether there is a font"
+    font = _font(path)
     turned = vertical and any(font.getlength(text) > width for text in texts)
     texts = [_cut(text, font, MAX_LENGTH if turned else width) for text in texts]
     line = FONT_SIZE + 2 * MARGIN
@@ -154,13 +161,16 @@ def _font(path: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, FONT_SIZE)
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, length: float) -> str:
-    """Return the text, cut to a length in pixels, with an ellipsis where it was cut."""
-    if font.getlength(text) <= length:
-        return text
-    while text and font.getlength(text + "…") > length:
-        text = text[:-1]
-    return text + "…"
+def _cut(text: str, font: ImageFont.FreeTypeFont, length: float) -> str:
+    """Return the text, cut to a length in pixels, with an ellipsis where it was cut.
+
+    Names in a list often differ at their ends, so both ends stay.
+    """
+    result, kept = text, len(text)
+    while kept and font.getlength(result) > length:
+        kept -= 1
+        result = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return result
 
 
 def _stack(bands: Sequence[Image.Image]) -> Image.Image:
