@@ -121,16 +121,21 @@ def sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def lines(path):
+    """The objects that a file of lines of JSON holds; none where there is no file."""
+    return [json.loads(line) for line in path.open()] if path.exists() else []
+
+
 def metrics(folder):
     """The lines of metrics, without the one number that no rerun repeats."""
-    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").open()]
+    rows = lines(Path(folder) / "metrics.jsonl")
     for row in rows:
         del row["steps_per_second"]
     return rows
 
 
 def assert_same_run(a, b):
-    """Equal to the bit: checkpoint, metrics, snapshots, and the pictures that both drew."""
+    """Equal to the bit: checkpoint, metrics, snapshots, and pictures and quality that both have."""
     assert metrics(a) == metrics(b)
     assert sha256(a / "checkpoint.safetensors") == sha256(b / "checkpoint.safetensors")
     pictures = {p.name for p in (a / "samples").iterdir()} & {
@@ -141,7 +146,11 @@ def assert_same_run(a, b):
         assert (a / name).exists() == (b / name).exists()
         if (a / name).exists():
             assert_same_picture(a / name, b / name)
-    assert_same_snapshots(a, b)
+    kept = [{p.name: sha256(p) for p in x.glob("snapshots/*")} for x in (a, b)]
+    assert kept[0] == kept[1]
+    quality = [{x["step"]: x for x in lines(folder / "quality.jsonl")} for folder in (a, b)]
+    for step in quality[0].keys() & quality[1].keys():
+        assert quality[0][step] == quality[1][step]
 
 
 def assert_same_picture(a, b):
@@ -149,12 +158,6 @@ def assert_same_picture(a, b):
     with Image.open(a) as x, Image.open(b) as y:
         assert np.array_equal(np.asarray(x), np.asarray(y))
         assert {**x.text, "run": ""} == {**y.text, "run": ""}
-
-
-def assert_same_snapshots(a, b):
-    """The same snapshots, to the bit."""
-    kept = [{p.name: sha256(p) for p in x.glob("snapshots/*")} for x in (a, b)]
-    assert kept[0] == kept[1]
 
 
 def assert_whole(folder):

@@ -64,13 +64,13 @@ def run(options: argparse.Namespace) -> int:
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
     path = folder / _default_name(options, sampler, cycle) if out is None else out
     try:
-        if path.suffix == ".npz":
+        if out is not None and _is_folder(options.out):
+            _save_single(path, folder, sampler, options, labels)
+        elif path.suffix == ".npz":
             _save_arrays(path, _draw(sampler, options, labels), labels)
-        elif path.suffix == ".png" and not path.is_dir():
+        else:
             _check_sheet(options.n, sampler)
             _save_sheet(path, folder, sampler, options, labels, len(cycle or [0]))
-        else:
-            _save_single(path, folder, sampler, options, labels)
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"cannot write {path}: {reason}; --out names another file") from None
@@ -115,10 +115,14 @@ def _parse_label(part: str, text: str, classes: int, names: tuple[str, ...]) -> 
 
 
 # ---------------------------------------------------------------------------------- where to write
+def _is_folder(text: str) -> bool:
+    return text.endswith(("/", os.sep)) or Path(text).is_dir()
+
+
 def _check_out(text: str, data: str) -> Path:
     """Return the path of --out; ValueError unless it can be written and replaces nothing."""
     path = Path(text)
-    is_folder = text.endswith(("/", os.sep)) or path.is_dir()
+    is_folder = _is_folder(text)
     if not is_folder and path.suffix not in (".png", ".npz"):
         raise ValueError(
             f"--out {text}: a name that ends in .png or .npz is needed, or a folder, {text}/"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..data.dataset import DataWarning
 from ..kernels.runtime.files import atomic_write
 from ..seeds import SeedError, map_seeds
+from ..utils.notices import Notice
 from ..utils.progress import announce_kernels
 from .config import Config
 from .evaluate import Estimate, evaluate
@@ -123,8 +123,8 @@ def _train_and_measure(
             return SeedRun(seed, folder, NOT_BEGUN, None)
         if seed == next(iter(folders)):  # One worker announces the kernels that all compile.
             announce_kernels(config.device)
-        with warnings.catch_warnings():  # The first trainer has shown the notes on the data.
-            warnings.simplefilter("ignore", DataWarning)
+        with warnings.catch_warnings():  # The first trainer has shown the notes.
+            warnings.simplefilter("ignore", Notice)
             trainer = Trainer(config.replace(seed=seed))
         trainer.captured = captured
         with locked(folder):
