@@ -20,7 +20,7 @@ def photos(tmp_path_factory):
     for name, count in (("faces", 10), ("stars", 12), ("stripes", 8)):
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            pixels = np.full((4, 6, 3), 9 * i, np.uint8)
+            pixels = np.full((4, 6, 3), 23 * i, np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
     (folder / "notes.txt").write_text("no picture")
     return folder
@@ -57,12 +57,12 @@ def test_a_resumed_run_says_where_it_is(tmp_path):
 
 def test_classes_of_many_sizes_and_without_names():
     labels = np.repeat(np.arange(8), [1, 2, 3, 4, 5, 6, 7, 9])
-    values = np.zeros((37, 1, 2, 2), np.float32)
+    values = np.linspace(-1, 1, 148, dtype=np.float32).reshape(37, 1, 2, 2)
     trainer = Trainer(Config(batch=8, model="mlp"), Dataset("d", values, labels))
     text = summary.describe_data(trainer)
     assert text.startswith("37 images, 2x2 grey, 8 classes of 1 to 9, not used")
     few = Dataset("d", values, labels % 2)
-    assert "2 classes (0 17, 1 20)" in summary.describe_data(Trainer(Config(batch=8), few))
+    assert "2 classes (0 16, 1 21)" in summary.describe_data(Trainer(Config(batch=8), few))
 
 
 # ---------------------------------------------------------------------------------------- dry runs

@@ -12,7 +12,7 @@ from minigan.utils.figures import loss_curves
 from minigan.utils.grids import font_for, grid_columns, image_grid, is_periodic
 from minigan.utils.notices import Notice
 
-NAMES = ("faces", "stars", "a long name of stripes")
+NAMES = ("a long name of faces", "stars", "stripes")
 
 
 @pytest.fixture(scope="module")
