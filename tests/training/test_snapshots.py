@@ -94,8 +94,11 @@ def test_a_run_that_goes_on_keeps_the_same_snapshots(finished, tmp_path):
     cut = tmp_path / "cut"
     train(cut, *RING, "--steps", 6, "--ema", 0.5)
     assert snapshot_steps(cut) == [2, 4, 6]
-    # A process that was killed at step 10 has left these.
+    # A process that was killed after its checkpoint at step 6 has left these.
     shutil.copy(finished / "snapshots/step_000008.safetensors", cut / "snapshots")
+    shutil.copy(
+        cut / "snapshots/step_000006.safetensors", cut / "snapshots/step_000010.safetensors"
+    )
     (cut / "snapshots/step_000010.safetensors.0123456789ab.tmp").write_bytes(b"half")
     assert cli("train", "--resume", cut, "--steps", 11).status == 0
     assert_same_run(cut, finished)
