@@ -13,6 +13,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+from PIL import Image
+
 from minigan.cli.commands import main
 
 # A GAN of a few milliseconds a step.
@@ -24,11 +27,12 @@ ENVIRONMENT["TQDM_DISABLE"] = "1"  # no lines of progress
 
 
 class Result:
-    """Exit status, stdout, and stderr without the lines on what is being compiled."""
+    """Exit status, stdout, stderr, and its lines but those on what is compiled or trained."""
 
     def __init__(self, status, out, err):
-        self.status, self.out = status, out
-        self.errors = [x for x in err.splitlines() if not x.startswith("compiling ")]
+        self.status, self.out, self.err = status, out, err
+        expected = ("compiling ", "data: ", "nets: ", "time: ", "runs: ")
+        self.errors = [x for x in err.splitlines() if not x.startswith(expected)]
 
     def __repr__(self):
         return f"Result({self.status}, {self.out!r}, {self.errors})"
@@ -118,24 +122,43 @@ def sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def lines(path):
+    """The objects that a file of lines of JSON holds; none where there is no file."""
+    return [json.loads(line) for line in path.open()] if path.exists() else []
+
+
 def metrics(folder):
     """The lines of metrics, without the one number that no rerun repeats."""
-    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").open()]
+    rows = lines(Path(folder) / "metrics.jsonl")
     for row in rows:
         del row["steps_per_second"]
     return rows
 
 
 def assert_same_run(a, b):
-    """Equal to the bit: checkpoint, metrics, and the pictures that both drew."""
+    """Equal to the bit: checkpoint, metrics, snapshots, and pictures and quality that both have."""
     assert metrics(a) == metrics(b)
     assert sha256(a / "checkpoint.safetensors") == sha256(b / "checkpoint.safetensors")
     pictures = {p.name for p in (a / "samples").iterdir()} & {
         p.name for p in (b / "samples").iterdir()
     }
     assert len(pictures) >= 2
-    for name in pictures:
-        assert sha256(a / "samples" / name) == sha256(b / "samples" / name)
+    for name in [*(f"samples/{name}" for name in pictures), "reals.png"]:
+        assert (a / name).exists() == (b / name).exists()
+        if (a / name).exists():
+            assert_same_picture(a / name, b / name)
+    kept = [{p.name: sha256(p) for p in x.glob("snapshots/*")} for x in (a, b)]
+    assert kept[0] == kept[1]
+    quality = [{x["step"]: x for x in lines(folder / "quality.jsonl")} for folder in (a, b)]
+    for step in quality[0].keys() & quality[1].keys():
+        assert quality[0][step] == quality[1][step]
+
+
+def assert_same_picture(a, b):
+    """Equal pixels, and equal metadata but for the names of the runs."""
+    with Image.open(a) as x, Image.open(b) as y:
+        assert np.array_equal(np.asarray(x), np.asarray(y))
+        assert {**x.text, "run": ""} == {**y.text, "run": ""}
 
 
 def assert_whole(folder):

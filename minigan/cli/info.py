@@ -35,6 +35,7 @@ def describe_run(folder: Path) -> str:
     """Return a run's data, progress and options, as several lines."""
     from ..training.config import Config
     from ..training.resume import read_run
+    from ..training.snapshots import snapshot_steps
 
     config, (_, info) = read_run(folder)
     data = info.get("data")
@@ -47,6 +48,7 @@ def describe_run(folder: Path) -> str:
         f"run            {folder.absolute()}",
         f"data           {text}",
         f"trained        {info['step']} of {config.steps} steps",
+        f"snapshots      {', '.join(map(str, snapshot_steps(folder))) or 'none'}",
         f"options        {', '.join(options)}; all others at their defaults",
     ]
     return "\n".join(map(printable, lines))

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..utils.names import choose
 from .options import add_code_options, named_code
 from .parser import Parser
-from .terminal import report
+from .terminal import report, shows_progress
+
+if TYPE_CHECKING:
+    from ..training.sampler import Sampler
 
 MAX_NUMBERS = 2**28  # in the samples of one call, and in their latents, which take 1 GiB each
+MAX_PIXELS = 2**23  # of a sheet: more are slow to open, and nobody looks at them all
+LEAST_LIMIT = 64  # images on a sheet, however large they are
+MAX_NAME = 40  # characters of class names in the name of a file
 
 
 def add_arguments(parser: Parser) -> None:
@@ -25,46 +34,46 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--label",
-        metavar="INT[,INT]",
-        help="class, or classes in turn, of a conditional run [all]",
+        metavar="CLASS[,CLASS]",
+        help="class, or classes in turn, of a conditional run, by name or number [all]",
+    )
+    parser.add_argument(
+        "--step", type=int, metavar="INT", help="step of a snapshot of the run [the last step]"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="a new file, .png (one sheet) or .npz (arrays), or a folder for single pictures,"
+        " DIR/: that of each seed from --seed on, as in DIR/seed_000007.png"
+        " [RUN/sample_step_STEP_seed_SEED_n_N.png]",
     )
     add_code_options(parser)
-    parser.add_argument("--out", metavar="FILE", help="a .png or .npz [RUN/sample_seed_SEED.png]")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write a picture or an archive of samples, and print its path."""
+    """Write a picture, an archive or single pictures of samples, and print its path."""
     import numpy as np
 
     from ..training.resume import load_sampler
     from ..training.run_folder import read_options
-    from ..training.sampler import row_length
-    from ..training.samples import save_picture
 
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
-    path = _output_path(options)
-    _check_not_of_run(path, str(read_options(Path(options.run_folder)).get("data")))
-    cycle = None if options.label is None else _parse_labels(options.label)
-    sampler = load_sampler(Path(options.run_folder), named_code(options))
-    _check_size(options.n, max(math.prod(sampler.shape), sampler.latent_size))
-    if not sampler.is_conditional:
-        if cycle is not None:
-            raise ValueError(
-                f"--label {options.label}: {options.run_folder} was trained without labels"
-                " (--condition, or a preset such as cgan)"
-            )
-    elif cycle is None:
-        cycle = list(range(sampler.classes))
+    folder = Path(options.run_folder)
+    data = str(read_options(folder).get("data"))
+    out = None if options.out is None else _check_out(options.out, data)
+    sampler = load_sampler(folder, options.step, code=named_code(options))
+    cycle = _parse_labels(options.label, sampler, folder)
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
-    samples = sampler.sample(options.n, options.seed, labels)
+    path = folder / _default_name(options, sampler, cycle) if out is None else out
     try:
-        if path.suffix == ".npz":
-            arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
-            _save_arrays(path, arrays)
+        if out is not None and _is_folder(options.out):
+            _save_single(path, folder, sampler, options, labels)
+        elif path.suffix == ".npz":
+            _save_arrays(path, _draw(sampler, options, labels), labels)
         else:
-            title = f"seed {options.seed}"
-            save_picture(samples, sampler.points, path, title, row_length(cycle))
+            _check_sheet(options.n, sampler)
+            _save_sheet(path, folder, sampler, options, labels, len(cycle or [0]))
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"cannot write {path}: {reason}; --out names another file") from None
@@ -72,62 +81,181 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_size(n: int, numbers: int) -> None:
-    """Raise ValueError if n samples or latents, of this many numbers each, take too much memory."""
-    limit = MAX_NUMBERS // numbers
-    if n > limit:
+# ------------------------------------------------------------------------------------- the classes
+def _parse_labels(text: str | None, sampler: Sampler, folder: Path) -> list[int] | None:
+    """Return the labels that a text names; all if it is None, none for an unconditional run."""
+    if not sampler.is_conditional:
+        if text is None:
+            return None
         raise ValueError(
-            f"--n {n}: at most {limit:,} samples of this run are drawn at once; another --seed"
-            " draws others"
+            f"--label {text}: {folder} was trained without labels"
+            " (--condition, or a preset such as cgan)"
         )
+    if text is None:
+        return list(range(sampler.classes))
+    names = sampler.class_names or ()
+    parts = [text] if text in names else [part.strip() for part in text.split(",")]
+    return [_parse_label(part, text, sampler.classes, names) for part in parts]
 
 
-def _output_path(options: argparse.Namespace) -> Path:
-    """Return the path to write; ValueError unless its suffix is known and its folder exists."""
-    suffix = "" if options.label is None else f"_label_{options.label.replace(',', '_')}"
-    default = Path(options.run_folder) / f"sample_seed_{options.seed}{suffix}.png"
-    path = Path(default if options.out is None else options.out)
-    if path.suffix not in (".png", ".npz"):
-        raise ValueError(f"--out {path}: a name that ends in .png or .npz is needed")
-    if path.is_dir():
-        raise ValueError(f"--out {path}: is a folder, not a file to write")
-    if options.out is not None and not path.parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {path.parent}")
+def _parse_label(part: str, text: str, classes: int, names: tuple[str, ...]) -> int:
+    """Return the label that is a class's name, or number; numbers that are names are names."""
+    is_number = re.fullmatch(r"[+-]?\d{1,18}", part, re.ASCII) is not None
+    if not names:
+        if not is_number:
+            raise ValueError(f"--label {text}: integers, joined by commas, are needed")
+        if not 0 <= int(part) < classes:
+            raise ValueError(f"label {int(part)} is not one of 0 .. {classes - 1}")
+        return int(part)
+    labels = {name: label for label, name in enumerate(names)}
+    also = ""
+    if not any(name.isdecimal() for name in names):
+        also = f"or its number, 0 to {classes - 1}"
+        if is_number and 0 <= int(part) < classes:
+            return int(part)
+    label: int = choose("class", part, labels, also)
+    return label
+
+
+# ---------------------------------------------------------------------------------- where to write
+def _is_folder(text: str) -> bool:
+    return text.endswith(("/", os.sep)) or Path(text).is_dir()
+
+
+def _check_out(text: str, data: str) -> Path:
+    """Return the path of --out; ValueError unless it can be written and replaces nothing."""
+    path = Path(text)
+    is_folder = _is_folder(text)
+    if not is_folder and path.suffix not in (".png", ".npz"):
+        raise ValueError(
+            f"--out {text}: a name that ends in .png or .npz is needed, or a folder, {text}/"
+        )
+    if is_folder and path.exists() and not path.is_dir():
+        raise ValueError(f"--out {text}: is a file, not a folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out {text}: there is no folder {path.parent}")
+    _check_not_of_run(text, path / "seed.png" if is_folder else path, data)
+    if not is_folder and os.path.lexists(path):
+        raise ValueError(f"--out {text}: exists already; another name is needed")
     return path
 
 
-def _check_not_of_run(path: Path, data: str) -> None:
+def _check_not_of_run(text: str, path: Path, data: str) -> None:
     """Raise ValueError where the path is a file of a run's training, or of the run's data."""
     from ..data import NAMES
     from ..data.scan import is_run
-    from ..training.run_folder import LOSSES, SAMPLES
+    from ..training.run_folder import LOSSES, REALS, SAMPLES, SNAPSHOTS
 
     file = path.resolve()
     folder = file.parent
-    if is_run(folder.parent if folder.name == SAMPLES else folder):
-        if folder.name == SAMPLES or file.name == LOSSES:
-            raise ValueError(f"--out {path}: is a file of a training; another name is needed")
+    is_inner = folder.name in (SAMPLES, SNAPSHOTS)
+    if is_run(folder.parent if is_inner else folder):
+        if is_inner or file.name in (LOSSES, REALS):
+            raise ValueError(f"--out {text}: is a file of a training; another name is needed")
         return  # Runs are never data.
     try:
         source = Path(data).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # no path, so there is nothing
         return
     if data not in NAMES and (file == source or (path.suffix == ".png" and source in file.parents)):
-        raise ValueError(f"--out {path}: is in the data of this run, {data}, which would change")
+        raise ValueError(f"--out {text}: is in the data of this run, {data}, which would change")
 
 
-def _parse_labels(text: str) -> list[int]:
-    import numpy as np
+def _default_name(options: argparse.Namespace, sampler: Sampler, cycle: list[int] | None) -> str:
+    """Return the name of the sheet: it says all that the picture depends on."""
+    name = f"sample_step_{sampler.step or 0:06d}_seed_{options.seed}_n_{options.n}"
+    if options.label is not None and cycle is not None:
+        name += f"_label_{file_name('_'.join(sampler.captions(cycle)))}"
+    return f"{name}.png"
 
-    try:
-        return np.array([int(part) for part in text.split(",")], np.int64).tolist()
-    except (OverflowError, ValueError):
-        raise ValueError(f"--label {text}: integers, joined by commas, are needed") from None
+
+def file_name(text: str) -> str:
+    """Return the text as a part of a file's name, without separators, blanks and dots."""
+    return re.sub(r"[^\w-]+", "_", text)[:MAX_NAME]
 
 
-def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+def _check_numbers(n: int, sampler: Sampler) -> None:
+    """Raise ValueError if n samples, or their latents, take too much memory."""
+    limit = MAX_NUMBERS // max(math.prod(sampler.shape), sampler.latent_size)
+    if n > limit:
+        raise ValueError(
+            f"--n {n}: at most {limit:,} samples of this run are drawn at once; another --seed"
+            " draws others, and --out DIR/ writes single pictures"
+        )
+
+
+def _check_sheet(n: int, sampler: Sampler) -> None:
+    """Raise ValueError if n images make too large a sheet."""
+    from ..utils.grids import cell_scale
+
+    if sampler.points is not None:
+        return
+    _, height, width = sampler.shape
+    cell = cell_scale(height) ** 2 * (height + 1) * (width + 1)
+    limit = max(LEAST_LIMIT, MAX_PIXELS // cell)
+    if n > limit:
+        raise ValueError(
+            f"--n {n}: a sheet holds at most {limit:,} images of this run; --out DIR/ writes"
+            " single pictures, --out FILE.npz an array of all"
+        )
+
+
+# ----------------------------------------------------------------------------------------- writing
+def _draw(sampler: Sampler, options: argparse.Namespace, labels: Any) -> Any:
+    _check_numbers(options.n, sampler)
+    return sampler.sample(options.n, options.seed, labels)
+
+
+def _save_arrays(path: Path, samples: Any, labels: Any) -> None:
     import numpy as np
 
     from ..kernels.runtime.files import atomic_write
 
+    arrays: dict[str, Any] = {"samples": samples} | ({} if labels is None else {"labels": labels})
     atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def _save_sheet(
+    path: Path, run: Path, sampler: Sampler, options: argparse.Namespace, labels: Any, cycle: int
+) -> None:
+    from ..training.samples import picture_metadata, save_picture
+
+    samples = _draw(sampler, options, labels)
+    metadata = picture_metadata(run, sampler.step, options.seed)
+    save_picture(samples, sampler, path, f"seed {options.seed}", labels, cycle, metadata)
+
+
+def _save_single(
+    folder: Path, run: Path, sampler: Sampler, options: argparse.Namespace, labels: Any
+) -> None:
+    """Write a picture for each seed: the first sample of `sample(1, seed)`."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    from ..training.samples import picture_metadata
+    from ..utils.figures import to_pixels
+    from ..utils.grids import write_png
+    from ..utils.progress import bar_options
+
+    if sampler.points is not None:
+        raise ValueError(f"--out {folder}/: points have no single pictures; --out FILE.npz")
+    seeds = range(options.seed, options.seed + options.n)
+    captions = [""] * options.n if labels is None else sampler.captions(labels)
+    names = [f"_{file_name(text)}" if text else "" for text in captions]
+    paths = [folder / f"seed_{s:06d}{name}.png" for s, name in zip(seeds, names, strict=True)]
+    existing = [path.name for path in paths if os.path.lexists(path)]
+    if existing:
+        raise ValueError(
+            f"--out {folder}/: {existing[0]} exists already"
+            + (f", and {len(existing) - 1} more; " if existing[1:] else "; ")
+            + "another folder or --seed is needed"
+        )
+    folder.mkdir(exist_ok=True)
+    bar = tqdm(paths, desc=folder.name, disable=not shows_progress(), **bar_options())
+    for i, path in enumerate(bar):
+        label = None if labels is None else labels[i : i + 1]
+        (pixels,) = to_pixels(sampler.sample(1, seeds[i], label))
+        metadata = picture_metadata(run, sampler.step, seeds[i])
+        metadata |= {"label": captions[i]} if captions[i] else {}
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        write_png(picture, path, metadata)

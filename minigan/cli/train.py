@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from .evaluate import print_estimates
 from .info import describe_data
 from .options import add_train_options, config_options
 from .parser import Parser
+from .summary import print_summary, print_time
 from .terminal import note, report, shows_progress
 
 if TYPE_CHECKING:
     from ..training.config import Config
     from ..training.run import Run
+    from ..training.trainer import Trainer
 
 
 def add_arguments(parser: Parser) -> None:
@@ -50,7 +53,13 @@ def add_arguments(parser: Parser) -> None:
         "--resume",
         metavar="DIR",
         help="go on with a run, same bits; --steps may extend it, unless its schedule has come"
-        " to 0; --data and --data-dir say where its data have moved",
+        " to 0; --data and --data-dir say where its data have moved; the other options that may"
+        " change are the device, and what is written when",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be trained and how long it takes, from a few steps; write nothing",
     )
 
 
@@ -78,7 +87,9 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     if values and options.preset is not None:
         raise ValueError(f"--preset {options.preset} and --config {options.config}: give one")
     preset = {} if options.preset is None else _preset_options(options.preset, changes)
-    config = load_named_code(Config(**{**preset, **values, **changes}), changes)
+    given = {**preset, **values, **changes}
+    nets = {} if given.get("init_from") is None else _nets_of(given["init_from"])
+    config = load_named_code(Config(**{**nets, **given}), changes)
     for text in unused_options(config, changes):
         note(text)
     if options.seeds is not None:
@@ -87,6 +98,9 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
         check_free(Path(options.out))
     announce_kernels(config.device)
     trainer = Trainer(config, progress=shows_progress())
+    print_summary(trainer)
+    if options.dry_run:
+        return _dry_run(trainer, options)
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
         return _train(Run(folder, trainer), not options.no_capture)
@@ -105,6 +119,22 @@ def _preset_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     choice = choose_by_data(changes)
     note(str(choice))
     return choice.options
+
+
+def _nets_of(folder: str) -> dict[str, Any]:
+    """Return the options of the nets of a run, which are the defaults of --init-from."""
+    from ..training.initial import NETS
+    from ..training.run_folder import read_config
+
+    saved = read_config(Path(folder).expanduser())
+    return {name: getattr(saved, name) for name in NETS}
+
+
+def _dry_run(trainer: Trainer, options: argparse.Namespace) -> int:
+    """Print how long a training takes; the trainer's state is of no use then."""
+    trainer.captured = not options.no_capture
+    print_time(trainer)
+    return 0
 
 
 def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
@@ -133,11 +163,18 @@ def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     from ..training.seed_runs import NOT_BEGUN, estimates, parse_seeds, train_seed_runs
+    from ..training.trainer import Trainer
 
     seeds = parse_seeds(options.seeds)
     out = None if options.out is None else Path(options.out)
     captured = not options.no_capture
-    trainer, runs = train_seed_runs(config, seeds, out, captured, shows_progress())
+    if options.dry_run:
+        announce_kernels(config.device)
+        trainer = Trainer(config.replace(seed=seeds[0]), progress=shows_progress())
+        print_summary(trainer)
+        print(f"runs: {len(seeds)}, each as follows where a core is free", file=sys.stderr)
+        return _dry_run(trainer, options)
+    trainer, runs = train_seed_runs(config, seeds, out, captured, shows_progress(), print_summary)
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
@@ -157,31 +194,39 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
 def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.own_code import load_code_of_run
-    from ..training.resume import resume
+    from ..training.resume import load_trainer, resume
     from ..training.run_folder import locked, read_config
+    from ..training.state import MAY_DIFFER
     from ..utils.code_files import is_code
 
     code = {name: changes.pop(name) for name in ("model", "loss") if is_code(changes.get(name))}
     load_code_of_run(folder, code, ("model", "loss"))
     saved = read_config(folder).as_dict()
     paths = _data_paths(saved, changes)
-    different = [
-        name
-        for name, x in changes.items()
-        if name != "steps" and name not in paths and saved[name] != x
-    ]
+    allowed = MAY_DIFFER - {"data", "data_dir"}
+    new = {name: x for name, x in changes.items() if name not in paths and saved[name] != x}
+    different = [name for name in new if name not in allowed]
     others = (options.out, options.preset, options.config)
     if different or any(x is not None for x in others):
-        names = ", ".join(f"{n} = {saved[n]!r} (not {changes[n]!r})" for n in different)
+        names = ", ".join(f"{n} = {saved[n]!r} (not {new[n]!r})" for n in different)
         raise ValueError(
             f"--resume {folder} goes on with that run's own options"
             + (f": {names}" if names else "; --out, --preset and --config do not go with it")
         )
-    steps = changes.get("steps")
-    _check_schedule(folder, saved, steps)
+    _check_schedule(folder, saved, new.get("steps"))
+    if "device" in new:
+        note(
+            f"{folder} goes on on {new['device']}, and began on {saved['device']}: they round"
+            " differently, so the later bits are not those of a run on one device"
+        )
+    announce_kernels(new.get("device", saved["device"]))
+    if options.dry_run:
+        trainer = load_trainer(folder, progress=shows_progress(), **{**paths, **new})
+        print_summary(trainer)
+        return _dry_run(trainer, options)
     with locked(folder):
-        announce_kernels(saved["device"])
-        run = resume(folder, steps, shows_progress(), **paths, code=code)
+        run = resume(folder, progress=shows_progress(), code=code, **{**paths, **new})
+        print_summary(run.trainer)
         if run.trainer.step_count == run.config.steps:
             report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
         return _train(run, not options.no_capture)
@@ -224,7 +269,7 @@ def _train(run: Run, captured: bool) -> int:
     if stopped_by:
         report(f"stopped by {stopped_by} and saved; go on with: minigan train --resume {folder}")
         return 130
-    report(f"samples:  {run.samples_path()}")
+    report(f"samples:  {run.pictures.samples_path}")
     report(f"losses:   {run.folder / 'losses.png'}")
     if can_be_measured(trainer):
         report(f"measure:  minigan evaluate {folder}")

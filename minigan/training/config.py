@@ -293,6 +293,12 @@ class Config:
         " this value in the first steps; 0: none",
         check=FRACTION,
     )
+    init_from: str | None = training_option(
+        None,
+        "run from whose nets, and average of G, a new run starts; their optimizers start anew",
+        metavar="RUN",
+        default_text="random weights",
+    )
     device: str = training_option("cpu", "device that runs the kernels", choices=device_names)
     seed: int = training_option(0, "seed of data, weights and noise", check=SEED)
     log_every: int = file_option(
@@ -306,6 +312,13 @@ class Config:
     )
     checkpoint_every: int = file_option(
         1000, "steps between checkpoints", check=POSITIVE_INTEGER, metavar="STEPS"
+    )
+    keep: int = file_option(
+        4,
+        "number of snapshots of the generator that are kept, at steps of pictures, for `minigan"
+        " sample --step`; 0: none are taken",
+        check=NOT_NEGATIVE_INTEGER,
+        metavar="SNAPSHOTS",
     )
 
     def __post_init__(self) -> None:

@@ -1,37 +1,40 @@
-"""Train in a folder: write config, metrics, pictures of samples, checkpoints and loss curves.
+"""Train in a folder: write config, metrics, pictures, measured quality, checkpoints, snapshots.
 
-Every file is complete at all times: it is written under a temporary name and renamed. Metrics are
-appended to, and on resume truncated to the step of the checkpoint. What a checkpoint refers to is
-written before it, and what it replaces is removed after it.
+Every file is complete at all times: it is written under a temporary name and renamed. Metrics and
+quality are appended to, and on resume truncated to the step of the checkpoint. What a checkpoint
+refers to is written before it, and what it replaces is removed after it.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from ..kernels.runtime.files import atomic_write
-from ..utils import figures, strict_json
+from ..utils import strict_json
 from ..utils.progress import training_bar
 from . import checkpoint
 from .own_code import save_code
+from .pictures import Pictures
+from .quality import Quality
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
-    LOSSES,
     METRICS,
-    SAMPLES,
+    QUALITY,
     RunError,
     cannot_write,
     read_metrics,
     remove_temporary_files,
 )
-from .samples import save_picture
 from .signals import stop_requests
+from .snapshots import is_due, remove_later, save_snapshot, thin_out
+from .state import is_logged
 from .trainer import DivergedError, Trainer
 
 
@@ -42,18 +45,33 @@ class Run:
         folder = new_folder("runs/ring", config)
         Run(folder, Trainer(config)).train()
 
+    Args:
+        folder: the run's folder.
+        trainer: the trainer, at step 0 or in the state of the folder's checkpoint.
+        log_intervals: (first step, log_every) of each part of the run before, as the checkpoint
+            has them; () for a new run.
+
     Raises:
         RunError: the folder's metrics do not belong to the trainer's state, or cannot be written.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer) -> None:
+    def __init__(
+        self, folder: Path, trainer: Trainer, log_intervals: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self.folder, self.trainer, self.config = folder, trainer, trainer.config
         self.path = folder / METRICS
+        step, every = trainer.step_count, self.config.log_every
+        before = [part for part in log_intervals if part[0] <= step] or [(1, every)]
+        is_changed = before[-1][1] != every
+        self._log_intervals = [*before, *([(step + 1, every)] if is_changed else [])]
         try:
             remove_temporary_files(folder)
+            remove_later(folder, step)
             self.rows = self._restore_metrics()
+            self.quality = Quality(folder / QUALITY, trainer)
         except OSError as error:
             raise RunError(cannot_write(folder, error)) from None
+        self.pictures = Pictures(folder, trainer)
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
         """Truncate the metrics to the trainer's state; training writes the later lines again.
@@ -64,9 +82,7 @@ class Run:
         trainer = self.trainer
         if not self.path.exists() and not trainer.metrics_lines:
             return []
-        rows = read_metrics(
-            self.path, trainer.step_count, trainer.metrics_lines, self.config.log_every
-        )
+        rows = read_metrics(self.path, trainer.step_count, trainer.metrics_lines, self._is_regular)
         self._write_metrics(rows)
         is_finished = trainer.step_count == self.config.steps
         return rows if is_finished else rows[: trainer.metrics_lines]
@@ -98,18 +114,16 @@ class Run:
         """
         try:
             self.write_config()
+            self.pictures.draw_reals()
             if self.trainer.step_count == 0:
-                self.draw_samples()
+                self._show()
                 self.save()  # From now on the run can be resumed after it is killed.
             first = self.trainer.step_count
             stopped_by = self._train(progress)
             if self.trainer.step_count > first > 0:
                 # The extra line for the old last step is not one of the longer run.
                 self._write_metrics(self.rows)
-            if self.rows:
-                players = self.trainer.players
-                path = self.folder / LOSSES
-                figures.loss_curves(self.rows, players.levels, players.unit, path)
+            self.pictures.draw_losses(self.rows, self.quality.rows, last=True)
             return stopped_by
         except DivergedError as error:
             raise DivergedError(f"{error}; {self._describe_checkpoint()}") from None
@@ -135,7 +149,9 @@ class Run:
                     self._log(metrics, row, speed)
                     bar.set_postfix_str(_postfix(row), refresh=False)
                 if is_last or step % config.sample_every == 0:
-                    self.draw_samples()
+                    self._show()
+                if is_due(step, config.sample_every, config.keep):
+                    save_snapshot(self.folder, *self._finite_state())
                 if is_last or step % config.checkpoint_every == 0:
                     os.fsync(metrics.fileno())  # The checkpoint counts their lines.
                     self.save()
@@ -147,7 +163,13 @@ class Run:
 
     def _is_regular(self, step: int) -> bool:
         """Return whether a step has a line of metrics, independent of the number of steps."""
-        return (step - 1) % self.config.log_every == 0
+        return is_logged(step, self._log_intervals)
+
+    def _show(self) -> None:
+        """Draw and measure samples, and draw the curves up to this step."""
+        self.pictures.draw_samples()
+        self.quality.record()
+        self.pictures.draw_losses(self.rows, self.quality.rows, last=False)
 
     def _log(self, file: TextIO, row: dict[str, float], speed: float) -> None:
         """Write a line of metrics. Only its speed differs when the run is repeated."""
@@ -178,29 +200,18 @@ class Run:
             DivergedError: the state is not finite; the last checkpoint stays.
         """
         self.trainer.metrics_lines = sum(self._is_regular(row["step"]) for row in self.rows)
+        tensors, info = self._finite_state()
+        if len(self._log_intervals) > 1:
+            info["log_every"] = self._log_intervals
+        checkpoint.save(self.folder / CHECKPOINT, tensors, info)
+        thin_out(self.folder, self.trainer.step_count, self.config.sample_every, self.config.keep)
+
+    def _finite_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tensors, info = self.trainer.state()
         for name, x in tensors.items():
             if not np.isfinite(x).all():
                 raise DivergedError(f"{name} is not finite at step {self.trainer.step_count}")
-        checkpoint.save(self.folder / CHECKPOINT, tensors, info)
-
-    def samples_path(self) -> Path:
-        """Return the path of the picture of the current step."""
-        return self.folder / SAMPLES / f"step_{self.trainer.step_count:06d}.png"
-
-    def draw_samples(self) -> None:
-        """Write a picture of the samples that the generator makes from the fixed latents.
-
-        Raises:
-            DivergedError: the samples are not finite.
-        """
-        self.samples_path().parent.mkdir(exist_ok=True)
-        samples = self.trainer.generate(self.trainer.fixed_latent)
-        if not np.isfinite(samples).all():
-            raise DivergedError(f"the samples are not finite at step {self.trainer.step_count}")
-        title = f"step {self.trainer.step_count}"
-        points = self.trainer.sampler.points
-        save_picture(samples, points, self.samples_path(), title, self.trainer.columns)
+        return tensors, info
 
 
 def _as_line(row: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Create, check and lock the folder of a run, and read its config and metrics.
 
-config.json  metrics.jsonl  samples/step_*.png  checkpoint.safetensors  losses.png
+config.json  metrics.jsonl  quality.jsonl  samples/step_*.png  reals.png  losses.png
+checkpoint.safetensors  snapshots/step_*.safetensors
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,25 @@ from ..utils.locks import LockedError, file_lock
 from .config import Config
 from .state import MAX_COUNT
 
-CHECKPOINT, CONFIG, METRICS, LOSSES, SAMPLES, CODE, LOCK = (
+CHECKPOINT, CONFIG, METRICS, QUALITY, CODE = (
     "checkpoint.safetensors",
     "config.json",
     "metrics.jsonl",
-    "losses.png",
-    "samples",
+    "quality.jsonl",
     "code",
+)
+LOSSES, REALS, SAMPLES, SNAPSHOTS, LOCK = (
+    "losses.png",
+    "reals.png",
+    "samples",
+    "snapshots",
     ".lock",
 )
 
 MAX_CONFIG_BYTES = 1 << 16  # forty times what a config with short paths takes
 MAX_METRIC = 1e100  # far above any float32 and any norm of them, but it can be plotted
+METRIC_NAMES = ("step", "loss_d", "loss_g")
+QUALITY_NAMES = ("step", "sliced_wasserstein", "floor")
 MAX_LINE_BYTES = 1 << 14  # of metrics: forty times what one takes
 
 
@@ -104,7 +112,8 @@ def _create_next(config: Config) -> Path:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
-    for name in (CHECKPOINT, CONFIG, METRICS, LOSSES, f"{SAMPLES}/step_*", f"{CODE}/*"):
+    names = (CHECKPOINT, CONFIG, METRICS, QUALITY, LOSSES, REALS)
+    for name in (*names, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
 
@@ -141,7 +150,9 @@ def read_options(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {error}") from None
 
 
-def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict[str, Any]]:
+def read_metrics(
+    path: Path, step: int, lines: int, is_regular: Callable[[int], bool]
+) -> list[dict[str, Any]]:
     """Return the rows of metrics up to a step: the regular ones, and one of that step itself.
 
     Regular lines come every `log_every` steps. A run has an extra line for its last step, which is
@@ -151,7 +162,7 @@ def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict
         path: the file.
         step: the step of the checkpoint.
         lines: how many regular lines the checkpoint counts.
-        log_every: the number of steps between regular lines.
+        is_regular: whether a step has a regular line.
 
     Raises:
         RunError: there is no file, or it has fewer than `lines`, or one is not a line of metrics.
@@ -173,11 +184,10 @@ def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict
                     break
                 raise
             last = row["step"]
-            is_regular = (last - 1) % log_every == 0
-            if last > step or (is_regular and regular == lines):
+            if last > step or (is_regular(last) and regular == lines):
                 break
-            regular += is_regular
-            if is_regular or last == step:
+            regular += is_regular(last)
+            if is_regular(last) or last == step:
                 rows.append(row)
     except (OSError, ValueError) as error:
         if isinstance(error, RunError):
@@ -185,8 +195,7 @@ def read_metrics(path: Path, step: int, lines: int, log_every: int) -> list[dict
         raise RunError(f"{path} cannot be read: {error}") from None
     if regular < lines:
         raise RunError(
-            f"{path} has {regular} lines up to step {step}, every {log_every} steps; the checkpoint"
-            f" counts {lines}"
+            f"{path} has {regular} regular lines up to step {step}; the checkpoint counts {lines}"
         )
     return rows
 
@@ -202,12 +211,44 @@ def _read_lines(path: Path, count: int) -> list[bytes]:
     return lines
 
 
-def _parse_row(line: bytes, last: int) -> dict[str, Any]:
-    """Return a line of metrics; ValueError if it is not one, or its step is not after `last`."""
+def read_quality(path: Path, step: int) -> list[dict[str, Any]]:
+    """Return the rows of measured quality up to a step; none at step 0, or where there is no file.
+
+    Raises:
+        RunError: a line is not one of quality, unless it is the last one: a process may have been
+            killed while it wrote that.
+    """
+    if not step or not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    try:
+        content = _read_lines(path, step + 2)
+        for i, line in enumerate(content):
+            try:
+                row = _parse_row(line, rows[-1]["step"] if rows else -1, QUALITY_NAMES)
+                if None in row.values():
+                    raise ValueError(f"a line holds null: {row}")
+            except ValueError:
+                if i == len(content) - 1:
+                    break
+                raise
+            if row["step"] > step:
+                break
+            rows.append(row)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}; without it the run goes on") from None
+    return rows
+
+
+def _parse_row(line: bytes, last: int, names: Sequence[str] = METRIC_NAMES) -> dict[str, Any]:
+    """Return a line of metrics; ValueError if it is not one, or its step is not after `last`.
+
+    `names` are those of the numbers that it must have.
+    """
     row = strict_json.loads(line, accept_nan=True)  # Older versions wrote Infinity.
     if not isinstance(row, dict):
         raise ValueError("a line is not an object")
-    for name in ("step", "loss_d", "loss_g"):
+    for name in names:
         if name not in row:
             raise ValueError(f"'{name}' is missing in a line")
     for name, value in row.items():

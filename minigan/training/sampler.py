@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +11,11 @@ from .. import nn
 from ..engine import random
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.players import Players
+from ..utils.grids import MAX_CYCLE
+from ..utils.names import printable
 
 GENERATE_BATCH = 256  # samples generated in one pass
+SHOWN_IMAGES = 64  # in a picture of a training, or a few more for whole rows of all classes
 
 
 class Sampler:
@@ -25,6 +29,8 @@ class Sampler:
         classes: the number of label classes; 0 without labels.
         scale: the factor from the generator's output to the data's unit.
         points: (n, D) real points to show beside generated ones; None for images.
+        class_names: of the label classes; None where they have none.
+        step: of the weights that were loaded; None where they belong to a training.
     """
 
     def __init__(
@@ -34,9 +40,12 @@ class Sampler:
         classes: int,
         scale: float,
         points: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        step: int | None = None,
     ) -> None:
         self.players, self.shape, self.classes = players, shape, classes
-        self.scale, self.points = scale, points
+        self.scale, self.points, self.step = scale, points, step
+        self.class_names = None if class_names is None else tuple(class_names)
 
     @property
     def is_conditional(self) -> bool:
@@ -49,9 +58,24 @@ class Sampler:
         return self.players.latent_size
 
     @property
-    def columns(self) -> int:
-        """The number of images in a row of a grid."""
-        return row_length(range(self.classes) if self.is_conditional else None)
+    def cycle(self) -> int:
+        """The number of classes that samples have in turn; 1 without labels."""
+        return self.classes if self.is_conditional else 1
+
+    @property
+    def shown_images(self) -> int:
+        """The number of images in a picture of a training."""
+        row = self.cycle * max(1, 8 // self.cycle) if self.cycle <= MAX_CYCLE else 8
+        return row * math.ceil(SHOWN_IMAGES / row)
+
+    def captions(self, labels: Sequence[int] | np.ndarray) -> list[str]:
+        """Return the class name of each label, or the label where classes have no names."""
+        names = self.class_names
+        return [str(y) if names is None else printable(names[y]) for y in labels]
+
+    def turns(self, n: int) -> np.ndarray | None:
+        """Return the labels of n samples that have all classes in turn; None without labels."""
+        return np.arange(n) % self.classes if self.is_conditional else None
 
     def generate(
         self, latent: Tensor, labels: np.ndarray | None = None, averaged: bool = True
@@ -82,7 +106,8 @@ class Sampler:
             if labels is not None:
                 raise ValueError("this generator was trained without labels, so it takes none")
             return []
-        values = np.arange(n) % self.classes if labels is None else np.asarray(labels)
+        values = self.turns(n) if labels is None else np.asarray(labels)
+        assert values is not None
         if values.shape != (n,) or values.dtype.kind not in "iu":
             raise ValueError(
                 f"labels are {values.dtype} of shape {values.shape}; {n} integers are needed"
@@ -101,9 +126,3 @@ class Sampler:
         """
         with random.use_generator(random.Generator(seed)):
             return self.generate(self.players.latent(n, "samples"), labels, averaged)
-
-
-def row_length(labels: Sequence[int] | None) -> int:
-    """Return the number of images in a row of a grid: 8, or a multiple of up to 16 labels."""
-    count = len(labels or ())
-    return count * max(1, 8 // count) if 1 <= count <= 16 else 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .python_data import PathLike, place_of
 from .resume import load_sampler, load_trainer, read_run
 from .run_folder import METRICS, read_metrics
 from .sampler import Sampler
+from .state import is_logged, log_intervals
 
 Labels = int | str | Sequence[int | str] | np.ndarray
 
@@ -36,6 +37,7 @@ class SavedRun:
         step: the number of steps that it was trained.
         sampler: the generator as a source of samples.
         class_names: the names of its classes; None where they have none.
+        metrics_lines, log_intervals: which lines of metrics belong to that state.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class SavedRun:
     sampler: Sampler
     class_names: tuple[str, ...] | None
     metrics_lines: int
+    log_intervals: Sequence[tuple[int, int]]
 
     @property
     def generator(self) -> nn.Module:
@@ -72,7 +75,8 @@ class SavedRun:
             RunError: metrics.jsonl is gone, or cannot be read.
         """
         path = self.folder / METRICS
-        rows = read_metrics(path, self.step, self.metrics_lines, self.config.log_every)
+        is_regular = partial(is_logged, intervals=self.log_intervals)
+        rows = read_metrics(path, self.step, self.metrics_lines, is_regular)
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         arrays = {name: np.array(column, float) for name, column in columns.items()}
@@ -157,7 +161,7 @@ def load_run(
         CheckpointError: the checkpoint cannot be read, or belongs to another run.
     """
     path = Path(folder).expanduser().absolute()
-    sampler = load_sampler(path, {"model": model, "loss": loss}, device)
+    sampler = load_sampler(path, code={"model": model, "loss": loss}, device=device)
     config, (_, info) = read_run(path)
     for net in (sampler.players.sampler, sampler.players.discriminator):
         net.eval()
@@ -169,4 +173,5 @@ def load_run(
         sampler,
         None if names is None else tuple(names),
         info["metrics_lines"],
+        log_intervals(info, Config.from_dict(info["config"])),
     )

@@ -7,13 +7,14 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..data.checks import DataWarning
 from ..kernels.runtime.files import atomic_write
 from ..seeds import SeedError, map_seeds
+from ..utils.notices import Notice
 from ..utils.progress import announce_kernels
 from .config import Config
 from .evaluate import Estimate, evaluate
@@ -66,13 +67,19 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def train_seed_runs(
-    config: Config, seeds: list[int], out: Path | None, captured: bool, progress: bool
+    config: Config,
+    seeds: list[int],
+    out: Path | None,
+    captured: bool,
+    progress: bool,
+    on_start: Callable[[Trainer], object] = lambda trainer: None,
 ) -> tuple[Trainer, list[SeedRun]]:
     """Train a run per seed; return an untrained trainer of the same options, and the runs.
 
     The folders are `out`/seed_S, or the next ones of runs/, in the order of the seeds. Each run is
     the one that `minigan train --seed S` makes, bit for bit, and can be resumed as one. SIGINT,
     SIGTERM and SIGHUP stop and save all runs, and no other begins; so does the end of this process.
+    `on_start` is called with the untrained trainer before any run begins.
 
     Raises:
         ValueError: options that do not fit the data; a folder is not empty. Nothing was trained.
@@ -84,6 +91,7 @@ def train_seed_runs(
             check_free(folder)
     # This trainer checks the options and downloads the data before any worker starts.
     trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)
+    on_start(trainer)
     folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
     with tempfile.TemporaryDirectory(prefix="minigan-") as place:
         stop = Path(place) / "stop"  # Its presence asks all workers to stop.
@@ -116,8 +124,8 @@ def _train_and_measure(
             return SeedRun(seed, folder, NOT_BEGUN, None)
         if seed == next(iter(folders)):  # One worker announces the kernels that all compile.
             announce_kernels(config.device)
-        with warnings.catch_warnings():  # The first trainer has shown the notes on the data.
-            warnings.simplefilter("ignore", DataWarning)
+        with warnings.catch_warnings():  # The first trainer has shown the notes.
+            warnings.simplefilter("ignore", Notice)
             load_named_code(config)
             trainer = Trainer(config.replace(seed=seed))
         trainer.captured = captured

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from .config import MAX_CLASSES, Config
 # The options in which a run may differ from its checkpoint, as no later step depends on them. The
 # path of the data is one of them, as the data themselves are compared.
 MAY_DIFFER = {
-    *("steps", "data", "data_dir", "max_gb", "device", "sample_every", "checkpoint_every"),
+    *("steps", "data", "data_dir", "max_gb", "device"),
+    *("log_every", "sample_every", "checkpoint_every", "keep"),
 }
 # The options whose default a Trainer sets, so that None in a config means the checkpoint's value.
 FILLED = ("model", "latent_size", "schedule_steps", "penalty_steps", "noise_steps")
@@ -32,11 +33,9 @@ def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> C
     Raises:
         KeyError, TypeError, ValueError: a part is missing, of another type, or not finite.
     """
-    for name in ("step", "metrics_lines"):
-        check_count(name, info[name])
-    if not isinstance(info["config"], dict):
-        raise ValueError("its config is not an object")
-    config = Config.from_dict(info["config"])
+    config = check_sampler_state(tensors, info)
+    check_count("metrics_lines", info["metrics_lines"])
+    log_intervals(info, config)
     for name in ("batches.order", "fixed_latent"):
         if name not in tensors:
             raise ValueError(f"{name} is missing")
@@ -46,12 +45,54 @@ def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> C
             f"fixed_latent is {latent.dtype} of shape {latent.shape}, where latent_size ="
             f" {config.latent_size}"
         )
+    if "data" in info:
+        samples = info["data"]["samples"]
+        check_order(tensors["batches.order"], samples - round(config.holdout * samples))
+    return config
+
+
+def check_sampler_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Config:
+    """Return the config of a state or a snapshot, and check what samples depend on.
+
+    Raises:
+        KeyError, TypeError, ValueError: a part is missing, of another type, or not finite.
+    """
+    check_count("step", info["step"])
+    if not isinstance(info["config"], dict):
+        raise ValueError("its config is not an object")
+    config = Config.from_dict(info["config"])
     for name, x in tensors.items():
         if not np.isfinite(x).all():
             raise ValueError(f"{name} has values that are NaN or infinite")
     if "data" in info:
-        _check_data(info["data"], config, tensors)
+        _check_data(info["data"], tensors)
     return config
+
+
+def log_intervals(info: Mapping[str, Any], config: Config) -> list[tuple[int, int]]:
+    """Return (first step, log_every) for each part of a run, in order; one unless it was changed.
+
+    Raises:
+        ValueError: the state has others.
+    """
+    parts = info.get("log_every", [[1, config.log_every]])
+    last = 0
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"log_every = {str(parts)[:40]} is not a list of parts of the run")
+    for part in parts:
+        if not isinstance(part, list) or len(part) != 2:
+            raise ValueError(f"log_every has {str(part)[:40]}, not a step and a number of steps")
+        first, every = (check_count("log_every", x) for x in part)
+        if first <= last or not every:
+            raise ValueError(f"log_every has {part} after step {last}")
+        last = first
+    return [(first, every) for first, every in parts]
+
+
+def is_logged(step: int, intervals: Sequence[tuple[int, int]]) -> bool:
+    """Return whether a step has a regular line of metrics; `intervals` as of `log_intervals`."""
+    every = [every for first, every in intervals if first <= step][-1]
+    return (step - 1) % every == 0
 
 
 def check_count(name: str, value: Any) -> int:
@@ -61,7 +102,7 @@ def check_count(name: str, value: Any) -> int:
     return value
 
 
-def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) -> None:
+def _check_data(data: Any, tensors: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError unless a sampler can be built from the description of the data."""
     if not isinstance(data, dict):
         raise ValueError("data is not an object")
@@ -71,6 +112,8 @@ def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) ->
     names = data["class_names"]
     if names is not None and not _are_names(names):
         raise ValueError(f"data.class_names = {str(names)[:40]} is not a list of names")
+    if names is not None and len(names) != data["classes"]:
+        raise ValueError(f"data.class_names has {len(names)} of {data['classes']} classes")
     shape = data["shape"]
     if not isinstance(shape, list) or len(shape) not in (1, 3):
         raise ValueError(f"data.shape = {str(shape)[:40]} is neither [D] nor [C, H, W]")
@@ -81,7 +124,6 @@ def _check_data(data: Any, config: Config, tensors: Mapping[str, np.ndarray]) ->
         raise ValueError(f"data.shape = {shape}: samples of 1 to 2^27 numbers are accepted")
     if type(data["scale"]) is not float or not 0 < data["scale"] < np.finfo(np.float32).max:
         raise ValueError(f"data.scale = {str(data['scale'])[:40]} is not a positive number")
-    check_order(tensors["batches.order"], samples - round(config.holdout * samples))
     if len(shape) == 1:
         points = tensors["points"]
         if points.dtype != np.float32 or points.shape[1:] != (shape[0],) or not len(points):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..optim import ExponentialMovingAverage
 from ..utils.code_files import FROM_PYTHON, is_code
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
+from .initial import InitialWeights
 from .own_code import check_loaded
 from .sampler import Sampler
 from .state import DataChangedError, check_count, check_order, describe_changes
@@ -57,13 +59,25 @@ class Trainer:
         config: the options.
         data: the data set; None: the one that the config names.
         progress: whether to show a progress bar while data are generated or downloaded.
+        initialize: whether to load the weights of the run `config.init_from`; False where a state
+            is loaded next.
 
     Raises:
-        ValueError: options that do not fit the data.
+        ValueError: options that do not fit the data, or the weights of `config.init_from`.
     """
 
-    def __init__(self, config: Config, data: Dataset | None = None, progress: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Dataset | None = None,
+        progress: bool = False,
+        initialize: bool = True,
+    ) -> None:
         check_loaded(config)
+        initial = None
+        if config.init_from is not None and initialize:
+            path = os.path.abspath(os.path.expanduser(config.init_from))
+            initial, config = InitialWeights.load(Path(path)), config.replace(init_from=path)
         if data is None:
             data = load(
                 config.data,
@@ -104,7 +118,14 @@ class Trainer:
         self.random = random.Generator(config.seed)
         with use_device(self.device), random.use_generator(self.random):
             classes = None if data.labels is None else data.classes
-            self.players = Players(config, *build_networks(config, data.sample_shape, classes))
+            if initial is not None:
+                initial.check(config, data)
+            networks = build_networks(config, data.sample_shape, classes)
+            if initial is not None:
+                initial.load_nets(*networks)
+            self.players = Players(config, *networks)
+            if initial is not None:
+                initial.load_average(self.players.average)
             self.scale = standard_deviation(self.data) if config.standardize else 1.0
             self.batches = Batches(
                 self.data,
@@ -115,9 +136,10 @@ class Trainer:
             )
             points = None if data.is_image else self.data.values[:SHOWN_POINTS]
             self.sampler = Sampler(
-                self.players, data.sample_shape, data.classes or 0, self.scale, points
+                *(self.players, data.sample_shape, data.classes or 0, self.scale, points),
+                data.class_names,
             )
-            count = self.columns * math.ceil(64 / self.columns) if data.is_image else SHOWN_POINTS
+            count = self.sampler.shown_images if data.is_image else SHOWN_POINTS
             self.fixed_latent = self.players.latent(count, "samples")
         self.captured = True
         self._captured_update = capture(self._update)
@@ -141,11 +163,6 @@ class Trainer:
     def average(self) -> ExponentialMovingAverage | None:
         """The moving average of the generator's parameters; None without the option `ema`."""
         return self.players.average
-
-    @property
-    def columns(self) -> int:
-        """The number of images in a row of a grid."""
-        return self.sampler.columns
 
     # ------------------------------------------------------------------------------- training
     def step(self, norms: bool = False) -> dict[str, float]:

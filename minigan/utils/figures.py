@@ -1,4 +1,4 @@
-"""Draw figures in one style: image grids, scatter plots, loss curves.
+"""Draw figures in one style: tiled images, scatter plots, loss curves.
 
 Matplotlib is imported when the first curve is drawn, because its import takes longer than a few
 training steps.
@@ -7,13 +7,12 @@ training steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..kernels.runtime.files import atomic_write
 
@@ -39,7 +38,9 @@ STYLE: Any = {
 
 
 @contextmanager
-def figure(path: Path, width: float, height: float) -> Iterator[Any]:
+def figure(
+    path: Path, width: float, height: float, metadata: Mapping[str, str] | None = None
+) -> Iterator[Any]:
     """Draw a matplotlib Figure in the block, and write it as a PNG at the end.
 
         with figure(Path("curve.png"), 7, 4) as drawing:
@@ -50,6 +51,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
     Args:
         path: the file to write.
         width, height: the size in inches.
+        metadata: texts that the PNG holds, by keyword.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -59,16 +61,12 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
         drawing = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
         yield drawing
-        atomic_write(path, lambda file: drawing.savefig(file, format="png"))
+        atomic_write(path, lambda file: drawing.savefig(file, format="png", metadata=metadata))
 
 
-def image_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
-    """Write a PNG of images (n, C, H, W) in [-1, 1], C = 1 to 4, each enlarged to 56 pixels."""
-    scale = max(1, math.ceil(56 / images.shape[2]))
-    picture = Image.fromarray(tile(images, columns))
-    size = (picture.width * scale, picture.height * scale)
-    enlarged = picture.resize(size, Image.Resampling.NEAREST)
-    atomic_write(path, lambda file: enlarged.save(file, format="PNG"))
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Return images (n, C, H, W) in [-1, 1] as bytes (n, H, W, C)."""
+    return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def tile(images: np.ndarray, columns: int = 8) -> np.ndarray:
@@ -79,21 +77,26 @@ def tile(images: np.ndarray, columns: int = 8) -> np.ndarray:
     """
     n, channels, height, width = images.shape
     rows = math.ceil(n / columns)
-    pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), 48, np.uint8)
-    for i, image in enumerate(pixels.transpose(0, 2, 3, 1)):
+    for i, image in enumerate(to_pixels(images)):
         top, left = i // columns * (height + 1) + 1, i % columns * (width + 1) + 1
         sheet[top : top + height, left : left + width] = image
     return sheet[..., 0] if channels == 1 else sheet
 
 
-def scatter(real: np.ndarray, fake: np.ndarray, path: Path, title: str) -> None:
+def scatter(
+    real: np.ndarray,
+    fake: np.ndarray,
+    path: Path,
+    title: str,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write a PNG of real and generated points (n, d), on axes that fit the real ones.
 
     The first two of several dimensions are shown; one dimension is shown as a histogram.
     """
     limit = 1.3 * float(np.abs(real).max()) or 1.0
-    with figure(path, 5, 5) as drawing:
+    with figure(path, 5, 5, metadata) as drawing:
         axes = drawing.add_subplot()
         if real.shape[1] == 1:
             bins = np.linspace(-limit, limit, 61)
@@ -117,19 +120,27 @@ ADDED_TERMS = {
 
 
 def loss_curves(
-    rows: Sequence[dict[str, Any]], levels: dict[str, float | None], unit: str, path: Path
+    rows: Sequence[dict[str, Any]],
+    levels: dict[str, float | None],
+    unit: str,
+    path: Path,
+    quality: Sequence[dict[str, Any]] = (),
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a PNG of both losses against the step, and below them of the added terms.
+    """Write a PNG of both losses against the step; below them the added terms, and the quality.
 
     Args:
         rows: lines of metrics.
         levels: the value of each metric at equilibrium, by its name; None where it has none.
         unit: the unit of the losses.
         path: the file to write.
+        quality: lines with "step", "sliced_wasserstein" and its "floor".
+        metadata: texts that the PNG holds, by keyword.
     """
     added = [key for key in ADDED_TERMS if key in rows[0]]
-    with figure(path, 7, 6.5 if added else 4) as drawing:
-        axes = drawing.subplots(2 if added else 1, sharex=True, squeeze=False)[:, 0]
+    panels = 1 + bool(added) + bool(quality)
+    with figure(path, 7, 1.5 + 2.5 * panels, metadata) as drawing:
+        axes = list(drawing.subplots(panels, sharex=True, squeeze=False)[:, 0])
         # Without an equilibrium G's loss follows the offset of D's output, on a scale of its own.
         has_own_axis = levels.get("loss_g") is None
         right = axes[0].twinx() if has_own_axis else axes[0]
@@ -140,14 +151,32 @@ def loss_curves(
         curves = [line for x in dict.fromkeys((axes[0], right)) for line in x.get_lines()]
         labelled = [line for line in curves if not line.get_label().startswith("_")]
         axes[0].legend(handles=labelled, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-        for key in added:
-            colour, name = ADDED_TERMS[key]
-            _plot_curve(axes[1], rows, key, levels.get(key), colour, name)
         if added:
-            axes[0].set_xlabel("")
-            axes[1].set(xlabel="step", ylabel="added to the losses")
-            axes[1].set_ylim(bottom=min(0, axes[1].get_ylim()[0]))
-            axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+            for key in added:
+                colour, name = ADDED_TERMS[key]
+                _plot_curve(axes[1], rows, key, levels.get(key), colour, name)
+            _finish_panel(axes[1], "added to the losses")
+        if quality:
+            _plot_quality(axes[-1], quality)
+            _finish_panel(axes[-1], "distance of samples to data")
+        for x in axes[:-1]:
+            x.set_xlabel("")
+
+
+def _finish_panel(axes: Any, label: str) -> None:
+    axes.set(xlabel="step", ylabel=label)
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def _plot_quality(axes: Any, quality: Sequence[dict[str, Any]]) -> None:
+    """Plot the distance of samples to held-out data, and that of training data as a dashed line."""
+    steps = [row["step"] for row in quality]
+    distances = [row["sliced_wasserstein"] for row in quality]
+    axes.plot(steps, distances, color=GENERATOR, marker="o", ms=4, label="sliced Wasserstein")
+    floor = quality[-1]["floor"]
+    axes.axhline(floor, color=DATA, lw=1, ls="--", label=f"real data, {floor:.2g}")
+    axes.set_xlim(left=min(steps[0], axes.get_xlim()[0]))
 
 
 def draw_losses(

@@ -123,9 +123,9 @@ def test_check_finds_a_wrong_gradient(make_op):
 def test_sample_draws_a_picture(ring, glyphs, tmp_path):
     result = cli("sample", glyphs, "--n", 10)
     assert (result.status, result.errors) == (0, [])
-    path = glyphs / "sample_seed_0.png"
+    path = glyphs / "sample_step_000001_seed_0_n_10.png"
     assert result.out == f"{path}\n"
-    assert Image.open(path).size == (2 * (8 * 29 + 1), 2 * (2 * 29 + 1))
+    assert Image.open(path).size == (2 * (4 * 29 + 1), 2 * (3 * 29 + 1))
     assert cli("sample", ring, "--seed", 3, "--out", tmp_path / "a.png").status == 0
     assert np.asarray(Image.open(tmp_path / "a.png")).std() > 5
 
@@ -148,7 +148,7 @@ def test_sample_overwrites_no_file_of_a_training_or_of_its_data(tmp_path):
     words = ["--batch", 4, "--steps", 1, "--device", "reference"]
     train(tmp_path / "run", "--data", tmp_path / "data.npz", *words)
     before = files(tmp_path / "run")
-    for name in ("losses.png", "samples/step_000001.png", "samples/new.png"):
+    for name in ("losses.png", "reals.png", "samples/step_000001.png", "samples/new.png"):
         complaint = refused("sample", tmp_path / "run", "--out", tmp_path / "run" / name)
         assert f"{name}: is a file of a training; another name is needed" in complaint
     complaint = refused("sample", tmp_path / "run", "--out", tmp_path / "data.npz")

@@ -90,7 +90,7 @@ def test_a_full_disk_behind_stdout_ends_no_training(tmp_path):
     assert err.count("note: standard output cannot be written: No space left on device") == 1
     status, _, err = _shell(f"MINIGAN sample {tmp_path}/run >/dev/full", tmp_path)
     assert (status, err.count("\n")) == (0, 1)
-    assert (tmp_path / "run" / "sample_seed_0.png").exists()
+    assert (tmp_path / "run" / "sample_step_000003_seed_0_n_64.png").exists()
     status, _, err = _shell(f"MINIGAN info {tmp_path}/run >/dev/full", tmp_path)
     assert (status, err) == (2, "minigan info: error: [Errno 28] No space left on device\n")
 

@@ -184,5 +184,5 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_drawn(a_run):
     with pytest.raises(DivergedError, match=r"generator.0.weight is not finite at step 10"):
         run_.save()
     with pytest.raises(DivergedError, match="samples are not finite at step 10"):
-        run_.draw_samples()
+        run_.pictures.draw_samples()
     assert files(a_run) == before

@@ -226,16 +226,16 @@ def test_one_class_and_a_thousand_most_of_which_are_missing(condition, classes):
     for _ in range(2):
         assert np.isfinite(list(trainer.step().values())).all()
     assert trainer.sample(classes + 1).shape == (classes + 1, 2)
-    assert trainer.columns == 8
+    assert trainer.sampler.shown_images == 64
 
 
 @pytest.mark.usefixtures("small_models")
 def test_grids_have_the_classes_in_columns():
     trainer = Trainer(Config(model="small", condition="concat", batch=4), tiles())
-    assert (trainer.columns, len(trainer.fixed_latent)) == (8, 64)  # twice 4
+    assert (trainer.sampler.cycle, len(trainer.fixed_latent)) == (4, 64)
     tens = Dataset("tens", tiles().values, tiles().labels, 10)
     trainer = Trainer(Config(model="small", condition="concat", batch=4), tens)
-    assert (trainer.columns, len(trainer.fixed_latent)) == (10, 70)
+    assert (trainer.sampler.cycle, len(trainer.fixed_latent)) == (10, 70)
 
 
 @CONDITIONAL

@@ -70,30 +70,31 @@ def test_labels_that_are_none(ring, tmp_path, label, message):
 
 @pytest.mark.parametrize(
     ("words", "columns", "rows"),
-    [((), 10, 2), (("--label", "7"), 8, 3), (("--label", "7,1,2"), 6, 4)],
+    [((), 10, 2), (("--label", "7"), 5, 4), (("--label", "7,1,2"), 6, 4)],
 )
 def test_a_grid_has_a_column_for_each_label(glyphs, tmp_path, words, columns, rows):
     path = tmp_path / "s.png"
     assert cli("sample", glyphs, "--n", 20, "--out", path, *words).status == 0
-    assert Image.open(path).size == (2 * (columns * 29 + 1), 2 * (rows * 29 + 1))
+    # The names of the classes take a strip of 19 pixels.
+    assert Image.open(path).size == (2 * (columns * 29 + 1), 2 * (rows * 29 + 1) + 19)
 
 
 # -------------------------------------------------------------------------------- runs and curves
 def test_a_conditional_run_leaves_pictures_of_all_classes_and_its_losses(glyphs):
     picture = Image.open(glyphs / "samples" / "step_000003.png")
-    assert picture.size == (2 * (10 * 29 + 1), 2 * (7 * 29 + 1))
+    assert picture.size == (2 * (10 * 29 + 1), 2 * (7 * 29 + 1) + 19)
     for row in metrics(glyphs):
         assert list(row)[-2:] == ["class_d", "class_g"]
         assert row["class_d"] == pytest.approx(np.log(10), abs=0.5)
     wide, high = Image.open(glyphs / "losses.png").size
-    assert (wide, high) == (840, 780)  # a panel for what is added
+    assert (wide, high) == (840, 1080)  # panels for what is added and for the quality
 
 
-def test_a_penalty_has_a_curve_and_no_other_run_a_second_panel(tmp_path):
+def test_a_penalty_has_a_curve_and_no_other_run_a_panel_for_it(tmp_path):
     for name, words in (("plain", ()), ("r1", ("--penalty", "r1"))):
         train(tmp_path / name, *RING, "--steps", 9, *words)
         assert ("penalty" in metrics(tmp_path / name)[0]) == (name == "r1")
-        assert Image.open(tmp_path / name / "losses.png").height == (780 if words else 480)
+        assert Image.open(tmp_path / name / "losses.png").height == (1080 if words else 780)
 
 
 ALL = [

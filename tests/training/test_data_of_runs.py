@@ -94,7 +94,7 @@ def test_data_that_changed_are_refused_with_what_changed(copy, change, message):
         assert str(copy / "run") in complaint
         assert "--data names the path of the same data" in complaint
     assert cli("sample", copy / "run").status == 0
-    (copy / "run" / "sample_seed_0.png").unlink()
+    (copy / "run" / "sample_step_000004_seed_0_n_64.png").unlink()
     assert files(copy) == before
     with pytest.raises(RunError):
         load_trainer(copy / "run")
@@ -164,9 +164,9 @@ def test_sampling_needs_no_data(copy):
     assert np.array_equal(arrays["samples"], expected)
     assert arrays["labels"].tolist() == [0, 1] * 3
     assert cli("sample", run, "--label", "1").status == 0
-    assert "label 2 is not one of 0 .. 1" in refused("sample", run, "--label", "2")
+    assert "cat, dog, or its number, 0 to 1" in refused("sample", run, "--label", "2")
     sampler = load_sampler(run)
-    assert (sampler.classes, sampler.columns) == (2, 8)
+    assert (sampler.classes, sampler.class_names) == (2, ("cat", "dog"))
 
 
 @pytest.mark.parametrize("options", [["--standardize"], ["--ema", 0.9], ["--latent", "uniform"]])

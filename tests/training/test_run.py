@@ -11,6 +11,7 @@ from PIL import Image
 from run_helpers import (
     GLYPHS,
     RING,
+    assert_same_picture,
     assert_same_run,
     cli,
     files,
@@ -32,11 +33,12 @@ def test_a_folder_of_points(tmp_path):
     folder = tmp_path / "run"
     result = train(folder, *RING, "--steps", 30, "--sample-every", 10)
     names = {"config.json", "metrics.jsonl", "losses.png", "checkpoint.safetensors"}
+    names |= {"quality.jsonl", *(f"snapshots/step_{step:06d}.safetensors" for step in (10, 20, 30))}
     pictures = {f"samples/step_{step:06d}.png" for step in (0, 10, 20, 30)}
     assert set(files(folder)) == names | pictures
     for name in [*pictures, "losses.png"]:
         pixels = np.asarray(Image.open(folder / name))
-        assert pixels.shape[:2] == ((480, 840) if name == "losses.png" else (600, 600))
+        assert pixels.shape[:2] == ((780, 840) if name == "losses.png" else (600, 600))
         assert pixels.std() > 5
     assert len({sha256(folder / name) for name in pictures}) == 4
     assert str(folder / "samples/step_000030.png") in result.out
@@ -96,8 +98,9 @@ def test_points_of_one_and_of_five_dimensions(tmp_path, rng):
         folder = tmp_path / str(width)
         train(folder, "--data", tmp_path / f"{width}.npz", "--steps", 1)
         assert np.asarray(Image.open(folder / "samples" / "step_000001.png")).std() > 5
-        assert cli("sample", folder, "--out", tmp_path / "s.npz", "--n", 3).status == 0
-        assert np.load(tmp_path / "s.npz")["samples"].shape == (3, width)
+        out = tmp_path / f"s{width}.npz"
+        assert cli("sample", folder, "--out", out, "--n", 3).status == 0
+        assert np.load(out)["samples"].shape == (3, width)
 
 
 def test_data_without_spread_draws_no_warning(tmp_path):
@@ -113,7 +116,9 @@ def test_the_same_command_is_the_same_folder(tmp_path):
         train(tmp_path / name, *RING, "--steps", 15)
     a, b = files(tmp_path / "a"), files(tmp_path / "b")
     assert a.keys() == b.keys()
-    assert {name for name in a if a[name] != b[name]} <= {"metrics.jsonl"}
+    different = {name for name in a if a[name] != b[name]} - {"metrics.jsonl"}
+    assert all(name.endswith(".png") for name in different)  # They hold the name of the run.
+    assert_same_picture(tmp_path / "a" / "losses.png", tmp_path / "b" / "losses.png")
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
