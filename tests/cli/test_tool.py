@@ -1,6 +1,7 @@
 """What a tool has: --version, --config, --threads, completion, suggestions, and a quiet Ctrl-C."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -16,6 +17,8 @@ import pytest
 from run_helpers import ENVIRONMENT, cli, metrics, refused, run, train
 
 import minigan as mg
+from minigan.bench.harness import write_result
+from minigan.utils import strict_json
 from minigan.utils.names import choose
 
 ROOT = Path(__file__).parents[2]
@@ -263,3 +266,9 @@ def test_the_bug_of_a_lesson_may_be_read_in_part():
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_benchmark_writes_null_for_what_is_not_finite(tmp_path):
+    result = write_result({"a": [1.0, math.inf], "b": (math.nan,)}, tmp_path / "a.json")
+    assert strict_json.loads((tmp_path / "a.json").read_bytes()) == {"a": [1.0, None], "b": [None]}
+    assert result["a"] == [1.0, math.inf]
