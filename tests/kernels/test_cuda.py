@@ -34,7 +34,7 @@ def _rows(num_steps, **options):
 @CUDA_DEVICES
 def test_training_agrees_with_the_cpus(device):
     """The noise has the same bits; the losses agree to 1e-5."""
-    options = {"data": "ring", "size": 4000, "seed": 5}
+    options = {"data": "ring", "samples": 4000, "seed": 5}
     noise, rows = [], []
     for name in (device, "cpu"):
         metrics, trainer = _rows(20, **options, device=name)
@@ -56,7 +56,7 @@ def test_every_preset_trains(device, preset):
     Where a gradient of D is zero but for rounding, as that of its last bias under a Wasserstein or
     relativistic loss, Adam turns the rounding into steps of the learning rate: 20 of 0.001 at most.
     """
-    options = {"size": 300, **PRESETS[preset].options, "batch": 16}
+    options = {"samples": 300, **PRESETS[preset].options, "batch": 16}
     result, _ = _rows(2, **options, device=device)
     expected, _ = _rows(2, **options, device="cpu")
     for a, b in zip(result, expected, strict=True):
@@ -66,7 +66,7 @@ def test_every_preset_trains(device, preset):
 
 @CUDA_DEVICES
 def test_a_run_goes_on_from_its_checkpoint_to_the_same_bits(device, tmp_path):
-    options = {"data": "ring", "size": 1000, "batch": 32, "device": device}
+    options = {"data": "ring", "samples": 1000, "batch": 32, "device": device}
     straight, _ = _rows(4, **options)
     _, first = _rows(2, **options)
     tensors, info = first.state()
