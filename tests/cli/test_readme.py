@@ -29,7 +29,8 @@ def _blocks(text: str, language: str = "python") -> list[str]:
 
 
 def _program() -> str:
-    (program,) = [block for block in _blocks(README) if "import minigan" in block]
+    blocks = [block for block in _blocks(README) if "import minigan" in block]
+    (program,) = [block for block in blocks if "__global__" not in block]
     return program
 
 
@@ -59,6 +60,17 @@ def test_the_program_runs() -> None:
     program, count = re.subn(r"range\(20000\)", "range(30)", _program())
     assert count == 1
     assert _run(program).startswith("MixtureQuality(")
+
+
+@needs_compiler
+def test_the_kernel_of_the_readme_passes_and_its_race_is_found() -> None:
+    """What it prints, and the error with which it ends, are those of its comments."""
+    (program,) = [block for block in _blocks(README) if "__global__" in block]
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    passes, *error = re.findall(r"^# (.*)$", program, re.MULTILINE)
+    assert done.stdout.strip() == passes
+    assert " ".join(error) in done.stderr.replace("minigan.engine.check.", "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
