@@ -112,22 +112,22 @@ struct MaxWindows {
     ImageStrides x, by;                 // of the two inputs
 };
 
-// Find the pixel of window (a, b) at which `by`, a plane that begins at `start`, is largest: the
-// first of equal maxima, and the last NaN.
-__device__ __forceinline__ void find_maximum(const In<REAL>& by, long long start,
-                                             const MaxWindows& s, long long a, long long b,
-                                             long long& row, long long& column) {
+// Return row * width + column of the pixel of window (a, b) at which `by`, a plane that begins at
+// `start`, is largest: of the first of equal maxima, and of the last NaN.
+__device__ __forceinline__ long long find_maximum(const In<REAL>& by, long long start,
+                                                  const MaxWindows& s, long long a, long long b) {
     const long long top = a * s.stride_down - s.padding_above;
     const long long left = b * s.stride_across - s.padding_left;
     const long long bottom = top + s.kernel_height, right = left + s.kernel_width;
-    row = top > 0 ? top : 0;
-    column = left > 0 ? left : 0;
+    const long long row = top > 0 ? top : 0, column = left > 0 ? left : 0;
     REAL best = by[start + row * s.by.row + column * s.by.column];
-    for (long long h = row, first = column; h < (bottom < s.height ? bottom : s.height); ++h)
-        for (long long v = first; v < (right < s.width ? right : s.width); ++v) {
+    long long pixel = row * s.width + column;
+    for (long long h = row; h < (bottom < s.height ? bottom : s.height); ++h)
+        for (long long v = column; v < (right < s.width ? right : s.width); ++v) {
             const REAL value = by[start + h * s.by.row + v * s.by.column];
-            if (value > best || value != value) best = value, row = h, column = v;
+            if (value > best || value != value) best = value, pixel = h * s.width + v;
         }
+    return pixel;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -135,12 +135,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const long long i = global_thread();
     if (i >= s.size) return;
     const Pixel window(i, s.channels, s.rows, s.columns);
-    long long row, column;
-    find_maximum(by, window.start(s.by), s, window.row, window.column, row, column);
+    long long column = find_maximum(by, window.start(s.by), s, window.row, window.column);
+    const long long row = divide_with_remainder(column, s.width);
     y[i] = x[window.start(s.x) + row * s.x.row + column * s.x.column];
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+// With a least number of blocks (3) the compiler may use 80 registers; at 64 float64 would spill.
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
     max_pool_grad(Out<REAL> y, In<REAL> g, In<REAL> by, MaxWindows s) {
     const long long i = global_thread();
     if (i >= s.size) return;
@@ -152,11 +153,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                  right);
     REAL total = 0;
     for (long long a = top; a <= bottom; ++a)
-        for (long long b = left; b <= right; ++b) {
-            long long row, column;
-            find_maximum(by, by_start, s, a, b, row, column);
-            if (row == pixel.row && column == pixel.column)
+        for (long long b = left; b <= right; ++b)
+            if (find_maximum(by, by_start, s, a, b) == pixel.row * s.width + pixel.column)
                 total += g[g_start + a * s.x.row + b * s.x.column];
-        }
     y[i] = total;
 }

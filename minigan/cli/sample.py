@@ -60,8 +60,10 @@ def run(options: argparse.Namespace) -> int:
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
     folder = Path(options.run_folder)
+    out = None if options.out is None else _check_out(options.out)
     data = str(read_options(folder).get("data"))
-    out = None if options.out is None else _check_out(options.out, data)
+    if out is not None:
+        _check_not_of_run(options.out, out / "seed.png" if _is_folder(options.out) else out, data)
     sampler = load_sampler(folder, options.step, code=named_code(options))
     cycle = _parse_labels(options.label, sampler, folder)
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
@@ -122,7 +124,7 @@ def _is_folder(text: str) -> bool:
     return text.endswith(("/", os.sep)) or Path(text).is_dir()
 
 
-def _check_out(text: str, data: str) -> Path:
+def _check_out(text: str) -> Path:
     """Return the path of --out; ValueError unless it can be written and replaces nothing."""
     path = Path(text)
     is_folder = _is_folder(text)
@@ -134,7 +136,6 @@ def _check_out(text: str, data: str) -> Path:
         raise ValueError(f"--out {text}: is a file, not a folder")
     if not path.parent.is_dir():
         raise ValueError(f"--out {text}: there is no folder {path.parent}")
-    _check_not_of_run(text, path / "seed.png" if is_folder else path, data)
     if not is_folder and os.path.lexists(path):
         raise ValueError(f"--out {text}: exists already; another name is needed")
     return path
@@ -230,12 +231,11 @@ def _save_single(
 ) -> None:
     """Write a picture for each seed: the first sample of `sample(1, seed)`."""
     from PIL import Image
-    from tqdm import tqdm
 
     from ..training.samples import picture_metadata
     from ..utils.figures import to_pixels
     from ..utils.grids import write_png
-    from ..utils.progress import bar_options
+    from ..utils.progress import progress_bar
 
     if sampler.points is not None:
         raise ValueError(f"--out {folder}/: points have no single pictures; --out FILE.npz")
@@ -251,7 +251,7 @@ def _save_single(
             + "another folder or --seed is needed"
         )
     folder.mkdir(exist_ok=True)
-    bar = tqdm(paths, desc=folder.name, disable=not shows_progress(), **bar_options())
+    bar = progress_bar(paths, desc=folder.name, show=shows_progress())
     for i, path in enumerate(bar):
         label = None if labels is None else labels[i : i + 1]
         (pixels,) = to_pixels(sampler.sample(1, seeds[i], label))

@@ -43,6 +43,7 @@ __all__ = [
     "depth_to_space",
     "divide",
     "dropout",
+    "elementwise_op",
     "equal",
     "exp",
     "flatten",

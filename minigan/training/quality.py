@@ -61,7 +61,8 @@ class Quality:
         trainer, n = self.trainer, self.samples
         held_out = trainer.held_out.subset(_order(len(trainer.held_out))[:n])
         labels = held_out.labels if trainer.players.is_conditional else None
-        with use_device("cuda" if trainer.device.name == "cuda" else "cpu"):
+        # The emulator would take long, and the distance is the same on the CPU.
+        with use_device("cpu" if trainer.device.name == "cuda-emulator" else trainer.device):
             if self._floor is None:
                 order = _order(len(trainer.data))
                 draws = min(FLOOR_DRAWS, len(order) // n)

@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 from ..kernels.runtime.files import atomic_write
 from .figures import tile
 from .notices import Notice
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFont
 
 CELL = 56  # the least height of an image in a grid, in pixels
 BACKGROUND, INK = 48, 235  # shades of the captions; the first is that of the lines in `tile`

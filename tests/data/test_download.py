@@ -13,6 +13,7 @@ from idx_files import IMAGES, LABEL_FILE, LABELS, PACKED, assert_ours, put
 from minigan.data import download, load
 from minigan.data.download import Source
 from minigan.kernels.runtime.files import cache_root
+from minigan.utils import progress
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +90,11 @@ def kept():
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-def test_downloads_once(mirrors, capfd):
+def test_downloads_once(mirrors, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     assert_ours(load("mnist", progress=True))
     assert IMAGES in capfd.readouterr().err
+    monkeypatch.undo()
     assert kept() == FILES
     assert_ours(load("mnist"))
     assert capfd.readouterr() == ("", "")

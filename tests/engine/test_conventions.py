@@ -43,7 +43,7 @@ def test_the_table_has_each_function_with_a_kink_or_a_pole() -> None:
     expressions = " ".join(row.expression for row in ROWS)
     smooth = {"add", "subtract", "multiply", "divide", "negative", "power", "cast"}  # or operators
     comparisons = {"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"}
-    missing = {name for name in OURS if f"{name}(" not in expressions}
+    missing = {name for name in OURS if f"{name}(" not in expressions} - {"elementwise_op"}
     assert missing <= smooth | comparisons
 
 

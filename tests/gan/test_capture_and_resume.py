@@ -87,7 +87,7 @@ def test_the_table_has_every_option_that_shapes_a_step():
     """But those of the whole run, and betas and rates, which other tests change."""
     whole = {"data", "split", "data_dir", "holdout", "latent", "latent_size", "device", "seed"}
     whole |= {"samples", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}
-    whole |= {"lr_g", "lr_d", "beta1", "beta2"}
+    whole |= {"lr_g", "lr_d", "beta1", "beta2", "init_from", "keep"}
     whole |= {"sample_shape", "value_range", "classes", "remap_labels", "max_gb"}
     whole |= {"size", "fit", "mirror", "grey", "background", "skip_broken"}
     named = set(chain(*(own for _, own in TABLE.values())))
@@ -107,10 +107,12 @@ def test_a_longer_run_keeps_its_schedules():
 
 
 def test_a_trainer_of_its_own_data_seeds_alike():
-    """`Trainer(config)` and `Trainer(config, load(...))` are one."""
+    """`Trainer(config)` and `Trainer(config, load(...))` are one, but for the name of the data."""
     config = Config(data="ring", samples=60, condition="acgan", **POINTS)
     a = Trainer(config)
     rows = [a.step() for _ in range(2)]
     b = Trainer(config, load("ring", samples=60))
     assert [b.step() for _ in range(2)] == rows
+    assert b.config.data == "python:ring"
+    b.config = a.config
     assert_same(a, b)

@@ -44,6 +44,7 @@ def run(trained_run, tmp_path):
 
 
 def _commands(run):
+    (run.parent / "out.npz").unlink(missing_ok=True)
     yield "sample", run, "--n", 2, "--out", run.parent / "out.npz"
     yield "info", run
     yield "train", "--resume", run, "--steps", 4
@@ -65,7 +66,7 @@ def _with(text, value):
     return text.replace('"@@"', value)
 
 
-@pytest.mark.parametrize("field", ["steps", "latent_size", "lr_g", "data", "size", "schedule"])
+@pytest.mark.parametrize("field", ["steps", "latent_size", "lr_g", "data", "size", "samples", "schedule"])
 def test_odd_values_in_a_config(run, field):
     path = run / "config.json"
     config = json.loads(path.read_text())
@@ -94,7 +95,7 @@ def test_odd_contents_of_a_config(run, content):
 def test_a_config_is_compared_before_anything_is_built(run, monkeypatch):
     """The sizes in it would take terabytes."""
     config = json.loads((run / "config.json").read_text())
-    for name, value in (("size", 10**12), ("latent_size", 65_000), ("batch", 10**6)):
+    for name, value in (("samples", 10**12), ("latent_size", 65_000), ("batch", 10**6)):
         (run / "config.json").write_text(json.dumps(config | {name: value}))
         for words in _commands(run):
             assert f"not {value}" in refused(*words)
@@ -123,7 +124,7 @@ def test_odd_values_in_metrics(run, field):
         (lambda lines: [lines[0], lines[0], lines[2]], "a line has step 1 after step 1"),
         (lambda lines: [lines[0], b"[" * 20_000 + b"\n", lines[2]], "longer than 16,384 bytes"),
         (lambda lines: [lines[0], b"\xff\n", lines[2]], "can't decode byte 0xff"),
-        (lambda lines: [lines[0], lines[2]], "1 lines up to step 4"),
+        (lambda lines: [lines[0], lines[2]], "1 regular lines up to step 4"),
         (lambda lines: [b"\xef\xbb\xbf" + lines[0], *lines[1:]], "BOM"),
     ],
 )

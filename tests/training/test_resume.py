@@ -215,7 +215,7 @@ def test_resume_keeps_to_the_runs_own_options(cut):
     for words, message in (
         (["--lr", 0.5], "lr_g = 0.0002 (not 0.5), lr_d = 0.0002 (not 0.5)"),
         (["--data", "grid"], "data = 'ring' (not 'grid')"),
-        (["--out", "elsewhere"], "--out and --preset do not go with it"),
+        (["--out", "elsewhere"], "--out, --preset and --config do not go with it"),
         (["--steps", 4], "is at step 10 already, beyond 4"),
         (["--steps", 0], "steps = 0 is not a positive integer"),
     ):
