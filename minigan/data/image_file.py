@@ -53,7 +53,7 @@ def formats_by_suffix() -> dict[str, str]:
         for suffix, name in Image.registered_extensions().items()
         if name in Image.OPEN and name not in EXCLUDED_FORMATS
     }
-    return {**suffixes, ".mpo": "JPEG"}  # The pictures of some cameras; Pillow opens them as JPEG.
+    return {**suffixes, ".mpo": "JPEG"}  # Photos of some cameras, which Pillow opens as JPEG.
 
 
 class ImageFile:

@@ -26,7 +26,7 @@ from .scan import Scan
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .pictures import Reader
+    from .images import Reader
 
 OPTIONS = ("size", "fit", "grey", "background", "skip_broken")  # those that determine the pixels
 

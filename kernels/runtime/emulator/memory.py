@@ -20,7 +20,7 @@ GUARD_BYTES = 256 * 1024  # before and after an array, in the checked build; the
 
 
 class Region(ctypes.Structure):
-    """`Region` of block.h."""
+    """`Region` of runtime.h."""
 
     _fields_ = (
         *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
