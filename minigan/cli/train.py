@@ -114,7 +114,7 @@ def _preset_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     if name != AUTO:
         preset = choose("preset", name, {**PRESETS, AUTO: None}, listed_by="`minigan presets`")
         if preset.needs_data and "data" not in changes:
-            raise ValueError(f"--preset {name} is for your own pictures: --data FOLDER names them")
+            raise ValueError(f"--preset {name} is for your own images: --data FOLDER names them")
         return preset.options
     choice = choose_by_data(changes)
     note(str(choice))
@@ -131,7 +131,7 @@ def _nets_of(folder: str) -> dict[str, Any]:
 
 
 def _dry_run(trainer: Trainer, options: argparse.Namespace) -> int:
-    """Print how long a training takes; the trainer's state is of no use then."""
+    """Print how long a training takes; the steps that are timed change the trainer's state."""
     trainer.captured = not options.no_capture
     print_time(trainer)
     return 0
@@ -216,8 +216,8 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     _check_schedule(folder, saved, new.get("steps"))
     if "device" in new:
         note(
-            f"{folder} goes on on {new['device']}, and began on {saved['device']}: they round"
-            " differently, so the later bits are not those of a run on one device"
+            f"{folder} began on {saved['device']} and continues on {new['device']}: they round"
+            " differently, so the later numbers are not those of a run on one device"
         )
     announce_kernels(new.get("device", saved["device"]))
     if options.dry_run:

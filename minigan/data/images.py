@@ -71,9 +71,9 @@ def read_images(
 
 
 class Reader:
-    """The files of a folder that are images: their headers, and then their pixels.
+    """A reader of the images in a folder: first of their headers, then of their pixels.
 
-    - `shape`: (N, C, H, W), where files that turn out to be broken are counted too.
+    - `shape`: (N, C, H, W), which counts files that turn out to be broken too.
     - `records`: the images that were read.
     """
 
@@ -95,7 +95,7 @@ class Reader:
         return pixels[:count]
 
     def info(self) -> dict[str, Any]:
-        """Return what is known of the images and of the files that are none, in JSON types."""
+        """Return what is known of the images, and the names of unused files, in JSON types."""
         unused = {
             reason: [str(path.relative_to(self.scan.folder)) for path in self.scan.unused[reason]]
             for reason in (BROKEN, NO_IMAGE)

@@ -26,7 +26,7 @@ class Survey:
 
     Attributes:
         samples: their number.
-        sizes: (width, height) of the images, each size once, the smallest first; () for points.
+        sizes: the distinct (width, height) of the images, the smallest first; () for points.
         typical: the median of the smaller sides of all images; 0 for points.
         per_class: the number of samples of each class; () without labels.
     """

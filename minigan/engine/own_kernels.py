@@ -170,7 +170,7 @@ class NumbaKernel(OwnKernel):
         return out
 
     def _explained(self, error: Exception) -> Exception:
-        """Return numba's error as one line with the kernel and its line; others as they are."""
+        """Return an error of numba as one line that names the kernel's line; any other as it is."""
         from numba.core.errors import NumbaError
 
         if not isinstance(error, NumbaError):

@@ -67,7 +67,7 @@ def as_model(name: str, thing: Any) -> OwnModel:
     """Return the entry of MODELS for a function `build`, or a class or object with that method.
 
     Raises:
-        TypeError: it is none of them.
+        TypeError: it is neither.
     """
     if isinstance(thing, type) and issubclass(thing, nn.Module):
         raise TypeError(

@@ -78,7 +78,7 @@ def load_trainer(
 
 
 def _load_code(folder: Path, code: Code | None, data: PathLike | Dataset | None) -> None:
-    """Load the run's own code; that of its data only if the data are where they were."""
+    """Load the run's own code, that of its data only where no other data are given."""
     load_code_of_run(folder, code, ("model", "loss", *(["data"] if data is None else [])))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NOTICE_SECONDS = 3.0  # the least time between two lines on compilation
 LINE_SECONDS = 5.0  # the least time between two lines of progress where there is no terminal
 BAR = "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}"
-LINE = "{desc} {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
+LINE = "{desc} {n_fmt}/{total_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
 
 
 def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:

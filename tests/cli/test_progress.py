@@ -47,7 +47,7 @@ def test_a_log_has_whole_lines_also_where_ci_is_set(tmp_path):
     steps = []
     for line in lines:
         match = re.fullmatch(
-            rf"ring (\d+)/40, 00:\d\d gone, (?:00:\d\d|\?) left(?:{POSTFIX})?", line
+            rf"ring (\d+)/40, 00:\d\d elapsed, (?:00:\d\d|\?) left(?:{POSTFIX})?", line
         )
         assert match, line
         steps.append(int(match[1]))

@@ -185,7 +185,7 @@ def test_another_device_is_said(tmp_path):
     result = cli("train", "--resume", tmp_path / "run", "--steps", 3, "--device", "cpu")
     assert result.status == 0
     (line,) = result.errors
-    assert "goes on on cpu, and began on reference: they round differently" in line
+    assert "began on reference and continues on cpu: they round differently" in line
     assert load_trainer(tmp_path / "run").device.name == "cpu"
 
 
