@@ -43,8 +43,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="a new file, .png (one sheet) or .npz (arrays), or a folder, DIR/, for single pictures,"
-        " one for each seed from --seed on, such as DIR/seed_000007.png"
+        help="a new file, .png (one sheet) or .npz (arrays), or a folder, DIR/, for single"
+        " pictures, one for each seed from --seed on, such as DIR/seed_000007.png"
         " [RUN/sample_step_STEP_seed_SEED_n_N.png]",
     )
     add_code_options(parser)

@@ -26,7 +26,7 @@ def caller() -> str:
 
 
 def check_definition(op: Op) -> None:
-    """Raise for VJPs and samples of another form than `Op` documents."""
+    """Raise TypeError or ValueError unless VJPs and samples have the form that `Op` documents."""
     if callable(op.vjps):
         kinds = [x.kind for x in _parameters(op.vjps)]
         if inspect.Parameter.VAR_POSITIONAL not in kinds:

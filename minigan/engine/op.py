@@ -177,7 +177,7 @@ class Op:
         if function is None:
             return partial(self._add, device, make)
         if not callable(function):
-            raise TypeError(f"{self.name}: {type(function).__name__} is no function of a kernel")
+            raise TypeError(f"{self.name}: {type(function).__name__} is not a kernel function")
         self.kernels[device] = make(self, function)
         return function
 

@@ -98,7 +98,7 @@ def as_loss(base: type[GANLoss], name: str, thing: Any) -> type[GANLoss]:
     methods = [getattr(thing, method, None) for method in ("discriminator", "generator")]
     if not isinstance(thing, type) or not all(map(callable, methods)):
         raise TypeError(
-            f"loss {name!r} is no class with the methods discriminator(real_logits, fake_logits)"
+            f"loss {name!r} is not a class with the methods discriminator(real_logits, fake_logits)"
             " and generator(fake_logits)"
         )
     if issubclass(thing, base):
