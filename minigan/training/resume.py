@@ -143,7 +143,7 @@ def load_sampler(
 
         samples = load_sampler(Path("runs/001-glyphs-mlp")).sample(100, seed=7)
 
-    No data are needed, and no loss of the user's own. The checkpoint of an older version does not
+    No data are needed, and no loss from a file of the user's own. The checkpoint of an older version does not
     describe its data; then they are loaded.
 
     Args:

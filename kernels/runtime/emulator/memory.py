@@ -77,7 +77,7 @@ class Memory:
 
     @contextmanager
     def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
-        """Yield the arguments; in the checked build numpy arrays are copied to between guards.
+        """Yield the arguments; in the checked build copies between guards replace numpy's arrays.
 
         The copies are written back at the end. Arrays that share memory still do.
         """
