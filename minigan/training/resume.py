@@ -143,8 +143,8 @@ def load_sampler(
 
         samples = load_sampler(Path("runs/001-glyphs-mlp")).sample(100, seed=7)
 
-    No data are needed, and no loss from a file of the user's own. The checkpoint of an older version does not
-    describe its data; then they are loaded.
+    No data are needed, and no loss from a file of the user's own. The checkpoint of an older
+    version does not describe its data; then they are loaded.
 
     Args:
         folder: the run's folder.
