@@ -89,7 +89,8 @@ __all__ = [
     "zeros_like",
 ]
 
-# What takes long to import, and is not needed by a program with a loop of its own: its module.
+# Names that are imported when they are first used, by module of `training`: the import takes long,
+# and a program with a training loop of its own does not need them.
 _LAZY = {"SavedRun": "saved_run", "load_run": "saved_run", "train": "train"}
 
 __version__: str
@@ -99,7 +100,7 @@ def _lazy_attribute(name: str) -> _Any:
     """Return an attribute of this module that is made when it is first used.
 
     Raises:
-        AttributeError: there is none; with the fix for names of PyTorch's and of `mg.ops`.
+        AttributeError: there is none; the message has the fix for names of PyTorch and `mg.ops`.
     """
     if name == "__version__":
         from importlib.metadata import version

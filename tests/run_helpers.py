@@ -69,18 +69,18 @@ def complaint_of(result, command):
     return result.errors[0]
 
 
-def _fresh_signals():
+def fresh_signals():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the test runner itself may ignore them
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def small_files():
     """In the child: no file may grow beyond 50,000 bytes, as on a disk that is nearly full."""
-    _fresh_signals()
+    fresh_signals()
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
 
-def start(*words, cwd=None, before=_fresh_signals, **environment):
+def start(*words, cwd=None, before=fresh_signals, **environment):
     """A real process, started."""
     return subprocess.Popen(
         [sys.executable, "-m", "minigan", *map(os.fspath, words)],

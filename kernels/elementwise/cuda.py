@@ -110,7 +110,7 @@ def _map(
     return y
 
 
-# ------------------------------------------------------------------------ expressions of one's own
+# ------------------------------------------------------------------------ expressions of your own
 def compute(gpu: Launcher, expression: Expression, *inputs: Any, **attributes: Any) -> Any:
     """Compute a user's own expression of arrays, which broadcast, and numbers."""
     arrays = [x for x in inputs if hasattr(x, "dtype")]

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _device_names(text: str) -> list[str]:
-    """Return the names in a list with commas; kernels that the devices compile are announced."""
+    """Return the device names in a comma-separated list, and announce what the devices compile."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise ValueError(f"--devices {text!r} is not a list of names such as cpu,cuda")
@@ -80,9 +80,9 @@ def _time_op(options: argparse.Namespace) -> int:
     from ..engine.op import Op
     from .check import ops_of
 
-    for name in ("names", "json", "figure"):
+    for name, flag in (("names", "names"), ("json", "--json"), ("figure", "--figure")):
         if getattr(options, name):
-            raise ValueError(f"--op times one op; it takes no {name}")
+            raise ValueError(f"--op times one op; it does not go with {flag}")
     if ".py" in options.op:
         ops = ops_of(options.op)
         if len(ops) > 1:

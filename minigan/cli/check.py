@@ -60,7 +60,7 @@ def ops_of(target: str) -> list[Op]:
     path = Path(name).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise FileNotFoundError(
-            f"{name}: there is no Python file of that name; FILE.py or FILE.py:OP"
+            f"{name}: there is no Python file of that name; FILE.py or FILE.py:OP is needed"
         )
     before = dict(Op.registry)
     spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)

@@ -28,7 +28,7 @@ COMMANDS = {
     "train": (train, "train a GAN and leave a folder of pictures"),
     "sample": (sample, "draw new samples from a trained run"),
     "evaluate": (evaluate, "measure a run against held-out data"),
-    "check": (check, "check every op's gradients"),
+    "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),
     "bench": (bench, "time kernels and steps beside their peers"),
     "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),
     "presets": (presets, "list the presets of `minigan train`"),
@@ -59,7 +59,7 @@ def build_parser() -> Parser:
         action=PrintCompletion,
         choices=SHELLS,
         metavar="SHELL",
-        help=f"print the script by which a shell completes words: {list_names(SHELLS)}",
+        help=f"print the completion script of a shell: {list_names(SHELLS)}",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, (module, text) in COMMANDS.items():

@@ -19,10 +19,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """Return the options that a file sets, by the names of the fields of Config.
 
     The file is YAML, or JSON with the suffix .json, as the config.json of a run; `lr-d` and `lr_d`
-    are the same option. A list of numbers or names is one joined by commas (penalties: by +).
+    are the same option. A list stands for its elements joined by commas (those of penalties by +).
 
     Raises:
-        ValueError: the file cannot be read, or has an unknown option, or one twice.
+        ValueError: the file cannot be read, or it has an unknown option, or an option twice.
     """
     try:
         content = read_bounded(path, MAX_CONFIG_BYTES)
@@ -60,7 +60,7 @@ def _parse(path: Path, content: bytes) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """A loader that refuses a key that occurs twice, where YAML's takes the last."""
+        """A loader that refuses a key that occurs twice; PyYAML's takes the last one."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
@@ -77,7 +77,7 @@ def _parse(path: Path, content: bytes) -> Any:
 
 
 def _convert(option: Option, value: Any) -> Any:
-    """Return a value of YAML as the option's type where it is written in another way.
+    """Convert a value to the type of its option, where YAML reads it as another type.
 
     YAML 1.1 takes 2e-4 for text, as it has no decimal point.
     """

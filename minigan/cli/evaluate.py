@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ..utils import strict_json
 from .options import add_code_options, named_code
 from .parser import Parser
-from .terminal import shows_progress
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     paths = {"data": options.data, "data_dir": options.data_dir}
     trainer = load_trainer(Path(options.run_folder), **paths, code=named_code(options))
-    estimates = evaluate(trainer, options.projections, shows_progress())
+    estimates = evaluate(trainer, options.projections, True)
     if options.json:
         print(strict_json.dumps({name: x.as_dict() for name, x in estimates.items()}))
         return 0

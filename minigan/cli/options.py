@@ -50,7 +50,7 @@ def add_code_options(parser: Parser) -> None:
         parser.add_argument(
             f"--{name}",
             metavar="FILE.py:NAME",
-            help=f"the code of the run's own {name}, where it must be named [the run's copy]",
+            help=f"the code of the run's own {name}, if it must be named [the copy in the run]",
         )
 
 

@@ -20,5 +20,7 @@ def run(options: argparse.Namespace) -> int:
     for name, preset in PRESETS.items():
         data = "your own" if preset.needs_data else preset.options.get("data", "glyphs")
         print(f"{name:<12}{data:<12}{preset.about} ({preset.paper})")
-    print(f"{AUTO:<12}{'any':<12}one of these by the data: points or images, number, size, classes")
+    print(
+        f"{AUTO:<12}{'any':<12}one of these, by the data: points or images, number, size, classes"
+    )
     return 0

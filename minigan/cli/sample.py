@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..utils.names import choose
 from .options import add_code_options, named_code
 from .parser import Parser
-from .terminal import report, shows_progress
+from .terminal import report
 
 if TYPE_CHECKING:
     from ..training.sampler import Sampler
@@ -43,8 +43,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="a new file, .png (one sheet) or .npz (arrays), or a folder for single pictures,"
-        " DIR/: that of each seed from --seed on, as in DIR/seed_000007.png"
+        help="a new file, .png (one sheet) or .npz (arrays), or a folder, DIR/, for single"
+        " pictures, one for each seed from --seed on, such as DIR/seed_000007.png"
         " [RUN/sample_step_STEP_seed_SEED_n_N.png]",
     )
     add_code_options(parser)
@@ -121,7 +121,7 @@ def _parse_label(part: str, text: str, classes: int, names: tuple[str, ...]) -> 
 
 # ---------------------------------------------------------------------------------- where to write
 def _is_folder(text: str) -> bool:
-    return text.endswith(("/", os.sep)) or Path(text).is_dir()
+    return text.endswith(("/", os.sep)) or (text != "" and Path(text).is_dir())
 
 
 def _check_out(text: str) -> Path:
@@ -251,7 +251,7 @@ def _save_single(
             + "another folder or --seed is needed"
         )
     folder.mkdir(exist_ok=True)
-    bar = progress_bar(paths, desc=folder.name, show=shows_progress())
+    bar = progress_bar(paths, desc=folder.name)
     for i, path in enumerate(bar):
         label = None if labels is None else labels[i : i + 1]
         (pixels,) = to_pixels(sampler.sample(1, seeds[i], label))

@@ -19,11 +19,6 @@ from ..utils.streams import MessageStream, discard
 ANY_PATH = "minigan-any-path"
 
 
-def shows_progress() -> bool:
-    """Return whether to show progress: unless TQDM_DISABLE is set, the variable of tqdm."""
-    return not os.environ.get("TQDM_DISABLE")
-
-
 def note(text: str) -> None:
     """Print a note on stderr: a line on which the user need not act."""
     warnings.warn(text, Notice, stacklevel=2)

@@ -32,11 +32,8 @@ def use_threads(options: argparse.Namespace) -> None:
         raise ValueError(f"--threads {count} is not a number of threads from 1 to 1024")
     if "numba" not in sys.modules:
         os.environ["NUMBA_NUM_THREADS"] = str(count)  # the most that numba then allows
-    import numba
+    from ..kernels.runtime.cpu.thread_pool import max_threads, set_threads
 
-    from ..kernels.runtime.cpu.thread_pool import MAX_THREADS
-
-    limit = min(int(numba.config.NUMBA_NUM_THREADS), MAX_THREADS)  # type: ignore[attr-defined]
-    if count > limit:
-        raise ValueError(f"--threads {count}: at most {limit} are used here")
-    numba.set_num_threads(count)
+    if count > max_threads():
+        raise ValueError(f"--threads {count}: at most {max_threads()} are used here")
+    set_threads(count)

@@ -17,7 +17,7 @@ from .info import describe_data
 from .options import add_train_options, config_options
 from .parser import Parser
 from .summary import print_summary, print_time
-from .terminal import note, report, shows_progress
+from .terminal import note, report
 
 if TYPE_CHECKING:
     from ..training.config import Config
@@ -97,7 +97,7 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     if options.out is not None:
         check_free(Path(options.out))
     announce_kernels(config.device)
-    trainer = Trainer(config, progress=shows_progress())
+    trainer = Trainer(config, progress=True)
     print_summary(trainer)
     if options.dry_run:
         return _dry_run(trainer, options)
@@ -114,7 +114,7 @@ def _preset_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     if name != AUTO:
         preset = choose("preset", name, {**PRESETS, AUTO: None}, listed_by="`minigan presets`")
         if preset.needs_data and "data" not in changes:
-            raise ValueError(f"--preset {name} is for your own pictures: --data FOLDER names them")
+            raise ValueError(f"--preset {name} is for your own images: --data FOLDER names them")
         return preset.options
     choice = choose_by_data(changes)
     note(str(choice))
@@ -131,7 +131,7 @@ def _nets_of(folder: str) -> dict[str, Any]:
 
 
 def _dry_run(trainer: Trainer, options: argparse.Namespace) -> int:
-    """Print how long a training takes; the trainer's state is of no use then."""
+    """Print how long a training takes; the steps that are timed change the trainer's state."""
     trainer.captured = not options.no_capture
     print_time(trainer)
     return 0
@@ -170,11 +170,11 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     captured = not options.no_capture
     if options.dry_run:
         announce_kernels(config.device)
-        trainer = Trainer(config.replace(seed=seeds[0]), progress=shows_progress())
+        trainer = Trainer(config.replace(seed=seeds[0]), progress=True)
         print_summary(trainer)
         print(f"runs: {len(seeds)}, each as follows where a core is free", file=sys.stderr)
         return _dry_run(trainer, options)
-    trainer, runs = train_seed_runs(config, seeds, out, captured, shows_progress(), print_summary)
+    trainer, runs = train_seed_runs(config, seeds, out, captured, True, print_summary)
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
@@ -216,16 +216,16 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
     _check_schedule(folder, saved, new.get("steps"))
     if "device" in new:
         note(
-            f"{folder} goes on on {new['device']}, and began on {saved['device']}: they round"
-            " differently, so the later bits are not those of a run on one device"
+            f"{folder} began on {saved['device']} and continues on {new['device']}: they round"
+            " differently, so the later numbers are not those of a run on one device"
         )
     announce_kernels(new.get("device", saved["device"]))
     if options.dry_run:
-        trainer = load_trainer(folder, progress=shows_progress(), **{**paths, **new})
+        trainer = load_trainer(folder, progress=True, **{**paths, **new})
         print_summary(trainer)
         return _dry_run(trainer, options)
     with locked(folder):
-        run = resume(folder, progress=shows_progress(), code=code, **{**paths, **new})
+        run = resume(folder, progress=True, code=code, **{**paths, **new})
         print_summary(run.trainer)
         if run.trainer.step_count == run.config.steps:
             report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
@@ -261,7 +261,7 @@ def _train(run: Run, captured: bool) -> int:
     from ..training.seed_runs import can_be_measured
 
     run.trainer.captured = captured
-    stopped_by = run.train(shows_progress())
+    stopped_by = run.train(True)
     folder = shlex.quote(os.fspath(run.folder))
     trainer = run.trainer
     data = describe_data(trainer.config.data, trainer.data_digest, trainer.sampler.classes)

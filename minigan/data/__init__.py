@@ -84,9 +84,9 @@ def load(
         remap_labels: whether to number the labels of an .npz from 0, in ascending order.
         max_gb: the limit of the samples in memory, in 1e9 bytes: one for each number of images of
             bytes, else four. The pixels of a larger folder are read from a file in the cache.
-        size: the pixels that all images are made: 64 for square ones, "96x64" or (96, 64) for
-            width and height; None: that of the images, which must be one.
-        fit: how they get that size: "crop", "pad" or "stretch".
+        size: the size in pixels to which all images are resized: 64 for square ones, "96x64" or
+            (96, 64) for width and height; None: they keep theirs, which must be the same for all.
+        fit: how they are resized: "crop", "pad" or "stretch".
         grey: whether to make all images grey.
         background: the colour behind transparent images and around padded ones, by a name or
             number that Pillow's ImageColor knows.

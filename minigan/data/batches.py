@@ -1,4 +1,4 @@
-"""Draw shuffled batches from tensors, for a training loop of one's own."""
+"""Draw shuffled batches from tensors, for a training loop of your own."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def batches(tables: Tensor | Sequence[Tensor], n: int) -> Iterator[Tensor] | Ite
     if len(counts) != 1:
         shapes = ", ".join(str(table.shape) for table in listed)
         raise ValueError(
-            f"batches: tables of shapes {shapes or '()'}; equal numbers of rows needed"
+            f"batches: tables of shapes {shapes or '()'}; equal numbers of rows are needed"
         )
     (rows,) = counts
     if whole_number("batches: n", n, least=1) > rows:
-        raise ValueError(f"batches: n = {n}, but there are {rows} rows; a batch has at most these")
+        raise ValueError(f"batches: n = {n}, but there are only {rows} rows")
     drawn = _Batches(listed, int(n))
     return map(itemgetter(0), drawn) if is_single else drawn
 

@@ -10,7 +10,7 @@ from .arrays import scale
 from .checks import DataError
 from .dataset import Dataset
 from .image_file import ACCEPTED
-from .pictures import read_pictures
+from .images import read_images
 from .scan import Scan, examples, is_class_folder, is_run, natural_order, visible
 from .settings import Settings
 
@@ -41,12 +41,12 @@ def load_folder(
         raise DataError(f"{folder}: belongs to a run of minigan, which is not accepted as data")
     notes: list[str] = []
     root = folder
-    folder = _split_folder(root, split, notes)
+    folder = split_folder(root, split, notes)
     scan = Scan(folder)
-    pixels, paths = read_pictures(scan, settings, notes, progress)
-    labels, names = _classes(scan, paths, notes)
+    pixels, paths = read_images(scan, settings, notes, progress)
+    labels, names = classes_of(scan, paths, notes)
     if split != "train" and labels is not None and names is not None:
-        train = _split_folder(root, "train", [])
+        train = split_folder(root, "train", [])
         labels, names = _number_as_in_train(train, folder, labels, names, notes)
     if unused := scan.describe_unused():
         notes.append(f"{folder}: images used: {len(paths)}, not used: {unused}")
@@ -61,7 +61,7 @@ def load_folder(
     )
 
 
-def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
+def split_folder(folder: Path, split: str, notes: list[str]) -> Path:
     """Return the folder of a split; add a note on what else is beside it."""
     entries = visible(folder)
     folders = [name for name in entries if is_class_folder(folder / name)]
@@ -84,7 +84,7 @@ def _split_folder(folder: Path, split: str, notes: list[str]) -> Path:
     return folder / splits[split]
 
 
-def _classes(
+def classes_of(
     scan: Scan, paths: list[Path], notes: list[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     """Return the labels and the names of the classes; None, None where there are no classes."""

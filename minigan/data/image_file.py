@@ -16,15 +16,15 @@ from .settings import Settings
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The formats that a file may have whatever its name is: they begin with unmistakable bytes.
+# The formats that are recognized by their first bytes, whatever the file's name is.
 COMMON_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# The formats that Pillow opens, and that are never opened here.
+# The formats that Pillow opens, and this library does not, with the reasons.
 EXCLUDED_FORMATS = {
     "EPS": "a program, which Pillow runs in Ghostscript",
     "IPTC": "a container of a file of any format, EPS too",
     "FPX": "a container that Pillow reads with another package",
     "MIC": "a container that Pillow reads with another package",
-    "WMF": "drawing commands, which Windows alone renders",
+    "WMF": "drawing commands, which Pillow renders on Windows only",
     "MPEG": "a film, of which Pillow reads the size only",
     "FITS": "measurements without a known range",
     "BUFR": "measurements, which Pillow does not decode",
@@ -53,11 +53,11 @@ def formats_by_suffix() -> dict[str, str]:
         for suffix, name in Image.registered_extensions().items()
         if name in Image.OPEN and name not in EXCLUDED_FORMATS
     }
-    return {**suffixes, ".mpo": "JPEG"}  # The pictures of some cameras; Pillow opens them as JPEG.
+    return {**suffixes, ".mpo": "JPEG"}  # Photos of some cameras, which Pillow opens as JPEG.
 
 
 class ImageFile:
-    """An image file: its header, and what was done to its pixels.
+    """An image file: its header, its pixels, and how they were converted.
 
         with ImageFile(path, settings) as image:
             pixels = image.read()

@@ -22,10 +22,10 @@ OWN: dict[str, Callable[..., Any]] = {}
 
 
 def as_source(name: str, thing: Any) -> Callable[..., Any]:
-    """Return a function that makes a data set; TypeError for anything else."""
+    """Return the entry of OWN for a function that makes a data set; TypeError for anything else."""
     if not callable(thing):
         raise TypeError(
-            f"data {name!r} is {type(thing).__name__}, not a function that returns them"
+            f"data {name!r} is {type(thing).__name__}, not a function that returns samples"
         )
     inspect.signature(thing)  # raises TypeError or ValueError where there is none
     return thing
@@ -69,7 +69,7 @@ def as_dataset(
         settings: how to interpret the samples and labels.
 
     Raises:
-        DataError: the array is neither, or ambiguous; or a setting does not go with a Dataset.
+        DataError: the array is of another shape, or ambiguous; or a setting is not for a Dataset.
     """
     settings = settings or Settings()
     refuse_folder_options(name, settings)
@@ -107,9 +107,9 @@ def _as_array(name: str, data: Any) -> np.ndarray:
 
 
 def check_can_be_loaded(name: str | os.PathLike[str]) -> None:
-    """Raise DataError for data that no path leads to: a program's, or those of code not loaded."""
+    """Raise DataError for data of a program, which no path leads to, and of code not loaded."""
     if isinstance(name, str) and name.startswith(FROM_PYTHON):
-        raise DataError(f"its data {name!r} came from a Python program, which has them alone")
+        raise DataError(f"its data {name!r} came from a Python program, which alone has them")
     if is_code(name) and name not in OWN:
         raise DataError(
             f"{name} is code, which is run only where a command or mg.train names it itself"

@@ -1,8 +1,9 @@
-"""Keep the pixels of a folder of more than `max_gb` in a file, which is mapped into memory.
+"""Keep the pixels of a folder, if they take more than `max_gb`, in a file mapped into memory.
 
-Two files in the folder `data/folders` of the cache belong to a folder of images and its options; a
-digest of all that determines the pixels is their name. The .npy file holds the pixels, uint8 (N, C,
-H, W), the .json file what is known of the images. They can be deleted: they are made again.
+Two files in the folder `data/folders` of the cache belong to a folder of images and its options;
+their name is a digest of all that determines the pixels. The .npy file holds the pixels, uint8 (N,
+C, H, W), the .json file what is known of the images. They can be deleted: the next load makes them
+again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .scan import Scan
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .pictures import Reader
+    from .images import Reader
 
 OPTIONS = ("size", "fit", "grey", "background", "skip_broken")  # those that determine the pixels
 
@@ -34,7 +35,7 @@ OPTIONS = ("size", "fit", "grey", "background", "skip_broken")  # those that det
 def cache_path(scan: Scan, settings: Settings) -> Path | None:
     """Return the path of the .npy file for these files as they are now, and these options.
 
-    None: the user has no home for a cache.
+    Return None where the user has no home folder for a cache.
     """
     import PIL
 
@@ -76,7 +77,7 @@ def load(path: Path | None, max_gb: float) -> tuple[np.ndarray, dict[str, Any]] 
 def write(
     path: Path | None, folder: Path, reader: Reader, max_gb: float
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Write the pixels and what is known of the images; return what `load` returns then.
+    """Write the pixels and what is known of the images, and return what `load` then returns.
 
     One process at a time writes; another one that waited for it uses its files.
 

@@ -29,7 +29,7 @@ def resize_image(image: Image, settings: Settings) -> Image:
 
 
 def is_enlarged(size: tuple[int, int], settings: Settings) -> bool:
-    """Return whether an image (width, height) is smaller than it is made."""
+    """Return whether resizing an image of this (width, height) enlarges it."""
     if settings.size is None:
         return False
     scales = [gets / had for gets, had in zip(settings.size, size, strict=True)]
@@ -47,7 +47,7 @@ def resize_dataset(data: Dataset, settings: Settings) -> Dataset:
 
 
 def resize_array(name: str, images: np.ndarray, settings: Settings) -> np.ndarray:
-    """Return images (N, C, H, W), uint8 or float32 in [-1, 1], of that size and those colours.
+    """Return images (N, C, H, W), uint8 or float32 in [-1, 1], with that size and those colours.
 
     Raises:
         DataError: these are points, their number of channels is not accepted, or the result takes
@@ -79,7 +79,7 @@ def resize_array(name: str, images: np.ndarray, settings: Settings) -> np.ndarra
 
 
 def _as_grey(image: np.ndarray) -> np.ndarray:
-    """Return an image (C, H, W) of 1 or 3 channels with one."""
+    """Convert an image (C, H, W) of 1 or 3 channels to one channel."""
     from PIL import Image
 
     if len(image) == 1:
@@ -92,7 +92,7 @@ def _as_grey(image: np.ndarray) -> np.ndarray:
 
 
 def _resize_plane(plane: np.ndarray, channel: int, settings: Settings) -> np.ndarray:
-    """Return one channel (H, W) of an image with the size of the settings, in its dtype.
+    """Return a channel (H, W) of an image, resized as the settings say, in its dtype.
 
     Pillow resizes the channels of an image one by one too.
     """
@@ -105,7 +105,7 @@ def _resize_plane(plane: np.ndarray, channel: int, settings: Settings) -> np.nda
         return np.asarray(_fit(Image.fromarray(np.ascontiguousarray(plane)), settings, fill))
     level = float(from_bytes(np.array(fill, np.uint8)))
     image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    # The filter overshoots at edges, where Pillow clips bytes, but no floats.
+    # The filter overshoots at edges, where Pillow clips bytes, but not floats.
     return np.asarray(_fit(image, settings, level)).clip(-1, 1)
 
 

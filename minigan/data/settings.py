@@ -13,7 +13,7 @@ from ..utils.names import choose
 from .dataset import whole_number
 from .limits import MAX_GB
 
-FITS = ("crop", "pad", "stretch")  # how an image is made of a size; the first is the default
+FITS = ("crop", "pad", "stretch")  # how an image is resized; the first is the default
 MAX_SIDE = 4096  # pixels
 
 
@@ -23,10 +23,9 @@ class Settings:
 
     - `sample_shape`: the shape of a sample, (C, H, W) or (D,), or as text "1,28,28".
     - `value_range`: the numbers that mean black and white, (low, high), or as text "0,255".
-    - `classes`: the number of classes. `remap_labels`: whether to renumber
-      the labels from 0.
+    - `classes`: the number of classes. `remap_labels`: whether to renumber the labels from 0.
     - `max_gb`: the limit of the samples in memory, in 1e9 bytes.
-    - `size`: the (width, height) that all images are made; `fit`: how, of FITS.
+    - `size`: the (width, height) to which all images are resized; `fit`: how, one of FITS.
     - `grey`: whether to make images grey. `background`: (red, green, blue) behind transparent ones.
     - `skip_broken`: whether to go on without image files that cannot be read.
     """

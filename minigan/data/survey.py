@@ -13,9 +13,9 @@ import numpy as np
 
 from . import NAMES, load
 from .dataset import Dataset
-from .folder import _classes, _split_folder
+from .folder import classes_of, split_folder
 from .image_file import ImageFile
-from .pictures import UNREADABLE
+from .images import UNREADABLE
 from .scan import Scan
 from .settings import Settings, parse_size
 
@@ -26,7 +26,7 @@ class Survey:
 
     Attributes:
         samples: their number.
-        sizes: (width, height) of the images, each size once, the smallest first; () for points.
+        sizes: the distinct (width, height) of the images, the smallest first; () for points.
         typical: the median of the smaller sides of all images; 0 for points.
         per_class: the number of samples of each class; () without labels.
     """
@@ -54,13 +54,13 @@ def survey(data: str, **options: Any) -> Survey:
     folder = Path(data).expanduser()
     if data in NAMES or not os.path.isdir(folder):
         return _of_dataset(load(data, **options))
-    scan = Scan(_split_folder(folder, options.get("split", "train"), []))
+    scan = Scan(split_folder(folder, options.get("split", "train"), []))
     images = {path: size for path in scan.files if (size := _stored_size(path))}
     if not images:
         return _of_dataset(load(data, **options))  # raises, and says why
     size = parse_size(options.get("size"))
     sizes = [size] * len(images) if size else list(images.values())
-    return _describe(sizes, _classes(scan, list(images), [])[0])
+    return _describe(sizes, classes_of(scan, list(images), [])[0])
 
 
 def _stored_size(path: Path) -> tuple[int, int] | None:

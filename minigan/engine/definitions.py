@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .tensor import Tensor, tensor
-
 if TYPE_CHECKING:
     from ..kernels.elementwise.expressions import Expression
     from .op import Op
@@ -26,7 +24,7 @@ def caller() -> str:
 
 
 def check_definition(op: Op) -> None:
-    """Raise for VJPs and samples of another form than `Op` documents."""
+    """Raise TypeError or ValueError unless VJPs and samples have the form that `Op` documents."""
     if callable(op.vjps):
         kinds = [x.kind for x in _parameters(op.vjps)]
         if inspect.Parameter.VAR_POSITIONAL not in kinds:
@@ -73,6 +71,8 @@ def _check_shapes_of_vjps(op: Op, sample: tuple[Any, ...]) -> None:
 
     VJPs that cannot run yet, as they are made of ops that are defined later, are left to `grad`.
     """
+    from .tensor import Tensor, tensor  # which imports the ops, which are made of `Op`
+
     attributes = sample[-1] if isinstance(sample[-1], dict) else {}
     makers = sample[: len(sample) - bool(attributes)]
     if len({getattr(make, "shape", None) for make in makers}) < 2:

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
 FLOATS = ("float32", "float64")
 SPECIAL = (np.nan, np.inf, -np.inf)
-# A kernel may err as numpy's reference does in the same dtype, times REFERENCE_ERRORS, plus so many
-# roundings of the largest element, and the square root of the number of inputs for longer sums.
+# The error that a kernel may have: REFERENCE_ERRORS times that of numpy's reference in the same
+# dtype, plus some roundings of the largest element: ROUNDINGS, and for long sums the square root of
+# the number of inputs.
 REFERENCE_ERRORS, ROUNDINGS = 4, 16
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` has found right: its text says what was checked on each device."""
+    """The result of `check` for an op that passes; its text says what was checked, and where."""
 
     op: str
     samples: int

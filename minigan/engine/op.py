@@ -63,7 +63,7 @@ class Op:
         expression: the kernel of an elementwise op for every device, `inputs -> expression` or
             `inputs ; attributes -> expression` (see `ops.elementwise_op`).
 
-    `kernel` gives an op of one's own program kernels for the devices. Another op of the same name,
+    `kernel` gives an op of your own program kernels for the devices. Another op of the same name,
     as that of a notebook's cell that runs again, replaces it in `registry`, with a warning.
 
     Raises:
@@ -177,7 +177,7 @@ class Op:
         if function is None:
             return partial(self._add, device, make)
         if not callable(function):
-            raise TypeError(f"{self.name}: {type(function).__name__} is no function of a kernel")
+            raise TypeError(f"{self.name}: {type(function).__name__} is not a kernel function")
         self.kernels[device] = make(self, function)
         return function
 
@@ -265,7 +265,7 @@ class Op:
         return first.device
 
     def _numbers_hint(self, x: Any) -> str:
-        """Return how an op of one's own accepts a number."""
+        """Return how to make an op of your own accept numbers, for a message."""
         if isinstance(x, NUMBERS) and not self.accepts_numbers and self.name not in Op.library:
             return "; an op made with broadcasts=True or numbers=True accepts numbers"
         return ""

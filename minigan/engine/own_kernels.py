@@ -170,14 +170,14 @@ class NumbaKernel(OwnKernel):
         return out
 
     def _explained(self, error: Exception) -> Exception:
-        """Return numba's error as one line with the kernel and its line; others as they are."""
-        from numba.core.errors import NumbaError
+        """Return an error of numba as one line that names the kernel's line; any other as it is."""
+        from ..kernels.runtime.cpu.compiler import compile_error
 
-        if not isinstance(error, NumbaError):
+        found = compile_error(error)
+        if found is None:
             return error
-        location = getattr(error, "loc", None)
-        place = self.place_at(location.line) if location else self.place
-        reason = next((x.strip() for x in str(error).splitlines()[1:] if x.strip()), str(error))
+        line, reason = found
+        place = self.place_at(line) if line else self.place
         return TypeError(f"{self.op.name}: numba cannot compile the cpu kernel {place}: {reason}")
 
 

@@ -18,14 +18,14 @@ DATA_OPTIONS = (
     *("split", "data_dir", "samples", "seed", "sample_shape", "value_range", "classes"),
     *("remap_labels", "max_gb", "size", "fit", "grey", "background", "skip_broken"),
 )
-MANY = 5000  # images; with so many, D does not learn them by heart in the steps of dcgan
+MANY = 5000  # images; with so many, D does not memorize them in the steps of dcgan
 SMALL, LARGE = 32, 64  # the sides of the presets for photos
 PER_CLASS, MAX_CLASSES = 20, 100  # images of the smallest class, classes: when labels are used
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A preset that was chosen, the options beyond it, and what was seen of the data, as text."""
+    """A chosen preset, the options that are changed, and a description of the data."""
 
     preset: str
     changes: dict[str, Any]

@@ -67,7 +67,7 @@ def as_model(name: str, thing: Any) -> OwnModel:
     """Return the entry of MODELS for a function `build`, or a class or object with that method.
 
     Raises:
-        TypeError: it is none of them.
+        TypeError: it is neither.
     """
     if isinstance(thing, type) and issubclass(thing, nn.Module):
         raise TypeError(
@@ -98,7 +98,7 @@ def as_loss(base: type[GANLoss], name: str, thing: Any) -> type[GANLoss]:
     methods = [getattr(thing, method, None) for method in ("discriminator", "generator")]
     if not isinstance(thing, type) or not all(map(callable, methods)):
         raise TypeError(
-            f"loss {name!r} is no class with the methods discriminator(real_logits, fake_logits)"
+            f"loss {name!r} is not a class with the methods discriminator(real_logits, fake_logits)"
             " and generator(fake_logits)"
         )
     if issubclass(thing, base):

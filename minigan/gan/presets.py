@@ -46,9 +46,9 @@ R3GAN: dict[str, Any] = {
     "penalty_end": 5e-5,
 }
 
-# Options for a folder of a few hundred pictures: R3GAN's loss and penalties on small nets without
-# norm in D, DiffAugment and mirrored pictures, an average of G. They were measured on 300 drawn
-# pictures of three classes alone (tests/photo_folder.py); README.md beside this module has the
+# Options for a folder of a few hundred images: R3GAN's loss and penalties on small nets without
+# norm in D, DiffAugment and mirrored images, an average of G. They were measured only on 300 drawn
+# images of three classes (tests/photo_folder.py); README.md beside this module has the
 # numbers. With twice the rates D's gradients explode at 64 x 64, with half of them learning takes
 # twice the steps; cutout, which DiffAugment also has, makes it slower.
 PHOTOS: dict[str, Any] = {
@@ -162,13 +162,13 @@ PRESETS = {
     ),
     "photos-64": Preset(
         "Huang et al. 2024; Zhao et al. 2020",
-        "a few hundred pictures, made 64 x 64",
+        "a few hundred images, resized to 64 x 64",
         {**PHOTOS, "size": "64"},
         needs_data=True,
     ),
     "photos-32": Preset(
         "Huang et al. 2024; Zhao et al. 2020",
-        "the same, made 32 x 32",
+        "the same, resized to 32 x 32",
         {**PHOTOS, "size": "32"},
         needs_data=True,
     ),

@@ -12,7 +12,7 @@ from .parameters import DenseWeight, check_input, check_sizes, uniform_parameter
 
 
 class _Affine(Module):
-    """Both layers; they differ in the order of the weight's axes alone."""
+    """The base of both layers, which differ only in the order of the weight's axes."""
 
     inputs_first: ClassVar[bool]
 

@@ -56,8 +56,8 @@ def save(
         raise TypeError("save: the path is the first argument: write mg.save(path, tensors)")
     if not isinstance(tensors, Mapping):
         raise TypeError(
-            f"save: {type(tensors).__name__} is no dict of tensors, as net.state_dict() returns:"
-            " mg.save(path, net.state_dict())"
+            f"save: {type(tensors).__name__} is not a dict of tensors, such as"
+            " net.state_dict() returns: mg.save(path, net.state_dict())"
         )
     for name, x in tensors.items():
         if not isinstance(name, str) or name == "__metadata__":
@@ -88,7 +88,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
-            f"load: {type(path).__name__} is no path; net.load_state_dict(tensors) loads what"
+            f"load: {type(path).__name__} is not a path; net.load_state_dict(tensors) loads what"
             " tensors, info = mg.load(path) returns"
         )
     path = Path(path)

@@ -123,15 +123,15 @@ class Config:
     )
     size: str | None = data_option(
         None,
-        "pixels that all images are made: one number for square ones, such as 64, or WIDTHxHEIGHT,"
-        " such as 96x64",
+        "size in pixels to which all images are resized: one number for square images, such as 64,"
+        " or WIDTHxHEIGHT, such as 96x64",
         metavar="PIXELS",
-        default_text="that of the images, which must be one",
+        default_text="that of the images, which must all have the same",
     )
     fit: str = data_option(
         FITS[0],
-        "how images get that size: crop scales them to cover it and cuts what is beyond, pad"
-        " scales them to lie within and fills the rest with the background, stretch changes their"
+        "how images are resized: crop scales them to cover that size and cuts off the rest, pad"
+        " scales them to fit into it and fills the rest with the background, stretch changes their"
         " proportions",
         choices=FITS,
     )
@@ -146,7 +146,7 @@ class Config:
         metavar="COLOUR",
     )
     skip_broken: bool = data_option(
-        False, "go on without the files of a folder that are images and cannot be read"
+        False, "go on without those image files of a folder that cannot be read"
     )
     model: str | None = net_option(
         None,
@@ -295,7 +295,8 @@ class Config:
     )
     init_from: str | None = training_option(
         None,
-        "run from whose nets, and average of G, a new run starts; their optimizers start anew",
+        "run with whose weights, of both nets and the average of G, a new run starts; its"
+        " optimizers start anew",
         metavar="RUN",
         default_text="random weights",
     )
@@ -315,8 +316,8 @@ class Config:
     )
     keep: int = file_option(
         4,
-        "number of snapshots of the generator that are kept, at steps of pictures, for `minigan"
-        " sample --step`; 0: none are taken",
+        "number of snapshots of the generator that are kept, at steps with pictures of samples, for"
+        " `minigan sample --step`; 0: none are taken",
         check=NOT_NEGATIVE_INTEGER,
         metavar="SNAPSHOTS",
     )

@@ -22,8 +22,8 @@ from .options import options
 from .run_folder import CHECKPOINT, RunError, read_config
 from .state import check_state, merge_config
 
-# The options that set how the nets are built. The latents' distribution is none of them, but a
-# generator was trained for one.
+# The options that set how the nets are built, and the distribution of the latents, which changes
+# no shape, but for which the generator was trained.
 NETS = tuple(name for name, option in options(Config).items() if option.group == "nets")
 MAY_CHANGE = ("latent",)
 
@@ -63,7 +63,7 @@ class InitialWeights:
         """Check that nets of this config, for these data, have the shapes of the weights.
 
         Raises:
-            RunError: they have not; the message names what differs.
+            RunError: the shapes differ; the message names what differs.
         """
         before, now = self.config.as_dict(), config.as_dict()
         pairs = {name: (before[name], now[name]) for name in NETS if name not in MAY_CHANGE}

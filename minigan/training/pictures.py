@@ -15,7 +15,7 @@ from .run_folder import LOSSES, REALS, SAMPLES
 from .samples import picture_metadata, save_picture
 from .trainer import DivergedError, Trainer
 
-SHARE = 20  # The losses are drawn again after this many times the seconds that it last took.
+SHARE = 20  # The losses are drawn again after this many times the seconds of the last drawing.
 
 
 class Pictures:
@@ -64,8 +64,8 @@ class Pictures:
     ) -> None:
         """Write the curves of the losses and of the quality.
 
-        Before the last time they are left as they are where drawing them again would take more
-        than a twentieth of the time.
+        Before the end of the training they are drawn again only where that takes less than a
+        twentieth of its time.
         """
         begin = time.monotonic()
         if not rows or (not last and begin - self._losses_end < SHARE * self._losses_seconds):

@@ -28,7 +28,7 @@ FLOOR_DRAWS = 5
 class Quality:
     """The sliced Wasserstein distances of a training, and the file of a run that holds them.
 
-    Lines of steps after the trainer's are removed: the training writes them again.
+    Lines of steps after that of the trainer are removed, as the training writes them again.
 
     Raises:
         RunError: the file cannot be read.
@@ -45,7 +45,7 @@ class Quality:
         self._floor: float | None = None
 
     def record(self) -> None:
-        """Measure the trainer's samples, and write a line; nothing without held-out data."""
+        """Measure the trainer's samples, and write a line; do nothing without held-out data."""
         step = self.trainer.step_count
         if not self.samples or (self.rows and self.rows[-1]["step"] >= step):
             return

@@ -78,7 +78,7 @@ def load_trainer(
 
 
 def _load_code(folder: Path, code: Code | None, data: PathLike | Dataset | None) -> None:
-    """Load the run's own code; that of its data only if the data are where they were."""
+    """Load the run's own code, that of its data only where no other data are given."""
     load_code_of_run(folder, code, ("model", "loss", *(["data"] if data is None else [])))
 
 
@@ -143,8 +143,8 @@ def load_sampler(
 
         samples = load_sampler(Path("runs/001-glyphs-mlp")).sample(100, seed=7)
 
-    No data are needed, and no loss of the user's own. The checkpoint of an older version does not
-    describe its data; then they are loaded.
+    No data are needed, and no loss from a file of the user's own. The checkpoint of an older
+    version does not describe its data; then they are loaded.
 
     Args:
         folder: the run's folder.

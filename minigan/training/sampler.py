@@ -11,7 +11,7 @@ from .. import nn
 from ..engine import random
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.players import Players
-from ..utils.grids import MAX_CYCLE
+from ..utils.figures import MAX_CYCLE
 from ..utils.names import printable
 
 GENERATE_BATCH = 256  # samples generated in one pass

@@ -1,4 +1,4 @@
-"""A run as one thing to hold: its generator, samples, config and metrics."""
+"""A saved run as an object: its generator, samples, config and metrics."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def load_run(
     loss: str | None = None,
     device: str | None = None,
 ) -> SavedRun:
-    """Return a run in the state of its checkpoint. Neither its data nor a GPU of its own is needed.
+    """Return a run in the state of its checkpoint; its data are not needed.
 
         run = mg.load_run("runs/001-glyphs-mlp")
         images = run.sample(16)
@@ -154,7 +154,8 @@ def load_run(
         folder: the run's folder.
         model, loss: the name FILE.py:NAME of code of the run's own, where it must be named; see
             SECURITY.md.
-        device: the device of the nets; None: the one of the training.
+        device: the device of the nets, such as "cpu" for a run of a GPU; None: the one of the
+            training.
 
     Raises:
         RunError: the folder holds no run, or an incomplete one, or code must be named.

@@ -1,7 +1,7 @@
 """Keep what samples need, the generator and its average, at a few steps of a training.
 
-A snapshot is taken at the steps of pictures, every 2^k-th of them, with the smallest k for which at
-most `keep` fit. So their number and spacing depend on the step alone, not on where it will end.
+A snapshot is taken at every 2^k-th step with pictures, with the smallest k that gives at most
+`keep` snapshots. So their number and spacing depend on the step alone, not on where it will end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TENSORS = ("points",)
 
 
 def interval(step: int, every: int, keep: int) -> int:
-    """Return the number of steps between snapshots at a step, where `every` is that of pictures."""
+    """Return the number of steps between snapshots at a step; `every` is that between pictures."""
     result = every
     while step > keep * result:
         result *= 2

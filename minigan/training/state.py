@@ -73,7 +73,7 @@ def log_intervals(info: Mapping[str, Any], config: Config) -> list[tuple[int, in
     """Return (first step, log_every) for each part of a run, in order; one unless it was changed.
 
     Raises:
-        ValueError: the state has others.
+        ValueError: the state holds no such list.
     """
     parts = info.get("log_every", [[1, config.log_every]])
     last = 0

@@ -23,6 +23,8 @@ GREY = "#999999"
 # output, its loss), in every figure.
 DATA, GENERATOR, DISCRIMINATOR = "#555555", BLUE, ORANGE
 
+MAX_CYCLE = 16  # labels in turn that get columns of their own in a grid of images
+
 # The fonts are readable when a figure is shown at half its size.
 STYLE: Any = {
     "font.size": 12,

@@ -7,22 +7,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ..kernels.runtime.files import atomic_write
-from .figures import tile
+from .figures import MAX_CYCLE, tile
 from .notices import Notice
-
-if TYPE_CHECKING:
-    from PIL import Image, ImageFont
 
 CELL = 56  # the least height of an image in a grid, in pixels
 BACKGROUND, INK = 48, 235  # shades of the captions; the first is that of the lines in `tile`
 FONT_SIZE, MARGIN = 13, 3  # in pixels
 MAX_LENGTH = 130  # of a vertical caption, in pixels
-MAX_CYCLE = 16  # labels in turn that get columns of their own
 LAST_RESORT = "Last Resort"
 NO_FONT = "no font of this machine has all characters of the class names; numbers are shown"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 NOTICE_SECONDS = 3.0  # the least time between two lines on compilation
 LINE_SECONDS = 5.0  # the least time between two lines of progress where there is no terminal
 BAR = "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}"
-LINE = "{desc} {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
+LINE = "{desc} {n_fmt}/{total_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
 
 
 def training_bar(name: str, steps: int, done: int, show: bool) -> tqdm:
@@ -35,14 +36,19 @@ def progress_bar(
 
     Args:
         iterable: what to iterate over; None: `update` of the bar is called.
-        show: whether to show it at all.
+        show: whether to show it at all; never where TQDM_DISABLE is set, the variable of tqdm.
         options: other arguments of tqdm.
     """
     bar = _bar_class()
-    settings = {**bar_options(), **options, "disable": not show}
+    settings = {**bar_options(), **options, "disable": not (show and progress_is_wanted())}
     if issubclass(bar, _line_class()):
         settings |= {"delay": max(LINE_SECONDS, options.get("delay", 0)), "leave": False}
     return bar(iterable, **settings)
+
+
+def progress_is_wanted() -> bool:
+    """Return whether the variable TQDM_DISABLE is not set."""
+    return not os.environ.get("TQDM_DISABLE")
 
 
 def bar_options() -> dict[str, Any]:

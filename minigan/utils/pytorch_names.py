@@ -108,7 +108,7 @@ def missing_name(name: str, ops: Iterable[str]) -> AttributeError:
 
 
 def with_axis(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function; it answers dim= and keepdim= with the names axis= and keepdims=."""
+    """Return the function with an error for dim= and keepdim= that names axis= and keepdims=."""
 
     @functools.wraps(function)
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:

@@ -42,7 +42,7 @@ class Registry:
             ValueError: the name is the library's, or not made of letters, digits, "-" and "_".
         """
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
-            raise ValueError(f"register: {name!r} is no name of letters, digits, - and _")
+            raise ValueError(f"register: {name!r} is not a name of letters, digits, - and _")
         if name in self.built_in or name == "none":
             raise ValueError(f"register: {self.kind} {name!r} is minigan's own; take another name")
 

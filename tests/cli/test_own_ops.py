@@ -73,7 +73,10 @@ def del_own() -> list[str]:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("absent.py", "absent.py: there is no Python file of that name; FILE.py or FILE.py:OP"),
+        (
+            "absent.py",
+            "absent.py: there is no Python file of that name; FILE.py or FILE.py:OP is needed",
+        ),
         ("{file}:halfed", "unknown op 'halfed'; did you mean 'halved'?"),
         ("{folder}", "there is no Python file of that name"),
     ],
@@ -99,7 +102,7 @@ def test_bench_of_any_op(file: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["bench", "--op", "no_such_op"]) == 2
     assert "unknown op 'no_such_op'" in capsys.readouterr().err
     assert main(["bench", "matmul", "--op", "tanh"]) == 2
-    assert "--op times one op; it takes no names" in capsys.readouterr().err
+    assert "--op times one op; it does not go with names" in capsys.readouterr().err
 
 
 def test_the_ops_of_the_readme(make_op: Callable[..., Op]) -> None:

@@ -285,11 +285,6 @@ def test_a_number_of_classes_is_limited(tmp_path):
     assert "classes = 1000000000 is not a positive integer of at most" in refused("train", *words)
 
 
-def test_out_must_not_be_a_folder(tmp_path):
-    (tmp_path / "a.png").mkdir()
-    assert "is a folder, not a file to write" in refused("sample", "x", "--out", tmp_path / "a.png")
-
-
 def test_a_run_without_a_checkpoint_begins_again_with_a_notice(tmp_path):
     folder = tmp_path / "run"
     assert cli("train", *RING, "--steps", 1, "--out", folder).status == 0

@@ -91,10 +91,10 @@ def kept():
 
 
 def test_downloads_once(mirrors, capfd, monkeypatch):
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    assert_ours(load("mnist", progress=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "LINE_SECONDS", 0.0)
+        assert_ours(load("mnist", progress=True))
     assert IMAGES in capfd.readouterr().err
-    monkeypatch.undo()
     assert kept() == FILES
     assert_ours(load("mnist"))
     assert capfd.readouterr() == ("", "")

@@ -11,7 +11,7 @@ import pytest
 from data_helpers import loaded, peak_below
 from PIL import Image
 
-from minigan.data import DataError, Dataset, load, pictures, pixel_cache
+from minigan.data import DataError, Dataset, images, load, pixel_cache
 from minigan.training.batches import Batches
 
 SMALL = 1e-9  # a limit that every folder exceeds
@@ -61,7 +61,7 @@ def test_a_mapped_folder_has_the_same_data_and_notes(photos, tmp_path, monkeypat
         *notes,
     ]
     assert np.array_equal(np.load(path), usual.stored)
-    monkeypatch.setattr(pictures, "ImageFile", None)  # No image is opened again.
+    monkeypatch.setattr(images, "ImageFile", None)  # No image is opened again.
     again, same = load_small(photos)
     assert (again.digest(), same) == (usual.digest(), more)
     in_memory, same = loaded(photos, skip_broken=True)  # The limit is what memory may take.
@@ -112,13 +112,13 @@ def test_a_changed_folder_is_read_again(photos, change):
 def test_a_process_that_is_killed_leaves_no_wrong_file(photos, tmp_path):
     script = (
         "import os, signal, sys\n"
-        "from minigan.data import load, pictures\n"
-        "read = pictures.ImageFile.read\n"
+        "from minigan.data import images, load\n"
+        "read = images.ImageFile.read\n"
         "def killed(self):\n"
         "    if self.path.name == '3.png':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return read(self)\n"
-        "pictures.ImageFile.read = killed\n"
+        "images.ImageFile.read = killed\n"
         "load(sys.argv[1], skip_broken=True, max_gb=1e-9)\n"
     )
     process = subprocess.run([sys.executable, "-c", script, photos], check=False)

@@ -51,7 +51,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: mg.save(NET.state_dict(), "x"), TypeError, "write mg.save(path, tensors)"),
     (lambda: mg.save(NET, "x"), TypeError, "the path is the first argument: write mg.save(path, "),
     (lambda: mg.save("x", NET), TypeError, "mg.save(path, net.state_dict())"),
-    (lambda: mg.load({}), TypeError, "load: dict is no path; net.load_state_dict(tensors) loads"),
+    (lambda: mg.load({}), TypeError, "load: dict is not a path; net.load_state_dict(tensors)"),
     (
         lambda: NET.load_state_dict("x"),
         TypeError,

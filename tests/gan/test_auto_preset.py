@@ -150,5 +150,5 @@ def test_points_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["photos-64", "photos-32"])
 def test_presets_for_your_own_data_need_them(tmp_path: Path, name: str) -> None:
     message = refused("train", "--preset", name, "--out", tmp_path / "run")
-    assert f"--preset {name} is for your own pictures: --data FOLDER" in message
+    assert f"--preset {name} is for your own images: --data FOLDER" in message
     assert "did you mean 'auto'?" in refused("train", "--preset", "atuo")

@@ -73,7 +73,7 @@ def test_a_name_is_given_twice_but_never_one_of_minigan():
         with pytest.raises(ValueError, match=f"model '{name}' is minigan's own"):
             _register(_build, name)
     for name in ("", "a b", "net.py:Mine", 3):
-        with pytest.raises(ValueError, match="is no name of letters"):
+        with pytest.raises(ValueError, match="is not a name of letters"):
             _register(_build, name)
     with pytest.raises(ValueError, match="data 'ring' is minigan's own"):
         mg.data.register("ring")
@@ -176,7 +176,7 @@ def test_a_loss_without_targets_takes_no_smoothing():
 
 @pytest.mark.parametrize("thing", [3, lambda real, fake: real, nn.ReLU])
 def test_what_is_no_loss_is_refused(thing):
-    with pytest.raises(TypeError, match="loss 'mine' is no class with the methods discriminator"):
+    with pytest.raises(TypeError, match="loss 'mine' is not a class with the methods"):
         mg.losses.register("mine")(thing)
 
 

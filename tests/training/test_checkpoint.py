@@ -198,7 +198,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_what_is_not_saved(tmp_path):
     path = tmp_path / "a.safetensors"
     for tensors, message in (
-        (mg.nn.Dense(1, 1), r"save: Dense is no dict of tensors, as net.state_dict\(\)"),
+        (mg.nn.Dense(1, 1), r"save: Dense is not a dict of tensors, such as net.state_dict\(\)"),
         ({"__metadata__": np.ones(1)}, "save: '__metadata__' is no name of a tensor"),
         ({1: np.ones(1)}, "save: 1 is no name of a tensor"),
     ):

@@ -36,7 +36,7 @@ def test_a_run_starts_at_the_weights_of_another(source, tmp_path):
     trainer = Trainer(config.replace(model="toy-relu", latent_size=3))
     tensors, _ = trainer.state()
     expected = parts(source, "generator", "discriminator", "average")
-    assert len(expected) == 3 * 6 + 1  # the average counts its updates too
+    assert len(expected) == 3 * 6 + 1  # the average counts its updates
     for name, x in expected.items():
         assert np.array_equal(tensors[name], x)
     optimizer = {k: x for k, x in tensors.items() if k.startswith("optimizer_g.mean")}
@@ -185,7 +185,7 @@ def test_another_device_is_said(tmp_path):
     result = cli("train", "--resume", tmp_path / "run", "--steps", 3, "--device", "cpu")
     assert result.status == 0
     (line,) = result.errors
-    assert "goes on on cpu, and began on reference: they round differently" in line
+    assert "began on reference and continues on cpu: they round differently" in line
     assert load_trainer(tmp_path / "run").device.name == "cpu"
 
 

@@ -7,7 +7,7 @@ import time
 
 import joblib
 import pytest
-from run_helpers import RING, _fresh_signals, cli, finish, lines_of, refused, start, train, wait_for
+from run_helpers import RING, cli, finish, fresh_signals, lines_of, refused, start, train, wait_for
 
 from minigan.kernels.runtime.files import atomic_write
 from minigan.training.evaluate import Estimate
@@ -128,7 +128,7 @@ def test_a_signal_stops_the_run_and_no_other_begins(tmp_path, monkeypatch):
 )
 def test_a_signal_stops_and_saves_the_runs_of_all_workers(tmp_path, send, name):
     words = ["--steps", "1000000", "--device", "reference", "--seeds", "0-8", "--out", tmp_path]
-    process = start("train", *RING, *words, before=lambda: (_fresh_signals(), os.setsid()))
+    process = start("train", *RING, *words, before=lambda: (fresh_signals(), os.setsid()))
     wait_for(lambda: lines_of(tmp_path / "seed_0") >= 2, process)
     send(process.pid, getattr(signal, name))
     result = finish(process)

@@ -239,3 +239,14 @@ def vector_bytes() -> int:
         if name in features.split(","):
             return width
     return 16
+
+
+def compile_error(error: Exception) -> tuple[int, str] | None:
+    """Return the line (0 if unknown) and the reason of a compiler's error; None for others."""
+    from numba.core.errors import NumbaError
+
+    if not isinstance(error, NumbaError):
+        return None
+    location = getattr(error, "loc", None)
+    reason = next((x.strip() for x in str(error).splitlines()[1:] if x.strip()), str(error))
+    return (location.line if location else 0), reason

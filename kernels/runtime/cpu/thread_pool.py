@@ -81,6 +81,16 @@ def threads() -> int:
     return min(int(numba.get_num_threads()), MAX_THREADS)
 
 
+def max_threads() -> int:
+    """Return the largest number of threads that `set_threads` accepts."""
+    return min(int(numba.config.NUMBA_NUM_THREADS), MAX_THREADS)  # type: ignore[attr-defined]
+
+
+def set_threads(count: int) -> None:
+    """Set the number of threads of all later launches of this thread."""
+    numba.set_num_threads(count)
+
+
 @contextlib.contextmanager
 def thread_limit(count: int) -> Iterator[None]:
     """Let the launches of a `with` block use at most `count` threads."""

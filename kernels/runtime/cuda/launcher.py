@@ -77,7 +77,7 @@ class Launcher:
 
     @contextmanager
     def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
-        """Yield the arguments of a launch; within, a launch may use other memory for arrays."""
+        """Yield the arguments to launch with; arrays may be copies, written back at the end."""
         yield arguments
 
     def variable(self, source: Path, dtype: np.dtype, name: str) -> Any:

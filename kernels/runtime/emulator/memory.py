@@ -20,7 +20,7 @@ GUARD_BYTES = 256 * 1024  # before and after an array, in the checked build; the
 
 
 class Region(ctypes.Structure):
-    """`Region` of block.h."""
+    """`Region` of runtime.h."""
 
     _fields_ = (
         *((name, ctypes.c_uint64) for name in ("first", "end", "base", "bytes", "itemsize")),
@@ -77,7 +77,7 @@ class Memory:
 
     @contextmanager
     def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
-        """Yield the arguments; in the checked build with copies between guards of numpy's arrays.
+        """Yield the arguments; in the checked build copies between guards replace numpy's arrays.
 
         The copies are written back at the end. Arrays that share memory still do.
         """

@@ -18,7 +18,7 @@ constexpr std::size_t MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024;  // of the larges
 // An array argument of a launch: the bytes [first, end) that the launch may access, and the
 // allocation that they lie in, [base, base + bytes). `written` has one byte per byte of the
 // allocation, 1 if it has been written. `view` has one too, 1 if it belongs to the array; it is
-// null if there are no gaps between the array's elements. emulator.py has the same structure.
+// null if there are no gaps between the array's elements. memory.py has the same structure.
 struct Region {
     std::uint64_t first, end, base, bytes, itemsize;
     unsigned char *written, *view;

@@ -26,7 +26,7 @@ UNREADABLE = (DataError, FileNotFoundError)  # the errors of ImageFile
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageRecord:
     """What is known of an image that was read, in JSON types; see `ImageFile`.
 
     `path` is relative to the folder.
@@ -39,7 +39,7 @@ class Picture:
     conversions: Sequence[str]
 
 
-def read_pictures(
+def read_images(
     scan: Scan, settings: Settings, notes: list[str], progress: bool
 ) -> tuple[np.ndarray, list[Path]]:
     """Return the pixels of all images, uint8 (N, C, H, W), and the paths of their files.
@@ -60,26 +60,26 @@ def read_pictures(
     pixels, info = found
     for reason, names in info["unused"].items():
         scan.unused[reason] = [scan.folder / name for name in names]
-    pictures = [Picture(**fields) for fields in info["pictures"]]
-    _describe(scan.folder, pictures, notes)
+    records = [ImageRecord(**fields) for fields in info["images"]]
+    _describe(scan.folder, records, notes)
     if isinstance(pixels, np.memmap):
         notes.append(
             f"{scan.folder}: the pixels take {pixels.nbytes / 1e9:.3g} GB, more than max_gb ="
             f" {settings.max_gb:g}, and are read from {cached}, which you can delete"
         )
-    return pixels, [scan.folder / picture.path for picture in pictures]
+    return pixels, [scan.folder / record.path for record in records]
 
 
 class Reader:
-    """The files of a folder that are images: their headers, and then their pixels.
+    """A reader of the images in a folder: first of their headers, then of their pixels.
 
-    - `shape`: (N, C, H, W), where files that turn out to be broken are counted too.
-    - `pictures`: the images that were read.
+    - `shape`: (N, C, H, W), which counts files that turn out to be broken too.
+    - `records`: the images that were read.
     """
 
     def __init__(self, scan: Scan, settings: Settings, progress: bool) -> None:
         self.scan, self.settings, self.progress = scan, settings, progress
-        self.pictures: list[Picture] = []
+        self.records: list[ImageRecord] = []
         self.paths: list[Path] = []
         scan.unused |= {BROKEN: [], NO_IMAGE: []}
         with _bombs_refused():
@@ -95,15 +95,15 @@ class Reader:
         return pixels[:count]
 
     def info(self) -> dict[str, Any]:
-        """Return what is known of the images and of the files that are none, in JSON types."""
+        """Return what is known of the images, and the names of unused files, in JSON types."""
         unused = {
             reason: [str(path.relative_to(self.scan.folder)) for path in self.scan.unused[reason]]
             for reason in (BROKEN, NO_IMAGE)
         }
-        return {"pictures": [asdict(picture) for picture in self.pictures], "unused": unused}
+        return {"images": [asdict(record) for record in self.records], "unused": unused}
 
     def images(self) -> Iterator[np.ndarray]:
-        """Yield the pixels of each image, (C or 1, H, W), and add to `pictures`.
+        """Yield the pixels of each image, (C or 1, H, W), and add to `records`.
 
         Raises:
             DataError: a file cannot be read, or has another size; or none can be read.
@@ -117,10 +117,10 @@ class Reader:
                     self._skip(path, error)
                     continue
             if pixels.shape[1:] != self.shape[2:]:
-                first = self.scan.folder / self.pictures[0].path
+                first = self.scan.folder / self.records[0].path
                 raise _other_size(first, self.shape[:1:-1], path, pixels.shape[:0:-1])
-            self.pictures.append(
-                Picture(
+            self.records.append(
+                ImageRecord(
                     str(path.relative_to(self.scan.folder)),
                     len(pixels),
                     image.is_animated,
@@ -129,9 +129,9 @@ class Reader:
                 )
             )
             yield pixels
-        if not self.pictures:
+        if not self.records:
             raise self._no_images()
-        _check_16_bit(self.scan.folder, self.pictures)
+        _check_16_bit(self.scan.folder, self.records)
 
     def _read_headers(self) -> bool:
         """Find the files that are images; return whether any has colours."""
@@ -212,26 +212,26 @@ def _other_size(
     )
 
 
-def _describe(folder: Path, pictures: Sequence[Picture], notes: list[str]) -> None:
+def _describe(folder: Path, records: Sequence[ImageRecord], notes: list[str]) -> None:
     """Add notes on how files were converted."""
-    animated = [x.path for x in pictures if x.is_animated]
+    animated = [x.path for x in records if x.is_animated]
     if animated:
         notes.append(
             f"{folder}: only the first image is used of each file with several:"
             f" {len(animated)} ({examples(animated)})"
         )
-    grey = [x.path for x in pictures if x.channels == 1]
-    converted = {AS_COLOURS: grey if len(grey) < len(pictures) else []}
+    grey = [x.path for x in records if x.channels == 1]
+    converted = {AS_COLOURS: grey if len(grey) < len(records) else []}
     for conversion in (ROTATED, REDUCED, RECOLOURED, BLENDED, ENLARGED):
-        converted[conversion] = [x.path for x in pictures if conversion in x.conversions]
+        converted[conversion] = [x.path for x in records if conversion in x.conversions]
     for text, names in converted.items():
         if names:
             notes.append(f"{folder}: images {text}: {len(names)} ({examples(names)})")
 
 
-def _check_16_bit(folder: Path, pictures: Sequence[Picture]) -> None:
+def _check_16_bit(folder: Path, records: Sequence[ImageRecord]) -> None:
     """Raise DataError where 16-bit files use 8 bits only."""
-    largest = max((x.largest for x in pictures if x.largest is not None), default=0)
+    largest = max((x.largest for x in records if x.largest is not None), default=0)
     if 0 < largest < 256:
         raise DataError(
             f"{folder}: 16-bit pixels from 0 to {largest}, of 65535, are nearly black; if {largest}"
