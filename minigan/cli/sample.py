@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     """Write a picture, an archive or single pictures of samples, and print its path."""
     import numpy as np
 
-    from ..training.resume import load_sampler
+    from ..training.load_sampler import load_sampler
     from ..training.run_folder import read_options
 
     if options.n < 1:

@@ -14,8 +14,9 @@ from .. import nn
 from ..utils.names import choose
 from .config import Config
 from .evaluate import Estimate, evaluate
+from .load_sampler import load_sampler
 from .python_data import PathLike, place_of
-from .resume import load_sampler, load_trainer, read_run
+from .resume import load_trainer, read_run
 from .run_folder import METRICS, read_metrics
 from .sampler import Sampler
 from .state import is_logged, log_intervals

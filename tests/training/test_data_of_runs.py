@@ -12,7 +12,8 @@ from run_helpers import assert_same_run, cli, files, refused, train
 import minigan as mg
 from minigan import Config, Trainer
 from minigan.training import checkpoint
-from minigan.training.resume import load_sampler, load_trainer, resume
+from minigan.training.load_sampler import load_sampler
+from minigan.training.resume import load_trainer, resume
 from minigan.training.run_folder import RunError
 from minigan.training.state import DataChangedError, describe_changes
 from minigan.utils.notices import Notice

@@ -9,7 +9,8 @@ from run_helpers import assert_same_run, cli, refused, train
 
 import minigan as mg
 from minigan.training import checkpoint
-from minigan.training.resume import load_sampler, load_trainer
+from minigan.training.load_sampler import load_sampler
+from minigan.training.resume import load_trainer
 from minigan.training.snapshots import interval, is_due, remove_later, snapshot_steps, thin_out
 
 RING = ["--data", "ring", "--samples", 300, "--batch", 16, "--device", "reference"]
