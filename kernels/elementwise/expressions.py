@@ -33,7 +33,7 @@ ADVICE = {
 }
 # The functions of kernels that have another name in CUDA C++.
 CUDA_NAMES = {"abs": "magnitude", "log1p_unit": "log1p", "T": "REAL"}
-_OPERATORS = {
+_OPERATORS: dict[type[ast.AST], str] = {
     **{ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.UAdd: "+", ast.USub: "-"},
     **{ast.Not: "!", ast.And: "&&", ast.Or: "||", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">"},
     **{ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="},
@@ -108,8 +108,8 @@ def _check(op: str, text: str, node: ast.AST, variables: tuple[str, ...]) -> Non
             raise ValueError(f"{where}{node.value!r} is no number")
     elif isinstance(node, (ast.operator, ast.unaryop, ast.cmpop, ast.boolop)):
         if type(node) not in _OPERATORS and not isinstance(node, ast.Pow):
-            advice = {ast.Mod: "fmod(a, b)", ast.FloorDiv: "floor(a / b)"}.get(type(node))
-            advice = f"; use {advice}" if advice else ""
+            others: dict[type[ast.AST], str] = {ast.Mod: "fmod(a, b)", ast.FloorDiv: "floor(a / b)"}
+            advice = f"; use {others[type(node)]}" if type(node) in others else ""
             raise ValueError(f"{where}{type(node).__name__} has no meaning on every device{advice}")
     elif not isinstance(
         node, (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.expr_context)

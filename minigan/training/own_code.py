@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .. import data
 from ..gan import losses, models
@@ -113,7 +114,11 @@ def save_code(folder: Path, config: Config) -> None:
         if source is not None:
             path = _copy(folder, option)
             path.parent.mkdir(exist_ok=True)
-            atomic_write(path, lambda file, source=source: file.write(source))
+            atomic_write(path, partial(_write, source))
+
+
+def _write(source: bytes, file: BinaryIO) -> None:
+    file.write(source)
 
 
 def check_loaded(config: Config) -> None:

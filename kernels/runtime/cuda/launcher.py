@@ -12,8 +12,8 @@ import hashlib
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,10 +75,12 @@ class Launcher:
         """Return a view of that shape, with stride 0 on repeated axes."""
         raise NotImplementedError
 
-    @contextmanager
-    def borrowed(self, arguments: list[Any]) -> Iterator[list[Any]]:
-        """Yield the arguments to launch with; arrays may be copies, written back at the end."""
-        yield arguments
+    def borrowed(self, arguments: list[Any]) -> AbstractContextManager[list[Any]]:
+        """Return a context of the arguments to launch with.
+
+        Arrays in it may be copies, which are written back at its end.
+        """
+        return nullcontext(arguments)
 
     def variable(self, source: Path, dtype: np.dtype, name: str) -> Any:
         """Return the bytes of a __device__ or __constant__ variable of a file, as an array."""

@@ -105,5 +105,6 @@ class Kernel:
                     f".{type(x).__name__}; kernels of the {launcher.name} take"
                     f" {kind.__module__}.{kind.__name__}"
                 )
+        grid, block = sizes
         with launcher.borrowed(arguments) as borrowed:
-            launcher.launch(source, self.name, module._dtype, *sizes, borrowed, shared_bytes)
+            launcher.launch(source, self.name, module._dtype, grid, block, borrowed, shared_bytes)

@@ -131,7 +131,9 @@ def _typed(place: str, parameter: Parameter, x: Any) -> Any:
 
 def _complex(dtype: np.dtype) -> np.dtype | None:
     """Return the complex dtype of two such numbers."""
-    return {"f4": np.dtype("c8"), "f8": np.dtype("c16")}.get(dtype.str[1:])
+    names = {"f4": "c8", "f8": "c16"}
+    name = names.get(dtype.str[1:])
+    return None if name is None else np.dtype(name)
 
 
 def _parameter(text: str, names: dict[str, str], real: np.dtype) -> Parameter:
