@@ -173,8 +173,11 @@ class _Cuda(ast.NodeVisitor):
 
     def visit_BinOp(self, x: ast.BinOp) -> str:
         left, right = self.visit(x.left), self.visit(x.right)
-        is_power = isinstance(x.op, ast.Pow)
-        return f"pow({left}, {right})" if is_power else f"({left} {_OPERATORS[type(x.op)]} {right})"
+        if isinstance(x.op, ast.Pow):
+            return f"pow({left}, {right})"
+        if isinstance(x.op, ast.Div):  # C++ divides the results of two comparisons as integers.
+            left = f"REAL({left})"
+        return f"({left} {_OPERATORS[type(x.op)]} {right})"
 
     def visit_BoolOp(self, x: ast.BoolOp) -> str:
         return f"({f' {_OPERATORS[type(x.op)]} '.join(map(self.visit, x.values))})"

@@ -46,7 +46,8 @@ def load_own(name: str, split: str, samples: int | None, seed: int, settings: Se
     if split != "train" and "split" not in known:
         raise DataError(f"{name} has no parameter split, so it has no {split!r} data")
     try:
-        result = function(**{key: x for key, x in options.items() if key in known})
+        given = {key: x for key, x in options.items() if key in known and x is not None}
+        result = function(**given)
     except Exception as error:
         raise CodeError(f"data {name!r}: {describe_error(error)}") from error
     data, labels = result if isinstance(result, tuple) and len(result) == 2 else (result, None)

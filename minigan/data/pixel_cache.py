@@ -49,7 +49,9 @@ def cache_path(scan: Scan, settings: Settings) -> Path | None:
         except OSError:  # Reading it says what is wrong.
             continue
         name = str(path.relative_to(scan.folder))
-        digest.update(json.dumps([name, status.st_size, status.st_mtime_ns]).encode())
+        # st_ctime is set by the system, also where a program sets st_mtime to what it was.
+        times = [status.st_mtime_ns, status.st_ctime_ns]
+        digest.update(json.dumps([name, status.st_size, *times]).encode())
     digest.update(json.dumps([PIL.__version__, str(scan.folder.resolve()), options]).encode())
     try:
         return cache_root() / "data" / "folders" / f"{digest.hexdigest()[:20]}.npy"
@@ -58,9 +60,9 @@ def cache_path(scan: Scan, settings: Settings) -> Path | None:
 
 
 def load(path: Path | None, max_gb: float) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """Return the pixels and what is known of the images; None where there is no such file.
+    """Return the pixels, mapped (np.memmap), and what is known of the images.
 
-    Pixels of more than `max_gb` are mapped (np.memmap), and read where they are used.
+    None: there is no such file, or the pixels take no more than `max_gb`.
     """
     if path is None:
         return None
@@ -69,9 +71,11 @@ def load(path: Path | None, max_gb: float) -> tuple[np.ndarray, dict[str, Any]] 
         pixels = np.load(path, mmap_mode="r")
         if pixels.dtype != np.uint8 or list(pixels.shape) != info["shape"]:
             return None
+        if pixels.nbytes <= max_gb * 1e9:
+            return None
     except (OSError, ValueError, KeyError, TypeError):  # It is missing or damaged: make it again.
         return None
-    return (pixels if pixels.nbytes > max_gb * 1e9 else np.array(pixels)), info
+    return pixels, info
 
 
 def write(

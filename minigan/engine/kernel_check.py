@@ -260,7 +260,7 @@ def _check_indices(
     out = poison(arguments[0])
     ends = [0, len(out)] if kernel.is_divided else []
     try:
-        kernel.checked(*arguments, *ends)
+        kernel.compiled(arguments, checked=True)(*arguments, *ends)
     except IndexError as error:
         place = _place_of_error(kernel, arguments, ends)
         raise CheckError(f"{what}: the kernel {place or f'{kernel.place}: {error}'}") from None
@@ -268,8 +268,8 @@ def _check_indices(
         middle, whole = len(out) // 2, out.copy()
         poison(out)
         for begin, end in ((middle, len(out)), (0, middle)):
-            kernel.compiled(*arguments, begin, end)
-        kernel.compiled(poison(whole), *arguments[1:], 0, len(out))
+            kernel.compiled(arguments)(*arguments, begin, end)
+        kernel.compiled(arguments)(poison(whole), *arguments[1:], 0, len(out))
         if whole.tobytes() != out.tobytes():
             raise CheckError(
                 f"{what}: the kernel {kernel.place} gives another result in two parts, rows 0 to"

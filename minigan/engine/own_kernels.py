@@ -7,7 +7,7 @@ is compiled, and no compiler imported, before an op runs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,11 @@ MIN_PARALLEL_ELEMENTS = 32768
 def own_kernel(op: Op, device: str) -> OwnKernel | None:
     """Return the kernel that a program gave an op for "cpu" or "cuda", or None.
 
-    A captured step is captured again when the op gets another one.
+    A captured step is captured again when an op of a program gets another one.
     """
     kernel = op.kernels.get(device)
     recording = active_step()
-    if kernel is not None and recording is not None:
+    if recording is not None and op.name not in op.library:
         recording.conditions.append(lambda: op.kernels.get(device) is kernel)
     return kernel
 
@@ -67,7 +67,7 @@ class OwnKernel:
         It runs once for each combination of shapes, dtypes and attributes.
         """
         described = [(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in arrays]
-        key = (*described, repr(sorted(attributes.items())))
+        key = (*described, *((name, _key(x)) for name, x in sorted(attributes.items())))
         if key not in self._results:
             if len(self._results) >= MAX_RESULT_TYPES:
                 self._results.clear()
@@ -76,6 +76,13 @@ class OwnKernel:
                 y = np.asarray(self.op.reference(*values, **attributes))
             self._results[key] = y.shape, y.dtype
         return self._results[key]
+
+
+def _key(attribute: Any) -> Any:
+    """Return what identifies an attribute: of an array its bytes, as its repr leaves some out."""
+    if isinstance(attribute, np.ndarray):
+        return attribute.shape, attribute.dtype, attribute.tobytes()
+    return type(attribute), repr(attribute)
 
 
 def main_dtype(arrays: tuple[Any, ...], kinds: str, default: np.dtype) -> np.dtype:
@@ -96,6 +103,7 @@ class NumbaKernel(OwnKernel):
     def __init__(self, op: Op, function: Callable[..., None]) -> None:
         super().__init__(op)
         self.function: Any = getattr(function, "py_func", function)
+        self._compiled: dict[tuple[Any, ...], Any] = {}
         names = list(inspect.signature(self.function).parameters)
         self.is_divided = names[-2:] == ["begin", "end"]
         self.names = names[:-2] if self.is_divided else names
@@ -109,19 +117,23 @@ class NumbaKernel(OwnKernel):
                     f" the result first, then the {op.arity} inputs{listed}"
                 )
 
-    @cached_property
-    def compiled(self) -> Any:
-        """The function for numba to compile, cached by its source."""
+    def compiled(self, arguments: Sequence[Any], checked: bool = False) -> Any:
+        """Return the function for numba to compile for arguments of these dtypes.
+
+        It is cached by its source and the global variables that it reads, which may be others when
+        arguments of another dtype come; so each dtype has a compiled function of its own.
+
+        Args:
+            arguments: of the function.
+            checked: whether each index is checked, which raises IndexError.
+        """
         from ..kernels.runtime.cpu.compiler import jit_own
 
-        return jit_own(self.function)
-
-    @cached_property
-    def checked(self) -> Any:
-        """The same with a check of each index, which raises IndexError."""
-        from ..kernels.runtime.cpu.compiler import jit_own
-
-        return jit_own(self.function, boundscheck=True)
+        key = checked, *(str(getattr(x, "dtype", type(x))) for x in arguments)
+        if key not in self._compiled:
+            options = {"boundscheck": True} if checked else {}
+            self._compiled[key] = jit_own(self.function, **options)
+        return self._compiled[key]
 
     @property
     def place(self) -> str:
@@ -161,10 +173,10 @@ class NumbaKernel(OwnKernel):
             )
         try:
             if not self.is_divided:
-                launch(self.compiled, *arguments)
+                launch(self.compiled(arguments), *arguments)
             elif out.size:
                 count = min(len(out), parts(out.size, MIN_PARALLEL_ELEMENTS))
-                launch(self.compiled, *arguments, over=len(out), parts=count)
+                launch(self.compiled(arguments), *arguments, over=len(out), parts=count)
         except Exception as error:
             raise self._explained(error) from None
         return out

@@ -116,4 +116,9 @@ def _describe(data: Survey) -> str:
     text = f"{data.samples:,} images of {sizes[0]}"
     text += f" to {sizes[-1]} pixels" if len(sizes) > 1 else " pixels"
     classes = len(data.per_class)
-    return f"{text} in {classes} class{'es' * (classes > 1)}" if classes else text
+    if not classes:
+        return text
+    text += f" in {classes} class{'es' * (classes > 1)}"
+    if classes > 1 and not _has_useful_labels(data):
+        text += f" (which takes 2 to {MAX_CLASSES}, of {PER_CLASS} images or more each, to be used)"
+    return text

@@ -323,6 +323,9 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.size, int | tuple):  # as `mg.data.load` takes it
+            sides = self.size if isinstance(self.size, tuple) else (self.size,)
+            object.__setattr__(self, "size", "x".join(map(str, sides)))
         for name, declared in options(Config).items():
             declared.check_value(getattr(self, name))
         parse_shape(self.sample_shape)

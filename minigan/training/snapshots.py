@@ -67,9 +67,12 @@ def remove_later(folder: Path, step: int) -> None:
 
 
 def thin_out(folder: Path, step: int, every: int, keep: int) -> None:
-    """Remove snapshots, where there are more than `keep`, so that evenly spaced ones stay."""
+    """Remove snapshots, where there are more than `keep`, so that evenly spaced ones stay.
+
+    Where none has that spacing, as after `keep` or `every` was changed, the last ones stay.
+    """
     steps = snapshot_steps(folder)
     if 0 < keep < len(steps):
-        for other in steps:
-            if other % interval(step, every, keep):
-                snapshot_path(folder, other).unlink(missing_ok=True)
+        spaced = [other for other in steps if other % interval(step, every, keep) == 0]
+        for other in set(steps) - set(spaced or steps[-keep:]):
+            snapshot_path(folder, other).unlink(missing_ok=True)

@@ -59,6 +59,11 @@ def train(
         RunError: the folder is not empty, or is no run to go on with, or its data have changed.
         DivergedError: a loss or a weight became NaN or infinite.
     """
+    if config is not None and not isinstance(config, Config):
+        raise TypeError(
+            f"the first argument is the config, not {type(config).__name__}: mg.train(mg.Config(),"
+            " data), or mg.train(data=data)"
+        )
     if resume is None:
         given = {"steps": steps, "model": model, "loss": loss}
         for name, value in given.items():

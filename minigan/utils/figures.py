@@ -144,7 +144,8 @@ def loss_curves(
     with figure(path, 7, 1.5 + 2.5 * panels, metadata) as drawing:
         axes = list(drawing.subplots(panels, sharex=True, squeeze=False)[:, 0])
         # Without an equilibrium G's loss follows the offset of D's output, on a scale of its own.
-        has_own_axis = levels.get("loss_g") is None
+        # A loss of the user's own, of which no equilibrium is known, has one axis.
+        has_own_axis = levels.get("loss_g") is None and levels.get("loss_d") is not None
         right = axes[0].twinx() if has_own_axis else axes[0]
         draw_losses(axes[0], rows, levels, unit, right)
         if has_own_axis:

@@ -15,6 +15,7 @@ from helpers import threads
 import minigan as mg
 from minigan.engine.device import get_device
 from minigan.engine.op import Op
+from minigan.kernels.runtime.cpu.compiler import OWN_HASH
 from minigan.kernels.runtime.cpu.sources import function_hash
 from minigan.ops.samples import uniform
 
@@ -270,3 +271,52 @@ def test_a_launch_without_a_grid(make_op: Callable[..., Op]) -> None:
         op.kernel("cuda", path, launch)
         with pytest.raises((TypeError, AttributeError), match=says):
             op(x, shift=0.0)
+
+
+def test_a_captured_step_notices_the_first_kernel(make_op: Callable[..., Op]) -> None:
+    """Planted: the kernel adds another number than the reference, so that one sees which ran."""
+    op = make_op("later", lambda x: x + 1.0, (lambda g, y, x: g,), [(uniform(3),)])
+    step = mg.capture(lambda x: op(x) * 1.0)
+    x = mg.tensor([1.0, 2.0])
+    assert step(x).tolist() == [2.0, 3.0]
+
+    @op.kernel("cpu")
+    def fill(out: Any, x: Any) -> None:
+        for i in range(x.size):
+            out[i] = x[i] + 6.0
+
+    assert step(x).tolist() == op(x).tolist() == [7.0, 8.0]
+
+
+def test_each_dtype_is_compiled_with_the_variables_of_its_time(make_op: Callable[..., Op]) -> None:
+    """Another process finds a compiled kernel by these variables."""
+    scope: dict[str, Any] = {"SCALE": 2.0}
+    exec("def fill(out, x):\n    for i in range(x.size):\n        out[i] = x[i] * SCALE", scope)
+    op = make_op("scaled_later", lambda x: x * 2.0, (None,), [(uniform(3),)])
+    op.kernel("cpu", scope["fill"])
+    assert op(mg.tensor([1.0])).tolist() == [2.0]
+    hashes = [getattr(scope["fill"], OWN_HASH)]
+    scope["SCALE"] = 3.0
+    assert op(mg.tensor([1.0], dtype="float64")).tolist() == [3.0]
+    assert op(mg.tensor([1.0])).tolist() == [2.0]  # compiled before, as by numba
+    assert getattr(scope["fill"], OWN_HASH) not in hashes
+
+
+def test_attributes_that_are_arrays_are_told_apart(make_op: Callable[..., Op]) -> None:
+    index = np.arange(2000)
+    other = index.copy()
+    other[1000] = 3  # a repr of an array leaves its middle out
+    sample = (uniform(4), {"index": index})
+    op = make_op("chosen", lambda x, index: x[index[index < 4]], (None,), [sample])
+
+    @op.kernel("cpu")
+    def fill(out: Any, x: Any, index: Any) -> None:
+        n = 0
+        for i in range(index.size):
+            if index[i] < 4:
+                out[n] = x[index[i]]
+                n += 1
+
+    x = mg.tensor([0.0, 1.0, 2.0, 3.0])
+    assert op(x, index=index).tolist() == [0, 1, 2, 3]
+    assert op(x, index=other).tolist() == [0, 1, 2, 3, 3]

@@ -109,7 +109,7 @@ def test_a_comparison_gives_bools(make_elementwise: Callable[..., Op], device: s
         ("x -> 0.5 * x * (1 + erf(x))", "((REAL(0.5) * a) * (REAL(1) + erf(a)))"),
         ("x y ; s -> x ** 2 if x > y else -s", "((a > b) ? pow(a, REAL(2)) : (-p))"),
         ("x y -> 0 < x <= y and not x == 1", "((REAL(0) < a && a <= b) && (!(a == REAL(1))))"),
-        ("x ; k s -> fma(x, k, s) / T(3)", "(fma(a, p, q) / REAL(3))"),
+        ("x ; k s -> fma(x, k, s) / T(3)", "(REAL(fma(a, p, q)) / REAL(3))"),
         ("x -> abs(x) + log1p_unit(x)", "(magnitude(a) + log1p(a))"),
     ],
 )
@@ -149,3 +149,19 @@ def test_an_unknown_function(make_elementwise: Callable[..., Op]) -> None:
     )
     with pytest.raises(ValueError, match="arcsin is no math function of the C library"):
         op(mg.tensor([0.5]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_quotient_of_comparisons_is_one_of_floats(
+    make_elementwise: Callable[..., Op], device: str
+) -> None:
+    """In C++ the quotient of two bools is an integer, and by 0 it is undefined."""
+    op = make_elementwise(
+        "quotient_of_signs",
+        lambda a, b: np.true_divide(a > 0, b > 0).astype(a.dtype),
+        (None, None),
+        [(uniform(4), uniform(4))],
+        expression="a b -> (a > 0) / (b > 0)",
+    )
+    a, b = (mg.tensor(x, device=device) for x in ([1.0, 1, -1, -1], [1.0, -1, 1, -1]))
+    np.testing.assert_array_equal(op(a, b).numpy(), [1, np.inf, 0, np.nan])

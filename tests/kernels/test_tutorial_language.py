@@ -167,3 +167,9 @@ def test_nvrtc_compiles_the_same_files(file):
 
     compiled = compile_for(SOURCE.with_name(file), np.dtype("f"), "8.0")
     assert len(compiled.registers) == SOURCE.with_name(file).read_text().count("\n__global__")
+
+
+@pytest.mark.parametrize("grid", [1000 / 256, "4", (1, 1, 1, 1), (2, -1), True + 0.5])
+def test_a_grid_is_up_to_three_integers(grid):
+    with pytest.raises((TypeError, ValueError), match="shared_arrays: a grid or block"):
+        FAST.shared_arrays[grid, 64]

@@ -150,3 +150,11 @@ def test_a_corrupt_snapshot_is_named(finished, tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     assert f"{path} is not a readable checkpoint" in refused("sample", run, "--step", 8)
     assert cli("sample", run, "--step", 4, "--out", tmp_path / "s.npz").status == 0
+
+
+def test_a_smaller_number_keeps_the_last_ones(tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    for step in (8, 16, 24):
+        (tmp_path / f"snapshots/step_{step:06d}.safetensors").touch()
+    thin_out(tmp_path, 26, 4, 1)  # 32 steps apart there is none
+    assert snapshot_steps(tmp_path) == [24]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,30 @@ class Kernel:
                 " kernel<<<grid, block, shared>>>(...)"
             )
         grid, block, *shared = configuration
-        sizes = [
-            tuple(map(int, x)) if isinstance(x, tuple | list) else (int(x),) for x in (grid, block)
-        ]
+        sizes = [self._size(x) for x in (grid, block)]
 
         def launch(*arguments: Any) -> None:
             self._launch(sizes, list(arguments), *shared)
 
         return launch
+
+    def _size(self, value: Any) -> tuple[int, ...]:
+        """Return one to three integers of at least 0, where nothing runs.
+
+        Raises:
+            TypeError, ValueError: these are others.
+        """
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        try:
+            size = tuple(map(operator.index, numbers))
+        except TypeError:
+            raise TypeError(
+                f"{self.name}: a grid or block is an integer or up to three, not {value!r};"
+                " -(-n // 256) blocks of 256 threads cover n elements"
+            ) from None
+        if not 1 <= len(size) <= 3 or min(size) < 0:
+            raise ValueError(f"{self.name}: a grid or block of {value!r}: one to three, each >= 0")
+        return size
 
     def __call__(self, *arguments: Any) -> None:
         raise TypeError(
