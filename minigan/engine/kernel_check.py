@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +22,9 @@ from .capture import capture
 from .check import CheckError, check_gradients, op_samples, require_dtype, require_samples
 from .check_cases import LAYOUTS, Case, cases_of, cast
 from .device import Device, get_device
+from .op import Op
 from .own_kernels import NumbaKernel
 from .tensor import Tensor
-
-if TYPE_CHECKING:
-    from .op import Op
 
 FLOATS = ("float32", "float64")
 SPECIAL = (np.nan, np.inf, -np.inf)
@@ -71,10 +69,13 @@ def check(op: Op, devices: Sequence[str] | None = None, *, order: int = 2, seed:
         seed: of the samples.
 
     Raises:
+        TypeError: this is no op.
         CheckError: a result has a wrong value, dtype or shape, differs in a captured step, or
             depends on strides; a kernel accesses memory that it may not, or has a race; a VJP is
             wrong (GradientError). The message names the device, the shapes, and the kernel's line.
     """
+    if not isinstance(op, Op):
+        raise TypeError(f"check takes an mg.Op, not {type(op).__name__}")
     require_samples(op)
     names = _devices(op) if devices is None else list(devices)
     with warnings.catch_warnings():

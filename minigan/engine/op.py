@@ -100,6 +100,8 @@ class Op:
         self.accepts_numbers = broadcasts or numbers
         self.needs_kernel = needs_kernel
         self.arity = None if callable(vjps) else len(vjps)  # None: any number of inputs
+        if not all(isinstance(sample, tuple) for sample in samples):
+            raise ValueError(f"{name}: a sample is a tuple of inputs, such as (uniform(3),)")
         last = samples[0][-1] if samples else None
         names = frozenset(last if isinstance(last, dict) else ())
         self.attribute_names = names if samples else None  # None: any

@@ -64,3 +64,10 @@ def test_one_function_serves_any_number_of_inputs(make_op: Callable[..., Op]) ->
     op = make_op("summed", lambda *x: sum(x), lambda i, g, y, *inputs: g)
     xs = [mg.tensor([1.0], requires_grad=True) for _ in range(3)]
     assert [g.item() for g in mg.grad(op(*xs).sum(), xs)] == [1, 1, 1]
+
+
+def test_a_sample_that_is_no_tuple_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"lone: a sample is a tuple of inputs"):
+        Op("lone", np.exp, (None,), [uniform(3)])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"check takes an mg.Op, not str"):
+        mg.check("tanh")  # type: ignore[arg-type]
