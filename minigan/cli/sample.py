@@ -63,7 +63,10 @@ def run(options: argparse.Namespace) -> int:
     out = None if options.out is None else _check_out(options.out)
     data = str(read_options(folder).get("data"))
     if out is not None:
-        _check_not_of_run(options.out, out / "seed.png" if _is_folder(options.out) else out, data)
+        is_folder = _is_folder(options.out)
+        _check_not_of_run(options.out, out / "seed.png" if is_folder else out, data)
+        if not is_folder and os.path.lexists(out):
+            raise ValueError(f"--out {options.out}: exists already; another name is needed")
     sampler = load_sampler(folder, options.step, code=named_code(options))
     cycle = _parse_labels(options.label, sampler, folder)
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
@@ -125,7 +128,7 @@ def _is_folder(text: str) -> bool:
 
 
 def _check_out(text: str) -> Path:
-    """Return the path of --out; ValueError unless it can be written and replaces nothing."""
+    """Return the path of --out; ValueError unless it can be written."""
     path = Path(text)
     is_folder = _is_folder(text)
     if not is_folder and path.suffix not in (".png", ".npz"):
@@ -136,8 +139,6 @@ def _check_out(text: str) -> Path:
         raise ValueError(f"--out {text}: is a file, not a folder")
     if not path.parent.is_dir():
         raise ValueError(f"--out {text}: there is no folder {path.parent}")
-    if not is_folder and os.path.lexists(path):
-        raise ValueError(f"--out {text}: exists already; another name is needed")
     return path
 
 

@@ -76,8 +76,8 @@ def test_batches_and_a_captured_step() -> None:
 @pytest.mark.parametrize(
     ("tables", "n", "error", "message"),
     [
-        (rows(5), 6, ValueError, "batches: n = 6, but there are 5 rows"),
-        (rows(5)[:0], 1, ValueError, "batches: n = 1, but there are 0 rows"),
+        (rows(5), 6, ValueError, "batches: n = 6, but there are only 5 rows"),
+        (rows(5)[:0], 1, ValueError, "batches: n = 1, but there are only 0 rows"),
         (rows(5), 0, ValueError, "batches: n 0: must be at least 1"),
         (rows(5), 2.5, ValueError, "batches: n 2.5: must be a whole number"),
         (rows(5), True, ValueError, "batches: n True: must be a whole number"),

@@ -40,8 +40,8 @@ def test_every_loss_and_penalty_is_in_a_table():
     methods = TEXT.partition("## Measured quality")[0]
     rows = [line.split("|") for line in methods.splitlines() if line.startswith("| ")]
     tables = {row[1].strip(): row[2].strip(" `") for row in rows}
-    for name, loss in LOSSES.items():
-        assert tables[name] == loss.__name__
+    for name in losses.register.built_in:  # other tests register losses of their own
+        assert tables[name] == LOSSES[name].__name__
     for name in PENALTIES:
         assert hasattr(losses, tables[name].partition("(")[0])
     assert minigan.losses is losses
