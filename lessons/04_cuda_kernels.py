@@ -274,11 +274,11 @@ unit.kernel("cuda", UNIT, launch)
 print(mg.check(unit))
 unit.kernel("cuda", UNIT.replace("j < n; j += 32) y", "j < n; j += n) y"), launch)
 lesson.expect("rows longer than the warp", error_of(mg.check, unit), says="inputs (3, 257)")
+# %%
 lesson.finish()
 
 # %% [markdown]
 # ## On a GPU
-#
 # Counts are not times: a GPU has caches. On an NVIDIA H200 the library's product has 0.78 of the
 # speed of cuBLAS; Adam and exp reach 0.91 to 0.99 of a copy's bandwidth (minigan/bench/README.md).
 #

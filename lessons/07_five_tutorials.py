@@ -87,7 +87,7 @@ def train(changes, seed, steps=600, nets=None):  # returns a row per step, and b
 # | mistake | its framework says | minigan says |
 # | --- | --- | --- |
 # | 000: fakes outside the tape | `No gradients provided` | `... does not depend on input 0` |
-# | 000, 001: image sizes | `Invalid input shape`, `shapes cannot be multiplied` | `do not fit` |
+# | 000, 001: image sizes | `Invalid input shape`, `shapes cannot be multiplied` | `is needed` |
 # | 001: two losses, one graph | `backward through the graph a second time` | nothing; it is right |
 # | 001: D updated in between | `modified by an inplace operation` | `the graph is stale` |
 #

@@ -1,8 +1,8 @@
 """minigan: GANs from scratch, from automatic differentiation down to the kernels."""
 
+import typing as _typing
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from .utils import interrupts as _interrupts
@@ -44,7 +44,7 @@ from .utils.pytorch_names import missing_name as _missing_name
 
 Op.library = frozenset(Op.registry)
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .training.saved_run import SavedRun, load_run
     from .training.train import train
 
@@ -120,5 +120,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY, "__version__"})
 
 
-if not _TYPE_CHECKING:
+if not _typing.TYPE_CHECKING:  # mypy knows this name alone
     __getattr__ = _lazy_attribute

@@ -53,7 +53,7 @@ def test_the_errors_that_the_table_quotes():
 
     images = mg.random.normal((4, 28, 28))
     assert "the output does not depend on input 0" in error_of(outside_the_tape)
-    assert "do not fit" in error_of(lambda: nn.Dense(784, 1)(images))
+    assert "is needed" in error_of(lambda: nn.Dense(784, 1)(images))
     assert error_of(two_losses_of_one_graph) == "no error"
     assert "the graph is stale" in error_of(updated_in_between)
     # What gives no error anywhere: 28 verdicts for an image, and a loss of probabilities.
