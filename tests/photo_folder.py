@@ -71,7 +71,7 @@ def face(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def star(rng: Rng, image: Image.Image) -> Image.Image:
-    """Draw a bright star with five points, turned by any angle."""
+    """Draw a bright star with five points, rotated by any angle."""
     x, y, radius = place(rng, image)
     angles = rng.uniform(0, 2 * np.pi) + np.arange(10) * np.pi / 5
     radii = radius * 1.15 * np.where(np.arange(10) % 2, rng.uniform(0.4, 0.5), 1.0)

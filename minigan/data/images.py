@@ -47,7 +47,7 @@ def read_images(
     Pixels of more than `max_gb` lie in a file of the cache, which is mapped into memory.
 
     Raises:
-        DataError: a file cannot be read, sizes differ, there is no image, or no room in the cache.
+        DataError: a file cannot be read, sizes differ, there is no image, or the cache is full.
     """
     cached = pixel_cache.cache_path(scan, settings)
     found = pixel_cache.load(cached, settings.max_gb)

@@ -122,7 +122,7 @@ def _write(file: BinaryIO, path: Path, folder: Path, reader: Reader) -> None:
         count += 1
     shape = (count, *shape[1:])
     file.seek(0)
-    if _write_header(file, shape) != start:  # numpy leaves room for any number of rows.
+    if _write_header(file, shape) != start:  # numpy pads a header for any number of rows.
         raise ValueError(f"the header of {path} has grown")
     info = json.dumps({"folder": str(folder.resolve()), "shape": shape, **reader.info()}).encode()
     # The .npy file gets its name after this one, so where it is, both are.

@@ -134,24 +134,24 @@ def _strip(
 ) -> Image.Image:
     """Return captions of cells of this width, every `step` pixels, as a strip of `total` pixels.
 
-    With `vertical` they are turned where one is wider than its cell. What is too long is cut, and
+    With `vertical` they are rotated where one is wider than its cell. What is too long is cut, and
     ends in an ellipsis.
     """
     path = font_for(texts)
     assert path is not None, "the caller asks whether there is a font"
     font = _font(path)
-    turned = vertical and any(font.getlength(text) > width for text in texts)
-    texts = [_cut(text, font, MAX_LENGTH if turned else width) for text in texts]
+    rotated = vertical and any(font.getlength(text) > width for text in texts)
+    texts = [_cut(text, font, MAX_LENGTH if rotated else width) for text in texts]
     line = FONT_SIZE + 2 * MARGIN
-    height = round(max(map(font.getlength, texts))) + 2 * MARGIN if turned else line
+    height = round(max(map(font.getlength, texts))) + 2 * MARGIN if rotated else line
     strip = Image.new("L", (total, height), BACKGROUND)
     for i, text in enumerate(texts):
         length = math.ceil(font.getlength(text))
         word = Image.new("L", (max(1, length), line), BACKGROUND)
         ImageDraw.Draw(word).text((0, line / 2), text, INK, font, anchor="lm")
-        word = word.rotate(90, expand=True) if turned else word
+        word = word.rotate(90, expand=True) if rotated else word
         x = left + i * step + (width - word.width) // 2
-        strip.paste(word, (x, height - MARGIN - word.height if turned else 0))
+        strip.paste(word, (x, height - MARGIN - word.height if rotated else 0))
     return strip
 
 

@@ -181,12 +181,12 @@ def test_progress_is_told_when_asked_for_and_after_two_seconds(rng, capsys, monk
 
     asked, bar = [], progress.progress_bar
 
-    def told(batches, delay, **options):
+    def recorded_bar(batches, delay, **options):
         asked.append((delay, options["show"]))
         return bar(batches, **options)
 
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    monkeypatch.setattr(progress, "progress_bar", told)
+    monkeypatch.setattr(progress, "progress_bar", recorded_bar)
     x, y = rng.standard_normal((2, 300, 2))
     quiet = wasserstein1(x, y)
     assert capsys.readouterr().err == ""
