@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class Settings:
     def has_coloured_background(self) -> bool:
         """Whether the background is not grey."""
         return len(set(self.background)) > 1
+
+
+OPTIONS = tuple(field.name for field in fields(Settings))  # of `load` and of `Config` alike
 
 
 def parse_settings(

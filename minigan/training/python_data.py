@@ -8,20 +8,16 @@ from typing import Any
 
 from ..data import Dataset, DataWarning
 from ..data.own import as_dataset
-from ..data.settings import parse_settings
+from ..data.settings import OPTIONS, parse_settings
 from .config import Config
 
 PathLike = str | os.PathLike[str]
-INTERPRETATION = (
-    *("sample_shape", "value_range", "classes", "remap_labels", "max_gb"),
-    *("size", "fit", "grey", "background", "skip_broken"),
-)
 
 
 def place_of(config: Config, data: Any, labels: Any = None) -> PathLike | Dataset | None:
     """Return a name or path of data as it is, and anything else as a Dataset; None for None.
 
-    The options of INTERPRETATION say how an array is interpreted; `samples` are drawn by the seed.
+    The options of `data.settings` say how an array is interpreted; `samples` are drawn by the seed.
     Notes on it are emitted as DataWarning.
 
     Raises:
@@ -34,7 +30,7 @@ def place_of(config: Config, data: Any, labels: Any = None) -> PathLike | Datase
     for name, default in (("split", "train"), ("data_dir", None)):
         if getattr(config, name) != default:
             raise ValueError(f"{name} = {getattr(config, name)!r} is for files, not for arrays")
-    settings = parse_settings(**{name: getattr(config, name) for name in INTERPRETATION})
+    settings = parse_settings(**{name: getattr(config, name) for name in OPTIONS})
     dataset = as_dataset("array", data, labels, settings)
     if dataset is not data:
         for note in dataset.notes:

@@ -16,6 +16,7 @@ import numpy as np
 from .. import nn
 from ..data import NAMES, Dataset, load
 from ..data.own import OWN
+from ..data.settings import OPTIONS
 from ..engine import random
 from ..engine.assign import load_tensors
 from ..engine.capture import capture
@@ -86,16 +87,7 @@ class Trainer:
                 samples=config.samples,
                 seed=config.seed,
                 progress=progress,
-                sample_shape=config.sample_shape,
-                value_range=config.value_range,
-                classes=config.classes,
-                remap_labels=config.remap_labels,
-                max_gb=config.max_gb,
-                size=config.size,
-                fit=config.fit,
-                grey=config.grey,
-                background=config.background,
-                skip_broken=config.skip_broken,
+                **{name: getattr(config, name) for name in OPTIONS},
             )
             config = absolute_paths(config)
         else:

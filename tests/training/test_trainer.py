@@ -237,7 +237,7 @@ def test_options_must_fit_the_data():
         ({"batch": -3}, "batch = -3 is not"),
         ({"batch": 2.0}, "batch = 2.0 is not"),
         ({"latent_size": 0}, "latent_size = 0 is not"),
-        ({"size": -1}, "size = -1 is not"),
+        ({"samples": -1}, "samples = -1 is not"),
         ({"log_every": 0}, "log_every = 0 is not"),
         ({"lr_g": 0.0}, "lr_g = 0.0 is not a positive number"),
         ({"lr_d": math.nan}, "lr_d = nan is not"),
