@@ -41,6 +41,7 @@ MAX_METRIC = 1e100  # far above any float32 and any norm of them, but it can be 
 METRIC_NAMES = ("step", "loss_d", "loss_g")
 QUALITY_NAMES = ("step", "sliced_wasserstein", "floor")
 MAX_LINE_BYTES = 1 << 14  # of metrics: forty times what one takes
+MAX_ROWS = 200_000  # of a file that is read to be looked at
 
 
 class RunError(ValueError):
@@ -260,6 +261,26 @@ def _parse_row(line: bytes, last: int, names: Sequence[str] = METRIC_NAMES) -> d
     if type(row["step"]) is not int or row["step"] <= last:
         raise ValueError(f"a line has step {row['step']} after step {last}")
     return row
+
+
+def read_rows(
+    path: Path, names: Sequence[str] = METRIC_NAMES, limit: int = MAX_ROWS
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows of a file before its first damaged line, and a text on what is not read.
+
+    It is for looking at a run: its checkpoint is not asked which lines are those of its state. The
+    text is "" where all was read. A file that does not exist has no rows.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        for line in _read_lines(path, limit + 1):
+            rows.append(_parse_row(line, rows[-1]["step"] if rows else -1, names))
+    except FileNotFoundError:
+        return [], ""
+    except (OSError, ValueError) as error:
+        return rows, f"{path.name} is read up to line {len(rows)} only: {error}"
+    problem = f"{path.name}: only the first {limit:,} lines are read" if rows[limit:] else ""
+    return rows[:limit], problem
 
 
 @contextmanager

@@ -214,9 +214,13 @@ def _plot_curve(
     """Plot a metric, its running mean over a fortieth of the rows, and its level."""
     steps = np.array([row["step"] for row in rows])
     values = np.array([np.nan if row.get(key) is None else row[key] for row in rows])
-    width = max(1, len(values) // 40)
-    mean = np.convolve(np.pad(values, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
     axes.plot(steps, values, color=colour, lw=0.5, alpha=0.35)
-    axes.plot(steps, mean, color=colour, label=name)
+    axes.plot(steps, running_mean(values), color=colour, label=name)
     if level is not None:
         axes.axhline(level, color=colour, lw=1, ls="--", label=f"its equilibrium, {level:.3f}")
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each value (n,) and those before it, a fortieth of all."""
+    width = max(1, len(values) // 40)
+    return np.convolve(np.pad(values, (width - 1, 0), "edge"), np.ones(width) / width, "valid")

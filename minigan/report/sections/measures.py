@@ -1,0 +1,96 @@
+"""The measures of `minigan evaluate`, each beside its floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..gather import RunReport
+from ..markup import Html, join, note, number, plural, table, tag
+from .layout import section
+
+
+def measures_section(runs: Sequence[RunReport]) -> Html:
+    """Return the measures of one run with intervals, or those of several beside each other."""
+    measured = [run for run in runs if run.content.evaluation]
+    parts: list[Html] = []
+    if len(runs) == 1 and measured:
+        parts = [_one_table(runs[0])]
+    elif measured:
+        parts = [_common_table(measured)]
+    missing = [run for run in runs if not run.content.evaluation]
+    if missing:
+        names = ", ".join(run.name for run in missing)
+        of = f" of {names}" if len(runs) > 1 else ""
+        command = tag("code", "minigan evaluate RUN")
+        parts.append(note(f"The last state{of} has not been measured: ", command, " does that."))
+    for run in measured:
+        step = (run.content.evaluation or {})["step"]
+        if step != run.step:
+            parts.append(note(f"{run.name} was measured at step {step:,}, and is at {run.step:,}."))
+    text = (
+        "The floor of a measure is its value for real samples, as many as there are generated ones:"
+        " no generator can be expected to be better."
+    )
+    return section("measures", "Measures", tag("p", text), *parts)
+
+
+def _measures(run: RunReport) -> list[Mapping[str, Any]]:
+    return list((run.content.evaluation or {}).get("measures", []))
+
+
+def _label(measure: Mapping[str, Any]) -> Html:
+    better = {"low": "lower is better", "high": "higher is better"}.get(str(measure.get("better")))
+    label = str(measure.get("label") or measure["name"])
+    return join([label, tag("small", f"{better}") if better else ""], " ")
+
+
+def _interval(measure: Mapping[str, Any]) -> str:
+    low, high = measure.get("low"), measure.get("high")
+    return "–" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def _one_table(run: RunReport) -> Html:
+    rows = []
+    for measure in _measures(run):
+        count = measure.get("samples")
+        samples = f"{count:,}" if type(count) is int else "–"
+        values = number(measure.get("value")), _interval(measure), number(measure.get("floor"))
+        rows.append((_label(measure), *values, samples))
+    step = (run.content.evaluation or {})["step"]
+    caption = f"Measured at step {step:,}; intervals are of 95 %"
+    head = ("measure", "generated", "interval", "floor (real)", "samples")
+    return table(caption, head, rows, numbers=(1, 2, 3, 4))
+
+
+def _common_table(runs: Sequence[RunReport]) -> Html:
+    """Return a row for each measure and a column for each run; the best of a row is bold."""
+    found = [{str(m["name"]): m for m in _measures(run)} for run in runs]
+    rows = []
+    for name in dict.fromkeys(name for measures in found for name in measures):
+        cells = [measures.get(name) for measures in found]
+        best = _best(cells)
+        first = next(cell for cell in cells if cell)
+        rows.append((_label(first), *(_cell(cell, cell is best) for cell in cells)))
+    caption = f"Measures of {plural(len(runs), 'run')}, floors in brackets; bold: best of a row"
+    return table(caption, ("measure", *(run.name for run in runs)), rows, range(1, len(runs) + 1))
+
+
+def _best(cells: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """Return the best of several measures; None where there is no best one."""
+    valued = [cell for cell in cells if cell and cell.get("value") is not None]
+    kinds = {cell.get("better") for cell in valued}
+    if len(valued) < 2 or len(kinds) > 1 or not kinds <= {"low", "high"}:
+        return None
+    choose = min if kinds == {"low"} else max
+    best: Mapping[str, Any] = choose(valued, key=lambda cell: cell["value"])
+    return best
+
+
+def _cell(measure: Mapping[str, Any] | None, is_best: bool) -> Html:
+    if measure is None:
+        return Html("–")
+    value = number(measure.get("value"))
+    floor = measure.get("floor")
+    small = "" if floor is None else tag("small", f"({number(floor)})")
+    return join([tag("strong", value) if is_best else value, small], " ")

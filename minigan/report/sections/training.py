@@ -1,0 +1,142 @@
+"""The curves of a training: losses, quality, the accuracies of D, the norms of the gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...utils.figures import ADDED_TERMS
+from ..curves import Chart, Series, common_limits, draw
+from ..gather import RunReport
+from ..markup import Html, note, tag
+from .layout import columns, section
+
+# The colours' classes: of the discriminator, the generator, real data, and of other terms.
+D, G, DATA, OTHERS = "d", "g", "data", ("c", "e", "f")
+OF_ROWS = ("loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g")
+QUALITY = "sliced_wasserstein"
+
+
+def training_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
+    """Return the curves of each run, and what the page's script needs to know of them."""
+    charts = {run.ident: charts_of(run) for run in runs}
+    data: dict[str, Any] = {}
+    drawn: dict[str, dict[str, Html]] = {run.ident: {} for run in runs}
+    for slug in dict.fromkeys(x.slug for found in charts.values() for x in found):
+        same = [(ident, x) for ident, found in charts.items() for x in found if x.slug == slug]
+        limits = common_limits([chart for _, chart in same])
+        for (ident, chart), limit in zip(same, limits, strict=True):
+            name = f"{ident}-{slug}"
+            drawn[ident][slug] = draw(chart, name, limit)
+            data[name] = chart.data()
+
+    def curves(run: RunReport) -> Html:
+        if not drawn[run.ident]:
+            return note("This run has no lines of metrics yet.")
+        return tag("div", *drawn[run.ident].values(), class_="charts")
+
+    text = (
+        "Thin lines are single batches, thick ones their running mean, dashed ones the values to"
+        " compare with. Point at a curve, or move to it with Tab and use the arrow keys, to read"
+        " its values."
+    )
+    if len(runs) > 1:
+        text += " The same curves of several runs have the same axis, unless one would be flat."
+    return section("curves", "Training curves", tag("p", text), columns(runs, curves)), data
+
+
+def charts_of(run: RunReport) -> list[Chart]:
+    """Return the charts of a run, of what its metrics have."""
+    rows = run.content.rows
+    makers: list[Callable[[RunReport], list[Chart]]] = [_losses, _added_terms]
+    makers += [_quality, _accuracies, _gradients]
+    if not rows:
+        return _quality(run)
+    return [chart for make in makers for chart in make(run)]
+
+
+def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    return np.array([np.nan if row.get(key) is None else row[key] for row in rows], float)
+
+
+def _steps(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    return np.array([row["step"] for row in rows], np.int64)
+
+
+def _losses(run: RunReport) -> list[Chart]:
+    """Return both losses: without an equilibrium G's is on a scale of its own, up to an offset."""
+    rows = run.content.rows
+    levels, unit = ({}, "") if run.trained is None else (run.trained.levels, run.trained.unit)
+    series = [
+        Series(name, _column(rows, key), colour, levels.get(key))
+        for key, name, colour in (("loss_d", "discriminator", D), ("loss_g", "generator", G))
+    ]
+    text = (
+        "At equilibrium the samples are distributed as the data, and the losses are at the dashed"
+        " lines. A loss that falls is no sign of better samples: the two players compete."
+    )
+    if levels.get("loss_g") is not None or levels.get("loss_d") is None:
+        return [Chart("losses", "Losses", unit, _steps(rows), series, low=0.0, help=text)]
+    own = "It follows the offset of D's output, so its height has no meaning."
+    return [
+        Chart("loss-d", "Loss of the discriminator", unit, _steps(rows), series[:1], help=text),
+        Chart("loss-g", "Loss of the generator", unit, _steps(rows), series[1:], help=own),
+    ]
+
+
+def _added_terms(run: RunReport) -> list[Chart]:
+    rows = run.content.rows
+    levels = {} if run.trained is None else run.trained.levels
+    keys = [key for key in ADDED_TERMS if any(row.get(key) is not None for row in rows)]
+    series = [
+        Series(ADDED_TERMS[key][1], _column(rows, key), colour, levels.get(key))
+        for key, colour in zip(keys, OTHERS, strict=False)
+    ]
+    text = "These terms are added to the losses above."
+    charts = [Chart("added", "Added terms", "", _steps(rows), series, low=0.0, help=text)]
+    return charts if keys else []
+
+
+def _quality(run: RunReport) -> list[Chart]:
+    rows = run.content.quality
+    if not rows:
+        return []
+    floor = rows[-1].get("floor")
+    distance = Series("generated", _column(rows, QUALITY), G, floor, "real data")
+    text = (
+        "The sliced Wasserstein distance of a few samples to held-out data; the dashed line is that"
+        " of real samples, below which no generator can be expected."
+    )
+    title = "Distance of samples to data"
+    return [Chart("quality", title, "", _steps(rows), [distance], low=0.0, help=text)]
+
+
+def _accuracies(run: RunReport) -> list[Chart]:
+    rows = run.content.rows
+    series = [
+        Series("of real samples", _column(rows, "d_real"), DATA),
+        Series("of generated ones", _column(rows, "d_fake"), G, 0.5, "chance"),
+    ]
+    text = (
+        "The share of a batch that the discriminator classifies correctly. At 1 for both it wins"
+        " always, and the generator learns little; at 0.5 it cannot tell them apart."
+    )
+    title = "What the discriminator gets right"
+    return [Chart("accuracy", title, "", _steps(rows), series, 0.0, 1.0, help=text)]
+
+
+def _gradients(run: RunReport) -> list[Chart]:
+    rows = run.content.rows
+    series = [
+        Series("discriminator", _column(rows, "grad_norm_d"), D),
+        Series("generator", _column(rows, "grad_norm_g"), G),
+    ]
+    if all(np.isnan(x.values).all() for x in series):
+        return []
+    text = (
+        "The L2 norm of the gradient of each net. A generator's that falls towards 0 has stopped"
+        " learning; one that grows without end diverges."
+    )
+    return [Chart("gradients", "Gradient norms", "", _steps(rows), series, log=True, help=text)]
