@@ -34,9 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from ..report import write_report
     from ..report.gather import Sources
 
-    sources = Sources(
-        options.data, options.data_dir, named_code(options), not options.without_data
-    )
+    sources = Sources(options.data, options.data_dir, named_code(options), not options.without_data)
     out = None if options.out is None else Path(options.out)
     report(write_report([Path(x) for x in options.run_folders], out, sources))
     return 0

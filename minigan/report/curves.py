@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,18 @@ WIDTH, HEIGHT = 420, 224  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 50, 412, 12, 194  # the edges of the area of the curves
 MAX_POINTS = 400  # of a curve
 OUTLIERS = 1.0  # percent of the values at either end that an axis may leave out
+EDGE = 0.05  # An axis begins at step 0 if its first step is that near to it, of the last one.
+SMALL = 8  # Runs whose ranges differ by this factor have axes of their own.
 SMOOTH = 80  # from so many values on, the running mean is drawn too
+
+
+class Limits(NamedTuple):
+    """The ranges of the axes: of the steps, and of the values."""
+
+    first: float
+    last: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,13 @@ class Chart:
         values = np.concatenate([np.asarray(x.values, float) for x in self.series])
         return values[np.isfinite(values)]
 
-    def limits(self) -> tuple[float, float]:
-        """Return the range of the axis: that of nearly all values, and of the levels."""
+    def limits(self) -> Limits:
+        """Return the ranges of the axes: that of the values holds nearly all, and the levels."""
+        first, last = float(self.steps[0]), float(self.steps[-1])
+        first = 0.0 if first <= EDGE * last else first
+        return Limits(first, max(last, first + 1), *self._range())
+
+    def _range(self) -> tuple[float, float]:
         values = self._numbers()
         if not len(values):
             return 0.0, 1.0
@@ -107,23 +123,36 @@ def _short(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def common_limits(charts: Sequence[Chart]) -> list[tuple[float, float]]:
-    """Return the axes of the same chart of several runs: one range, so that they compare.
+def common_limits(charts: Sequence[Chart]) -> list[Limits]:
+    """Return the axes of the same chart of several runs: equal ones, so that they compare.
 
-    Charts of different units have axes of their own, and so have those of which one would be flat.
+    Charts of different units have axes of their own, and so have those of which one would be small.
     """
     own = [chart.limits() for chart in charts]
-    low, high = min(a for a, _ in own), max(b for _, b in own)
-    is_flat = min(b - a for a, b in own) < (high - low) / 8
-    if is_flat or len({(chart.unit, chart.is_log) for chart in charts}) > 1:
+    same = Limits(
+        *(min(x.first for x in own), max(x.last for x in own)),
+        *(min(x.low for x in own), max(x.high for x in own)),
+    )
+    if min(x.high - x.low for x in own) < (same.high - same.low) / SMALL:
         return own
-    return [(low, high)] * len(charts)
+    if min(x.last - x.first for x in own) < (same.last - same.first) / SMALL:
+        return own
+    units = {(chart.unit, chart.is_log) for chart in charts}
+    return [same] * len(charts) if len(units) == 1 else own
 
 
-def draw(chart: Chart, ident: str, limits: tuple[float, float] | None = None) -> Html:
-    """Return the figure of a chart: its legend, which shows the values, and the curves."""
+def draw(chart: Chart, ident: str, limits: Limits | None = None, owner: str = "") -> Html:
+    """Return the figure of a chart: its legend, which shows the values, and the curves.
+
+    Args:
+        chart: the chart.
+        ident: its name in the page.
+        limits: the ranges of the axes; None: those of the chart.
+        owner: the run that it belongs to, where the page shows several.
+    """
     axes = _Axes(chart, limits or chart.limits())
     heading = f"{chart.title} ({chart.unit})" if chart.unit else chart.title
+    heading = f"{heading}, {owner}" if owner else heading
     legend = tag("ul", *(_legend_entry(x) for x in chart.series), class_="legend")
     clip = tag("clipPath", tag("rect", **axes.area()), id=f"{ident}-clip")
     drawing = tag(
@@ -132,7 +161,10 @@ def draw(chart: Chart, ident: str, limits: tuple[float, float] | None = None) ->
         axes.grid(),
         tag("g", *(axes.curve(x) for x in chart.series), clip_path=f"url(#{ident}-clip)"),
         tag("line", class_="cursor", x1=LEFT, x2=LEFT, y1=TOP, y2=BOTTOM, visibility="hidden"),
-        *(tag("circle", class_=f"dot {x.colour}", r=3.5, visibility="hidden") for x in chart.series),
+        *(
+            tag("circle", class_=f"dot {x.colour}", r=3.5, visibility="hidden")
+            for x in chart.series
+        ),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         aria_hidden="true",
     )
@@ -153,8 +185,9 @@ def draw(chart: Chart, ident: str, limits: tuple[float, float] | None = None) ->
     )
     step = tag("span", "step ", tag("b", f"{last:,}", class_="at"), class_="step")
     caption = tag("figcaption", tag("strong", heading), step)
-    text = tag("p", chart.help, axes.outside(), class_="help") if chart.help else None
-    return tag("figure", caption, legend, frame, text, class_="chart")
+    outside = axes.outside()
+    remark = tag("p", outside, class_="help") if outside else None
+    return tag("figure", caption, legend, frame, remark, class_="chart")
 
 
 def _describe(chart: Chart) -> str:
@@ -171,21 +204,29 @@ def _legend_entry(series: Series) -> Html:
     value = tag("b", number(_last(series.values)), class_="value")
     level = None
     if series.level is not None:
-        text = f"{series.level_name} {number(series.level, 3)}"
-        level = tag("span", " – – ", text, class_="level")
-    return tag("li", key, tag("span", series.name, class_="name"), " ", value, level)
+        dashes = tag("span", class_=f"key dashed {series.colour}", aria_hidden="true")
+        text = f"{series.level_name} {_plain(series.level, 3)}"
+        level = tag("span", dashes, text, class_="level-text")
+    reading = tag("span", key, tag("span", series.name, class_="name"), " ", value)
+    return tag("li", reading, " ", level)
+
+
+def _plain(value: float, digits: int = 6) -> str:
+    """Return a number without zeros at its end: "0.5", "12,000", "1e-05"."""
+    short = f"{value:.{digits}g}"
+    return f"{float(short):,.0f}" if abs(value) >= 1000 and "e" not in short else short
 
 
 class _Axes:
     """The axes of a chart: they convert steps and values to the units of the drawing."""
 
-    def __init__(self, chart: Chart, limits: tuple[float, float]) -> None:
-        self.chart, self.is_log = chart, chart.is_log and limits[0] > 0
-        self.first, self.last = float(chart.steps[0]), float(chart.steps[-1])
-        self.last = max(self.last, self.first + 1)
-        low, high = map(math.log10, limits) if self.is_log else limits
+    def __init__(self, chart: Chart, limits: Limits) -> None:
+        self.chart, self.is_log = chart, chart.is_log and limits.low > 0
+        self.first, self.last = limits.first, limits.last
+        ends = limits.low, limits.high
+        low, high = map(math.log10, ends) if self.is_log else ends
         margin = 0.04 * (high - low)
-        self.low, self.high = low - margin * (limits[0] != 0), high + margin
+        self.low, self.high = low - margin * (limits.low != 0), high + margin
 
     def x(self, steps: np.ndarray) -> np.ndarray:
         return LEFT + (steps - self.first) / (self.last - self.first) * (RIGHT - LEFT)
@@ -202,6 +243,8 @@ class _Axes:
     def attributes(self) -> dict[str, object]:
         """Return what the script needs to place its cursor."""
         return {
+            "data_first": f"{self.first:.0f}",
+            "data_last": f"{self.last:.0f}",
             "data_low": f"{self.low:.8g}",
             "data_high": f"{self.high:.8g}",
             "data_log": "1" if self.is_log else None,
@@ -212,7 +255,7 @@ class _Axes:
         y = self.y(np.concatenate([np.asarray(x.values, float) for x in self.chart.series]))
         count = int(((y < TOP - 4) | (y > BOTTOM + 4)).sum())
         verb = "lies" if count == 1 else "lie"
-        return f" {count} value{'s' * (count != 1)} {verb} beyond the axis." if count else None
+        return f"{count} value{'s' * (count != 1)} {verb} beyond the axis." if count else None
 
     def grid(self) -> Html:
         """Return the lines and numbers of both axes."""
@@ -223,7 +266,7 @@ class _Axes:
             exponents = exponents[:: math.ceil(len(exponents) / 5)]
         for value in exponents:
             y = BOTTOM - (value - self.low) / (self.high - self.low) * (BOTTOM - TOP)
-            shown = number(10**value if self.is_log else value, 3 if self.is_log else 5)
+            shown = _plain(10**value if self.is_log else value)
             parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}"))
             parts.append(tag("text", shown, x=LEFT - 6, y=f"{y + 3.5:.1f}", text_anchor="end"))
         steps = _ticks(self.first, self.last, 5)
@@ -240,14 +283,18 @@ class _Axes:
         picked = thin(len(values))
         steps = self.x(self.chart.steps[picked].astype(float))
         is_noisy = len(values) >= SMOOTH
-        lines = [(values, "raw"), (running_mean(values), "mean")] if is_noisy else [(values, "mean")]
+        lines = (
+            [(values, "raw"), (running_mean(values), "mean")] if is_noisy else [(values, "mean")]
+        )
         parts = [
             tag("path", d=_path(steps, self.y(y[picked])), class_=f"{kind} {series.colour}")
             for y, kind in lines
         ]
         if series.level is not None and not (self.is_log and series.level <= 0):
             y = f"{float(self.y(np.array(series.level))):.1f}"
-            parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_=f"level {series.colour}"))
+            parts.append(
+                tag("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_=f"level {series.colour}")
+            )
         return join(parts)
 
 

@@ -1,6 +1,6 @@
 """Build HTML in which every text is escaped, unless it is HTML already.
 
-    tag("p", "a < b ", tag("b", "c"), class_="note")  # <p class="note">a &lt; b <b>c</b></p>
+tag("p", "a < b ", tag("b", "c"), class_="note")  # <p class="note">a &lt; b <b>c</b></p>
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..utils import strict_json
 from ..utils.names import printable
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}  # elements without an end tag
+NONE = "-"  # in place of a number that there is not
 MAX_TEXT = 2000  # characters of one text from a run folder
 
 
@@ -105,9 +106,9 @@ def script_data(value: Any) -> Html:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with a few significant digits, "–" for none."""
+    """Return a number with a few significant digits, NONE for none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NONE
     size = abs(value)
     if float(value).is_integer() and size < 1e15:
         return f"{int(value):,}"

@@ -21,7 +21,7 @@
   }
 
   function format(value) {
-    if (value === null) return "–";
+    if (value === null) return "-";
     if (Number.isInteger(value)) return count(value);
     const size = Math.abs(value);
     if (size < 1e-4 || size >= 1e7) return value.toExponential(3);
@@ -41,7 +41,7 @@
     const at = figure.querySelector(".at");
     const low = Number(plot.dataset.low), high = Number(plot.dataset.high);
     const isLog = plot.dataset.log === "1";
-    const first = steps[0], span = Math.max(1, steps[steps.length - 1] - first);
+    const first = Number(plot.dataset.first), span = Number(plot.dataset.last) - first;
     let index = steps.length - 1;
 
     function show(i) {

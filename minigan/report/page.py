@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from .gather import RunReport
-from .markup import Html, join, script_data, tag
+from .markup import Html, script_data, tag
 from .sections.findings import findings_section
 from .sections.measures import measures_section
 from .sections.options import options_section, repeat_section
@@ -63,7 +63,7 @@ def build_page(runs: Sequence[RunReport]) -> str:
         tag("meta", name="generator", content=GENERATOR),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{page_title(runs)} – minigan report"),
+        tag("title", f"{page_title(runs)} - minigan report"),
         tag("style", style),
     )
     return Html("<!doctype html>\n") + tag("html", head, body, lang="en") + "\n"

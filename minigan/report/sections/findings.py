@@ -9,7 +9,7 @@ import numpy as np
 
 from ..curves import Chart, Series, draw
 from ..gather import RunReport
-from ..markup import Html, join, note, number, plural, table, tag
+from ..markup import NONE, Html, join, note, number, plural, table, tag
 from .layout import columns, section
 from .options import option_words
 
@@ -21,7 +21,9 @@ def findings_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
     def findings(run: RunReport) -> Html:
         diagnosis = run.diagnosis
         if diagnosis is None:
-            return note("There is no diagnosis: ", run.reasons.get("diagnosis", "none was made"), ".")
+            return note(
+                "There is no diagnosis: ", run.reasons.get("diagnosis", "none was made"), "."
+            )
         count = plural(len(diagnosis.gauges), "gauge")
         cards = [_card(run, i, finding, data) for i, finding in enumerate(diagnosis.findings)]
         if not cards:
@@ -51,7 +53,7 @@ def _card(run: RunReport, index: int, finding: Any, data: dict[str, Any]) -> Htm
         ident = f"{run.ident}-finding-{index}"
         chart = _gauge_chart(gauge)
         data[ident] = chart.data()
-        parts.append(draw(chart, ident))
+        parts += [draw(chart, ident), tag("p", gauge.description, class_="help")]
     return tag("article", *parts, class_="finding")
 
 
@@ -68,7 +70,9 @@ def _gauges(gauges: Mapping[str, Any]) -> Html:
     rows = []
     for gauge in gauges.values():
         values = np.asarray(gauge.values, float)
-        last = number(float(values[-1])) if len(values) else "–"
+        last = number(float(values[-1])) if len(values) else NONE
         rows.append((gauge.name, last, number(gauge.threshold), gauge.description))
-    content = table("All gauges, last values", ("gauge", "value", "threshold", "what it is"), rows, (1, 2))
+    content = table(
+        "All gauges, last values", ("gauge", "value", "threshold", "what it is"), rows, (1, 2)
+    )
     return tag("details", tag("summary", f"All {plural(len(rows), 'gauge')}"), content)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..gather import RunReport
-from ..markup import Html, join, note, number, plural, table, tag
+from ..markup import NONE, Html, join, note, number, plural, table, tag
 from .layout import section
 
 
@@ -47,14 +47,14 @@ def _label(measure: Mapping[str, Any]) -> Html:
 
 def _interval(measure: Mapping[str, Any]) -> str:
     low, high = measure.get("low"), measure.get("high")
-    return "–" if low is None or high is None else f"{number(low)} to {number(high)}"
+    return NONE if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def _one_table(run: RunReport) -> Html:
     rows = []
     for measure in _measures(run):
         count = measure.get("samples")
-        samples = f"{count:,}" if type(count) is int else "–"
+        samples = f"{count:,}" if type(count) is int else NONE
         values = number(measure.get("value")), _interval(measure), number(measure.get("floor"))
         rows.append((_label(measure), *values, samples))
     step = (run.content.evaluation or {})["step"]
@@ -89,7 +89,7 @@ def _best(cells: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None
 
 def _cell(measure: Mapping[str, Any] | None, is_best: bool) -> Html:
     if measure is None:
-        return Html("–")
+        return Html(NONE)
     value = number(measure.get("value"))
     floor = measure.get("floor")
     small = "" if floor is None else tag("small", f"({number(floor)})")

@@ -23,7 +23,11 @@ SHOWN_DIGITS = 16  # of a digest
 def options_section(runs: Sequence[RunReport]) -> Html:
     """Return the options that differ between runs, and those of each run."""
     parts = [_differences(runs)] if len(runs) > 1 else []
-    return section("options", "Configuration", *parts, columns(runs, _options))
+
+    def content(run: RunReport) -> Html:
+        return _options(run, has_help=len(runs) == 1)
+
+    return section("options", "Configuration", *parts, columns(runs, content))
 
 
 def _differences(runs: Sequence[RunReport]) -> Html:
@@ -36,18 +40,20 @@ def _differences(runs: Sequence[RunReport]) -> Html:
     return table("Options that differ", ("option", *(run.name for run in runs)), rows)
 
 
-def _options(run: RunReport) -> Html:
+def _options(run: RunReport, has_help: bool) -> Html:
+    """Return the options of a run, with or without what each does, those at defaults folded."""
     given = run.content.options
     changed = changed_options(run)
     helps = options(Config)
+    width = 3 if has_help else 2
     own = [
-        (tag("code", name), show(value), helps[name].help if name in helps else "unknown here")
-        for name, value in changed.items()
+        (tag("code", name), show(x), helps[name].help if name in helps else "unknown here")[:width]
+        for name, x in changed.items()
     ]
     others = [
         (tag("code", name), show(value)) for name, value in given.items() if name not in changed
     ]
-    head = ("option", "value", "what it does")
+    head = ("option", "value", "what it does")[:width]
     first = table("Options that differ from the defaults", head, own) if own else None
     if first is None:
         first = tag("p", "All options have their default values.")
@@ -74,7 +80,9 @@ def changed_options(run: RunReport) -> dict[str, Any]:
     if run.trained is not None:
         is_image = len(run.trained.sampler.shape) == 3
         model = IMAGE_MODEL if is_image else POINT_MODEL
-        steps = dict.fromkeys(("schedule_steps", "penalty_steps", "noise_steps"), given.get("steps"))
+        steps = dict.fromkeys(
+            ("schedule_steps", "penalty_steps", "noise_steps"), given.get("steps")
+        )
         defaults |= {name: x for name, x in steps.items() if given.get(name) is not None}
         own = given.get("model")
         defaults["model"] = model
@@ -101,10 +109,10 @@ def _repeat(run: RunReport) -> Html:
     parts: list[Html] = []
     if str(given.get("data", "")).startswith(FROM_PYTHON):
         parts.append(note("Its data came from a Python program, which mg.train needs again."))
-        command = f"mg.train(mg.Config({', '.join(_arguments(run))}), data)"
+        command: object = f"mg.train(mg.Config({', '.join(_arguments(run))}), data)"
     else:
-        command = shlex.join(["minigan", "train", *option_words(changed_options(run))])
-    parts.append(tag("pre", tag("code", command), tabindex=0, aria_label="the command"))
+        command = command_line(changed_options(run))
+    parts.append(tag("pre", tag("code", command)))
     items: list[tuple[object, object]] = [
         ("Seed", show(given.get("seed"))),
         ("Device", show(given.get("device"))),
@@ -117,6 +125,13 @@ def _repeat(run: RunReport) -> Html:
             items.append(("SHA-256 of the labels", tag("code", data["labels"], class_="digest")))
     items.append(("This report was written with", _versions()))
     return join([*parts, definitions(items, class_="facts")])
+
+
+def command_line(values: Mapping[str, Any]) -> Html:
+    """Return the command that trains with these options; a line ends between two of them."""
+    parts = [shlex.join(option_words({name: value})) for name, value in values.items()]
+    words = ["minigan train", *filter(None, parts)]
+    return join([tag("span", word, class_="word") for word in words], " ")
 
 
 def option_words(values: Mapping[str, Any]) -> list[str]:

@@ -95,12 +95,13 @@ def _data(run: RunReport) -> str:
     shape = data["shape"]
     if len(shape) == 3:
         kind = CHANNELS.get(shape[0], f"{shape[0]}-channel")
-        text += f", {data['samples']:,} {kind} images of {shape[2]}×{shape[1]} pixels"
+        text += f", {data['samples']:,} {kind} images of {shape[2]}x{shape[1]} pixels"
     else:
         text += f", {data['samples']:,} points of {shape[0]} numbers"
     sampler = run.trained.sampler
     if data["labels"] and data["classes"]:
-        text += f" in {data['classes']} classes" + ("" if sampler.is_conditional else ", not used")
+        text += f" in {data['classes']} classes"
+        text += "" if sampler.is_conditional else ", which are not used"
     return text
 
 

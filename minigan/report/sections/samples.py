@@ -64,7 +64,7 @@ def _film(run: RunReport) -> Html:
     )
     real = None
     if album.reals is not None:
-        image = _image(album.reals, f"Real samples of the data of {run.name}")
+        image = _image(album.reals, f"Real samples of the data of {run.name}", class_=_pixels(run))
         real = tag("figure", image, tag("figcaption", "Real samples"))
     parts = [tag("div", sheet, real, class_="pair"), _album_text(run, len(shapes) > 1)]
     return join(parts)
@@ -74,7 +74,9 @@ def _album_text(run: RunReport, sizes_differ: bool) -> Html:
     """Return what is said about the pictures: how many there are, and what was done to them."""
     album = run.content.album
     shown = len(album.samples)
-    text = plural(shown, "picture") if shown == album.total else f"{shown} of {album.total} pictures"
+    text = (
+        plural(shown, "picture") if shown == album.total else f"{shown} of {album.total} pictures"
+    )
     text += ", evenly chosen" if shown < album.total else ""
     text += f"; the run drew one every {number(every)} steps" if (every := _every(run)) else ""
     text += "; compressed with losses, to keep this file small" if album.lossy else ""
@@ -92,12 +94,18 @@ def _every(run: RunReport) -> int | None:
 
 def _step_image(run: RunReport, picture: Picture, is_last: bool) -> Html:
     label = f"Samples that {run.name} generated at step {picture.step:,}"
-    return _image(picture, label, data_step=picture.step, hidden=not is_last)
+    return _image(picture, label, data_step=picture.step, hidden=not is_last, class_=_pixels(run))
 
 
 def _image(picture: Picture, label: str, **attributes: object) -> Html:
     size = {"width": picture.width, "height": picture.height}
-    return tag("img", src=Html(picture.uri), alt=label, decoding="async", **size, **attributes)
+    return tag("img", src=Html(picture.uri), alt=label, **size, **attributes)
+
+
+def _pixels(run: RunReport) -> str | None:
+    """Return the class of pictures whose pixels stay sharp when they are enlarged: not of plots."""
+    is_image = run.trained is not None and run.trained.sampler.points is None
+    return "pixels" if is_image else None
 
 
 # ------------------------------------------------------------------------- nearest training samples
@@ -119,9 +127,11 @@ def _nearest(run: RunReport) -> Html:
     for picture, distance in nearest.pairs:
         label = f"A generated image above its nearest training image, distance {distance:.2f}"
         caption = tag("span", f"{distance:.2f}", aria_hidden="true")
-        items.append(tag("li", _image(picture, label), caption))
+        items.append(tag("li", _image(picture, label, class_="pixels"), caption))
     pairs = tag("ul", *items, class_="pairs") if items else None
-    parts = ["Each column: a generated image, below it the nearest training image. "] if items else []
+    parts = (
+        ["Each column: a generated image, below it the nearest training image. "] if items else []
+    )
     parts.append(f"Median distance to the nearest training sample: {number(nearest.generated, 3)}")
     parts.append(" for generated samples")
     if nearest.held_out is not None:
@@ -147,7 +157,8 @@ def _walk(run: RunReport) -> Html:
     if walk is None:
         return note("Not shown: ", run.reasons["walk"], ".")
     if walk.picture is not None:
-        image = _image(walk.picture, f"Samples of {run.name} on the way between random latents")
+        label = f"Samples of {run.name} on the way between random latents"
+        image = _image(walk.picture, label, class_="pixels")
         rows = f"A class in each row: {', '.join(walk.rows)}." if walk.rows else None
         return tag("figure", image, tag("figcaption", rows) if rows else None, class_="wide")
     return tag("figure", _point_walk(walk), tag("figcaption", _point_text(walk)), class_="wide")
@@ -171,7 +182,7 @@ def _point_walk(walk: Walk) -> Html:
         spread = np.linspace(-1, 1, len(reals))[:, None] * np.abs(reals).max()
         reals = np.concatenate([reals, spread], 1)
         paths = np.concatenate([paths, np.broadcast_to(ways[:, None], paths.shape)], 2)
-    limit = 1.3 * float(np.abs(reals).max()) or 1.0
+    limit = 1.15 * float(np.abs(reals).max()) or 1.0
 
     def place(points: np.ndarray) -> np.ndarray:
         return np.clip(EDGE + (points * [1, -1] / limit + 1) / 2 * (SIZE - 2 * EDGE), -99, 999)

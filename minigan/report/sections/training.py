@@ -11,7 +11,7 @@ from ...utils.figures import ADDED_TERMS
 from ..curves import Chart, Series, common_limits, draw
 from ..gather import RunReport
 from ..markup import Html, note, tag
-from .layout import columns, section
+from .layout import section
 
 # The colours' classes: of the discriminator, the generator, real data, and of other terms.
 D, G, DATA, OTHERS = "d", "g", "data", ("c", "e", "f")
@@ -21,30 +21,33 @@ QUALITY = "sliced_wasserstein"
 
 def training_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
     """Return the curves of each run, and what the page's script needs to know of them."""
-    charts = {run.ident: charts_of(run) for run in runs}
-    data: dict[str, Any] = {}
-    drawn: dict[str, dict[str, Html]] = {run.ident: {} for run in runs}
-    for slug in dict.fromkeys(x.slug for found in charts.values() for x in found):
-        same = [(ident, x) for ident, found in charts.items() for x in found if x.slug == slug]
-        limits = common_limits([chart for _, chart in same])
-        for (ident, chart), limit in zip(same, limits, strict=True):
-            name = f"{ident}-{slug}"
-            drawn[ident][slug] = draw(chart, name, limit)
+    found = {run.ident: {chart.slug: chart for chart in charts_of(run)} for run in runs}
+    slugs = dict.fromkeys(slug for charts in found.values() for slug in charts)
+    parts, data = [], {}
+    for slug in slugs:
+        drawn = [run for run in runs if slug in found[run.ident]]
+        limits = common_limits([found[run.ident][slug] for run in drawn])
+        figures = []
+        for run, limit in zip(drawn, limits, strict=True):
+            name, chart = f"{run.ident}-{slug}", found[run.ident][slug]
             data[name] = chart.data()
-
-    def curves(run: RunReport) -> Html:
-        if not drawn[run.ident]:
-            return note("This run has no lines of metrics yet.")
-        return tag("div", *drawn[run.ident].values(), class_="charts")
-
-    text = (
+            figures.append(draw(chart, name, limit, run.name if runs[1:] else ""))
+        remark = tag("p", found[drawn[0].ident][slug].help, class_="help")
+        if runs[1:]:
+            parts += [tag("div", *figures, class_=f"columns of-{min(len(runs), 4)}"), remark]
+        else:
+            parts.append(tag("div", *figures, remark))
+    missing = [run.name for run in runs if not found[run.ident]]
+    how = (
         "Thin lines are single batches, thick ones their running mean, dashed ones the values to"
         " compare with. Point at a curve, or move to it with Tab and use the arrow keys, to read"
         " its values."
     )
     if len(runs) > 1:
-        text += " The same curves of several runs have the same axis, unless one would be flat."
-    return section("curves", "Training curves", tag("p", text), columns(runs, curves)), data
+        how += " The curves of all runs have the same axis, unless one would be flat."
+    notes = [note(f"{name} has no lines of metrics yet.") for name in missing]
+    content = tag("div", *parts, class_="rows" if runs[1:] else "charts")
+    return section("curves", "Training curves", tag("p", how), *notes, content), data
 
 
 def charts_of(run: RunReport) -> list[Chart]:
