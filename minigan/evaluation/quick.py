@@ -16,7 +16,7 @@ from ..metrics import mixture_quality, sliced_wasserstein
 if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
-MAX_SAMPLES, MAX_NUMBERS = 256, 2**24  # samples of a measurement, and numbers in them
+MAX_SAMPLES, MAX_NUMBERS = 1000, 2**24  # samples of a measurement, and numbers in them
 MIXTURE_SAMPLES = 2500
 PROJECTIONS = 64
 FLOOR_DRAWS = 5
