@@ -155,6 +155,16 @@ def _strip(
     return strip
 
 
+def caption_line(text: str, width: int) -> Image.Image:
+    """Return a text as a line of this width in pixels, in the style of the captions."""
+    path = font_for([text])
+    line = Image.new("L", (width, FONT_SIZE + 2 * MARGIN), BACKGROUND)
+    if path is not None:
+        place = (MARGIN, line.height / 2)
+        ImageDraw.Draw(line).text(place, text, INK, _font(path), anchor="lm")
+    return line
+
+
 @cache
 def _font(path: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, FONT_SIZE)
