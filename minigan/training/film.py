@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ..utils.animation import evenly, has_ffmpeg, is_own, shrink, write_gif, write_mp4
 from ..utils.figures import GENERATOR
@@ -126,7 +126,8 @@ def _read(path: Path) -> Image.Image:
             return picture
     except Exception as error:  # Pillow's decoder raises several kinds of errors.
         reason = "it is damaged" if "cannot identify" in str(error) else str(error)
-        raise RunError(f"{path} cannot be read: {reason}; without it the film can be made") from None
+        text = f"{path} cannot be read: {reason}; the film can be made without it"
+        raise RunError(text) from None
 
 
 def _with_step(picture: Image.Image, step: int, last: int) -> Image.Image:
@@ -134,9 +135,7 @@ def _with_step(picture: Image.Image, step: int, last: int) -> Image.Image:
     line = caption_line(f"step {step:,}", picture.width)
     frame = Image.new("RGB", (picture.width, line.height + BAR + picture.height))
     frame.paste(line, (0, 0))
-    draw = ImageDraw.Draw(frame)
-    if step:
-        end = round(picture.width * step / last) - 1
-        draw.rectangle((0, line.height, end, line.height + BAR - 1), fill=GENERATOR)
+    done = round(picture.width * step / max(last, 1))
+    frame.paste(GENERATOR, (0, line.height, done, line.height + BAR))
     frame.paste(picture, (0, line.height + BAR))
     return frame

@@ -48,7 +48,9 @@ def write_gif(
     while len(content) > MAX_BYTES and len(chosen) > 2:
         step *= 2
         chosen = [frames[i] for i in evenly(len(frames), 1 + (len(frames) - 1) // step)]
-        content = _encode(chosen, colours, milliseconds * step, held, texts)
+        # A GIF counts in units of ten milliseconds; the whole takes as long as before.
+        longer = round(milliseconds * len(frames) / len(chosen) / 10) * 10
+        content = _encode(chosen, colours, longer, held, texts)
     if (colours, step) != (COLOURS[0], 1):
         warnings.warn(
             f"{path.name} has {colours} colours and {len(chosen)} of {len(frames)} frames, to be"
