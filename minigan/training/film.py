@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +11,7 @@ from ..utils.animation import evenly, has_ffmpeg, is_own, shrink, write_gif, wri
 from ..utils.figures import GENERATOR
 from ..utils.grids import caption_line
 from ..utils.names import printable
-from .run_folder import SAMPLES, RunError, read_options
+from .run_folder import SAMPLES, RunError, read_options, sample_pictures
 
 MAX_FRAMES = 100
 FRAMES_PER_SECOND = 10.0
@@ -76,16 +75,6 @@ def _check_replaceable(path: Path, is_named: bool) -> None:
     except (OSError, ValueError):
         pass
     raise ValueError(f"{path} is not a film of minigan; --out names another file")
-
-
-def sample_pictures(folder: Path) -> dict[int, Path]:
-    """Return the paths of the pictures of a run's samples by step, in ascending order."""
-    found = {
-        int(match[1]): path
-        for path in (folder / SAMPLES).glob("step_*.png")
-        if (match := re.fullmatch(r"step_(\d{1,18})\.png", path.name, re.ASCII))
-    }
-    return dict(sorted(found.items()))
 
 
 def film_frames(folder: Path, most: int = MAX_FRAMES) -> list[Image.Image]:

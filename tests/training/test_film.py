@@ -96,9 +96,7 @@ def test_a_run_of_one_picture_makes_a_film_of_one(tmp_path):
 
 def test_a_large_gif_gets_fewer_colours_and_then_fewer_frames(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    noise = [
-        Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)) for _ in range(21)
-    ]
+    noise = [Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)) for _ in range(21)]
     write_gif(noise, tmp_path / "all.gif", 100, 1000)
     whole = (tmp_path / "all.gif").stat().st_size
     for part, frames, time in ((0.9, 21, 100), (0.5, 11, 190), (0.3, 6, 350), (0.01, 2, 1050)):

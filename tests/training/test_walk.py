@@ -121,7 +121,7 @@ def test_a_walk_keeps_its_class(runs):
     assert np.array_equal(walks[3], ones[3])
     for i in range(3):  # along the way too: no other class gives any of its samples
         assert (walks[i] != ones[i]).any(axis=(1, 2, 3)).all()
-    with pytest.raises(ValueError, match="label 3 is not one of 0 .. 2"):
+    with pytest.raises(ValueError, match=r"label 3 is not one of 0 \.\. 2"):
         run.walk(4, labels=3)
     with pytest.raises(ValueError, match="labels are int64 of shape"):
         run.walk(4, labels=[0, 1])
