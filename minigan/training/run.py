@@ -7,6 +7,7 @@ written before it, and what it replaces is removed after it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -19,10 +20,12 @@ import numpy as np
 from ..evaluation.quick import QuickMeasures
 from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
+from ..utils.csv_table import csv_bytes
 from ..utils.notices import Notice
 from ..utils.progress import training_bar
 from . import checkpoint
 from .best import Best
+from .event_files import EventFile
 from .lines import Lines
 from .own_code import save_code
 from .pictures import Pictures
@@ -31,6 +34,7 @@ from .run_folder import (
     CONFIG,
     LOSSES,
     METRICS,
+    METRICS_CSV,
     OLD_QUALITY,
     RunError,
     cannot_write,
@@ -54,6 +58,11 @@ class Run:
         trainer: the trainer, at step 0 or in the state of the folder's checkpoint.
         lines: the steps that have had a line of metrics, as the checkpoint says; None for a new
             run.
+
+    Attributes:
+        tensorboard: whether `train` writes event files for TensorBoard too; False. It is no option
+            of the config, which says what a run is: a run that was trained with them is the same
+            run, and goes on where tensorboardX is not installed.
 
     Raises:
         RunError: the folder's metrics do not belong to the trainer's state, or cannot be written.
@@ -79,6 +88,8 @@ class Run:
                 stacklevel=2,
             )
         self.pictures = Pictures(folder, trainer)
+        self.tensorboard = False
+        self._events: EventFile | None = None
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
         """Truncate the metrics to the trainer's state; training writes the later lines again.
@@ -130,12 +141,16 @@ class Run:
         """
         try:
             self.write_config()
+            if self.tensorboard:
+                self._events = EventFile(self.folder, self.rows, self.trainer.step_count)
             self.pictures.draw_reals()
             if self.trainer.step_count == 0:
                 self._show()
                 self.save()  # From now on the run can be resumed after it is killed.
             first = self.trainer.step_count
             stopped_by = self._train(progress)
+            if self._events is not None:
+                self._events.flush()
             if self.trainer.step_count > first > 0:
                 # The extra line for the old last step is not one of the longer run.
                 self._write_metrics(self.rows)
@@ -146,6 +161,10 @@ class Run:
         except OSError as error:
             text = f"{cannot_write(self.folder, error)}; {self._describe_checkpoint()}"
             raise RunError(text) from None
+        finally:
+            if self._events is not None:
+                with contextlib.suppress(OSError):  # An error that matters was raised before.
+                    self._events.close()
 
     def _train(self, progress: bool) -> str | None:
         trainer, config = self.trainer, self.config
@@ -196,6 +215,8 @@ class Run:
     def _show(self) -> None:
         """Draw samples, and the curves up to this step."""
         self.pictures.draw_samples()
+        if self._events is not None:
+            self._events.add_picture(self.trainer.step_count, self.pictures.samples_path)
         self.pictures.draw_losses(self.rows, self.measures.distance, last=False)
 
     def _log(self, file: TextIO, row: dict[str, float], speed: float) -> None:
@@ -207,6 +228,8 @@ class Run:
         file.write(_as_line(line))
         file.flush()
         self.rows.append(line)
+        if self._events is not None:
+            self._events.add_metrics(line)
 
     def _describe_checkpoint(self) -> str:
         path = self.folder / CHECKPOINT
@@ -228,6 +251,7 @@ class Run:
         """
         self.trainer.metrics_lines = sum(self.lines.has_line(row["step"]) for row in self.rows)
         tensors, info = self._finite_state()
+        atomic_write(self.folder / METRICS_CSV, lambda file: file.write(csv_bytes(self.rows)))
         self.best.save()
         checkpoint.save(self.folder / CHECKPOINT, tensors, {**info, **self.lines.as_info()})
         self.best.publish()

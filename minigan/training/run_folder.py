@@ -1,7 +1,8 @@
 """Create, check and lock the folder of a run, and read its config and metrics.
 
-config.json  metrics.jsonl  samples/step_*.png  reals.png  losses.png  evaluation.json
+config.json  metrics.jsonl  metrics.csv  samples/step_*.png  reals.png  losses.png  evaluation.json
 checkpoint.safetensors  best.safetensors  snapshots/step_*.safetensors
+tensorboard/events.out.tfevents.*
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ CHECKPOINT, CONFIG, METRICS, EVALUATION, CODE = (
 )
 BEST, NEW_BEST = "best.safetensors", "best.new.safetensors"
 OLD_QUALITY = "quality.jsonl"  # of versions that did not write their measures into the metrics
+METRICS_CSV = "metrics.csv"
 LOSSES, REALS, SAMPLES, SNAPSHOTS, LOCK = (
     "losses.png",
     "reals.png",
@@ -114,7 +116,7 @@ def _create_next(config: Config) -> Path:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
-    names = (CHECKPOINT, CONFIG, METRICS, EVALUATION, LOSSES, REALS, BEST, NEW_BEST)
+    names = (CHECKPOINT, CONFIG, METRICS, METRICS_CSV, EVALUATION, LOSSES, REALS, BEST, NEW_BEST)
     for name in (*names, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
@@ -150,6 +152,16 @@ def read_options(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def sample_pictures(folder: Path) -> dict[int, Path]:
+    """Return the paths of the pictures of a run's samples by step, in ascending order."""
+    found = {
+        int(match[1]): path
+        for path in (folder / SAMPLES).glob("step_*.png")
+        if (match := re.fullmatch(r"step_(\d{1,18})\.png", path.name, re.ASCII))
+    }
+    return dict(sorted(found.items()))
 
 
 def read_metrics(
