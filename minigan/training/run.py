@@ -139,10 +139,13 @@ class Run:
             while trainer.step_count < config.steps and not requests:
                 step = trainer.step_count + 1
                 is_last = step == config.steps
-                is_logged = is_last or self._is_regular(step)
+                is_regular = self._is_regular(step)
+                is_logged = is_last or is_regular
                 row = trainer.step(norms=is_logged)
                 bar.update()
                 if is_logged:
+                    # A longer run does not measure at the last step of a shorter one.
+                    row |= trainer.measure(keep=is_regular)
                     now = time.perf_counter()
                     speed = (step - last_step) / (now - last_time)
                     last_time, last_step = now, step
