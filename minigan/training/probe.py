@@ -38,6 +38,7 @@ class Reference:
         agreement: the share of held-out samples that are nearest to the mean of their class.
         chance: the share that would be if the means were mixed up.
         latent, labels: of the generated samples.
+        middle_slope: of G's loss at logits of 0; None where G's loss is not one of logits.
     """
 
     deviation: float
@@ -48,6 +49,7 @@ class Reference:
     chance: float
     latent: Tensor
     labels: np.ndarray | None
+    middle_slope: float | None
 
     @classmethod
     def of(cls, trainer: Trainer) -> Reference:
@@ -69,7 +71,11 @@ class Reference:
         with random.use_generator(random.Generator(0)):
             latent = trainer.players.latent(samples, "samples")
         limits = float(values.min()), float(values.max())
-        return cls(deviation, total, limits, means, agreement, chance, latent, labels)
+        slope = None
+        if trainer.config.generator_loss == "adversarial":
+            zeros = np.zeros(trainer.config.batch // trainer.config.pack, np.float32)
+            slope = float(slopes(trainer, zeros, zeros).mean()) or None
+        return cls(deviation, total, limits, means, agreement, chance, latent, labels, slope)
 
     @staticmethod
     def samples(trainer: Trainer) -> int:
@@ -130,9 +136,7 @@ class Probe:
         return length / size if length is not None and size > 0 else None
 
 
-def draw(
-    data: Dataset, n: int, seed: int, scale: float
-) -> tuple[np.ndarray, Any]:
+def draw(data: Dataset, n: int, seed: int, scale: float) -> tuple[np.ndarray, Any]:
     """Return n samples (n, d) of the data and their labels, drawn by a seed; fewer if it has fewer.
 
     They are divided by `scale`.
@@ -175,7 +179,7 @@ def probe(
     return Probe(
         real_logits,
         fake_logits,
-        _slopes(trainer, real_logits, fake_logits),
+        _slopes(trainer, reference, real_logits, fake_logits),
         fake,
         reference.labels,
         train,
@@ -228,40 +232,57 @@ def _label_tensor(labels: np.ndarray) -> Tensor:
 def _discriminate(
     trainer: Trainer, sources: Sequence[tuple[np.ndarray, Any]]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return D's logits of each source (samples, labels), and the ranges of its units over all."""
-    net, shape = trainer.discriminator, trainer.data.sample_shape
+    """Return D's logits of each source (samples, labels), and the ranges of its units over all.
+
+    All sources are one pass, with fewer launches, unless a sample's output depends on its batch.
+    """
+    net, (first, *rest) = trainer.discriminator, trainer.data.sample_shape
     pack, is_conditional = trainer.config.pack, trainer.players.is_conditional
-    logits, ranges = [], []
+    counts = [len(samples) // pack for samples, _ in sources]
+    inputs = [
+        samples[: n * pack].reshape(n, pack * first, *rest)
+        for n, (samples, _) in zip(counts, sources, strict=True)
+    ]
+    labels = [y for _, y in sources if y is not None]
+    ends = np.cumsum(counts)[:-1]
     with nn.evaluating(net):
-        for samples, labels in sources:
-            units = _Units()
-            first, *rest = shape
-            n = len(samples) // pack
-            if not n:
-                logits.append(np.zeros(0, np.float32))
-                continue
-            x = tensor(samples[: n * pack].reshape(n, pack * first, *rest))
-            conditions = [_label_tensor(labels)] if is_conditional else []
-            with nn.observing(units):
-                logits.append(net(x, *conditions).numpy()[:, 0])
-            ranges.append(units.hidden)
+        if not nn.depends_on_batch(net):
+            conditions = [_label_tensor(np.concatenate(labels))] if is_conditional else []
+            output, units = _apply(net, np.concatenate(inputs), *conditions)
+            return np.split(output, ends), units
+        outputs, ranges = [], []
+        for i, x in enumerate(inputs):
+            output, units = np.zeros(0, np.float32), None
+            if len(x):
+                output, units = _apply(net, x, *([_label_tensor(labels[i])] * is_conditional))
+                ranges.append(units)
+            outputs.append(output)
     merged = [
         np.stack([np.min([x[0] for x in layer], axis=0), np.max([x[1] for x in layer], axis=0)])
         for layer in zip(*ranges, strict=True)
     ]
-    return logits, merged
+    return outputs, merged
 
 
-def _slopes(trainer: Trainer, real: np.ndarray, fake: np.ndarray) -> np.ndarray | None:
+def _apply(net: nn.Module, x: np.ndarray, *labels: Tensor) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return column 0 of a net's output, (n,), and the ranges of its hidden units."""
+    units = _Units()
+    with nn.observing(units):
+        output = net(tensor(x), *labels).numpy()
+    return output[:, 0], units.hidden
+
+
+def _slopes(
+    trainer: Trainer, reference: Reference, real: np.ndarray, fake: np.ndarray
+) -> np.ndarray | None:
     """Return the slope of G's loss at each fake logit, relative to that where all logits are 0."""
-    if trainer.config.generator_loss != "adversarial":
+    if reference.middle_slope is None:
         return None
+    return slopes(trainer, real, fake) / reference.middle_slope
 
-    def slopes(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-        x = tensor(fake[:, None], requires_grad=True)
-        loss = trainer.loss.generator(x, tensor(real[:, None]))
-        (g,) = grad(loss, [x])
-        return np.abs(g.numpy()[:, 0])
 
-    middle = slopes(np.zeros_like(real), np.zeros_like(fake))
-    return slopes(real, fake) / middle if (middle > 0).all() else None
+def slopes(trainer: Trainer, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Return the absolute derivative of G's loss with respect to each fake logit, (n,)."""
+    x = tensor(fake[:, None], requires_grad=True)
+    (g,) = grad(trainer.loss.generator(x, tensor(real[:, None])), [x])
+    return np.abs(g.numpy()[:, 0])

@@ -222,8 +222,9 @@ def _as_line(row: dict[str, Any]) -> str:
 
 
 def _postfix(row: dict[str, float]) -> str:
-    """Return the text of the progress bar for a row of metrics."""
+    """Return the text of the progress bar for a row of metrics; the spread is 1 for the data's."""
+    spread = f", spread {row['spread']:.2f}" if "spread" in row else ""
     return (
         f"D {row['loss_d']:.3f} G {row['loss_g']:.3f}, D right:"
-        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}"
+        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}{spread}"
     )
