@@ -6,6 +6,7 @@ so.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 from ..kernels.runtime.files import read_bounded
 from ..training.config import Config
 from ..training.run_folder import (
+    EVALUATION,
     METRICS,
-    QUALITY,
-    QUALITY_NAMES,
+    OLD_QUALITY,
     RunError,
     read_options,
     read_rows,
@@ -23,8 +24,8 @@ from ..training.run_folder import (
 from ..utils import strict_json
 from .pictures import Album, read_album
 
-EVALUATION = "evaluation.json"
 MAX_EVALUATION_BYTES = 1 << 20
+DISTANCE, FLOOR = "sliced_wasserstein", "_floor"
 
 
 @dataclass
@@ -37,7 +38,8 @@ class RunContent:
         options: of config.json, as they stand there.
         config: the same, checked; None where this version does not accept them.
         rows: the lines of metrics.
-        quality: the lines of measured quality.
+        quality: the measured distances of samples to data: "step", "distance" and "floor".
+        samples: the number of samples behind each; None where it is not known.
         album: the pictures.
         evaluation: the content of evaluation.json, checked; None where there is none.
         notes: sentences on what could not be read.
@@ -49,6 +51,7 @@ class RunContent:
     config: Config | None
     rows: list[dict[str, Any]]
     quality: list[dict[str, Any]]
+    samples: int | None
     album: Album
     evaluation: dict[str, Any] | None
     notes: list[str] = field(default_factory=list)
@@ -80,8 +83,10 @@ def read_run_content(folder: Path, name: str, picture_bytes: int) -> RunContent:
         notes.append(f"This version does not accept its options: {error}.")
     rows, problem = read_rows(folder / METRICS)
     notes += [f"{problem}."] if problem else []
-    quality, problem = _read_quality(folder / QUALITY, rows)
-    notes += [f"{problem}."] if problem else []
+    quality, samples = _measured(rows)
+    if not quality:
+        quality, problem = _read_old_quality(folder / OLD_QUALITY)
+        notes += [f"{problem}."] if problem else []
     album = read_album(folder, picture_bytes)
     notes += album.problems
     evaluation = None
@@ -89,15 +94,31 @@ def read_run_content(folder: Path, name: str, picture_bytes: int) -> RunContent:
         evaluation = read_evaluation(folder / EVALUATION)
     except (OSError, ValueError) as error:
         notes.append(f"{EVALUATION} cannot be read: {error}.")
-    return RunContent(folder, name, options, config, rows, quality, album, evaluation, notes)
+    return RunContent(
+        folder, name, options, config, rows, quality, samples, album, evaluation, notes
+    )
 
 
-def _read_quality(path: Path, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """Return the rows of quality: of a file of their own, else of the lines of metrics."""
-    quality, problem = read_rows(path, QUALITY_NAMES)
-    if not path.exists():
-        quality = [row for row in rows if row.get(QUALITY_NAMES[1]) is not None]
-    return [row for row in quality if None not in row.values()], problem
+def _measured(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int | None]:
+    """Return the distances that the lines of metrics hold, and the number of samples of each."""
+    names = {name for row in rows for name in row if re.fullmatch(rf"{DISTANCE}_n[0-9]+", name)}
+    for name in sorted(names):
+        found = [row for row in rows if row.get(name) is not None]
+        if found:
+            values = [_distance(row["step"], row[name], row.get(name + FLOOR)) for row in found]
+            return values, int(name.split("_n")[-1])
+    return [], None
+
+
+def _read_old_quality(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """Return the distances in a file of their own, which older versions wrote, and what ails it."""
+    rows, problem = read_rows(path, ("step", DISTANCE, "floor"))
+    found = [row for row in rows if row[DISTANCE] is not None]
+    return [_distance(row["step"], row[DISTANCE], row["floor"]) for row in found], problem
+
+
+def _distance(step: int, distance: float, floor: float | None) -> dict[str, Any]:
+    return {"step": step, "distance": distance, "floor": floor}
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:

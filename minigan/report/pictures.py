@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels.runtime.files import read_bounded
-from ..training.run_folder import REALS, SAMPLES
+from ..training.run_folder import REALS, sample_pictures
 from ..utils.figures import tile
 from ..utils.grids import cell_scale
 
@@ -57,7 +56,7 @@ def read_album(folder: Path, limit: int) -> Album:
         limit: the bytes of all data URIs together.
     """
     album = Album()
-    paths = sample_paths(folder)
+    paths = sample_pictures(folder)
     album.total = len(paths)
     chosen = choose_evenly(sorted(paths), MAX_STEPS)
     size = int(limit * (1 - SHARE_OF_REALS)) // max(1, len(chosen))
@@ -67,16 +66,6 @@ def read_album(folder: Path, limit: int) -> Album:
     if (folder / REALS).exists():
         album.reals = _read(folder / REALS, 0, int(limit * SHARE_OF_REALS), album)
     return album
-
-
-def sample_paths(folder: Path) -> dict[int, Path]:
-    """Return the pictures of samples by step."""
-    found = {}
-    for path in (folder / SAMPLES).glob("step_*.png"):
-        match = re.fullmatch(r"step_(\d{6,15})\.png", path.name, re.ASCII)
-        if match:
-            found[int(match[1])] = path
-    return found
 
 
 def choose_evenly(steps: list[int], count: int) -> list[int]:

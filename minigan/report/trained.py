@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import random
-from ..engine.device import use_device
-from ..engine.tensor import tensor
 from ..training.config import Config
 from ..training.load_sampler import load_sampler
 from ..training.resume import Code, read_run
@@ -19,9 +16,9 @@ from ..training.sampler import Sampler
 from ..utils.code_files import is_code
 from .pictures import Picture, encode_grid
 
-ROWS, COLUMNS = 5, 9  # walks, and steps of each
+ROWS, FRAMES = 5, 9  # walks, and samples of each
 MAX_ROWS = 10  # of a conditional generator: a class each
-POINT_STEPS = 65  # of the walk of a generator of points
+POINT_FRAMES = 65  # of the walk of a generator of points
 SHOWN_POINTS = 400  # real ones, beside a walk
 PICTURE_BYTES = 300_000  # of a walk, at most
 DEVICE = "cpu"  # whichever device trained it: a report is written on another machine, too
@@ -93,49 +90,12 @@ def read_trained(folder: Path, code: Code | None = None) -> Trained:
 
 
 def latent_walk(sampler: Sampler) -> Walk:
-    """Return samples at equal steps between random latents, for each row two others.
-
-    The rows of a conditional generator have a class each.
-    """
+    """Return samples between random latents; the rows of a conditional run have a class each."""
     if sampler.points is not None:
-        latents = interpolate(_latents(sampler, ROWS), POINT_STEPS)
-        labels = _row_labels(sampler, ROWS, POINT_STEPS)
-        points = _generate(sampler, latents, labels).reshape(ROWS, POINT_STEPS, -1)
-        return Walk(paths=points, reals=sampler.points[:SHOWN_POINTS])
+        paths = sampler.walk(ROWS, POINT_FRAMES, SEED)
+        return Walk(paths=paths, reals=sampler.points[:SHOWN_POINTS])
     rows = min(sampler.classes, MAX_ROWS) if sampler.is_conditional else ROWS
-    latents = interpolate(_latents(sampler, rows), COLUMNS)
-    labels = _row_labels(sampler, rows, COLUMNS)
-    images = _generate(sampler, latents, labels)
-    names = () if labels is None else sampler.captions(labels[::COLUMNS])
-    return Walk(encode_grid(images, COLUMNS, PICTURE_BYTES), rows=names)
-
-
-def interpolate(ends: np.ndarray, steps: int) -> np.ndarray:
-    """Return the latents of walks (walks * steps, n) between pairs of ends (walks, 2, n).
-
-    The interpolation is spherical (White 2016): the norm of a normal latent hardly varies, and a
-    straight line would pass through norms that the generator was not trained on.
-    """
-    a, b = ends[:, None, 0].astype(float), ends[:, None, 1].astype(float)
-    t = np.linspace(0, 1, steps)[:, None]
-    norms = np.linalg.norm(a, axis=-1, keepdims=True) * np.linalg.norm(b, axis=-1, keepdims=True)
-    cosine = (a * b).sum(-1, keepdims=True) / np.maximum(norms, 1e-12)
-    angle = np.arccos(np.clip(cosine, -1 + 1e-6, 1 - 1e-6))
-    walks = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-    return walks.reshape(-1, ends.shape[-1]).astype(np.float32)
-
-
-def _latents(sampler: Sampler, rows: int) -> np.ndarray:
-    """Return random latents (rows, 2, n)."""
-    with random.use_generator(random.Generator(SEED)), use_device(sampler.players.device):
-        return sampler.players.latent(2 * rows, "samples").numpy().reshape(rows, 2, -1)
-
-
-def _row_labels(sampler: Sampler, rows: int, columns: int) -> np.ndarray | None:
-    if not sampler.is_conditional:
-        return None
-    return (np.arange(rows) % sampler.classes).repeat(columns)
-
-
-def _generate(sampler: Sampler, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    return sampler.generate(tensor(latents, device=sampler.players.device), labels)
+    images = sampler.walk(rows, FRAMES, SEED).reshape(rows * FRAMES, *sampler.shape)
+    labels = sampler.turns(rows)
+    names = () if labels is None else sampler.captions(labels)
+    return Walk(encode_grid(images, FRAMES, PICTURE_BYTES), rows=names)

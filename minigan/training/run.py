@@ -174,12 +174,15 @@ class Run:
             while trainer.step_count < config.steps and not requests:
                 step = trainer.step_count + 1
                 is_last = step == config.steps
-                is_logged = is_last or self.lines.has_line(step)
+                is_regular = self.lines.has_line(step)
+                is_logged = is_last or is_regular
                 row = trainer.step(norms=is_logged)
                 bar.update()
                 if is_last or self.lines.is_measured(step):
                     row |= self._measure()
                 if is_logged:
+                    # A longer run does not measure at the last step of a shorter one.
+                    row |= trainer.measure(keep=is_regular)
                     now = time.perf_counter()
                     speed = (step - last_step) / (now - last_time)
                     last_time, last_step = now, step
@@ -270,8 +273,9 @@ def _as_line(row: dict[str, Any]) -> str:
 
 
 def _postfix(row: dict[str, float]) -> str:
-    """Return the text of the progress bar for a row of metrics."""
+    """Return the text of the progress bar for a row of metrics; the spread is 1 for the data's."""
+    spread = f", spread {row['spread']:.2f}" if "spread" in row else ""
     return (
         f"D {row['loss_d']:.3f} G {row['loss_g']:.3f}, D right:"
-        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}"
+        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}{spread}"
     )

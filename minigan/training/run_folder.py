@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -225,12 +225,12 @@ def _read_lines(path: Path, count: int) -> list[bytes]:
     return lines
 
 
-def _parse_row(line: bytes, last: int) -> dict[str, Any]:
+def _parse_row(line: bytes, last: int, names: Sequence[str] = METRIC_NAMES) -> dict[str, Any]:
     """Return a line of metrics; ValueError if it is not one, or its step is not after `last`."""
     row = strict_json.loads(line, accept_nan=True)  # Older versions wrote Infinity.
     if not isinstance(row, dict):
         raise ValueError("a line is not an object")
-    for name in METRIC_NAMES:
+    for name in names:
         if name not in row:
             raise ValueError(f"'{name}' is missing in a line")
     for name, value in row.items():

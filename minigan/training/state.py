@@ -23,7 +23,10 @@ FILLED = (
 )
 MAX_COUNT = 2**53  # steps and lines of metrics; every integer below it is exact as a float
 MAX_SAMPLE_VALUES = 2**27  # numbers in a sample
-OWN_TENSORS = ("batches.order", "fixed_latent", "points")  # all others belong to Players
+OWN_TENSORS = (
+    *("batches.order", "fixed_latent", "points"),
+    *("gauges.d", "gauges.g", "gauges.samples"),
+)  # all others belong to Players
 
 
 class DataChangedError(ValueError):

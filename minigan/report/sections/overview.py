@@ -67,7 +67,7 @@ def _facts(run: RunReport) -> list[tuple[object, object]]:
         facts.append(("Nets", _nets(run)))
     quality = run.content.quality[-1:]
     if quality:
-        distance, floor = quality[0]["sliced_wasserstein"], quality[0].get("floor")
+        distance, floor = quality[0]["distance"], quality[0]["floor"]
         text = number(distance, 3)
         if floor:
             text += f", {distance / floor:.1f} times that of real samples ({number(floor, 3)})"

@@ -15,8 +15,6 @@ from .layout import section
 
 # The colours' classes: of the discriminator, the generator, real data, and of other terms.
 D, G, DATA, OTHERS = "d", "g", "data", ("c", "e", "f")
-OF_ROWS = ("loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g")
-QUALITY = "sliced_wasserstein"
 
 
 def training_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
@@ -107,10 +105,11 @@ def _quality(run: RunReport) -> list[Chart]:
     if not rows:
         return []
     floor = rows[-1].get("floor")
-    distance = Series("generated", _column(rows, QUALITY), G, floor, "real data")
+    distance = Series("generated", _column(rows, "distance"), G, floor, "real data")
+    count = "a few" if run.content.samples is None else f"{run.content.samples:,}"
     text = (
-        "The sliced Wasserstein distance of a few samples to held-out data; the dashed line is that"
-        " of real samples, below which no generator can be expected."
+        f"The sliced Wasserstein distance of {count} samples to held-out data; the dashed line is"
+        " that of real samples, below which no generator can be expected."
     )
     title = "Distance of samples to data"
     return [Chart("quality", title, "", _steps(rows), [distance], low=0.0, help=text)]
