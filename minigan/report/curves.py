@@ -7,138 +7,16 @@ page moves a cursor over a curve, and reads the values from `Chart.data`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..utils.figures import running_mean
+from .charts import Chart, Limits, Series, thin
 from .markup import Html, join, number, tag
 
 WIDTH, HEIGHT = 420, 224  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 50, 412, 12, 194  # the edges of the area of the curves
-MAX_POINTS = 400  # of a curve
-OUTLIERS = 1.0  # percent of the values at either end that an axis may leave out
-EDGE = 0.05  # An axis begins at step 0 if its first step is that near to it, of the last one.
-SMALL = 8  # Runs whose ranges differ by this factor have axes of their own.
 SMOOTH = 80  # from so many values on, the running mean is drawn too
-
-
-class Limits(NamedTuple):
-    """The ranges of the axes: of the steps, and of the values."""
-
-    first: float
-    last: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Series:
-    """A curve: its name, its values (one per step), its colour's class, and its level.
-
-    The level is a value to compare with, such as that at equilibrium; `level_name` says which.
-    """
-
-    name: str
-    values: np.ndarray
-    colour: str
-    level: float | None = None
-    level_name: str = "at equilibrium"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Curves on common axes.
-
-    Attributes:
-        slug: its name in the page, of letters.
-        title, unit: its title, and the unit of the values.
-        steps: of the values, in ascending order.
-        series: the curves.
-        low, high: numbers that the axis must hold.
-        log: whether the axis is logarithmic, where all values are positive.
-        help: a sentence on how to read it.
-    """
-
-    slug: str
-    title: str
-    unit: str
-    steps: np.ndarray
-    series: Sequence[Series]
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    help: str = ""
-
-    @property
-    def is_log(self) -> bool:
-        """Whether the axis is logarithmic."""
-        values = self._numbers()
-        return self.log and bool(len(values)) and bool((values > 0).all())
-
-    def _numbers(self) -> np.ndarray:
-        values = np.concatenate([np.asarray(x.values, float) for x in self.series])
-        return values[np.isfinite(values)]
-
-    def limits(self) -> Limits:
-        """Return the ranges of the axes: that of the values holds nearly all, and the levels."""
-        first, last = float(self.steps[0]), float(self.steps[-1])
-        first = 0.0 if first <= EDGE * last else first
-        return Limits(first, max(last, first + 1), *self._range())
-
-    def _range(self) -> tuple[float, float]:
-        values = self._numbers()
-        if not len(values):
-            return 0.0, 1.0
-        low, high = np.percentile(values, [OUTLIERS, 100 - OUTLIERS])
-        if values.max() - values.min() <= 3 * (high - low):
-            low, high = values.min(), values.max()
-        levels = [x.level for x in self.series if x.level is not None]
-        fixed = [x for x in (self.low, self.high) if x is not None]
-        low, high = min(low, *levels, *fixed, high), max(high, *levels, *fixed, low)
-        if low == high:
-            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-        return float(low), float(high)
-
-    def data(self) -> dict[str, Any]:
-        """Return what the cursor shows: the steps, and the values of each curve."""
-        picked = thin(len(self.steps))
-        columns = [np.asarray(x.values, float)[picked] for x in self.series]
-        return {
-            "steps": self.steps[picked].tolist(),
-            "values": [[_short(x) for x in column] for column in columns],
-        }
-
-
-def thin(count: int) -> np.ndarray:
-    """Return the indices of at most MAX_POINTS of so many lines, the last one among them."""
-    if count <= MAX_POINTS:
-        return np.arange(count)
-    return np.unique(np.rint(np.linspace(0, count - 1, MAX_POINTS)).astype(int))
-
-
-def _short(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def common_limits(charts: Sequence[Chart]) -> list[Limits]:
-    """Return the axes of the same chart of several runs: equal ones, so that they compare.
-
-    Charts of different units have axes of their own, and so have those of which one would be small.
-    """
-    own = [chart.limits() for chart in charts]
-    same = Limits(
-        *(min(x.first for x in own), max(x.last for x in own)),
-        *(min(x.low for x in own), max(x.high for x in own)),
-    )
-    if min(x.high - x.low for x in own) < (same.high - same.low) / SMALL:
-        return own
-    if min(x.last - x.first for x in own) < (same.last - same.first) / SMALL:
-        return own
-    units = {(chart.unit, chart.is_log) for chart in charts}
-    return [same] * len(charts) if len(units) == 1 else own
 
 
 def draw(chart: Chart, ident: str, limits: Limits | None = None, owner: str = "") -> Html:
@@ -196,7 +74,7 @@ def _describe(chart: Chart) -> str:
 
 
 def _last(values: np.ndarray) -> float | None:
-    return _short(float(values[-1])) if len(values) else None
+    return float(values[-1]) if len(values) else None
 
 
 def _legend_entry(series: Series) -> Html:

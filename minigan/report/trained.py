@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..training.best import BestStep, read_best
 from ..training.config import Config
 from ..training.load_sampler import load_sampler
 from ..training.resume import Code, read_run
+from ..training.run_folder import BEST
 from ..training.sampler import Sampler
 from ..utils.code_files import is_code
 from .pictures import Picture, encode_grid
@@ -55,6 +57,7 @@ class Trained:
         levels: the values of the losses at equilibrium, by name; None where they have none.
         unit: the unit of the losses.
         sizes: the numbers of parameters of G and of D.
+        best: the step that the run keeps as its best; None where it keeps none.
     """
 
     config: Config
@@ -64,6 +67,7 @@ class Trained:
     levels: Mapping[str, float | None] = field(default_factory=dict)
     unit: str = "the loss's own unit"
     sizes: tuple[int, int] = (0, 0)
+    best: BestStep | None = None
 
 
 def read_trained(folder: Path, code: Code | None = None) -> Trained:
@@ -86,6 +90,8 @@ def read_trained(folder: Path, code: Code | None = None) -> Trained:
     trained.sizes = (sizes[0], sizes[1])
     if not is_code(config.loss):  # whose place a loss of the library takes
         trained.levels, trained.unit = players.levels, players.unit
+    if (folder / BEST).exists():
+        trained.best = read_best(folder / BEST)
     return trained
 
 

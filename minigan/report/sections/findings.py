@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..curves import Chart, Series, draw
+from ..charts import Chart, Series
+from ..curves import draw
 from ..gather import RunReport
 from ..markup import NONE, Html, join, note, number, plural, table, tag
 from .layout import columns, section

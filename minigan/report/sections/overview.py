@@ -72,6 +72,10 @@ def _facts(run: RunReport) -> list[tuple[object, object]]:
         if floor:
             text += f", {distance / floor:.1f} times that of real samples ({number(floor, 3)})"
         facts.append(("Distance to data", text))
+    best = None if run.trained is None else run.trained.best
+    if best is not None:
+        text = f"{best.step:,}, by {best.measure} ({number(best.value, 3)}); --step best samples it"
+        facts.append(("Best step", text))
     if run.diagnosis is not None:
         facts.append(("Diagnosis", _diagnosis(run)))
     return facts

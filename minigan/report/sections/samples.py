@@ -146,8 +146,8 @@ def _nearest(run: RunReport) -> Html:
 def walk_section(runs: Sequence[RunReport]) -> Html:
     """Return samples on the way between random latents."""
     text = (
-        "Each row goes from one random latent to another, in equal steps on the sphere. Where the"
-        " generator has learned, all samples on the way look real and change smoothly."
+        "Each row goes from one random latent to another, in equal steps. Where the generator has"
+        " learned, all samples on the way look real and change smoothly."
     )
     return section("walk", "A walk between latents", tag("p", text), columns(runs, _walk))
 

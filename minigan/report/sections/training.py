@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...utils.figures import ADDED_TERMS
-from ..curves import Chart, Series, common_limits, draw
+from ..charts import Chart, Series, common_limits
+from ..curves import draw
 from ..gather import RunReport
 from ..markup import Html, note, tag
 from .layout import section
 
 # The colours' classes: of the discriminator, the generator, real data, and of other terms.
 D, G, DATA, OTHERS = "d", "g", "data", ("c", "e", "f")
+
+# The quick measures of a training, by the first part of their names: title, unit and help.
+MEASURES = {
+    "modes": ("Modes covered", "", "The modes of the data near which there are samples."),
+    "high_quality": (
+        "Share of samples near a mode",
+        "",
+        "Samples within three standard deviations of a mode; of real data it is 0.989.",
+    ),
+    "kl": (
+        "KL divergence of the modes",
+        "nats",
+        "How unevenly the samples cover the modes; 0 is best.",
+    ),
+}
 
 
 def training_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
@@ -52,7 +69,7 @@ def charts_of(run: RunReport) -> list[Chart]:
     """Return the charts of a run, of what its metrics have."""
     rows = run.content.rows
     makers: list[Callable[[RunReport], list[Chart]]] = [_losses, _added_terms]
-    makers += [_quality, _accuracies, _gradients]
+    makers += [_quality, _measured, _accuracies, _gradients]
     if not rows:
         return _quality(run)
     return [chart for make in makers for chart in make(run)]
@@ -113,6 +130,20 @@ def _quality(run: RunReport) -> list[Chart]:
     )
     title = "Distance of samples to data"
     return [Chart("quality", title, "", _steps(rows), [distance], low=0.0, help=text)]
+
+
+def _measured(run: RunReport) -> list[Chart]:
+    """Return a chart of each other quick measure that the lines of metrics hold."""
+    rows, charts = run.content.rows, []
+    for slug, (title, unit, text) in MEASURES.items():
+        names = {name for row in rows for name in row if re.fullmatch(rf"{slug}_n[0-9]+", name)}
+        for name in sorted(names)[:1]:
+            found = [row for row in rows if row.get(name) is not None]
+            series = Series("generated", _column(found, name), G)
+            ident = slug.replace("_", "-")
+            if found:
+                charts.append(Chart(ident, title, unit, _steps(found), [series], 0.0, help=text))
+    return charts
 
 
 def _accuracies(run: RunReport) -> list[Chart]:
