@@ -115,7 +115,7 @@ def encode(image: Image, limit: int, step: int = 0) -> tuple[Picture, bool]:
 
     PNG is tried first, then JPEG of falling quality, which is then made smaller until it fits.
     """
-    uri, is_lossy = _uri(image, "PNG", optimize=True), False
+    uri, is_lossy = _uri(image, "PNG"), False
     for quality in (90, 75):
         if len(uri) > limit:
             uri, is_lossy = _uri(image, "JPEG", quality=quality), True
