@@ -1,0 +1,12 @@
+"""The experiments of `minigan reproduce`, by name."""
+
+from __future__ import annotations
+
+from .experiment import Experiment
+from .mixtures import GRID, GRID_MODERN, RING
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "ring": RING,
+    "grid": GRID,
+    "grid-modern": GRID_MODERN,
+}
