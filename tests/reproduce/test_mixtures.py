@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from minigan.data import load
-from minigan.reproduce import EXPERIMENTS, mixtures, reproduce
+from minigan.reproduce import EXPERIMENTS, Goal, mixtures, reproduce
 from minigan.reproduce.runner import FIGURE
 from minigan.reproduce.table import missed_goals
 from minigan.training.config import Config
 
 NAMES = ["ring", "grid", "grid-modern"]
+SHORT_GOALS = {"modes": Goal(low=8), "high_quality": Goal(low=0.9), "reverse_kl": Goal(high=0.02)}
 
 
 def small(name, case_names, **changes):
@@ -76,3 +77,13 @@ def test_a_collapsed_generator_meets_no_goal(monkeypatch, tmp_path):
     assert "modes: 1, not at least 25" in missed
     assert "kl: 3." in missed  # log 25
     assert "high_quality" not in missed  # each of its samples is near a mode
+
+
+@pytest.mark.slow  # 8,000 steps: 10 to 30 seconds
+def test_one_seed_of_a_short_ring_has_all_modes_evenly(tmp_path):
+    experiment = EXPERIMENTS["ring"]
+    case = experiment.cases["r3gan"]
+    training = {**case.config["training"], "steps": 8000, "schedule_steps": None}
+    short = replace(case, config={**case.config, "training": training}, goals=SHORT_GOALS)
+    document = reproduce("ring", replace(experiment, cases={"r3gan": short}), [0], tmp_path)
+    assert document["missed_goals"] == []
