@@ -1,0 +1,16 @@
+"""The experiments of `minigan reproduce`, by name."""
+
+from __future__ import annotations
+
+from .experiment import Experiment
+from .mixtures import GRID, GRID_MODERN, RING
+from .parzen import PARZEN
+from .stacked import STACKED
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "ring": RING,
+    "grid": GRID,
+    "grid-modern": GRID_MODERN,
+    "parzen": PARZEN,
+    "stacked-100": STACKED,
+}
