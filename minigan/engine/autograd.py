@@ -91,7 +91,7 @@ def jacobian(
 
     Each element of the output takes one walk through the graph, so this is for few outputs.
 
-        (J,) = mg.jacobian(mg.stack([a * b, a + b]), [mg.stack([a, b])])
+        (J,) = mg.jacobian(W @ x, [x])  # W
 
     Args:
         output: the tensor to differentiate, of at least one element.

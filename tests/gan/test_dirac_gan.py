@@ -104,11 +104,11 @@ def step_map(game: Game, order: str, theta: mg.Tensor, psi: mg.Tensor, h: float 
 
 
 def eigenvalues(f: Callable[[mg.Tensor, mg.Tensor], Pair], device: str = "cpu") -> np.ndarray:
-    """Of the Jacobian of f at the equilibrium (0, 0): each of its rows is a gradient."""
+    """Of the Jacobian of f at the equilibrium (0, 0)."""
     with mg.use_device(device):
         origin = [mg.tensor(0.0, "float64", requires_grad=True) for _ in range(2)]
-        rows = [mg.grad(y, origin, allow_unused=True) for y in f(*origin)]
-    return np.linalg.eigvals([[0.0 if x is None else x.item() for x in row] for row in rows])
+        columns = mg.jacobian(mg.stack(f(*origin)), origin)
+    return np.linalg.eigvals(np.stack([column.numpy() for column in columns], axis=1))
 
 
 def r1(gamma: float) -> Penalty:
@@ -162,7 +162,10 @@ GAMMAS = pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
 
 
 def _same(actual: np.ndarray, expected: np.ndarray, bound: float) -> None:
-    """As sets, by sum and product: a double root is off by the root of the matrix's rounding."""
+    """As sets, by sum and product, which are smooth functions of the matrix at a double root too.
+
+    There an eigenvalue is not: an error e of the matrix moves it by about sqrt(e).
+    """
     assert abs(actual.sum() - expected.sum()) < bound
     assert abs(actual.prod() - expected.prod()) < bound
 
@@ -201,8 +204,11 @@ def test_eigenvalues_of_a_step(gamma: float, order: str) -> None:
     root = np.sqrt(trace**2 / 4 - determinant + 0j)
     expected = np.array([trace / 2 + root, trace / 2 - root])
     _same(actual, expected, 1e-12)
-    if abs(root) > 1e-6:
-        assert abs(np.abs(actual).max() - np.abs(expected).max()) < 1e-9
+    # Simple roots have a condition of about 1 / |root|. At the double one (gamma = 1, simultaneous)
+    # the matrix's rounding of some 1e-16 may become an error of 1e-8.
+    bound = 1e-9 if abs(root) > 1e-6 else 1e-7
+    for order_of in (np.max, np.min):
+        assert abs(order_of(np.abs(actual)) - order_of(np.abs(expected))) < bound
     table = MODULI[gamma][order != "simultaneous"]
     assert sorted(np.abs(actual), reverse=True) == pytest.approx(table, rel=0, abs=1e-6)
 
