@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .dirac import DIRAC
 from .experiment import Experiment
 from .mixtures import GRID, GRID_MODERN, RING
 from .parzen import PARZEN
@@ -13,4 +14,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "grid-modern": GRID_MODERN,
     "parzen": PARZEN,
     "stacked-100": STACKED,
+    "dirac": DIRAC,
 }
