@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from ..engine.device import use_device
 from ..engine.random import fork_rng
 from ..utils.names import choose
-from . import conv, matmul, memory, modes, roofline, steps
+from . import conv, matmul, memory, roofline, steps
 from .harness import (
     FilePath,
     check_options,
@@ -90,19 +90,12 @@ def _memory(setup: Setup) -> tuple[Any, str]:
     return cases, memory.report(cases)
 
 
-def _modes(setup: Setup) -> tuple[Any, str]:
-    comparisons = setup.plan.comparisons
-    cases = modes.measure(comparisons)
-    return cases, modes.report(cases, comparisons)
-
-
 BENCHMARKS = {
     "matmul": Benchmark(_matmul, is_default=True),
     "step": Benchmark(_step, ("pytorch", "xla"), is_default=True),
     "conv": Benchmark(_conv, (conv.MODULE,)),
     "kernels": Benchmark(_kernels, draw=roofline.draw),
     "memory": Benchmark(_memory),
-    "modes": Benchmark(_modes),
 }
 
 

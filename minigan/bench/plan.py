@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from .. import nn
 from ..gan.models import MODELS, Model
-from .modes import COMPARISONS, Comparison
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ class Plan:
         cached_bytes: bytes that a kernel of `kernels` moves per thread, to stay in the L2 caches.
         uncached_bytes: bytes that it moves in all where no cache is large enough.
         memory_steps: training steps before resident memory is read.
-        comparisons: mixtures and methods of `modes`.
     """
 
     tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
@@ -86,7 +84,6 @@ class Plan:
     uncached_bytes: int = 64 * 2**20
     kernel_seconds: float = 0.02
     memory_steps: int = 100
-    comparisons: Mapping[str, Comparison] = field(default_factory=lambda: COMPARISONS)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from ..kernels.runtime.files import atomic_write
 from .device_report import crossover, describe_crossover, format_speed
 from .kernels import KERNELS
-from .table import format_number
+from .table import format_markdown, format_number
 from .timing import Case, ratio
 
 BEGIN = "<!-- GPU figures: written by `python -m minigan.bench.readme minigan/bench/README.md` -->"
@@ -102,7 +102,7 @@ def _kernels(series: Mapping[str, Any]) -> str:
         row += _gpu_cells(on_both[-1], ("cpu",)) + _gpu_cells(on_gpu[-1], PEERS)
         rows.append(row)
     heads = ["kernel", "unit", "GPU faster", *(2 * ["n", "GPU", "beside", "ratio"])]
-    return _markdown(heads, rows, left=3)
+    return format_markdown(heads, rows, left=3)
 
 
 def _gpu_cells(case: Case, names: Sequence[str]) -> list[str]:
@@ -128,14 +128,7 @@ def _steps(cases: Sequence[Case]) -> str:
         for case in cases
     ]
     heads = ["training step, ms", "CPU", "GPU", *(f"PyTorch {x}" for x in STEPS.values())]
-    return _markdown(heads, rows, left=1)
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    if not rows:
-        return ""
-    rule = ["---" if i < left else "---:" for i in range(len(heads))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *rows])
+    return format_markdown(heads, rows, left=1)
 
 
 def main(arguments: Sequence[str]) -> None:

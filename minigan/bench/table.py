@@ -1,4 +1,4 @@
-"""Text tables with aligned columns, and the numbers in them."""
+"""Text tables with aligned columns or as Markdown, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int 
         ).rstrip()
         for line in lines
     )
+
+
+def format_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table, aligned as in `format_table`; "" without rows."""
+    if not rows:
+        return ""
+    rule = ["---" if i < left else "---:" for i in range(len(heads))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *rows])
 
 
 def format_number(x: float) -> str:

@@ -18,9 +18,9 @@ def add_arguments(parser: Parser) -> None:
         metavar="NAME",
         help="matmul (products, beside BLAS), step (training steps, beside PyTorch and JAX) [both];"
         " conv (convolutions, beside PyTorch), kernels (beside the machine's peaks and numpy),"
-        " memory (of a training process, beside PyTorch), modes (mode coverage of GAN methods, an"
-        " hour); with --devices: matmul, conv2d, leaky_relu, exp, add, sum, transpose, gather,"
-        " normalize, normalize_grad, adam, normal, step [all]",
+        " memory (of a training process, beside PyTorch); with --devices: matmul, conv2d,"
+        " leaky_relu, exp, add, sum, transpose, gather, normalize, normalize_grad, adam, normal,"
+        " step [all]",
     )
     parser.add_argument(
         "--devices",

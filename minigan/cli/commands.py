@@ -1,4 +1,4 @@
-"""The command line: minigan train | sample | film | evaluate | check | bench | info | presets."""
+"""The command line: minigan train | sample | film | evaluate | check | reproduce | ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import minigan
 
 from ..utils.interrupts import allow_interrupts
 from ..utils.names import list_names, printable
-from . import bench, check, evaluate, film, info, presets, report, sample, train
+from . import bench, check, evaluate, film, info, presets, report, reproduce, sample, train
 from .completion import SHELLS, PrintCompletion
 from .parser import Parser
 from .terminal import printed_notices, usable_streams
@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": (evaluate, "measure a run against held-out data"),
     "report": (report, "write one HTML file that shows a run, or several beside each other"),
     "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),
+    "reproduce": (reproduce, "measure a published table again, over seeds"),
     "bench": (bench, "time kernels and steps beside their peers"),
     "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),
     "presets": (presets, "list the presets of `minigan train`"),

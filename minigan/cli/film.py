@@ -8,23 +8,23 @@ from pathlib import Path
 from .parser import Parser
 from .terminal import note, report
 
+FRAMES, FPS = 100, 10.0  # without --frames and --fps
+
 
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    from ..training.film import FRAMES_PER_SECOND, MAX_FRAMES
-
     parser.add_argument("run_folder", metavar="RUN", help="a run's folder")
     parser.add_argument(
         "--frames",
         type=int,
-        default=MAX_FRAMES,
+        default=FRAMES,
         metavar="INT",
         help="the most pictures of RUN/samples that are shown, evenly chosen [%(default)s]",
     )
     parser.add_argument(
         "--fps",
         type=float,
-        default=FRAMES_PER_SECOND,
+        default=FPS,
         metavar="FLOAT",
         help="pictures per second; the last one is held two seconds longer [%(default)g]",
     )

@@ -26,7 +26,7 @@ class Preset:
 _GOODFELLOW = "Goodfellow et al. 2014"
 _CONVOLUTIONAL = {"steps": 3000, "sample_every": 250}
 # Options for mixtures with narrow modes: learning rates that fall to 0, D's twice G's, no momentum,
-# an average of G, and standardized data. `minigan bench modes` compares methods with these options.
+# an average of G, and standardized data. `minigan reproduce` compares methods with them.
 NARROW_MODES: dict[str, Any] = {
     "standardize": True,
     "model": "toy-relu",

@@ -13,18 +13,11 @@ from ..utils.grids import caption_line
 from ..utils.names import printable
 from .run_folder import SAMPLES, RunError, read_options, sample_pictures
 
-MAX_FRAMES = 100
-FRAMES_PER_SECOND = 10.0
 HELD = 2000  # milliseconds that the last frame is shown in addition
 BAR = 3  # pixels: height of the line that shows how much of the training is done
 
 
-def make_film(
-    folder: Path,
-    out: Path | None = None,
-    frames: int = MAX_FRAMES,
-    fps: float = FRAMES_PER_SECOND,
-) -> list[Path]:
+def make_film(folder: Path, out: Path | None, frames: int, fps: float) -> list[Path]:
     """Write the pictures of a run's samples as a GIF, and as an MP4 where ffmpeg is installed.
 
     The pictures of samples/ are shown in the order of their steps, each with its step. The GIF has
@@ -77,7 +70,7 @@ def _check_replaceable(path: Path, is_named: bool) -> None:
     raise ValueError(f"{path} is not a film of minigan; --out names another file")
 
 
-def film_frames(folder: Path, most: int = MAX_FRAMES) -> list[Image.Image]:
+def film_frames(folder: Path, most: int) -> list[Image.Image]:
     """Return the frames of a film: RGB pictures of one size, each below a line with its step.
 
     Args:

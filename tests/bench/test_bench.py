@@ -65,7 +65,7 @@ def test_one_benchmark_runs_once(name, without_peers):
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["dense"], {}, r"unknown benchmark 'dense'; did you mean 'modes'\? \(accepted: matmul, "),
+        (["memry"], {}, r"unknown benchmark 'memry'; did you mean 'memory'\? \(accepted: matmul, "),
         (["matmul", "steps"], {}, "unknown benchmark 'steps'; did you mean 'step'"),
         ([], {"repeats": 0}, "repeats = 0 is not a positive"),
         ([], {"threads": 0}, "threads = 0 is not between 1 and"),

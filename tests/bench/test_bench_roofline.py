@@ -62,7 +62,7 @@ def test_every_kernel_is_measured_printed_drawn_and_written(tmp_path, fast_peaks
         assert len(picture.convert("RGB").getcolors(2**24)) > 100
 
 
-@pytest.mark.parametrize("names", [[], ["memory"], ["kernels", "modes"], ["kernels", "step"]])
+@pytest.mark.parametrize("names", [[], ["memory"], ["kernels", "conv"], ["kernels", "step"]])
 def test_figure_is_refused_for_other_benchmarks(names, tmp_path):
     output, path = io.StringIO(), tmp_path / "b.png"
     with pytest.raises(ValueError, match="shows one benchmark, kernels") as error:

@@ -63,7 +63,7 @@ def test_a_film_has_the_pictures_in_order_of_their_steps_and_holds_the_last(run)
 
 
 def test_each_frame_has_its_step_and_a_bar_of_the_training_that_is_done(run):
-    frames = [np.asarray(frame).astype(int) for frame in film_frames(run)]
+    frames = [np.asarray(frame).astype(int) for frame in film_frames(run, 100)]
     assert {frame.shape for frame in frames} == {(19 + 3 + 30, 120, 3)}
     assert (np.ptp(frames[0][:19], axis=2) == 0).all()  # the text is grey, and the bar is blue
     bars = [int((np.ptp(frame[19], axis=1) > 0).sum()) for frame in frames]
@@ -84,7 +84,7 @@ def test_frames_are_chosen_evenly_with_the_first_and_the_last(tmp_path):
     run = fake_run(tmp_path / "run", range(0, 90, 10))
     values = [np.asarray(frame)[-1, -1, 0] for frame in film_frames(run, 3)]
     assert values == [40, 120, 200]
-    assert len(film_frames(fake_run(tmp_path / "one", [7]))) == 1
+    assert len(film_frames(fake_run(tmp_path / "one", [7]), 100)) == 1
 
 
 @pytest.mark.usefixtures("no_ffmpeg")
@@ -122,7 +122,7 @@ def test_one_palette_serves_all_frames(tmp_path):
 
 def test_large_pictures_are_shrunk(tmp_path):
     run = fake_run(tmp_path / "run", [0, 1], size=(2880, 1440))
-    assert film_frames(run)[0].size == (720, 22 + 360)
+    assert film_frames(run, 100)[0].size == (720, 22 + 360)
 
 
 # --------------------------------------------------------------------------------------- the MP4
@@ -146,7 +146,7 @@ def test_a_failure_of_ffmpeg_is_one_line(run, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr=b"first\nno encoder\n")
     monkeypatch.setattr(animation.subprocess, "run", lambda *words, **options: failed)
     with pytest.raises(ValueError, match=r"a\.mp4 cannot be made: ffmpeg failed: no encoder$"):
-        write_mp4(film_frames(run), run / "a.mp4", 100)
+        write_mp4(film_frames(run, 100), run / "a.mp4", 100)
     assert not (run / "a.mp4").exists()
 
 

@@ -1,0 +1,18 @@
+"""The experiments of `minigan reproduce`, by name."""
+
+from __future__ import annotations
+
+from .dirac import DIRAC
+from .experiment import Experiment
+from .mixtures import GRID, GRID_MODERN, RING
+from .parzen import PARZEN
+from .stacked import STACKED
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "ring": RING,
+    "grid": GRID,
+    "grid-modern": GRID_MODERN,
+    "parzen": PARZEN,
+    "stacked-100": STACKED,
+    "dirac": DIRAC,
+}
