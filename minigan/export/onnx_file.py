@@ -18,8 +18,8 @@ from .source import PathLike, Source, check_target, describe, metadata
 from .trace import Call, ExportError, trace
 
 if TYPE_CHECKING:
-    from ..training.saved_run import SavedRun
     from ..training.sampler import Sampler
+    from ..training.saved_run import SavedRun
 
 INPUTS, OUTPUT = ("latent", "labels"), "samples"
 CHECKED_LATENTS = 100

@@ -50,7 +50,8 @@ def _conv2d(graph: GraphBuilder, call: Call, x: str, w: str) -> str:
 def _conv2d_input_grad(graph: GraphBuilder, call: Call, x: str, w: str) -> str:
     """Write a transposed convolution; output_padding makes up for what the stride leaves open."""
     stride, padding, size = (call.attributes[k] for k in ("stride", "padding", "size"))
-    sides = zip(size, call.inputs[0].shape[2:], call.inputs[1].shape[2:], stride, padding)
+    images = (size, call.inputs[0].shape[2:], call.inputs[1].shape[2:])
+    sides = zip(*images, stride, padding, strict=True)
     extra = [n - ((m - 1) * s - 2 * p + k) for n, m, k, s, p in sides]
     return graph.node(
         "ConvTranspose", [x, w], strides=stride, pads=[*padding, *padding], output_padding=extra
@@ -123,7 +124,8 @@ def _slice(graph: GraphBuilder, call: Call, x: str) -> str:
         elif isinstance(part, slice):
             step = 1 if part.step is None else part.step
             ends = (0, LAST) if step > 0 else (LAST, FIRST)
-            start, stop = (e if p is None else p for p, e in zip((part.start, part.stop), ends))
+            start = ends[0] if part.start is None else part.start
+            stop = ends[1] if part.stop is None else part.stop
             if (start, stop, step) != (0, LAST, 1):
                 cuts.append((start, stop, axis, step))
             axis, position = axis + 1, position + 1

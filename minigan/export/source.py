@@ -15,8 +15,8 @@ from ..engine.tensor import no_grad, tensor
 from .trace import ExportError
 
 if TYPE_CHECKING:
-    from ..training.saved_run import SavedRun
     from ..training.sampler import Sampler
+    from ..training.saved_run import SavedRun
 
 PathLike = str | os.PathLike[str]
 
@@ -93,8 +93,8 @@ def describe(
     from ..training.saved_run import SavedRun
 
     if isinstance(source, SavedRun):
-        source, run = source.sampler, source.folder.name
-    if isinstance(source, Sampler):
+        found = _of_sampler(source.sampler, averaged, source.folder.name)
+    elif isinstance(source, Sampler):
         found = _of_sampler(source, averaged, run)
     elif not isinstance(source, nn.Module):
         raise TypeError(

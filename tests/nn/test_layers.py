@@ -301,7 +301,7 @@ def test_state_dicts_of_pytorchs_layout() -> None:
     with pytest.raises(ValueError, match=r"unknown \['0.num_batches_tracked'\]"):
         net.load_state_dict({**net.state_dict(), "0.num_batches_tracked": np.array(5)})
     dense = nn.Dense(3, 2, bias=False)
-    with pytest.raises(ValueError, match=r"weight is float32\(2, 3\) .* use nn.Linear, or load we"):
+    with pytest.raises(ValueError, match=r"weight is float32\(2, 3\) .* mg.nn.load_torch"):
         dense.load_state_dict({"weight": np.zeros((2, 3), "f")})
 
 
