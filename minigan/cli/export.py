@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,6 @@ from .terminal import note, report
 
 if TYPE_CHECKING:
     from ..export.source import Source
-
-Write = Callable[["Source"], None]
 
 
 def add_arguments(parser: Parser) -> None:
@@ -47,87 +44,92 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the files that are asked for, and print a line for each."""
+    """Write the files that are asked for, all or none, and print a line for each."""
+    from ..export.files import write_files
     from ..export.source import describe
     from ..training.load_sampler import load_sampler
     from ..training.run_folder import read_options
 
     folder = Path(options.run_folder)
-    if options.onnx is options.torch is options.npz is None:
-        raise ValueError("give at least one of --onnx, --torch and --npz, each with a new file")
-    writers = _writers(options, str(read_options(folder).get("data")))
+    targets = _targets(options, str(read_options(folder).get("data")))
     sampler = load_sampler(folder, options.step, code=named_code(options), device="cpu")
     if options.no_average and sampler.players.average is None:
-        note(f"{folder} has no average of its generator (option ema), so --no-average does nothing")
+        note(f"{folder} has no average of its generator (option ema): --no-average changes nothing")
     source = describe(sampler, not options.no_average, run=folder.resolve().name)
-    if source.step is not None and source.steps is not None and source.step < source.steps:
-        note(f"{folder} is exported at step {source.step:,} of {source.steps:,}")
-    for path, write in writers:
-        try:
-            write(source)
-        except OSError as error:
-            raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+    if options.step is None and (source.step or 0) < (source.steps or 0):
+        note(f"{folder} was interrupted at step {source.step:,} of {source.steps:,}")
+    files: dict[Path, bytes] = {}
+    lines: list[str] = []
+    for kind, paths in targets.items():
+        contents, texts = MAKERS[kind](source, *paths)
+        files |= zip(paths, contents, strict=True)
+        lines += [f"{path}: {text}" for path, text in zip(paths, texts, strict=True)]
+    write_files(files)
+    report("\n".join(lines))
     return 0
 
 
-def _writers(options: argparse.Namespace, data: str) -> list[tuple[Path, Write]]:
-    """Return the file and the function of each export that is asked for.
+def _targets(options: argparse.Namespace, data: str) -> dict[str, tuple[Path, ...]]:
+    """Return the paths to write, by the name of the option.
 
     Raises:
-        ValueError: a file exists, is one of a training or of its data, or cannot be written.
+        ValueError: none is asked for; or one exists, is one of a training or of its data, or does
+            not have the name of its kind.
     """
-    from ..export.arrays import check_torch_targets
-    from ..export.source import check_target
+    from ..export.files import check_target, check_torch_targets
 
-    result: list[tuple[Path, Write]] = []
-    if options.onnx is not None:
-        path = check_target(options.onnx, ".onnx", "--onnx")
-        result.append((path, partial(_write_onnx, path)))
-    if options.torch is not None:
-        paths = check_torch_targets(options.torch, "--torch")
-        result.append((paths[0], partial(_write_torch, *paths)))
-    if options.npz is not None:
-        path = check_target(options.npz, ".npz", "--npz")
-        result.append((path, partial(_write_npz, path)))
-    for path, _ in result:
-        check_not_of_run(f"--{_option(path)} {path}", path, data)
+    result: dict[str, tuple[Path, ...]] = {}
+    for kind in MAKERS:
+        path = getattr(options, kind)
+        if path is None:
+            continue
+        option = f"--{kind}"
+        if kind == "torch":
+            result[kind] = check_torch_targets(path, option)
+        else:
+            result[kind] = (check_target(path, f".{kind}", option),)
+        check_not_of_run(f"{option} {path}", result[kind][0], data)
+    if not result:
+        raise ValueError("give at least one of --onnx, --torch and --npz, each with a new file")
     return result
 
 
-def _option(path: Path) -> str:
-    return {".onnx": "onnx", ".npz": "npz"}.get(path.suffix, "torch")
+def _make_onnx(source: Source, path: Path) -> Made:
+    from ..export.onnx_file import CHECKED_LATENTS, onnx_bytes
 
-
-def _write_onnx(path: Path, source: Source) -> None:
-    from ..export.onnx_file import CHECKED_LATENTS, write_onnx
-
-    export = write_onnx(source, path)
-    if export.difference is None:
-        checked = "not compared with minigan, as onnxruntime is not installed"
-    else:
+    data, difference = onnx_bytes(source)
+    checked = "not compared with minigan, as onnxruntime is not installed"
+    if difference is not None:
         checked = (
-            f"largest difference to minigan {export.difference:.1g} over {CHECKED_LATENTS} latents"
-            " in onnxruntime"
+            f"largest difference to minigan {difference:.1g} over {CHECKED_LATENTS} latents in"
+            " onnxruntime"
         )
-    report(f"{path}: {_what(source)}, {export.size / 1e6:.1f} MB; {checked}")
+    return [data], [f"{_describe(source)}, {len(data) / 1e6:.1f} MB; {checked}"]
 
 
-def _write_torch(weights: Path, code: Path, source: Source) -> None:
-    from ..export.arrays import write_torch
+def _make_torch(source: Source, weights: Path, code: Path) -> Made:
+    from ..export.arrays import torch_bytes
 
-    write_torch(source, weights, code)
-    report(f"{weights}: weights of {_what(source)}, for PyTorch")
-    report(f"{code}: the code that loads them, and draws samples")
-
-
-def _write_npz(path: Path, source: Source) -> None:
-    from ..export.arrays import write_npz
-
-    write_npz(source, path)
-    report(f"{path}: weights of {_what(source)}, by minigan's names")
+    text = f"weights of {_describe(source)}, for PyTorch"
+    return list(torch_bytes(source, weights.name)), [text, "the code that loads them"]
 
 
-def _what(source: Source) -> str:
+def _make_npz(source: Source, path: Path) -> Made:
+    from ..export.arrays import npz_bytes
+
+    return [npz_bytes(source)], [f"weights of {_describe(source)}, by minigan's names"]
+
+
+# By option, functions that return the contents of the files, and a line on each.
+Made = tuple[list[bytes], list[str]]
+MAKERS: dict[str, Callable[..., Made]] = {
+    "onnx": _make_onnx,
+    "torch": _make_torch,
+    "npz": _make_npz,
+}
+
+
+def _describe(source: Source) -> str:
     """Return which generator it is: its step, and whether it is the average."""
     kind = "the generator's average" if source.is_averaged else "the generator"
     return kind if source.step is None else f"{kind} at step {source.step:,}"

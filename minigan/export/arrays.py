@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import nn
-from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
-from .source import PathLike, Source, check_target, describe, metadata
+from .files import PathLike, check_target, check_torch_targets, write_files
+from .source import Source, describe, metadata
 from .torch_text import TorchText, torch_text
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ LATENTS = {
     "uniform": "2 * torch.rand({n}, {size}) - 1",
     "laplace": "torch.distributions.Laplace(0.0, 1.0).sample(({n}, {size}))",
 }
-SHADOWED = ("torch", "safetensors", "pathlib")  # which the written code imports
 
 
 def torch(
@@ -53,7 +53,8 @@ def torch(
         ValueError: a file exists, or its name does not fit.
     """
     targets = check_torch_targets(path)
-    write_torch(describe(source, averaged, latent_size), *targets)
+    contents = torch_bytes(describe(source, averaged, latent_size), targets[0].name)
+    write_files(dict(zip(targets, contents, strict=True)))
     return targets
 
 
@@ -75,40 +76,26 @@ def npz(
         ValueError: the file exists, or its name does not fit.
     """
     target = check_target(path, ".npz")
-    write_npz(describe(source, averaged, latent_size), target)
+    write_files({target: npz_bytes(describe(source, averaged, latent_size))})
     return target
 
 
-def check_torch_targets(path: PathLike, option: str = "path") -> tuple[Path, Path]:
-    """Return the paths of the weights and of the code; ValueError if one cannot be written."""
-    weights = check_target(path, ".safetensors", option)
-    if weights.stem in SHADOWED:
-        raise ValueError(
-            f"{option} {path}: the code beside it, {weights.stem}.py, would take the place of the"
-            f" package {weights.stem}; another name is needed"
-        )
-    return weights, check_target(weights.with_suffix(".py"), ".py", f"{option} {path}: beside it,")
-
-
-def write_torch(source: Source, weights: Path, code: Path) -> None:
-    """Write the weights and the code of a generator; both or none."""
+def torch_bytes(source: Source, weights: str) -> tuple[bytes, bytes]:
+    """Return the content of a file of weights, of the name `weights`, and of the code."""
     import safetensors.numpy
 
     text = torch_text(source.net)
     info = strict_json.dumps(metadata(source), sort_keys=True)
-    data = safetensors.numpy.save(text.tensors, metadata={"minigan": info})
-    atomic_write(weights, lambda file: file.write(data))
-    try:
-        atomic_write(code, lambda file: file.write(torch_code(source, text, weights.name).encode()))
-    except BaseException:
-        weights.unlink(missing_ok=True)
-        raise
+    data: bytes = safetensors.numpy.save(text.tensors, metadata={"minigan": info})
+    return data, torch_code(source, text, weights).encode()
 
 
-def write_npz(source: Source, target: Path) -> None:
-    """Write a generator's parameters and buffers by minigan's names."""
-    arrays = source.net.state_dict()
-    atomic_write(target, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+def npz_bytes(source: Source) -> bytes:
+    """Return the content of an .npz of a generator's parameters and buffers."""
+    file = io.BytesIO()
+    arrays: dict[str, Any] = source.net.state_dict()
+    np.savez(file, **arrays)
+    return file.getvalue()
 
 
 def torch_code(source: Source, text: TorchText, weights: str) -> str:
@@ -120,7 +107,7 @@ def torch_code(source: Source, text: TorchText, weights: str) -> str:
     latents = LATENTS[source.latent].format(n="n", size=source.latent_size)
     scale = "" if source.scale == 1 else f" * {float(np.float32(source.scale))!r}"
     parameters, call = ("n", "G(latents)")
-    what = f"n samples, (n, {', '.join(map(str, source.shape))}); {source.value_range}"
+    what = f"n samples, (n, {', '.join(map(str, source.shape))}), in {source.value_range}"
     if source.classes:
         parameters, call = ("labels", "G(latents, labels)")
         what += f". Labels: int64, (n,), 0 to {source.classes - 1}"

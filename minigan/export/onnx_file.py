@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import nn
-from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
+from .files import PathLike, check_target, write_files
 from .graph import OPSET, GraphBuilder
 from .operations import OPERATIONS
-from .source import PathLike, Source, check_target, describe, metadata
+from .source import Source, describe, metadata
 from .trace import Call, ExportError, trace
 
 if TYPE_CHECKING:
@@ -68,32 +68,31 @@ def onnx(
         latent_size: the length of the latents of your own generator.
 
     Raises:
-        ExportError: a layer cannot be exported, or the samples differ; nothing is written.
-        ImportError: the package onnx is not installed.
+        ExportError: a layer cannot be exported, the samples differ, or the package onnx is not
+            installed; nothing is written.
         ValueError: the file exists, or its name does not fit.
     """
     target = check_target(path, ".onnx")
-    return write_onnx(describe(source, averaged, latent_size), target)
-
-
-def write_onnx(source: Source, target: Path) -> OnnxExport:
-    """Write a generator to a file; see `onnx`."""
-    model = build_model(source)
-    data: bytes = model.SerializeToString()
-    difference = compare(source, data) if find_spec("onnxruntime") else None
-    atomic_write(target, lambda file: file.write(data))
+    data, difference = onnx_bytes(describe(source, averaged, latent_size))
+    write_files({target: data})
     return OnnxExport(target, len(data), difference)
+
+
+def onnx_bytes(source: Source) -> tuple[bytes, float | None]:
+    """Return the content of a file, and the difference of its samples; see `OnnxExport`."""
+    data: bytes = build_model(source).SerializeToString()
+    return data, compare(source, data) if find_spec("onnxruntime") else None
 
 
 def build_model(source: Source) -> Any:
     """Return the ONNX model of a generator, checked by `onnx.checker`.
 
     Raises:
-        ExportError: an op has no form in ONNX, or the model is not valid or too large.
-        ImportError: the package onnx is not installed.
+        ExportError: an op has no form in ONNX, the model is not valid or too large, or the package
+            onnx is not installed.
     """
     if find_spec("onnx") is None:
-        raise ImportError("ONNX files need the package onnx: pip install 'minigan[onnx]'")
+        raise ExportError("ONNX files need the package onnx: pip install 'minigan[onnx]'")
     import onnx
 
     traced = trace(source.net, source.inputs, OPERATIONS.keys())

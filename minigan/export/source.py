@@ -1,24 +1,21 @@
-"""Describe the generator to export, and check it and the file to write."""
+"""Describe and check the generator to export."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import nn
+from ..engine.op import Op
 from ..engine.random import LATENTS, Generator, use_generator
 from ..engine.tensor import no_grad, tensor
-from .trace import ExportError
+from .trace import ExportError, record
 
 if TYPE_CHECKING:
     from ..training.sampler import Sampler
     from ..training.saved_run import SavedRun
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +64,8 @@ class Source:
 
     @property
     def value_range(self) -> str:
-        """The values that samples can have, as text."""
-        return "-1 to 1" if len(self.shape) == 3 else "the data's unit, without bounds"
+        """The values that samples have, as text."""
+        return "[-1, 1]" if len(self.shape) == 3 else "the data's unit"
 
 
 def describe(
@@ -103,7 +100,10 @@ def describe(
     elif latent_size is None:
         raise TypeError("export: a net needs latent_size=..., the length of its latents")
     else:
-        found = Source(source, latent_size, "normal", nn.shapes(source, (latent_size,))[-1][1][1:])
+        check_numbers(source)
+        latents = np.zeros((2, latent_size), np.float32)
+        shape = record(source, [latents], Op.registry).output.shape[1:]
+        return Source(source, latent_size, "normal", shape)
     check_numbers(found.net)
     return found
 
@@ -139,22 +139,6 @@ def check_numbers(net: nn.Module) -> None:
             )
         if not np.isfinite(x.numpy()).all():
             raise ExportError(f"{name} holds NaN or infinite numbers; such a net is not exported")
-
-
-def check_target(path: PathLike, suffix: str, option: str = "path") -> Path:
-    """Return the path of a file to write.
-
-    Raises:
-        ValueError: it does not end in `suffix`, exists already, or its folder does not exist.
-    """
-    target = Path(path)
-    if target.suffix != suffix:
-        raise ValueError(f"{option} {path}: a name that ends in {suffix} is needed")
-    if os.path.lexists(target):
-        raise ValueError(f"{option} {path}: exists already; another name is needed")
-    if not target.parent.is_dir():
-        raise ValueError(f"{option} {path}: there is no folder {target.parent}")
-    return target
 
 
 def metadata(source: Source) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from .. import nn
 from ..engine.device import Device, use_device
 from ..engine.op import Op
+from ..engine.random import Generator, use_generator
 from ..engine.tensor import Tensor, no_grad
 from ..engine.update import Update
 
@@ -140,8 +141,10 @@ class _RecordingDevice(Device):
         y = self.inner.run(op, arrays, attributes)
         if any(y is x for x in arrays):
             return y
-        named = [self.names[id(x)] for x in arrays if id(x) in self.names]
-        if not any(id(x) in self.values for x in arrays):
+        # A constant that is repeated for each sample is not one: its size depends on the batch.
+        is_constant = not any(id(x) in self.values for x in arrays) and op.name != "broadcast_to"
+        if is_constant:
+            named = [self.names[id(x)] for x in arrays if id(x) in self.names]
             self.kept.append(y)
             self.names[id(y)] = (named or [op.name])[0]
             return y
@@ -188,7 +191,7 @@ def trace(net: nn.Module, inputs: Callable[[int], list[np.ndarray]], accepted: A
             f"the generator has a {mixing[0]}, which makes a sample depend on the others of its"
             f" batch; {SINGLE}"
         )
-    first, second = (_record(net, inputs(n), accepted) for n in BATCHES)
+    first, second = (record(net, inputs(n), accepted) for n in BATCHES)
     if [call.op for call in first.calls] != [call.op for call in second.calls]:
         raise ExportError("forward runs other ops for another batch size, which no export can hold")
     calls = list(map(_merge_calls, first.calls, second.calls))
@@ -208,7 +211,7 @@ def _used_calls(calls: list[Call], output: Value) -> tuple[Call, ...]:
     return tuple(reversed(used))
 
 
-def _record(net: nn.Module, inputs: list[np.ndarray], accepted: Any) -> Trace:
+def record(net: nn.Module, inputs: list[np.ndarray], accepted: Any) -> Trace:
     """Return the ops of one run of a network."""
     tensors = dict(net.tensors())
     inner = next(iter(tensors.values())).device
@@ -216,7 +219,8 @@ def _record(net: nn.Module, inputs: list[np.ndarray], accepted: Any) -> Trace:
     arguments = [Tensor(inner.from_numpy(x), device) for x in inputs]
     values = tuple(device.add_value(x.array) for x in arguments)
     try:
-        with nn.evaluating(net), no_grad(), use_device(device), _on(device, tensors):
+        # The current generator of random numbers would keep tensors of this device.
+        with _on(device, tensors), use_generator(Generator()), nn.evaluating(net), no_grad():
             output = net(*arguments)
     except ExportError as error:
         places = [note.removesuffix(" of Sequential") for note in getattr(error, "__notes__", [])]
@@ -230,12 +234,13 @@ def _record(net: nn.Module, inputs: list[np.ndarray], accepted: Any) -> Trace:
 
 @contextmanager
 def _on(device: Device, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let tensors belong to another device in a `with` block; their arrays stay where they are."""
+    """Use a device in a `with` block, also for these tensors; their arrays stay where they are."""
     before = [(x, x.device) for x in tensors.values()]
     for x, _ in before:
         x.device = device
     try:
-        yield
+        with use_device(device):
+            yield
     finally:
         for x, old in before:
             x.device = old
@@ -279,8 +284,8 @@ def _merge_sizes(op: str, first: Any, second: Any) -> Any:
     if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second):
         return tuple(_merge_sizes(op, x, y) for x, y in zip(first, second, strict=True))
     if isinstance(first, slice) and isinstance(second, slice):
-        parts = ((getattr(x, k) for k in ("start", "stop", "step")) for x in (first, second))
-        return slice(*(_merge_sizes(op, x, y) for x, y in zip(*parts, strict=True)))
+        ends = [(x.start, x.stop, x.step) for x in (first, second)]
+        return slice(*_merge_sizes(op, *ends))
     if type(first) is int and type(second) is int and first != second:
         slope = (second - first) // (BATCHES[1] - BATCHES[0])
         return Size(first - slope * BATCHES[0], slope)

@@ -18,7 +18,7 @@ from minigan.kernels.runtime.cpu import compiler as runtime
 from minigan.training.resume import load_trainer
 from minigan.utils.progress import announce_kernels
 
-COMMANDS = ["train", "sample", "evaluate", "check", "bench", "info", "presets"]
+COMMANDS = ["train", "sample", "evaluate", "export", "check", "bench", "info", "presets"]
 
 
 @pytest.fixture(scope="module")
