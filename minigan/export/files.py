@@ -38,9 +38,7 @@ def check_torch_targets(path: PathLike, option: str = "path") -> tuple[Path, Pat
         )
     code = weights.with_suffix(".py")
     if os.path.lexists(code):
-        raise ValueError(
-            f"{option} {path}: {code}, beside it, exists already; another name is needed"
-        )
+        raise ValueError(f"{option} {path}: beside it, {code} exists already; give another name")
     return weights, code
 
 

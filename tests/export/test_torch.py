@@ -165,7 +165,7 @@ def pages() -> list[tuple[str, str]]:
 def test_ten_lines_of_pytorch_load_the_export_of_the_default_run(
     path: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len([line for line in program.splitlines() if line.strip()]) == 10
+    assert len([line for line in program.splitlines() if line.strip()]) <= 10
     data = np.tanh(np.random.default_rng(0).standard_normal((80, 1, 28, 28))).astype("f")
     run = mg.train(mg.Config(steps=2), data, out=tmp_path / "run")
     mg.export.torch(run, tmp_path / "G.safetensors")
