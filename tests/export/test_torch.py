@@ -69,12 +69,12 @@ def test_latents_and_scale_are_those_of_the_run(latent: str, tmp_path: Path) -> 
     with torch.no_grad():
         names["G"][-1].bias += 1.0
     assert np.allclose(names["sample"](2).numpy(), sampler.scale)
-    seen: list[Any] = []
-    names["G"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    drawn_from: list[Any] = []
+    names["G"].register_forward_pre_hook(lambda _, inputs: drawn_from.append(inputs[0]))
     names["sample"](20_000)
     variance = {"normal": 1.0, "uniform": 1 / 3, "laplace": 2.0}[latent]
-    assert abs(seen[0].var().item() - variance) < 0.05 * variance
-    assert (seen[0].abs().max() <= 1) == (latent == "uniform")
+    assert abs(drawn_from[0].var().item() - variance) < 0.05 * variance
+    assert (drawn_from[0].abs().max() <= 1) == (latent == "uniform")
 
 
 EVERY_LAYER = nn.Sequential(
