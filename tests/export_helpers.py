@@ -34,10 +34,12 @@ def sample_shape(model: str) -> tuple[int, ...]:
     return (3, 16, 8) if model in CONVOLUTIONAL else (3, 5, 7)
 
 
-def make_trainer(model: str, condition: str = "none", **options: Any) -> mg.Trainer:
-    """A trainer at step 0 on a few samples; its average differs from its generator."""
+def make_sampler(
+    model: str, condition: str = "none", shape: tuple[int, ...] = (), **options: Any
+) -> Sampler:
+    """The sampler of a trainer at step 0; the average, if any, differs from the generator."""
     rng = np.random.default_rng(1)
-    shape = sample_shape(model)
+    shape = shape or sample_shape(model)
     values = np.tanh(rng.standard_normal((24, *shape))).astype(np.float32)
     names = ("ant", "bee", "cat")
     data = Dataset("noise", values, np.arange(24) % 3, 3, class_names=names)
@@ -46,11 +48,7 @@ def make_trainer(model: str, condition: str = "none", **options: Any) -> mg.Trai
     randomize(trainer.players.generator, 1)
     if trainer.players.average is not None:
         randomize(trainer.players.average.module, 2)
-    return trainer
-
-
-def make_sampler(model: str, condition: str = "none", **options: Any) -> Sampler:
-    return make_trainer(model, condition, **options).sampler
+    return trainer.sampler
 
 
 def latents(sampler: Sampler, n: int, seed: int = 7) -> np.ndarray:

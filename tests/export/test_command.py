@@ -23,12 +23,15 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
+RING = ["--data", "ring", "--samples", 200, "--batch", 8]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A conditional run on standardized points with an average, and snapshots at steps 2 and 4."""
     folder = tmp_path_factory.mktemp("export")
-    words = ["--data", "ring", "--samples", 200, "--batch", 8, "--steps", 4, "--sample-every", 2]
-    train(folder / "run", *words, "--condition", "concat", "--ema", 0.5, "--standardize")
+    words = ["--steps", 4, "--sample-every", 2, "--device", "reference"]
+    train(folder / "run", *RING, *words, "--condition", "concat", "--ema", 0.5, "--standardize")
     return folder / "run"
 
 
@@ -167,8 +170,7 @@ def test_an_interrupted_run_says_its_step(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_an_average_says_so(tmp_path: Path) -> None:
-    words = ["--data", "ring", "--samples", 100, "--batch", 8, "--steps", 1]
-    train(tmp_path / "run", *words)
+    train(tmp_path / "run", *RING, "--steps", 1, "--device", "reference")
     result = cli("export", tmp_path / "run", "--no-average", "--npz", tmp_path / "g.npz")
     assert len(result.errors) == 1
     assert "has no average of its generator (option ema): --no-average changes" in result.errors[0]
