@@ -12,7 +12,7 @@ import minigan
 
 from ..utils.interrupts import allow_interrupts
 from ..utils.names import list_names, printable
-from . import bench, check, evaluate, film, info, presets, report, reproduce, sample, train
+from . import bench, check, evaluate, export, film, info, presets, report, reproduce, sample, train
 from .completion import SHELLS, PrintCompletion
 from .parser import Parser
 from .terminal import printed_notices, usable_streams
@@ -30,13 +30,14 @@ COMMANDS = {
     "film": (film, "join the pictures of a run into a film"),
     "evaluate": (evaluate, "measure a run against held-out data"),
     "report": (report, "write one HTML file that shows a run, or several beside each other"),
+    "export": (export, "write a run's generator for ONNX, PyTorch or numpy"),
     "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),
     "reproduce": (reproduce, "measure a published table again, over seeds"),
     "bench": (bench, "time kernels and steps beside their peers"),
     "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),
     "presets": (presets, "list the presets of `minigan train`"),
 }
-THREADED = ("train", "sample", "evaluate", "report", "check")  # those with the option --threads
+THREADED = ("train", "sample", "evaluate", "report", "export", "check")  # with the option --threads
 
 
 class PrintVersion(argparse.Action):

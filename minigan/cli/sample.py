@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(
                 f"--out {options.out}: a walk is a picture and a GIF; FILE.png is needed"
             )
-        _check_not_of_run(options.out, out / "seed.png" if is_folder else out, data)
+        check_not_of_run(f"--out {options.out}", out / "seed.png" if is_folder else out, data)
         if not is_folder:
             _check_new(options, out)
     sampler = load_sampler(folder, options.step, code=named_code(options))
@@ -163,8 +163,11 @@ def _check_new(options: argparse.Namespace, path: Path) -> None:
             raise ValueError(f"--out {name}: exists already; another name is needed")
 
 
-def _check_not_of_run(text: str, path: Path, data: str) -> None:
-    """Raise ValueError where the path is a file of a run's training, or of the run's data."""
+def check_not_of_run(option: str, path: Path, data: str) -> None:
+    """Raise ValueError where the path is a file of a run's training, or of the run's data.
+
+    `option` is the option that named the path, with its value.
+    """
     from ..data import NAMES
     from ..data.scan import is_run
     from ..training.run_folder import LOSSES, REALS, SAMPLES, SNAPSHOTS
@@ -174,14 +177,14 @@ def _check_not_of_run(text: str, path: Path, data: str) -> None:
     is_inner = folder.name in (SAMPLES, SNAPSHOTS)
     if is_run(folder.parent if is_inner else folder):
         if is_inner or file.name in (LOSSES, REALS):
-            raise ValueError(f"--out {text}: is a file of a training; another name is needed")
+            raise ValueError(f"{option}: is a file of a training; another name is needed")
         return  # Runs are never data.
     try:
         source = Path(data).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # no path, so there is nothing
         return
     if data not in NAMES and (file == source or (path.suffix == ".png" and source in file.parents)):
-        raise ValueError(f"--out {text}: is in the data of this run, {data}, which would change")
+        raise ValueError(f"{option}: is in the data of this run, {data}, which would change")
 
 
 def _default_name(options: argparse.Namespace, sampler: Sampler, cycle: list[int] | None) -> str:

@@ -1,20 +1,142 @@
-"""State dicts of PyTorch: what to leave out, and weights of another layout."""
+"""State dicts of PyTorch: load one, what to leave out, and weights of another layout."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engine.assign import load_tensors
 from ..engine.tensor import Tensor
+from ..utils.names import shorten
 from ..utils.notices import Notice
 from .parameters import DenseWeight
 
+if TYPE_CHECKING:
+    from .module import Module
+
 _COUNT = "num_batches_tracked"
+# The names of spectral norm in PyTorch, by `spectral_norm` of torch.nn.utils and of its
+# parametrizations, and here.
+_SPECTRAL = {
+    "weight_orig": "module.weight",
+    "weight_u": "u",
+    "weight_v": "v",
+    "parametrizations.weight.original": "module.weight",
+    "parametrizations.weight.0._u": "u",
+    "parametrizations.weight.0._v": "v",
+}
 
 
+def load_torch(net: Module, state: Mapping[str, Any]) -> None:
+    """Copy a state dict of PyTorch into the parameters and buffers of a net, in place.
+
+        mg.nn.load_torch(G, torch.load("G.pt"))     # of a net with the same layers
+        mg.nn.load_torch(G, safetensors.numpy.load_file("G.safetensors"))
+
+    The weight of a PyTorch `Linear`, (out, in), is transposed where the net has a `Dense`. Spectral
+    norm has other names there, which are known. What is left out (`num_batches_tracked` of batch
+    norm) is said in a Notice. If the names differ, tensors are matched by their order, where each
+    pair agrees in shape and in the last part of the name ("weight"); a Notice says so.
+
+    Args:
+        net: of the same layers in the same order.
+        state: tensors of PyTorch or numpy arrays, all in PyTorch's layout. float16 and bfloat16
+            become float32. PyTorch is not imported.
+
+    Raises:
+        TypeError: the state is no dict.
+        ValueError: tensors are missing or unexpected, or a shape or dtype differs. Nothing is
+            changed then.
+    """
+    owner, tensors = type(net).__name__, dict(net.tensors())
+    if not isinstance(state, Mapping):
+        hint = ": write torch_net.state_dict()" if hasattr(state, "state_dict") else ""
+        raise TypeError(f"{owner}: the state to load is {type(state).__name__}, not a dict{hint}")
+    counts = [key for key in state if key.endswith(_COUNT) and key not in tensors]
+    _warn_left_out(counts, owner)
+    values = {key: _to_numpy(x) for key, x in state.items() if key not in counts}
+    values = _rename_spectral(values)
+    if values.keys() != tensors.keys():
+        values = _match_by_order(values, tensors, owner)
+    for key, x in tensors.items():
+        _check_shape(key, values[key], x, owner)
+        if isinstance(x, DenseWeight):
+            values[key] = values[key].T
+    load_tensors(tensors, values, owner)
+
+
+def _to_numpy(x: Any) -> np.ndarray:
+    """Return a tensor of PyTorch, or what numpy reads, as an array; half precision as float32."""
+    for method in ("detach", "cpu"):
+        x = getattr(x, method)() if hasattr(x, method) else x
+    if str(getattr(x, "dtype", "")) == "torch.bfloat16":  # which numpy does not have
+        x = x.float()
+    array = np.asarray(x)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _rename_spectral(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the state with the names that spectral norm has here, "0.module.weight", "0.u"."""
+    pattern = re.compile(rf"(.*?)({'|'.join(map(re.escape, _SPECTRAL))})$")
+    matches = {key: match for key in values if (match := pattern.match(key))}
+    prefixes = {match[1] for match in matches.values()}
+    names = {key: match[1] + _SPECTRAL[match[2]] for key, match in matches.items()}
+    names |= {f"{prefix}bias": f"{prefix}module.bias" for prefix in prefixes}
+    return {names.get(key, key): x for key, x in values.items()}
+
+
+def _match_by_order(
+    values: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor], owner: str
+) -> dict[str, np.ndarray]:
+    """Return the state by the net's names; ValueError where a pair does not agree."""
+    pairs = list(zip(values, tensors, strict=False))
+    fits = len(values) == len(tensors) and all(
+        key.rpartition(".")[2] == name.rpartition(".")[2]
+        and values[key].shape == _torch_shape(tensors[name])
+        for key, name in pairs
+    )
+    if not fits:
+        missing, unexpected = (
+            [key for key in a if key not in b] for a, b in ((tensors, values), (values, tensors))
+        )
+        texts = [
+            f"{what} {shorten(names)}"
+            for what, names in (("missing", missing), ("unexpected", unexpected))
+            if names
+        ]
+        raise ValueError(
+            f"{owner}: {'; '.join(texts)} in the state to load, and the order and shapes of all do"
+            " not agree either"
+        )
+    renamed = [f"{key} -> {name}" for key, name in pairs if key != name]
+    warnings.warn(
+        f"{owner}: the names differ; tensors are matched by order: {shorten(renamed, 3)}",
+        Notice,
+        stacklevel=3,
+    )
+    return {name: values[key] for key, name in pairs}
+
+
+def _torch_shape(x: Tensor) -> tuple[int, ...]:
+    """Return the shape that a tensor has in PyTorch."""
+    return x.shape[::-1] if isinstance(x, DenseWeight) else x.shape
+
+
+def _check_shape(key: str, value: np.ndarray, x: Tensor, owner: str) -> None:
+    """Raise ValueError where a tensor does not have the shape that PyTorch has for it."""
+    expected = _torch_shape(x)
+    if value.shape != expected:
+        raise ValueError(
+            f"{owner}: {key} is {value.shape} in the state to load, where PyTorch has {expected}"
+            " for this layer"
+        )
+
+
+# -------------------------------------------------------------- what `Module.load_state_dict` says
 def without_batch_counts(
     state: Mapping[str, Any], tensors: Mapping[str, Tensor], owner: str
 ) -> dict[str, Any]:
@@ -26,14 +148,19 @@ def without_batch_counts(
         and key not in tensors
         and key.removesuffix(_COUNT) + "running_mean" in tensors
     ]
+    _warn_left_out(counts, owner)
+    return {key: value for key, value in state.items() if key not in counts}
+
+
+def _warn_left_out(counts: list[str], owner: str) -> None:
+    """Say in a Notice that the counters of PyTorch's batch norm are left out, if there are any."""
     if counts:
         warnings.warn(
             f"{owner}: {', '.join(counts)} in the state to load: left out, as batch norm has no"
             " such counter here",
             Notice,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return {key: value for key, value in state.items() if key not in counts}
 
 
 def refuse_transposed(state: Mapping[str, Any], tensors: Mapping[str, Tensor], owner: str) -> None:
@@ -51,6 +178,6 @@ def refuse_transposed(state: Mapping[str, Any], tensors: Mapping[str, Tensor], o
             dtype = str(value.dtype).removeprefix("torch.") if hasattr(value, "dtype") else ""
             raise ValueError(
                 f"{owner}: {key} is {dtype}{shape} in the state to load, but {x.dtype}{x.shape}"
-                " here; nn.Dense has the transpose of PyTorch's layout: use nn.Linear, or load"
-                " weight.T"
+                " here; nn.Dense has the transpose of PyTorch's layout: mg.nn.load_torch(net,"
+                " state) transposes it, and nn.Linear has that layout itself"
             )
