@@ -126,7 +126,7 @@ def evaluate(
     measures, left_out = [], []
     with progress_bar(chosen, desc="measures", leave=False, delay=2, show=progress) as bar:
         for measure in bar:
-            bar.set_postfix_str(f", {measure.name}", refresh=False)
+            bar.set_postfix_str(measure.name, refresh=False)
             if not measure.applies(setting):
                 continue
             reason = measure.lacks(setting)

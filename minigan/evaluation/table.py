@@ -91,7 +91,7 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
     lines = []
     if any(x.error is not None for e in evaluations for x in e.measures):
         lines.append("+-: half the 95 % interval of the mean over draws of the generator")
-    lines.append("real: the same of training samples, below which no generator can be expected")
+    lines.append("real: the same of training samples, the best that can be expected of a generator")
     for name, reason in dict.fromkeys(x for e in evaluations for x in e.left_out):
         lines.append(printable(f"left out: {name}: {reason}"))
     nets = {e.feature_net["key"]: e.feature_net["accuracy"] for e in evaluations if e.feature_net}
