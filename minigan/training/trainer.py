@@ -322,11 +322,13 @@ def standard_deviation(data: Dataset) -> float:
 def fill_defaults(config: Config, data: Dataset) -> Config:
     """Return the config with its open options set to defaults for the data.
 
-    The lengths of schedules become explicit, so that a run that is extended keeps its schedules.
+    The lengths of schedules become explicit, so that a run that is extended keeps its schedules;
+    and so does the interval of measures, which does not change with that of the pictures.
     """
     model = config.model or (IMAGE_MODEL if data.is_image else POINT_MODEL)
     latent_size = config.latent_size or MODELS[model].latent_size
     options: dict[str, Any] = {"model": model, "latent_size": latent_size}
+    options["evaluate_every"] = config.evaluate_every or config.sample_every
     is_used = {
         "schedule_steps": config.schedule != "constant",
         "penalty_steps": config.penalty_end is not None,
