@@ -238,21 +238,22 @@ def _discriminate(
     """
     net, (first, *rest) = trainer.discriminator, trainer.data.sample_shape
     pack, is_conditional = trainer.config.pack, trainer.players.is_conditional
-    counts = [len(samples) // pack for samples, _ in sources]
+    counts = [_divisible(len(samples) // pack) for samples, _ in sources]
     inputs = [
         samples[: n * pack].reshape(n, pack * first, *rest)
         for n, (samples, _) in zip(counts, sources, strict=True)
     ]
-    labels = [y for _, y in sources if y is not None]
+    labels = [y[: n * pack] for n, (_, y) in zip(counts, sources, strict=True) if y is not None]
     ends = np.cumsum(counts)[:-1]
     with nn.evaluating(net):
         if not nn.depends_on_batch(net):
             conditions = [_label_tensor(np.concatenate(labels))] if is_conditional else []
             output, units = _apply(net, np.concatenate(inputs), *conditions)
             return np.split(output, ends), units
-        outputs, ranges = [], []
+        outputs: list[np.ndarray] = []
+        ranges: list[list[np.ndarray]] = []
         for i, x in enumerate(inputs):
-            output, units = np.zeros(0, np.float32), None
+            output = np.zeros(0, np.float32)
             if len(x):
                 output, units = _apply(net, x, *([_label_tensor(labels[i])] * is_conditional))
                 ranges.append(units)
