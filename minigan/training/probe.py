@@ -265,6 +265,11 @@ def _discriminate(
     return outputs, merged
 
 
+def _divisible(n: int) -> int:
+    """Return the largest multiple of 4 up to n, for layers that compare samples by fours."""
+    return n - n % 4 if n > 4 else n
+
+
 def _apply(net: nn.Module, x: np.ndarray, *labels: Tensor) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return column 0 of a net's output, (n,), and the ranges of its hidden units."""
     units = _Units()
