@@ -7,6 +7,7 @@ written before it, and what it replaces is removed after it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -29,6 +30,7 @@ from .pictures import Pictures
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
+    DIVERGED,
     LOSSES,
     METRICS,
     OLD_QUALITY,
@@ -129,6 +131,7 @@ class Run:
         In both cases the last checkpoint stays as it was.
         """
         try:
+            (self.folder / DIVERGED).unlink(missing_ok=True)
             self.write_config()
             self.pictures.draw_reals()
             if self.trainer.step_count == 0:
@@ -142,6 +145,7 @@ class Run:
             self.pictures.draw_losses(self.rows, self.measures.distance, last=True)
             return stopped_by
         except DivergedError as error:
+            self._note_divergence(str(error))
             raise DivergedError(f"{error}; {self._describe_checkpoint()}") from None
         except OSError as error:
             text = f"{cannot_write(self.folder, error)}; {self._describe_checkpoint()}"
@@ -209,6 +213,12 @@ class Run:
         file.write(_as_line(line))
         file.flush()
         self.rows.append(line)
+
+    def _note_divergence(self, message: str) -> None:
+        """Write the step and the message of a training that diverged, for `minigan doctor`."""
+        text = strict_json.dumps({"step": self.trainer.step_count, "message": message}) + "\n"
+        with contextlib.suppress(OSError):  # The training ends with the message anyway.
+            atomic_write(self.folder / DIVERGED, lambda file: file.write(text.encode()))
 
     def _describe_checkpoint(self) -> str:
         path = self.folder / CHECKPOINT
