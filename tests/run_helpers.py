@@ -136,7 +136,7 @@ def metrics(folder):
 
 
 def assert_same_run(a, b):
-    """Equal to the bit: checkpoint, metrics, snapshots, and pictures and quality that both have."""
+    """Equal to the bit: checkpoint, metrics, snapshots, the best step, and pictures of both."""
     assert metrics(a) == metrics(b)
     assert sha256(a / "checkpoint.safetensors") == sha256(b / "checkpoint.safetensors")
     pictures = {p.name for p in (a / "samples").iterdir()} & {
@@ -149,9 +149,11 @@ def assert_same_run(a, b):
             assert_same_picture(a / name, b / name)
     kept = [{p.name: sha256(p) for p in x.glob("snapshots/*")} for x in (a, b)]
     assert kept[0] == kept[1]
-    quality = [{x["step"]: x for x in lines(folder / "quality.jsonl")} for folder in (a, b)]
-    for step in quality[0].keys() & quality[1].keys():
-        assert quality[0][step] == quality[1][step]
+    assert not (a / "best.new.safetensors").exists()
+    best = [x / "best.safetensors" for x in (a, b)]
+    assert best[0].exists() == best[1].exists()
+    if best[0].exists():
+        assert sha256(best[0]) == sha256(best[1])
 
 
 def assert_same_picture(a, b):

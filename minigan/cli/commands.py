@@ -1,4 +1,4 @@
-"""The command line: minigan train | sample | evaluate | check | bench | info | presets."""
+"""The command line: minigan train | sample | evaluate | doctor | check | bench | info | presets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import minigan
 
 from ..utils.interrupts import allow_interrupts
 from ..utils.names import list_names, printable
-from . import bench, check, evaluate, info, presets, sample, train
+from . import bench, check, doctor, evaluate, info, presets, sample, train
 from .completion import SHELLS, PrintCompletion
 from .parser import Parser
 from .terminal import printed_notices, usable_streams
@@ -28,6 +28,7 @@ COMMANDS = {
     "train": (train, "train a GAN and leave a folder of pictures"),
     "sample": (sample, "draw new samples from a trained run"),
     "evaluate": (evaluate, "measure a run against held-out data"),
+    "doctor": (doctor, "say what ails runs, and what to try"),
     "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),
     "bench": (bench, "time kernels and steps beside their peers"),
     "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),

@@ -33,8 +33,10 @@ def run(options: argparse.Namespace) -> int:
 
 def describe_run(folder: Path) -> str:
     """Return a run's data, progress and options, as several lines."""
+    from ..training.best import read_best
     from ..training.config import Config
     from ..training.resume import read_run
+    from ..training.run_folder import BEST
     from ..training.snapshots import snapshot_steps
 
     config, (_, info) = read_run(folder)
@@ -44,11 +46,13 @@ def describe_run(folder: Path) -> str:
         text = describe_data(config.data, data, data["classes"])
     default = Config().as_dict()
     options = [f"{k} = {x}" for k, x in config.as_dict().items() if x != default[k] and k != "data"]
+    best = f"{read_best(folder / BEST)} ({BEST})" if (folder / BEST).exists() else "none"
     lines = [
         f"run            {folder.absolute()}",
         f"data           {text}",
         f"trained        {info['step']} of {config.steps} steps",
         f"snapshots      {', '.join(map(str, snapshot_steps(folder))) or 'none'}",
+        f"best           {best}",
         f"options        {', '.join(options)}; all others at their defaults",
     ]
     return "\n".join(map(printable, lines))

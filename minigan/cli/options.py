@@ -54,6 +54,24 @@ def add_code_options(parser: Parser) -> None:
         )
 
 
+def add_step_option(parser: Parser) -> None:
+    """Add the option that names a step of a run."""
+    parser.add_argument(
+        "--step",
+        type=_step,
+        metavar="STEP",
+        help="step of a snapshot of the run, or best: the one with the best quick measure"
+        " [the last step]",
+    )
+
+
+def _step(text: str) -> int | str:
+    return text if text == "best" else int(text)
+
+
+_step.__name__ = "step"  # argparse names it where a text is not accepted
+
+
 def named_code(namespace: argparse.Namespace) -> dict[str, str | None]:
     """Return the code of a run that a command line names, by option."""
     return {"model": namespace.model, "loss": namespace.loss}

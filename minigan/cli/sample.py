@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.names import choose
-from .options import add_code_options, named_code
+from .options import add_code_options, add_step_option, named_code
 from .parser import Parser
 from .terminal import report
 
@@ -37,9 +37,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="CLASS[,CLASS]",
         help="class, or classes in turn, of a conditional run, by name or number [all]",
     )
-    parser.add_argument(
-        "--step", type=int, metavar="INT", help="step of a snapshot of the run [the last step]"
-    )
+    add_step_option(parser)
     parser.add_argument(
         "--out",
         metavar="PATH",

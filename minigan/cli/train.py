@@ -271,6 +271,20 @@ def _train(run: Run, captured: bool) -> int:
         return 130
     report(f"samples:  {run.pictures.samples_path}")
     report(f"losses:   {run.folder / 'losses.png'}")
+    for line in _describe_measures(run):
+        report(line)
     if can_be_measured(trainer):
         report(f"measure:  minigan evaluate {folder}")
     return 0
+
+
+def _describe_measures(run: Run) -> list[str]:
+    """Return lines on the quick measures of the last step, and on the best step."""
+    last = run.rows[-1] if run.rows else {}
+    values = [f"{name} {last[name]:.4g}" for name in run.measures.names if name in last]
+    lines = [f"measured: {', '.join(values)}"] if values else []
+    best = run.best.found
+    if best is not None:
+        at = "the last step" if best.step == run.trainer.step_count else f"{best}"
+        lines.append(f"best:     {at} ({run.best.path.name})")
+    return lines

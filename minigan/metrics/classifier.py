@@ -26,7 +26,7 @@ def train_classifier(
     steps: int = 600,
     seed: int = 0,
     progress: bool = False,
-) -> nn.Module:
+) -> nn.Sequential:
     """Train a network from samples (n, ...) to logits (n, classes), and return it in eval mode.
 
     For images (n, c, h, w) it has two convolutions of stride 2 with 32 and 64 channels and two
@@ -63,8 +63,8 @@ def train_classifier(
 
 def _train(
     values: Any, labels: np.ndarray, classes: int, steps: int, seed: int, progress: bool
-) -> nn.Module:
-    net = _build_classifier(values.shape[1:], classes)
+) -> nn.Sequential:
+    net = build_classifier(values.shape[1:], classes)
     optimizer = optim.Adam(net.parameters(), 2e-3)
 
     @capture
@@ -83,7 +83,7 @@ def _train(
     return net.eval()
 
 
-def _build_classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def build_classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     if len(shape) != 3:
         size = math.prod(shape)
         return nn.Sequential(

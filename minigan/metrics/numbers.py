@@ -20,3 +20,58 @@ def real_numbers(name: str, values: Any) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: samples of type {array.dtype}; real numbers are needed")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def rows(name: str, values: Any, least: int = 1) -> np.ndarray:
+    """Return samples (n, ...) as a C-contiguous float64 matrix (n, d).
+
+    Args:
+        name: of the function that takes them, for messages.
+        values: the samples; all axes but the first are flattened.
+        least: the number of samples that are needed.
+
+    Raises:
+        TypeError: they are not real numbers.
+        ValueError: there are fewer samples than `least`, they hold no numbers, or one of them is
+            NaN or infinite; elements are masked.
+    """
+    array = real_numbers(name, values)
+    if not array.ndim or len(array) < least or not array.size:
+        raise ValueError(
+            f"{name}: samples of shape {array.shape}; (n, ...) with n of at least {least} is needed"
+        )
+    matrix = np.ascontiguousarray(array.reshape(len(array), -1), np.float64)
+    if not np.isfinite(matrix.sum()):  # A sum may overflow, so the rows decide.
+        count = len(matrix) - np.isfinite(matrix).all(axis=1).sum()
+        if count:
+            raise ValueError(f"{name}: {count} of {len(matrix)} samples hold NaN or infinity")
+    return matrix
+
+
+def row_pair(name: str, x: Any, y: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return two samples, each as `rows` does.
+
+    Raises:
+        TypeError, ValueError: as `rows`; or the samples differ in the size of a sample.
+    """
+    a, b = rows(name, x, least), rows(name, y, least)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"{name}: samples of shapes {np.shape(x)} and {np.shape(y)}; equal numbers of"
+            " coordinates are needed"
+        )
+    return a, b
+
+
+def whole_number(name: str, argument: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return an argument that is an integer of at least `least` and at most `most`.
+
+    Raises:
+        TypeError: it is no integer. ValueError: it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: {argument} = {value!r} is not an integer")
+    if value < least or (most is not None and value > most):
+        accepted = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name}: {argument} = {value}; a number {accepted} is accepted")
+    return int(value)

@@ -4,7 +4,7 @@ from . import functional, init
 from .activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .containers import ModuleList, Sequential
 from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, MaxPool2d, Upsample
-from .inspection import depends_on_batch, evaluating, shapes
+from .inspection import depends_on_batch, evaluating, observing, shapes
 from .layers import Dropout, Embedding, Flatten, GaussianNoise, Identity, Reshape
 from .linear import Dense, Linear
 from .minibatch import MinibatchDiscrimination, MinibatchStdDev
@@ -42,6 +42,7 @@ __all__ = [
     "depends_on_batch",
     "evaluating",
     "has_batch_norm",
+    "observing",
     "shapes",
     "spectral_norm",
 ]

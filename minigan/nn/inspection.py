@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..engine.device import current_device
 from ..engine.tensor import Tensor, no_grad
 from .containers import Sequential
-from .module import Module
+from .module import Module, observers
 from .parameters import layer_name
 
 
@@ -57,6 +57,22 @@ def evaluating(net: Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def observing(observer: Callable[[Module, Any], Any]) -> Iterator[None]:
+    """Call `observer(module, output)` after each call of a module in a `with` block.
+
+    Children come before the module that calls them. It holds for this thread or asyncio task.
+
+        with nn.observing(lambda module, y: print(type(module).__name__, y.shape)):
+            net(x)
+    """
+    token = observers.set(observer)
+    try:
+        yield
+    finally:
+        observers.reset(token)
 
 
 def depends_on_batch(net: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
@@ -51,6 +52,9 @@ class Module:
             for _, x in self.tensors():  # parameters and buffers, which `to` may move
                 recording.add_tensor(x)
         result: Tensor = self.forward(*inputs)
+        observer = observers.get()
+        if observer is not None:
+            observer(self, result)
         return result
 
     if not TYPE_CHECKING:  # where it would declare attributes of any name
@@ -235,6 +239,9 @@ class Module:
         """Return the settings; with children, a line for each layer (see `summary.describe`)."""
         return describe(self)
 
+
+# What is called with each module and its output, in this thread or task; see `nn.observing`.
+observers: ContextVar[Callable[[Module, Any], Any] | None] = ContextVar("observer", default=None)
 
 CONTAINERS = (list, tuple, dict)
 UNREGISTERED = (set, frozenset, deque, UserList, UserDict)

@@ -311,6 +311,14 @@ class Config:
         check=POSITIVE_INTEGER,
         metavar="STEPS",
     )
+    evaluate_every: int | None = file_option(
+        None,
+        "steps between quick measures of the samples, which metrics.jsonl holds; the best of them"
+        " is kept in best.safetensors",
+        check=POSITIVE_INTEGER,
+        metavar="STEPS",
+        default_text="sample_every",
+    )
     checkpoint_every: int = file_option(
         1000, "steps between checkpoints", check=POSITIVE_INTEGER, metavar="STEPS"
     )

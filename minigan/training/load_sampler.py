@@ -1,4 +1,4 @@
-"""Load the generator of a run from its folder, at its last step or at that of a snapshot."""
+"""Load the generator of a run from its folder: of its last step, its best, or a snapshot."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from . import checkpoint
 from .config import Config
 from .own_code import load_code_of_run
 from .resume import Code, checkpoint_errors, load_trainer, read_run
-from .run_folder import CHECKPOINT, RunError, read_config, read_options
+from .run_folder import BEST, CHECKPOINT, RunError, read_config, read_options
 from .sampler import Sampler
 from .snapshots import PARTS, TENSORS, snapshot_path, snapshot_steps
 from .state import MAY_DIFFER, OWN_TENSORS, check_sampler_state, merge_config
 
+BEST_STEP = "best"  # in place of a step's number
+
 
 def load_sampler(
     folder: Path,
-    step: int | None = None,
+    step: int | str | None = None,
     code: Code | None = None,
     device: str | None = None,
 ) -> Sampler:
@@ -38,7 +40,8 @@ def load_sampler(
 
     Args:
         folder: the run's folder.
-        step: the step of the snapshot; None, or that of the checkpoint: the checkpoint.
+        step: the step of the snapshot, or "best" for the one with the best quick measure; None, or
+            that of the checkpoint: the checkpoint.
         code: by option, "model", the name FILE.py:NAME of the run's own code.
         device: the device that runs the generator; None: the one of the training.
 
@@ -48,8 +51,13 @@ def load_sampler(
     """
     has_own_loss = is_code(read_options(folder).get("loss"))
     load_code_of_run(folder, code, ("model",) if has_own_loss else ("model", "loss"))
+    if step == BEST_STEP:
+        _check_best(folder)
+        return _load_snapshot(folder, folder / BEST, None, device)
+    if isinstance(step, str):
+        raise ValueError(f"step = {step!r}: a number, or {BEST_STEP!r}, is accepted")
     if step is not None and snapshot_path(folder, step).exists():
-        return _load_snapshot(folder, step, device)
+        return _load_snapshot(folder, snapshot_path(folder, step), step, device)
     config, (tensors, info) = read_run(folder)
     if step is not None and step != info["step"]:
         raise RunError(_describe_missing(folder, step, info["step"]))
@@ -66,16 +74,29 @@ def load_sampler(
     return _sampler(players, tensors, info)
 
 
-def _load_snapshot(folder: Path, step: int, device: str | None) -> Sampler:
-    """Return the generator of a run in the state of the snapshot of a step."""
-    path = snapshot_path(folder, step)
+def _check_best(folder: Path) -> None:
+    """Raise RunError where a run keeps no best step, with the reason."""
+    if (folder / BEST).exists():
+        return
+    config, (_, info) = read_run(folder)
+    every = config.evaluate_every
+    reason = f"it is of an older version, or has moved without {BEST}"
+    if every and info["step"] < every:
+        reason = f"samples are measured every {every} steps, and it is at step {info['step']}"
+    elif not config.holdout:
+        reason = "it holds no data out (holdout 0) to measure its samples by"
+    raise RunError(f"{folder} keeps no best step: {reason}")
+
+
+def _load_snapshot(folder: Path, path: Path, step: int | None, device: str | None) -> Sampler:
+    """Return the generator of a run in the state of a snapshot, which must be of the step."""
     config = read_config(folder)
     tensors, info = checkpoint.load(path)
     with checkpoint_errors(path):
         own = {name: x for name, x in config.as_dict().items() if name in MAY_DIFFER}
         info["config"] = {**own, **info["config"]}  # which a snapshot leaves out
         config = merge_config(config, check_sampler_state(tensors, info), has_digest=True)
-        if info["step"] != step:
+        if step is not None and info["step"] != step:
             raise ValueError(f"it is of step {info['step']}")
         players = _build_players(config, info["data"], device)
         parts = {name: x for name, x in players.parts().items() if name in PARTS}

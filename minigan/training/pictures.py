@@ -59,10 +59,8 @@ class Pictures:
         metadata = picture_metadata(self.folder, step, self.trainer.config.seed)
         save_picture(samples, sampler, path, title, turns, sampler.cycle, metadata)
 
-    def draw_losses(
-        self, rows: Sequence[dict[str, Any]], quality: Sequence[dict[str, Any]], last: bool
-    ) -> None:
-        """Write the curves of the losses and of the quality.
+    def draw_losses(self, rows: Sequence[dict[str, Any]], distance: str | None, last: bool) -> None:
+        """Write the curves of the losses, and of the measured distance of that name.
 
         Before the end of the training they are drawn again only where that takes less than a
         twentieth of its time.
@@ -73,7 +71,7 @@ class Pictures:
         players, step = self.trainer.players, self.trainer.step_count
         metadata = picture_metadata(self.folder, step, self.trainer.config.seed)
         path = self.folder / LOSSES
-        figures.loss_curves(rows, players.levels, players.unit, path, quality, metadata)
+        figures.loss_curves(rows, players.levels, players.unit, path, distance, metadata)
         self._losses_end = time.monotonic()
         self._losses_seconds = self._losses_end - begin
 

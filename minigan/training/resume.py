@@ -18,6 +18,7 @@ from ..utils.notices import Notice
 from . import checkpoint
 from .checkpoint import CheckpointError
 from .config import Config
+from .lines import Lines
 from .own_code import load_code, load_code_of_run
 from .run import Run
 from .run_folder import CHECKPOINT, METRICS, RunError, read_config
@@ -25,7 +26,6 @@ from .state import (
     MAY_DIFFER,
     DataChangedError,
     check_state,
-    log_intervals,
     merge_config,
 )
 from .trainer import Trainer
@@ -136,6 +136,7 @@ def read_run(folder: Path, data_have_moved: bool = False) -> tuple[Config, State
     tensors, info = checkpoint.load(folder / CHECKPOINT)
     with checkpoint_errors(folder / CHECKPOINT):
         saved = check_state(tensors, info)
+        Lines.from_info(info)
         config = merge_config(config, saved, "data" in info or data_have_moved)
     return config, (tensors, info)
 
@@ -215,8 +216,7 @@ def resume(
         raise RunError(
             f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"
         )
-    intervals = log_intervals(info, Config.from_dict(info["config"]))
-    run = Run(folder, trainer, intervals)
+    run = Run(folder, trainer, Lines.from_info(info))
     if "data" not in info:
         run.save()  # Before config.json gets the absolute path, which the old one does not have.
     return run

@@ -1,32 +1,39 @@
-"""Train in a folder: write config, metrics, pictures, measured quality, checkpoints, snapshots.
+"""Train in a folder: write config, metrics, pictures, checkpoints, snapshots, the best generator.
 
-Every file is complete at all times: it is written under a temporary name and renamed. Metrics and
-quality are appended to, and on resume truncated to the step of the checkpoint. What a checkpoint
-refers to is written before it, and what it replaces is removed after it.
+Every file is complete at all times: it is written under a temporary name and renamed. Metrics are
+appended to, and on resume truncated to the step of the checkpoint. What a checkpoint refers to is
+written before it, and what it replaces is removed after it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import time
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from ..evaluation.quick import QuickMeasures
 from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
+from ..utils.notices import Notice
 from ..utils.progress import training_bar
 from . import checkpoint
+from .best import Best
+from .lines import Lines
 from .own_code import save_code
 from .pictures import Pictures
-from .quality import Quality
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
+    DIVERGED,
+    LOSSES,
     METRICS,
-    QUALITY,
+    OLD_QUALITY,
     RunError,
     cannot_write,
     read_metrics,
@@ -34,7 +41,6 @@ from .run_folder import (
 )
 from .signals import stop_requests
 from .snapshots import is_due, remove_later, save_snapshot, thin_out
-from .state import is_logged
 from .trainer import DivergedError, Trainer
 
 
@@ -48,44 +54,56 @@ class Run:
     Args:
         folder: the run's folder.
         trainer: the trainer, at step 0 or in the state of the folder's checkpoint.
-        log_intervals: (first step, log_every) of each part of the run before, as the checkpoint
-            has them; () for a new run.
+        lines: the steps that have had a line of metrics, as the checkpoint says; None for a new
+            run.
 
     Raises:
         RunError: the folder's metrics do not belong to the trainer's state, or cannot be written.
     """
 
-    def __init__(
-        self, folder: Path, trainer: Trainer, log_intervals: Sequence[tuple[int, int]] = ()
-    ) -> None:
+    def __init__(self, folder: Path, trainer: Trainer, lines: Lines | None = None) -> None:
         self.folder, self.trainer, self.config = folder, trainer, trainer.config
-        self.path = folder / METRICS
-        step, every = trainer.step_count, self.config.log_every
-        before = [part for part in log_intervals if part[0] <= step] or [(1, every)]
-        is_changed = before[-1][1] != every
-        self._log_intervals = [*before, *([(step + 1, every)] if is_changed else [])]
+        self.path, step = folder / METRICS, trainer.step_count
+        self.lines = (lines or Lines.of(self.config)).goes_on(step, self.config)
+        self.measures = QuickMeasures(trainer)
         try:
             remove_temporary_files(folder)
             remove_later(folder, step)
             self.rows = self._restore_metrics()
-            self.quality = Quality(folder / QUALITY, trainer)
+            self.best = Best(folder, step, self.measures.criterion)
         except OSError as error:
             raise RunError(cannot_write(folder, error)) from None
+        if (folder / OLD_QUALITY).exists():
+            warnings.warn(
+                f"{folder / OLD_QUALITY} is of an older version and stays as it is: the measures of"
+                f" later steps are in {METRICS}, and {LOSSES} shows only these",
+                Notice,
+                stacklevel=2,
+            )
         self.pictures = Pictures(folder, trainer)
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
         """Truncate the metrics to the trainer's state; training writes the later lines again.
 
-        An extra line for the last step stays in the file until a later step is saved: until then
-        this is still the finished run.
+        An extra line for the last step, or the measures in it, stay in the file until a later step
+        is saved: until then this is still the finished run.
         """
         trainer = self.trainer
         if not self.path.exists() and not trainer.metrics_lines:
             return []
-        rows = read_metrics(self.path, trainer.step_count, trainer.metrics_lines, self._is_regular)
-        self._write_metrics(rows)
-        is_finished = trainer.step_count == self.config.steps
-        return rows if is_finished else rows[: trainer.metrics_lines]
+        step, count = trainer.step_count, trainer.metrics_lines
+        rows = read_metrics(self.path, step, count, self.lines.has_line)
+        regular = [row if row["step"] == step else self._regular(row) for row in rows]
+        self._write_metrics(regular)
+        if step == self.config.steps:
+            return regular
+        return [self._regular(row) for row in rows[:count]]
+
+    def _regular(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a line without measures that it has only because its step was once the last."""
+        if self.lines.is_measured(row["step"]):
+            return row
+        return {name: x for name, x in row.items() if name not in self.measures.names}
 
     def _write_metrics(self, rows: list[dict[str, Any]]) -> None:
         text = "".join(_as_line(row) for row in rows)
@@ -113,6 +131,7 @@ class Run:
         In both cases the last checkpoint stays as it was.
         """
         try:
+            (self.folder / DIVERGED).unlink(missing_ok=True)
             self.write_config()
             self.pictures.draw_reals()
             if self.trainer.step_count == 0:
@@ -123,9 +142,10 @@ class Run:
             if self.trainer.step_count > first > 0:
                 # The extra line for the old last step is not one of the longer run.
                 self._write_metrics(self.rows)
-            self.pictures.draw_losses(self.rows, self.quality.rows, last=True)
+            self.pictures.draw_losses(self.rows, self.measures.distance, last=True)
             return stopped_by
         except DivergedError as error:
+            self._note_divergence(str(error))
             raise DivergedError(f"{error}; {self._describe_checkpoint()}") from None
         except OSError as error:
             text = f"{cannot_write(self.folder, error)}; {self._describe_checkpoint()}"
@@ -139,10 +159,14 @@ class Run:
             while trainer.step_count < config.steps and not requests:
                 step = trainer.step_count + 1
                 is_last = step == config.steps
-                is_logged = is_last or self._is_regular(step)
+                is_logged = is_last or self.lines.has_line(step)
                 row = trainer.step(norms=is_logged)
                 bar.update()
+                if is_last or self.lines.is_measured(step):
+                    row |= self._measure()
                 if is_logged:
+                    # Changes are those since the last step that a run of any length logs.
+                    row |= trainer.measure(keep=self.lines.is_logged(step))
                     now = time.perf_counter()
                     speed = (step - last_step) / (now - last_time)
                     last_time, last_step = now, step
@@ -161,15 +185,24 @@ class Run:
             self.save()
             return requests[0]
 
-    def _is_regular(self, step: int) -> bool:
-        """Return whether a step has a line of metrics, independent of the number of steps."""
-        return is_logged(step, self._log_intervals)
+    def _measure(self) -> dict[str, float]:
+        """Return the quick measures of this step, and keep its generator if it is the best so far.
+
+        The last step of a training is measured too, but is the best only if a longer training would
+        measure it: so the best step does not depend on where a training was extended.
+        """
+        row, step = self.measures.measure(), self.trainer.step_count
+        for name, value in row.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} of the samples became {value} at step {step}")
+        if self.lines.is_measured(step):
+            self.best.offer(step, row, self._finite_state)
+        return row
 
     def _show(self) -> None:
-        """Draw and measure samples, and draw the curves up to this step."""
+        """Draw samples, and the curves up to this step."""
         self.pictures.draw_samples()
-        self.quality.record()
-        self.pictures.draw_losses(self.rows, self.quality.rows, last=False)
+        self.pictures.draw_losses(self.rows, self.measures.distance, last=False)
 
     def _log(self, file: TextIO, row: dict[str, float], speed: float) -> None:
         """Write a line of metrics. Only its speed differs when the run is repeated."""
@@ -180,6 +213,12 @@ class Run:
         file.write(_as_line(line))
         file.flush()
         self.rows.append(line)
+
+    def _note_divergence(self, message: str) -> None:
+        """Write the step and the message of a training that diverged, for `minigan doctor`."""
+        text = strict_json.dumps({"step": self.trainer.step_count, "message": message}) + "\n"
+        with contextlib.suppress(OSError):  # The training ends with the message anyway.
+            atomic_write(self.folder / DIVERGED, lambda file: file.write(text.encode()))
 
     def _describe_checkpoint(self) -> str:
         path = self.folder / CHECKPOINT
@@ -199,11 +238,11 @@ class Run:
         Raises:
             DivergedError: the state is not finite; the last checkpoint stays.
         """
-        self.trainer.metrics_lines = sum(self._is_regular(row["step"]) for row in self.rows)
+        self.trainer.metrics_lines = sum(self.lines.has_line(row["step"]) for row in self.rows)
         tensors, info = self._finite_state()
-        if len(self._log_intervals) > 1:
-            info["log_every"] = self._log_intervals
-        checkpoint.save(self.folder / CHECKPOINT, tensors, info)
+        self.best.save()
+        checkpoint.save(self.folder / CHECKPOINT, tensors, {**info, **self.lines.as_info()})
+        self.best.publish()
         thin_out(self.folder, self.trainer.step_count, self.config.sample_every, self.config.keep)
 
     def _finite_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -219,8 +258,9 @@ def _as_line(row: dict[str, Any]) -> str:
 
 
 def _postfix(row: dict[str, float]) -> str:
-    """Return the text of the progress bar for a row of metrics."""
+    """Return the text of the progress bar for a row of metrics; the spread is 1 for the data's."""
+    spread = f", spread {row['spread']:.2f}" if "spread" in row else ""
     return (
         f"D {row['loss_d']:.3f} G {row['loss_g']:.3f}, D right:"
-        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}"
+        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}{spread}"
     )

@@ -1,7 +1,7 @@
 """Create, check and lock the folder of a run, and read its config and metrics.
 
-config.json  metrics.jsonl  quality.jsonl  samples/step_*.png  reals.png  losses.png
-checkpoint.safetensors  snapshots/step_*.safetensors
+config.json  metrics.jsonl  samples/step_*.png  reals.png  losses.png  evaluation.json
+checkpoint.safetensors  best.safetensors  snapshots/step_*.safetensors  diverged.json
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ from ..utils.locks import LockedError, file_lock
 from .config import Config
 from .state import MAX_COUNT
 
-CHECKPOINT, CONFIG, METRICS, QUALITY, CODE = (
+CHECKPOINT, CONFIG, METRICS, EVALUATION, CODE = (
     "checkpoint.safetensors",
     "config.json",
     "metrics.jsonl",
-    "quality.jsonl",
+    "evaluation.json",
     "code",
 )
+BEST, NEW_BEST = "best.safetensors", "best.new.safetensors"
+DIVERGED = "diverged.json"  # the step and the message of a training that diverged
+OLD_QUALITY = "quality.jsonl"  # of versions that did not write their measures into the metrics
 LOSSES, REALS, SAMPLES, SNAPSHOTS, LOCK = (
     "losses.png",
     "reals.png",
@@ -39,7 +42,6 @@ LOSSES, REALS, SAMPLES, SNAPSHOTS, LOCK = (
 MAX_CONFIG_BYTES = 1 << 16  # forty times what a config with short paths takes
 MAX_METRIC = 1e100  # far above any float32 and any norm of them, but it can be plotted
 METRIC_NAMES = ("step", "loss_d", "loss_g")
-QUALITY_NAMES = ("step", "sliced_wasserstein", "floor")
 MAX_LINE_BYTES = 1 << 14  # of metrics: forty times what one takes
 
 
@@ -112,7 +114,7 @@ def _create_next(config: Config) -> Path:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
-    names = (CHECKPOINT, CONFIG, METRICS, QUALITY, LOSSES, REALS)
+    names = (CHECKPOINT, CONFIG, METRICS, EVALUATION, LOSSES, REALS, BEST, NEW_BEST, DIVERGED)
     for name in (*names, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
@@ -155,7 +157,7 @@ def read_metrics(
 ) -> list[dict[str, Any]]:
     """Return the rows of metrics up to a step: the regular ones, and one of that step itself.
 
-    Regular lines come every `log_every` steps. A run has an extra line for its last step, which is
+    Regular lines are those of `Lines`. A run has an extra line for its last step, which is
     returned if `step` is that step, even if the run is about to be extended.
 
     Args:
@@ -200,6 +202,30 @@ def read_metrics(
     return rows
 
 
+def read_all_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return all rows of metrics, also those after the checkpoint; none where there is no file.
+
+    A last line that a process was killed at is left out.
+
+    Raises:
+        RunError: a line is not one of metrics.
+    """
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    try:
+        content = _read_lines(path, MAX_COUNT)
+        for i, line in enumerate(content):
+            try:
+                rows.append(_parse_row(line, rows[-1]["step"] if rows else 0))
+            except ValueError:
+                if i < len(content) - 1:
+                    raise
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    return rows
+
+
 def _read_lines(path: Path, count: int) -> list[bytes]:
     """Return the first lines of a file, at most `count`."""
     lines: list[bytes] = []
@@ -211,44 +237,12 @@ def _read_lines(path: Path, count: int) -> list[bytes]:
     return lines
 
 
-def read_quality(path: Path, step: int) -> list[dict[str, Any]]:
-    """Return the rows of measured quality up to a step; none at step 0, or where there is no file.
-
-    Raises:
-        RunError: a line is not one of quality, unless it is the last one: a process may have been
-            killed while it wrote that.
-    """
-    if not step or not path.exists():
-        return []
-    rows: list[dict[str, Any]] = []
-    try:
-        content = _read_lines(path, step + 2)
-        for i, line in enumerate(content):
-            try:
-                row = _parse_row(line, rows[-1]["step"] if rows else -1, QUALITY_NAMES)
-                if None in row.values():
-                    raise ValueError(f"a line holds null: {row}")
-            except ValueError:
-                if i == len(content) - 1:
-                    break
-                raise
-            if row["step"] > step:
-                break
-            rows.append(row)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}; without it the run goes on") from None
-    return rows
-
-
-def _parse_row(line: bytes, last: int, names: Sequence[str] = METRIC_NAMES) -> dict[str, Any]:
-    """Return a line of metrics; ValueError if it is not one, or its step is not after `last`.
-
-    `names` are those of the numbers that it must have.
-    """
+def _parse_row(line: bytes, last: int) -> dict[str, Any]:
+    """Return a line of metrics; ValueError if it is not one, or its step is not after `last`."""
     row = strict_json.loads(line, accept_nan=True)  # Older versions wrote Infinity.
     if not isinstance(row, dict):
         raise ValueError("a line is not an object")
-    for name in names:
+    for name in METRIC_NAMES:
         if name not in row:
             raise ValueError(f"'{name}' is missing in a line")
     for name, value in row.items():

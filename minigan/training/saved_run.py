@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from .. import nn
 from ..utils.names import choose
 from .config import Config
 from .evaluate import Estimate, evaluate
+from .lines import Lines
 from .load_sampler import load_sampler
 from .python_data import PathLike, place_of
 from .resume import load_trainer, read_run
 from .run_folder import METRICS, read_metrics
 from .sampler import Sampler
-from .state import is_logged, log_intervals
 
 Labels = int | str | Sequence[int | str] | np.ndarray
 
@@ -38,7 +38,7 @@ class SavedRun:
         step: the number of steps that it was trained.
         sampler: the generator as a source of samples.
         class_names: the names of its classes; None where they have none.
-        metrics_lines, log_intervals: which lines of metrics belong to that state.
+        metrics_lines, lines: which lines of metrics belong to that state.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class SavedRun:
     sampler: Sampler
     class_names: tuple[str, ...] | None
     metrics_lines: int
-    log_intervals: Sequence[tuple[int, int]]
+    lines: Lines
 
     @property
     def generator(self) -> nn.Module:
@@ -76,8 +76,7 @@ class SavedRun:
             RunError: metrics.jsonl is gone, or cannot be read.
         """
         path = self.folder / METRICS
-        is_regular = partial(is_logged, intervals=self.log_intervals)
-        rows = read_metrics(path, self.step, self.metrics_lines, is_regular)
+        rows = read_metrics(path, self.step, self.metrics_lines, self.lines.has_line)
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         arrays = {name: np.array(column, float) for name, column in columns.items()}
@@ -175,5 +174,5 @@ def load_run(
         sampler,
         None if names is None else tuple(names),
         info["metrics_lines"],
-        log_intervals(info, Config.from_dict(info["config"])),
+        Lines.from_info(info),
     )

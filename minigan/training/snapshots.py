@@ -46,17 +46,24 @@ def snapshot_steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def save_snapshot(folder: Path, tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-    """Write the part of a trainer's state that samples need.
+def snapshot_of(
+    tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the part of a trainer's state that samples need, tensors and info.
 
     Options that may change when a run goes on, such as `steps`, are left out: a snapshot is the
     same file however its run came to it.
     """
     kept = {k: x for k, x in tensors.items() if k.split(".")[0] in PARTS or k in TENSORS}
+    config = {name: x for name, x in info["config"].items() if name not in MAY_DIFFER}
+    return kept, {"config": config, "step": info["step"], "data": info["data"]}
+
+
+def save_snapshot(folder: Path, tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    """Write the snapshot of a trainer's state."""
     path = snapshot_path(folder, info["step"])
     path.parent.mkdir(exist_ok=True)
-    config = {name: x for name, x in info["config"].items() if name not in MAY_DIFFER}
-    checkpoint.save(path, kept, {"config": config, "step": info["step"], "data": info["data"]})
+    checkpoint.save(path, *snapshot_of(tensors, info))
 
 
 def remove_later(folder: Path, step: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,19 @@ from .config import MAX_CLASSES, Config
 # path of the data is one of them, as the data themselves are compared.
 MAY_DIFFER = {
     *("steps", "data", "data_dir", "max_gb", "device"),
-    *("log_every", "sample_every", "checkpoint_every", "keep"),
+    *("log_every", "sample_every", "evaluate_every", "checkpoint_every", "keep"),
 }
 # The options whose default a Trainer sets, so that None in a config means the checkpoint's value.
-FILLED = ("model", "latent_size", "schedule_steps", "penalty_steps", "noise_steps")
+FILLED = (
+    *("model", "latent_size", "schedule_steps", "penalty_steps", "noise_steps"),
+    "evaluate_every",
+)
 MAX_COUNT = 2**53  # steps and lines of metrics; every integer below it is exact as a float
 MAX_SAMPLE_VALUES = 2**27  # numbers in a sample
-OWN_TENSORS = ("batches.order", "fixed_latent", "points")  # all others belong to Players
+OWN_TENSORS = (
+    *("batches.order", "fixed_latent", "points"),
+    *("gauges.d", "gauges.g", "gauges.samples"),
+)  # all others belong to Players
 
 
 class DataChangedError(ValueError):
@@ -35,7 +41,6 @@ def check_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> C
     """
     config = check_sampler_state(tensors, info)
     check_count("metrics_lines", info["metrics_lines"])
-    log_intervals(info, config)
     for name in ("batches.order", "fixed_latent"):
         if name not in tensors:
             raise ValueError(f"{name} is missing")
@@ -67,32 +72,6 @@ def check_sampler_state(tensors: Mapping[str, np.ndarray], info: Mapping[str, An
     if "data" in info:
         _check_data(info["data"], tensors)
     return config
-
-
-def log_intervals(info: Mapping[str, Any], config: Config) -> list[tuple[int, int]]:
-    """Return (first step, log_every) for each part of a run, in order; one unless it was changed.
-
-    Raises:
-        ValueError: the state holds no such list.
-    """
-    parts = info.get("log_every", [[1, config.log_every]])
-    last = 0
-    if not isinstance(parts, list) or not parts:
-        raise ValueError(f"log_every = {str(parts)[:40]} is not a list of parts of the run")
-    for part in parts:
-        if not isinstance(part, list) or len(part) != 2:
-            raise ValueError(f"log_every has {str(part)[:40]}, not a step and a number of steps")
-        first, every = (check_count("log_every", x) for x in part)
-        if first <= last or not every:
-            raise ValueError(f"log_every has {part} after step {last}")
-        last = first
-    return [(first, every) for first, every in parts]
-
-
-def is_logged(step: int, intervals: Sequence[tuple[int, int]]) -> bool:
-    """Return whether a step has a regular line of metrics; `intervals` as of `log_intervals`."""
-    every = [every for first, every in intervals if first <= step][-1]
-    return (step - 1) % every == 0
 
 
 def check_count(name: str, value: Any) -> int:

@@ -30,6 +30,7 @@ from ..optim import ExponentialMovingAverage
 from ..utils.code_files import FROM_PYTHON, is_code
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
+from .gauges import Gauges
 from .initial import InitialWeights
 from .own_code import check_loaded
 from .sampler import Sampler
@@ -133,8 +134,10 @@ class Trainer:
             )
             count = self.sampler.shown_images if data.is_image else SHOWN_POINTS
             self.fixed_latent = self.players.latent(count, "samples")
+        self.gauges = Gauges(self)
         self.captured = True
         self._captured_update = capture(self._update)
+        self._output: dict[str, Any] | None = None  # of the last step, until the next one
 
     @property
     def loss(self) -> GANLoss:
@@ -180,7 +183,7 @@ class Trainer:
             batches = [self.batches.next() for _ in range(self.config.n_critic)]
             reals = [real for real, *_ in batches]
             labels = [y for _, *condition in batches for y in condition]
-            output = update(reals, labels)
+            output = self._output = update(reals, labels)
             row = {name: float(output[name]) for name in SCALARS if name in output}
             row["d_real"], row["d_fake"] = self._accuracies(output["logits"].numpy()[:, 0])
             if norms:
@@ -191,6 +194,21 @@ class Trainer:
             if not math.isfinite(value):
                 raise DivergedError(f"{name} became {value} at step {self.step_count}")
         return row
+
+    def measure(self, keep: bool = True) -> dict[str, float]:
+        """Return the gauges after a step, by name, those that can be measured; see `gauges.py`.
+
+        Weights, statistics and random streams of the training stay as they are.
+
+        Args:
+            keep: whether the next changes are relative to this step.
+
+        Raises:
+            ValueError: no step was done yet.
+        """
+        if self._output is None:
+            raise ValueError("measure: the gauges are those of a step, and none was done yet")
+        return self.gauges.measure(self._output, keep)
 
     def _update(self, reals: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
         """Update both networks on batches (batch, width), with all work on the device."""
@@ -236,6 +254,7 @@ class Trainer:
         tensors["batches.order"] = self.batches.order
         if self.sampler.points is not None:
             tensors["points"] = self.sampler.points
+        tensors |= self.gauges.state()
         info = {
             "config": self.config.as_dict(),
             "step": self.step_count,
@@ -263,6 +282,7 @@ class Trainer:
         tensors.pop("points", None)  # This trainer has them in its own data.
         order = tensors.pop("batches.order")
         check_order(order, len(self.data))
+        self.gauges.load_state(tensors)
         latent = {"fixed_latent": tensors.pop("fixed_latent")}
         load_tensors({"fixed_latent": self.fixed_latent}, latent, "checkpoint")
         self.players.load_state(tensors)
@@ -302,11 +322,13 @@ def standard_deviation(data: Dataset) -> float:
 def fill_defaults(config: Config, data: Dataset) -> Config:
     """Return the config with its open options set to defaults for the data.
 
-    The lengths of schedules become explicit, so that a run that is extended keeps its schedules.
+    The lengths of schedules become explicit, so that a run that is extended keeps its schedules;
+    and so does the interval of measures, which does not change with that of the pictures.
     """
     model = config.model or (IMAGE_MODEL if data.is_image else POINT_MODEL)
     latent_size = config.latent_size or MODELS[model].latent_size
     options: dict[str, Any] = {"model": model, "latent_size": latent_size}
+    options["evaluate_every"] = config.evaluate_every or config.sample_every
     is_used = {
         "schedule_steps": config.schedule != "constant",
         "penalty_steps": config.penalty_end is not None,

@@ -126,21 +126,24 @@ def loss_curves(
     levels: dict[str, float | None],
     unit: str,
     path: Path,
-    quality: Sequence[dict[str, Any]] = (),
+    distance: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a PNG of both losses against the step; below them the added terms, and the quality.
+    """Write a PNG of both losses against the step; below them the added terms, and a distance.
 
     Args:
         rows: lines of metrics.
         levels: the value of each metric at equilibrium, by its name; None where it has none.
         unit: the unit of the losses.
         path: the file to write.
-        quality: lines with "step", "sliced_wasserstein" and its "floor".
+        distance: the name of the distance of samples to data that some of the lines have, beside
+            one with "_floor" behind it, that of real samples; None: no such panel.
         metadata: texts that the PNG holds, by keyword.
     """
     added = [key for key in ADDED_TERMS if key in rows[0]]
-    panels = 1 + bool(added) + bool(quality)
+    names = () if distance is None else (distance, f"{distance}_floor")
+    measured = [row for row in rows if names and None not in map(row.get, names)]
+    panels = 1 + bool(added) + bool(measured)
     with figure(path, 7, 1.5 + 2.5 * panels, metadata) as drawing:
         axes = list(drawing.subplots(panels, sharex=True, squeeze=False)[:, 0])
         # Without an equilibrium G's loss follows the offset of D's output, on a scale of its own.
@@ -159,8 +162,8 @@ def loss_curves(
                 colour, name = ADDED_TERMS[key]
                 _plot_curve(axes[1], rows, key, levels.get(key), colour, name)
             _finish_panel(axes[1], "added to the losses")
-        if quality:
-            _plot_quality(axes[-1], quality)
+        if measured:
+            _plot_distance(axes[-1], measured, str(distance))
             _finish_panel(axes[-1], "distance of samples to data")
         for x in axes[:-1]:
             x.set_xlabel("")
@@ -172,14 +175,13 @@ def _finish_panel(axes: Any, label: str) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
-def _plot_quality(axes: Any, quality: Sequence[dict[str, Any]]) -> None:
+def _plot_distance(axes: Any, rows: Sequence[dict[str, Any]], name: str) -> None:
     """Plot the distance of samples to held-out data, and that of training data as a dashed line."""
-    steps = [row["step"] for row in quality]
-    distances = [row["sliced_wasserstein"] for row in quality]
+    steps = [row["step"] for row in rows]
+    distances = [row[name] for row in rows]
     axes.plot(steps, distances, color=GENERATOR, marker="o", ms=4, label="sliced Wasserstein")
-    floor = quality[-1]["floor"]
+    floor = rows[-1][f"{name}_floor"]
     axes.axhline(floor, color=DATA, lw=1, ls="--", label=f"real data, {floor:.2g}")
-    axes.set_xlim(left=min(steps[0], axes.get_xlim()[0]))
 
 
 def draw_losses(

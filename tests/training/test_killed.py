@@ -12,9 +12,10 @@ import minigan as mg
 from minigan.training.run import Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-# Lines at the steps 1 and 8, and at the last one.
+# Lines at the steps 1, 8 and 15, and at the last one.
 RING = ["--data", "ring", "--samples", "300", "--batch", "16", "--log-every", "7"]
 RING += ["--device", "reference", "--checkpoint-every", "4", "--sample-every", "1000"]
+RING += ["--evaluate-every", "3"]  # and measured ones at 3, 6, 9, ...
 
 
 def _kill_at(call, folder, words):
@@ -64,7 +65,7 @@ def _assert_nothing_lost(folder, finished, longer):
     """Assert that the run can still be resumed, to the finished one and to the longer one."""
     step = mg.load(folder / "checkpoint.safetensors")[1]["step"]
     if step == 10:
-        assert metrics(folder)[:3] == metrics(finished)
+        assert metrics(folder)[:6] == metrics(finished)
         back = shutil.copytree(folder, folder.parent / "back")
         assert cli("train", "--resume", back, "--steps", 10).status == 0
         assert _without_pictures(back) == _without_pictures(finished)

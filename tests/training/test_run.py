@@ -26,6 +26,8 @@ from minigan.training.run import Run
 from minigan.training.run_folder import RunError, locked, new_folder, read_config
 
 KEYS = ["step", "loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_norm_g"]
+MEASURED = ["sliced_wasserstein_n60", "sliced_wasserstein_n60_floor"]
+MEASURED += ["modes_n2500", "high_quality_n2500", "kl_n2500"]
 
 
 # --------------------------------------------------------------------------- what a folder holds
@@ -33,7 +35,10 @@ def test_a_folder_of_points(tmp_path):
     folder = tmp_path / "run"
     result = train(folder, *RING, "--steps", 30, "--sample-every", 10)
     names = {"config.json", "metrics.jsonl", "losses.png", "checkpoint.safetensors"}
-    names |= {"quality.jsonl", *(f"snapshots/step_{step:06d}.safetensors" for step in (10, 20, 30))}
+    names |= {
+        "best.safetensors",
+        *(f"snapshots/step_{step:06d}.safetensors" for step in (10, 20, 30)),
+    }
     pictures = {f"samples/step_{step:06d}.png" for step in (0, 10, 20, 30)}
     assert set(files(folder)) == names | pictures
     for name in [*pictures, "losses.png"]:
@@ -59,7 +64,8 @@ def test_metrics_are_flat_rows_with_the_first_and_the_last_step(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert [row["step"] for row in rows] == [1, 8, 15, 22, 29, 30]
     for row in rows:
-        assert list(row) == [*KEYS, "steps_per_second"]
+        measured = MEASURED if row["step"] == 30 else []
+        assert list(row) == [*KEYS, *measured, "steps_per_second"]
         assert all(isinstance(x, int | float) and math.isfinite(x) for x in row.values())
         assert row["steps_per_second"] > 0
 

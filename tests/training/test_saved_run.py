@@ -109,7 +109,10 @@ def test_metrics_are_arrays_by_column(plain):
     rows = [json.loads(line) for line in (plain.folder / "metrics.jsonl").open()]
     assert plain.metrics["step"].tolist() == [1, 3, 5, 6]
     assert plain.metrics["step"].dtype == np.int64
-    assert set(plain.metrics) == set(rows[0])
+    assert set(plain.metrics) == set(rows[-1])
+    measured = plain.metrics["sliced_wasserstein_n20"]
+    assert np.isnan(measured[:-1]).all()
+    assert measured[-1] == rows[-1]["sliced_wasserstein_n20"]
     for name in ("loss_d", "loss_g", "grad_norm_g"):
         assert plain.metrics[name].tolist() == [row[name] for row in rows]
 

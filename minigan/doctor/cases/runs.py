@@ -82,9 +82,7 @@ def run_case(
             shutil.rmtree(place, ignore_errors=True)
 
 
-def run_all(
-    jobs: Sequence[Callable[[], Result]], workers: int | None, label: str
-) -> list[Result]:
+def run_all(jobs: Sequence[Callable[[], Result]], workers: int | None, label: str) -> list[Result]:
     """Return the results of jobs, which must be picklable, computed in parallel by processes."""
     return map_seeds(partial(_call, jobs), range(len(jobs)), workers, label)
 

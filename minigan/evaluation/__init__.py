@@ -1,0 +1,1 @@
+"""Measure the samples of a training: all measures of a run, and quick ones while it trains."""

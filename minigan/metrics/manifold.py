@@ -1,0 +1,118 @@
+"""Precision, recall, density and coverage: overlaps of balls around real and generated samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .neighbours import nearest_distances, row_blocks, squared_distances
+from .numbers import row_pair, whole_number
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Shares in [0, 1] (Kynkaanniemi et al. 2019).
+
+    Attributes:
+        precision: of generated samples that lie in a ball of a real one: are they realistic?
+        recall: of real samples that lie in a ball of a generated one: are all of them covered?
+        realistic, covered: (m,) and (n,) bool, whose means they are. `bootstrap(np.mean,
+            realistic)` is an interval of the precision that searches no neighbours again.
+    """
+
+    precision: float
+    recall: float
+    realistic: np.ndarray = field(repr=False, compare=False)
+    covered: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class DensityCoverage:
+    """Measures that outliers of the real data do not dominate (Naeem et al. 2020).
+
+    Attributes:
+        density: the mean number of balls of real samples in which a generated one lies, divided by
+            k; 1 in expectation for samples of the data's distribution, and not bounded by 1.
+        coverage: the share in [0, 1] of real samples whose ball holds a generated one.
+        densities, covered: (m,) floats and (n,) bool, whose means they are.
+    """
+
+    density: float
+    coverage: float
+    densities: np.ndarray = field(repr=False, compare=False)
+    covered: np.ndarray = field(repr=False, compare=False)
+
+
+def precision_recall(real: Any, fake: Any, k: int = 3) -> PrecisionRecall:
+    """Return how many generated samples lie among the real ones, and real among generated ones.
+
+    The ball of a sample reaches to its k-th nearest neighbour in the same set.
+
+    Args:
+        real, fake: (n, ...) and (m, ...) features, or samples of few dimensions.
+        k: the neighbour that is the radius of a ball.
+
+    Raises:
+        TypeError: the samples are not real numbers.
+        ValueError: there are not more than k samples; they are not finite, or differ in size.
+    """
+    k = whole_number("precision_recall", "k", k, 1)
+    a, b = row_pair("precision_recall", real, fake, least=k + 1)
+    realistic = _ball_counts(b, a, _radii(a, k))[0] > 0
+    covered = _ball_counts(a, b, _radii(b, k))[0] > 0
+    return PrecisionRecall(float(realistic.mean()), float(covered.mean()), realistic, covered)
+
+
+def density_coverage(real: Any, fake: Any, k: int = 5) -> DensityCoverage:
+    """Return how densely generated samples lie among the real ones, and how many they cover.
+
+    The ball of a real sample reaches to its k-th nearest real neighbour. `expected_coverage` is
+    the coverage by samples of the data's own distribution.
+
+    Args:
+        real, fake: (n, ...) and (m, ...) features, or samples of few dimensions.
+        k: the neighbour that is the radius of a ball.
+
+    Raises:
+        TypeError: the samples are not real numbers.
+        ValueError: there are not more than k real samples; samples are not finite, or differ in
+            size.
+    """
+    k = whole_number("density_coverage", "k", k, 1)
+    a, b = row_pair("density_coverage", real, fake)
+    by_fake, by_real = _ball_counts(b, a, _radii(a, k, "density_coverage"))
+    densities, covered = by_fake / k, by_real > 0
+    return DensityCoverage(float(densities.mean()), float(covered.mean()), densities, covered)
+
+
+def expected_coverage(real: int, fake: int, k: int = 5) -> float:
+    """Return the expected coverage where `fake` samples are of the distribution of `real` ones.
+
+        1 - product over i = 1 .. k of (real - i) / (real + fake - i)
+
+    That is the probability that not all k nearest of the other real + fake - 1 samples are real; it
+    holds for every continuous distribution (Naeem et al. 2020).
+    """
+    i = np.arange(1, whole_number("expected_coverage", "k", k, 1, real - 1) + 1)
+    return float(1 - np.prod((real - i) / (real + fake - i)))
+
+
+def _radii(x: np.ndarray, k: int, name: str = "precision_recall") -> np.ndarray:
+    if len(x) <= k:
+        raise ValueError(f"{name}: {len(x)} real samples; more than k = {k} are needed")
+    return nearest_distances(x, x, k, exclude_self=True)[0][:, -1]
+
+
+def _ball_counts(
+    points: np.ndarray, centres: np.ndarray, radii: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many balls hold each point, and how many points each ball holds."""
+    by_point, by_ball = np.empty(len(points), np.int64), np.zeros(len(centres), np.int64)
+    for block in row_blocks(len(points), len(centres)):
+        # Radii are square roots of such squares, so that a point at the radius is inside.
+        inside = np.sqrt(squared_distances(points[block], centres)) <= radii
+        by_point[block] = inside.sum(axis=1)
+        by_ball += inside.sum(axis=0)
+    return by_point, by_ball
