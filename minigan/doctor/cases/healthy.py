@@ -29,8 +29,10 @@ HEALTHY: dict[str, Case] = {
     "ring, R3GAN": Case(
         "relativistic pairs, R1 and R2", {**RING, **R3GAN, "penalty_end": None}, "modes"
     ),
-    "grid, non-saturating": Case(
-        "25 modes, momentum 0", {**_GRID, "lr_g": 2e-3, "lr_d": 4e-3}, "modes"
+    "grid, hinge": Case(
+        "25 modes, rates that fall to 0",
+        {**_GRID, "loss": "hinge", "lr_g": 2e-3, "lr_d": 4e-3, "schedule": "linear"},
+        "modes",
     ),
     "ring, concat": Case(
         "a cGAN: labels beside latents and points",
@@ -51,12 +53,12 @@ HEALTHY: dict[str, Case] = {
         "least squares on logits", {**SPIRAL, "loss": "leastsquares"}
     ),
     "small digits, hinge": Case(
-        "hinge, R1", {**DIGITS, "loss": "hinge", "penalty": "r1", "penalty_weight": 0.5}
+        "hinge, R1", {**DIGITS, "loss": "hinge", "lr_g": 2e-4, "penalty": "r1"}
     ),
     "small digits, AC-GAN": Case(
         "the discriminator also classifies", {**DIGITS, "condition": "acgan"}
     ),
-    "glyphs, MLP": Case("the tutorials' MLP GAN", {**_GLYPHS, "model": "mlp"}),
+    "glyphs, MLP": Case("the tutorials' nets, R1", {**_GLYPHS, "model": "mlp", "penalty": "r1"}),
     "discs, convolutions": Case(
         "colour images of 16 x 16, relativistic pairs, R1 and R2",
         {
