@@ -177,8 +177,7 @@ class Run:
             while trainer.step_count < config.steps and not requests:
                 step = trainer.step_count + 1
                 is_last = step == config.steps
-                is_regular = self.lines.has_line(step)
-                is_logged = is_last or is_regular
+                is_logged = is_last or self.lines.has_line(step)
                 row = trainer.step(norms=is_logged)
                 bar.update()
                 if is_last or self.lines.is_measured(step):

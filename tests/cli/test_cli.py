@@ -18,7 +18,17 @@ from minigan.kernels.runtime.cpu import compiler as runtime
 from minigan.training.resume import load_trainer
 from minigan.utils.progress import announce_kernels
 
-COMMANDS = ["train", "sample", "film", "evaluate", "doctor", "report", "export", "check", "reproduce"]
+COMMANDS = [
+    "train",
+    "sample",
+    "film",
+    "evaluate",
+    "doctor",
+    "report",
+    "export",
+    "check",
+    "reproduce",
+]
 COMMANDS += ["bench", "info", "presets"]
 
 
