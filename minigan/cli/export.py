@@ -56,8 +56,9 @@ def run(options: argparse.Namespace) -> int:
     if options.no_average and sampler.players.average is None:
         note(f"{folder} has no average of its generator (option ema): --no-average changes nothing")
     source = describe(sampler, not options.no_average, run=folder.resolve().name)
-    if options.step is None and (source.step or 0) < (source.steps or 0):
-        note(f"{folder} was interrupted at step {source.step:,} of {source.steps:,}")
+    step, steps = source.step or 0, source.steps or 0
+    if options.step is None and 0 < step < steps:
+        note(f"{folder} was interrupted at step {step:,} of {steps:,}")
     files: dict[Path, bytes] = {}
     lines: list[str] = []
     for kind, paths in targets.items():

@@ -239,21 +239,20 @@ def _own_class(module: nn.Module, kind: type[nn.Module]) -> TorchText:
         part = torch_text(child, kind is ConditionalGenerator)
         texts.append(f"{name}={part.expression}")
         _add(result, part, name)
-    parameters, returned = FORWARDS[kind]
-    names = ", ".join(children)
-    result.classes[kind.__name__] = "\n".join(
-        [
-            f"class {kind.__name__}(nn.Module):",
-            f"    def __init__(self, {names}):",
-            "        super().__init__()",
-            *(f"        self.{name} = {name}" for name in children),
-            "",
-            f"    def forward(self, {parameters}):",
-            f"        return {returned}",
-        ]
-    )
+    result.classes[kind.__name__] = _class_text(kind, list(children))
     result.expression = f"{kind.__name__}({_lines(texts)})"
     return result
+
+
+def _class_text(kind: type[nn.Module], children: list[str]) -> str:
+    """Return the definition of a class whose arguments are its children."""
+    parameters, returned = FORWARDS[kind]
+    lines = [f"class {kind.__name__}(nn.Module):"]
+    if children:
+        lines += [f"    def __init__(self, {', '.join(children)}):", "        super().__init__()"]
+        lines += [*(f"        self.{name} = {name}" for name in children), ""]
+    lines += [f"    def forward(self, {parameters}):", f"        return {returned}"]
+    return "\n".join(lines)
 
 
 def _add(whole: TorchText, part: TorchText, name: str) -> None:
@@ -263,5 +262,6 @@ def _add(whole: TorchText, part: TorchText, name: str) -> None:
 
 
 def _lines(texts: Iterable[str]) -> str:
-    """Return arguments as indented lines."""
-    return "".join("\n" + textwrap.indent(text, "    ") + "," for text in texts) + "\n"
+    """Return arguments as indented lines; "" for none."""
+    lines = [textwrap.indent(text, "    ") + ",\n" for text in texts]
+    return "\n" * bool(lines) + "".join(lines)

@@ -57,7 +57,8 @@ FUNCTIONS: dict[str, Callable[[mg.Tensor], mg.Tensor]] = {
     "two sizes that depend on n": lambda x: ops.broadcast_to(
         x.reshape(x.shape[0] * 2, 3), (2, x.shape[0] * 2, 3)
     ).reshape(x.shape[0], 2, -1),
-    "the last of a batch": lambda x: x[: x.shape[0]] + 0.0 * x[-1:],
+    "the last of a batch": lambda x: x[: x.shape[0]] + x[-1:] + x[x.shape[0] - 1 :],
+    "all but the last": lambda x: ops.pad(x[: x.shape[0] - 1], [(1, 0), (0, 0)]),
     "rows": lambda x: ops.gather(mg.tensor(TABLE), mg.where(x > 0, 5, 2)[:, :1]),
     "positions": lambda x: x[:, [4, 0, 0]],
     "depth": lambda x: ops.depth_to_space(x.reshape(-1, 6, 1, 1)[:, :4], 2),
@@ -69,6 +70,7 @@ FUNCTIONS: dict[str, Callable[[mg.Tensor], mg.Tensor]] = {
     "one pixel": lambda x: ops.conv_transpose2d(x.reshape(-1, 6, 1, 1), kernel(6, 1, 3, 3)),
     "pools": lambda x: ops.avg_pool2d(images(x), (2, 3), 1, 1),
     "max pools": lambda x: ops.max_pool2d(images(x), (2, 4), (3, 3), (1, 2), ceil_mode=True),
+    "windows beyond the image": lambda x: ops.max_pool2d(images(x), (2, 3), (3, 4), ceil_mode=True),
     "upsampling": lambda x: ops.upsample_nearest(images(x), (3, 2)),
     "layer norm": lambda x: ops.layer_norm(x, 1, mg.tensor(TABLE[:, 0].copy())),
     "group norm": lambda x: ops.group_norm(images(x), 1),

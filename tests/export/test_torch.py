@@ -119,11 +119,16 @@ class Residual(nn.Module):
         return x + self.inner(x)
 
 
+class Double(nn.Module):
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        return x * 2.0
+
+
 class Named(nn.Sequential):
     """A net of the user's own that is a Sequential."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Dense(4, 4), Residual())
+        super().__init__(nn.Dense(4, 4), Residual(), Double())
 
 
 def test_a_module_of_ones_own_is_refused_or_gets_a_form(tmp_path: Path, monkeypatch: Any) -> None:
@@ -133,7 +138,12 @@ def test_a_module_of_ones_own_is_refused_or_gets_a_form(tmp_path: Path, monkeypa
         mg.export.torch(Named(), path, latent_size=4)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(mg.export.FORWARDS, Residual, ("x", "x + self.inner(x)"))
+    monkeypatch.setitem(mg.export.FORWARDS, Double, ("x", "x * 2"))
     net = Named()
+    net[1].scale = mg.tensor([1.0])
+    with pytest.raises(mg.export.ExportError, match=r"has parameters of its own \(scale\)"):
+        mg.export.torch(net, path, latent_size=4)
+    del net[1].scale
     names = run_code(mg.export.torch(net, path, latent_size=4)[1])
     z = np.eye(4, dtype=np.float32)
     with torch.no_grad():
