@@ -1,6 +1,7 @@
 """The classifier whose features are compared: its cache, its features, data without labels."""
 
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from minigan.metrics import (
     inception_score,
     train_classifier,
 )
+from minigan.utils.locks import LockedError
 from minigan.utils.notices import Notice
 
 
@@ -101,6 +103,33 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, trainings):
         net = feature_net(DATA, steps=3)
     assert trainings == [3]
     assert net.features(DATA.values).shape == (120, 128)
+
+
+def test_one_process_trains_and_one_that_waited_takes_its_file(cache, trainings, monkeypatch):
+    original = features.file_lock
+
+    @contextmanager
+    def late(path, wait):
+        """The lock, after another process has had it and written its file."""
+        assert wait
+        monkeypatch.setattr(features, "file_lock", original)
+        feature_net(DATA, steps=3)
+        with original(path, wait):
+            yield
+
+    monkeypatch.setattr(features, "file_lock", late)
+    feature_net(DATA, steps=3)
+    assert trainings == [3]
+
+    def locked(values, labels, *arguments, **options):
+        (lock,) = {*cache.glob("*.lock")} - before
+        with pytest.raises(LockedError), original(lock):
+            pass
+        return train_classifier(values, labels, *arguments, **options)
+
+    before = {*cache.glob("*.lock")}
+    monkeypatch.setattr(features, "train_classifier", locked)
+    feature_net(DATA, steps=4)
 
 
 def test_features_are_the_input_of_the_last_layer():
