@@ -68,9 +68,10 @@ def test_other_data_labels_held_out_samples_or_steps_are_another_net(trainings):
     swapped = Dataset("swapped", DATA.values, DATA.labels[::-1])
     nets = [
         *(feature_net(d, steps=3) for d in (DATA, moved, swapped, train)),
-        *(feature_net(train, held_out, 3), feature_net(DATA, steps=4)),
+        *(feature_net(train, part, 3) for part in (held_out, held_out.subset([0, 1]))),
+        feature_net(DATA, steps=4),
     ]
-    assert len({net.key for net in nets}) == len(trainings) == 6
+    assert len({net.key for net in nets}) == len(trainings) == 7
 
 
 def test_another_way_of_training_is_another_net(tmp_path, monkeypatch, trainings):
