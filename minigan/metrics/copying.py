@@ -104,7 +104,7 @@ def _train_share(
     expected = train / count
     # `train` weights are drawn without replacement: the variance of their sum.
     variance = expected * (1 - expected) * count / (count - 1) * ((weight - 1 / count) ** 2).sum()
-    share = float(weight[:train].sum())
+    share = float(is_train.mean())
     # Where all real samples have the same weight, the share is always the same, but for rounding.
     return share, (share - expected) / math.sqrt(variance) if variance > 1e-20 else 0.0
 

@@ -55,7 +55,8 @@ def test_it_is_trained_once(cache, trainings):
     second = feature_net(DATA, steps=60)
     assert trainings == [60]
     assert bits(first) == bits(second)
-    assert (first.accuracy, first.key, first.shape) == (second.accuracy, second.key, (2,))
+    assert (first.accuracy, first.scale, first.key) == (second.accuracy, second.scale, second.key)
+    assert first.shape == second.shape == (2,)
     assert first.accuracy == 1
     assert [x.suffix for x in sorted(cache.iterdir())] == [".lock", ".safetensors"]
     x = DATA.values[:7]
@@ -138,8 +139,9 @@ def test_features_are_the_input_of_the_last_layer():
     values = net.features(DATA)
     assert (values.shape, values.dtype) == ((120, 128), np.float64)
     assert values.min() == 0  # after a ReLU
+    assert 0.9 < (values**2).mean() < 1.1  # A tenth of the data is held out.
     weight, bias = list(net.net.state_dict().values())[-2:]
-    logits = values @ weight + bias
+    logits = net.scale * values @ weight + bias
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(net.probabilities(DATA), p / p.sum(1, keepdims=True), atol=1e-5)
     assert net.features(DATA.values.astype(np.float64)).tobytes() == values.tobytes()
