@@ -20,7 +20,7 @@ class Memorization:
 
     A generator that has learnt the distribution, and not the samples, treats training and held-out
     data alike: `share` is then `expected_share` on average, and `z` is of mean 0 and standard
-    deviation 1, exactly, whether its samples are good or bad, spread or collapsed.
+    deviation 1, exactly, whether its samples are good or bad, diverse or collapsed.
 
     Attributes:
         share: of generated samples whose nearest real sample is a training one; a nearest one in
