@@ -134,6 +134,8 @@ def evaluate(
                 if not reason:
                     measures.append(work.measure(measure))
             except (ArithmeticError, ValueError) as error:
+                if measure.name == "sliced_wasserstein":  # too many projections
+                    raise
                 reason = " ".join(str(error).split())
             if reason:
                 left_out.append((measure.name, reason))
@@ -221,13 +223,16 @@ class _Work:
 
 @contextmanager
 def merged_notices() -> Iterator[None]:
-    """Show each notice in a `with` block once, however many draws cause it."""
+    """Show the first notice of each kind in a `with` block, however many draws cause it.
+
+    Texts are of one kind if they begin with the name of the same metric.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    shown = {(str(x.message), x.category) for x in caught}
-    for text, category in sorted(shown, key=str):
-        warnings.warn(text, category, stacklevel=3)
+    first = {str(x.message).partition(":")[0]: x for x in reversed(caught)}
+    for notice in first.values():
+        warnings.warn(str(notice.message), notice.category, stacklevel=3)
 
 
 def _note_absent_classes(setting: Setting) -> None:

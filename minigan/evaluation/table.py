@@ -109,12 +109,8 @@ def _differences(evaluations: Sequence[Evaluation], nets: int) -> list[str]:
     lines = []
     data = list(dict.fromkeys(e.data for e in evaluations))
     if len(data) > 1:
-        lines.append(
-            printable(
-                f"different data: {', '.join(data)}: numbers of one do not compare with those"
-            )
-            + " of another"
-        )
+        text = f"different data ({', '.join(data)}): numbers of one do not compare with another's"
+        lines.append(printable(text))
     elif nets > 1:
         lines.append(
             "different classifiers, as the runs hold out different samples: their distances of"
