@@ -333,6 +333,17 @@ RULES: tuple[Rule, ...] = (
         hides=("range-mismatch",),
     ),
     Rule(
+        "oscillation",
+        "The players go to and fro",
+        Test("rotation_d", above=False, threshold=-0.5),
+        "independent positions around a mean have -0.5; healthy runs at least -0.3",
+        "Each displacement of both players undoes the one before.",
+        "No momentum (--beta1 0), smaller or equal learning rates, and a penalty on D's slope.",
+        _without_momentum,
+        needs=(Test("rotation_g", above=False, threshold=-0.5),),
+        hides=("range-mismatch",),
+    ),
+    Rule(
         "range-mismatch",
         "Generated numbers have another range than the data",
         Test("range_match", above=False, threshold=0.4),

@@ -282,7 +282,8 @@ def _discriminate(
         for i, x in enumerate(inputs):
             output = np.zeros(0, np.float32)
             if len(x):
-                output, units = _apply(net, x, *([_label_tensor(labels[i])] * is_conditional))
+                conditions = [_label_tensor(labels[i])] if is_conditional else []
+                output, units = _apply(net, x, *conditions)
                 ranges.append(units)
             outputs.append(output)
     merged = [
