@@ -113,10 +113,10 @@ def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
     record = read_record(Path(folder))
     found: dict[str, Rule] = {}
     for rule in RULES:
-        if rule.name not in found and rule.finds(record):
+        hidden = {name for other in found.values() for name in (other.name, *other.hides)}
+        if rule.name not in hidden and rule.finds(record):
             found[rule.name] = rule
-    hidden = {name for rule in found.values() for name in rule.hides}
-    findings = [_finding(rule, record) for name, rule in found.items() if name not in hidden]
+    findings = [_finding(rule, record) for rule in found.values()]
     gauges = _gauges(record)
     return Diagnosis(
         record.folder, record.step, record.state, tuple(findings), gauges, _notes(record, gauges)
@@ -152,9 +152,14 @@ def _gauges(record: Record) -> dict[str, Gauge]:
         values = SERIES[name].values(record)
         known = np.isfinite(values)
         if known.any():
-            text = SERIES[name].unit, SERIES[name].about
-            limits = test.threshold, test.above, test.value(record)
-            gauges[name] = Gauge(name, *text, *limits, record.steps[known], values[known])
+            gauges[name] = Gauge(
+                *(name, SERIES[name].unit, SERIES[name].about),
+                threshold=test.threshold,
+                above=test.above,
+                value=test.value(record),
+                steps=record.steps[known],
+                values=values[known],
+            )
     return gauges
 
 

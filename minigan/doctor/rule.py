@@ -74,7 +74,7 @@ class Rule:
         changes: the options to change, a function of the run's options.
         needs: further comparisons that must fail too.
         applies: whether the training is one to which the rule applies.
-        hides: names of findings that are its consequences.
+        hides: names of findings that are its consequences; their rules come later.
         or_diverged: whether a training that diverged has this finding in any case.
     """
 

@@ -20,7 +20,8 @@ from .record import Record
 from .rule import Options, Rule, Test
 
 # Samples are bad if their distance to held-out data is so many times that of real samples.
-BAD_SAMPLES = Test("quality", above=True, threshold=2.5, start=0.5, reduce=np.min, lines=1)
+BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
+POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
 
 
 # ------------------------------------------------------------------------ to which runs it applies
@@ -34,12 +35,25 @@ def _has_penalty(record: Record) -> bool:
     return record.options["penalty"] != "none"
 
 
-def _has_no_penalty(record: Record) -> bool:
-    return not _has_penalty(record)
+def _has_free_discriminator(record: Record) -> bool:
+    """Return whether D's outputs have a scale of their own, and no penalty makes them flat.
+
+    A critic's have none: only their differences count.
+    """
+    loss = LOSSES.get(record.options["loss"])
+    return loss is not None and loss.threshold is not None and not _has_penalty(record)
 
 
 def _is_conditional(record: Record) -> bool:
     return record.options["condition"] != "none"
+
+
+def _is_unconditional(record: Record) -> bool:
+    return not _is_conditional(record)
+
+
+def _first(values: np.ndarray) -> float:
+    return float(values[0])
 
 
 # ---------------------------------------------------------------------------- options of a remedy
@@ -134,14 +148,17 @@ def _projected(options: Options) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------- rules
-_CONSEQUENCES = ("mode-collapse", "weak-discriminator", "oscillation")
+_COLLAPSE_REMEDY = (
+    "Let the discriminator keep up (--lr-d), or show it several samples at once (--pack 2)."
+)
+_CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 RULES: tuple[Rule, ...] = (
     Rule(
         "exploding-values",
         "Values explode",
-        Test("growth", above=True, threshold=300.0, reduce=np.max, lines=1),
-        "weights, activations and gradients of healthy runs stay within a factor of 50",
-        "Weights, activations or gradients grow without limit, until they are infinite.",
+        Test("growth", above=True, threshold=100.0, reduce=np.max, lines=1),
+        "weights and activations of healthy runs stay within a factor of 10",
+        "Weights or activations grow without limit, until they are infinite.",
         "Divide the learning rates by ten, and limit the gradients (--clip-norm 10).",
         _calmer,
         hides=(
@@ -159,32 +176,43 @@ RULES: tuple[Rule, ...] = (
         "All outputs of the discriminator lie in [0, 1], but the loss takes logits. Its slope is"
         " then at most a quarter of the right one, and nearly 0 once the outputs are 0 and 1.",
         "Remove the sigmoid at the end of the discriminator.",
-        needs=(Test("logit_high", above=True, threshold=0.5, start=0.0, reduce=np.max, lines=10),),
+        needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
         applies=_takes_logits,
         hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
     ),
     Rule(
+        "dead-units",
+        "Units are dead",
+        Test("dead", above=True, threshold=0.65),
+        "a layer of ReLU has up to a third of its units at 0 for a batch in healthy runs",
+        "Most units of a layer have the same output for all samples, so that their weights have no"
+        " gradient.",
+        "Divide the learning rates by ten or more, and use LeakyReLU.",
+        _slower(20),
+        hides=_CONSEQUENCES,
+    ),
+    Rule(
         "range-mismatch",
         "Generated numbers have another range than the data",
-        Test("range_match", above=False, threshold=0.5, start=0.0),
-        "ranges that agree have 1 in common; those of healthy runs at least 0.7",
-        "The generator's numbers do not reach those of the data, or go far beyond them: it spends"
-        " its training on the scale.",
-        "Scale the data: --standardize for points; for images the right --value-range, and a"
-        " generator that ends in tanh.",
+        Test("range_match", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
+        "nets begin with numbers of about 0.3: data 50 times as wide are not in their unit",
+        "At the start the generator's numbers are within a fiftieth of the range of the data, or"
+        " the other way round: it spends its training on the scale.",
+        "Scale the data: --standardize for points; for images the right --value-range.",
         _standardized,
-        hides=("dead-units", "vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
+        needs=(POOR_SAMPLES,),
+        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
     ),
     Rule(
         "penalty-too-strong",
         "The penalty keeps the discriminator from learning",
-        Test("logit_deviation", above=False, threshold=0.02),
-        "a logit of 0.02 moves the probability of a sample from 0.5 to 0.505",
+        Test("logit_deviation", above=False, threshold=0.01),
+        "a logit of 0.01 moves the probability of a sample from 0.5 to 0.5025",
         "The discriminator's output is nearly the same for all samples, while they are still far"
         " from the data: the penalty outweighs the loss.",
         "Reduce --penalty-weight.",
         _usual_penalty,
-        needs=(BAD_SAMPLES,),
+        needs=(POOR_SAMPLES,),
         applies=_has_penalty,
         hides=_CONSEQUENCES,
     ),
@@ -196,17 +224,6 @@ RULES: tuple[Rule, ...] = (
         "Both learning rates have been nearly 0 for the last third of the training.",
         "Let the schedule end with the training (--schedule-steps), or use none.",
         _scheduled,
-        hides=_CONSEQUENCES,
-    ),
-    Rule(
-        "dead-units",
-        "Units are dead",
-        Test("dead", above=True, threshold=0.7),
-        "a layer of ReLU has up to half of its units at 0 for a batch in healthy runs",
-        "Most units of a layer have the same output for all samples, so that their weights have no"
-        " gradient.",
-        "Divide the learning rates by ten or more, and use LeakyReLU.",
-        _slower(20),
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -234,24 +251,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "memorizing-discriminator",
         "The discriminator memorizes the training samples",
-        Test("memorization", above=True, threshold=0.7),
-        "0.5 where it treats both alike; the standard error of 32 held-out samples is 0.07",
+        Test("memorization", above=True, threshold=0.67),
+        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.05",
         "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
         " pushes the generator away from new samples.",
         "More data, or a penalty (--penalty r1), or for images --augment color,translation.",
         _regularized,
         hides=("weak-discriminator",),
-    ),
-    Rule(
-        "oscillation",
-        "The players go round in circles",
-        Test("drift", above=True, threshold=0.7),
-        "the mean of the samples of healthy runs moves by less than 0.3 deviations between lines",
-        "All generated samples move to and fro together, by as much as the data are wide, from one"
-        " line of metrics to the next.",
-        "No momentum (--beta1 0), and a penalty on the discriminator's slope.",
-        _without_momentum,
-        hides=("mode-collapse", "range-mismatch", "weak-discriminator"),
     ),
     Rule(
         "ignored-labels",
@@ -266,16 +272,6 @@ RULES: tuple[Rule, ...] = (
         hides=("mode-collapse", "weak-discriminator"),
     ),
     Rule(
-        "mode-collapse",
-        "Mode collapse: generated samples are too much alike",
-        Test("spread", above=False, threshold=0.5),
-        "1 where the samples vary as the data do; healthy runs have at least 0.7",
-        "A generated batch varies much less than the data: many latents lead to the same sample.",
-        "Let the discriminator keep up (--lr-d), or show it several samples at once (--pack 2).",
-        _balanced,
-        hides=("weak-discriminator",),
-    ),
-    Rule(
         "weak-discriminator",
         "The discriminator is too weak",
         Test("accuracy", above=False, threshold=0.6, start=0.5),
@@ -284,8 +280,68 @@ RULES: tuple[Rule, ...] = (
         " it cannot tell the generator what is wrong.",
         "A discriminator with more units, a higher --lr-d, or more --n-critic steps.",
         _stronger,
-        needs=(BAD_SAMPLES,),
-        applies=_has_no_penalty,
+        needs=(
+            Test("separation", above=False, threshold=0.3, start=0.5),
+            Test("logit_deviation", above=False, threshold=0.1, start=0.5),
+            BAD_SAMPLES,
+        ),
+        applies=_has_free_discriminator,
+        hides=("mode-collapse", "oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "mode-collapse",
+        "Mode collapse: generated samples are too much alike",
+        Test("spread", above=False, threshold=0.5),
+        "1 where the samples vary as the data do; healthy runs have at least 0.75",
+        "A generated batch varies much less than the data: many latents lead to the same sample.",
+        _COLLAPSE_REMEDY,
+        _balanced,
+        applies=_is_unconditional,
+        hides=("oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "mode-collapse",
+        "Mode collapse within classes: the samples of a class are too much alike",
+        Test("spread", above=False, threshold=0.25),
+        "1 where the samples of a class vary as the data's do; healthy runs have at least 0.6",
+        "Two samples of a class differ much less than two real ones.",
+        _COLLAPSE_REMEDY,
+        _balanced,
+        applies=_is_conditional,
+        hides=("oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "mode-collapse",
+        "Mode collapse: parts of the data are missed",
+        Test("nearest", above=True, threshold=2.0),
+        "1 where samples and data are spread alike; healthy runs have at most 1.3",
+        "Real samples are farther from the nearest generated one than generated samples from the"
+        " nearest real one: the generator makes only some of the data.",
+        _COLLAPSE_REMEDY,
+        _balanced,
+        hides=("oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "oscillation",
+        "The players go round in circles",
+        Test("drift", above=True, threshold=0.7),
+        "the mean of the samples of healthy runs moves by less than 0.3 deviations between lines",
+        "All generated samples move to and fro together, by as much as the data are wide, from one"
+        " line of metrics to the next.",
+        "No momentum (--beta1 0), and a penalty on the discriminator's slope.",
+        _without_momentum,
+        hides=("range-mismatch",),
+    ),
+    Rule(
+        "range-mismatch",
+        "Generated numbers have another range than the data",
+        Test("range_match", above=False, threshold=0.4),
+        "1 for equal ranges; those of healthy runs have at least 0.8",
+        "The generator's numbers do not reach those of the data, or go far beyond them.",
+        "Scale the data: --standardize for points; for images the right --value-range, and a"
+        " generator that ends in tanh.",
+        _standardized,
+        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
     ),
 )
 NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))

@@ -40,6 +40,12 @@ def _quality(record: Record) -> np.ndarray:
     return np.full(len(record.rows), np.nan)
 
 
+def _separation(record: Record) -> np.ndarray:
+    """Return the gap of D's outputs, relative to their deviation: 2 for two separate values."""
+    gap, deviation = record.column("logit_gap"), record.column("logit_deviation")
+    return np.divide(gap, deviation, out=np.zeros_like(gap), where=deviation > 0)
+
+
 def _range_match(record: Record) -> np.ndarray:
     """Return the common part of the ranges of generated and of real numbers, of their union."""
     low, high = record.column("fake_low"), record.column("fake_high")
@@ -70,9 +76,12 @@ def _dead(record: Record) -> np.ndarray:
 
 
 def _growth(record: Record) -> np.ndarray:
-    """Return the largest of weights, activations and gradients, relative to its first values."""
+    """Return the largest growth of weights and activations, relative to the first values.
+
+    Gradients are not among them: a healthy D's grow a hundredfold from its flat beginning.
+    """
     ratios = [np.full(len(record.rows), np.nan)]
-    for kind in ("weight", "activation", "grad_norm"):
+    for kind in ("weight", "activation"):
         for player in "dg":
             x = record.column(f"{kind}_{player}")
             start = x[np.isfinite(x)][:3]
@@ -92,6 +101,11 @@ DERIVED: dict[str, Series] = {
     "accuracy": Series(
         "share", "real and generated samples that D gets right; 0.5 at equilibrium", _accuracy
     ),
+    "separation": Series(
+        "ratio",
+        "D's mean output of real minus that of generated samples, relative to the deviation of all",
+        _separation,
+    ),
     "quality": Series(
         "ratio",
         "sliced Wasserstein distance of samples to held-out data, divided by that of real samples",
@@ -103,9 +117,7 @@ DERIVED: dict[str, Series] = {
     "outside": Series("logits", "how far D's outputs reach out of [0, 1]", _outside),
     "learning_rate": Series("ratio", "learning rates, relative to their highest", _rate),
     "dead": Series("share of units", "constant units of the layer with the most", _dead),
-    "growth": Series(
-        "ratio", "weights, activations or gradients, relative to their first values", _growth
-    ),
+    "growth": Series("ratio", "size of weights or activations, relative to the first", _growth),
     "gradient": Series("ratio", "norm of G's gradient, relative to the first", _gradient_ratio),
 }
 

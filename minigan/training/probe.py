@@ -241,11 +241,11 @@ class _Units:
 
 
 def _generate(trainer: Trainer, reference: Reference) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return samples (n, d) of G itself, not of its average, and the ranges of its units.
+    """Return samples (n, d) of the net that draws samples, and the ranges of its units.
 
-    A generator that goes from mode to mode is not collapsed in its average.
+    It is the average of G if there is one: what ails G alone does not reach the samples.
     """
-    net, units = trainer.generator, _Units()
+    net, units = trainer.players.sampler, _Units()
     labels = [] if reference.labels is None else [_label_tensor(reference.labels)]
     with nn.evaluating(net), nn.observing(units):
         samples = net(reference.latent, *labels).numpy()
