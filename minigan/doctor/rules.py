@@ -272,7 +272,6 @@ RULES: tuple[Rule, ...] = (
         "Scale the data: --standardize for points; for images the right --value-range, and a"
         " generator that ends in tanh.",
         standardized,
-        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
     ),
 )
 NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))

@@ -43,7 +43,7 @@ def _quality(record: Record) -> np.ndarray:
 def _separation(record: Record) -> np.ndarray:
     """Return the gap of D's outputs, relative to their deviation: 2 for two separate values."""
     gap, deviation = record.column("logit_gap"), record.column("logit_deviation")
-    return np.divide(gap, deviation, out=np.zeros_like(gap), where=deviation > 0)
+    return np.divide(gap, deviation, out=gap * 0, where=deviation > 0)
 
 
 def _range_match(record: Record) -> np.ndarray:
