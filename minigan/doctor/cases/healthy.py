@@ -13,9 +13,9 @@ _GLYPHS: dict[str, Any] = {
     "data": "glyphs",
     "samples": 3000,
     "steps": 400,
-    "batch": 64,
-    "lr_g": 1e-3,
-    "lr_d": 1e-3,
+    "batch": 32,
+    "lr_g": 5e-4,
+    "lr_d": 5e-4,
     "log_every": 20,
     "sample_every": 200,
     "checkpoint_every": 400,
@@ -53,10 +53,11 @@ HEALTHY: dict[str, Case] = {
         "least squares on logits", {**SPIRAL, "loss": "leastsquares"}
     ),
     "small digits, hinge": Case(
-        "hinge, R1", {**DIGITS, "loss": "hinge", "lr_g": 2e-4, "penalty": "r1"}
+        "hinge, R1", {**DIGITS, "loss": "hinge", "penalty": "r1", "lr_g": 2e-4, "lr_d": 5e-4}
     ),
     "small digits, AC-GAN": Case(
-        "the discriminator also classifies", {**DIGITS, "condition": "acgan"}
+        "the discriminator also classifies",
+        {**DIGITS, "condition": "acgan", "penalty": "r1", "lr_g": 2e-4, "lr_d": 5e-4},
     ),
     "glyphs, MLP": Case("the tutorials' nets, R1", {**_GLYPHS, "model": "mlp", "penalty": "r1"}),
     "discs, convolutions": Case(
@@ -70,6 +71,8 @@ HEALTHY: dict[str, Case] = {
             "penalty": "r1+r2",
             "penalty_weight": 0.5,
             "batch": 16,
+            "lr_g": 1e-3,
+            "lr_d": 1e-3,
             "beta1": 0.0,
             "beta2": 0.99,
             "steps": 200,
