@@ -98,6 +98,8 @@ def _without_momentum(options: Options) -> dict[str, Any]:
         is_critic = options["loss"] == "wasserstein"
         changes |= {"penalty": "wgan-gp" if is_critic else "r1", "clip_weights": 0.0}
         changes["penalty_weight"] = 0.1 if is_critic else 1.0
+        if is_critic:  # A critic estimates the distance only where it is trained nearly to its end.
+            changes["n_critic"] = max(3, options["n_critic"])
     return changes
 
 
