@@ -9,7 +9,7 @@ import numpy as np
 
 from ..kernels.matmul.cpu import matmul
 from ..utils.notices import Notice
-from .numbers import row_pair
+from .numbers import row_matrices
 
 
 def frechet_distance(x: Any, y: Any) -> float:
@@ -41,7 +41,7 @@ def frechet_distance(x: Any, y: Any) -> float:
         Notice: there are no more samples than coordinates, so that a covariance does not have full
             rank whatever the distribution, and the distance is much too large.
     """
-    a, b = row_pair("frechet_distance", x, y, least=2)
+    a, b = row_matrices("frechet_distance", x, y, least=2)
     count, size = min(len(a), len(b)), a.shape[1]
     if count <= size:
         text = (

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels.matmul.cpu import matmul
 from .neighbours import row_blocks
-from .numbers import row_pair, whole_number
+from .numbers import row_matrices, whole_number
 
 
 def kernel_distance(x: Any, y: Any, degree: int = 3) -> float:
@@ -31,7 +31,7 @@ def kernel_distance(x: Any, y: Any, degree: int = 3) -> float:
         ValueError: there are fewer than two samples; samples are not finite, or differ in size.
     """
     degree = whole_number("kernel_distance", "degree", degree, 1)
-    a, b = row_pair("kernel_distance", x, y, least=2)
+    a, b = row_matrices("kernel_distance", x, y, least=2)
     return _discrepancy(a, b, degree)
 
 
@@ -52,7 +52,7 @@ def kernel_distance_blocks(x: Any, y: Any, blocks: int = 20, degree: int = 3) ->
         TypeError, ValueError: as `kernel_distance`; or there are too many blocks.
     """
     degree = whole_number("kernel_distance_blocks", "degree", degree, 1)
-    a, b = row_pair("kernel_distance_blocks", x, y, least=2)
+    a, b = row_matrices("kernel_distance_blocks", x, y, least=2)
     blocks = whole_number("kernel_distance_blocks", "blocks", blocks, 1, min(len(a), len(b)) // 2)
     n, m = len(a) // blocks, len(b) // blocks
     return np.array(

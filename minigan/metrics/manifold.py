@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .neighbours import nearest_distances, row_blocks, squared_distances
-from .numbers import row_pair, whole_number
+from ..kernels.distance.squares import squared_distances
+from .neighbours import nearest_distances, row_blocks
+from .numbers import row_matrices, whole_number
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def precision_recall(real: Any, fake: Any, k: int = 3) -> PrecisionRecall:
         ValueError: there are not more than k samples; they are not finite, or differ in size.
     """
     k = whole_number("precision_recall", "k", k, 1)
-    a, b = row_pair("precision_recall", real, fake, least=k + 1)
+    a, b = row_matrices("precision_recall", real, fake, least=k + 1)
     realistic = _ball_counts(b, a, _radii(a, k))[0] > 0
     covered = _ball_counts(a, b, _radii(b, k))[0] > 0
     return PrecisionRecall(float(realistic.mean()), float(covered.mean()), realistic, covered)
@@ -81,7 +82,7 @@ def density_coverage(real: Any, fake: Any, k: int = 5) -> DensityCoverage:
             size.
     """
     k = whole_number("density_coverage", "k", k, 1)
-    a, b = row_pair("density_coverage", real, fake)
+    a, b = row_matrices("density_coverage", real, fake)
     by_fake, by_real = _ball_counts(b, a, _radii(a, k, "density_coverage"))
     densities, covered = by_fake / k, by_real > 0
     return DensityCoverage(float(densities.mean()), float(covered.mean()), densities, covered)
@@ -94,8 +95,15 @@ def expected_coverage(real: int, fake: int, k: int = 5) -> float:
 
     That is the probability that not all k nearest of the other real + fake - 1 samples are real; it
     holds for every continuous distribution (Naeem et al. 2020).
+
+    Raises:
+        TypeError: an argument is no integer. ValueError: it is not positive, or k >= real.
     """
-    i = np.arange(1, whole_number("expected_coverage", "k", k, 1, real - 1) + 1)
+    name = "expected_coverage"
+    real, fake = (whole_number(name, n, x, 1) for n, x in (("real", real), ("fake", fake)))
+    i = np.arange(1, whole_number(name, "k", k, 1) + 1)
+    if real <= k:
+        raise ValueError(f"{name}: real = {real}; more than k = {k} are needed")
     return float(1 - np.prod((real - i) / (real + fake - i)))
 
 
