@@ -50,7 +50,7 @@ def test_the_matrix_counts_what_is_missed_and_false():
     assert wrong.false_alarms == ["glyphs, MLP: dead-units"]
     assert wrong.further == ["oscillation: mode-collapse"]
     line = next(x for x in matrix.text(wrong).splitlines() if " oscillation " in x)
-    cells = dict(zip(NAMES, line.split()[2:14], strict=True))
+    cells = dict(zip(PLANTED, line.split()[2:14], strict=True))
     assert {name for name, cell in cells.items() if cell != "."} == {"oscillation", "mode-collapse"}
 
 

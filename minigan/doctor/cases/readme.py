@@ -10,7 +10,6 @@ from typing import Any
 
 from ...kernels.runtime.files import atomic_write
 from ...utils import strict_json
-from ..rules import NAMES
 from . import matrix, remedies
 from .healthy import HEALTHY
 from .matrix import Matrix
@@ -91,7 +90,7 @@ def rewrite(results: Matrix, helped: Sequence[Remedied]) -> None:
 
 def block(results: Matrix, helped: Sequence[Remedied]) -> str:
     """Return the tables, markers included."""
-    columns = ", ".join(f"{i + 1} {name}" for i, name in enumerate(NAMES))
+    columns = ", ".join(f"{i + 1} {name}" for i, name in enumerate(PLANTED))
     cases = {**PLANTED, **HEALTHY}
     about = [[name, case.about] for name, case in cases.items()]
     parts = [
