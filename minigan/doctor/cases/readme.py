@@ -36,8 +36,6 @@ def measure(workers: int | None = None) -> tuple[Matrix, list[Remedied]]:
         "planted": [
             {
                 "name": x.name,
-                "changes": x.changes,
-                "by_doctor": x.by_doctor,
                 "before": [result.as_dict() for result in x.before],
                 "after": [result.as_dict() for result in x.after],
             }
@@ -54,12 +52,7 @@ def read() -> tuple[Matrix, list[Remedied]]:
     """Return the matrix and the remedies of measured.json."""
     document = json.loads(MEASURED.read_text())
     helped = [
-        Remedied(
-            x["name"],
-            x["changes"],
-            x["by_doctor"],
-            *(tuple(map(_result, x[when])) for when in ("before", "after")),
-        )
+        Remedied(x["name"], *(tuple(map(_result, x[when])) for when in ("before", "after")))
         for x in document["planted"]
     ]
     healthy = {name: [_result(x) for x in results] for name, results in document["healthy"].items()}
