@@ -75,7 +75,7 @@ PLANTED: dict[str, Case] = {
     ),
     "exploding-values": Case(
         "SGD with momentum 0.9 and learning rates of 0.05",
-        {**SPIRAL, "optimizer": "sgd", "beta1": 0.9, "lr_g": 0.05, "lr_d": 0.05, "log_every": 1},
+        {**SPIRAL, "optimizer": "sgd", "beta1": 0.9, "lr_g": 0.05, "lr_d": 0.05, "log_every": 5},
     ),
     "dead-units": Case(
         "nets with ReLU, and Adam with learning rates of 0.05",
