@@ -173,7 +173,10 @@ def test_runs_are_beside_each_other_on_a_screen_and_below_on_a_phone(visit, repo
 
 CONTRASTS = """() => {
     const parse = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
-    const light = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+    const light = (c) => {
+        c /= 255;
+        return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    };
     const luminance = (rgb) => {
         const [r, g, b] = rgb.map(light);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;

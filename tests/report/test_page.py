@@ -19,7 +19,8 @@ from minigan.report.sections.options import changed_options, option_words
 from minigan.training.config import Config
 from minigan.training.resume import load_trainer
 
-SECTIONS = "overview samples nearest walk curves measures doctor options repeat".split()
+SECTIONS = ["overview", "samples", "nearest", "walk", "curves", "measures", "doctor"]
+SECTIONS += ["options", "repeat"]
 
 
 def report(*words, out=None):

@@ -74,7 +74,7 @@ def _facts(run: RunReport) -> list[tuple[object, object]]:
         facts.append(("Distance to data", text))
     best = None if run.trained is None else run.trained.best
     if best is not None:
-        text = f"{best.step:,}, by {best.measure} ({number(best.value, 3)}); --step best samples it"
+        text = f"{best.step:,}, of the lowest {best.measure} ({number(best.value, 3)})"
         facts.append(("Best step", text))
     if run.diagnosis is not None:
         facts.append(("Diagnosis", _diagnosis(run)))
