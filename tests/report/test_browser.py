@@ -1,4 +1,4 @@
-"""Reports in a real browser, headless Chromium: its console, slider, widths, colours and keyboard."""
+"""Reports in headless Chromium: console, network, slider, widths, colours and keyboard."""
 
 import os
 import shutil
