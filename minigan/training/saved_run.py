@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..evaluation.evaluate import Evaluation, evaluate
 from ..utils.names import choose
 from .config import Config
-from .evaluate import Estimate, evaluate
 from .lines import Lines
 from .load_sampler import load_sampler
 from .python_data import PathLike, place_of
@@ -136,20 +136,28 @@ class SavedRun:
         return np.asarray(values)
 
     def evaluate(
-        self, data: Any = None, labels: Any = None, projections: int = 256, progress: bool = False
-    ) -> dict[str, Estimate]:
-        """Return measures against held-out data, by name; see `minigan.training.evaluate`.
+        self,
+        data: Any = None,
+        labels: Any = None,
+        projections: int = 256,
+        progress: bool = False,
+        only: Sequence[str] | None = None,
+    ) -> Evaluation:
+        """Return measures against held-out data, as `minigan evaluate` prints; write no file.
+
+            run.evaluate()["frechet"].value
 
         Args:
             data, labels: the data of the run, where they came from Python or have moved.
             projections: the number of directions of the sliced Wasserstein distance.
             progress: whether to show a progress bar.
+            only: the names of the measures to take, or "quick" among them; None: all.
 
         Raises:
             RunError: the data are not those of the training.
         """
         place = place_of(self.config, data, labels)
-        return evaluate(load_trainer(self.folder, data=place), projections, progress)
+        return evaluate(load_trainer(self.folder, data=place), projections, progress, only)
 
     def __repr__(self) -> str:
         config, classes = self.config, self.sampler.classes
