@@ -1,4 +1,4 @@
-"""The command line: minigan train | sample | film | evaluate | check | bench | info | presets."""
+"""The command line: minigan train | sample | film | evaluate | doctor | report | check | ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import minigan
 
 from ..utils.interrupts import allow_interrupts
 from ..utils.names import list_names, printable
-from . import bench, check, evaluate, film, info, presets, report, sample, train
+from . import bench, check, doctor, evaluate, film, info, presets, report, sample, train
 from .completion import SHELLS, PrintCompletion
 from .parser import Parser
 from .terminal import printed_notices, usable_streams
@@ -29,6 +29,7 @@ COMMANDS = {
     "sample": (sample, "draw new samples from a trained run"),
     "film": (film, "join the pictures of a run into a film"),
     "evaluate": (evaluate, "measure a run against held-out data"),
+    "doctor": (doctor, "say what ails runs, and what to try"),
     "report": (report, "write one HTML file that shows a run, or several beside each other"),
     "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),
     "bench": (bench, "time kernels and steps beside their peers"),

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 DIGITS = 5  # significant digits of a gauge in a line of metrics
-TRAILS = ("d", "g", "samples")  # both nets' parameters, and generated samples of fixed latents
 
 
 @dataclass(frozen=True)
@@ -159,18 +158,23 @@ GAUGES: dict[str, Gauge] = {
         " standard deviation",
         lambda p: p.relative("samples", p.reference.total_deviation),
     ),
+    "drift": Gauge(
+        "ratio",
+        "change of the mean of these samples since the last line, relative to the same",
+        lambda p: p.drift,
+    ),
     "rotation_d": Gauge(
         "cosine",
         "of the angle between D's last two displacements; -1: it goes to and fro",
-        lambda p: p.steps["d"][1],
+        lambda p: p.steps["d"].cosine,
     ),
     "rotation_g": Gauge(
-        "cosine", "of the angle between G's last two displacements", lambda p: p.steps["g"][1]
+        "cosine", "of the angle between G's last two displacements", lambda p: p.steps["g"].cosine
     ),
     "rotation_samples": Gauge(
         "cosine",
         "of the angle between the last two displacements of the samples of fixed latents",
-        lambda p: p.steps["samples"][1],
+        lambda p: p.steps["samples"].cosine,
     ),
     "lr_d": Gauge("learning rate", "of D in this step", lambda p: p.rates["d"]),
     "lr_g": Gauge("learning rate", "of G in this step", lambda p: p.rates["g"]),
@@ -195,11 +199,8 @@ class Gauges:
             name: sum(math.prod(x.shape) for x in parts) for name, parts in self._parameters.items()
         }
         self._reference: Reference | None = None
-        n = Reference.samples(trainer)
-        self.trails = {
-            name: Trail(sizes.get(name, n * math.prod(trainer.data.sample_shape)))
-            for name in TRAILS
-        }
+        sizes["samples"] = Reference.samples(trainer) * len(Reference.followed(trainer))
+        self.trails = {name: Trail(size) for name, size in sizes.items()}
         self._has_failed = False
 
     def measure(self, output: dict[str, Any], keep: bool = True) -> dict[str, float]:

@@ -62,9 +62,13 @@ class Lines:
         every = _at(self.evaluate_every, step)
         return every > 0 and step % every == 0
 
+    def is_logged(self, step: int) -> bool:
+        """Return whether a step has a regular line if it is not measured."""
+        return (step - 1) % _at(self.log_every, step) == 0
+
     def has_line(self, step: int) -> bool:
         """Return whether a step has a regular line."""
-        return (step - 1) % _at(self.log_every, step) == 0 or self.is_measured(step)
+        return self.is_logged(step) or self.is_measured(step)
 
 
 def _at(parts: Parts, step: int) -> int:

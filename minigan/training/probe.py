@@ -15,7 +15,8 @@ from ..engine import random
 from ..engine.autograd import grad
 from ..engine.tensor import Tensor, no_grad, tensor
 from . import gauge_functions as functions
-from .trail import Trail
+from .trail import MAX_NUMBERS as MAX_FOLLOWED
+from .trail import Step, Trail
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -38,6 +39,7 @@ class Reference:
         agreement: the share of held-out samples that are nearest to the mean of their class.
         chance: the share that would be if the means were mixed up.
         latent, labels: of the generated samples.
+        features: the numbers of a sample that are followed from line to line.
         middle_slope: of G's loss at logits of 0; None where G's loss is not one of logits.
     """
 
@@ -49,6 +51,7 @@ class Reference:
     chance: float
     latent: Tensor
     labels: np.ndarray | None
+    features: np.ndarray
     middle_slope: float | None
 
     @classmethod
@@ -75,7 +78,17 @@ class Reference:
         if trainer.config.generator_loss == "adversarial":
             zeros = np.zeros(trainer.config.batch // trainer.config.pack, np.float32)
             slope = float(slopes(trainer, zeros, zeros).mean()) or None
-        return cls(deviation, total, limits, means, agreement, chance, latent, labels, slope)
+        features = cls.followed(trainer)
+        class_numbers = means, agreement, chance
+        return cls(deviation, total, limits, *class_numbers, latent, labels, features, slope)
+
+    @classmethod
+    def followed(cls, trainer: Trainer) -> np.ndarray:
+        """Return which numbers of a sample are followed, at random where there are many."""
+        size = math.prod(trainer.data.sample_shape)
+        count = min(size, max(1, MAX_FOLLOWED // cls.samples(trainer)))
+        generator = np.random.Generator(np.random.Philox(0))
+        return np.sort(generator.choice(size, count, replace=False))
 
     @staticmethod
     def samples(trainer: Trainer) -> int:
@@ -101,7 +114,7 @@ class Probe:
         train_logits, held_out_logits: D's outputs of them in eval mode; None with too few samples.
         units: by player, the range of each unit of each hidden layer, (2, units).
         parameter_sizes: by player, the root mean square of the chosen parameters.
-        steps: of each trail, the length of the last step and its cosine with the one before.
+        steps: of each trail, its last displacement.
         rates: by player, the learning rate.
         reference: numbers of the data.
     """
@@ -117,7 +130,7 @@ class Probe:
     held_out_logits: np.ndarray | None
     units: Mapping[str, list[np.ndarray]]
     parameter_sizes: Mapping[str, float]
-    steps: Mapping[str, tuple[float | None, float | None]]
+    steps: Mapping[str, Step]
     rates: Mapping[str, float]
     reference: Reference
 
@@ -132,8 +145,19 @@ class Probe:
 
     def relative(self, trail: str, size: float) -> float | None:
         """Return the length of the last step of a trail relative to a size."""
-        length = self.steps[trail][0]
-        return length / size if length is not None and size > 0 else None
+        vector = self.steps[trail].vector
+        if vector is None or size <= 0:
+            return None
+        return functions.root_mean_square(vector) / size
+
+    @property
+    def drift(self) -> float | None:
+        """The change of the mean of the generated samples, relative to the data's deviation."""
+        vector, size = self.steps["samples"].vector, self.reference.total_deviation
+        if vector is None or size <= 0:
+            return None
+        change = vector.reshape(len(self.fake), -1).mean(axis=0, dtype=np.float64)
+        return functions.root_mean_square(change) / size
 
 
 def draw(data: Dataset, n: int, seed: int, scale: float) -> tuple[np.ndarray, Any]:
@@ -171,7 +195,7 @@ def probe(
         logits, units_d = _discriminate(trainer, sources)
     steps, sizes = {}, {}
     positions = {name: [x.numpy() for x in parts] for name, parts in parameters.items()}
-    for name, parts in {**positions, "samples": [fake]}.items():
+    for name, parts in {**positions, "samples": [fake[:, reference.features]]}.items():
         position = trails[name].select(parts)
         sizes[name] = functions.root_mean_square(position)
         steps[name] = trails[name].push(position)
@@ -217,7 +241,10 @@ class _Units:
 
 
 def _generate(trainer: Trainer, reference: Reference) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return samples (n, d) of the net that draws samples, and the ranges of its units."""
+    """Return samples (n, d) of the net that draws samples, and the ranges of its units.
+
+    It is the average of G if there is one: what ails G alone does not reach the samples.
+    """
     net, units = trainer.players.sampler, _Units()
     labels = [] if reference.labels is None else [_label_tensor(reference.labels)]
     with nn.evaluating(net), nn.observing(units):
@@ -238,21 +265,22 @@ def _discriminate(
     """
     net, (first, *rest) = trainer.discriminator, trainer.data.sample_shape
     pack, is_conditional = trainer.config.pack, trainer.players.is_conditional
-    counts = [len(samples) // pack for samples, _ in sources]
+    counts = [_divisible(len(samples) // pack) for samples, _ in sources]
     inputs = [
         samples[: n * pack].reshape(n, pack * first, *rest)
         for n, (samples, _) in zip(counts, sources, strict=True)
     ]
-    labels = [y for _, y in sources if y is not None]
+    labels = [y[: n * pack] for n, (_, y) in zip(counts, sources, strict=True) if y is not None]
     ends = np.cumsum(counts)[:-1]
     with nn.evaluating(net):
         if not nn.depends_on_batch(net):
             conditions = [_label_tensor(np.concatenate(labels))] if is_conditional else []
             output, units = _apply(net, np.concatenate(inputs), *conditions)
             return np.split(output, ends), units
-        outputs, ranges = [], []
+        outputs: list[np.ndarray] = []
+        ranges: list[list[np.ndarray]] = []
         for i, x in enumerate(inputs):
-            output, units = np.zeros(0, np.float32), None
+            output = np.zeros(0, np.float32)
             if len(x):
                 output, units = _apply(net, x, *([_label_tensor(labels[i])] * is_conditional))
                 ranges.append(units)
@@ -262,6 +290,11 @@ def _discriminate(
         for layer in zip(*ranges, strict=True)
     ]
     return outputs, merged
+
+
+def _divisible(n: int) -> int:
+    """Return the largest multiple of 4 up to n, for layers that compare samples by fours."""
+    return n - n % 4 if n > 4 else n
 
 
 def _apply(net: nn.Module, x: np.ndarray, *labels: Tensor) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -32,6 +32,7 @@ from .pictures import Pictures
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
+    DIVERGED,
     LOSSES,
     METRICS,
     METRICS_CSV,
@@ -140,6 +141,7 @@ class Run:
         In both cases the last checkpoint stays as it was.
         """
         try:
+            (self.folder / DIVERGED).unlink(missing_ok=True)
             self.write_config()
             if self.tensorboard:
                 self._events = EventFile(self.folder, self.rows, self.trainer.step_count)
@@ -157,6 +159,7 @@ class Run:
             self.pictures.draw_losses(self.rows, self.measures.distance, last=True)
             return stopped_by
         except DivergedError as error:
+            self._note_divergence(str(error))
             raise DivergedError(f"{error}; {self._describe_checkpoint()}") from None
         except OSError as error:
             text = f"{cannot_write(self.folder, error)}; {self._describe_checkpoint()}"
@@ -174,15 +177,14 @@ class Run:
             while trainer.step_count < config.steps and not requests:
                 step = trainer.step_count + 1
                 is_last = step == config.steps
-                is_regular = self.lines.has_line(step)
-                is_logged = is_last or is_regular
+                is_logged = is_last or self.lines.has_line(step)
                 row = trainer.step(norms=is_logged)
                 bar.update()
                 if is_last or self.lines.is_measured(step):
                     row |= self._measure()
                 if is_logged:
-                    # A longer run does not measure at the last step of a shorter one.
-                    row |= trainer.measure(keep=is_regular)
+                    # Changes are those since the last step that a run of any length logs.
+                    row |= trainer.measure(keep=self.lines.is_logged(step))
                     now = time.perf_counter()
                     speed = (step - last_step) / (now - last_time)
                     last_time, last_step = now, step
@@ -233,6 +235,12 @@ class Run:
         self.rows.append(line)
         if self._events is not None:
             self._events.add_metrics(line)
+
+    def _note_divergence(self, message: str) -> None:
+        """Write the step and the message of a training that diverged, for `minigan doctor`."""
+        text = strict_json.dumps({"step": self.trainer.step_count, "message": message}) + "\n"
+        with contextlib.suppress(OSError):  # The training ends with the message anyway.
+            atomic_write(self.folder / DIVERGED, lambda file: file.write(text.encode()))
 
     def _describe_checkpoint(self) -> str:
         path = self.folder / CHECKPOINT

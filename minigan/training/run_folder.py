@@ -1,7 +1,7 @@
 """Create, check and lock the folder of a run, and read its config and metrics.
 
 config.json  metrics.jsonl  metrics.csv  samples/step_*.png  reals.png  losses.png  evaluation.json
-checkpoint.safetensors  best.safetensors  snapshots/step_*.safetensors
+checkpoint.safetensors  best.safetensors  snapshots/step_*.safetensors  diverged.json
 tensorboard/events.out.tfevents.*
 """
 
@@ -30,6 +30,7 @@ CHECKPOINT, CONFIG, METRICS, EVALUATION, CODE = (
     "code",
 )
 BEST, NEW_BEST = "best.safetensors", "best.new.safetensors"
+DIVERGED = "diverged.json"  # the step and the message of a training that diverged
 OLD_QUALITY = "quality.jsonl"  # of versions that did not write their measures into the metrics
 METRICS_CSV = "metrics.csv"
 LOSSES, REALS, SAMPLES, SNAPSHOTS, LOCK = (
@@ -117,6 +118,7 @@ def _create_next(config: Config) -> Path:
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
     names = (CHECKPOINT, CONFIG, METRICS, METRICS_CSV, EVALUATION, LOSSES, REALS, BEST, NEW_BEST)
+    names += (DIVERGED,)
     for name in (*names, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
@@ -211,6 +213,30 @@ def read_metrics(
         raise RunError(
             f"{path} has {regular} regular lines up to step {step}; the checkpoint counts {lines}"
         )
+    return rows
+
+
+def read_all_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return all rows of metrics, also those after the checkpoint; none where there is no file.
+
+    A last line that a process was killed at is left out.
+
+    Raises:
+        RunError: a line is not one of metrics.
+    """
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    try:
+        content = _read_lines(path, MAX_COUNT)
+        for i, line in enumerate(content):
+            try:
+                rows.append(_parse_row(line, rows[-1]["step"] if rows else 0))
+            except ValueError:
+                if i < len(content) - 1:
+                    raise
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
     return rows
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from .gauge_functions import cosine, root_mean_square
+from .gauge_functions import cosine
 
 MAX_NUMBERS = 4096  # of a vector that are followed
+
+
+class Step(NamedTuple):
+    """A displacement, and the cosine of the angle between it and the one before.
+
+    None stands for what needs more positions.
+    """
+
+    vector: np.ndarray | None = None
+    cosine: float | None = None
 
 
 class Trail:
@@ -36,18 +47,14 @@ class Trail:
             [x.reshape(-1)[i - start] for x, i, start in zip(parts, pieces, starts, strict=True)]
         ).astype(np.float32)
 
-    def push(self, position: np.ndarray) -> tuple[float | None, float | None]:
-        """Add a position.
-
-        Returns:
-            The root mean square of the last displacement, and the cosine of the angle between it
-            and the one before; None where there are too few positions.
-        """
+    def push(self, position: np.ndarray) -> Step:
+        """Add a position, and return the last displacement."""
         self.positions = [*self.positions[-2:], position]
-        steps = [b - a for a, b in zip(self.positions, self.positions[1:], strict=False)]
+        moves = [b - a for a, b in zip(self.positions, self.positions[1:], strict=False)]
         self.positions = self.positions[-2:]
-        length = root_mean_square(steps[-1]) if steps else None
-        return length, cosine(steps[-2], steps[-1]) if len(steps) > 1 else None
+        if not moves:
+            return Step()
+        return Step(moves[-1], cosine(moves[-2], moves[-1]) if len(moves) > 1 else None)
 
     def state(self) -> np.ndarray:
         """Return the positions, (0 to 2, numbers) float32."""

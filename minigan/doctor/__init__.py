@@ -1,0 +1,5 @@
+"""Say what ails a training, and what to try: `minigan doctor RUN` (see README.md)."""
+
+from .diagnosis import Diagnosis, Finding, Gauge, diagnose
+
+__all__ = ["Diagnosis", "Finding", "Gauge", "diagnose"]

@@ -1,0 +1,78 @@
+"""Ten healthy runs: different losses, penalties, nets, conditions and data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...gan.presets import R3GAN
+from .planted import DIGITS, RING, SPIRAL, Case
+
+_GRID: dict[str, Any] = {**RING, "data": "grid", "model": "toy-relu"}
+_GLYPHS: dict[str, Any] = {
+    "ema": 0.99,
+    "data": "glyphs",
+    "samples": 3000,
+    "steps": 400,
+    "batch": 64,
+    "lr_g": 1e-3,
+    "lr_d": 1e-3,
+    "log_every": 20,
+    "sample_every": 200,
+    "checkpoint_every": 400,
+    "keep": 0,
+}
+
+HEALTHY: dict[str, Case] = {
+    "ring, non-saturating": Case(
+        "two nets of 128 units", {**RING, "schedule": "linear", "lr_d": 2e-3}, "modes"
+    ),
+    "ring, R3GAN": Case(
+        "relativistic pairs, R1 and R2", {**RING, **R3GAN, "penalty_end": None}, "modes"
+    ),
+    "grid, non-saturating": Case(
+        "25 modes, momentum 0", {**_GRID, "lr_g": 2e-3, "lr_d": 4e-3}, "modes"
+    ),
+    "ring, concat": Case(
+        "a cGAN: labels beside latents and points",
+        {**RING, "condition": "concat"},
+        "label agreement",
+    ),
+    "swiss-roll, WGAN-GP": Case(
+        "a critic with gradient norm 1",
+        {
+            **SPIRAL,
+            "loss": "wasserstein",
+            "penalty": "wgan-gp",
+            "penalty_weight": 0.1,
+            "n_critic": 2,
+        },
+    ),
+    "swiss-roll, least squares": Case(
+        "least squares on logits", {**SPIRAL, "loss": "leastsquares"}
+    ),
+    "small digits, hinge": Case(
+        "hinge, R1", {**DIGITS, "loss": "hinge", "penalty": "r1", "penalty_weight": 0.5}
+    ),
+    "small digits, AC-GAN": Case(
+        "the discriminator also classifies", {**DIGITS, "condition": "acgan"}
+    ),
+    "glyphs, MLP": Case("the tutorials' MLP GAN", {**_GLYPHS, "model": "mlp"}),
+    "discs, convolutions": Case(
+        "colour images of 16 x 16, relativistic pairs, R1 and R2",
+        {
+            **_GLYPHS,
+            "data": "discs",
+            "samples": 2000,
+            "model": "narrow",
+            "loss": "relativistic",
+            "penalty": "r1+r2",
+            "penalty_weight": 0.5,
+            "batch": 16,
+            "beta1": 0.0,
+            "beta2": 0.99,
+            "steps": 200,
+            "log_every": 10,
+            "sample_every": 100,
+        },
+    ),
+}

@@ -1,0 +1,189 @@
+"""Compare the gauges of a training with the thresholds of the rules."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..utils import strict_json
+from .record import DIVERGENCE, INTERRUPTED, TRAINING, Record, read_record
+from .rule import Rule, Test
+from .rules import RULES
+from .series import SERIES
+
+
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """A gauge of a training, for a figure.
+
+    Attributes:
+        name, unit, description: as in `SERIES`.
+        threshold: of the first rule that looks at it; None where none does.
+        above: whether values above the threshold are bad.
+        value: the number that is compared with it; None where there are too few lines.
+        steps, values: (lines,) arrays of the lines that have a number.
+    """
+
+    name: str
+    unit: str
+    description: str
+    threshold: float | None
+    above: bool
+    value: float | None
+    steps: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """Something that ails a training.
+
+    Attributes:
+        name: a word such as "mode-collapse".
+        title: a few words.
+        gauge: the name of the gauge that shows it.
+        value, threshold, above: of the gauge; bad values are above the threshold, or below it.
+        explanation, remedy: text.
+        changes: the options of the run to change; {} where the remedy is not one of options.
+    """
+
+    name: str
+    title: str
+    gauge: str
+    value: float
+    threshold: float
+    above: bool
+    explanation: str
+    remedy: str
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What the doctor says about a run.
+
+    Attributes:
+        folder: the run's folder.
+        step: of its last line.
+        state: how its training ended: finished, interrupted, training or diverged.
+        findings: what ails it, the cause before its consequences; () if nothing was found.
+        gauges: those that rules look at, by name, of which the run has numbers.
+        notes: lines on what cannot be said.
+    """
+
+    folder: Path
+    step: int
+    state: str
+    findings: tuple[Finding, ...]
+    gauges: Mapping[str, Gauge]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it in JSON types, without the curves."""
+        findings = [strict_json.with_null(dict(vars(finding))) for finding in self.findings]
+        gauges = {
+            name: {"value": x.value, "threshold": x.threshold, "above": x.above, "unit": x.unit}
+            for name, x in self.gauges.items()
+        }
+        return {
+            "folder": os.fspath(self.folder),
+            "step": self.step,
+            "state": self.state,
+            "findings": findings,
+            "gauges": strict_json.with_null(gauges),
+            "notes": list(self.notes),
+        }
+
+
+def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
+    """Return what ails a run, from its folder alone.
+
+        for finding in minigan.doctor.diagnose("runs/001-glyphs-mlp").findings:
+            print(finding.title, finding.remedy)
+
+    Raises:
+        RunError: the folder holds no run, or its metrics cannot be read.
+    """
+    record = read_record(Path(folder))
+    found: dict[str, Rule] = {}
+    for rule in RULES:
+        hidden = {name for other in found.values() for name in (other.name, *other.hides)}
+        if rule.name not in hidden and rule.finds(record):
+            found[rule.name] = rule
+    findings = [_finding(rule, record) for rule in found.values()]
+    gauges = _gauges(record)
+    return Diagnosis(
+        record.folder, record.step, record.state, tuple(findings), gauges, _notes(record, gauges)
+    )
+
+
+def _finding(rule: Rule, record: Record) -> Finding:
+    value = rule.test.value(record)
+    has_diverged = rule.or_diverged and record.state == DIVERGENCE
+    message = f"{rule.explanation} The training ended: {record.message}." if has_diverged else ""
+    return Finding(
+        rule.name,
+        rule.title,
+        rule.test.gauge,
+        math.inf if value is None or has_diverged else value,
+        rule.test.threshold,
+        rule.test.above,
+        message or rule.explanation,
+        rule.remedy,
+        rule.changes(record.options),
+    )
+
+
+def _gauges(record: Record) -> dict[str, Gauge]:
+    """Return the gauges that rules look at, those of which the record has numbers."""
+    tests: dict[str, Test] = {}
+    for rule in RULES:
+        if rule.applies(record):
+            for test in (rule.test, *rule.needs):
+                tests.setdefault(test.gauge, test)
+    gauges = {}
+    for name, test in tests.items():
+        values = SERIES[name].values(record)
+        known = np.isfinite(values)
+        if known.any():
+            gauges[name] = Gauge(
+                *(name, SERIES[name].unit, SERIES[name].about),
+                threshold=test.threshold,
+                above=test.above,
+                value=test.value(record),
+                steps=record.steps[known],
+                values=values[known],
+            )
+    return gauges
+
+
+def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
+    """Return lines on the state of the training, and on what cannot be said."""
+    notes = []
+    steps = record.options["steps"]
+    if record.state == TRAINING:
+        notes.append(f"it is being trained, at step {record.step} of {steps}: findings may change")
+    elif record.state == INTERRUPTED:
+        notes.append(f"it was interrupted at step {record.step} of {steps}")
+    missing = [
+        name
+        for name in dict.fromkeys(x for rule in RULES for x in rule.known_gauges)
+        if name not in gauges
+    ]
+    if "spread" not in record.names and len(record.rows) > 0:
+        notes.append(
+            "its metrics have no gauges, as it was trained by an older version: what needs"
+            f" {', '.join(missing)} cannot be said"
+        )
+    elif any(gauge.value is None for gauge in gauges.values()) or not gauges:
+        notes.append(
+            f"{len(record.rows)} lines of metrics are few: some gauges have no value yet (more"
+            " steps, or a smaller log_every)"
+        )
+    return tuple(notes)

@@ -1,0 +1,347 @@
+"""The rules of the doctor: twelve failures, their gauges and thresholds, and remedies to try.
+
+Thresholds start from theory (at equilibrium D is right in half of the cases, the spread of samples
+is the data's) and leave a margin to the ten healthy runs of `cases/healthy.py`. No alarm on a
+healthy run comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..gan.losses import LOSSES
+from ..gan.models import MODELS
+from ..gan.own import OwnModel
+from ..gan.penalties import PENALTIES
+from ..training.options import split_names
+from .record import Record
+from .rule import Options, Rule, Test
+
+# Samples are bad if their distance to held-out data is so many times that of real samples.
+BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
+POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
+
+
+# ------------------------------------------------------------------------ to which runs it applies
+def _takes_logits(record: Record) -> bool:
+    """Return whether D's outputs are logits with a threshold of 0, whose optimum is unbounded."""
+    loss = LOSSES.get(record.options["loss"])
+    return loss is not None and loss.threshold == 0
+
+
+def _has_penalty(record: Record) -> bool:
+    return record.options["penalty"] != "none"
+
+
+def _has_free_discriminator(record: Record) -> bool:
+    """Return whether D's outputs have a scale of their own, and no penalty makes them flat.
+
+    A critic's have none: only their differences count.
+    """
+    loss = LOSSES.get(record.options["loss"])
+    return loss is not None and loss.threshold is not None and not _has_penalty(record)
+
+
+def _is_conditional(record: Record) -> bool:
+    return record.options["condition"] != "none"
+
+
+def _is_unconditional(record: Record) -> bool:
+    return not _is_conditional(record)
+
+
+def _first(values: np.ndarray) -> float:
+    return float(values[0])
+
+
+# ---------------------------------------------------------------------------- options of a remedy
+def _is_own(options: Options) -> bool:
+    """Return whether the nets are of the user's own."""
+    model = options["model"]
+    return model is not None and isinstance(MODELS.get(model), OwnModel | None)
+
+
+BATCH_NORM = ("dcgan",)  # models whose discriminator takes no penalty
+
+
+def _slower(factor: float) -> Any:
+    """Return a function that divides both learning rates."""
+
+    def changes(options: Options) -> dict[str, Any]:
+        return {name: options[name] / factor for name in ("lr_g", "lr_d")}
+
+    return changes
+
+
+def _calmer(options: Options) -> dict[str, Any]:
+    """Return changes that end a growth of all values: smaller rates, a limit of the gradient."""
+    if options["optimizer"] == "sgd":
+        return {"optimizer": "adam", "lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "clip_norm": 10.0}
+    return {**_slower(10)(options), "clip_norm": 10.0}
+
+
+def _balanced(options: Options) -> dict[str, Any]:
+    """Return changes that let D keep up with G."""
+    if options["lr_d"] < options["lr_g"]:
+        return {"lr_d": options["lr_g"]}
+    if options["pack"] == 1 and options["condition"] == "none" and options["batch"] % 8 == 0:
+        return {"pack": 2}
+    return {"n_critic": options["n_critic"] + 1}
+
+
+def _without_momentum(options: Options) -> dict[str, Any]:
+    """Return changes that damp a rotation: no momentum, and a penalty on D's slope."""
+    changes: dict[str, Any] = {"beta1": 0.0}
+    if options["penalty"] == "none" and options["model"] not in BATCH_NORM:
+        is_critic = options["loss"] == "wasserstein"
+        changes |= {"penalty": "wgan-gp" if is_critic else "r1", "clip_weights": 0.0}
+        changes["penalty_weight"] = 0.1 if is_critic else 1.0
+    return changes
+
+
+def _unsaturated(options: Options) -> dict[str, Any]:
+    """Return changes after which G has a gradient where D recognizes its samples."""
+    changes: dict[str, Any] = {"n_critic": 1}
+    if options["loss"] == "minimax":
+        changes["loss"] = "nonsaturating"
+    return changes
+
+
+def _regularized(options: Options) -> dict[str, Any]:
+    """Return changes that keep D from learning samples by heart."""
+    if options["model"] in BATCH_NORM:
+        return {"augment": "color,translation"}
+    return {"penalty": "r1", "penalty_weight": None, "n_critic": 1}
+
+
+def _stronger(options: Options) -> dict[str, Any]:
+    if options["lr_d"] < options["lr_g"]:
+        return {"lr_d": options["lr_g"]}
+    return {} if _is_own(options) else {"n_critic": options["n_critic"] + 1}
+
+
+def _usual_penalty(options: Options) -> dict[str, Any]:
+    """Return a weight of the penalty that is the usual one, or a hundredth where it is that."""
+    usual = min(PENALTIES[name].weight for name in split_names("penalty", options["penalty"], "+"))
+    weight = options["penalty_weight"] or usual
+    return {"penalty_weight": usual if weight > 2 * usual else weight / 100}
+
+
+def _scheduled(options: Options) -> dict[str, Any]:
+    """Return a schedule that is as long as the training; a constant rate if that was it."""
+    steps = options["schedule_steps"]
+    if options["schedule"] != "constant" and steps is not None and steps < options["steps"]:
+        return {"schedule_steps": options["steps"]}
+    return {"schedule": "constant", "schedule_steps": None}
+
+
+def _standardized(options: Options) -> dict[str, Any]:
+    """Return what brings points to deviation 1; images have the option value_range instead."""
+    is_image = not _is_own(options) and not str(options["model"]).startswith("toy")
+    return {} if is_image or options["standardize"] else {"standardize": True}
+
+
+def _projected(options: Options) -> dict[str, Any]:
+    return {} if _is_own(options) else {"condition": "projection"}
+
+
+# ------------------------------------------------------------------------------------------- rules
+_COLLAPSE_REMEDY = (
+    "Let the discriminator keep up (--lr-d), or show it several samples at once (--pack 2)."
+)
+_CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "exploding-values",
+        "Values explode",
+        Test("growth", above=True, threshold=100.0, reduce=np.max, lines=1),
+        "weights and activations of healthy runs stay within a factor of 10",
+        "Weights or activations grow without limit, until they are infinite.",
+        "Divide the learning rates by ten, and limit the gradients (--clip-norm 10).",
+        _calmer,
+        hides=(
+            *("sigmoid-twice", "range-mismatch", "penalty-too-strong", "learning-rate-exhausted"),
+            *("dead-units", "vanishing-gradient", "memorizing-discriminator", "ignored-labels"),
+            *_CONSEQUENCES,
+        ),
+        or_diverged=True,
+    ),
+    Rule(
+        "sigmoid-twice",
+        "The discriminator ends in a sigmoid, and the loss applies another one",
+        Test("outside", above=False, threshold=1e-6, start=0.0, reduce=np.max, lines=10),
+        "logits have both signs; outputs that never leave [0, 1] are probabilities",
+        "All outputs of the discriminator lie in [0, 1], but the loss takes logits. Its slope is"
+        " then at most a quarter of the right one, and nearly 0 once the outputs are 0 and 1.",
+        "Remove the sigmoid at the end of the discriminator.",
+        needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
+        applies=_takes_logits,
+        hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
+    ),
+    Rule(
+        "dead-units",
+        "Units are dead",
+        Test("dead", above=True, threshold=0.65),
+        "a layer of ReLU has up to a third of its units at 0 for a batch in healthy runs",
+        "Most units of a layer have the same output for all samples, so that their weights have no"
+        " gradient.",
+        "Divide the learning rates by ten or more, and use LeakyReLU.",
+        _slower(20),
+        hides=_CONSEQUENCES,
+    ),
+    Rule(
+        "range-mismatch",
+        "Generated numbers have another range than the data",
+        Test("range_match", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
+        "nets begin with numbers of about 0.3: data 50 times as wide are not in their unit",
+        "At the start the generator's numbers are within a fiftieth of the range of the data, or"
+        " the other way round: it spends its training on the scale.",
+        "Scale the data: --standardize for points; for images the right --value-range.",
+        _standardized,
+        needs=(POOR_SAMPLES,),
+        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
+    ),
+    Rule(
+        "penalty-too-strong",
+        "The penalty keeps the discriminator from learning",
+        Test("logit_deviation", above=False, threshold=0.01),
+        "a logit of 0.01 moves the probability of a sample from 0.5 to 0.5025",
+        "The discriminator's output is nearly the same for all samples, while they are still far"
+        " from the data: the penalty outweighs the loss.",
+        "Reduce --penalty-weight.",
+        _usual_penalty,
+        needs=(POOR_SAMPLES,),
+        applies=_has_penalty,
+        hides=_CONSEQUENCES,
+    ),
+    Rule(
+        "learning-rate-exhausted",
+        "The learning rates have run out",
+        Test("learning_rate", above=False, threshold=0.02, start=0.7, reduce=np.max),
+        "a linear schedule that ends with the training has 0.3 of its rate left at 70 % of it",
+        "Both learning rates have been nearly 0 for the last third of the training.",
+        "Let the schedule end with the training (--schedule-steps), or use none.",
+        _scheduled,
+        hides=_CONSEQUENCES,
+    ),
+    Rule(
+        "vanishing-gradient",
+        "The generator's gradient vanishes",
+        Test("saturation", above=True, threshold=0.9),
+        "where D is undecided, no sample is saturated",
+        "The discriminator recognizes nearly all generated samples, and there the slope of the"
+        " generator's loss is below a twentieth of its usual one.",
+        "Use the loss nonsaturating, and one discriminator step per generator step.",
+        _unsaturated,
+        hides=_CONSEQUENCES,
+    ),
+    Rule(
+        "vanishing-gradient",
+        "The generator's gradient vanishes",
+        Test("gradient", above=False, threshold=1e-3),
+        "gradients of healthy runs stay above a twentieth of the first ones",
+        "The norm of the generator's gradient has fallen to less than a thousandth of the first.",
+        "Use the loss nonsaturating, and one discriminator step per generator step.",
+        _unsaturated,
+        needs=(BAD_SAMPLES,),
+        hides=_CONSEQUENCES,
+    ),
+    Rule(
+        "memorizing-discriminator",
+        "The discriminator memorizes the training samples",
+        Test("memorization", above=True, threshold=0.67),
+        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.05",
+        "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
+        " pushes the generator away from new samples.",
+        "More data, or a penalty (--penalty r1), or for images --augment color,translation.",
+        _regularized,
+        hides=("weak-discriminator",),
+    ),
+    Rule(
+        "ignored-labels",
+        "The labels are ignored",
+        Test("label_agreement", above=False, threshold=0.3),
+        "0 for chance, 1 for real data",
+        "Generated samples are no more often of the class that was asked for than by chance.",
+        "Let the discriminator use the label: --condition projection, or the labels as an input of"
+        " your own net.",
+        _projected,
+        applies=_is_conditional,
+        hides=("mode-collapse", "weak-discriminator"),
+    ),
+    Rule(
+        "weak-discriminator",
+        "The discriminator is too weak",
+        Test("accuracy", above=False, threshold=0.6, start=0.5),
+        "0.5 is chance, which is right at equilibrium, where samples are good",
+        "It is right hardly more often than by chance, but the samples are still far from the data:"
+        " it cannot tell the generator what is wrong.",
+        "A discriminator with more units, a higher --lr-d, or more --n-critic steps.",
+        _stronger,
+        needs=(
+            Test("separation", above=False, threshold=0.3, start=0.5),
+            Test("logit_deviation", above=False, threshold=0.1, start=0.5),
+            BAD_SAMPLES,
+        ),
+        applies=_has_free_discriminator,
+        hides=("mode-collapse", "oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "mode-collapse",
+        "Mode collapse: generated samples are too much alike",
+        Test("spread", above=False, threshold=0.5),
+        "1 where the samples vary as the data do; healthy runs have at least 0.75",
+        "A generated batch varies much less than the data: many latents lead to the same sample.",
+        _COLLAPSE_REMEDY,
+        _balanced,
+        applies=_is_unconditional,
+        hides=("oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "mode-collapse",
+        "Mode collapse within classes: the samples of a class are too much alike",
+        Test("spread", above=False, threshold=0.25),
+        "1 where the samples of a class vary as the data's do; healthy runs have at least 0.6",
+        "Two samples of a class differ much less than two real ones.",
+        _COLLAPSE_REMEDY,
+        _balanced,
+        applies=_is_conditional,
+        hides=("oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "mode-collapse",
+        "Mode collapse: parts of the data are missed",
+        Test("nearest", above=True, threshold=2.0),
+        "1 where samples and data are spread alike; healthy runs have at most 1.3",
+        "Real samples are farther from the nearest generated one than generated samples from the"
+        " nearest real one: the generator makes only some of the data.",
+        _COLLAPSE_REMEDY,
+        _balanced,
+        hides=("oscillation", "range-mismatch"),
+    ),
+    Rule(
+        "oscillation",
+        "The players go round in circles",
+        Test("drift", above=True, threshold=0.7),
+        "the mean of the samples of healthy runs moves by less than 0.3 deviations between lines",
+        "All generated samples move to and fro together, by as much as the data are wide, from one"
+        " line of metrics to the next.",
+        "No momentum (--beta1 0), and a penalty on the discriminator's slope.",
+        _without_momentum,
+        hides=("range-mismatch",),
+    ),
+    Rule(
+        "range-mismatch",
+        "Generated numbers have another range than the data",
+        Test("range_match", above=False, threshold=0.4),
+        "1 for equal ranges; those of healthy runs have at least 0.8",
+        "The generator's numbers do not reach those of the data, or go far beyond them.",
+        "Scale the data: --standardize for points; for images the right --value-range, and a"
+        " generator that ends in tanh.",
+        _standardized,
+        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
+    ),
+)
+NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))

@@ -1,0 +1,132 @@
+"""The gauges that the doctor's rules use: columns of the metrics, and numbers derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..training.gauges import GAUGES
+from .record import Record
+
+DISTANCE, FLOOR = "sliced_wasserstein_n", "_floor"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A gauge over a training.
+
+    Attributes:
+        unit: its unit.
+        about: what it is.
+        values: a function of a Record that returns it at each line, NaN where there is none.
+    """
+
+    unit: str
+    about: str
+    values: Callable[[Record], np.ndarray]
+
+
+def _accuracy(record: Record) -> np.ndarray:
+    return (record.column("d_real") + record.column("d_fake")) / 2
+
+
+def _quality(record: Record) -> np.ndarray:
+    """Return the distance of samples to held-out data, divided by that of real samples."""
+    for name in record.names:
+        if name.startswith(DISTANCE) and not name.endswith(FLOOR):
+            return record.column(name) / record.column(name + FLOOR)
+    return np.full(len(record.rows), np.nan)
+
+
+def _separation(record: Record) -> np.ndarray:
+    """Return the gap of D's outputs, relative to their deviation: 2 for two separate values."""
+    gap, deviation = record.column("logit_gap"), record.column("logit_deviation")
+    return np.divide(gap, deviation, out=np.zeros_like(gap), where=deviation > 0)
+
+
+def _range_match(record: Record) -> np.ndarray:
+    """Return the common part of the ranges of generated and of real numbers, of their union."""
+    low, high = record.column("fake_low"), record.column("fake_high")
+    real_low, real_high = record.column("real_low"), record.column("real_high")
+    union = np.maximum(high, real_high) - np.minimum(low, real_low)
+    common = np.minimum(high, real_high) - np.maximum(low, real_low)
+    return np.divide(np.maximum(common, 0), union, out=np.full_like(union, np.nan), where=union > 0)
+
+
+def _outside(record: Record) -> np.ndarray:
+    """Return how far D's outputs reach out of [0, 1]."""
+    low, high = record.column("logit_low"), record.column("logit_high")
+    return np.maximum(np.maximum(-low, high - 1), 0)
+
+
+def _rate(record: Record) -> np.ndarray:
+    """Return the larger of both learning rates, each relative to its highest so far."""
+    rates = []
+    for player in "dg":
+        rate = record.column(f"lr_{player}")
+        peak = np.fmax.accumulate(rate)
+        rates.append(np.divide(rate, peak, out=np.full_like(rate, np.nan), where=peak > 0))
+    return np.fmax(*rates)
+
+
+def _dead(record: Record) -> np.ndarray:
+    return np.fmax(record.column("dead_d"), record.column("dead_g"))
+
+
+def _growth(record: Record) -> np.ndarray:
+    """Return the largest growth of weights and activations, relative to the first values.
+
+    Gradients are not among them: a healthy D's grow a hundredfold from its flat beginning.
+    """
+    ratios = [np.full(len(record.rows), np.nan)]
+    for kind in ("weight", "activation"):
+        for player in "dg":
+            x = record.column(f"{kind}_{player}")
+            start = x[np.isfinite(x)][:3]
+            if len(start) and (scale := float(np.median(start))) > 0:
+                ratios.append(x / scale)
+    return np.fmax.reduce(ratios)
+
+
+def _gradient_ratio(record: Record) -> np.ndarray:
+    """Return the norm of G's gradient, relative to the largest of the first lines."""
+    x = record.column("grad_norm_g")
+    start = x[np.isfinite(x)][: max(3, len(x) // 10)]
+    return x / start.max() if len(start) and start.max() > 0 else np.full(len(x), np.nan)
+
+
+DERIVED: dict[str, Series] = {
+    "accuracy": Series(
+        "share", "real and generated samples that D gets right; 0.5 at equilibrium", _accuracy
+    ),
+    "separation": Series(
+        "ratio",
+        "D's mean output of real minus that of generated samples, relative to the deviation of all",
+        _separation,
+    ),
+    "quality": Series(
+        "ratio",
+        "sliced Wasserstein distance of samples to held-out data, divided by that of real samples",
+        _quality,
+    ),
+    "range_match": Series(
+        "share", "common part of the ranges of generated and of real numbers", _range_match
+    ),
+    "outside": Series("logits", "how far D's outputs reach out of [0, 1]", _outside),
+    "learning_rate": Series("ratio", "learning rates, relative to their highest", _rate),
+    "dead": Series("share of units", "constant units of the layer with the most", _dead),
+    "growth": Series("ratio", "size of weights or activations, relative to the first", _growth),
+    "gradient": Series("ratio", "norm of G's gradient, relative to the first", _gradient_ratio),
+}
+
+
+def _column(name: str) -> Callable[[Record], np.ndarray]:
+    return lambda record: record.column(name)
+
+
+SERIES: dict[str, Series] = {
+    **{name: Series(x.unit, x.about, _column(name)) for name, x in GAUGES.items()},
+    **DERIVED,
+}

@@ -1,0 +1,84 @@
+"""Write a diagnosis as lines of text, with curves of block characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .diagnosis import Diagnosis, Finding, Gauge
+
+BLOCKS, PLAIN = "▁▂▃▄▅▆▇█", "_.-~=+*#"
+WIDTH = 32  # characters of a curve
+
+
+def sparkline(values: Sequence[float] | np.ndarray, threshold: float, blocks: str) -> str:
+    """Return a curve of at most WIDTH characters, and the character of the threshold's height.
+
+    Each character is the mean of its part of the values; all of them and the threshold fit in.
+    """
+    x = np.asarray(values, np.float64)
+    parts = [part.mean() for part in np.array_split(x, min(WIDTH, len(x)))]
+    low, high = min(*parts, threshold), max(*parts, threshold)
+    heights = [
+        0 if high == low else round((y - low) / (high - low) * (len(blocks) - 1))
+        for y in (*parts, threshold)
+    ]
+    *curve, level = (blocks[i] for i in heights)
+    return f"{''.join(curve)} (threshold {level})"
+
+
+def number(x: float) -> str:
+    """Return a number with three significant digits."""
+    return "infinite" if math.isinf(x) else f"{x:.3g}"
+
+
+def describe(diagnosis: Diagnosis, steps: int, blocks: str = BLOCKS) -> list[str]:
+    """Return the lines of a diagnosis.
+
+    Args:
+        diagnosis: it.
+        steps: the number of steps of the run.
+        blocks: eight characters of rising height.
+    """
+    count = len(diagnosis.findings)
+    found = f"{count} finding{'s' * (count != 1)}" if count else "nothing found"
+    lines = [f"{diagnosis.folder}: step {diagnosis.step} of {steps}, {diagnosis.state}: {found}"]
+    lines += [f"  note: {note}" for note in diagnosis.notes]
+    for finding in diagnosis.findings:
+        lines += ["", *_finding(finding, diagnosis.gauges.get(finding.gauge), blocks)]
+    if not count and diagnosis.gauges:
+        lines += ["  gauges that were looked at:", *table(list(diagnosis.gauges.values()))]
+    return lines
+
+
+def _finding(finding: Finding, gauge: Gauge | None, blocks: str) -> list[str]:
+    side = "above" if finding.above else "below"
+    limit = f"bad {side} {number(finding.threshold)}"
+    lines = [
+        f"  {finding.title} [{finding.name}]",
+        f"    {finding.gauge} {number(finding.value)}, {limit}",
+        f"    {finding.explanation}",
+        f"    Try: {finding.remedy}",
+    ]
+    if finding.changes:
+        changes = ", ".join(f"{name} = {value}" for name, value in finding.changes.items())
+        lines.append(f"    Options of this remedy: {changes}")
+    if gauge is not None:
+        lines.insert(2, f"    {sparkline(gauge.values, finding.threshold, blocks)}")
+    return lines
+
+
+def table(gauges: Sequence[Gauge]) -> list[str]:
+    """Return a line for each gauge: its name, its value, what is bad, what it is."""
+    rows = []
+    for x in gauges:
+        value = "-" if x.value is None else number(x.value)
+        bad = "" if x.threshold is None else f"bad {'>' if x.above else '<'} {number(x.threshold)}"
+        rows.append((x.name, value, bad, x.description))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return [
+        f"    {name:<{widths[0]}}  {value:>{widths[1]}}  {bad:<{widths[2]}}  {text}"
+        for name, value, bad, text in rows
+    ]
