@@ -107,8 +107,10 @@ def script_data(value: Any) -> Html:
 
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number with a few significant digits, NONE for none."""
-    if value is None or not math.isfinite(value):
+    if value is None or math.isnan(value):
         return NONE
+    if math.isinf(value):
+        return "infinite"
     size = abs(value)
     if float(value).is_integer() and size < 1e15:
         return f"{int(value):,}"
