@@ -67,11 +67,11 @@ def _one_table(run: RunReport) -> Html:
     for measure in _measures(run):
         count = measure.get("samples")
         samples = f"{count:,}" if type(count) is int else NONE
-        values = number(measure.get("value")), _interval(measure), number(measure.get("floor"))
+        values = number(measure.get("value")), number(measure.get("floor")), _interval(measure)
         rows.append((_label(measure), *values, samples))
     step = (run.content.evaluation or {})["step"]
     caption = f"Measured at step {step:,}; intervals are of 95 %"
-    head = ("measure", "generated", "interval", "floor (real)", "samples")
+    head = ("measure", "generated", "real (floor)", "interval", "samples")
     return table(caption, head, rows, numbers=(1, 2, 3, 4))
 
 
