@@ -7,7 +7,8 @@ import pytest
 from run_helpers import cli
 
 CI = bool(os.environ.get("CI"))
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 try:
     from playwright.sync_api import sync_playwright
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def browser():
     assert sync_playwright is not None, "the package playwright is missing"
-    assert CHROMIUM is not None, "there is no chromium on the PATH"
+    assert CHROMIUM is not None, f"none of {NAMES} is on the PATH"
     with sync_playwright() as play:
         # The sandbox needs rights that root in a container does not have; the pages are our own.
         started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
