@@ -1,4 +1,4 @@
-"""The command line: minigan train | sample | film | evaluate | check | reproduce | ..."""
+"""The command line: minigan train | sample | film | evaluate | doctor | report | export | ..."""
 
 from __future__ import annotations
 

@@ -25,6 +25,11 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="do not load the data, and show no nearest training samples",
     )
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="measure the runs that `minigan evaluate` has not measured, which may take minutes",
+    )
     add_data_options(parser)
     add_code_options(parser)
 
@@ -34,7 +39,10 @@ def run(options: argparse.Namespace) -> int:
     from ..report import write_report
     from ..report.gather import Sources
 
-    sources = Sources(options.data, options.data_dir, named_code(options), not options.without_data)
+    if options.evaluate and options.without_data:
+        raise ValueError("--evaluate needs the data that --without-data does not load")
+    paths = options.data, options.data_dir
+    sources = Sources(*paths, named_code(options), not options.without_data, options.evaluate)
     out = None if options.out is None else Path(options.out)
     report(write_report([Path(x) for x in options.run_folders], out, sources))
     return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..kernels.runtime.files import read_bounded
+from ..evaluation.files import read_evaluation
 from ..training.config import Config
 from ..training.run_folder import (
     EVALUATION,
@@ -21,10 +21,8 @@ from ..training.run_folder import (
     read_options,
     read_rows,
 )
-from ..utils import strict_json
 from .pictures import Album, read_album
 
-MAX_EVALUATION_BYTES = 1 << 20
 DISTANCE, FLOOR = "sliced_wasserstein", "_floor"
 
 
@@ -92,8 +90,8 @@ def read_run_content(folder: Path, name: str, picture_bytes: int) -> RunContent:
     evaluation = None
     try:
         evaluation = read_evaluation(folder / EVALUATION)
-    except (OSError, ValueError) as error:
-        notes.append(f"{EVALUATION} cannot be read: {error}.")
+    except ValueError as error:
+        notes.append(f"{str(error).replace(str(folder / EVALUATION), EVALUATION)}.")
     return RunContent(
         folder, name, options, config, rows, quality, samples, album, evaluation, notes
     )
@@ -119,31 +117,6 @@ def _read_old_quality(path: Path) -> tuple[list[dict[str, Any]], str]:
 
 def _distance(step: int, distance: float, floor: float | None) -> dict[str, Any]:
     return {"step": step, "distance": distance, "floor": floor}
-
-
-def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """Return the measures that `minigan evaluate` wrote, checked; None where there is no file.
-
-    Raises:
-        OSError, ValueError: the file cannot be read, or does not hold measures.
-    """
-    try:
-        content = strict_json.loads(read_bounded(path, MAX_EVALUATION_BYTES))
-    except FileNotFoundError:
-        return None
-    if not isinstance(content, dict) or type(content.get("step")) is not int:
-        raise ValueError("it has no step")
-    measures = content.get("measures")
-    if not isinstance(measures, list):
-        raise ValueError("it has no list of measures")
-    for measure in measures:
-        if not isinstance(measure, dict) or not isinstance(measure.get("name"), str):
-            raise ValueError("a measure has no name")
-        for key in ("value", "low", "high", "floor"):
-            value = measure.get(key)
-            if value is not None and type(value) not in (int, float):
-                raise ValueError(f"{key} of {measure['name'][:40]!r} is not a number")
-    return content
 
 
 def name_runs(folders: list[Path]) -> list[str]:

@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data import NAMES
+from ..doctor import Diagnosis, diagnose
+from ..evaluation.evaluate import evaluate
+from ..evaluation.files import as_dict, write_evaluation
 from ..training.resume import Code
-from ..utils.code_files import is_code
+from ..training.run_folder import EVALUATION
+from ..training.trainer import Trainer
 from .folder import RunContent, name_runs, read_run_content
 from .nearest import Nearest, find_nearest, load_data
 from .trained import ERRORS, Trained, Walk, latent_walk, read_trained
@@ -23,12 +28,14 @@ class Sources:
         data, data_dir: where the data of the runs are now; None: where they were.
         code: the runs' own code that the user names, by option.
         use_data: whether to load the data, for the nearest training samples.
+        evaluate: whether to measure the runs that have no evaluation.json.
     """
 
     data: str | None = None
     data_dir: str | None = None
     code: Code = field(default_factory=dict)
     use_data: bool = True
+    evaluate: bool = False
 
 
 @dataclass
@@ -50,7 +57,7 @@ class RunReport:
     trained: Trained | None = None
     walk: Walk | None = None
     nearest: Nearest | None = None
-    diagnosis: Any = None
+    diagnosis: Diagnosis | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -81,29 +88,45 @@ def gather(folders: list[Path], sources: Sources) -> list[RunReport]:
     contents = [
         read_run_content(folder, name, limit) for folder, name in zip(folders, names, strict=True)
     ]
-    return [_gather_run(f"r{i}", content, sources) for i, content in enumerate(contents)]
+    runs = [RunReport(f"r{i}", content) for i, content in enumerate(contents)]
+    for run in runs:
+        # Of several runs, some may have data that are generated or downloaded by their name.
+        is_named = len(runs) > 1 and run.content.options.get("data") in NAMES
+        _gather_run(run, sources, None if is_named else sources.data)
+    return runs
 
 
-def _gather_run(ident: str, content: RunContent, sources: Sources) -> RunReport:
-    run = RunReport(ident, content)
-    folder = content.folder
+def _gather_run(run: RunReport, sources: Sources, data: str | None) -> None:
+    """Add to a report what its checkpoint, its data and its gauges say."""
+    folder, reasons = run.content.folder, run.reasons
+    try:
+        run.diagnosis = diagnose(folder)
+    except ERRORS as error:
+        reasons["diagnosis"] = _reason(error)
     try:
         run.trained = read_trained(folder, sources.code)
         run.walk = latent_walk(run.trained.sampler)
     except ERRORS as error:
-        run.reasons |= {"trained": _reason(error), "walk": _reason(error)}
+        reasons |= {"trained": _reason(error), "walk": _reason(error)}
     if run.trained is None:
-        run.reasons["nearest"] = run.reasons["trained"]
+        reasons["nearest"] = reasons["trained"]
     elif not sources.use_data:
-        run.reasons["nearest"] = "the data were not loaded (--without-data)"
+        reasons["nearest"] = "the data were not loaded (--without-data)"
     else:
         try:
-            place = None if is_code(run.trained.config.data) else sources.data
-            trainer = load_data(folder, place, sources.data_dir, sources.code)
+            trainer = load_data(folder, data, sources.data_dir, sources.code)
             run.nearest = find_nearest(trainer)
+            if sources.evaluate and run.content.evaluation is None:
+                run.content.evaluation = _evaluate(folder, trainer)
         except ERRORS as error:
-            run.reasons["nearest"] = f"{_reason(error)}; --data names the path of the same data"
-    return run
+            reasons["nearest"] = _reason(error)
+
+
+def _evaluate(folder: Path, trainer: Trainer) -> dict[str, Any]:
+    """Return the measures of a run, and write them into its folder, as `minigan evaluate` does."""
+    evaluation = evaluate(trainer, progress=True)
+    write_evaluation(folder / EVALUATION, evaluation)
+    return as_dict(evaluation)
 
 
 def _reason(error: BaseException) -> str:

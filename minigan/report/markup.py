@@ -107,13 +107,16 @@ def script_data(value: Any) -> Html:
 
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number with a few significant digits, NONE for none."""
-    if value is None or not math.isfinite(value):
+    if value is None or math.isnan(value):
         return NONE
+    if math.isinf(value):
+        return "infinite"
     size = abs(value)
     if float(value).is_integer() and size < 1e15:
         return f"{int(value):,}"
-    if not 1e-4 <= size < 1e7:
-        return f"{value:.{digits - 1}e}"
+    if not 1e-3 <= size < 1e7:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent):+d}"  # as the page's script writes it
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
 
 

@@ -24,7 +24,7 @@
     if (value === null) return "-";
     if (Number.isInteger(value)) return count(value);
     const size = Math.abs(value);
-    if (size < 1e-4 || size >= 1e7) return value.toExponential(3);
+    if (size < 1e-3 || size >= 1e7) return value.toExponential(3);
     return value.toLocaleString("en-US", {
       minimumSignificantDigits: 4, maximumSignificantDigits: 4,
     });

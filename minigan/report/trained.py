@@ -25,7 +25,8 @@ SHOWN_POINTS = 400  # real ones, beside a walk
 PICTURE_BYTES = 300_000  # of a walk, at most
 DEVICE = "cpu"  # whichever device trained it: a report is written on another machine, too
 SEED = 0
-ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ArithmeticError)
+# What a folder that is incomplete, or was edited by hand, can raise.
+ERRORS = (ValueError, TypeError, LookupError, OSError, RuntimeError, MemoryError, ArithmeticError)
 
 
 @dataclass

@@ -117,9 +117,8 @@ def _create_next(config: Config) -> Path:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
-    names = [CHECKPOINT, CONFIG, METRICS, METRICS_CSV, EVALUATION, LOSSES, REALS, BEST, NEW_BEST]
-    names += [DIVERGED]
-    for name in (*names, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
+    names = (CHECKPOINT, CONFIG, METRICS, METRICS_CSV, EVALUATION, LOSSES, REALS, BEST, NEW_BEST)
+    for name in (*names, DIVERGED, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
 

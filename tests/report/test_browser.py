@@ -1,4 +1,4 @@
-"""Reports in a real browser, headless Chromium: its console, slider, widths, colours and keyboard."""
+"""Reports in headless Chromium: console, network, slider, widths, colours and keyboard."""
 
 import os
 import shutil
@@ -7,7 +7,8 @@ import pytest
 from run_helpers import cli
 
 CI = bool(os.environ.get("CI"))
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 try:
     from playwright.sync_api import sync_playwright
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def browser():
     assert sync_playwright is not None, "the package playwright is missing"
-    assert CHROMIUM is not None, "there is no chromium on the PATH"
+    assert CHROMIUM is not None, f"none of {NAMES} is on the PATH"
     with sync_playwright() as play:
         # The sandbox needs rights that root in a container does not have; the pages are our own.
         started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -173,7 +174,10 @@ def test_runs_are_beside_each_other_on_a_screen_and_below_on_a_phone(visit, repo
 
 CONTRASTS = """() => {
     const parse = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
-    const light = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+    const light = (c) => {
+        c /= 255;
+        return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    };
     const luminance = (rgb) => {
         const [r, g, b] = rgb.map(light);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;

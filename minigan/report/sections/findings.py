@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from ...doctor import Diagnosis, Finding, Gauge
 from ..charts import Chart, Series
 from ..curves import draw
 from ..gather import RunReport
-from ..markup import NONE, Html, join, note, number, plural, table, tag
+from ..markup import Html, join, note, number, plural, table, tag
 from .layout import columns, section
-from .options import option_words
+from .options import show
 
 
 def findings_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
@@ -20,60 +19,68 @@ def findings_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
     data: dict[str, Any] = {}
 
     def findings(run: RunReport) -> Html:
-        diagnosis = run.diagnosis
-        if diagnosis is None:
-            return note(
-                "There is no diagnosis: ", run.reasons.get("diagnosis", "none was made"), "."
-            )
-        count = plural(len(diagnosis.gauges), "gauge")
-        cards = [_card(run, i, finding, data) for i, finding in enumerate(diagnosis.findings)]
-        if not cards:
-            text = f"No alarm: {count} at step {diagnosis.step:,} are within their thresholds."
-            cards = [tag("p", text, class_="healthy")]
-        return join([*cards, _gauges(diagnosis.gauges)])
+        if run.diagnosis is None:
+            return note("There is no diagnosis: ", run.reasons["diagnosis"], ".")
+        return _diagnosis(run.diagnosis, run.ident, data)
 
     text = (
-        "What a doctor would look at: numbers that show the usual failures of a training, each with"
-        " the threshold beyond which it is an alarm."
+        "Gauges show the usual failures of a training; each has a threshold beyond which it is an"
+        " alarm. A remedy is what to try first."
     )
     return section("doctor", "Diagnosis", tag("p", text), columns(runs, findings)), data
 
 
-def _card(run: RunReport, index: int, finding: Any, data: dict[str, Any]) -> Html:
-    gauge = run.diagnosis.gauges.get(finding.gauge)
-    value = f"{finding.gauge} = {number(finding.value)}, threshold {number(finding.threshold)}"
+def _diagnosis(diagnosis: Diagnosis, ident: str, data: dict[str, Any]) -> Html:
+    """Return the findings of a run; the curves of their gauges are added to `data`."""
+    parts: list[Html] = []
+    for i, finding in enumerate(diagnosis.findings):
+        gauge = diagnosis.gauges.get(finding.gauge)
+        parts.append(_card(finding, gauge, f"{ident}-finding-{i}", data))
+    gauges = diagnosis.gauges
+    if not parts and gauges:
+        text = f"No alarm at step {diagnosis.step:,}: {plural(len(gauges), 'gauge')} within bounds."
+        parts = [tag("p", text, class_="healthy")]
+    parts += [note(f"{text[:1].upper()}{text[1:]}.") for text in diagnosis.notes]
+    return join([*parts, _gauges(gauges)] if gauges else parts)
+
+
+def _card(finding: Finding, gauge: Gauge | None, ident: str, data: dict[str, Any]) -> Html:
+    side = "above" if finding.above else "below"
+    value = f"{finding.gauge} is {number(finding.value)}; {side} {number(finding.threshold)} is bad"
     parts = [
         tag("h4", finding.title),
-        tag("p", tag("code", value)),
+        tag("p", value, class_="help"),
         tag("p", finding.explanation),
         tag("p", tag("strong", "Remedy: "), finding.remedy),
     ]
     if finding.changes:
-        parts.append(tag("pre", tag("code", " ".join(option_words(finding.changes)))))
+        changes = "\n".join(f"{name} = {show(x)}" for name, x in finding.changes.items())
+        parts.append(tag("pre", tag("code", *_lines(changes))))
     if gauge is not None and len(gauge.steps) > 1:
-        ident = f"{run.ident}-finding-{index}"
         chart = _gauge_chart(gauge)
         data[ident] = chart.data()
-        parts += [draw(chart, ident), tag("p", gauge.description, class_="help")]
+        parts += [draw(chart, ident), tag("p", f"{gauge.description}.", class_="help")]
     return tag("article", *parts, class_="finding")
 
 
-def _gauge_chart(gauge: Any) -> Chart:
-    steps = np.asarray(gauge.steps, np.int64)
-    values = np.asarray(gauge.values, float)
-    threshold = None if gauge.threshold is None else float(gauge.threshold)
-    series = Series(gauge.name, values, "d", threshold, "threshold")
-    return Chart(gauge.name, gauge.name, gauge.unit or "", steps, [series], help=gauge.description)
+def _lines(text: str) -> list[Html]:
+    """Return lines of text, each in an element of its own."""
+    return [tag("span", line, class_="line") for line in text.splitlines()]
 
 
-def _gauges(gauges: Mapping[str, Any]) -> Html:
+def _gauge_chart(gauge: Gauge) -> Chart:
+    series = Series(gauge.name, gauge.values, "d", gauge.threshold, "threshold")
+    return Chart("gauge", gauge.name, gauge.unit, gauge.steps, [series])
+
+
+def _gauges(gauges: Mapping[str, Gauge]) -> Html:
     """Return a table of all gauges, folded."""
     rows = []
     for gauge in gauges.values():
-        values = np.asarray(gauge.values, float)
-        last = number(float(values[-1])) if len(values) else NONE
-        rows.append((gauge.name, last, number(gauge.threshold), gauge.description))
-    content = table(
-        "All gauges, last values", ("gauge", "value", "threshold", "what it is"), rows, (1, 2)
-    )
+        bound = "none"
+        if gauge.threshold is not None:
+            bound = f"{'above' if gauge.above else 'below'} {number(gauge.threshold, 3)}"
+        rows.append((tag("code", gauge.name), number(gauge.value), bound, gauge.description))
+    head = ("gauge", "value", "alarm", "what it is")
+    content = table("Gauges that the diagnosis looks at", head, rows, (1,))
     return tag("details", tag("summary", f"All {plural(len(rows), 'gauge')}"), content)

@@ -24,15 +24,27 @@ def measures_section(runs: Sequence[RunReport]) -> Html:
         of = f" of {names}" if len(runs) > 1 else ""
         command = tag("code", "minigan evaluate RUN")
         parts.append(note(f"The last state{of} has not been measured: ", command, " does that."))
-    for run in measured:
-        step = (run.content.evaluation or {})["step"]
-        if step != run.step:
-            parts.append(note(f"{run.name} was measured at step {step:,}, and is at {run.step:,}."))
+    parts += [x for run in measured for x in _remarks(run, len(runs) > 1)]
     text = (
         "The floor of a measure is its value for real samples, as many as there are generated ones:"
         " no generator can be expected to be better."
     )
     return section("measures", "Measures", tag("p", text), *parts)
+
+
+def _remarks(run: RunReport, is_one_of_several: bool) -> list[Html]:
+    """Return what else is to say of an evaluation: another step, and what was left out."""
+    evaluation, name = run.content.evaluation or {}, run.name if is_one_of_several else "The run"
+    remarks = []
+    if evaluation["step"] != run.step:
+        step = f"{evaluation['step']:,}"
+        remarks.append(note(f"{name} was measured at step {step}, and is at {run.step:,}."))
+    left_out = evaluation.get("left_out")
+    for item in left_out if isinstance(left_out, list) else []:
+        if isinstance(item, dict):
+            why = f"{item.get('name')} is left out: {item.get('reason')}."
+            remarks.append(tag("p", f"{run.name}: {why}" if is_one_of_several else why))
+    return remarks
 
 
 def _measures(run: RunReport) -> list[Mapping[str, Any]]:
@@ -55,11 +67,11 @@ def _one_table(run: RunReport) -> Html:
     for measure in _measures(run):
         count = measure.get("samples")
         samples = f"{count:,}" if type(count) is int else NONE
-        values = number(measure.get("value")), _interval(measure), number(measure.get("floor"))
+        values = number(measure.get("value")), number(measure.get("floor")), _interval(measure)
         rows.append((_label(measure), *values, samples))
     step = (run.content.evaluation or {})["step"]
     caption = f"Measured at step {step:,}; intervals are of 95 %"
-    head = ("measure", "generated", "interval", "floor (real)", "samples")
+    head = ("measure", "generated", "real (floor)", "interval", "samples")
     return table(caption, head, rows, numbers=(1, 2, 3, 4))
 
 

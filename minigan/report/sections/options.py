@@ -85,7 +85,7 @@ def changed_options(run: RunReport) -> dict[str, Any]:
         )
         defaults |= {name: x for name, x in steps.items() if given.get(name) is not None}
         own = given.get("model")
-        defaults["model"] = model
+        defaults |= {"model": model, "evaluate_every": given.get("sample_every")}
         if isinstance(own, str) and own in MODELS:
             defaults["latent_size"] = MODELS[own].latent_size
     missing = object()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...doctor import Diagnosis
+from ...doctor.record import DIVERGENCE, TRAINING
 from ..gather import RunReport
 from ..markup import Html, definitions, join, note, number, tag
 from .layout import columns, section
@@ -74,21 +76,24 @@ def _facts(run: RunReport) -> list[tuple[object, object]]:
         facts.append(("Distance to data", text))
     best = None if run.trained is None else run.trained.best
     if best is not None:
-        text = f"{best.step:,}, by {best.measure} ({number(best.value, 3)}); --step best samples it"
+        text = f"{best.step:,}, of the lowest {best.measure} ({number(best.value, 3)})"
         facts.append(("Best step", text))
     if run.diagnosis is not None:
-        facts.append(("Diagnosis", _diagnosis(run)))
+        facts.append(("Diagnosis", _findings(run.diagnosis)))
     return facts
 
 
 def _progress(run: RunReport) -> Html:
     steps, step = run.steps, run.step
+    state = None if run.diagnosis is None else run.diagnosis.state
+    if state == DIVERGENCE:
+        return tag("strong", f"diverged after step {step:,}")
     if steps is None:
         return join([f"{step:,} steps"])
     if step >= steps:
         return join([f"finished, {steps:,} steps"])
-    text = f"step {step:,} of {steps:,}: it was interrupted, or is still running"
-    return tag("strong", text)
+    what = "it is being trained" if state == TRAINING else "it was interrupted"
+    return tag("strong", f"step {step:,} of {steps:,}: {what}")
 
 
 def _data(run: RunReport) -> str:
@@ -118,8 +123,8 @@ def _nets(run: RunReport) -> str:
     return text
 
 
-def _diagnosis(run: RunReport) -> Html | str:
-    findings = run.diagnosis.findings
+def _findings(diagnosis: Diagnosis) -> Html | str:
+    findings = diagnosis.findings
     if not findings:
-        return "no alarm"
+        return "no alarm" if diagnosis.gauges else "not possible: there are no gauges"
     return tag("a", ", ".join(finding.title for finding in findings), href="#doctor")

@@ -146,8 +146,8 @@ def _nearest(run: RunReport) -> Html:
 def walk_section(runs: Sequence[RunReport]) -> Html:
     """Return samples on the way between random latents."""
     text = (
-        "Each row goes from one random latent to another, in equal steps. Where the generator has"
-        " learned, all samples on the way look real and change smoothly."
+        "Each row, or line, goes from one random latent to another in equal steps. Where the"
+        " generator has learned, all samples on the way look real and change smoothly."
     )
     return section("walk", "A walk between latents", tag("p", text), columns(runs, _walk))
 
@@ -167,8 +167,8 @@ def _walk(run: RunReport) -> Html:
 def _point_text(walk: Walk) -> str:
     assert walk.paths is not None
     return (
-        f"Grey: real points. Each of the {len(walk.paths)} lines is the way of the generated point,"
-        " from a ring to a dot."
+        f"Grey: real points. Each of the {len(walk.paths)} lines is the way of a generated point,"
+        " from an open circle to a dot."
     )
 
 
