@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .dirac import DIRAC
 from .experiment import Experiment
+from .losses import LOSSES
 from .mixtures import GRID, GRID_MODERN, RING
 from .parzen import PARZEN
 from .stacked import STACKED
@@ -15,4 +16,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "parzen": PARZEN,
     "stacked-100": STACKED,
     "dirac": DIRAC,
+    "losses": LOSSES,
 }
