@@ -218,8 +218,8 @@ with lesson.figure(13, 4.3) as figure:
 def eigenvalues(f):
     """Return the two eigenvalues of the Jacobian of f at theta = psi = 0."""
     origin = [leaf(0.0), leaf(0.0)]
-    rows = [mg.grad(y, origin, allow_unused=True) for y in f(*origin)]
-    J = np.array([[0.0 if x is None else x.item() for x in row] for row in rows])
+    columns = mg.jacobian(mg.stack(f(*origin)), origin)
+    J = np.stack([column.numpy() for column in columns], axis=1)
     root = np.sqrt(J.trace() ** 2 / 4 - np.linalg.det(J) + 0j)
     return J.trace() / 2 + np.array([root, -root])
 

@@ -25,7 +25,7 @@ if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).reso
 
 from . import cuda, data, metrics, nn, ops, optim
 from .engine import random
-from .engine.autograd import grad
+from .engine.autograd import grad, jacobian
 from .engine.capture import capture
 from .engine.check import check_gradients
 from .engine.creation import arange, full, ones, ones_like, zeros, zeros_like
@@ -66,6 +66,7 @@ __all__ = [
     "full",
     "get_device",
     "grad",
+    "jacobian",
     "load",
     "load_run",
     "losses",

@@ -1,4 +1,4 @@
-"""The command line: minigan train | sample | evaluate | check | reproduce | bench | ..."""
+"""The command line: minigan train | sample | film | evaluate | check | reproduce | ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import minigan
 
 from ..utils.interrupts import allow_interrupts
 from ..utils.names import list_names, printable
-from . import bench, check, evaluate, info, presets, reproduce, sample, train
+from . import bench, check, evaluate, film, info, presets, reproduce, sample, train
 from .completion import SHELLS, PrintCompletion
 from .parser import Parser
 from .terminal import printed_notices, usable_streams
@@ -27,6 +27,7 @@ MAX_MESSAGE_CHARACTERS = 2000
 COMMANDS = {
     "train": (train, "train a GAN and leave a folder of pictures"),
     "sample": (sample, "draw new samples from a trained run"),
+    "film": (film, "join the pictures of a run into a film"),
     "evaluate": (evaluate, "measure a run against held-out data"),
     "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),
     "reproduce": (reproduce, "measure a published table again, over seeds"),

@@ -13,10 +13,12 @@ from ..utils.names import choose
 from .options import add_code_options, named_code
 from .parser import Parser
 from .terminal import report
+from .walk import WALKS, add_walk_options, check_walk_options, save_walk, walk_name
 
 if TYPE_CHECKING:
     from ..training.sampler import Sampler
 
+SAMPLES = 64  # without --n
 MAX_NUMBERS = 2**28  # in the samples of one call, and in their latents, which take 1 GiB each
 MAX_PIXELS = 2**23  # of a sheet: more are slow to open, and nobody looks at them all
 LEAST_LIMIT = 64  # images on a sheet, however large they are
@@ -27,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run_folder", metavar="RUN", help="a run's folder")
     parser.add_argument(
-        "--n", type=int, default=64, metavar="INT", help="number of samples [%(default)s]"
+        "--n", type=int, metavar="INT", help=f"number of samples [{SAMPLES}], or of walks [{WALKS}]"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="INT", help="seed of the latents [%(default)s]"
@@ -45,8 +47,9 @@ def add_arguments(parser: Parser) -> None:
         metavar="PATH",
         help="a new file, .png (one sheet) or .npz (arrays), or a folder, DIR/, for single"
         " pictures, one for each seed from --seed on, such as DIR/seed_000007.png"
-        " [RUN/sample_step_STEP_seed_SEED_n_N.png]",
+        " [RUN/sample_step_STEP_seed_SEED_n_N.png]; for a walk also FILE.gif is written",
     )
+    add_walk_options(parser)
     add_code_options(parser)
 
 
@@ -57,6 +60,9 @@ def run(options: argparse.Namespace) -> int:
     from ..training.load_sampler import load_sampler
     from ..training.run_folder import read_options
 
+    check_walk_options(options)
+    if options.n is None:
+        options.n = WALKS if options.walk else SAMPLES
     if options.n < 1:
         raise ValueError(f"--n {options.n} is not a positive number of samples")
     folder = Path(options.run_folder)
@@ -64,25 +70,34 @@ def run(options: argparse.Namespace) -> int:
     data = str(read_options(folder).get("data"))
     if out is not None:
         is_folder = _is_folder(options.out)
+        if options.walk and is_folder:
+            raise ValueError(
+                f"--out {options.out}: a walk is a picture and a GIF; FILE.png is needed"
+            )
         _check_not_of_run(options.out, out / "seed.png" if is_folder else out, data)
-        if not is_folder and os.path.lexists(out):
-            raise ValueError(f"--out {options.out}: exists already; another name is needed")
+        if not is_folder:
+            _check_new(options, out)
     sampler = load_sampler(folder, options.step, code=named_code(options))
     cycle = _parse_labels(options.label, sampler, folder)
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
     path = folder / _default_name(options, sampler, cycle) if out is None else out
+    paths = [path]
     try:
-        if out is not None and _is_folder(options.out):
+        if options.walk:
+            _check_numbers(options.n * options.frames, sampler)
+            paths = save_walk(path, folder, sampler, options, labels)
+        elif out is not None and _is_folder(options.out):
             _save_single(path, folder, sampler, options, labels)
         elif path.suffix == ".npz":
-            _save_arrays(path, _draw(sampler, options, labels), labels)
+            save_arrays(path, _draw(sampler, options, labels), labels)
         else:
             _check_sheet(options.n, sampler)
             _save_sheet(path, folder, sampler, options, labels, len(cycle or [0]))
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"cannot write {path}: {reason}; --out names another file") from None
-    report(path)
+    for written in paths:
+        report(written)
     return 0
 
 
@@ -142,6 +157,14 @@ def _check_out(text: str) -> Path:
     return path
 
 
+def _check_new(options: argparse.Namespace, path: Path) -> None:
+    """Raise ValueError where a file of --out exists."""
+    for file in [path, *([path.with_suffix(".gif")] if options.walk else [])]:
+        if os.path.lexists(file):
+            name = options.out if file == path else f"{options.out}: {file}"
+            raise ValueError(f"--out {name}: exists already; another name is needed")
+
+
 def _check_not_of_run(text: str, path: Path, data: str) -> None:
     """Raise ValueError where the path is a file of a run's training, or of the run's data."""
     from ..data import NAMES
@@ -165,7 +188,8 @@ def _check_not_of_run(text: str, path: Path, data: str) -> None:
 
 def _default_name(options: argparse.Namespace, sampler: Sampler, cycle: list[int] | None) -> str:
     """Return the name of the sheet: it says all that the picture depends on."""
-    name = f"sample_step_{sampler.step or 0:06d}_seed_{options.seed}_n_{options.n}"
+    kind = walk_name(options) if options.walk else "sample"
+    name = f"{kind}_step_{sampler.step or 0:06d}_seed_{options.seed}_n_{options.n}"
     if options.label is not None and cycle is not None:
         name += f"_label_{file_name('_'.join(sampler.captions(cycle)))}"
     return f"{name}.png"
@@ -208,7 +232,7 @@ def _draw(sampler: Sampler, options: argparse.Namespace, labels: Any) -> Any:
     return sampler.sample(options.n, options.seed, labels)
 
 
-def _save_arrays(path: Path, samples: Any, labels: Any) -> None:
+def save_arrays(path: Path, samples: Any, labels: Any) -> None:
     import numpy as np
 
     from ..kernels.runtime.files import atomic_write

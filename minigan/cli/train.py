@@ -57,6 +57,12 @@ def add_arguments(parser: Parser) -> None:
         " change are the device, and what is written when",
     )
     parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write event files for TensorBoard too, in RUN/tensorboard; the package tensorboardX"
+        " is needed (pip install 'minigan[tensorboard]')",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="say what would be trained and how long it takes, from a few steps; write nothing",
@@ -65,12 +71,16 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, and print the paths of the results."""
+    from ..training.event_files import check_tensorboard
+
     changes = config_options(options)
     if options.seeds is not None and (options.resume is not None or "seed" in changes):
         other = "--seed" if "seed" in changes else "--resume"
         raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")
     if options.seeds is not None and options.threads is not None:
         raise ValueError("--seeds trains in processes of one thread; --threads does not go with it")
+    if options.tensorboard:
+        check_tensorboard()
     if options.resume is not None:
         return _resume(Path(options.resume), changes, options)
     return _start(changes, options)
@@ -103,7 +113,7 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
         return _dry_run(trainer, options)
     folder = new_folder(options.out, trainer.config)
     with locked(folder):
-        return _train(Run(folder, trainer), not options.no_capture)
+        return _train(Run(folder, trainer), options)
 
 
 def _preset_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -167,14 +177,14 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
     seeds = parse_seeds(options.seeds)
     out = None if options.out is None else Path(options.out)
-    captured = not options.no_capture
+    modes = {"captured": not options.no_capture, "tensorboard": options.tensorboard}
     if options.dry_run:
         announce_kernels(config.device)
         trainer = Trainer(config.replace(seed=seeds[0]), progress=True)
         print_summary(trainer)
         print(f"runs: {len(seeds)}, each as follows where a core is free", file=sys.stderr)
         return _dry_run(trainer, options)
-    trainer, runs = train_seed_runs(config, seeds, out, captured, True, print_summary)
+    trainer, runs = train_seed_runs(config, seeds, out, True, print_summary, **modes)
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
@@ -193,6 +203,7 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
 
 def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) -> int:
+    from ..training.event_files import EVENTS
     from ..training.own_code import load_code_of_run
     from ..training.resume import load_trainer, resume
     from ..training.run_folder import locked, read_config
@@ -219,6 +230,8 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
             f"{folder} began on {saved['device']} and continues on {new['device']}: they round"
             " differently, so the later numbers are not those of a run on one device"
         )
+    if not options.tensorboard and (folder / EVENTS).is_dir():
+        note(f"{folder / EVENTS} ends where it does now; with --tensorboard it goes on")
     announce_kernels(new.get("device", saved["device"]))
     if options.dry_run:
         trainer = load_trainer(folder, progress=True, **{**paths, **new})
@@ -229,7 +242,7 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
         print_summary(run.trainer)
         if run.trainer.step_count == run.config.steps:
             report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
-        return _train(run, not options.no_capture)
+        return _train(run, options)
 
 
 def _data_paths(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -257,10 +270,10 @@ def _check_schedule(folder: Path, config: dict[str, Any], steps: int | None) -> 
         )
 
 
-def _train(run: Run, captured: bool) -> int:
+def _train(run: Run, options: argparse.Namespace) -> int:
     from ..training.seed_runs import can_be_measured
 
-    run.trainer.captured = captured
+    run.trainer.captured, run.tensorboard = not options.no_capture, options.tensorboard
     stopped_by = run.train(True)
     folder = shlex.quote(os.fspath(run.folder))
     trainer = run.trainer
@@ -271,6 +284,8 @@ def _train(run: Run, captured: bool) -> int:
         return 130
     report(f"samples:  {run.pictures.samples_path}")
     report(f"losses:   {run.folder / 'losses.png'}")
+    if options.tensorboard:
+        report(f"events:   tensorboard --logdir {folder}")
     if can_be_measured(trainer):
         report(f"measure:  minigan evaluate {folder}")
     return 0

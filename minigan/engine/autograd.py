@@ -84,6 +84,42 @@ def grad(
     return tuple(cotangents.get(id(x)) for x in inputs)
 
 
+def jacobian(
+    output: Tensor, inputs: Sequence[Tensor] | Tensor, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """Return the Jacobian d output / d input for each input.
+
+    Each element of the output takes one walk through the graph, so this is for few outputs.
+
+        (J,) = mg.jacobian(W @ x, [x])  # W
+
+    Args:
+        output: the tensor to differentiate, of at least one element.
+        inputs, create_graph: see `grad`.
+
+    Returns:
+        For each input a tensor of shape (*output.shape, *input.shape).
+
+    Raises:
+        ValueError: the output is empty, or does not depend on an input; see `grad`.
+    """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    _output_cotangent(output, inputs, output)  # checks the arguments
+    if output.size == 0:
+        raise ValueError(f"jacobian: the output has shape {output.shape}, and no element")
+    rows = []
+    for i in range(output.size):
+        one = np.zeros(output.size, output.dtype)
+        one[i] = 1
+        cotangent = Tensor(output.device.from_numpy(one.reshape(output.shape)), output.device)
+        rows.append(grad(output, inputs, cotangent, create_graph))
+    columns = zip(*rows, strict=True)
+    return tuple(
+        ops.stack(column).reshape(*output.shape, *x.shape)
+        for column, x in zip(columns, inputs, strict=True)
+    )
+
+
 def _output_cotangent(output: Tensor, inputs: list[Tensor], grad_output: Tensor | None) -> Tensor:
     """Check the arguments of `grad` and return the cotangent of the output."""
     if not isinstance(output, Tensor):

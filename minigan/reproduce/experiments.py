@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .dirac import DIRAC
 from .experiment import Experiment
+from .losses import LOSSES
 from .mixtures import GRID, GRID_MODERN, RING
 from .parzen import PARZEN
 from .stacked import STACKED
@@ -13,4 +15,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "grid-modern": GRID_MODERN,
     "parzen": PARZEN,
     "stacked-100": STACKED,
+    "dirac": DIRAC,
+    "losses": LOSSES,
 }

@@ -7,6 +7,7 @@ refers to is written before it, and what it replaces is removed after it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ import numpy as np
 
 from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
+from ..utils.csv_table import csv_bytes
 from ..utils.progress import training_bar
 from . import checkpoint
+from .event_files import EventFile
 from .own_code import save_code
 from .pictures import Pictures
 from .quality import Quality
@@ -26,6 +29,7 @@ from .run_folder import (
     CHECKPOINT,
     CONFIG,
     METRICS,
+    METRICS_CSV,
     QUALITY,
     RunError,
     cannot_write,
@@ -51,6 +55,11 @@ class Run:
         log_intervals: (first step, log_every) of each part of the run before, as the checkpoint
             has them; () for a new run.
 
+    Attributes:
+        tensorboard: whether `train` writes event files for TensorBoard too; False. It is no option
+            of the config, which says what a run is: a run that was trained with them is the same
+            run, and goes on where tensorboardX is not installed.
+
     Raises:
         RunError: the folder's metrics do not belong to the trainer's state, or cannot be written.
     """
@@ -72,6 +81,8 @@ class Run:
         except OSError as error:
             raise RunError(cannot_write(folder, error)) from None
         self.pictures = Pictures(folder, trainer)
+        self.tensorboard = False
+        self._events: EventFile | None = None
 
     def _restore_metrics(self) -> list[dict[str, Any]]:
         """Truncate the metrics to the trainer's state; training writes the later lines again.
@@ -114,12 +125,16 @@ class Run:
         """
         try:
             self.write_config()
+            if self.tensorboard:
+                self._events = EventFile(self.folder, self.rows, self.trainer.step_count)
             self.pictures.draw_reals()
             if self.trainer.step_count == 0:
                 self._show()
                 self.save()  # From now on the run can be resumed after it is killed.
             first = self.trainer.step_count
             stopped_by = self._train(progress)
+            if self._events is not None:
+                self._events.flush()
             if self.trainer.step_count > first > 0:
                 # The extra line for the old last step is not one of the longer run.
                 self._write_metrics(self.rows)
@@ -130,6 +145,10 @@ class Run:
         except OSError as error:
             text = f"{cannot_write(self.folder, error)}; {self._describe_checkpoint()}"
             raise RunError(text) from None
+        finally:
+            if self._events is not None:
+                with contextlib.suppress(OSError):  # An error that matters was raised before.
+                    self._events.close()
 
     def _train(self, progress: bool) -> str | None:
         trainer, config = self.trainer, self.config
@@ -169,6 +188,8 @@ class Run:
         """Draw and measure samples, and draw the curves up to this step."""
         self.pictures.draw_samples()
         self.quality.record()
+        if self._events is not None:
+            self._events.add_picture(self.trainer.step_count, self.pictures.samples_path)
         self.pictures.draw_losses(self.rows, self.quality.rows, last=False)
 
     def _log(self, file: TextIO, row: dict[str, float], speed: float) -> None:
@@ -180,6 +201,8 @@ class Run:
         file.write(_as_line(line))
         file.flush()
         self.rows.append(line)
+        if self._events is not None:
+            self._events.add_metrics(line)
 
     def _describe_checkpoint(self) -> str:
         path = self.folder / CHECKPOINT
@@ -201,6 +224,7 @@ class Run:
         """
         self.trainer.metrics_lines = sum(self._is_regular(row["step"]) for row in self.rows)
         tensors, info = self._finite_state()
+        atomic_write(self.folder / METRICS_CSV, lambda file: file.write(csv_bytes(self.rows)))
         if len(self._log_intervals) > 1:
             info["log_every"] = self._log_intervals
         checkpoint.save(self.folder / CHECKPOINT, tensors, info)

@@ -1,7 +1,7 @@
 """Create, check and lock the folder of a run, and read its config and metrics.
 
-config.json  metrics.jsonl  quality.jsonl  samples/step_*.png  reals.png  losses.png
-checkpoint.safetensors  snapshots/step_*.safetensors
+config.json  metrics.jsonl  metrics.csv  quality.jsonl  samples/step_*.png  reals.png  losses.png
+checkpoint.safetensors  snapshots/step_*.safetensors  tensorboard/events.out.tfevents.*
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ CHECKPOINT, CONFIG, METRICS, QUALITY, CODE = (
     "quality.jsonl",
     "code",
 )
+METRICS_CSV = "metrics.csv"
 LOSSES, REALS, SAMPLES, SNAPSHOTS, LOCK = (
     "losses.png",
     "reals.png",
@@ -112,7 +113,7 @@ def _create_next(config: Config) -> Path:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote a file of the run."""
-    names = (CHECKPOINT, CONFIG, METRICS, QUALITY, LOSSES, REALS)
+    names = (CHECKPOINT, CONFIG, METRICS, METRICS_CSV, QUALITY, LOSSES, REALS)
     for name in (*names, f"{SAMPLES}/step_*", f"{SNAPSHOTS}/step_*", f"{CODE}/*"):
         for path in folder.glob(f"{name}.*.tmp"):
             path.unlink(missing_ok=True)
@@ -148,6 +149,16 @@ def read_options(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def sample_pictures(folder: Path) -> dict[int, Path]:
+    """Return the paths of the pictures of a run's samples by step, in ascending order."""
+    found = {
+        int(match[1]): path
+        for path in (folder / SAMPLES).glob("step_*.png")
+        if (match := re.fullmatch(r"step_(\d{1,18})\.png", path.name, re.ASCII))
+    }
+    return dict(sorted(found.items()))
 
 
 def read_metrics(

@@ -12,7 +12,8 @@ from ..engine import random
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.players import Players
 from ..utils.figures import MAX_CYCLE
-from ..utils.names import printable
+from ..utils.names import choose, printable
+from .walk import DEFAULTS, INTERPOLATIONS
 
 GENERATE_BATCH = 256  # samples generated in one pass
 SHOWN_IMAGES = 64  # in a picture of a training, or a few more for whole rows of all classes
@@ -126,3 +127,44 @@ class Sampler:
         """
         with random.use_generator(random.Generator(seed)):
             return self.generate(self.players.latent(n, "samples"), labels, averaged)
+
+    def walk(
+        self,
+        n: int,
+        frames: int = 30,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        interpolation: str | None = None,
+        averaged: bool = True,
+    ) -> np.ndarray:
+        """Return samples (n, frames, ...) along n paths between latents.
+
+        Path i leads from the latent of `sample(n, seed)[i]` to that of `sample(n, seed + 1)[i]`.
+
+        Args:
+            n: the number of paths.
+            frames: the number of samples on a path, with both ends.
+            seed: of the latents.
+            labels: (n,) integers, which a path keeps; None: all classes in turn.
+            interpolation: "slerp" or "lerp" (see `walk.py`); None: slerp, and lerp for uniform
+                latents.
+            averaged: see `generate`.
+
+        Raises:
+            ValueError: there are fewer than two frames, no such interpolation, or see `generate`.
+        """
+        if frames < 2:
+            raise ValueError(f"frames = {frames}: a path has at least its two ends")
+        players = self.players
+        name = interpolation or DEFAULTS[players.config.latent]
+        path = choose("interpolation", name, INTERPOLATIONS)
+        ends = []
+        for end in (seed, seed + 1):
+            with random.use_generator(random.Generator(end)):
+                ends.append(players.latent(n, "samples").numpy())
+        latents = path(*ends, np.linspace(0, 1, frames)).astype(np.float32)
+        turns = self.turns(n) if labels is None else np.asarray(labels)
+        if turns is not None and turns.shape == (n,):
+            turns = np.repeat(turns, frames)
+        flat = tensor(latents.reshape(n * frames, self.latent_size), device=players.device)
+        return self.generate(flat, turns, averaged).reshape(n, frames, *self.shape)

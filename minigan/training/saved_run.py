@@ -97,6 +97,31 @@ class SavedRun:
         """
         return self.sampler.sample(n, seed, None if labels is None else self._numbers(labels, n))
 
+    def walk(
+        self,
+        n: int,
+        frames: int = 30,
+        seed: int = 0,
+        labels: Labels | None = None,
+        interpolation: str | None = None,
+    ) -> np.ndarray:
+        """Return samples (n, frames, ...) along paths between latents, as `minigan sample --walk`.
+
+            frames = run.walk(8)  # frames[:, 0] is run.sample(8), frames[:, -1] run.sample(8, 1)
+
+        Args:
+            n: the number of paths.
+            frames: the number of samples on a path, with both ends.
+            seed: of the latents at which the paths begin; they end at those of `seed + 1`.
+            labels: of a conditional run, as in `sample`; a path keeps its label.
+            interpolation: "slerp" or "lerp"; None: slerp, and lerp for uniform latents.
+
+        Raises:
+            ValueError: there is no such class or interpolation, or the run has no labels.
+        """
+        numbers = None if labels is None else self._numbers(labels, n)
+        return self.sampler.walk(n, frames, seed, numbers, interpolation)
+
     def _numbers(self, labels: Labels, n: int) -> np.ndarray:
         """Return n labels as numbers."""
         is_one = isinstance(labels, str) or np.ndim(labels) == 0

@@ -70,9 +70,10 @@ def train_seed_runs(
     config: Config,
     seeds: list[int],
     out: Path | None,
-    captured: bool,
     progress: bool,
     on_start: Callable[[Trainer], object] = lambda trainer: None,
+    captured: bool = True,
+    tensorboard: bool = False,
 ) -> tuple[Trainer, list[SeedRun]]:
     """Train a run per seed; return an untrained trainer of the same options, and the runs.
 
@@ -95,7 +96,9 @@ def train_seed_runs(
     folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
     with tempfile.TemporaryDirectory(prefix="minigan-") as place:
         stop = Path(place) / "stop"  # Its presence asks all workers to stop.
-        train = partial(_train_and_measure, config, folders, captured, os.getpid(), stop)
+        train = partial(
+            _train_and_measure, config, folders, captured, tensorboard, os.getpid(), stop
+        )
         with stop_requests(partial(_request, stop)) as requests:
             try:
                 return trainer, map_seeds(train, seeds, label=f"{Path(config.data).name}, seeds")
@@ -110,6 +113,7 @@ def _train_and_measure(
     config: Config,
     folders: dict[int, Path],
     captured: bool,
+    tensorboard: bool,
     parent: int,
     stop: Path,
     seed: int,
@@ -130,7 +134,9 @@ def _train_and_measure(
             trainer = Trainer(config.replace(seed=seed))
         trainer.captured = captured
         with locked(folder):
-            stopped = Run(folder, trainer).train(progress=False)
+            run = Run(folder, trainer)
+            run.tensorboard = tensorboard
+            stopped = run.train(progress=False)
         measures = None
         if stopped is None and not requests and can_be_measured(trainer):
             measures = {name: value.mean for name, value in evaluate(trainer).items()}

@@ -12,6 +12,7 @@ from ..data import Dataset
 from ..utils.notices import Notice
 from ..utils.progress import announce_kernels
 from .config import Config
+from .event_files import check_tensorboard
 from .own_code import load_code_of_run, load_named_code
 from .python_data import PathLike, place_of
 from .resume import resume as resume_run
@@ -32,6 +33,7 @@ def train(
     model: str | None = None,
     loss: str | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> SavedRun:
     """Train a GAN in a folder, as `minigan train` does, and return the run.
 
@@ -53,6 +55,7 @@ def train(
         steps: with `resume`, the number of steps to train to; None: the config's.
         model, loss: with `resume`, as in `load_run`.
         progress: whether to show a progress bar.
+        tensorboard: whether to write event files for TensorBoard too, which needs tensorboardX.
 
     Raises:
         ValueError: options that contradict each other, or do not fit the data.
@@ -64,12 +67,14 @@ def train(
             f"the first argument is the config, not {type(config).__name__}: mg.train(mg.Config(),"
             " data), or mg.train(data=data)"
         )
+    if tensorboard:
+        check_tensorboard()
     if resume is None:
         given = {"steps": steps, "model": model, "loss": loss}
         for name, value in given.items():
             if value is not None:
                 raise ValueError(f"{name} = {value!r} goes with resume; Config({name}=...) sets it")
-        return _start(config or Config(), data, labels, out, progress)
+        return _start(config or Config(), data, labels, out, progress, tensorboard)
     if config is not None or out is not None:
         raise ValueError(f"resume = {resume} goes on with that run's own config, in its folder")
     folder, code = Path(resume).expanduser().absolute(), {"model": model, "loss": loss}
@@ -78,11 +83,17 @@ def train(
     with locked(folder):
         announce_kernels(saved.device)
         place = place_of(saved, data, labels)
-        return _train(resume_run(folder, steps, progress, place, code=code), progress)
+        run = resume_run(folder, steps, progress, place, code=code)
+        return _train(run, progress, tensorboard)
 
 
 def _start(
-    config: Config, data: Any, labels: Any, out: PathLike | None, progress: bool
+    config: Config,
+    data: Any,
+    labels: Any,
+    out: PathLike | None,
+    progress: bool,
+    tensorboard: bool,
 ) -> SavedRun:
     place = place_of(config, data, labels)
     if place is not None and not isinstance(place, Dataset):
@@ -94,11 +105,12 @@ def _start(
     trainer = Trainer(config, place, progress)
     folder = new_folder(out, trainer.config)
     with locked(folder):
-        return _train(Run(folder.absolute(), trainer), progress)
+        return _train(Run(folder.absolute(), trainer), progress, tensorboard)
 
 
-def _train(run: Run, progress: bool) -> SavedRun:
+def _train(run: Run, progress: bool, tensorboard: bool) -> SavedRun:
     """Train, and return the run; a signal that stops it has its usual effect afterwards."""
+    run.tensorboard = tensorboard
     stopped_by = run.train(progress)
     if stopped_by is not None:
         warnings.warn(

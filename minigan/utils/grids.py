@@ -31,16 +31,27 @@ def image_grid(
     captions: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a PNG of images (n, C, H, W) in [-1, 1], C = 1 to 4, each at least CELL pixels high.
+    """Write a PNG of images as `draw_grid` draws them.
+
+    Args:
+        images, columns, captions: see `draw_grid`.
+        path: the file to write.
+        metadata: texts that the PNG holds, by keyword.
+    """
+    write_png(draw_grid(images, columns, captions), path, metadata)
+
+
+def draw_grid(
+    images: np.ndarray, columns: int = 8, captions: Sequence[str] | None = None
+) -> Image.Image:
+    """Return a picture of images (n, C, H, W) in [-1, 1], C = 1 to 4, each at least CELL high.
 
     Captions that are the same in each column are written once, above it; others above each image.
 
     Args:
         images: the images.
-        path: the file to write.
         columns: the number of images in a row.
         captions: a text for each image; None: no captions.
-        metadata: texts that the PNG holds, by keyword.
     """
     scale = cell_scale(images.shape[2])
     bands: list[Image.Image] = []
@@ -59,7 +70,7 @@ def image_grid(
             width, step = scale * images.shape[3], scale * (images.shape[3] + 1)
             bands.append(_strip(captions[start:end], scale, width, step, enlarged.width))
         bands.append(enlarged)
-    write_png(_stack(bands), path, metadata)
+    return _stack(bands)
 
 
 def write_png(picture: Image.Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -153,6 +164,16 @@ def _strip(
         x = left + i * step + (width - word.width) // 2
         strip.paste(word, (x, height - MARGIN - word.height if rotated else 0))
     return strip
+
+
+def caption_line(text: str, width: int) -> Image.Image:
+    """Return a text as a line of this width in pixels, in the style of the captions."""
+    path = font_for([text])
+    line = Image.new("L", (width, FONT_SIZE + 2 * MARGIN), BACKGROUND)
+    if path is not None:
+        place = (MARGIN, line.height / 2)
+        ImageDraw.Draw(line).text(place, text, INK, _font(path), anchor="lm")
+    return line
 
 
 @cache

@@ -32,7 +32,7 @@ KEYS = ["step", "loss_d", "loss_g", "d_real", "d_fake", "grad_norm_d", "grad_nor
 def test_a_folder_of_points(tmp_path):
     folder = tmp_path / "run"
     result = train(folder, *RING, "--steps", 30, "--sample-every", 10)
-    names = {"config.json", "metrics.jsonl", "losses.png", "checkpoint.safetensors"}
+    names = {"config.json", "losses.png", "checkpoint.safetensors", "metrics.csv", "metrics.jsonl"}
     names |= {"quality.jsonl", *(f"snapshots/step_{step:06d}.safetensors" for step in (10, 20, 30))}
     pictures = {f"samples/step_{step:06d}.png" for step in (0, 10, 20, 30)}
     assert set(files(folder)) == names | pictures
@@ -116,7 +116,7 @@ def test_the_same_command_is_the_same_folder(tmp_path):
         train(tmp_path / name, *RING, "--steps", 15)
     a, b = files(tmp_path / "a"), files(tmp_path / "b")
     assert a.keys() == b.keys()
-    different = {name for name in a if a[name] != b[name]} - {"metrics.jsonl"}
+    different = {name for name in a if a[name] != b[name]} - {"metrics.jsonl", "metrics.csv"}
     assert all(name.endswith(".png") for name in different)  # They hold the name of the run.
     assert_same_picture(tmp_path / "a" / "losses.png", tmp_path / "b" / "losses.png")
     assert_same_run(tmp_path / "a", tmp_path / "b")
