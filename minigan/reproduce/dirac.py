@@ -178,7 +178,7 @@ def measure(config: Mapping[str, Any], seed: int) -> Outcome:
     values = {"radius": float(np.hypot(*path[-1]))}
     arrays = {"path": path}
     if config["loss"] != "wasserstein":  # WGANs have no smooth step at (0, 0)
-        found = eigenvalues(lambda *x: step_map(game, order, *x, h))
+        found = eigenvalues(lambda theta, psi: step_map(game, order, theta, psi, h))
         large, small = sorted(np.abs(found), reverse=True)
         values |= {"modulus": large, "smaller": small}
         arrays["eigenvalues"] = found

@@ -50,21 +50,27 @@ def with_results(text: str, folder: Path) -> str:
 def _part(name: str, document: Mapping[str, Any]) -> str:
     experiment, machine = EXPERIMENTS[name], document["machine"]
     python, packages = machine["python"], machine["packages"]
-    time = f"{minutes([document]):.1f} minutes on two cores"
+    seeds = max((case["seeds"] for case in document["cases"].values()), key=len)
     setting = (
-        f"{_seeds(document['seeds'])}; mean ± standard error over seeds. {time}, one thread per"
-        f" seed, of {machine['processor']}; Python {python}, numpy {packages['numpy']}, numba"
+        f"{_seeds(seeds)}. {_time(minutes([document]))} on two cores, one thread per seed, of"
+        f" {machine['processor']}; Python {python}, numpy {packages['numpy']}, numba"
         f" {packages['numba']}."
     )
     picture = f"![{experiment.about}](figures/{name}.png)\n\n*{experiment.caption}*"
     return "\n\n".join([markdown(experiment, document), setting, picture])
 
 
+def _time(minutes: float) -> str:
+    return f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} seconds"
+
+
 def _seeds(seeds: Sequence[int]) -> str:
+    """Return over what the numbers are means."""
     if len(seeds) == 1:
-        return f"Seed {seeds[0]}"
+        return "One computation; nothing is random"
     is_range = list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"Seeds {seeds[0]} to {seeds[-1]}" if is_range else f"Seeds {', '.join(map(str, seeds))}"
+    names = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
+    return f"Mean ± standard error over seeds {names}"
 
 
 def keep(name: str, source: Path, folder: Path) -> None:

@@ -233,7 +233,11 @@ class Config:
         metavar="STEPS",
         default_text="all",
     )
-    latent: str = net_option("normal", "distribution of the latents", choices=LATENTS)
+    latent: str = net_option(
+        "normal",
+        "distribution of the latents; decaying: normal, number i with standard deviation 1 / i",
+        choices=LATENTS,
+    )
     latent_size: int | None = net_option(
         None,
         "numbers per latent",

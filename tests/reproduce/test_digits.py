@@ -1,13 +1,14 @@
 """The experiments on digits: Parzen log-likelihood with its references, and stacked digits."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from minigan.data import Dataset
-from minigan.metrics import features, parzen_log_likelihood
+from minigan.metrics import feature_net, features, parzen_log_likelihood
 from minigan.reproduce import EXPERIMENTS, parzen, reproduce, stacked
 from minigan.reproduce.runner import FIGURE
 
@@ -28,6 +29,12 @@ def patterns():
 def digits_are_patterns(patterns, monkeypatch, tmp_path_factory):
     monkeypatch.setattr(parzen, "load", lambda name, split: patterns)
     monkeypatch.setattr(features, "cache_root", tmp_path_factory.getbasetemp)
+    monkeypatch.setattr(stacked, "feature_net", partial(feature_net, steps=60))
+    stacked.digits.cache_clear()
+    stacked.classifier.cache_clear()
+    yield
+    stacked.digits.cache_clear()  # Other tests have other digits.
+    stacked.classifier.cache_clear()
 
 
 def small(name, **changes):
@@ -81,7 +88,7 @@ def test_the_window_is_that_of_images_in_0_to_1(patterns):
 
 def test_parzen_runs_and_an_untrained_generator_misses_its_goal(tmp_path):
     experiment = small("parzen", samples=300, centroids=20, iterations=3)
-    document = reproduce("parzen", experiment, [0, 1], tmp_path, workers=1)
+    document = reproduce("parzen", experiment, [0], tmp_path, workers=1)
     gan, centroids, images = document["cases"].values()
     assert gan["mean"]["nats"] < centroids["mean"]["nats"]
     assert (gan["mean"]["centres"], centroids["mean"]["centres"]) == (300, 20)
@@ -92,7 +99,7 @@ def test_parzen_runs_and_an_untrained_generator_misses_its_goal(tmp_path):
 
 # ------------------------------------------------------------------------------------------ stacked
 def test_stacked_images_have_the_digits_of_their_label():
-    train, held_out = stacked.digits.__wrapped__("mnist", "test")
+    train, held_out = stacked.digits("mnist", "test")
     assert (len(train), len(held_out)) == (480, 120)
     data = stacked.stack(train, 2000, 0)
     assert data.sample_shape == (2, 14, 14)
@@ -105,8 +112,6 @@ def test_stacked_images_have_the_digits_of_their_label():
 
 
 def test_stacked_runs_and_a_collapsed_generator_misses_both_goals(tmp_path, monkeypatch):
-    for function in (stacked.digits, stacked.classifier):
-        function.cache_clear()
     one_image = stacked.digits("mnist", "test")[0].values[:1]
 
     def one_pair(self, n, seed=0):
@@ -122,5 +127,3 @@ def test_stacked_runs_and_a_collapsed_generator_misses_both_goals(tmp_path, monk
     np.testing.assert_allclose(document["cases"]["r3gan"]["mean"]["kl"], np.log(100), rtol=1e-12)
     assert len(document["missed_goals"]) == 2
     assert (tmp_path / FIGURE).stat().st_size > 10_000
-    for function in (stacked.digits, stacked.classifier):
-        function.cache_clear()

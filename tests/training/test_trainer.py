@@ -135,6 +135,14 @@ def test_latents_are_what_they_are_called(latent):
     assert (np.abs(z).max() <= 1) == (latent == "uniform")
 
 
+def test_decaying_latents_are_normal_ones_of_smaller_and_smaller_deviation():
+    normal, decaying = (
+        Trainer(RING.replace(latent=latent, latent_size=5)).fixed_latent.numpy()
+        for latent in ("normal", "decaying")
+    )
+    np.testing.assert_allclose(decaying, normal / np.arange(1, 6), rtol=1e-6, atol=0)
+
+
 # ------------------------------------------------------------------------------------------- bits
 def test_same_seed_same_bits_and_another_seed_others():
     assert same(weights(trained()[0]), weights(trained()[0]))
@@ -252,7 +260,10 @@ def test_options_must_fit_the_data():
         ({"data": 3}, "data = 3"),
         ({"model": "mpl"}, "unknown model 'mpl'; did you mean 'mlp'"),
         ({"loss": "leastsquare"}, "did you mean 'leastsquares'"),
-        ({"latent": "gauss"}, "unknown latent 'gauss' .*accepted: normal, uniform, laplace"),
+        (
+            {"latent": "gauss"},
+            "unknown latent 'gauss' .*accepted: normal, uniform, laplace, d",
+        ),
         ({"device": "gpu"}, "unknown device 'gpu'.*accepted: .*cpu"),
     ],
 )
