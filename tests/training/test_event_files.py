@@ -83,6 +83,7 @@ def test_events_of_steps_that_were_cut_off_do_not_appear_twice(run, tmp_path, ac
     with path.open("ab") as file:
         file.write(b"half of an event")
     (copy / "tensorboard" / "events.out.tfevents.1.mine").write_bytes(b"")
+    shutil.copy(copy / "samples" / "step_000008.png", copy / "samples" / "step_000011.png")
     watched = accumulator(copy)  # a TensorBoard that stays open
     assert steps(watched) == [1, 3, 5, 7, 8, 9, 10, 11]
     resumed = cli("train", "--resume", copy, "--steps", 12, "--tensorboard")

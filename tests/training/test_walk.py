@@ -81,6 +81,8 @@ def test_antipodal_latents_are_joined_by_a_half_circle(off):
     assert np.abs(steps - 2 * norms[0] * np.sin(np.pi / 20)).max() < 1e-3
     assert np.array_equal(walk[-1], b[0])
     assert abs(walk[5] @ a[0]) < 1e-2  # the middle is perpendicular to both
+    along_an_axis = slerp(a[:, :2], -a[:, :2], T)[0]
+    assert np.abs(np.linalg.norm(along_an_axis, axis=1) - 3).max() < 1e-14
 
 
 def test_where_there_is_no_arc_the_way_is_straight():
