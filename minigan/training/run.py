@@ -119,6 +119,9 @@ class Run:
         text = "".join(_as_line(row) for row in rows)
         atomic_write(self.path, lambda file: file.write(text.encode()))
 
+    def _write_csv(self) -> None:
+        atomic_write(self.folder / METRICS_CSV, lambda file: file.write(csv_bytes(self.rows)))
+
     def write_config(self) -> None:
         """Write config.json, and copies of the code of the user's own that it names."""
         text = strict_json.dumps(self.config.as_dict(), indent=2) + "\n"
@@ -143,6 +146,8 @@ class Run:
         try:
             (self.folder / DIVERGED).unlink(missing_ok=True)
             self.write_config()
+            if self.rows:  # A process that was killed may have written a table of later steps.
+                self._write_csv()
             if self.tensorboard:
                 self._events = EventFile(self.folder, self.rows, self.trainer.step_count)
             self.pictures.draw_reals()
@@ -262,7 +267,7 @@ class Run:
         """
         self.trainer.metrics_lines = sum(self.lines.has_line(row["step"]) for row in self.rows)
         tensors, info = self._finite_state()
-        atomic_write(self.folder / METRICS_CSV, lambda file: file.write(csv_bytes(self.rows)))
+        self._write_csv()
         self.best.save()
         checkpoint.save(self.folder / CHECKPOINT, tensors, {**info, **self.lines.as_info()})
         self.best.publish()

@@ -1,15 +1,20 @@
 """A process that is killed at any of its writing calls loses nothing."""
 
+import hashlib
 import os
 import shutil
 import signal
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 from run_helpers import assert_same_picture, assert_same_run, cli, files, metrics, train
 
 import minigan as mg
+from minigan.kernels.runtime.files import atomic_write
 from minigan.training.run import Run
+from minigan.utils import figures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 # Lines at the steps 1, 8 and 15, and at the last one.
@@ -80,6 +85,32 @@ def _without_pictures(folder):
     return {name: x for name, x in files(folder).items() if not name.endswith(".png")}
 
 
+@pytest.fixture
+def small_pictures(monkeypatch):
+    """Draw each figure as 32 pixels that depend on all it shows; matplotlib takes most of the time.
+
+    The file is written by the same function.
+    """
+
+    def draw(content, path, metadata):
+        texts = PngImagePlugin.PngInfo()
+        for name, text in metadata.items():
+            texts.add_text(name, text)
+        pixels = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+        image = Image.fromarray(pixels[None])
+        atomic_write(path, lambda file: image.save(file, format="png", pnginfo=texts))
+
+    def losses(rows, levels, unit, path, distance, metadata):
+        rows = [{k: x for k, x in row.items() if k != "steps_per_second"} for row in rows]
+        draw(repr(rows).encode(), path, metadata)
+
+    def scatter(real, fake, path, title, metadata):
+        draw(real.tobytes() + fake.tobytes() + title.encode(), path, metadata)
+
+    monkeypatch.setattr(figures, "loss_curves", losses)
+    monkeypatch.setattr(figures, "scatter", scatter)
+
+
 def _extend_killed(tmp_path, calls):
     """Kill the extension of a finished run at each of these calls; return the number of calls."""
     train(tmp_path / "finished", *RING, "--steps", 10)
@@ -99,11 +130,13 @@ def test_a_finished_run_that_is_killed_while_it_is_extended_loses_nothing(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_pictures")
 def test_an_extension_killed_at_every_writing_call_loses_nothing(tmp_path):
     assert _extend_killed(tmp_path, range(1, 1000)) > 30
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_pictures")
 def test_a_new_run_killed_at_every_writing_call_loses_nothing(tmp_path):
     train(tmp_path / "straight", *RING, "--steps", 10)
     for call in range(1, 1000):
