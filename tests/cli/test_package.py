@@ -14,7 +14,7 @@ from minigan import kernels
 PACKAGE = Path(minigan.__file__).parent
 INSTALLED_KERNELS = Path(kernels.__file__).parent
 CHECKOUT = Path(__file__).parents[2]
-SOURCES = (".py", ".md", ".cu", ".h")
+SOURCES = (".py", ".md", ".cu", ".h", ".json", ".css", ".js")
 
 
 def test_every_kernel_file_of_the_checkout_is_installed():
