@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..data import load
+from ..evaluation.estimate import Estimate
 from ..gan.presets import NARROW_MODES, R3GAN
 from ..metrics import mixture_quality
 from ..seeds import map_seeds
 from ..training.config import Config
-from ..training.evaluate import Estimate
 from ..training.trainer import Trainer
 from .table import format_table
 

@@ -1,37 +1,31 @@
-"""`minigan evaluate`: measure a run against held-out data."""
+"""`minigan evaluate`: measure runs against held-out data."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..utils import strict_json
-from .options import add_code_options, named_code
+from .options import add_code_options, add_step_option, named_code
 from .parser import Parser
+from .terminal import note
 
 if TYPE_CHECKING:
-    from ..data import Dataset
-    from ..training.evaluate import Estimate
-
-# The labels of the measures in the printed table; {modes} is the number of modes of the data.
-LABELS = {
-    "sliced_wasserstein": "sliced Wasserstein, generated to held-out",
-    "sliced_wasserstein_floor": "its floor, training to held-out",
-    "modes": "modes covered, of {modes}",
-    "high_quality": "share within 3 sigma (a real draw: 0.9889)",
-    "reverse_kl": "reverse KL of the modes (nats)",
-    "label_agreement": "samples that a classifier gives their label",
-    "label_agreement_permuted": "the same, labels shuffled: chance",
-    "classifier_accuracy": "held-out real samples that it gets right",
-}
-OF_G = "  the same of G itself, without its average"  # measures of runs with --ema
+    from ..evaluation.evaluate import Evaluation
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run_folder", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "run_folders", metavar="RUN", nargs="+", help="a run's folder, or several for one table"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help="measures to take, joined by commas, such as sliced_wasserstein,frechet; quick: those"
+        " that take little time [all that fit the data]",
+    )
     parser.add_argument(
         "--projections",
         type=int,
@@ -39,9 +33,14 @@ def add_arguments(parser: Parser) -> None:
         metavar="INT",
         help="directions of the sliced Wasserstein distance [%(default)s]",
     )
+    add_step_option(parser)
     add_data_options(parser)
     add_code_options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    formats = parser.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        parser.add_argument(
+            f"--{name}", action="store_true", group=formats, help=f"print {name.upper()}"
+        )
 
 
 def add_data_options(parser: Parser) -> None:
@@ -55,29 +54,54 @@ def add_data_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the measures, as a table or as JSON."""
-    from ..training.evaluate import evaluate
-    from ..training.resume import load_trainer
+    """Print the measures, as a table, JSON or CSV, and write them into the runs."""
+    from ..evaluation.evaluate import choose_measures
+    from ..evaluation.files import as_csv, as_json
+    from ..evaluation.table import one_run, several_runs
+    from ..training.resume import read_run
+    from ..training.run_folder import RunError
 
-    paths = {"data": options.data, "data_dir": options.data_dir}
-    trainer = load_trainer(Path(options.run_folder), **paths, code=named_code(options))
-    estimates = evaluate(trainer, options.projections, True)
+    only = None if options.only is None else [x.strip() for x in options.only.split(",")]
+    choose_measures(only)
+    folders = [Path(name) for name in options.run_folders]
+    for i, folder in enumerate(folders):
+        if folder in folders[:i]:
+            raise RunError(f"{folder} is named twice")
+        if len(folders) > 1:
+            read_run(folder, data_have_moved=True)  # before the first is measured for a minute
+    found = {str(folder): _evaluate(folder, options, only) for folder in folders}
     if options.json:
-        print(strict_json.dumps({name: x.as_dict() for name, x in estimates.items()}))
-        return 0
-    n = len(trainer.held_out)
-    print(f"step {trainer.step_count}, {n} samples a draw, mean +- standard error over draws")
-    print_estimates(estimates, trainer.data)
+        print(as_json(found))
+    elif options.csv:
+        sys.stdout.write(as_csv(found))
+    else:
+        print(one_run(*found.values()) if len(found) == 1 else several_runs(found))
     return 0
 
 
-def print_estimates(estimates: Mapping[str, Estimate], data: Dataset) -> None:
-    """Print a line for each measure of samples of these data."""
-    from ..training.evaluate import WITHOUT_AVERAGE
+def _evaluate(folder: Path, options: argparse.Namespace, only: list[str] | None) -> Evaluation:
+    """Return the evaluation of a run, and write it into its folder."""
+    from ..data import NAMES
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.files import write_evaluation
+    from ..training.load_sampler import load_sampler
+    from ..training.resume import load_trainer
+    from ..training.run_folder import EVALUATION, read_options
 
-    modes = 0 if data.modes is None else len(data.modes)
-    order = list(LABELS)
-    # The sort is stable: a measure of G itself comes after that of its average.
-    for name in sorted(estimates, key=lambda x: order.index(x.removesuffix(WITHOUT_AVERAGE))):
-        label = LABELS[name].format(modes=modes) if name in LABELS else OF_G
-        print(f"  {label:<48} {estimates[name]}")
+    # Of several runs, some may have data that are generated or downloaded by their name.
+    is_named = len(options.run_folders) > 1 and read_options(folder).get("data") in NAMES
+    data, code = None if is_named else options.data, named_code(options)
+    trainer = load_trainer(folder, data=data, data_dir=options.data_dir, code=code)
+    sampler = None
+    if options.step is not None:
+        sampler = load_sampler(folder, options.step, code=code)
+    try:
+        evaluation = evaluate(trainer, options.projections, True, only, sampler)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    if only is None and sampler is None:
+        try:
+            write_evaluation(folder / EVALUATION, evaluation)
+        except OSError as error:
+            note(f"cannot write {folder / EVALUATION}: {error.strerror or error}")
+    return evaluation

@@ -66,10 +66,12 @@ def add_step_option(parser: Parser) -> None:
 
 
 def _step(text: str) -> int | str:
-    return text if text == "best" else int(text)
-
-
-_step.__name__ = "step"  # argparse names it where a text is not accepted
+    if text == "best":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number, or best, is accepted") from None
 
 
 def named_code(namespace: argparse.Namespace) -> dict[str, str | None]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..utils.names import choose
 from ..utils.progress import announce_kernels
 from .config_file import read_config_file
-from .evaluate import print_estimates
 from .info import describe_data
 from .options import add_train_options, config_options
 from .parser import Parser
@@ -42,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
         "--seeds",
         metavar="LIST",
         help="train a run for each, say 0-9 or 0,3,5, in processes; then print the mean and the"
-        " standard error over seeds of what evaluate measures",
+        " standard error over seeds of the quick measures of evaluate",
     )
     parser.add_argument(
         "--no-capture",
@@ -162,7 +161,8 @@ def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
 
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
-    from ..training.seed_runs import NOT_BEGUN, estimates, parse_seeds, train_seed_runs
+    from ..evaluation.table import over_seeds
+    from ..training.seed_runs import NOT_BEGUN, parse_seeds, train_seed_runs
     from ..training.trainer import Trainer
 
     seeds = parse_seeds(options.seeds)
@@ -174,21 +174,16 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
         print_summary(trainer)
         print(f"runs: {len(seeds)}, each as follows where a core is free", file=sys.stderr)
         return _dry_run(trainer, options)
-    trainer, runs = train_seed_runs(config, seeds, out, captured, True, print_summary)
+    _, runs = train_seed_runs(config, seeds, out, captured, True, print_summary)
     for run in runs:
         resume = f"minigan train --resume {shlex.quote(os.fspath(run.folder))}"
         end = f"  stopped by {run.stopped} and saved; go on with: {resume}" if run.stopped else ""
         if run.stopped == NOT_BEGUN:
             end = f"  not begun; train it with --seed {run.seed} --out {run.folder}"
         report(f"seed {run.seed}: {run.folder}{end}")
-    measures = estimates(runs)
-    if measures:
-        count = sum(run.measures is not None for run in runs)
-        print(
-            f"step {config.steps}, {count} seed{'s' * (count > 1)}, {len(trainer.held_out)} samples"
-            " a draw, mean +- standard error over seeds"
-        )
-        print_estimates(measures, trainer.data)
+    evaluations = [run.evaluation for run in runs if run.evaluation is not None]
+    if evaluations:
+        print(over_seeds(evaluations))
     return 130 if any(run.stopped for run in runs) else 0
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .neighbours import nearest_distances
-from .numbers import row_pair
+from .numbers import row_matrices
+
+CLOSEST = 10  # 1 / the share of generated samples that are looked at for a few copies among many
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Memorization:
 
     A generator that has learnt the distribution, and not the samples, treats training and held-out
     data alike: `share` is then `expected_share` on average, and `z` is of mean 0 and standard
-    deviation 1, exactly, whether its samples are good or bad, spread or collapsed.
+    deviation 1, exactly, whether its samples are good or bad, diverse or collapsed.
 
     Attributes:
         share: of generated samples whose nearest real sample is a training one; a nearest one in
@@ -28,6 +30,8 @@ class Memorization:
             generated samples are nearest to training ones.
         z: (share - expected_share) / its standard deviation over all divisions of the real data
             into training and held-out ones. Above 3 is memorization.
+        closest_share, closest_z: the same of the tenth of generated samples that are closest to a
+            real one, where a few copies among many samples show.
         nearer: the probability that a generated sample is nearer to the training data than a
             held-out one is; 0.5 for samples of the data's distribution.
         c_t: the statistic C_T of Meehan et al. 2020: that of Mann and Whitney for `nearer`, with
@@ -42,6 +46,8 @@ class Memorization:
     expected_share: float
     excess: float
     z: float
+    closest_share: float
+    closest_z: float
     nearer: float
     c_t: float
     to_train: np.ndarray = field(repr=False, compare=False)
@@ -63,36 +69,44 @@ def memorization(fake: Any, train: Any, held_out: Any) -> Memorization:
         TypeError: the samples are not real numbers.
         ValueError: there are no samples of a kind; they are not finite, or differ in size.
     """
-    x, real = row_pair("memorization", fake, train)
-    other = row_pair("memorization", held_out, train)[0]
+    x, real, other = row_matrices("memorization", fake, train, held_out)
     (to_train, nearest), (to_held_out, nearest_other) = (
         (d[:, 0], i[:, 0]) for d, i in (nearest_distances(x, y) for y in (real, other))
     )
     floor = nearest_distances(other, real)[0][:, 0]
-    # The weight of a real sample is the share of generated ones to which it is the nearest.
-    to_real = (to_train < to_held_out) + 0.5 * (to_train == to_held_out)
-    weights = np.concatenate(
-        [
-            np.bincount(nearest, to_real, len(real)),
-            np.bincount(nearest_other, 1 - to_real, len(other)),
-        ]
-    ) / len(x)
-    count = len(weights)
-    share, expected = float(weights[: len(real)].sum()), len(real) / count
-    # The variance of the sum of `len(real)` weights that are drawn without replacement.
-    variance = expected * (1 - expected) * count / (count - 1) * ((weights - 1 / count) ** 2).sum()
-    nearer, c_t = _mann_whitney(to_train, floor)
-    return Memorization(
-        share,
-        expected,
-        (share - expected) / (1 - expected),
-        (share - expected) / math.sqrt(variance) if variance > 0 else 0.0,
-        nearer,
-        c_t,
-        to_train,
-        to_held_out,
-        floor,
+    is_train = (to_train < to_held_out) + 0.5 * (to_train == to_held_out)
+    order = np.argsort(np.minimum(to_train, to_held_out), kind="stable")
+    expected = len(real) / (len(real) + len(other))
+    (share, z), (closest_share, closest_z) = (
+        _train_share(is_train[few], nearest[few], nearest_other[few], len(real), len(other))
+        for few in (order, order[: -(-len(x) // CLOSEST)])
     )
+    nearer, c_t = _mann_whitney(to_train, floor)
+    excess = (share - expected) / (1 - expected)
+    tests = share, expected, excess, z, closest_share, closest_z, nearer, c_t
+    return Memorization(*tests, to_train, to_held_out, floor)
+
+
+def _train_share(
+    is_train: np.ndarray,
+    nearest_train: np.ndarray,
+    nearest_held_out: np.ndarray,
+    train: int,
+    held_out: int,
+) -> tuple[float, float]:
+    """Return the share of samples that are nearest to training ones, and its standardized value."""
+    # The weight of a real sample is the share of generated ones to which it is the nearest.
+    weights = [
+        np.bincount(nearest_train, is_train, train),
+        np.bincount(nearest_held_out, 1 - is_train, held_out),
+    ]
+    weight, count = np.concatenate(weights) / len(is_train), train + held_out
+    expected = train / count
+    # `train` weights are drawn without replacement: the variance of their sum.
+    variance = expected * (1 - expected) * count / (count - 1) * ((weight - 1 / count) ** 2).sum()
+    share = float(is_train.mean())
+    # Where all real samples have the same weight, the share is always the same, but for rounding.
+    return share, (share - expected) / math.sqrt(variance) if variance > 1e-20 else 0.0
 
 
 def _mann_whitney(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .neighbours import nearest_distances, row_blocks, squared_distances
-from .numbers import row_pair
+from .numbers import row_matrices
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def birthday(samples: Any, real: Any, quantile: float = 0.02) -> Birthday:
     """
     if not 0 < quantile < 1:
         raise ValueError(f"birthday: quantile = {quantile} is not between 0 and 1")
-    x, y = row_pair("birthday", samples, real, least=2)
+    x, y = row_matrices("birthday", samples, real, least=2)
     n = min(len(x), len(y))
     x, y = x[:n], y[:n]
     nearest = nearest_distances(y, y, exclude_self=True)[0][:, 0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.notices import Notice
-from .numbers import row_pair, whole_number
+from .numbers import row_matrices, whole_number
 
 MAX_BINS = 1 << 20
 
@@ -40,7 +40,7 @@ def jensen_shannon(x: Any, y: Any, bins: int = 32) -> float:
             whatever the distributions are.
     """
     bins = whole_number("jensen_shannon", "bins", bins, 1, MAX_BINS)
-    a, b = row_pair("jensen_shannon", x, y)
+    a, b = row_matrices("jensen_shannon", x, y)
     low, high = b.min(axis=0), b.max(axis=0)
     cells = np.concatenate([_cells(points, low, high, bins) for points in (a, b)])
     _, cell = np.unique(cells, axis=0, return_inverse=True)

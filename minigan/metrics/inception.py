@@ -16,9 +16,9 @@ def inception_score(probabilities: Any) -> float:
     """Return exp of the mean KL divergence of p(class | sample) from p(class), in [1, classes].
 
     It is 1 where all samples have the same probabilities, and `classes` where every sample has one
-    class for sure and all classes are equally many (Salimans et al. 2016). It sees no real data and
-    no diversity within a class. Here p(class | sample) is that of minigan's classifier, so values
-    do not compare with those of an Inception network.
+    class for sure and all classes are equally many (Salimans et al. 2016). It uses no real data,
+    and takes no account of diversity within a class. Here p(class | sample) is that of minigan's
+    classifier, so values do not compare with those of an Inception network.
 
     Args:
         probabilities: (n, classes), each row of sum 1; rounding of the sums is divided out.

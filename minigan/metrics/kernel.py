@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.matmul.cpu import matmul
 from .neighbours import row_blocks
-from .numbers import row_pair, whole_number
+from .numbers import row_matrices, whole_number
 
 
 def kernel_distance(x: Any, y: Any, degree: int = 3) -> float:
@@ -31,7 +30,7 @@ def kernel_distance(x: Any, y: Any, degree: int = 3) -> float:
         ValueError: there are fewer than two samples; samples are not finite, or differ in size.
     """
     degree = whole_number("kernel_distance", "degree", degree, 1)
-    a, b = row_pair("kernel_distance", x, y, least=2)
+    a, b = row_matrices("kernel_distance", x, y, least=2)
     return _discrepancy(a, b, degree)
 
 
@@ -52,7 +51,7 @@ def kernel_distance_blocks(x: Any, y: Any, blocks: int = 20, degree: int = 3) ->
         TypeError, ValueError: as `kernel_distance`; or there are too many blocks.
     """
     degree = whole_number("kernel_distance_blocks", "degree", degree, 1)
-    a, b = row_pair("kernel_distance_blocks", x, y, least=2)
+    a, b = row_matrices("kernel_distance_blocks", x, y, least=2)
     blocks = whole_number("kernel_distance_blocks", "blocks", blocks, 1, min(len(a), len(b)) // 2)
     n, m = len(a) // blocks, len(b) // blocks
     return np.array(
@@ -79,6 +78,8 @@ def _kernel(products: np.ndarray, size: int, degree: int) -> np.ndarray:
 
 def _row_sums(a: np.ndarray, b: np.ndarray, degree: int) -> np.ndarray:
     """Return (n,), the sum over j of k(a_i, b_j)."""
+    from ..kernels.matmul.cpu import matmul
+
     sums = np.empty(len(a))
     for block in row_blocks(len(a), len(b)):
         sums[block] = _kernel(matmul(a[block], b.T), a.shape[1], degree).sum(axis=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .numbers import row_pair, whole_number
+from .numbers import row_matrices, whole_number
 
 BLOCK_NUMBERS = 1 << 21  # the distances that exist at a time: 16 MiB
 
@@ -20,8 +20,10 @@ def row_blocks(n: int, m: int) -> Iterator[slice]:
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return (n, m), |x_i - y_j|^2, for float64 matrices (n, d) and (m, d)."""
-    return ((x[:, None] - y[None]) ** 2).sum(axis=2)
+    """Return (n, m), |x_i - y_j|^2 to rounding, for float64 matrices (n, d) and (m, d)."""
+    from ..kernels.distance import squares  # imports numba
+
+    return squares.squared_distances(x, y)
 
 
 def nearest_distances(
@@ -30,8 +32,8 @@ def nearest_distances(
     """Return the distances of each sample of x to its k nearest samples of y, and which they are.
 
     Distances are Euclidean. They are sums of squared differences in float64, not |x|^2 - 2 x y +
-    |y|^2, which would lose the digits of near duplicates. Memory is that of x and y in float64, and
-    some 50 MB.
+    |y|^2, which loses the digits of near duplicates. Memory is that of x and y in float64, and
+    about 100 MB.
 
     Args:
         x, y: (n, ...) and (m, ...) samples; all axes but the first are flattened.
@@ -47,7 +49,7 @@ def nearest_distances(
         ValueError: y has fewer than k samples (k + 1 with `exclude_self`); samples are not finite,
             or differ in size; `exclude_self` with x and y of different lengths.
     """
-    a, b = row_pair("nearest_distances", x, y)
+    a, b = row_matrices("nearest_distances", x, y)
     if exclude_self and len(a) != len(b):
         raise ValueError(
             f"nearest_distances: exclude_self means that x is y, but they have {len(a)} and"

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..engine.dtypes import check_not_masked
 
+LIMIT = 1e50  # Sums of sixth powers of smaller numbers do not overflow.
+
 
 def real_numbers(name: str, values: Any) -> np.ndarray:
     """Return samples as an array of floats; integers, whose differences wrap, as float64.
@@ -32,8 +34,8 @@ def rows(name: str, values: Any, least: int = 1) -> np.ndarray:
 
     Raises:
         TypeError: they are not real numbers.
-        ValueError: there are fewer samples than `least`, they hold no numbers, or one of them is
-            NaN or infinite; elements are masked.
+        ValueError: there are fewer samples than `least`, or they hold no numbers, or NaN, or one
+            beyond LIMIT; elements are masked.
     """
     array = real_numbers(name, values)
     if not array.ndim or len(array) < least or not array.size:
@@ -41,26 +43,28 @@ def rows(name: str, values: Any, least: int = 1) -> np.ndarray:
             f"{name}: samples of shape {array.shape}; (n, ...) with n of at least {least} is needed"
         )
     matrix = np.ascontiguousarray(array.reshape(len(array), -1), np.float64)
-    if not np.isfinite(matrix.sum()):  # A sum may overflow, so the rows decide.
-        count = len(matrix) - np.isfinite(matrix).all(axis=1).sum()
-        if count:
-            raise ValueError(f"{name}: {count} of {len(matrix)} samples hold NaN or infinity")
+    if not (matrix.min() >= -LIMIT and matrix.max() <= LIMIT):  # NaN is neither.
+        good: np.ndarray = np.all(abs(matrix) <= LIMIT, axis=1)
+        raise ValueError(
+            f"{name}: {len(good) - good.sum()} of {len(good)} samples hold NaN, infinity or numbers"
+            f" above {LIMIT:g}"
+        )
     return matrix
 
 
-def row_pair(name: str, x: Any, y: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return two samples, each as `rows` does.
+def row_matrices(name: str, *samples: Any, least: int = 1) -> list[np.ndarray]:
+    """Return several samples, each as `rows` does.
 
     Raises:
-        TypeError, ValueError: as `rows`; or the samples differ in the size of a sample.
+        TypeError, ValueError: as `rows`; or the samples differ in their numbers of coordinates.
     """
-    a, b = rows(name, x, least), rows(name, y, least)
-    if a.shape[1] != b.shape[1]:
+    matrices = [rows(name, x, least) for x in samples]
+    if len({x.shape[1] for x in matrices}) > 1:
+        shapes = " and ".join(str(np.shape(x)) for x in samples)
         raise ValueError(
-            f"{name}: samples of shapes {np.shape(x)} and {np.shape(y)}; equal numbers of"
-            " coordinates are needed"
+            f"{name}: samples of shapes {shapes}; equal numbers of coordinates are needed"
         )
-    return a, b
+    return matrices
 
 
 def whole_number(name: str, argument: str, value: Any, least: int, most: int | None = None) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..utils.notices import Notice
 from .neighbours import row_blocks, squared_distances
-from .numbers import row_pair
+from .numbers import row_matrices
 
 CANDIDATES = 10 ** np.linspace(-1, 0, 10)  # as Goodfellow et al. 2014, for data in [0, 1]
 
@@ -37,7 +39,7 @@ def parzen_log_likelihood(samples: Any, points: Any, sigma: float) -> np.ndarray
         ValueError: there are no samples; they are not finite, or differ in size; sigma is not
             positive and finite.
     """
-    centres, x = row_pair("parzen_log_likelihood", samples, points)
+    centres, x = row_matrices("parzen_log_likelihood", samples, points)
     return _log_likelihoods(centres, x, [_positive("parzen_log_likelihood", sigma)])[0]
 
 
@@ -56,17 +58,27 @@ def parzen_bandwidth(
 
     Raises:
         TypeError, ValueError: as `parzen_log_likelihood`; there are no candidates.
+
+    Warns:
+        Notice: the best candidate is the smallest or the largest.
     """
     name = "parzen_bandwidth"
     sigmas = [_positive(name, s) for s in (CANDIDATES if candidates is None else candidates)]
     if not sigmas:
         raise ValueError(f"{name}: there are no candidates")
-    centres, x = row_pair(name, samples, validation)
-    return sigmas[int(_log_likelihoods(centres, x, sigmas).mean(axis=1).argmax())]
+    centres, x = row_matrices(name, samples, validation)
+    best = sigmas[int(_log_likelihoods(centres, x, sigmas).mean(axis=1).argmax())]
+    if len(sigmas) > 1 and best in (min(sigmas), max(sigmas)):
+        text = (
+            f"{name}: the best sigma, {best:.4g}, is at the end of the candidates from"
+            f" {min(sigmas):.4g} to {max(sigmas):.4g}; one beyond them may be better"
+        )
+        warnings.warn(text, Notice, stacklevel=2)
+    return best
 
 
 def _positive(name: str, sigma: Any) -> float:
-    if not 0 < sigma < math.inf:
+    if not 0 < sigma * abs(sigma) < math.inf:
         raise ValueError(f"{name}: sigma = {sigma} is not a positive, finite number")
     return float(sigma)
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..evaluation.evaluate import Evaluation, evaluate
 from ..kernels.runtime.files import atomic_write
 from ..seeds import SeedError, map_seeds
 from ..utils.notices import Notice
 from ..utils.progress import announce_kernels
 from .config import Config
-from .evaluate import Estimate, evaluate
 from .own_code import load_named_code
 from .run import Run
 from .run_folder import check_free, locked, new_folder
@@ -34,14 +34,14 @@ class SeedRun:
     Args:
         stopped: the name of the signal that ended it early, so that it can be resumed; NOT_BEGUN
             where others were stopped before.
-        measures: the means that `minigan evaluate` prints; None if stopped, or without held-out
+        evaluation: the quick measures of `minigan evaluate`; None if stopped, or without held-out
             data.
     """
 
     seed: int
     folder: Path
     stopped: str | None
-    measures: dict[str, float] | None
+    evaluation: Evaluation | None
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -131,10 +131,10 @@ def _train_and_measure(
         trainer.captured = captured
         with locked(folder):
             stopped = Run(folder, trainer).train(progress=False)
-        measures = None
+        evaluation = None
         if stopped is None and not requests and can_be_measured(trainer):
-            measures = {name: value.mean for name, value in evaluate(trainer).items()}
-    return SeedRun(seed, folder, stopped, measures)
+            evaluation = evaluate(trainer, only=["quick"])
+    return SeedRun(seed, folder, stopped, evaluation)
 
 
 def _request(stop: Path, name: str) -> None:
@@ -144,11 +144,5 @@ def _request(stop: Path, name: str) -> None:
 
 
 def can_be_measured(trainer: Trainer) -> bool:
-    """Return whether there are held-out samples, and at least as many training samples."""
-    return 0 < len(trainer.held_out) <= len(trainer.data)
-
-
-def estimates(runs: list[SeedRun]) -> dict[str, Estimate]:
-    """Return mean and standard error over the runs of each measure."""
-    rows = [run.measures for run in runs if run.measures is not None]
-    return {name: Estimate.of([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    """Return whether there are held-out samples to compare with."""
+    return len(trainer.held_out) > 0

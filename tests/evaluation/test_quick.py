@@ -89,7 +89,7 @@ def test_real_data_are_at_the_floor_and_their_negative_is_not(rng):
 
 
 def test_numbers_of_images_that_are_out_of_range_are_counted():
-    data = Dataset("d", np.zeros((40, 1, 2, 2), np.float32))
+    data = Dataset("d", np.linspace(-1, 1, 160).reshape(40, 1, 2, 2))
     trainer = Trainer(Config(steps=1, batch=8, holdout=0, device="reference"), data)
     trainer.sample = lambda n, **other: np.tile(np.float32([[1, -1], [1.01, 0]]), (n, 1, 1, 1))
     assert QuickMeasures(trainer).measure() == {"out_of_range_n40": 0.25}
@@ -125,9 +125,8 @@ def test_the_best_step_is_the_one_with_the_least_kl(finished):
     best = best_of(finished)
     assert (best.measure, best.value) == ("kl_n2500", min(values.values()))
     assert best.step == min(values, key=values.get)
-    assert (
-        f"best           step {best.step}, kl_n2500 {best.value:.4g}" in cli("info", finished).out
-    )
+    line = f"best           step {best.step}, kl_n2500 {best.value:.4g}"
+    assert line in cli("info", finished).out
 
 
 def test_it_is_the_generator_of_that_step(tmp_path):
@@ -143,9 +142,17 @@ def test_it_is_the_generator_of_that_step(tmp_path):
     samples = load_sampler(run, "best").sample(5)
     np.testing.assert_array_equal(samples, load_sampler(short).sample(5))
     assert load_sampler(run, "best").step == best.step
+    saved = mg.load_run(run, step="best")
+    np.testing.assert_array_equal(saved.sample(5), samples)
+    assert (saved.step, saved.last_step, saved.metrics["step"][-1]) == (best.step, 12, 12)
+    with pytest.raises(ValueError, match="of which only the generator is kept"):
+        saved.discriminator  # noqa: B018
+    assert mg.load_run(run).discriminator is not None
+    with pytest.raises(ValueError, match="'bst': a number, or 'best', is accepted"):
+        mg.load_run(run, step="bst")
     out = tmp_path / "s.npz"
     assert cli("sample", run, "--step", "best", "--n", 5, "--out", out).status == 0
-    np.testing.assert_array_equal(np.load(out)["x"], samples)
+    np.testing.assert_array_equal(np.load(out)["samples"], samples)
     assert "step" in refused("sample", run, "--step", "bst")
 
 

@@ -36,10 +36,8 @@ def test_a_folder_of_points(tmp_path):
     folder = tmp_path / "run"
     result = train(folder, *RING, "--steps", 30, "--sample-every", 10)
     names = {"config.json", "metrics.jsonl", "losses.png", "checkpoint.safetensors"}
-    names |= {
-        "best.safetensors",
-        *(f"snapshots/step_{step:06d}.safetensors" for step in (10, 20, 30)),
-    }
+    names |= {f"snapshots/step_{step:06d}.safetensors" for step in (10, 20, 30)}
+    names |= {"best.safetensors"}
     pictures = {f"samples/step_{step:06d}.png" for step in (0, 10, 20, 30)}
     assert set(files(folder)) == names | pictures
     for name in [*pictures, "losses.png"]:
