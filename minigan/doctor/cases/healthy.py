@@ -34,9 +34,9 @@ HEALTHY: dict[str, Case] = {
         {**_GRID, "loss": "hinge", "lr_g": 2e-3, "lr_d": 4e-3, "schedule": "linear"},
         "modes",
     ),
-    "ring, concat": Case(
+    "grid, concat": Case(
         "a cGAN: labels beside latents and points",
-        {**RING, "condition": "concat"},
+        {**_GRID, "condition": "concat"},
         "label agreement",
     ),
     "swiss-roll, WGAN-GP": Case(
