@@ -209,7 +209,7 @@ def _chance(setting: Setting) -> float:
 
 MEASURES = (
     Measure("sliced_wasserstein", "sliced Wasserstein distance", _sliced, "low", quick=True),
-    Measure("wasserstein1", "exact Wasserstein distance", _exact, "low", most=at_most(1000, 300)),
+    Measure("wasserstein1", "exact Wasserstein distance", _exact, "low", most=at_most(1000, 200)),
     Measure("frechet", "Frechet distance", _frechet, "low", lacks=no_features),
     Measure(
         "kernel_distance",

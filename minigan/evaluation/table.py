@@ -94,6 +94,9 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
     lines.append("real: the same of training samples, the best that can be expected of a generator")
     for name, reason in dict.fromkeys(x for e in evaluations for x in e.left_out):
         lines.append(printable(f"left out: {name}: {reason}"))
+    lines += [
+        f"note: {printable(x)}" for x in dict.fromkeys(x for e in evaluations for x in e.notes)
+    ]
     nets = {e.feature_net["key"]: e.feature_net["accuracy"] for e in evaluations if e.feature_net}
     if nets:
         texts = [f"{key} (accuracy {accuracy:.4f})" for key, accuracy in nets.items()]

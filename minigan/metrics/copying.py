@@ -20,7 +20,7 @@ class Memorization:
 
     A generator that has learnt the distribution, and not the samples, treats training and held-out
     data alike: `share` is then `expected_share` on average, and `z` is of mean 0 and standard
-    deviation 1, exactly, whether its samples are good or bad, spread or collapsed.
+    deviation 1, exactly, whether its samples are good or bad, diverse or collapsed.
 
     Attributes:
         share: of generated samples whose nearest real sample is a training one; a nearest one in
@@ -74,15 +74,12 @@ def memorization(fake: Any, train: Any, held_out: Any) -> Memorization:
         (d[:, 0], i[:, 0]) for d, i in (nearest_distances(x, y) for y in (real, other))
     )
     floor = nearest_distances(other, real)[0][:, 0]
-    closest = np.argsort(np.minimum(to_train, to_held_out), kind="stable")
+    is_train = (to_train < to_held_out) + 0.5 * (to_train == to_held_out)
+    order = np.argsort(np.minimum(to_train, to_held_out), kind="stable")
     expected = len(real) / (len(real) + len(other))
     (share, z), (closest_share, closest_z) = (
-        _train_share(
-            *(array[chosen] for array in (to_train, to_held_out, nearest, nearest_other)),
-            len(real),
-            len(other),
-        )
-        for chosen in (closest, closest[: -(-len(x) // CLOSEST)])
+        _train_share(is_train[few], nearest[few], nearest_other[few], len(real), len(other))
+        for few in (order, order[: -(-len(x) // CLOSEST)])
     )
     nearer, c_t = _mann_whitney(to_train, floor)
     excess = (share - expected) / (1 - expected)
@@ -91,26 +88,25 @@ def memorization(fake: Any, train: Any, held_out: Any) -> Memorization:
 
 
 def _train_share(
-    to_train: np.ndarray,
-    to_held_out: np.ndarray,
+    is_train: np.ndarray,
     nearest_train: np.ndarray,
     nearest_held_out: np.ndarray,
     train: int,
     held_out: int,
 ) -> tuple[float, float]:
     """Return the share of samples that are nearest to training ones, and its standardized value."""
-    is_train = (to_train < to_held_out) + 0.5 * (to_train == to_held_out)
     # The weight of a real sample is the share of generated ones to which it is the nearest.
     weights = [
         np.bincount(nearest_train, is_train, train),
         np.bincount(nearest_held_out, 1 - is_train, held_out),
     ]
-    weight, count = np.concatenate(weights) / len(to_train), train + held_out
+    weight, count = np.concatenate(weights) / len(is_train), train + held_out
     expected = train / count
     # `train` weights are drawn without replacement: the variance of their sum.
     variance = expected * (1 - expected) * count / (count - 1) * ((weight - 1 / count) ** 2).sum()
-    share = float(weight[:train].sum())
-    return share, (share - expected) / math.sqrt(variance) if variance > 0 else 0.0
+    share = float(is_train.mean())
+    # Where all real samples have the same weight, the share is always the same, but for rounding.
+    return share, (share - expected) / math.sqrt(variance) if variance > 1e-20 else 0.0
 
 
 def _mann_whitney(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.distance.squares import squared_distances
-from .neighbours import nearest_distances, row_blocks
+from .neighbours import nearest_distances, row_blocks, squared_distances
 from .numbers import row_matrices
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.matmul.cpu import matmul
 from ..utils.notices import Notice
 from .numbers import row_matrices
 
@@ -41,6 +40,8 @@ def frechet_distance(x: Any, y: Any) -> float:
         Notice: there are no more samples than coordinates, so that a covariance does not have full
             rank whatever the distribution, and the distance is much too large.
     """
+    from ..kernels.matmul.cpu import matmul
+
     a, b = row_matrices("frechet_distance", x, y, least=2)
     count, size = min(len(a), len(b)), a.shape[1]
     if count <= size:
@@ -60,6 +61,8 @@ def frechet_distance(x: Any, y: Any) -> float:
 
 def _root(centred: np.ndarray) -> np.ndarray:
     """Return A (d, d) with A^T A = C, the covariance of samples whose mean is 0."""
+    from ..kernels.matmul.cpu import matmul
+
     covariance = matmul(centred.T, centred) / (len(centred) - 1)
     values, vectors = np.linalg.eigh(covariance)
     # Eigenvalues below the rounding error of the largest are 0, which eigh returns as +-1e-17.

@@ -16,8 +16,8 @@ def inception_score(probabilities: Any) -> float:
     """Return exp of the mean KL divergence of p(class | sample) from p(class), in [1, classes].
 
     It is 1 where all samples have the same probabilities, and `classes` where every sample has one
-    class for sure and all classes are equally many (Salimans et al. 2016). It uses no real data, and
-    takes no account of diversity within a class. Here p(class | sample) is that of minigan's
+    class for sure and all classes are equally many (Salimans et al. 2016). It uses no real data,
+    and takes no account of diversity within a class. Here p(class | sample) is that of minigan's
     classifier, so values do not compare with those of an Inception network.
 
     Args:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.matmul.cpu import matmul
 from .neighbours import row_blocks
 from .numbers import row_matrices, whole_number
 
@@ -79,6 +78,8 @@ def _kernel(products: np.ndarray, size: int, degree: int) -> np.ndarray:
 
 def _row_sums(a: np.ndarray, b: np.ndarray, degree: int) -> np.ndarray:
     """Return (n,), the sum over j of k(a_i, b_j)."""
+    from ..kernels.matmul.cpu import matmul
+
     sums = np.empty(len(a))
     for block in row_blocks(len(a), len(b)):
         sums[block] = _kernel(matmul(a[block], b.T), a.shape[1], degree).sum(axis=1)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.distance.squares import squared_distances
-from .neighbours import nearest_distances, row_blocks
+from .neighbours import nearest_distances, row_blocks, squared_distances
 from .numbers import row_matrices, whole_number
 
 
@@ -61,8 +60,13 @@ def precision_recall(real: Any, fake: Any, k: int = 3) -> PrecisionRecall:
     """
     k = whole_number("precision_recall", "k", k, 1)
     a, b = row_matrices("precision_recall", real, fake, least=k + 1)
-    realistic = _ball_counts(b, a, _radii(a, k))[0] > 0
-    covered = _ball_counts(a, b, _radii(b, k))[0] > 0
+    real_radii, fake_radii = _radii(a, k), _radii(b, k)
+    realistic, covered = np.empty(len(b), bool), np.zeros(len(a), bool)
+    for block in row_blocks(len(b), len(a)):
+        # Radii are square roots of such squares, so that a sample at the radius is inside.
+        distances = np.sqrt(squared_distances(b[block], a))
+        realistic[block] = (distances <= real_radii).any(axis=1)
+        covered |= (distances <= fake_radii[block, None]).any(axis=0)
     return PrecisionRecall(float(realistic.mean()), float(covered.mean()), realistic, covered)
 
 
@@ -83,8 +87,14 @@ def density_coverage(real: Any, fake: Any, k: int = 5) -> DensityCoverage:
     """
     k = whole_number("density_coverage", "k", k, 1)
     a, b = row_matrices("density_coverage", real, fake)
-    by_fake, by_real = _ball_counts(b, a, _radii(a, k, "density_coverage"))
-    densities, covered = by_fake / k, by_real > 0
+    if len(a) <= k:
+        raise ValueError(f"density_coverage: {len(a)} real samples; more than k = {k} are needed")
+    radii = _radii(a, k)
+    densities, covered = np.empty(len(b)), np.zeros(len(a), bool)
+    for block in row_blocks(len(b), len(a)):
+        inside = np.sqrt(squared_distances(b[block], a)) <= radii
+        densities[block] = inside.sum(axis=1) / k
+        covered |= inside.any(axis=0)
     return DensityCoverage(float(densities.mean()), float(covered.mean()), densities, covered)
 
 
@@ -107,20 +117,6 @@ def expected_coverage(real: int, fake: int, k: int = 5) -> float:
     return float(1 - np.prod((real - i) / (real + fake - i)))
 
 
-def _radii(x: np.ndarray, k: int, name: str = "precision_recall") -> np.ndarray:
-    if len(x) <= k:
-        raise ValueError(f"{name}: {len(x)} real samples; more than k = {k} are needed")
+def _radii(x: np.ndarray, k: int) -> np.ndarray:
+    """Return the distance of each sample to its k-th nearest neighbour."""
     return nearest_distances(x, x, k, exclude_self=True)[0][:, -1]
-
-
-def _ball_counts(
-    points: np.ndarray, centres: np.ndarray, radii: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many balls hold each point, and how many points each ball holds."""
-    by_point, by_ball = np.empty(len(points), np.int64), np.zeros(len(centres), np.int64)
-    for block in row_blocks(len(points), len(centres)):
-        # Radii are square roots of such squares, so that a point at the radius is inside.
-        inside = np.sqrt(squared_distances(points[block], centres)) <= radii
-        by_point[block] = inside.sum(axis=1)
-        by_ball += inside.sum(axis=0)
-    return by_point, by_ball

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.distance.squares import squared_distances
 from .numbers import row_matrices, whole_number
 
 BLOCK_NUMBERS = 1 << 21  # the distances that exist at a time: 16 MiB
@@ -18,6 +17,13 @@ def row_blocks(n: int, m: int) -> Iterator[slice]:
     size = max(1, BLOCK_NUMBERS // max(1, m))
     for start in range(0, n, size):
         yield slice(start, min(n, start + size))
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (n, m), |x_i - y_j|^2 to rounding, for float64 matrices (n, d) and (m, d)."""
+    from ..kernels.distance import squares  # imports numba
+
+    return squares.squared_distances(x, y)
 
 
 def nearest_distances(

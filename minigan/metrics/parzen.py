@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.distance.squares import squared_distances
 from ..utils.notices import Notice
-from .neighbours import row_blocks
+from .neighbours import row_blocks, squared_distances
 from .numbers import row_matrices
 
 CANDIDATES = 10 ** np.linspace(-1, 0, 10)  # as Goodfellow et al. 2014, for data in [0, 1]

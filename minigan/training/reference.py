@@ -32,7 +32,7 @@ class Reference:
         range: the lowest and the highest number.
         class_means: (classes, d) of a conditional run.
         agreement: the share of held-out samples that are nearest to the mean of their class.
-        chance: the share that would be if the means were mixed up.
+        chance: the share that would be if the labels were shuffled.
         latent, labels: of the generated samples.
         features: the numbers of a sample that are followed from line to line.
         middle_slope: of G's loss at logits of 0; None where G's loss is not one of logits.
@@ -65,7 +65,7 @@ class Reference:
             means = functions.class_means(values, y, data.classes or 0)
             other, other_y = draw(trainer.held_out or data, n, 1, trainer.scale)
             agreement = functions.class_agreement(other, other_y, means)
-            chance = functions.class_agreement(other, np.roll(other_y, 1), means)
+            chance = functions.chance_agreement(other, other_y, means)
         with random.use_generator(random.Generator(0)):
             latent = trainer.players.latent(samples, "samples")
         limits = float(values.min()), float(values.max())

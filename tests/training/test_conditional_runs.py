@@ -9,7 +9,7 @@ from run_helpers import GLYPHS, RING, assert_same_run, cli, metrics, refused, sh
 
 from minigan.training.resume import load_trainer
 
-AGREEMENT = ["label_agreement", "label_agreement_permuted", "classifier_accuracy"]
+AGREEMENT = ["label_agreement", "label_agreement_permuted"]
 
 
 @pytest.fixture(scope="module")
