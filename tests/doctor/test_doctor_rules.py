@@ -241,6 +241,8 @@ def test_a_line_that_was_cut_is_left_out_and_nets_of_the_users_own_are_not_built
     [
         ("config.json", None, "is not a run: it has no config.json"),
         ("config.json", "[]", "cannot be read: it is not an object"),
+        ("config.json", '{"steps": "many"}', "config.json cannot be read: steps"),
+        ("config.json", '{"model": 3}', "model = 3 is not a name"),
         ("metrics.jsonl", None, "no line of metrics and no checkpoint"),
         ("metrics.jsonl", "{}\n{}\n", "metrics.jsonl cannot be read: 'step' is missing"),
         ("diverged.json", "{}", "diverged.json cannot be read"),

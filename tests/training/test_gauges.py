@@ -175,6 +175,17 @@ def test_what_cannot_be_measured_is_left_out():
     assert missing == {"saturation", "memorization", "label_agreement"} | later
 
 
+def test_numbers_that_are_not_finite_are_left_out_without_a_warning():
+    trainer = trainer_of()
+    trainer.step()
+    bias = trainer.generator[-1].bias
+    mg.optim.assign(bias, mg.tensor(np.array([np.inf, 3e38], np.float32), device="reference"))
+    for _ in range(2):
+        row = trainer.measure()
+        assert {"spread", "nearest", "fake_high", "drift"} & row.keys() == set()
+        assert {"logit_gap", "memorization", "dead_d", "lr_d"} <= row.keys()
+
+
 def test_a_net_that_works_in_training_only_is_said_once():
     trainer = trainer_of()
     trainer.step()
