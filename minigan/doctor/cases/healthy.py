@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...gan.presets import R3GAN
-from .planted import DIGITS, RING, SPIRAL, Case
+from .planted import DIGITS, GRID, RING, SPIRAL, Case
 
-_GRID: dict[str, Any] = {**RING, "data": "grid", "model": "toy-relu"}
+_GRID: dict[str, Any] = {**GRID, "model": "toy-relu"}
 _GLYPHS: dict[str, Any] = {
     "ema": 0.99,
     "data": "glyphs",
