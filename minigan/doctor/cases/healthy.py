@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...gan.presets import R3GAN
-from .planted import DIGITS, RING, SPIRAL, Case
+from .planted import DIGITS, GRID, RING, SPIRAL, Case
 
-_GRID: dict[str, Any] = {**RING, "data": "grid", "model": "toy-relu"}
+_GRID: dict[str, Any] = {**GRID, "model": "toy-relu"}
 _GLYPHS: dict[str, Any] = {
     "ema": 0.99,
     "data": "glyphs",
@@ -34,9 +34,9 @@ HEALTHY: dict[str, Case] = {
         {**_GRID, "loss": "hinge", "lr_g": 2e-3, "lr_d": 4e-3, "schedule": "linear"},
         "modes",
     ),
-    "ring, concat": Case(
+    "grid, concat": Case(
         "a cGAN: labels beside latents and points",
-        {**RING, "condition": "concat"},
+        {**_GRID, "condition": "concat"},
         "label agreement",
     ),
     "swiss-roll, WGAN-GP": Case(
