@@ -44,6 +44,10 @@ def bootstrap(
     % of shifted ones. The bias is not in the interval: the floor, of as many real samples, shows
     it.
 
+    An interval of terms holds the other sample fixed, so it is too narrow where they depend on
+    both: for two samples of 200 points of such a Gaussian, the intervals of 95 % hold the expected
+    precision, recall and coverage 81 to 85 %, and the expected density 73 % of the time.
+
     Args:
         metric: a function of as many arrays as there are `samples`.
         samples: arrays (n, ...), resampled independently of each other.

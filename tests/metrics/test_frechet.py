@@ -70,6 +70,15 @@ def test_singular_covariances():
     assert frechet_distance(wide, wide) < 1e-12 * (wide**2).sum(axis=1).mean()
 
 
+def test_a_line_in_a_cloud(rng):
+    """Rounding gives a line a width of 1e-8 times its length, which must not count."""
+    u = rng.standard_normal(10)
+    u /= np.linalg.norm(u)
+    line = 3 * sample([0], [[1]], 60) * u
+    cloud = sample(np.zeros(10), 4 * np.eye(10), 60, seed=1)
+    assert frechet_distance(line, cloud) == pytest.approx(9 + 40 - 2 * 3 * 2, rel=1e-12)
+
+
 def test_rank_zero():
     ones = np.ones((9, 3))
     assert frechet_distance(ones, ones) == 0
