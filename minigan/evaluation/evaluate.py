@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +67,7 @@ class Evaluation:
         data: the name or path of the data. held_out: the number of held-out samples.
         measures: in the order of the table.
         left_out: (name, reason) of measures that the data have but that could not be taken.
+        notes: lines on what limits a measure, such as few samples.
         feature_net: {"key", "accuracy"} of the classifier whose features were used, or None: two
             evaluations with different keys have no comparable distances of features.
     """
@@ -78,6 +78,7 @@ class Evaluation:
     held_out: int
     measures: tuple[Measured, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     feature_net: dict[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Measured:
@@ -134,6 +135,8 @@ def evaluate(
                 if not reason:
                     measures.append(work.measure(measure))
             except (ArithmeticError, ValueError) as error:
+                if measure.name == "sliced_wasserstein":  # too many projections
+                    raise
                 reason = " ".join(str(error).split())
             if reason:
                 left_out.append((measure.name, reason))
@@ -145,6 +148,7 @@ def evaluate(
         len(trainer.held_out),
         tuple(measures),
         tuple(left_out),
+        tuple(work.notes.values()),
         None if net is None else {"key": net.key, "accuracy": net.accuracy},
     )
 
@@ -164,6 +168,7 @@ class _Work:
 
     def __init__(self, setting: Setting, sampler: Sampler) -> None:
         self.setting, self.sampler = setting, sampler
+        self.notes: dict[str, str] = {}  # by the name of a metric
         self._samples: dict[Any, Samples | None] = {}
 
     def measure(self, measure: Measure) -> Measured:
@@ -173,7 +178,8 @@ class _Work:
             ValueError, ArithmeticError: there are too few samples for it, or it failed.
         """
         setting, n = self.setting, measure.count(self.setting)
-        with merged_notices():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             estimate = self._estimate(measure, "average")
             assert estimate is not None
             if measure.floor is not None:
@@ -184,6 +190,7 @@ class _Work:
             raw = None
             if measure.quick and self.sampler.players.average is not None:
                 raw = self._estimate(measure, "itself")
+        self._take_notes(caught)
         low, high = estimate.interval()
         return Measured(
             f"{measure.name}_n{n}",
@@ -196,6 +203,15 @@ class _Work:
             measure.better,
             None if raw is None else raw.mean,
         )
+
+    def _take_notes(self, caught: Sequence[warnings.WarningMessage]) -> None:
+        """Keep the first notice of each metric, as each draw causes one; show other warnings."""
+        for x in caught:
+            text = str(x.message)
+            if not issubclass(x.category, Notice):
+                warnings.warn(text, x.category, stacklevel=3)
+            else:
+                self.notes.setdefault(text.partition(":")[0], text)
 
     def _estimate(self, measure: Measure, source: str) -> Estimate | None:
         """Return the estimate over draws from a source; None where it has no draw."""
@@ -217,17 +233,6 @@ class _Work:
         if source == "real":
             return self.setting.train_draw(k, n)
         return self.setting.fake_draw(self.sampler, k, n, source == "average")
-
-
-@contextmanager
-def merged_notices() -> Iterator[None]:
-    """Show each notice in a `with` block once, however many draws cause it."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    shown = {(str(x.message), x.category) for x in caught}
-    for text, category in sorted(shown, key=str):
-        warnings.warn(text, category, stacklevel=3)
 
 
 def _note_absent_classes(setting: Setting) -> None:

@@ -127,11 +127,9 @@ class Setting:
 
     @cached_property
     def real(self) -> Samples:
-        """The held-out samples."""
-        part = self.held_out
-        if len(part) > self.count:
-            part = part.subset(np.random.Generator(np.random.Philox(1)).permutation(len(part)))
-            part = part.subset(np.arange(self.count))
+        """The held-out samples, in random order, as measures take the first of them."""
+        order = np.random.Generator(np.random.Philox(1)).permutation(len(self.held_out))
+        part = self.held_out.subset(order[: self.count])
         return Samples(part.values, self, part.labels)
 
     @cached_property

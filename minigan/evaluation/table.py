@@ -94,6 +94,9 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
     lines.append("real: the same of training samples, the best that can be expected of a generator")
     for name, reason in dict.fromkeys(x for e in evaluations for x in e.left_out):
         lines.append(printable(f"left out: {name}: {reason}"))
+    lines += [
+        f"note: {printable(x)}" for x in dict.fromkeys(x for e in evaluations for x in e.notes)
+    ]
     nets = {e.feature_net["key"]: e.feature_net["accuracy"] for e in evaluations if e.feature_net}
     if nets:
         texts = [f"{key} (accuracy {accuracy:.4f})" for key, accuracy in nets.items()]
@@ -109,12 +112,8 @@ def _differences(evaluations: Sequence[Evaluation], nets: int) -> list[str]:
     lines = []
     data = list(dict.fromkeys(e.data for e in evaluations))
     if len(data) > 1:
-        lines.append(
-            printable(
-                f"different data: {', '.join(data)}: numbers of one do not compare with those"
-            )
-            + " of another"
-        )
+        text = f"different data ({', '.join(data)}): numbers of one do not compare with another's"
+        lines.append(printable(text))
     elif nets > 1:
         lines.append(
             "different classifiers, as the runs hold out different samples: their distances of"

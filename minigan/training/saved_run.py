@@ -35,9 +35,10 @@ class SavedRun:
     Attributes:
         folder: the absolute path of the run.
         config: its options.
-        step: the number of steps that it was trained.
+        step: the step of its generator.
         sampler: the generator as a source of samples.
         class_names: the names of its classes; None where they have none.
+        last_step: the number of steps that it was trained; `discriminator` is of that step only.
         metrics_lines, lines: which lines of metrics belong to that state.
     """
 
@@ -46,6 +47,7 @@ class SavedRun:
     step: int
     sampler: Sampler
     class_names: tuple[str, ...] | None
+    last_step: int
     metrics_lines: int
     lines: Lines
 
@@ -60,7 +62,16 @@ class SavedRun:
 
     @property
     def discriminator(self) -> nn.Module:
-        """The discriminator in eval mode: it maps samples, and labels, to logits (n, 1)."""
+        """The discriminator in eval mode: it maps samples, and labels, to logits (n, 1).
+
+        Raises:
+            ValueError: the run was loaded at an earlier step, of which only the generator is kept.
+        """
+        if self.step != self.last_step:
+            raise ValueError(
+                f"{self.folder} was loaded at step {self.step}, of which only the generator is"
+                " kept; load_run without a step has the discriminator"
+            )
         return self.sampler.players.discriminator
 
     @property
@@ -76,7 +87,7 @@ class SavedRun:
             RunError: metrics.jsonl is gone, or cannot be read.
         """
         path = self.folder / METRICS
-        rows = read_metrics(path, self.step, self.metrics_lines, self.lines.has_line)
+        rows = read_metrics(path, self.last_step, self.metrics_lines, self.lines.has_line)
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name) for row in rows] for name in names}
         arrays = {name: np.array(column, float) for name, column in columns.items()}
@@ -157,7 +168,9 @@ class SavedRun:
             RunError: the data are not those of the training.
         """
         place = place_of(self.config, data, labels)
-        return evaluate(load_trainer(self.folder, data=place), projections, progress, only)
+        trainer = load_trainer(self.folder, data=place)
+        sampler = None if self.step == self.last_step else self.sampler
+        return evaluate(trainer, projections, progress, only, sampler)
 
     def __repr__(self) -> str:
         config, classes = self.config, self.sampler.classes
@@ -174,6 +187,7 @@ class SavedRun:
 def load_run(
     folder: PathLike,
     *,
+    step: int | str | None = None,
     model: str | None = None,
     loss: str | None = None,
     device: str | None = None,
@@ -185,6 +199,7 @@ def load_run(
 
     Args:
         folder: the run's folder.
+        step: of a snapshot, or "best" for the step with the best quick measure; None: the last.
         model, loss: the name FILE.py:NAME of code of the run's own, where it must be named; see
             SECURITY.md.
         device: the device of the nets, such as "cpu" for a run of a GPU; None: the one of the
@@ -195,7 +210,7 @@ def load_run(
         CheckpointError: the checkpoint cannot be read, or belongs to another run.
     """
     path = Path(folder).expanduser().absolute()
-    sampler = load_sampler(path, code={"model": model, "loss": loss}, device=device)
+    sampler = load_sampler(path, step, {"model": model, "loss": loss}, device)
     config, (_, info) = read_run(path)
     for net in (sampler.players.sampler, sampler.players.discriminator):
         net.eval()
@@ -203,9 +218,10 @@ def load_run(
     return SavedRun(
         path,
         config,
-        info["step"],
+        info["step"] if sampler.step is None else sampler.step,
         sampler,
         None if names is None else tuple(names),
+        info["step"],
         info["metrics_lines"],
         Lines.from_info(info),
     )

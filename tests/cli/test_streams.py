@@ -273,7 +273,7 @@ def test_names_cannot_steer_the_terminal(tmp_path):
 
 
 def test_a_run_that_cannot_be_measured_is_not_advised_to_be(tmp_path):
-    for holdout, is_advised in ((0, False), (0.6, False), (0.1, True)):
+    for holdout, is_advised in ((0, False), (0.1, True)):
         words = ["--holdout", holdout, "--steps", 1, "--device", "reference"]
         result = train(tmp_path / f"run_{holdout}", *RING, *words)
         assert ("minigan evaluate" in result.out) == is_advised

@@ -142,6 +142,14 @@ def test_it_is_the_generator_of_that_step(tmp_path):
     samples = load_sampler(run, "best").sample(5)
     np.testing.assert_array_equal(samples, load_sampler(short).sample(5))
     assert load_sampler(run, "best").step == best.step
+    saved = mg.load_run(run, step="best")
+    np.testing.assert_array_equal(saved.sample(5), samples)
+    assert (saved.step, saved.last_step, saved.metrics["step"][-1]) == (best.step, 12, 12)
+    with pytest.raises(ValueError, match="of which only the generator is kept"):
+        saved.discriminator  # noqa: B018
+    assert mg.load_run(run).discriminator is not None
+    with pytest.raises(ValueError, match="'bst': a number, or 'best', is accepted"):
+        mg.load_run(run, step="bst")
     out = tmp_path / "s.npz"
     assert cli("sample", run, "--step", "best", "--n", 5, "--out", out).status == 0
     np.testing.assert_array_equal(np.load(out)["samples"], samples)

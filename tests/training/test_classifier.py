@@ -8,8 +8,8 @@ import minigan as mg
 from minigan import Config, Trainer, nn
 from minigan.data import Dataset, load
 from minigan.engine import random
+from minigan.evaluation.evaluate import evaluate
 from minigan.metrics import classify, train_classifier
-from minigan.training.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -104,31 +104,36 @@ def test_label_agreement_of_the_data_themselves_and_of_a_generator_that_mixes_la
     trainer = Trainer(Config(batch=8, condition="concat", holdout=0.3), data)
     label_arguments = []
 
-    def obedient(n, seed, labels=None):
+    def obedient(n, seed, labels=None, averaged=True):
         label_arguments.append(labels)
         shown = np.arange(n) % 3 if labels is None else labels
         return (np.random.default_rng(seed).normal(0, 0.1, (n, 2)) + shown[:, None]).astype("f4")
 
-    monkeypatch.setattr(trainer, "sample", obedient)
-    estimates = evaluate(trainer, 8)
-    assert all(np.array_equal(x, trainer.held_out.labels) for x in label_arguments[:5])
-    assert estimates["label_agreement"].mean == 1
-    assert estimates["classifier_accuracy"].mean == 1
-    chance = (np.bincount(trainer.held_out.labels) ** 2).sum() / 270**2
-    error = np.sqrt(chance * (1 - chance) / 270 / 5)
-    assert estimates["label_agreement_permuted"].mean == pytest.approx(chance, abs=4 * error)
+    monkeypatch.setattr(trainer.sampler, "sample", obedient)
+    evaluation = evaluate(trainer, 8, only=["quick"])
+    held_out = trainer.held_out.labels
+    assert all(sorted(x) == sorted(held_out) for x in label_arguments)
+    assert evaluation["label_agreement"].value == 1
+    assert evaluation["label_agreement"].floor == evaluation.feature_net["accuracy"] == 1
+    permuted = evaluation["label_agreement_permuted"]
+    chance = (np.bincount(held_out) ** 2).sum() / 270**2
+    assert permuted.floor == pytest.approx(chance)
+    assert permuted.value == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 270))
 
-    monkeypatch.setattr(trainer, "sample", lambda n, seed, labels=None: obedient(n, seed))
-    mixed = evaluate(trainer, 8)["label_agreement"].mean
-    assert mixed == pytest.approx(1 / 3, abs=4 * np.sqrt(2 / 9 / 270))
+    def mixed(n, seed, labels=None, averaged=True):
+        return obedient(n, seed)
+
+    monkeypatch.setattr(trainer.sampler, "sample", mixed)
+    agreement = evaluate(trainer, 8, only=["label_agreement"])["label_agreement"].value
+    assert agreement == pytest.approx(1 / 3, abs=4 * np.sqrt(2 / 9 / 270))
 
 
 def test_one_class_has_no_agreement():
     one = Dataset("one", cloud(60).values, np.zeros(60, int))
-    estimates = evaluate(Trainer(Config(batch=8, condition="projection"), one), 8)
-    assert list(estimates) == ["sliced_wasserstein", "sliced_wasserstein_floor"]
-    untold = evaluate(Trainer(Config(batch=8), cloud(60)), 8)
-    assert "label_agreement" not in untold
+    evaluation = evaluate(Trainer(Config(batch=8, condition="projection"), one), 8, only=["quick"])
+    assert [x.name for x in evaluation.measures] == ["sliced_wasserstein_n6"]
+    untold = evaluate(Trainer(Config(batch=8), cloud(60)), 8, only=["quick"])
+    assert [x.name for x in untold.measures] == ["sliced_wasserstein_n6"]
 
 
 def test_labels_are_integers():

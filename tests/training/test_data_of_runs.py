@@ -106,7 +106,7 @@ def test_a_run_whose_data_moved_continues_with_the_same_bits(copy, trained, monk
     run, straight = copy / "run", copy / "straight"
     assert f"no folder of images and no .npz at {copy / 'photos'}" in refused("evaluate", run)
     monkeypatch.chdir(copy)
-    assert cli("evaluate", run, "--data", "elsewhere", "--projections", 4).status == 0
+    assert cli("evaluate", run, "--data", "elsewhere", "--only", "quick").status == 0
     assert cli("train", "--resume", run, "--steps", 8, "--data", "elsewhere").status == 0
     config = json.loads((run / "config.json").read_text())
     assert config["data"] == str(copy / "elsewhere")
@@ -205,7 +205,7 @@ def old_run(tmp_path, monkeypatch):
 def test_a_checkpoint_of_an_older_version_is_accepted_with_a_notice(old_run):
     with pytest.warns(Notice, match="holds no digest of its data"):
         load_trainer(old_run)
-    for words in (["evaluate", old_run, "--projections", 4], ["sample", old_run]):
+    for words in (["evaluate", old_run, "--only", "quick"], ["sample", old_run]):
         result = cli(*words)
         assert result.status == 0
         (line,) = result.errors
@@ -221,7 +221,7 @@ def test_a_resumed_run_of_an_older_version_gets_a_digest(old_run):
         resume(old_run)  # and is then killed
     assert mg.load(old_run / "checkpoint.safetensors")[1]["data"]["samples"] == 40
     os.chdir("/")
-    result = cli("evaluate", old_run, "--projections", 4, "--data", old_run.parent / "points.npz")
+    result = cli("evaluate", old_run, "--only", "quick", "--data", old_run.parent / "points.npz")
     assert (result.status, result.errors) == (0, [])
 
 

@@ -107,7 +107,11 @@ def test_own_code_trains_to_the_bits_of_the_same_code_of_minigan(place):
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_array_equal(a[name], b[name])
-    assert metrics(place / "own") == metrics(place / "built-in")
+    losses = [
+        [{k: x for k, x in row.items() if "_n" not in k} for row in metrics(place / name)]
+        for name in ("own", "built-in")  # of which the second has the modes that are measured
+    ]
+    assert losses[0] == losses[1]
     config = json.loads((place / "own" / "config.json").read_text())
     assert config["model"] == f"{place}/net.py:build"
     for name in ("model", "loss", "data"):

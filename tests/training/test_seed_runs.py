@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from run_helpers import RING, cli, finish, fresh_signals, lines_of, refused, start, train, wait_for
 
+from minigan.evaluation.estimate import Estimate
 from minigan.kernels.runtime.files import atomic_write
-from minigan.training.evaluate import Estimate
 from minigan.training.resume import load_trainer
 from minigan.training.seed_runs import parse_seeds
 from minigan.training.signals import POLL_SECONDS, stopped_with
@@ -39,14 +39,16 @@ def test_each_run_is_the_one_of_that_seed_alone_and_their_mean_is_printed(tmp_pa
         train(alone, *SMALL, "--seed", seed)
         assert files(alone) == files(among)
         assert (among / "losses.png").is_file()
-        evaluated.append(json.loads(cli("evaluate", alone, "--json").out))
+        output = cli("evaluate", alone, "--only", "quick", "--json").out
+        evaluated.append(json.loads(output)["measures"])
     lines = result.out.splitlines()
     assert lines[0] == f"seed 3: {tmp_path / 'all' / 'seed_3'}"
     assert lines[1] == f"seed 0: {tmp_path / 'all' / 'seed_0'}"
-    assert lines[2] == ("step 9, 2 seeds, 60 samples a draw, mean +- standard error over seeds")
-    mean = Estimate.of([row["sliced_wasserstein"]["mean"] for row in evaluated])
-    assert lines[3] == f"  {'sliced Wasserstein, generated to held-out':<48} {mean}"
-    assert len(lines) == 3 + len(evaluated[0])
+    assert lines[2] == "step 9, 2 seeds, mean +- standard error over seeds"
+    mean = Estimate.of([row[0]["value"] for row in evaluated])
+    assert lines[4].split("  ")[1:2] == ["sliced Wasserstein distance"]
+    assert f" 60  {mean} " in lines[4]
+    assert len(lines) == 4 + len(evaluated[0])
     assert "last step" in cli("train", "--resume", tmp_path / "all" / "seed_0").out
 
 

@@ -1,0 +1,349 @@
+"""`minigan evaluate`: measures of samples, beside the same of real ones."""
+
+import csv
+import io
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from run_helpers import RING, cli, files, refused, train
+
+import minigan as mg
+from minigan import Config, Trainer
+from minigan.data import Dataset
+from minigan.evaluation.estimate import Estimate
+from minigan.evaluation.evaluate import evaluate
+from minigan.evaluation.files import read_evaluation
+from minigan.evaluation.measures import DRAWS, MEASURES
+from minigan.metrics import sliced_wasserstein
+
+CONFIG = Config(data="ring", samples=1500, batch=32)
+POINTS = ["sliced_wasserstein", "wasserstein1", "frechet", "kernel_distance"]
+MIXTURE = ["modes", "high_quality", "reverse_kl", "kl"]
+OVERLAP = ["precision", "recall", "density", "coverage"]
+LAST = ["parzen", "memorization_z", "birthday_support"]
+
+
+def names(evaluation):
+    return [x.name.rpartition("_n")[0] for x in evaluation.measures]
+
+
+def images(n, rng):
+    """Bright images of class 1 and dark ones of class 0."""
+    labels = np.arange(n) % 2
+    shades = (2 * labels - 1)[:, None, None, None]
+    values = np.tanh(0.5 * rng.standard_normal((n, 1, 6, 6)) + shades)
+    return Dataset("shades", values.astype(np.float32), labels)
+
+
+def with_samples(trainer, draw):
+    """A trainer whose generator returns draw(n, seed)."""
+    trainer.sampler.sample = lambda n, seed, labels=None, averaged=True: draw(n, seed)
+    return trainer
+
+
+def test_an_estimate_is_a_mean_its_standard_error_and_its_interval():
+    estimate = Estimate.of([1.0, 2.0, 3.0, 6.0])
+    assert estimate.mean == 3
+    assert estimate.error == pytest.approx(math.sqrt(14 / 3) / 2)
+    assert str(estimate) == "3.0000 +- 1.0801"
+    # Student's t with three degrees of freedom
+    assert estimate.interval()[1] - 3 == pytest.approx(3.182 * estimate.error, rel=1e-3)
+    assert str(Estimate.of([2.0])) == "2.0000"
+    assert math.isnan(Estimate.of([2.0]).interval()[0])
+    assert str(Estimate.of([math.inf, 1.0])) == "inf"
+
+
+def test_intervals_hold_the_mean_in_95_of_100_cases(rng):
+    held = [
+        low < 0 < high
+        for low, high in (Estimate.of(list(rng.standard_normal(5))).interval() for _ in range(2000))
+    ]
+    assert abs(np.mean(held) - 0.95) < 0.02
+
+
+# ------------------------------------------------------------------------------- points and images
+@pytest.fixture(scope="module")
+def of_points():
+    """The evaluations of an untrained generator, and of one that draws from the data."""
+    trainer = Trainer(CONFIG)
+    untrained = evaluate(trainer, 64)
+    data = mg.data.load("ring", samples=20_000, seed=5).values
+
+    def real(n, seed):
+        return data[np.random.default_rng(seed).permutation(len(data))[:n]]
+
+    return untrained, evaluate(with_samples(trainer, real), 64)
+
+
+def test_every_measure_that_fits_points_is_taken(of_points):
+    for evaluation in of_points:
+        assert names(evaluation) == [*POINTS, *MIXTURE, *OVERLAP, "jensen_shannon", *LAST]
+        assert evaluation.left_out == ()
+        assert evaluation.feature_net is None
+    counts = {x.name.rpartition("_n")[0]: x.name.rpartition("_n")[2] for x in of_points[0].measures}
+    assert counts["sliced_wasserstein"] == "150"
+    assert counts["modes"] == "2500"
+    assert counts["memorization_z"] == "75"
+
+
+def test_real_samples_are_at_the_floor_of_every_measure_and_others_are_not(of_points):
+    untrained, real = of_points
+    for measured in real.measures:
+        width = 4 * (measured.error or 0.5) + 0.02
+        if measured.floor is not None and math.isfinite(measured.value):
+            base = measured.name.rpartition("_n")[0]
+            scale = max(1, abs(measured.floor)) * (3 if base == "memorization_z" else 1)
+            scale *= 1000 if base == "birthday_support" else 1
+            assert abs(measured.value - measured.floor) < width * scale, measured
+    for name in ("sliced_wasserstein", "frechet", "wasserstein1", "kernel_distance"):
+        assert untrained[name].value > 4 * abs(untrained[name].floor), name
+    for name in ("jensen_shannon", "kl"):
+        assert untrained[name].value > 4 * real[name].value, name
+    for name in ("precision", "coverage", "density", "high_quality"):
+        assert untrained[name].value < 0.3 * real[name].value, name
+    assert untrained["parzen"].value < real["parzen"].value - 1
+    assert real["modes"].value == 8
+    assert abs(real["high_quality"].value - 0.9889) < 0.01
+
+
+def test_a_measure_says_which_way_is_better(of_points):
+    untrained, real = of_points
+    # Samples that are spread too far cover the real ones, and have no near duplicates.
+    for measured in untrained.measures:
+        other = real[measured.name].value
+        if measured.better == "low":
+            assert measured.value > other, measured.name
+        elif measured.better == "high" and not measured.name.startswith(("recall", "birthday")):
+            assert measured.value < other, measured.name
+
+
+def test_images_are_compared_by_the_features_of_a_classifier(rng):
+    trainer = Trainer(Config(batch=8, holdout=0.25, model="mlp"), images(240, rng))
+    fresh = images(400, rng).values
+    real = evaluate(with_samples(trainer, lambda n, seed: fresh[(seed * 60) % 340 :][:n]), 16)
+    expected = [*POINTS, *OVERLAP, "inception_score", *LAST, "out_of_range"]
+    assert names(real) == expected
+    assert real.feature_net["accuracy"] == 1
+    assert real["inception_score"].value == pytest.approx(2, abs=0.05)
+    assert real["out_of_range"].value == real["out_of_range"].floor == 0
+    one = evaluate(with_samples(trainer, lambda n, seed: 1.5 * fresh[1::2][:n]), 16)
+    assert one["inception_score"].value < 1.2
+    assert one["frechet"].value > 10 * real["frechet"].value
+    assert one["recall"].value < real["recall"].value
+    assert one["out_of_range"].value > 0.1
+
+
+def test_copies_of_training_samples_are_found(rng):
+    trainer = Trainer(Config(batch=8, holdout=0.5, model="mlp"), images(240, rng))
+    copies = with_samples(trainer, lambda n, seed: trainer.data.rows(slice(0, n)))
+    measured = evaluate(copies, only=["memorization_z"])["memorization_z"]
+    assert measured.value > 3 > abs(measured.floor)
+
+
+def test_a_generator_of_one_sample_is_measured_without_an_error(rng):
+    """Its features have rank zero."""
+    trainer = Trainer(Config(batch=8, holdout=0.25, model="mlp"), images(240, rng))
+    evaluation = evaluate(with_samples(trainer, lambda n, seed: np.zeros((n, 1, 6, 6), "f4")), 16)
+    assert evaluation.left_out == ()
+    assert evaluation["frechet"].value > evaluation["frechet"].floor
+    assert evaluation["birthday_support"].value == 1
+    assert evaluation["inception_score"].value == pytest.approx(1)
+
+
+def test_images_without_labels_are_left_out_with_the_reason(rng):
+    data = Dataset("plain", images(80, rng).values)
+    evaluation = evaluate(Trainer(Config(batch=8, holdout=0.25, model="mlp"), data), 16)
+    assert names(evaluation) == ["sliced_wasserstein", "wasserstein1", *LAST, "out_of_range"]
+    left_out = dict(evaluation.left_out)
+    assert list(left_out) == ["frechet", "kernel_distance", *OVERLAP, "inception_score"]
+    assert "the images have no labels of two or more classes" in left_out["frechet"]
+    with pytest.raises(KeyError, match="frechet is left out: features need a classifier"):
+        evaluation["frechet"]
+
+
+def test_too_few_samples_leave_a_measure_out_and_not_all():
+    evaluation = evaluate(Trainer(Config(data="swiss-roll", samples=30, batch=8)), 8)
+    assert "sliced_wasserstein" in names(evaluation)
+    left_out = dict(evaluation.left_out)
+    assert (
+        "more than k = 3 are needed" in left_out["precision"]
+        or "at least 4" in (left_out["precision"])
+    )
+
+
+def test_classes_that_are_not_held_out_are_said(rng):
+    labels = np.r_[np.zeros(100, int), np.ones(3, int)]
+    data = Dataset("d", rng.standard_normal((103, 2)).astype("f4"), labels)
+    trainer = Trainer(Config(batch=8, holdout=0.1, condition="concat", seed=1), data)
+    assert set(trainer.held_out.labels) == {0}
+    with pytest.warns(UserWarning, match="no held-out sample is of class 1: generated samples"):
+        evaluate(trainer, only=["sliced_wasserstein"])
+
+
+# --------------------------------------------------------------------------- what it does not touch
+def test_it_repeats_and_changes_nothing():
+    trainer = Trainer(CONFIG)
+    trainer.step()
+    tensors, info = trainer.state()
+    assert evaluate(trainer, 16) == evaluate(trainer, 16)
+    after, info_after = trainer.state()
+    assert info == info_after
+    assert all(np.array_equal(tensors[name], after[name]) for name in tensors)
+
+
+def test_there_must_be_something_to_compare_with():
+    with pytest.raises(ValueError, match="held no data out"):
+        evaluate(Trainer(CONFIG.replace(holdout=0.0)))
+    # More held-out than training samples: as many as both have are compared.
+    evaluation = evaluate(Trainer(CONFIG.replace(holdout=0.6)), only=["sliced_wasserstein"])
+    assert evaluation["sliced_wasserstein"].samples == 600
+
+
+def test_g_itself_is_measured_beside_its_average(rng):
+    trainer = Trainer(Config(batch=8, holdout=0.25, lr_g=0.05, ema=0.999), images(40, rng))
+    for _ in range(3):
+        trainer.step()
+    real = trainer.held_out.values
+    measured = evaluate(trainer, 16, only=["sliced_wasserstein"])["sliced_wasserstein"]
+    for value, averaged in ((measured.value, True), (measured.without_average, False)):
+        draws = [trainer.sampler.sample(len(real), k, averaged=averaged) for k in range(DRAWS)]
+        distances = [sliced_wasserstein(x, real, 16, seed=k) for k, x in enumerate(draws)]
+        assert value == pytest.approx(np.mean(distances))
+    assert measured.value != measured.without_average
+    plain = evaluate(Trainer(CONFIG), 16, only=["sliced_wasserstein"])
+    assert plain["sliced_wasserstein"].without_average is None
+
+
+# ------------------------------------------------------------------------------------- the command
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    place = tmp_path_factory.mktemp("evaluate")
+    words = ["--batch", 16, "--device", "reference", "--evaluate-every", 2]
+    train(place / "a", *RING, *words, "--steps", 3, "--ema", 0.9)
+    train(place / "b", *RING, *words, "--steps", 5, "--lr", 0.01)
+    train(place / "c", "--data", "swiss-roll", "--samples", 300, *words, "--steps", 2)
+    return place
+
+
+def test_the_table_of_a_run(runs):
+    result = cli("evaluate", runs / "a")
+    assert (result.status, result.errors) == (0, [])
+    first, header, *lines = result.out.splitlines()
+    assert first == "step 3, data ring, 60 held-out samples"
+    assert header.split() == ["measure", "samples", "generated", "real", "G", "itself"]
+    rows = [line for line in lines if line.startswith("  ")]
+    assert len(rows) == len(POINTS + MIXTURE + OVERLAP + LAST) + 1
+    evaluation = read_evaluation(runs / "a" / "evaluation.json")
+    assert evaluation["step"] == 3
+    for row, measured in zip(rows, evaluation["measures"], strict=True):
+        assert row.strip().startswith(measured["label"])
+        assert f" {measured['samples']} " in row
+        if measured["value"] is not None:
+            assert f" {measured['value']:.4f}" in row
+    assert "FID" not in result.out
+
+
+def test_the_file_has_what_other_programs_read(runs):
+    assert cli("evaluate", runs / "c").status == 0
+    values = json.loads((runs / "c" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert (values["step"], values["steps"], values["held_out"]) == (2, 2, 30)
+    first = values["measures"][0]
+    assert first["name"] == "sliced_wasserstein_n30"
+    assert first["low"] < first["value"] < first["high"]
+    assert first["value"] > first["floor"] > 0
+    assert (first["samples"], first["better"]) == (30, "low")
+    (runs / "c" / "evaluation.json").write_text('{"step": 3, "measures": [{}]}')
+    with pytest.raises(ValueError, match=r"evaluation\.json cannot be read: 'name' is missing"):
+        read_evaluation(runs / "c" / "evaluation.json")
+    assert read_evaluation(runs / "none.json") is None
+
+
+def test_several_runs_stand_in_one_table(runs):
+    result = cli("evaluate", runs / "a", runs / "b", runs / "c", "--only", "quick")
+    assert (result.status, result.errors) == (0, [])
+    lines = result.out.splitlines()
+    assert lines[0] == f"[1] {runs / 'a'}: step 3, data ring, 60 held-out samples"
+    assert lines[3].split() == ["measure", "samples", "[1]", "real", "[2]", "real", "[3]", "real"]
+    assert "different data (ring, swiss-roll)" in result.out
+    modes = next(line for line in lines if "modes covered" in line)
+    assert modes.count("+-") == 2  # none of the third
+    assert not (runs / "b" / "evaluation.json").exists()  # with --only nothing is written
+
+
+def test_json_and_csv_hold_the_same(runs):
+    words = ["evaluate", runs / "a", runs / "b", "--only", "sliced_wasserstein,modes"]
+    both = json.loads(cli(*words, "--json").out, parse_constant=pytest.fail)
+    rows = list(csv.DictReader(io.StringIO(cli(*words, "--csv").out)))
+    assert [x["run"] for x in both] == [str(runs / "a"), str(runs / "b")]
+    flat = [(x["run"], m["name"], m["value"]) for x in both for m in x["measures"]]
+    assert [(x["run"], x["name"], float(x["value"])) for x in rows] == flat
+    assert len(flat) == 4
+    one = json.loads(cli("evaluate", runs / "a", "--only", "modes", "--json").out)
+    assert one["run"] == str(runs / "a")
+    assert "--json" in cli("evaluate", runs / "a", "--json", "--csv").err
+
+
+def test_a_step_is_measured_and_nothing_written(runs):
+    before = files(runs / "b")
+    result = cli("evaluate", runs / "b", "--step", "best", "--only", "quick", "--json")
+    step = json.loads(result.out)["step"]
+    assert step in (2, 4)
+    assert f"best           step {step}," in cli("info", runs / "b").out
+    assert "no snapshot of step 3" in refused("evaluate", runs / "b", "--step", 3)
+    assert files(runs / "b") == before
+
+
+def test_an_interrupted_run_is_measured_at_its_checkpoint_and_said(runs, tmp_path):
+    run = shutil.copytree(runs / "b", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"steps": 100}))
+    first = cli("evaluate", run, "--only", "sliced_wasserstein").out.splitlines()[0]
+    assert first == "step 5 of 100, not finished, data ring, 60 held-out samples"
+
+
+def test_a_file_that_cannot_be_written_is_said(runs, tmp_path, monkeypatch):
+    def refuse(path, evaluation):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("minigan.evaluation.files.write_evaluation", refuse)
+    result = cli("evaluate", runs / "c")
+    assert result.status == 0
+    assert "sliced Wasserstein" in result.out
+    assert result.errors == [
+        f"minigan evaluate: note: cannot write {runs / 'c' / 'evaluation.json'}: Read-only file"
+        " system"
+    ]
+
+
+@pytest.mark.parametrize("projections", [0, -4])
+def test_projections_are_positive(runs, projections):
+    line = refused("evaluate", runs / "a", "--projections", projections)
+    assert f"sliced_wasserstein: projections = {projections} is not positive" in line
+
+
+def test_bad_input_is_one_line(runs, tmp_path):
+    assert "did you mean 'frechet'" in refused("evaluate", runs / "a", "--only", "frechett")
+    assert "is named twice" in refused("evaluate", runs / "a", runs / "a")
+    assert "is not a run" in refused("evaluate", runs / "a", tmp_path)
+    train(tmp_path / "none", *RING, "--steps", 1, "--holdout", 0, "--device", "reference")
+    line = refused("evaluate", tmp_path / "none")
+    assert f"{tmp_path / 'none'}: the run held no data out (holdout 0)" in line
+
+
+def test_moved_data_of_some_of_several_runs(runs, tmp_path):
+    np.savez(tmp_path / "points.npz", x=np.random.default_rng(0).standard_normal((80, 2)))
+    words = ["--batch", 8, "--device", "reference", "--steps", 1]
+    train(tmp_path / "own", "--data", tmp_path / "points.npz", *words)
+    (tmp_path / "points.npz").rename(tmp_path / "moved.npz")
+    folders = [runs / "a", tmp_path / "own"]
+    words = ["--data", tmp_path / "moved.npz", "--only", "sliced_wasserstein"]
+    assert cli("evaluate", *folders, *words).status == 0
+
+
+def test_the_table_of_measures_is_sound():
+    assert len({x.name for x in MEASURES}) == len(MEASURES)
+    assert {x.better for x in MEASURES} == {"low", "high", None}
+    assert all("fid" not in f"{x.name} {x.label}".lower() for x in MEASURES)
