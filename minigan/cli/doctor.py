@@ -67,7 +67,7 @@ def _print(diagnoses: list[Diagnosis]) -> None:
     from ..training.run_folder import read_options
 
     try:
-        BLOCKS.encode(sys.stdout.encoding or "ascii")
+        BLOCKS.encode(sys.stdout.encoding or "utf-8")
         blocks = BLOCKS
     except UnicodeEncodeError:
         blocks = PLAIN

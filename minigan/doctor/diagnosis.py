@@ -13,9 +13,11 @@ import numpy as np
 
 from ..utils import strict_json
 from .record import DIVERGENCE, INTERRUPTED, TRAINING, Record, read_record
-from .rule import Rule, Test
+from .rule import MIN_LINES, Rule, Test
 from .rules import RULES
 from .series import SERIES
+
+FEW_LINES = 3 * MIN_LINES  # with fewer, the last third has too few for a rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,16 @@ class Finding:
     changes: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A gauge's value beside its threshold; None for the value with too few lines."""
+
+    gauge: str
+    value: float | None
+    threshold: float
+    above: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What the doctor says about a run.
@@ -74,6 +86,8 @@ class Diagnosis:
         state: how its training ended: finished, interrupted, training or diverged.
         findings: what ails it, the cause before its consequences; () if nothing was found.
         gauges: those that rules look at, by name, of which the run has numbers.
+        checks: what each rule that applies compared: the name of its finding, and comparisons, of
+            which all must be bad.
         notes: lines on what cannot be said.
     """
 
@@ -82,6 +96,7 @@ class Diagnosis:
     state: str
     findings: tuple[Finding, ...]
     gauges: Mapping[str, Gauge]
+    checks: tuple[tuple[str, tuple[Comparison, ...]], ...]
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,7 +134,20 @@ def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
     findings = [_finding(rule, record) for rule in found.values()]
     gauges = _gauges(record)
     return Diagnosis(
-        record.folder, record.step, record.state, tuple(findings), gauges, _notes(record, gauges)
+        folder=record.folder,
+        step=record.step,
+        state=record.state,
+        findings=tuple(findings),
+        gauges=gauges,
+        checks=tuple((rule.name, _compare(rule, record)) for rule in RULES if rule.applies(record)),
+        notes=_notes(record, gauges),
+    )
+
+
+def _compare(rule: Rule, record: Record) -> tuple[Comparison, ...]:
+    return tuple(
+        Comparison(test.gauge, test.value(record), test.threshold, test.above)
+        for test in (rule.test, *rule.needs)
     )
 
 
@@ -181,7 +209,7 @@ def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
             "its metrics have no gauges, as it was trained by an older version: what needs"
             f" {', '.join(missing)} cannot be said"
         )
-    elif any(gauge.value is None for gauge in gauges.values()) or not gauges:
+    elif len(record.rows) < FEW_LINES:
         notes.append(
             f"{len(record.rows)} lines of metrics are few: some gauges have no value yet (more"
             " steps, or a smaller log_every)"

@@ -7,20 +7,29 @@ healthy run comes first.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..gan.losses import LOSSES
-from ..gan.models import MODELS
-from ..gan.own import OwnModel
-from ..gan.penalties import PENALTIES
-from ..training.options import split_names
+from .changes import (
+    balanced,
+    calmer,
+    projected,
+    regularized,
+    scheduled,
+    slower,
+    standardized,
+    stronger,
+    unsaturated,
+    usual_penalty,
+    without_momentum,
+)
 from .record import Record
-from .rule import Options, Rule, Test
+from .rule import Rule, Test
 
 # Samples are bad if their distance to held-out data is so many times that of real samples.
 BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
+# The spread of samples rises from that of an untrained net, and a short training is not collapsed.
+NOT_RISING = Test("spread_trend", above=False, threshold=1.1)
 POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
 
 
@@ -56,97 +65,6 @@ def _first(values: np.ndarray) -> float:
     return float(values[0])
 
 
-# ---------------------------------------------------------------------------- options of a remedy
-def _is_own(options: Options) -> bool:
-    """Return whether the nets are of the user's own."""
-    model = options["model"]
-    return model is not None and isinstance(MODELS.get(model), OwnModel | None)
-
-
-BATCH_NORM = ("dcgan",)  # models whose discriminator takes no penalty
-
-
-def _slower(factor: float) -> Any:
-    """Return a function that divides both learning rates."""
-
-    def changes(options: Options) -> dict[str, Any]:
-        return {name: options[name] / factor for name in ("lr_g", "lr_d")}
-
-    return changes
-
-
-def _calmer(options: Options) -> dict[str, Any]:
-    """Return changes that end a growth of all values: smaller rates, a limit of the gradient."""
-    if options["optimizer"] == "sgd":
-        return {"optimizer": "adam", "lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "clip_norm": 10.0}
-    return {**_slower(10)(options), "clip_norm": 10.0}
-
-
-def _balanced(options: Options) -> dict[str, Any]:
-    """Return changes that let D keep up with G."""
-    if options["lr_d"] < options["lr_g"]:
-        return {"lr_d": options["lr_g"]}
-    if options["pack"] == 1 and options["condition"] == "none" and options["batch"] % 8 == 0:
-        return {"pack": 2}
-    return {"n_critic": options["n_critic"] + 1}
-
-
-def _without_momentum(options: Options) -> dict[str, Any]:
-    """Return changes that damp a rotation: no momentum, and a penalty on D's slope."""
-    changes: dict[str, Any] = {"beta1": 0.0}
-    if options["penalty"] == "none" and options["model"] not in BATCH_NORM:
-        is_critic = options["loss"] == "wasserstein"
-        changes |= {"penalty": "wgan-gp" if is_critic else "r1", "clip_weights": 0.0}
-        changes["penalty_weight"] = 0.1 if is_critic else 1.0
-    return changes
-
-
-def _unsaturated(options: Options) -> dict[str, Any]:
-    """Return changes after which G has a gradient where D recognizes its samples."""
-    changes: dict[str, Any] = {"n_critic": 1}
-    if options["loss"] == "minimax":
-        changes["loss"] = "nonsaturating"
-    return changes
-
-
-def _regularized(options: Options) -> dict[str, Any]:
-    """Return changes that keep D from learning samples by heart."""
-    if options["model"] in BATCH_NORM:
-        return {"augment": "color,translation"}
-    return {"penalty": "r1", "penalty_weight": None, "n_critic": 1}
-
-
-def _stronger(options: Options) -> dict[str, Any]:
-    if options["lr_d"] < options["lr_g"]:
-        return {"lr_d": options["lr_g"]}
-    return {} if _is_own(options) else {"n_critic": options["n_critic"] + 1}
-
-
-def _usual_penalty(options: Options) -> dict[str, Any]:
-    """Return a weight of the penalty that is the usual one, or a hundredth where it is that."""
-    usual = min(PENALTIES[name].weight for name in split_names("penalty", options["penalty"], "+"))
-    weight = options["penalty_weight"] or usual
-    return {"penalty_weight": usual if weight > 2 * usual else weight / 100}
-
-
-def _scheduled(options: Options) -> dict[str, Any]:
-    """Return a schedule that is as long as the training; a constant rate if that was it."""
-    steps = options["schedule_steps"]
-    if options["schedule"] != "constant" and steps is not None and steps < options["steps"]:
-        return {"schedule_steps": options["steps"]}
-    return {"schedule": "constant", "schedule_steps": None}
-
-
-def _standardized(options: Options) -> dict[str, Any]:
-    """Return what brings points to deviation 1; images have the option value_range instead."""
-    is_image = not _is_own(options) and not str(options["model"]).startswith("toy")
-    return {} if is_image or options["standardize"] else {"standardize": True}
-
-
-def _projected(options: Options) -> dict[str, Any]:
-    return {} if _is_own(options) else {"condition": "projection"}
-
-
 # ------------------------------------------------------------------------------------------- rules
 _COLLAPSE_REMEDY = (
     "Let the discriminator keep up (--lr-d), or show it several samples at once (--pack 2)."
@@ -160,7 +78,7 @@ RULES: tuple[Rule, ...] = (
         "weights and activations of healthy runs stay within a factor of 10",
         "Weights or activations grow without limit, until they are infinite.",
         "Divide the learning rates by ten, and limit the gradients (--clip-norm 10).",
-        _calmer,
+        calmer,
         hides=(
             *("sigmoid-twice", "range-mismatch", "penalty-too-strong", "learning-rate-exhausted"),
             *("dead-units", "vanishing-gradient", "memorizing-discriminator", "ignored-labels"),
@@ -187,8 +105,8 @@ RULES: tuple[Rule, ...] = (
         "a layer of ReLU has up to a third of its units at 0 for a batch in healthy runs",
         "Most units of a layer have the same output for all samples, so that their weights have no"
         " gradient.",
-        "Divide the learning rates by ten or more, and use LeakyReLU.",
-        _slower(20),
+        "Divide the learning rates by a hundred, and use LeakyReLU.",
+        slower(100),
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -199,7 +117,7 @@ RULES: tuple[Rule, ...] = (
         "At the start the generator's numbers are within a fiftieth of the range of the data, or"
         " the other way round: it spends its training on the scale.",
         "Scale the data: --standardize for points; for images the right --value-range.",
-        _standardized,
+        standardized,
         needs=(POOR_SAMPLES,),
         hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
     ),
@@ -211,7 +129,7 @@ RULES: tuple[Rule, ...] = (
         "The discriminator's output is nearly the same for all samples, while they are still far"
         " from the data: the penalty outweighs the loss.",
         "Reduce --penalty-weight.",
-        _usual_penalty,
+        usual_penalty,
         needs=(POOR_SAMPLES,),
         applies=_has_penalty,
         hides=_CONSEQUENCES,
@@ -223,7 +141,7 @@ RULES: tuple[Rule, ...] = (
         "a linear schedule that ends with the training has 0.3 of its rate left at 70 % of it",
         "Both learning rates have been nearly 0 for the last third of the training.",
         "Let the schedule end with the training (--schedule-steps), or use none.",
-        _scheduled,
+        scheduled,
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -234,7 +152,7 @@ RULES: tuple[Rule, ...] = (
         "The discriminator recognizes nearly all generated samples, and there the slope of the"
         " generator's loss is below a twentieth of its usual one.",
         "Use the loss nonsaturating, and one discriminator step per generator step.",
-        _unsaturated,
+        unsaturated,
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -244,7 +162,7 @@ RULES: tuple[Rule, ...] = (
         "gradients of healthy runs stay above a twentieth of the first ones",
         "The norm of the generator's gradient has fallen to less than a thousandth of the first.",
         "Use the loss nonsaturating, and one discriminator step per generator step.",
-        _unsaturated,
+        unsaturated,
         needs=(BAD_SAMPLES,),
         hides=_CONSEQUENCES,
     ),
@@ -256,7 +174,7 @@ RULES: tuple[Rule, ...] = (
         "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
         " pushes the generator away from new samples.",
         "More data, or a penalty (--penalty r1), or for images --augment color,translation.",
-        _regularized,
+        regularized,
         hides=("weak-discriminator",),
     ),
     Rule(
@@ -267,7 +185,7 @@ RULES: tuple[Rule, ...] = (
         "Generated samples are no more often of the class that was asked for than by chance.",
         "Let the discriminator use the label: --condition projection, or the labels as an input of"
         " your own net.",
-        _projected,
+        projected,
         applies=_is_conditional,
         hides=("mode-collapse", "weak-discriminator"),
     ),
@@ -279,7 +197,7 @@ RULES: tuple[Rule, ...] = (
         "It is right hardly more often than by chance, but the samples are still far from the data:"
         " it cannot tell the generator what is wrong.",
         "A discriminator with more units, a higher --lr-d, or more --n-critic steps.",
-        _stronger,
+        stronger,
         needs=(
             Test("separation", above=False, threshold=0.3, start=0.5),
             Test("logit_deviation", above=False, threshold=0.1, start=0.5),
@@ -295,7 +213,8 @@ RULES: tuple[Rule, ...] = (
         "1 where the samples vary as the data do; healthy runs have at least 0.75",
         "A generated batch varies much less than the data: many latents lead to the same sample.",
         _COLLAPSE_REMEDY,
-        _balanced,
+        balanced,
+        needs=(NOT_RISING,),
         applies=_is_unconditional,
         hides=("oscillation", "range-mismatch"),
     ),
@@ -306,7 +225,8 @@ RULES: tuple[Rule, ...] = (
         "1 where the samples of a class vary as the data's do; healthy runs have at least 0.6",
         "Two samples of a class differ much less than two real ones.",
         _COLLAPSE_REMEDY,
-        _balanced,
+        balanced,
+        needs=(NOT_RISING,),
         applies=_is_conditional,
         hides=("oscillation", "range-mismatch"),
     ),
@@ -318,7 +238,7 @@ RULES: tuple[Rule, ...] = (
         "Real samples are farther from the nearest generated one than generated samples from the"
         " nearest real one: the generator makes only some of the data.",
         _COLLAPSE_REMEDY,
-        _balanced,
+        balanced,
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
@@ -328,8 +248,19 @@ RULES: tuple[Rule, ...] = (
         "the mean of the samples of healthy runs moves by less than 0.3 deviations between lines",
         "All generated samples move to and fro together, by as much as the data are wide, from one"
         " line of metrics to the next.",
-        "No momentum (--beta1 0), and a penalty on the discriminator's slope.",
-        _without_momentum,
+        "No momentum (--beta1 0), and learning rates divided by ten.",
+        without_momentum,
+        hides=("range-mismatch",),
+    ),
+    Rule(
+        "oscillation",
+        "The players go to and fro",
+        Test("rotation_d", above=False, threshold=-0.5),
+        "independent positions around a mean have -0.5; healthy runs at least -0.3",
+        "Each displacement of both players undoes the one before.",
+        "No momentum (--beta1 0), and learning rates divided by ten.",
+        without_momentum,
+        needs=(Test("rotation_g", above=False, threshold=-0.5),),
         hides=("range-mismatch",),
     ),
     Rule(
@@ -340,8 +271,7 @@ RULES: tuple[Rule, ...] = (
         "The generator's numbers do not reach those of the data, or go far beyond them.",
         "Scale the data: --standardize for points; for images the right --value-range, and a"
         " generator that ends in tanh.",
-        _standardized,
-        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
+        standardized,
     ),
 )
 NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))

@@ -43,7 +43,7 @@ def _quality(record: Record) -> np.ndarray:
 def _separation(record: Record) -> np.ndarray:
     """Return the gap of D's outputs, relative to their deviation: 2 for two separate values."""
     gap, deviation = record.column("logit_gap"), record.column("logit_deviation")
-    return np.divide(gap, deviation, out=np.zeros_like(gap), where=deviation > 0)
+    return np.divide(gap, deviation, out=gap * 0, where=deviation > 0)
 
 
 def _range_match(record: Record) -> np.ndarray:
@@ -90,6 +90,16 @@ def _growth(record: Record) -> np.ndarray:
     return np.fmax.reduce(ratios)
 
 
+def _spread_trend(record: Record) -> np.ndarray:
+    """Return the spread relative to its median in the middle third: above 1 while it rises."""
+    spread = record.column("spread")
+    middle = spread[len(spread) // 3 : max(1, 2 * len(spread) // 3)]
+    middle = middle[np.isfinite(middle)]
+    if not len(middle) or not np.median(middle) > 0:
+        return np.full(len(spread), np.nan)
+    return spread / np.median(middle)
+
+
 def _gradient_ratio(record: Record) -> np.ndarray:
     """Return the norm of G's gradient, relative to the largest of the first lines."""
     x = record.column("grad_norm_g")
@@ -117,6 +127,9 @@ DERIVED: dict[str, Series] = {
     "outside": Series("logits", "how far D's outputs reach out of [0, 1]", _outside),
     "learning_rate": Series("ratio", "learning rates, relative to their highest", _rate),
     "dead": Series("share of units", "constant units of the layer with the most", _dead),
+    "spread_trend": Series(
+        "ratio", "the spread, relative to that in the middle of the training", _spread_trend
+    ),
     "growth": Series("ratio", "size of weights or activations, relative to the first", _growth),
     "gradient": Series("ratio", "norm of G's gradient, relative to the first", _gradient_ratio),
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .diagnosis import Diagnosis, Finding, Gauge
+from .diagnosis import Comparison, Diagnosis, Finding, Gauge
 
 BLOCKS, PLAIN = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 WIDTH = 32  # characters of a curve
@@ -49,7 +49,7 @@ def describe(diagnosis: Diagnosis, steps: int, blocks: str = BLOCKS) -> list[str
     for finding in diagnosis.findings:
         lines += ["", *_finding(finding, diagnosis.gauges.get(finding.gauge), blocks)]
     if not count and diagnosis.gauges:
-        lines += ["  gauges that were looked at:", *table(list(diagnosis.gauges.values()))]
+        lines += ["  gauges that were looked at (all of a line must be bad):", *table(diagnosis)]
     return lines
 
 
@@ -70,15 +70,15 @@ def _finding(finding: Finding, gauge: Gauge | None, blocks: str) -> list[str]:
     return lines
 
 
-def table(gauges: Sequence[Gauge]) -> list[str]:
-    """Return a line for each gauge: its name, its value, what is bad, what it is."""
-    rows = []
-    for x in gauges:
-        value = "-" if x.value is None else number(x.value)
-        bad = "" if x.threshold is None else f"bad {'>' if x.above else '<'} {number(x.threshold)}"
-        rows.append((x.name, value, bad, x.description))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+def table(diagnosis: Diagnosis) -> list[str]:
+    """Return a line for each rule: its finding, and its gauges with their values and limits."""
+    width = max(len(name) for name, _ in diagnosis.checks)
     return [
-        f"    {name:<{widths[0]}}  {value:>{widths[1]}}  {bad:<{widths[2]}}  {text}"
-        for name, value, bad, text in rows
+        f"    {name:<{width}}  {', '.join(map(_compare, comparisons))}"
+        for name, comparisons in diagnosis.checks
     ]
+
+
+def _compare(x: Comparison) -> str:
+    value = "unknown" if x.value is None else number(x.value)
+    return f"{x.gauge} {value} (bad {'>' if x.above else '<'} {number(x.threshold)})"

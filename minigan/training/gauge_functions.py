@@ -69,9 +69,19 @@ def share_above(x: np.ndarray, y: np.ndarray) -> float:
 
 def class_agreement(samples: np.ndarray, labels: np.ndarray, means: np.ndarray) -> float:
     """Return the share of samples (n, d) whose nearest class mean is that of their label."""
+    return float((_nearest_class(samples, means) == labels).mean())
+
+
+def chance_agreement(samples: np.ndarray, labels: np.ndarray, means: np.ndarray) -> float:
+    """Return the expected share if the labels were shuffled."""
+    classes = len(means)
+    found = np.bincount(_nearest_class(samples, means), minlength=classes)
+    return float(found @ np.bincount(labels, minlength=classes) / len(samples) ** 2)
+
+
+def _nearest_class(samples: np.ndarray, means: np.ndarray) -> np.ndarray:
     known = np.flatnonzero(np.isfinite(means).all(axis=1))
-    nearest = known[distances(samples, means[known]).argmin(axis=1)]
-    return float((nearest == labels).mean())
+    return known[distances(samples, means[known]).argmin(axis=1)]
 
 
 def unit_range(activations: np.ndarray) -> np.ndarray:
@@ -94,13 +104,6 @@ def dead_share(ranges: Sequence[np.ndarray]) -> float | None:
         limit = CONSTANT * max(abs(low).max(), abs(high).max())
         shares.append(float((high - low <= limit).mean()))
     return max(shares, default=None)
-
-
-def common_share(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Return the length of the intersection of two intervals, divided by that of their union."""
-    union = max(a[1], b[1]) - min(a[0], b[0])
-    common = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    return common / union if union > 0 else 1.0
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float | None:

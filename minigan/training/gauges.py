@@ -18,7 +18,8 @@ import numpy as np
 from ..engine.device import use_device
 from ..utils.notices import Notice
 from . import gauge_functions as functions
-from .probe import Probe, Reference, probe
+from .probe import Probe, probe
+from .reference import Reference
 from .trail import Trail
 
 if TYPE_CHECKING:

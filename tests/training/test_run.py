@@ -22,6 +22,7 @@ from run_helpers import (
 
 import minigan as mg
 from minigan import Config, Trainer
+from minigan.training.gauges import GAUGES
 from minigan.training.run import Run
 from minigan.training.run_folder import RunError, locked, new_folder, read_config
 
@@ -63,7 +64,10 @@ def test_metrics_are_flat_rows_with_the_first_and_the_last_step(tmp_path):
     assert [row["step"] for row in rows] == [1, 8, 15, 22, 29, 30]
     for row in rows:
         measured = MEASURED if row["step"] == 30 else []
-        assert list(row) == [*KEYS, *measured, "steps_per_second"]
+        gauges = [name for name in row if name in GAUGES]
+        assert list(row) == [*KEYS, *measured, *gauges, "steps_per_second"]
+        assert {"spread", "saturation", "memorization", "dead_d", "lr_g"} <= set(gauges)
+        assert ("movement" in gauges) == (row["step"] > 1)
         assert all(isinstance(x, int | float) and math.isfinite(x) for x in row.values())
         assert row["steps_per_second"] > 0
 
@@ -131,7 +135,10 @@ def test_pictures_and_checkpoints_never_change_training(tmp_path):
     often = [*RING, "--steps", 5, "--sample-every", 1, "--checkpoint-every", 2, "--log-every", 1]
     train(tmp_path / "b", *often)
     (a, info_a), (b, info_b) = (mg.load(tmp_path / x / "checkpoint.safetensors") for x in "ab")
-    assert all(np.array_equal(a[name], b[name]) for name in a)
+    # The gauges' positions are those of the last logged steps.
+    names = [name for name in a if not name.startswith("gauges.")]
+    assert len(names) > 20
+    assert all(np.array_equal(a[name], b[name]) for name in names)
     assert info_a["random"] == info_b["random"]
     assert len(list((tmp_path / "b" / "samples").iterdir())) == 6
 

@@ -13,9 +13,9 @@ _GLYPHS: dict[str, Any] = {
     "data": "glyphs",
     "samples": 3000,
     "steps": 400,
-    "batch": 64,
-    "lr_g": 1e-3,
-    "lr_d": 1e-3,
+    "batch": 32,
+    "lr_g": 5e-4,
+    "lr_d": 5e-4,
     "log_every": 20,
     "sample_every": 200,
     "checkpoint_every": 400,
@@ -29,8 +29,10 @@ HEALTHY: dict[str, Case] = {
     "ring, R3GAN": Case(
         "relativistic pairs, R1 and R2", {**RING, **R3GAN, "penalty_end": None}, "modes"
     ),
-    "grid, non-saturating": Case(
-        "25 modes, momentum 0", {**_GRID, "lr_g": 2e-3, "lr_d": 4e-3}, "modes"
+    "grid, hinge": Case(
+        "25 modes, rates that fall to 0",
+        {**_GRID, "loss": "hinge", "lr_g": 2e-3, "lr_d": 4e-3, "schedule": "linear"},
+        "modes",
     ),
     "ring, concat": Case(
         "a cGAN: labels beside latents and points",
@@ -51,12 +53,13 @@ HEALTHY: dict[str, Case] = {
         "least squares on logits", {**SPIRAL, "loss": "leastsquares"}
     ),
     "small digits, hinge": Case(
-        "hinge, R1", {**DIGITS, "loss": "hinge", "penalty": "r1", "penalty_weight": 0.5}
+        "hinge, R1", {**DIGITS, "loss": "hinge", "penalty": "r1", "lr_g": 2e-4, "lr_d": 5e-4}
     ),
     "small digits, AC-GAN": Case(
-        "the discriminator also classifies", {**DIGITS, "condition": "acgan"}
+        "the discriminator also classifies",
+        {**DIGITS, "condition": "acgan", "penalty": "r1", "lr_g": 2e-4, "lr_d": 5e-4},
     ),
-    "glyphs, MLP": Case("the tutorials' MLP GAN", {**_GLYPHS, "model": "mlp"}),
+    "glyphs, MLP": Case("the tutorials' nets, R1", {**_GLYPHS, "model": "mlp", "penalty": "r1"}),
     "discs, convolutions": Case(
         "colour images of 16 x 16, relativistic pairs, R1 and R2",
         {
@@ -68,6 +71,8 @@ HEALTHY: dict[str, Case] = {
             "penalty": "r1+r2",
             "penalty_weight": 0.5,
             "batch": 16,
+            "lr_g": 1e-3,
+            "lr_d": 1e-3,
             "beta1": 0.0,
             "beta2": 0.99,
             "steps": 200,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from ... import nn
@@ -46,7 +48,7 @@ def layers(inputs: int, outputs: int, width: int, activation: type[nn.Module]) -
     """Return the layers of a net with two hidden layers."""
     sizes = (inputs, width, width, outputs)
     stack: list[nn.Module] = []
-    for size, next_size in zip(sizes[:-1], sizes[1:], strict=True):
+    for size, next_size in itertools.pairwise(sizes):
         stack += [nn.Dense(size, next_size), activation()]
     return stack[:-1]
 

@@ -58,7 +58,7 @@ DIGITS: dict[str, Any] = {
 PLANTED: dict[str, Case] = {
     "mode-collapse": Case(
         "the generator's learning rate is ten times the discriminator's",
-        {**RING, "lr_g": 2e-3, "lr_d": 2e-4},
+        {**RING, "lr_g": 2e-3, "lr_d": 2e-4, "ema": 0.0},
         "modes",
     ),
     "vanishing-gradient": Case(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...seeds import map_seeds
 from ...training.config import Config
@@ -22,6 +22,8 @@ from . import own  # noqa: F401 (registers the nets and data that cases name)
 from .measures import measure_run
 from .planted import Case
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -32,7 +34,7 @@ class Result:
         changes: by finding, the options that the doctor would change.
         value, floor: the case's measure, and that of real samples.
         diverged: the message of a training that ended with DivergedError; "" otherwise.
-        seconds: of training, diagnosis and measurement.
+        seconds: of the processor, for training, diagnosis and measurement.
     """
 
     findings: tuple[str, ...]
@@ -58,7 +60,7 @@ def run_case(
         changes: options that replace the case's: a remedy.
         folder: the run's folder, which is kept; None: one that is removed.
     """
-    start = time.perf_counter()
+    start = time.process_time()
     config = Config(**{**case.options, **(changes or {}), "seed": seed})
     place = Path(tempfile.mkdtemp(prefix="minigan-")) if folder is None else folder
     try:
@@ -75,17 +77,17 @@ def run_case(
         return Result(
             tuple(finding.name for finding in diagnosis.findings),
             {finding.name: dict(finding.changes) for finding in diagnosis.findings},
-            *(value, floor, diverged, time.perf_counter() - start),
+            *(value, floor, diverged, time.process_time() - start),
         )
     finally:
         if folder is None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def run_all(jobs: Sequence[Callable[[], Result]], workers: int | None, label: str) -> list[Result]:
+def run_all(jobs: Sequence[Callable[[], T]], workers: int | None, label: str) -> list[T]:
     """Return the results of jobs, which must be picklable, computed in parallel by processes."""
     return map_seeds(partial(_call, jobs), range(len(jobs)), workers, label)
 
 
-def _call(jobs: Sequence[Callable[[], Result]], i: int) -> Result:
+def _call(jobs: Sequence[Callable[[], T]], i: int) -> T:
     return jobs[i]()
