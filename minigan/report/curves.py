@@ -16,7 +16,7 @@ from .markup import Html, join, number, tag
 
 WIDTH, HEIGHT = 420, 224  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 50, 412, 12, 194  # the edges of the area of the curves
-SMOOTH = 80  # from so many values on, the running mean is drawn too
+SMOOTH = 120  # from so many values on, the running mean is drawn, too: of three or more
 
 
 def draw(chart: Chart, ident: str, limits: Limits | None = None, owner: str = "") -> Html:

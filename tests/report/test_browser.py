@@ -50,7 +50,9 @@ def visit(browser):
     faults, contexts = [], []
 
     def open_page(path, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
+        # Without smooth scrolling, places on the screen hold at once.
+        settings = {"viewport": {"width": width, "height": 800}, "reduced_motion": "reduce"}
+        context = browser.new_context(**(settings | options))
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda x: faults.append(f"{x.type}: {x.text}"))
@@ -92,7 +94,9 @@ def test_the_slider_moves_by_keyboard_and_shows_picture_and_caption(visit, repor
 
 def test_the_slider_moves_by_mouse_and_moves_the_curves_too(visit, reports):
     page = visit(reports["plain"])
-    box = page.get_by_label("Training step").bounding_box()
+    slider = page.get_by_label("Training step")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
     page.mouse.click(box["x"] + 0.34 * box["width"], box["y"] + box["height"] / 2)
     assert shown(page) == (4, "Generated, step 4")
     at = page.locator("figure.chart").first.locator(".at").inner_text()
@@ -100,7 +104,7 @@ def test_the_slider_moves_by_mouse_and_moves_the_curves_too(visit, reports):
 
 
 def test_play_shows_the_steps_in_turn_and_stops_at_the_last(visit, reports):
-    page = visit(reports["plain"])
+    page = visit(reports["plain"], reduced_motion="no-preference")
     play = page.get_by_role("button", name="Play")
     play.click()
     page.get_by_role("button", name="Pause").wait_for()

@@ -167,6 +167,11 @@ def test_measures_of_several_runs_in_one_table_with_the_best_bold(runs, tmp_path
     page = read_page(tmp_path / "x.html")
     bold = [x["text"] for x in page.all("strong") if "td" in x["parents"]]
     assert bold == ["0.1250"]
+    other = copy(runs / "plain", tmp_path / "other")
+    (other / "evaluation.json").write_text((folders[1] / "evaluation.json").read_text())
+    page = report(folders[0], other, out=tmp_path / "z.html")
+    assert "their data differ, so none is the best" in page.one("section", id="measures")["text"]
+    assert not [x for x in page.all("strong") if "td" in x["parents"]]
     alone = report(folders[0], out=tmp_path / "y.html").one("section", id="measures")
     assert "0.25000.062500.1000 to 0.30001,800" in alone["text"]
 

@@ -76,16 +76,29 @@ def _one_table(run: RunReport) -> Html:
 
 
 def _common_table(runs: Sequence[RunReport]) -> Html:
-    """Return a row for each measure and a column for each run; the best of a row is bold."""
+    """Return a row for each measure and a column for each run.
+
+    The best of a row is bold, if all runs were measured on the same data: measures of different
+    data do not compare.
+    """
+    has_best = _have_same_data(runs)
     found = [{str(m["name"]): m for m in _measures(run)} for run in runs]
     rows = []
     for name in dict.fromkeys(name for measures in found for name in measures):
         cells = [measures.get(name) for measures in found]
-        best = _best(cells)
+        best = _best(cells) if has_best else None
         first = next(cell for cell in cells if cell)
         rows.append((_label(first), *(_cell(cell, cell is best) for cell in cells)))
-    caption = f"Measures of {plural(len(runs), 'run')}, floors in brackets; bold: best of a row"
+    caption = f"Measures of {plural(len(runs), 'run')}, floors in brackets; "
+    caption += "bold: best of a row" if has_best else "their data differ, so none is the best"
     return table(caption, ("measure", *(run.name for run in runs)), rows, range(1, len(runs) + 1))
+
+
+def _have_same_data(runs: Sequence[RunReport]) -> bool:
+    """Return whether the digests of the data are known and equal, and the held-out shares too."""
+    digests = [None if run.trained is None else run.trained.data.get("values") for run in runs]
+    shares = {run.content.options.get("holdout") for run in runs}
+    return None not in digests and len(set(digests)) == 1 and len(shares) == 1
 
 
 def _best(cells: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
