@@ -17,6 +17,7 @@ from minigan.evaluation.estimate import Estimate
 from minigan.evaluation.evaluate import evaluate
 from minigan.evaluation.files import read_evaluation
 from minigan.evaluation.measures import DRAWS, MEASURES
+from minigan.evaluation.samples import Setting
 from minigan.metrics import sliced_wasserstein
 
 CONFIG = Config(data="ring", samples=1500, batch=32)
@@ -347,3 +348,29 @@ def test_the_table_of_measures_is_sound():
     assert len({x.name for x in MEASURES}) == len(MEASURES)
     assert {x.better for x in MEASURES} == {"low", "high", None}
     assert all("fid" not in f"{x.name} {x.label}".lower() for x in MEASURES)
+
+
+def test_real_draws_are_different_training_samples(rng):
+    trainer = Trainer(Config(batch=8, holdout=0.1, model="mlp"), images(240, rng))
+    setting = Setting.of(trainer)
+    assert setting.count == 24
+    draws = [setting.train_draw(k, 24) for k in range(12)]
+    drawn = np.concatenate([x.values for x in draws if x is not None]).reshape(-1, 36)
+    assert len(drawn) == 8 * 24  # and 21 are left for the validation
+    assert len(np.unique(drawn, axis=0)) == len(drawn)
+    others = np.concatenate([drawn, setting.validation.reshape(-1, 36)])
+    train = {x.tobytes() for x in trainer.data.values.reshape(-1, 36)}
+    assert len({x.tobytes() for x in others}) == len(others) == 8 * 24 + 21
+    assert {x.tobytes() for x in others} <= train
+
+
+def test_the_first_samples_of_a_draw_share_its_features(rng):
+    trainer = Trainer(Config(batch=8, holdout=0.25, model="mlp"), images(80, rng))
+    setting = Setting.of(trainer)
+    whole = setting.real
+    part = whole.head(7)
+    np.testing.assert_array_equal(part.values, whole.values[:7])
+    np.testing.assert_array_equal(part.labels, whole.labels[:7])
+    np.testing.assert_allclose(part.features, setting.net.features(part.values), rtol=1e-5)
+    np.testing.assert_allclose(part.probabilities, setting.net.probabilities(part.values), 1e-5)
+    assert whole.head(7) is part
