@@ -227,8 +227,8 @@ def test_the_bits_of_a_training_do_not_depend_on_gauges(data, options):
     assert a.keys() == b.keys()
     assert all(a[name].tobytes() == b[name].tobytes() for name in a)
     assert info_a == info_b
-    modes = [module.training for module in trainer.generator.modules()]
-    assert all(modes)
+    assert mg.random.state()["streams"] == {}  # nor is the default generator used
+    assert all(module.training for module in trainer.discriminator.modules())
 
 
 def test_a_run_that_was_cut_and_extended_has_the_same_lines(tmp_path):
