@@ -9,6 +9,7 @@ from run_helpers import RING, assert_same_run, cli, metrics, train
 import minigan as mg
 from minigan import Config, Trainer, nn
 from minigan.data import Dataset
+from minigan.engine.random import default_generator
 from minigan.training.gauges import GAUGES
 from minigan.utils.notices import Notice
 
@@ -227,7 +228,7 @@ def test_the_bits_of_a_training_do_not_depend_on_gauges(data, options):
     assert a.keys() == b.keys()
     assert all(a[name].tobytes() == b[name].tobytes() for name in a)
     assert info_a == info_b
-    assert mg.random.state()["streams"] == {}  # nor is the default generator used
+    assert default_generator().state()["streams"] == {}  # nor is the default generator used
     assert all(module.training for module in trainer.discriminator.modules())
 
 
