@@ -77,7 +77,8 @@ def _first(values: np.ndarray) -> float:
 
 # ------------------------------------------------------------------------------------------- rules
 _COLLAPSE_REMEDY = (
-    "Let the discriminator keep up (--lr-d), or show it several samples at once (--pack 2)."
+    "Let the discriminator keep up (--lr-g not above --lr-d), or show it several samples at once"
+    " (--pack 2)."
 )
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 RULES: tuple[Rule, ...] = (
