@@ -80,6 +80,10 @@ _COLLAPSE_REMEDY = (
     "Let the discriminator keep up (--lr-g not above --lr-d), or show it several samples at once"
     " (--pack 2)."
 )
+_OSCILLATION_REMEDY = (
+    "No momentum (--beta1 0), and learning rates divided by ten; a Wasserstein critic needs a"
+    " gradient penalty instead (--penalty wgan-gp) and --n-critic 3."
+)
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -267,7 +271,7 @@ RULES: tuple[Rule, ...] = (
         " images by up to 1, but with a negative cosine",
         "All generated samples move together over several lines of metrics, by as much as the data"
         " are wide from one line to the next.",
-        "No momentum (--beta1 0), and learning rates divided by ten.",
+        _OSCILLATION_REMEDY,
         without_momentum,
         needs=(Test("rotation_samples", above=True, threshold=0.0),),
         hides=("range-mismatch",),
@@ -278,7 +282,7 @@ RULES: tuple[Rule, ...] = (
         Test("rotation_d", above=False, threshold=-0.5),
         "independent positions around a mean have -0.5; healthy runs at least -0.3",
         "Each displacement of both players undoes the one before.",
-        "No momentum (--beta1 0), and learning rates divided by ten.",
+        _OSCILLATION_REMEDY,
         without_momentum,
         needs=(Test("rotation_g", above=False, threshold=-0.5),),
         hides=("range-mismatch",),
