@@ -50,7 +50,10 @@ def balanced(options: Options) -> dict[str, Any]:
 
 
 def without_momentum(options: Options) -> dict[str, Any]:
-    """Return changes that damp a rotation: no momentum, and smaller learning rates."""
+    """Return changes that damp a rotation: no momentum, and for a critic a penalty on its slope."""
+    if options["loss"] == "wasserstein" and options["model"] not in BATCH_NORM:
+        penalty = {"clip_weights": 0.0, "penalty": "wgan-gp", "penalty_weight": 0.1}
+        return {"beta1": 0.0, **penalty, "n_critic": max(3, options["n_critic"])}
     return {"beta1": 0.0, **slower(10)(options)}
 
 

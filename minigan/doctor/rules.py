@@ -80,6 +80,10 @@ _COLLAPSE_REMEDY = (
     "Let the discriminator keep up (--lr-g not above --lr-d), or show it several samples at once"
     " (--pack 2)."
 )
+_OSCILLATION_REMEDY = (
+    "No momentum (--beta1 0), and learning rates divided by ten; a Wasserstein critic needs a"
+    " gradient penalty instead (--penalty wgan-gp) and --n-critic 3."
+)
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -107,6 +111,7 @@ RULES: tuple[Rule, ...] = (
         "Remove the sigmoid at the end of the discriminator.",
         needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
         applies=_takes_logits,
+        scope="losses of logits",
         hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
     ),
     Rule(
@@ -143,6 +148,7 @@ RULES: tuple[Rule, ...] = (
         usual_penalty,
         needs=(POOR_SAMPLES,),
         applies=_has_penalty,
+        scope="a penalty",
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -198,6 +204,7 @@ RULES: tuple[Rule, ...] = (
         " your own net.",
         projected,
         applies=_is_conditional,
+        scope="conditional",
         hides=("mode-collapse", "weak-discriminator"),
     ),
     Rule(
@@ -215,6 +222,7 @@ RULES: tuple[Rule, ...] = (
             BAD_SAMPLES,
         ),
         applies=_has_free_discriminator,
+        scope="no penalty, no critic",
         hides=("mode-collapse", "oscillation", "range-mismatch"),
     ),
     Rule(
@@ -227,6 +235,7 @@ RULES: tuple[Rule, ...] = (
         balanced,
         needs=(NOT_RISING,),
         applies=_is_late_and_unconditional,
+        scope="from step 1000, no condition",
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
@@ -239,6 +248,7 @@ RULES: tuple[Rule, ...] = (
         balanced,
         needs=(NOT_RISING,),
         applies=_is_late_and_conditional,
+        scope="from step 1000, conditional",
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
@@ -261,7 +271,7 @@ RULES: tuple[Rule, ...] = (
         " images by up to 1, but with a negative cosine",
         "All generated samples move together over several lines of metrics, by as much as the data"
         " are wide from one line to the next.",
-        "No momentum (--beta1 0), and learning rates divided by ten.",
+        _OSCILLATION_REMEDY,
         without_momentum,
         needs=(Test("rotation_samples", above=True, threshold=0.0),),
         hides=("range-mismatch",),
@@ -272,7 +282,7 @@ RULES: tuple[Rule, ...] = (
         Test("rotation_d", above=False, threshold=-0.5),
         "independent positions around a mean have -0.5; healthy runs at least -0.3",
         "Each displacement of both players undoes the one before.",
-        "No momentum (--beta1 0), and learning rates divided by ten.",
+        _OSCILLATION_REMEDY,
         without_momentum,
         needs=(Test("rotation_g", above=False, threshold=-0.5),),
         hides=("range-mismatch",),
