@@ -14,9 +14,11 @@ README = Path(__file__).with_name("README.md")
 
 def findings() -> str:
     """Return the table of the rules, in their order."""
-    head = "| finding | bad if | why this threshold | remedy to try |\n| --- | --- | --- | --- |\n"
+    titles = ("finding", "runs", "bad if", "why this threshold", "remedy to try")
+    head = f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}\n"
     return head + "".join(
-        f"| `{rule.name}` | {_condition(rule)} | {rule.why} | {rule.remedy} |\n" for rule in RULES
+        f"| `{rule.name}` | {rule.scope} | {_condition(rule)} | {rule.why} | {rule.remedy} |\n"
+        for rule in RULES
     )
 
 

@@ -111,6 +111,7 @@ RULES: tuple[Rule, ...] = (
         "Remove the sigmoid at the end of the discriminator.",
         needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
         applies=_takes_logits,
+        scope="losses of logits",
         hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
     ),
     Rule(
@@ -147,6 +148,7 @@ RULES: tuple[Rule, ...] = (
         usual_penalty,
         needs=(POOR_SAMPLES,),
         applies=_has_penalty,
+        scope="a penalty",
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -202,6 +204,7 @@ RULES: tuple[Rule, ...] = (
         " your own net.",
         projected,
         applies=_is_conditional,
+        scope="conditional",
         hides=("mode-collapse", "weak-discriminator"),
     ),
     Rule(
@@ -219,6 +222,7 @@ RULES: tuple[Rule, ...] = (
             BAD_SAMPLES,
         ),
         applies=_has_free_discriminator,
+        scope="no penalty, no critic",
         hides=("mode-collapse", "oscillation", "range-mismatch"),
     ),
     Rule(
@@ -231,6 +235,7 @@ RULES: tuple[Rule, ...] = (
         balanced,
         needs=(NOT_RISING,),
         applies=_is_late_and_unconditional,
+        scope="from step 1000, no condition",
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
@@ -243,6 +248,7 @@ RULES: tuple[Rule, ...] = (
         balanced,
         needs=(NOT_RISING,),
         applies=_is_late_and_conditional,
+        scope="from step 1000, conditional",
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(

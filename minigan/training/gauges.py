@@ -67,7 +67,7 @@ def _spread(p: Probe) -> float | None:
 
 def _agreement(p: Probe) -> float | None:
     means, real, chance = p.reference.class_means, p.reference.agreement, p.reference.chance
-    if p.fake_labels is None or means is None or real - chance < 0.1:
+    if p.fake_labels is None or means is None or real - chance < 0.2:
         return None  # Without labels, or where a nearest mean does not find the class of real data.
     return (functions.class_agreement(p.fake, p.fake_labels, means) - chance) / (real - chance)
 

@@ -53,7 +53,7 @@ LATE = np.arange(LINES) >= 15
 BAD = 4.0  # distances of samples to held-out data, relative to those of real samples
 
 
-def write(folder, columns=None, quality=1.2, lines=LINES, **options):
+def write(folder, columns=None, quality: float | None = 1.2, lines=LINES, **options):
     """A run without a checkpoint: `columns` are numbers, or arrays over the lines."""
     folder.mkdir(exist_ok=True)
     config = Config(**{"steps": 50 * lines, **options})
@@ -63,8 +63,8 @@ def write(folder, columns=None, quality=1.2, lines=LINES, **options):
         row = {"step": 50 * i + 1, **HEALTHY}
         for name, x in (columns or {}).items():
             row[name] = float(np.broadcast_to(x, lines)[i])
-        row["sliced_wasserstein_n500"] = 0.1 * quality
-        row["sliced_wasserstein_n500_floor"] = 0.1
+        if quality is not None:
+            row |= {"sliced_wasserstein_n500": 0.1 * quality, "sliced_wasserstein_n500_floor": 0.1}
         rows.append(row)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -216,6 +216,12 @@ def test_a_run_of_an_older_version_has_a_line_on_what_is_missing(tmp_path):
     assert "spread" in note
     assert "accuracy" not in note
     assert diagnosis.gauges.keys() == {"accuracy", "gradient"}
+
+
+def test_a_run_without_held_out_data_has_a_line_on_what_is_missing(tmp_path):
+    diagnosis = diagnose(write(tmp_path / "r", CHANCE, quality=None))
+    assert diagnosis.findings == ()
+    assert "some signs of range-mismatch, penalty-too-strong, " in diagnosis.notes[-1]
 
 
 def test_few_lines_are_said_and_find_nothing(tmp_path):

@@ -169,6 +169,11 @@ def test_learning_rates_are_those_of_the_step():
 def test_what_cannot_be_measured_is_left_out():
     with pytest.raises(ValueError, match="none was done yet"):
         trainer_of().measure()
+    trainer = trainer_of(holdout=0.0)
+    trainer.step()
+    row = trainer.measure()
+    assert row["nearest"] > 0
+    assert "memorization" not in row
     trainer = trainer_of(points(100), generator_loss="feature-matching")
     trainer.step()
     missing = GAUGES.keys() - trainer.measure().keys()
