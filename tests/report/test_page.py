@@ -41,7 +41,10 @@ def pages(runs, tmp_path_factory):
 def pixels(image):
     """The pixels of an <img> of the page."""
     content = base64.b64decode(image["attrs"]["src"].split(",")[1])
-    return np.asarray(Image.open(io.BytesIO(content)))
+    stored = np.asarray(Image.open(io.BytesIO(content)))
+    scale = int(image["attrs"]["width"]) // stored.shape[1]
+    assert scale == 1 or "pixels" in image["attrs"]["class"]  # which repeats them
+    return stored.repeat(scale, 0).repeat(scale, 1)
 
 
 # ------------------------------------------------------------------------------- what is on a page
