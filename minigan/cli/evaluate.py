@@ -58,8 +58,7 @@ def run(options: argparse.Namespace) -> int:
     from ..evaluation.evaluate import choose_measures
     from ..evaluation.files import as_csv, as_json
     from ..evaluation.table import one_run, several_runs
-    from ..training.resume import read_run
-    from ..training.run_folder import RunError
+    from ..training.run_folder import CHECKPOINT, RunError, read_options
 
     only = None if options.only is None else [x.strip() for x in options.only.split(",")]
     choose_measures(only)
@@ -67,8 +66,9 @@ def run(options: argparse.Namespace) -> int:
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
             raise RunError(f"{folder} is named twice")
-        if len(folders) > 1:
-            read_run(folder, data_have_moved=True)  # before the first is measured for a minute
+        read_options(folder)  # before the first is measured for a minute
+        if not (folder / CHECKPOINT).exists():
+            raise RunError(f"there is no checkpoint {folder / CHECKPOINT}")
     found = {str(folder): _evaluate(folder, options, only) for folder in folders}
     if options.json:
         print(as_json(found))

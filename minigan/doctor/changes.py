@@ -43,7 +43,7 @@ def calmer(options: Options) -> dict[str, Any]:
 def balanced(options: Options) -> dict[str, Any]:
     """Return changes that let D keep up with G."""
     if options["lr_d"] < options["lr_g"]:
-        return {"lr_d": options["lr_g"]}
+        return {"lr_g": options["lr_d"]}
     if options["pack"] == 1 and options["condition"] == "none" and options["batch"] % 8 == 0:
         return {"pack": 2}
     return {"n_critic": options["n_critic"] + 1}

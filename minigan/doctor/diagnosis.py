@@ -214,4 +214,10 @@ def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
             f"{len(record.rows)} lines of metrics are few: some gauges have no value yet (more"
             " steps, or a smaller log_every)"
         )
+    elif "quality" not in gauges:
+        names = dict.fromkeys(rule.name for rule in RULES if "quality" in rule.known_gauges)
+        notes.append(
+            "its samples were not measured against held-out data (--holdout, --evaluate-every):"
+            f" some signs of {', '.join(names)} cannot be said"
+        )
     return tuple(notes)

@@ -14,8 +14,10 @@ import numpy as np
 from ..kernels.runtime.files import read_bounded
 from ..training.checkpoint import CheckpointError, load
 from ..training.config import Config
+from ..training.options import options as option_fields
 from ..training.run_folder import (
     CHECKPOINT,
+    CONFIG,
     DIVERGED,
     LOCK,
     MAX_CONFIG_BYTES,
@@ -27,6 +29,7 @@ from ..training.run_folder import (
 from ..utils import strict_json
 from ..utils.locks import LockedError, file_lock
 
+OWN_NAMES = ("model", "loss", "data")
 FINISHED, INTERRUPTED, TRAINING, DIVERGENCE = "finished", "interrupted", "training", "diverged"
 
 
@@ -72,9 +75,7 @@ def read_record(folder: Path) -> Record:
     Raises:
         RunError: the folder holds no run, or its metrics cannot be read.
     """
-    given = read_options(folder)
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-    options = {**defaults, **given}
+    options = _checked_options(folder)
     rows = read_all_metrics(folder / METRICS)
     saved = _checkpoint_step(folder)
     if not rows and saved is None:
@@ -92,6 +93,27 @@ def read_record(folder: Path) -> Record:
     if divergence is None:
         return Record(folder, options, rows, step, state)
     return Record(folder, options, rows, divergence[0], state, divergence[1])
+
+
+def _checked_options(folder: Path) -> dict[str, Any]:
+    """Return the options of a run with defaults for those that older versions do not have.
+
+    The names of a model, a loss or data may be of the user's own, and are only compared.
+
+    Raises:
+        RunError: there is no config, or one of its values is not accepted.
+    """
+    values = {field.name: field.default for field in dataclasses.fields(Config)}
+    values |= read_options(folder)
+    for name, declared in option_fields(Config).items():
+        try:
+            if name not in OWN_NAMES:
+                declared.check_value(values[name])
+            elif values[name] is not None and not isinstance(values[name], str):
+                raise ValueError(f"{name} = {values[name]!r} is not a name")
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+    return values
 
 
 def _checkpoint_step(folder: Path) -> int | None:

@@ -74,6 +74,7 @@ class Rule:
         changes: the options to change, a function of the run's options.
         needs: further comparisons that must fail too.
         applies: whether the training is one to which the rule applies.
+        scope: the same in words.
         hides: names of findings that are its consequences; their rules come later.
         or_diverged: whether a training that diverged has this finding in any case.
     """
@@ -87,6 +88,7 @@ class Rule:
     changes: Callable[[Options], dict[str, Any]] = no_changes
     needs: tuple[Test, ...] = ()
     applies: Callable[[Record], bool] = always
+    scope: str = "all"
     hides: tuple[str, ...] = ()
     or_diverged: bool = False
 

@@ -30,6 +30,7 @@ from .rule import Rule, Test
 BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
 # The spread of samples rises from that of an untrained net, and a short training is not collapsed.
 NOT_RISING = Test("spread_trend", above=False, threshold=1.1)
+EARLY = 1000  # steps in which the samples of a healthy run may still be alike
 POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
 
 
@@ -57,8 +58,17 @@ def _is_conditional(record: Record) -> bool:
     return record.options["condition"] != "none"
 
 
-def _is_unconditional(record: Record) -> bool:
-    return not _is_conditional(record)
+def _is_past_start(record: Record) -> bool:
+    """Return whether samples should differ by now: those of MLPs on images do from step 600 on."""
+    return record.step >= EARLY
+
+
+def _is_late_and_conditional(record: Record) -> bool:
+    return _is_past_start(record) and _is_conditional(record)
+
+
+def _is_late_and_unconditional(record: Record) -> bool:
+    return _is_past_start(record) and not _is_conditional(record)
 
 
 def _first(values: np.ndarray) -> float:
@@ -67,7 +77,8 @@ def _first(values: np.ndarray) -> float:
 
 # ------------------------------------------------------------------------------------------- rules
 _COLLAPSE_REMEDY = (
-    "Let the discriminator keep up (--lr-d), or show it several samples at once (--pack 2)."
+    "Let the discriminator keep up (--lr-g not above --lr-d), or show it several samples at once"
+    " (--pack 2)."
 )
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 RULES: tuple[Rule, ...] = (
@@ -96,13 +107,14 @@ RULES: tuple[Rule, ...] = (
         "Remove the sigmoid at the end of the discriminator.",
         needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
         applies=_takes_logits,
+        scope="losses of logits",
         hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
     ),
     Rule(
         "dead-units",
         "Units are dead",
         Test("dead", above=True, threshold=0.65),
-        "a layer of ReLU has up to a third of its units at 0 for a batch in healthy runs",
+        "layers of ReLU in healthy runs have up to a third of their units at 0 for a batch",
         "Most units of a layer have the same output for all samples, so that their weights have no"
         " gradient.",
         "Divide the learning rates by a hundred, and use LeakyReLU.",
@@ -112,10 +124,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "range-mismatch",
         "Generated numbers have another range than the data",
-        Test("range_match", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
+        Test("range_covered", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
         "nets begin with numbers of about 0.3: data 50 times as wide are not in their unit",
-        "At the start the generator's numbers are within a fiftieth of the range of the data, or"
-        " the other way round: it spends its training on the scale.",
+        "At the start the generator's numbers reach less than a fiftieth of the range of the data:"
+        " it spends its training on the scale.",
         "Scale the data: --standardize for points; for images the right --value-range.",
         standardized,
         needs=(POOR_SAMPLES,),
@@ -132,6 +144,7 @@ RULES: tuple[Rule, ...] = (
         usual_penalty,
         needs=(POOR_SAMPLES,),
         applies=_has_penalty,
+        scope="a penalty",
         hides=_CONSEQUENCES,
     ),
     Rule(
@@ -159,7 +172,7 @@ RULES: tuple[Rule, ...] = (
         "vanishing-gradient",
         "The generator's gradient vanishes",
         Test("gradient", above=False, threshold=1e-3),
-        "gradients of healthy runs stay above a twentieth of the first ones",
+        "gradients of healthy runs stay above a sixteenth of the first ones",
         "The norm of the generator's gradient has fallen to less than a thousandth of the first.",
         "Use the loss nonsaturating, and one discriminator step per generator step.",
         unsaturated,
@@ -187,6 +200,7 @@ RULES: tuple[Rule, ...] = (
         " your own net.",
         projected,
         applies=_is_conditional,
+        scope="conditional",
         hides=("mode-collapse", "weak-discriminator"),
     ),
     Rule(
@@ -204,52 +218,58 @@ RULES: tuple[Rule, ...] = (
             BAD_SAMPLES,
         ),
         applies=_has_free_discriminator,
+        scope="no penalty, no critic",
         hides=("mode-collapse", "oscillation", "range-mismatch"),
     ),
     Rule(
         "mode-collapse",
         "Mode collapse: generated samples are too much alike",
         Test("spread", above=False, threshold=0.5),
-        "1 where the samples vary as the data do; healthy runs have at least 0.75",
+        "1 where the samples vary as the data do; healthy runs have at least 0.68",
         "A generated batch varies much less than the data: many latents lead to the same sample.",
         _COLLAPSE_REMEDY,
         balanced,
         needs=(NOT_RISING,),
-        applies=_is_unconditional,
+        applies=_is_late_and_unconditional,
+        scope="from step 1000, no condition",
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
         "mode-collapse",
         "Mode collapse within classes: the samples of a class are too much alike",
         Test("spread", above=False, threshold=0.25),
-        "1 where the samples of a class vary as the data's do; healthy runs have at least 0.6",
+        "1 where the samples of a class vary as the data's do; healthy runs have at least 0.5",
         "Two samples of a class differ much less than two real ones.",
         _COLLAPSE_REMEDY,
         balanced,
         needs=(NOT_RISING,),
-        applies=_is_conditional,
+        applies=_is_late_and_conditional,
+        scope="from step 1000, conditional",
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
         "mode-collapse",
         "Mode collapse: parts of the data are missed",
-        Test("nearest", above=True, threshold=2.0),
-        "1 where samples and data are spread alike; healthy runs have at most 1.3",
+        Test("nearest", above=True, threshold=2.2),
+        "1 where samples and data are spread alike; healthy runs have at most 1.8",
         "Real samples are farther from the nearest generated one than generated samples from the"
         " nearest real one: the generator makes only some of the data.",
         _COLLAPSE_REMEDY,
         balanced,
+        needs=(POOR_SAMPLES,),
         hides=("oscillation", "range-mismatch"),
     ),
     Rule(
         "oscillation",
         "The players go round in circles",
         Test("drift", above=True, threshold=0.7),
-        "the mean of the samples of healthy runs moves by less than 0.3 deviations between lines",
-        "All generated samples move to and fro together, by as much as the data are wide, from one"
-        " line of metrics to the next.",
+        "the mean of healthy runs moves by less than 0.3 deviations a line; the noise of MLPs on"
+        " images by up to 1, but with a negative cosine",
+        "All generated samples move together over several lines of metrics, by as much as the data"
+        " are wide from one line to the next.",
         "No momentum (--beta1 0), and learning rates divided by ten.",
         without_momentum,
+        needs=(Test("rotation_samples", above=True, threshold=0.0),),
         hides=("range-mismatch",),
     ),
     Rule(
@@ -266,9 +286,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "range-mismatch",
         "Generated numbers have another range than the data",
-        Test("range_match", above=False, threshold=0.4),
-        "1 for equal ranges; those of healthy runs have at least 0.8",
-        "The generator's numbers do not reach those of the data, or go far beyond them.",
+        Test("range_covered", above=False, threshold=0.6),
+        "healthy runs reach at least 0.85; a generator that ends in a sigmoid half of [-1, 1]",
+        "The generator's numbers do not reach those of the data.",
         "Scale the data: --standardize for points; for images the right --value-range, and a"
         " generator that ends in tanh.",
         standardized,

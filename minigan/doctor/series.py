@@ -46,13 +46,13 @@ def _separation(record: Record) -> np.ndarray:
     return np.divide(gap, deviation, out=gap * 0, where=deviation > 0)
 
 
-def _range_match(record: Record) -> np.ndarray:
-    """Return the common part of the ranges of generated and of real numbers, of their union."""
+def _range_covered(record: Record) -> np.ndarray:
+    """Return the part of the range of real numbers that generated ones reach."""
     low, high = record.column("fake_low"), record.column("fake_high")
     real_low, real_high = record.column("real_low"), record.column("real_high")
-    union = np.maximum(high, real_high) - np.minimum(low, real_low)
-    common = np.minimum(high, real_high) - np.maximum(low, real_low)
-    return np.divide(np.maximum(common, 0), union, out=np.full_like(union, np.nan), where=union > 0)
+    common = np.maximum(np.minimum(high, real_high) - np.maximum(low, real_low), 0)
+    width = real_high - real_low
+    return np.divide(common, width, out=np.full_like(width, np.nan), where=width > 0)
 
 
 def _outside(record: Record) -> np.ndarray:
@@ -121,8 +121,8 @@ DERIVED: dict[str, Series] = {
         "sliced Wasserstein distance of samples to held-out data, divided by that of real samples",
         _quality,
     ),
-    "range_match": Series(
-        "share", "common part of the ranges of generated and of real numbers", _range_match
+    "range_covered": Series(
+        "share", "part of the range of real numbers that generated ones reach", _range_covered
     ),
     "outside": Series("logits", "how far D's outputs reach out of [0, 1]", _outside),
     "learning_rate": Series("ratio", "learning rates, relative to their highest", _rate),

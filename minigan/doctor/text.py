@@ -63,7 +63,10 @@ def _finding(finding: Finding, gauge: Gauge | None, blocks: str) -> list[str]:
         f"    Try: {finding.remedy}",
     ]
     if finding.changes:
-        changes = ", ".join(f"{name} = {value}" for name, value in finding.changes.items())
+        changes = ", ".join(
+            f"{name} = {'its default' if value is None else value}"
+            for name, value in finding.changes.items()
+        )
         lines.append(f"    Options of this remedy: {changes}")
     if gauge is not None:
         lines.insert(2, f"    {sparkline(gauge.values, finding.threshold, blocks)}")

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..metrics import (
-    birthday,
-    density_coverage,
-    frechet_distance,
-    inception_score,
-    jensen_shannon,
-    kernel_distance,
-    memorization,
-    mixture_quality,
-    out_of_range,
-    parzen_bandwidth,
-    parzen_log_likelihood,
-    precision_recall,
-    sliced_wasserstein,
-    wasserstein1,
-)
-from .samples import Samples, Setting
+from ..metrics import density_coverage, out_of_range, precision_recall
+from . import functions
+from .samples import Setting
 
 DRAWS = 5  # independent draws of samples behind each mean and its interval
 MIXTURE_SAMPLES = 2500
-MAX_COMPARED = 1000  # samples whose nearest training samples are searched
-PAIR_BUDGET = 2**33  # numbers in the differences of generated and all training samples
-
-Function = Callable[[Samples, Setting], float]
+MAX_TRAIN_NUMBERS = 2**27  # in the training samples, which take 1 GiB as float64
 
 
 def at_most(points: int, images: int) -> Callable[[Setting], int]:
@@ -62,7 +44,7 @@ class Measure:
 
     name: str
     label: str
-    function: Function
+    function: functions.Function
     better: str | None = None
     applies: Callable[[Setting], bool] = lambda setting: True
     lacks: Callable[[Setting], str] = lambda setting: ""
@@ -100,121 +82,30 @@ def no_features(setting: Setting) -> str:
     return "features need a classifier, and the images have no labels of two or more classes"
 
 
-# ----------------------------------------------------------------------------- functions of samples
-def _sliced(x: Samples, setting: Setting) -> float:
-    real = setting.real.values[: len(x)]
-    return sliced_wasserstein(x.values, real, setting.projections, seed=x.draw)
-
-
-def _exact(x: Samples, setting: Setting) -> float:
-    return wasserstein1(x.values, setting.real.values[: len(x)])
-
-
-def _frechet(x: Samples, setting: Setting) -> float:
-    return frechet_distance(x.features, setting.real.head(len(x)).features)
-
-
-def _kernel(x: Samples, setting: Setting) -> float:
-    return kernel_distance(x.features, setting.real.head(len(x)).features)
-
-
-def _mixture(name: str) -> Function:
-    def measure(x: Samples, setting: Setting) -> float:
-        data = setting.train
-        assert data.modes is not None
-        assert data.sigma is not None
-        modes, sigma = data.modes, data.sigma
-        quality = x.once(lambda: mixture_quality(x.values, modes, sigma), "mixture")
-        return float(getattr(quality, name))
-
-    return measure
-
-
-def _overlap(metric: Callable[..., object], name: str) -> Function:
-    def measure(x: Samples, setting: Setting) -> float:
-        real = setting.real.head(len(x))
-        result = x.once(lambda: metric(real.features, x.features), metric)
-        return float(getattr(result, name))
-
-    return measure
-
-
-def _inception(x: Samples, setting: Setting) -> float:
-    return inception_score(x.probabilities)
-
-
-def _divergence(x: Samples, setting: Setting) -> float:
-    """Return the divergence on a grid of about ten samples a cell, at most 32 by 32."""
-    bins = min(32, max(2, round((len(x) / 10) ** 0.5)))
-    return jensen_shannon(x.values, setting.real.values[: len(x)], bins)
-
-
-def _parzen(x: Samples, setting: Setting) -> float:
-    """Return the mean log-likelihood of held-out samples, of images with pixels in [0, 1]."""
-    arrays = [x.values, setting.validation, setting.real.values[: len(x)]]
-    candidates = None
-    if setting.is_image:
-        arrays = [(values + 1) / 2 for values in arrays]
-    else:
-        candidates = list(np.geomspace(0.003, 3, 13) * max(1e-9, float(arrays[1].std())))
-    sigma = parzen_bandwidth(arrays[0], arrays[1], candidates)
-    return float(parzen_log_likelihood(arrays[0], arrays[2], sigma).mean())
-
-
-def _memorization(x: Samples, setting: Setting) -> float:
-    held_out = _halves(setting)[1][: len(x)]
-    return memorization(x.values, setting.train_values, held_out).z
-
-
-def _memorization_of_real(setting: Setting) -> float:
-    """Return the value for held-out samples in the place of generated ones."""
-    fake, held_out = (half[: _memorization_samples(setting)] for half in _halves(setting))
-    return memorization(fake, setting.train_values, held_out).z
-
-
-def _halves(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-    values = setting.real.values
-    return values[: len(values) // 2], values[len(values) // 2 :]
-
-
-def _memorization_samples(setting: Setting) -> int:
-    return min(setting.count // 2, MAX_COMPARED, PAIR_BUDGET // setting.train_values.size)
-
-
-def _birthday(x: Samples, setting: Setting) -> float:
-    return birthday(x.values, setting.real.values[: len(x)]).support
-
-
-def _agreement(x: Samples, setting: Setting) -> float:
-    assert x.labels is not None
-    return float((x.probabilities.argmax(axis=1) == x.labels).mean())
-
-
-def _permuted_agreement(x: Samples, setting: Setting) -> float:
-    assert x.labels is not None
-    labels = np.random.Generator(np.random.Philox(0)).permutation(x.labels)
-    return float((x.probabilities.argmax(axis=1) == labels).mean())
-
-
-def _accuracy(setting: Setting) -> float:
-    return setting.net.accuracy
-
-
-def _chance(setting: Setting) -> float:
-    """Return the agreement of labels with permuted ones."""
-    labels = setting.real.labels
-    assert labels is not None
-    return float(((np.bincount(labels) / len(labels)) ** 2).sum())
+def too_large(setting: Setting) -> str:
+    """Return why nearest training samples are not searched."""
+    numbers = len(setting.train) * math.prod(setting.train.sample_shape)
+    if numbers <= MAX_TRAIN_NUMBERS:
+        return ""
+    return f"the training data have {numbers:,} numbers, more than {MAX_TRAIN_NUMBERS:,}"
 
 
 MEASURES = (
-    Measure("sliced_wasserstein", "sliced Wasserstein distance", _sliced, "low", quick=True),
-    Measure("wasserstein1", "exact Wasserstein distance", _exact, "low", most=at_most(1000, 200)),
-    Measure("frechet", "Frechet distance", _frechet, "low", lacks=no_features),
+    Measure(
+        "sliced_wasserstein", "sliced Wasserstein distance", functions.sliced, "low", quick=True
+    ),
+    Measure(
+        "wasserstein1",
+        "exact Wasserstein distance",
+        functions.exact_wasserstein,
+        "low",
+        most=at_most(1000, 200),
+    ),
+    Measure("frechet", "Frechet distance", functions.frechet, "low", lacks=no_features),
     Measure(
         "kernel_distance",
         "kernel distance",
-        _kernel,
+        functions.kernel,
         "low",
         lacks=no_features,
         most=at_most(2000, 2000),
@@ -223,7 +114,7 @@ MEASURES = (
         Measure(
             name,
             label,
-            _mixture(name),
+            functions.mixture(name),
             better,
             applies=is_mixture,
             fixed=MIXTURE_SAMPLES,
@@ -237,7 +128,9 @@ MEASURES = (
         )
     ),
     *(
-        Measure(name, label, _overlap(metric, name), "high", lacks=no_features, most=OVERLAP)
+        Measure(
+            name, label, functions.overlap(metric, name), "high", lacks=no_features, most=OVERLAP
+        )
         for name, label, metric in (
             ("precision", "precision: fakes near real samples", precision_recall),
             ("recall", "recall: real samples near fakes", precision_recall),
@@ -248,7 +141,7 @@ MEASURES = (
     Measure(
         "inception_score",
         "inception-style score",
-        _inception,
+        functions.inception,
         "high",
         applies=lambda setting: setting.is_image,
         lacks=no_features,
@@ -256,46 +149,47 @@ MEASURES = (
     Measure(
         "label_agreement",
         "samples classified as their label",
-        _agreement,
+        functions.agreement,
         "high",
         applies=has_conditions,
         quick=True,
-        floor=_accuracy,
+        floor=functions.accuracy,
     ),
     Measure(
         "label_agreement_permuted",
         "the same with labels permuted: chance",
-        _permuted_agreement,
+        functions.permuted_agreement,
         applies=has_conditions,
         quick=True,
-        floor=_chance,
+        floor=functions.chance,
     ),
     Measure(
         "jensen_shannon",
         "Jensen-Shannon divergence (nats)",
-        _divergence,
+        functions.divergence,
         "low",
         applies=is_plane,
     ),
     Measure(
         "parzen",
         "Parzen log-likelihood (nats)",
-        _parzen,
+        functions.parzen,
         "high",
         most=at_most(1000, 1000),
     ),
     Measure(
         "memorization_z",
         "memorization z (above 3: copies)",
-        _memorization,
-        most=_memorization_samples,
+        functions.memorization_z,
+        lacks=too_large,
+        most=functions.memorization_samples,
         draws=1,
-        floor=_memorization_of_real,
+        floor=functions.memorization_of_real,
     ),
     Measure(
         "birthday_support",
         "different samples, by near duplicates",
-        _birthday,
+        functions.birthday_support,
         "high",
         most=at_most(1000, 1000),
     ),

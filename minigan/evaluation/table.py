@@ -10,7 +10,6 @@ from .estimate import Estimate
 from .evaluate import Evaluation, Measured
 
 ARROWS = {"low": "lower is better", "high": "higher is better", None: ""}
-FEATURES = ("frechet", "kernel_distance", "precision", "recall", "density", "coverage")
 Rows = list[list[str]]
 
 
@@ -101,8 +100,8 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
     if nets:
         texts = [f"{key} (accuracy {accuracy:.4f})" for key, accuracy in nets.items()]
         lines.append(
-            f"features: of minigan's classifier {', '.join(texts)}; their distances are not an FID,"
-            " and do not compare with those of any other network"
+            f"classifier {', '.join(texts)}: distances of its features are not an FID, and do not"
+            " compare with those of any other network"
         )
     return lines + _differences(evaluations, len(nets))
 

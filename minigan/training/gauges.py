@@ -67,7 +67,7 @@ def _spread(p: Probe) -> float | None:
 
 def _agreement(p: Probe) -> float | None:
     means, real, chance = p.reference.class_means, p.reference.agreement, p.reference.chance
-    if p.fake_labels is None or means is None or real - chance < 0.1:
+    if p.fake_labels is None or means is None or real - chance < 0.2:
         return None  # Without labels, or where a nearest mean does not find the class of real data.
     return (functions.class_agreement(p.fake, p.fake_labels, means) - chance) / (real - chance)
 
@@ -214,11 +214,12 @@ class Gauges:
         trainer = self.trainer
         before = {name: trail.positions for name, trail in self.trails.items()}
         try:
-            with use_device(trainer.device):
+            # A training that diverges has infinite numbers shortly before it ends.
+            with use_device(trainer.device), np.errstate(all="ignore"):
                 if self._reference is None:
                     self._reference = Reference.of(trainer)
                 measured = probe(trainer, self._reference, self.trails, self._parameters, output)
-            values = {name: gauge.measure(measured) for name, gauge in GAUGES.items()}
+                values = {name: gauge.measure(measured) for name, gauge in GAUGES.items()}
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             if not self._has_failed:  # A net of the user's own may not work outside of a training.
                 text = f"the gauges of this training cannot be measured: {error}"

@@ -101,7 +101,7 @@ def draw(data: Dataset, n: int, seed: int, scale: float) -> tuple[np.ndarray, An
     """
     generator = np.random.Generator(np.random.Philox(seed))
     rows = generator.choice(len(data), min(n, len(data)), replace=False)
-    values = data.rows(rows).reshape(len(rows), -1)
+    values = data.rows(rows).reshape(len(rows), math.prod(data.sample_shape))
     labels = None if data.labels is None else data.labels[rows]
     return values if scale == 1 else values / np.float32(scale), labels
 

@@ -50,7 +50,7 @@ def test_the_matrix_counts_what_is_missed_and_false():
     assert wrong.false_alarms == ["glyphs, MLP: dead-units"]
     assert wrong.further == ["oscillation: mode-collapse"]
     line = next(x for x in matrix.text(wrong).splitlines() if " oscillation " in x)
-    cells = dict(zip(NAMES, line.split()[2:14], strict=True))
+    cells = dict(zip(PLANTED, line.split()[2:14], strict=True))
     assert {name for name, cell in cells.items() if cell != "."} == {"oscillation", "mode-collapse"}
 
 
@@ -61,11 +61,11 @@ def test_the_figure_is_drawn(tmp_path):
 
 def test_a_remedy_is_better_only_if_each_seed_is():
     low, high = replace(NOTHING, value=0.1), replace(NOTHING, value=0.5)
-    distance = remedies.Remedied("oscillation", {}, True, (high, high), (low, low))
+    distance = remedies.Remedied("oscillation", (high, high), (low, low))
     assert MEASURES["distance"].is_better_high is False
     assert distance.is_better
     assert not replace(distance, after=(low, high)).is_better
-    modes = remedies.Remedied("mode-collapse", {}, True, (low, low), (high, high))
+    modes = remedies.Remedied("mode-collapse", (low, low), (high, high))
     assert modes.is_better
     assert not replace(modes, before=(high, high), after=(low, low)).is_better
 
@@ -77,7 +77,8 @@ def test_a_failure_is_named_and_remedied_by_the_doctors_own_changes(tmp_path):
     names = [finding.name for finding in diagnose(tmp_path / "run").findings]
     assert names == ["learning-rate-exhausted"] == list(before.findings)
     assert measure_run(tmp_path / "run", case.measure) == (before.value, before.floor)
-    after = run_case(case, 1, before.changes["learning-rate-exhausted"])
+    changes = remedies.changes_for("learning-rate-exhausted", before)
+    after = run_case(case, 1, changes)
     assert after.value < 0.6 * before.value
     assert after.floor == before.floor
     assert not after.findings

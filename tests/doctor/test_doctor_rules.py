@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minigan import Config
-from minigan.doctor import diagnose
+from minigan.doctor import diagnose, readme
 from minigan.doctor.rules import NAMES, RULES
 from minigan.doctor.series import SERIES
 from minigan.training.run_folder import RunError
@@ -53,7 +53,7 @@ LATE = np.arange(LINES) >= 15
 BAD = 4.0  # distances of samples to held-out data, relative to those of real samples
 
 
-def write(folder, columns=None, quality=1.2, lines=LINES, **options):
+def write(folder, columns=None, quality: float | None = 1.2, lines=LINES, **options):
     """A run without a checkpoint: `columns` are numbers, or arrays over the lines."""
     folder.mkdir(exist_ok=True)
     config = Config(**{"steps": 50 * lines, **options})
@@ -63,8 +63,8 @@ def write(folder, columns=None, quality=1.2, lines=LINES, **options):
         row = {"step": 50 * i + 1, **HEALTHY}
         for name, x in (columns or {}).items():
             row[name] = float(np.broadcast_to(x, lines)[i])
-        row["sliced_wasserstein_n500"] = 0.1 * quality
-        row["sliced_wasserstein_n500_floor"] = 0.1
+        if quality is not None:
+            row |= {"sliced_wasserstein_n500": 0.1 * quality, "sliced_wasserstein_n500_floor": 0.1}
         rows.append(row)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -84,16 +84,17 @@ def test_a_healthy_run_has_no_finding(tmp_path):
 
 ACCURATE = {"d_real": 1.0, "d_fake": 1.0}
 CHANCE = {"d_real": 0.5, "d_fake": 0.5, "logit_gap": 0.001, "logit_deviation": 0.02}
+DRIFT = {"rotation_samples": 0.5}
 RELU = {"logit_low": 0.0, "logit_high": np.linspace(0.4, 1.0, LINES)}
 # The columns and options of each failure, and a number just on the good side of the threshold.
 FAILURES = {
     "mode-collapse": ({"spread": np.where(LATE, 0.4, 0.9)}, {}, {"spread": 0.55}),
     "vanishing-gradient": (ACCURATE | {"saturation": 0.95}, {}, ACCURATE | {"saturation": 0.85}),
     "memorizing-discriminator": ({"memorization": 0.75}, {}, {"memorization": 0.65}),
-    "oscillation": ({"drift": 0.9}, {}, {"drift": 0.6}),
+    "oscillation": (DRIFT | {"drift": 0.9}, {}, DRIFT | {"drift": 0.6}),
     "exploding-values": ({"activation_d": np.geomspace(1, 900, LINES)}, {}, {"weight_g": 9.0}),
     "dead-units": ({"dead_d": 0.8}, {}, {"dead_d": 0.6}),
-    "range-mismatch": ({"fake_low": 0.3}, {"model": "toy"}, {"fake_low": -0.1}),
+    "range-mismatch": ({"fake_low": 0.0}, {"model": "toy"}, {"fake_low": -0.3}),
     "sigmoid-twice": (RELU, {}, RELU | {"logit_low": -0.01}),
     "learning-rate-exhausted": (
         {name: np.where(LATE, 0.0, 2e-4) for name in ("lr_d", "lr_g")},
@@ -158,6 +159,17 @@ def test_rules_for_logits_do_not_apply_to_least_squares_and_critics(tmp_path):
 def test_a_spread_that_rises_is_a_short_training(tmp_path):
     rising = {"spread": np.linspace(0.1, 0.45, LINES)}
     assert names(write(tmp_path / "r", rising, quality=BAD)) == []
+    assert names(write(tmp_path / "r", {"spread": 0.2}, lines=19)) == []  # 900 steps
+    assert names(write(tmp_path / "r", {"spread": 0.2}, lines=22)) == ["mode-collapse"]
+
+
+def test_noise_that_moves_the_mean_is_no_oscillation(tmp_path):
+    noise = {"drift": 1.0, "rotation_samples": -0.5}
+    assert names(write(tmp_path / "r", noise, quality=BAD)) == []
+
+
+def test_narrow_modes_are_no_collapse_where_samples_are_good(tmp_path):
+    assert names(write(tmp_path / "r", {"nearest": 2.5}, quality=1.2)) == []
 
 
 def test_causes_hide_their_consequences_and_others_are_both_named(tmp_path):
@@ -206,6 +218,12 @@ def test_a_run_of_an_older_version_has_a_line_on_what_is_missing(tmp_path):
     assert diagnosis.gauges.keys() == {"accuracy", "gradient"}
 
 
+def test_a_run_without_held_out_data_has_a_line_on_what_is_missing(tmp_path):
+    diagnosis = diagnose(write(tmp_path / "r", CHANCE, quality=None))
+    assert diagnosis.findings == ()
+    assert "some signs of range-mismatch, penalty-too-strong, " in diagnosis.notes[-1]
+
+
 def test_few_lines_are_said_and_find_nothing(tmp_path):
     diagnosis = diagnose(write(tmp_path / "r", {"spread": 0.0}, lines=4))
     assert diagnosis.findings == ()
@@ -213,7 +231,7 @@ def test_few_lines_are_said_and_find_nothing(tmp_path):
 
 
 def test_a_line_that_was_cut_is_left_out_and_nets_of_the_users_own_are_not_built(tmp_path):
-    folder = write(tmp_path / "r", {"drift": 2.0})
+    folder = write(tmp_path / "r", DRIFT | {"drift": 2.0})
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9999, "lo')
     config = json.loads((folder / "config.json").read_text())
@@ -229,6 +247,8 @@ def test_a_line_that_was_cut_is_left_out_and_nets_of_the_users_own_are_not_built
     [
         ("config.json", None, "is not a run: it has no config.json"),
         ("config.json", "[]", "cannot be read: it is not an object"),
+        ("config.json", '{"steps": "many"}', "config.json cannot be read: steps"),
+        ("config.json", '{"model": 3}', "model = 3 is not a name"),
         ("metrics.jsonl", None, "no line of metrics and no checkpoint"),
         ("metrics.jsonl", "{}\n{}\n", "metrics.jsonl cannot be read: 'step' is missing"),
         ("diverged.json", "{}", "diverged.json cannot be read"),
@@ -243,3 +263,8 @@ def test_bad_folders_are_one_line(tmp_path, name, content, message):
     with pytest.raises(RunError, match=message) as error:
         diagnose(folder)
     assert "\n" not in str(error.value)
+
+
+def test_the_tables_of_the_readme_are_those_of_the_rules():
+    text = readme.README.read_text()
+    assert text == readme.with_tables(text), "run: python -m minigan.doctor.readme"

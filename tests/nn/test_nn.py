@@ -369,3 +369,14 @@ def test_what_layers_refuse():
         nn.Flatten()(mg.tensor(1.0))
     with pytest.raises(ValueError, match=r"Dropout: p = 0.5 is not in"):
         nn.Dropout("0.5")
+
+
+def test_an_observer_gets_each_module_and_its_output_in_the_order_of_their_calls():
+    net = nn.Sequential(nn.Dense(2, 3), nn.Sequential(nn.ReLU()))
+    calls = []
+    with nn.observing(lambda module, y: calls.append((type(module).__name__, y.shape))):
+        net(mg.tensor(np.ones((5, 2), np.float32)))
+    net(mg.tensor(np.ones((5, 2), np.float32)))
+    shape = (5, 3)
+    names = ["Dense", "ReLU", "Sequential", "Sequential"]
+    assert calls == [(name, shape) for name in names]

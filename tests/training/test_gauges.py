@@ -9,6 +9,7 @@ from run_helpers import RING, assert_same_run, cli, metrics, train
 import minigan as mg
 from minigan import Config, Trainer, nn
 from minigan.data import Dataset
+from minigan.engine.random import default_generator
 from minigan.training.gauges import GAUGES
 from minigan.utils.notices import Notice
 
@@ -168,11 +169,27 @@ def test_learning_rates_are_those_of_the_step():
 def test_what_cannot_be_measured_is_left_out():
     with pytest.raises(ValueError, match="none was done yet"):
         trainer_of().measure()
+    trainer = trainer_of(holdout=0.0)
+    trainer.step()
+    row = trainer.measure()
+    assert row["nearest"] > 0
+    assert "memorization" not in row
     trainer = trainer_of(points(100), generator_loss="feature-matching")
     trainer.step()
     missing = GAUGES.keys() - trainer.measure().keys()
     later = {x for x in GAUGES if x.startswith(("rotation", "update"))} | {"movement", "drift"}
     assert missing == {"saturation", "memorization", "label_agreement"} | later
+
+
+def test_numbers_that_are_not_finite_are_left_out_without_a_warning():
+    trainer = trainer_of()
+    trainer.step()
+    bias = trainer.generator[-1].bias
+    mg.optim.assign(bias, mg.tensor(np.array([np.inf, 3e38], np.float32), device="reference"))
+    for _ in range(2):
+        row = trainer.measure()
+        assert {"spread", "nearest", "fake_high", "drift"} & row.keys() == set()
+        assert {"logit_gap", "memorization", "dead_d", "lr_d"} <= row.keys()
 
 
 def test_a_net_that_works_in_training_only_is_said_once():
@@ -216,8 +233,8 @@ def test_the_bits_of_a_training_do_not_depend_on_gauges(data, options):
     assert a.keys() == b.keys()
     assert all(a[name].tobytes() == b[name].tobytes() for name in a)
     assert info_a == info_b
-    modes = [module.training for module in trainer.generator.modules()]
-    assert all(modes)
+    assert default_generator().state()["streams"] == {}  # nor is the default generator used
+    assert all(module.training for module in trainer.discriminator.modules())
 
 
 def test_a_run_that_was_cut_and_extended_has_the_same_lines(tmp_path):

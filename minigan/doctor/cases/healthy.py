@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ...gan.presets import R3GAN
-from .planted import DIGITS, RING, SPIRAL, Case
+from .planted import DIGITS, GRID, RING, SPIRAL, Case
 
-_GRID: dict[str, Any] = {**RING, "data": "grid", "model": "toy-relu"}
+_GRID: dict[str, Any] = {**GRID, "model": "toy-relu"}
 _GLYPHS: dict[str, Any] = {
     "ema": 0.99,
     "data": "glyphs",
     "samples": 3000,
-    "steps": 400,
-    "batch": 32,
+    "steps": 500,
+    "batch": 64,
     "lr_g": 5e-4,
     "lr_d": 5e-4,
-    "log_every": 20,
-    "sample_every": 200,
-    "checkpoint_every": 400,
+    "log_every": 25,
+    "sample_every": 250,
+    "checkpoint_every": 500,
     "keep": 0,
 }
 
@@ -34,9 +34,9 @@ HEALTHY: dict[str, Case] = {
         {**_GRID, "loss": "hinge", "lr_g": 2e-3, "lr_d": 4e-3, "schedule": "linear"},
         "modes",
     ),
-    "ring, concat": Case(
+    "grid, concat": Case(
         "a cGAN: labels beside latents and points",
-        {**RING, "condition": "concat"},
+        {**_GRID, "condition": "concat"},
         "label agreement",
     ),
     "swiss-roll, WGAN-GP": Case(
@@ -75,9 +75,9 @@ HEALTHY: dict[str, Case] = {
             "lr_d": 1e-3,
             "beta1": 0.0,
             "beta2": 0.99,
-            "steps": 200,
-            "log_every": 10,
-            "sample_every": 100,
+            "steps": 300,
+            "log_every": 15,
+            "sample_every": 150,
         },
     ),
 }

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from ...bench.table import format_number, format_table
-from ...utils.figures import BLUE, figure
-from ..rules import NAMES
+from ...utils.figures import BLUE, ORANGE, figure
 from .healthy import HEALTHY
 from .planted import PLANTED
 from .runs import Result, run_all, run_case
 
 SEEDS = (0, 1)
+NAMES = tuple(PLANTED)  # of the findings: the test compares them with the rules'
 ALL = {**PLANTED, **HEALTHY}
 
 
@@ -116,16 +116,16 @@ def draw(matrix: Matrix, path: Path) -> None:
         for (i, j), share in np.ndenumerate(shares):
             if share:
                 size = 0.86 * share**0.5
-                axes.add_patch(_square(j, i, size, BLUE if names[i] == NAMES[j] else "#D55E00"))
+                axes.add_patch(_square(j, i, size, BLUE if names[i] == NAMES[j] else ORANGE))
         axes.set_xticks(range(len(NAMES)), NAMES, rotation=40, ha="left", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         axes.xaxis.tick_top()
-        axes.tick_params(length=0)
+        axes.tick_params(which="both", length=0)
         axes.set(xlim=(-0.5, len(NAMES) - 0.5), ylim=(len(names) - 0.5, -0.5))
         axes.set_xticks(np.arange(-0.5, len(NAMES)), minor=True)
         axes.set_yticks(np.arange(-0.5, len(names)), minor=True)
-        axes.grid(which="minor", color="#dddddd", linewidth=0.8)
-        axes.axhline(len(PLANTED) - 0.5, color="#555555", linewidth=1.5)
+        axes.grid(which="minor", color="0.87", linewidth=0.8)
+        axes.axhline(len(PLANTED) - 0.5, color="0.33", linewidth=1.5)
         for side in axes.spines.values():
             side.set_visible(False)
 

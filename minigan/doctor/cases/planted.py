@@ -42,6 +42,7 @@ _POINTS: dict[str, Any] = {
 }
 SPIRAL: dict[str, Any] = {"data": "swiss-roll", "model": "toy", **_POINTS}
 RING: dict[str, Any] = {**SPIRAL, "data": "ring", "standardize": True}
+GRID: dict[str, Any] = {**RING, "data": "grid"}
 DIGITS: dict[str, Any] = {
     **_POINTS,
     "data": "small-digits",
@@ -75,7 +76,7 @@ PLANTED: dict[str, Case] = {
     ),
     "exploding-values": Case(
         "SGD with momentum 0.9 and learning rates of 0.05",
-        {**SPIRAL, "optimizer": "sgd", "beta1": 0.9, "lr_g": 0.05, "lr_d": 0.05, "log_every": 1},
+        {**SPIRAL, "optimizer": "sgd", "beta1": 0.9, "lr_g": 0.05, "lr_d": 0.05, "log_every": 5},
     ),
     "dead-units": Case(
         "nets with ReLU, and Adam with learning rates of 0.05",
@@ -101,7 +102,7 @@ PLANTED: dict[str, Case] = {
     ),
     "ignored-labels": Case(
         "a discriminator that does not use the label beside the point",
-        {**RING, "model": "drops-the-label", "latent_size": 2, "condition": "concat"},
+        {**GRID, "model": "drops-the-label", "latent_size": 2, "condition": "concat"},
         "label agreement",
         remedy={"model": "toy"},
     ),

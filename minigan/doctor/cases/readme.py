@@ -10,7 +10,6 @@ from typing import Any
 
 from ...kernels.runtime.files import atomic_write
 from ...utils import strict_json
-from ..rules import NAMES
 from . import matrix, remedies
 from .healthy import HEALTHY
 from .matrix import Matrix
@@ -27,39 +26,33 @@ END = "<!-- tables end -->"
 def measure(workers: int | None = None) -> tuple[Matrix, list[Remedied]]:
     """Train all cases and write measured.json; return the matrix and the remedies.
 
-    The matrix has the planted runs of the remedies' three seeds, and the healthy runs of one.
+    The matrix has the planted runs of the remedies' three seeds, and two seeds of healthy runs.
     """
     helped = remedies.measure_remedies(workers)
-    jobs = [partial(run_case, case, 0) for case in HEALTHY.values()]
-    healthy = dict(zip(HEALTHY, run_all(jobs, workers, "healthy"), strict=True))
+    jobs = [partial(run_case, case, seed) for case in HEALTHY.values() for seed in matrix.SEEDS]
+    results = iter(run_all(jobs, workers, "healthy"))
+    healthy = {name: [next(results) for _ in matrix.SEEDS] for name in HEALTHY}
     document = {
         "planted": [
             {
                 "name": x.name,
-                "changes": x.changes,
-                "by_doctor": x.by_doctor,
                 "before": [result.as_dict() for result in x.before],
                 "after": [result.as_dict() for result in x.after],
             }
             for x in helped
         ],
-        "healthy": {name: [result.as_dict()] for name, result in healthy.items()},
+        "healthy": {name: [result.as_dict() for result in x] for name, x in healthy.items()},
     }
     text = strict_json.dumps(document, indent=1) + "\n"
     atomic_write(MEASURED, lambda file: file.write(text.encode()))
-    return _matrix(helped, {name: [result] for name, result in healthy.items()}), helped
+    return _matrix(helped, healthy), helped
 
 
 def read() -> tuple[Matrix, list[Remedied]]:
     """Return the matrix and the remedies of measured.json."""
     document = json.loads(MEASURED.read_text())
     helped = [
-        Remedied(
-            x["name"],
-            x["changes"],
-            x["by_doctor"],
-            *(tuple(map(_result, x[when])) for when in ("before", "after")),
-        )
+        Remedied(x["name"], *(tuple(map(_result, x[when])) for when in ("before", "after")))
         for x in document["planted"]
     ]
     healthy = {name: [_result(x) for x in results] for name, results in document["healthy"].items()}
@@ -90,14 +83,14 @@ def rewrite(results: Matrix, helped: Sequence[Remedied]) -> None:
 
 def block(results: Matrix, helped: Sequence[Remedied]) -> str:
     """Return the tables, markers included."""
-    columns = ", ".join(f"{i + 1} {name}" for i, name in enumerate(NAMES))
+    columns = ", ".join(f"{i + 1} {name}" for i, name in enumerate(PLANTED))
     cases = {**PLANTED, **HEALTHY}
     about = [[name, case.about] for name, case in cases.items()]
     parts = [
         BEGIN,
         _markdown(["run", "what was done"], about, left=2),
         f"Columns: {columns}. A number counts the runs with that finding: of three seeds of a"
-        " planted failure, of one of a healthy run.",
+        " planted failure, and of two of a healthy run.",
         _markdown(*matrix.rows(results), left=1),
         _markdown(*remedies.rows(helped), left=3),
         END,

@@ -22,16 +22,18 @@ class Remedied:
 
     Attributes:
         name: of the failure.
-        changes: the options of the remedy.
-        by_doctor: whether the doctor proposed them; else they are what its text says of own nets.
         before, after: the results.
     """
 
     name: str
-    changes: dict[str, Any]
-    by_doctor: bool
     before: tuple[Result, ...]
     after: tuple[Result, ...]
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """The options of the remedy; several where the doctor proposes others for another seed."""
+        proposed = [changes_for(self.name, result) for result in self.before]
+        return [x for i, x in enumerate(proposed) if x not in proposed[:i]]
 
     def estimate(self, when: str) -> Estimate:
         """Return mean and standard error of the measure "before" or "after"."""
@@ -45,14 +47,16 @@ class Remedied:
         return all(sign * after.value > sign * before.value for before, after in pairs)
 
 
+def changes_for(name: str, result: Result) -> dict[str, Any]:
+    """Return the changes that the doctor proposes for a failure, and those of its text."""
+    return {**result.changes.get(name, {}), **PLANTED[name].remedy}
+
+
 def remedied_runs(name: str, seed: int) -> Remedied:
     """Train a planted failure, and again with what the doctor proposes for it."""
-    case = PLANTED[name]
-    before = run_case(case, seed)
-    proposed = before.changes.get(name, {})
-    changes = {**proposed, **case.remedy}
-    after = run_case(case, seed, changes)
-    return Remedied(name, changes, not case.remedy, (before,), (after,))
+    before = run_case(PLANTED[name], seed)
+    after = run_case(PLANTED[name], seed, changes_for(name, before))
+    return Remedied(name, (before,), (after,))
 
 
 def measure_remedies(
@@ -66,9 +70,9 @@ def measure_remedies(
 
 
 def _joined(runs: Sequence[Remedied]) -> Remedied:
-    """Return the runs of several seeds as one; their changes are those of the first."""
-    before, after = (tuple(x for run in runs for x in getattr(run, k)) for k in _WHEN)
-    return Remedied(runs[0].name, runs[0].changes, runs[0].by_doctor, before, after)
+    """Return the runs of several seeds as one."""
+    before, after = (tuple(x for run in runs for x in getattr(run, when)) for when in _WHEN)
+    return Remedied(runs[0].name, before, after)
 
 
 _WHEN = ("before", "after")
@@ -88,13 +92,19 @@ def rows(remedies: Sequence[Remedied]) -> tuple[list[str], list[list[str]]]:
 
 def options_text(remedy: Remedied) -> str:
     """Return the changed options as options of the command line."""
-    parts = [
-        f"--{name.replace('_', '-')} {value:g}"
-        if isinstance(value, float)
-        else f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in remedy.changes.items()
-    ]
-    return " ".join(parts) or "(none)"
+    return " or ".join(
+        " ".join(map(_option, changes.items())) or "(none)" for changes in remedy.changes
+    )
+
+
+def _option(item: tuple[str, Any]) -> str:
+    name, value = item
+    option = f"`--{name.replace('_', '-')}"
+    return f"{option}`" if value is True else f"{option} {_value(value)}`"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "default" if value is None else str(value)
 
 
 def _mean(estimate: Estimate) -> str:
