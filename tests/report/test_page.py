@@ -148,7 +148,7 @@ def test_several_runs_are_beside_each_other_with_one_slider(runs, tmp_path):
     assert len(page.content) < 6_000_000
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
+def test_runs_of_one_name_are_called_by_their_paths(runs, tmp_path):
     for name in ("a", "b"):
         copy(runs / "points", tmp_path / name / "run")
     page = report(tmp_path / "a" / "run", tmp_path / "b" / "run", out=tmp_path / "x.html")
