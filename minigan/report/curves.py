@@ -32,24 +32,10 @@ def draw(chart: Chart, ident: str, limits: Limits | None = None, owner: str = ""
     heading = f"{chart.title} ({chart.unit})" if chart.unit else chart.title
     heading = f"{heading}, {owner}" if owner else heading
     legend = tag("ul", *(_legend_entry(x) for x in chart.series), class_="legend")
-    clip = tag("clipPath", tag("rect", **axes.area()), id=f"{ident}-clip")
-    drawing = tag(
-        "svg",
-        tag("defs", clip),
-        axes.grid(),
-        tag("g", *(axes.curve(x) for x in chart.series), clip_path=f"url(#{ident}-clip)"),
-        tag("line", class_="cursor", x1=LEFT, x2=LEFT, y1=TOP, y2=BOTTOM, visibility="hidden"),
-        *(
-            tag("circle", class_=f"dot {x.colour}", r=3.5, visibility="hidden")
-            for x in chart.series
-        ),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        aria_hidden="true",
-    )
     last = int(chart.steps[-1])
     frame = tag(
         "div",
-        drawing,
+        _drawing(axes, ident),
         class_="plot",
         id=ident,
         tabindex=0,
@@ -66,6 +52,23 @@ def draw(chart: Chart, ident: str, limits: Limits | None = None, owner: str = ""
     outside = axes.outside()
     remark = tag("p", outside, class_="help") if outside else None
     return tag("figure", caption, legend, frame, remark, class_="chart")
+
+
+def _drawing(axes: _Axes, ident: str) -> Html:
+    """Return the SVG of a chart, with a cursor that the script moves."""
+    series = axes.chart.series
+    clip = tag("clipPath", tag("rect", **axes.area()), id=f"{ident}-clip")
+    hidden = {"visibility": "hidden"}
+    return tag(
+        "svg",
+        tag("defs", clip),
+        axes.grid(),
+        tag("g", *(axes.curve(x) for x in series), clip_path=f"url(#{ident}-clip)"),
+        tag("line", class_="cursor", x1=LEFT, x2=LEFT, y1=TOP, y2=BOTTOM, **hidden),
+        *(tag("circle", class_=f"dot {x.colour}", r=3.5, **hidden) for x in series),
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        aria_hidden="true",
+    )
 
 
 def _describe(chart: Chart) -> str:

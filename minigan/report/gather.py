@@ -113,13 +113,23 @@ def _gather_run(run: RunReport, sources: Sources, data: str | None) -> None:
     elif not sources.use_data:
         reasons["nearest"] = "the data were not loaded (--without-data)"
     else:
+        _add_what_needs_data(run, sources, data)
+
+
+def _add_what_needs_data(run: RunReport, sources: Sources, data: str | None) -> None:
+    """Add the nearest training samples, and the measures where they are asked for."""
+    folder = run.content.folder
+    try:
+        trainer = load_data(folder, data, sources.data_dir, sources.code)
+        run.nearest = find_nearest(trainer)
+    except ERRORS as error:
+        run.reasons |= {"nearest": _reason(error), "measures": _reason(error)}
+        return
+    if sources.evaluate and run.content.evaluation is None:
         try:
-            trainer = load_data(folder, data, sources.data_dir, sources.code)
-            run.nearest = find_nearest(trainer)
-            if sources.evaluate and run.content.evaluation is None:
-                run.content.evaluation = _evaluate(folder, trainer)
+            run.content.evaluation = _evaluate(folder, trainer)
         except ERRORS as error:
-            reasons["nearest"] = _reason(error)
+            run.reasons["measures"] = _reason(error)
 
 
 def _evaluate(folder: Path, trainer: Trainer) -> dict[str, Any]:

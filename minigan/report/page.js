@@ -1,5 +1,5 @@
 "use strict";
-// The slider of the samples, and the cursors of the curves. Without it the page shows the last step.
+// The slider of the samples, and the cursors of the curves. Without it the last step is shown.
 (() => {
   const charts = JSON.parse(document.getElementById("data").textContent).charts;
   const LEFT = 50, RIGHT = 412, TOP = 12, BOTTOM = 194, WIDTH = 420; // as in curves.py

@@ -17,24 +17,33 @@ import numpy as np
 from ..kernels.runtime.files import read_bounded
 from ..training.run_folder import REALS, sample_pictures
 from ..utils.figures import tile
-from ..utils.grids import cell_scale
+from ..utils.grids import CELL, cell_scale
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL import Image
 
 MAX_STEPS = 24  # pictures of samples of a run
 MAX_FILE_BYTES, MAX_PIXELS = 1 << 25, 1 << 24  # of a picture that is read
+MAX_SCALE = CELL  # by which a grid of images of a pixel would be enlarged
 SHARE_OF_REALS = 0.1  # of the bytes of a run's pictures
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a report: its step, a data URI of its file, and its size in pixels."""
+    """A picture of a report.
+
+    Attributes:
+        step: of the training.
+        uri: a data URI of its file.
+        width, height: the size in pixels in which it is shown.
+        scale: how many pixels are shown for one of the file, in each direction.
+    """
 
     step: int
     uri: str
     width: int
     height: int
+    scale: int = 1
 
 
 @dataclass
@@ -87,7 +96,7 @@ def _read(path: Path, step: int, limit: int, album: Album) -> Picture | None:
     return picture
 
 
-def decode(path: Path) -> Image:
+def decode(path: Path) -> Image.Image:
     """Return the pixels of a PNG, in mode L or RGB; its texts and profiles are dropped."""
     from PIL import Image
 
@@ -100,7 +109,7 @@ def decode(path: Path) -> Image:
     return Image.fromarray(np.asarray(_flatten(image)))
 
 
-def _flatten(image: Image) -> Image:
+def _flatten(image: Image.Image) -> Image.Image:
     """Return the image in mode L or RGB, in front of white where it is transparent."""
     from PIL import Image
 
@@ -110,11 +119,17 @@ def _flatten(image: Image) -> Image:
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def encode(image: Image, limit: int, step: int = 0) -> tuple[Picture, bool]:
+def encode(picture: Image.Image, limit: int, step: int = 0) -> tuple[Picture, bool]:
     """Return a picture whose data URI has at most `limit` bytes, and whether pixels changed.
 
-    PNG is tried first, then JPEG of falling quality, which is then made smaller until it fits.
+    PNG is tried first, then JPEG of falling quality, which is then made smaller until it fits. An
+    image that was enlarged by repeating its pixels is stored as it was before.
     """
+    from PIL import Image
+
+    pixels = np.asarray(picture)
+    scale = _enlargement(pixels)
+    image = Image.fromarray(pixels[::scale, ::scale])
     uri, is_lossy = _uri(image, "PNG"), False
     for quality in (90, 75):
         if len(uri) > limit:
@@ -123,7 +138,18 @@ def encode(image: Image, limit: int, step: int = 0) -> tuple[Picture, bool]:
     while len(uri) > limit and min(small.size) > 64:
         small = small.resize((small.width * 3 // 4, small.height * 3 // 4))
         uri = _uri(small, "JPEG", quality=75)
-    return Picture(step, uri, image.width, image.height), is_lossy
+    return Picture(step, uri, *picture.size, scale), is_lossy
+
+
+def _enlargement(pixels: np.ndarray) -> int:
+    """Return the largest number by which an image was enlarged by repeating its pixels."""
+    height, width = pixels.shape[:2]
+    for scale in range(MAX_SCALE, 1, -1):
+        if height % scale == 0 and width % scale == 0:
+            small = pixels[::scale, ::scale]
+            if np.array_equal(small.repeat(scale, 0).repeat(scale, 1), pixels):
+                return scale
+    return 1
 
 
 def encode_grid(images: np.ndarray, columns: int, limit: int) -> Picture:
@@ -136,7 +162,7 @@ def encode_grid(images: np.ndarray, columns: int, limit: int) -> Picture:
     return encode(sheet.resize(size, Image.Resampling.NEAREST), limit)[0]
 
 
-def _uri(image: Image, kind: str, **settings: Any) -> str:
+def _uri(image: Image.Image, kind: str, **settings: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **settings)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -26,7 +26,10 @@ PICTURE_BYTES = 300_000  # of a walk, at most
 DEVICE = "cpu"  # whichever device trained it: a report is written on another machine, too
 SEED = 0
 # What a folder that is incomplete, or was edited by hand, can raise.
-ERRORS = (ValueError, TypeError, LookupError, OSError, RuntimeError, MemoryError, ArithmeticError)
+ERRORS = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError),
+)
 
 
 @dataclass

@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from report_helpers import copy, read_page
-from run_helpers import cli, files, lines, refused
+from report_helpers import IMAGES, copy, image_data, read_page
+from run_helpers import cli, files, lines, refused, train
 
 from minigan.report.pictures import MAX_STEPS, choose_evenly, decode, read_album
 
@@ -90,6 +90,30 @@ def test_a_run_of_an_older_version(runs, tmp_path):
     assert any("have no gauges" in x for x in notes)
     assert page.charts["r0-quality"]["steps"] == [0, 20, 40]
     assert "real data 0.01" in page.one("section", id="curves")["text"]
+
+
+def test_data_that_have_moved_are_named(tmp_path):
+    data = image_data(tmp_path / "squares.npz")
+    train(tmp_path / "run", "--data", data, *IMAGES)
+    data.rename(tmp_path / "moved.npz")
+    page, notes = report(tmp_path / "run", tmp_path / "x.html")
+    (line,) = [x for x in notes if x.startswith("Not shown")]
+    assert "--data names the path of the same data" in line
+    assert page.all("ul", class_="pairs") == []
+    words = ["--data", tmp_path / "moved.npz", "--out", tmp_path / "x.html"]
+    assert cli("report", tmp_path / "run", *words).status == 0
+    assert read_page(tmp_path / "x.html").one("ul", class_="pairs")
+
+
+def test_evaluate_measures_what_has_not_been_measured(runs, tmp_path):
+    folder = copy(runs / "points", tmp_path / "run")
+    assert "needs the data" in refused("report", folder, "--evaluate", "--without-data")
+    assert not (folder / "evaluation.json").exists()
+    assert cli("report", folder, "--evaluate").status == 0
+    measures = json.loads((folder / "evaluation.json").read_text())["measures"]
+    section = read_page(folder / "report.html").one("section", id="measures")
+    for measure in measures:
+        assert measure["label"] in section["text"]
 
 
 # --------------------------------------------------------------------------------------- damaged

@@ -24,6 +24,9 @@ def measures_section(runs: Sequence[RunReport]) -> Html:
         of = f" of {names}" if len(runs) > 1 else ""
         command = tag("code", "minigan evaluate RUN")
         parts.append(note(f"The last state{of} has not been measured: ", command, " does that."))
+    for run in missing:
+        if "measures" in run.reasons:
+            parts.append(note(f"{run.name} cannot be measured: {run.reasons['measures']}."))
     parts += [x for run in measured for x in _remarks(run, len(runs) > 1)]
     text = (
         "The floor of a measure is its value for real samples, as many as there are generated ones:"
@@ -97,7 +100,7 @@ def _common_table(runs: Sequence[RunReport]) -> Html:
 def _have_same_data(runs: Sequence[RunReport]) -> bool:
     """Return whether the digests of the data are known and equal, and the held-out shares too."""
     digests = [None if run.trained is None else run.trained.data.get("values") for run in runs]
-    shares = {run.content.options.get("holdout") for run in runs}
+    shares = {str(run.content.options.get("holdout")) for run in runs}
     return None not in digests and len(set(digests)) == 1 and len(shares) == 1
 
 

@@ -99,6 +99,8 @@ def _step_image(run: RunReport, picture: Picture, is_last: bool) -> Html:
 
 def _image(picture: Picture, label: str, **attributes: object) -> Html:
     size = {"width": picture.width, "height": picture.height}
+    if picture.scale > 1:
+        attributes |= {"class_": "pixels"}
     return tag("img", src=Html(picture.uri), alt=label, **size, **attributes)
 
 
