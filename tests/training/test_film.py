@@ -10,6 +10,7 @@ from PIL import Image
 from run_helpers import assert_whole, cli, files, refused
 
 from minigan.training.film import film_frames
+from minigan.training.run_folder import sample_pictures
 from minigan.utils import animation
 from minigan.utils.animation import evenly, write_gif, write_mp4
 from minigan.utils.notices import Notice
@@ -85,6 +86,7 @@ def test_frames_are_chosen_evenly_with_the_first_and_the_last(tmp_path):
     values = [np.asarray(frame)[-1, -1, 0] for frame in film_frames(run, 3)]
     assert values == [40, 120, 200]
     assert len(film_frames(fake_run(tmp_path / "one", [7]), 100)) == 1
+    assert list(sample_pictures(fake_run(tmp_path / "long", [10**6, 999_999]))) == [999_999, 10**6]
 
 
 @pytest.mark.usefixtures("no_ffmpeg")

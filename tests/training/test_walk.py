@@ -81,6 +81,8 @@ def test_antipodal_latents_are_joined_by_a_half_circle(off):
     assert np.abs(steps - 2 * norms[0] * np.sin(np.pi / 20)).max() < 1e-3
     assert np.array_equal(walk[-1], b[0])
     assert abs(walk[5] @ a[0]) < 1e-2  # the middle is perpendicular to both
+    along_an_axis = slerp(a[:, :2], -a[:, :2], T)[0]
+    assert np.abs(np.linalg.norm(along_an_axis, axis=1) - 3).max() < 1e-14
 
 
 def test_where_there_is_no_arc_the_way_is_straight():
@@ -162,6 +164,12 @@ def test_walks_of_points_are_curves_over_the_data(runs):
         assert gif.n_frames == 4
 
 
+def test_a_sheet_holds_so_many_walks(runs):
+    # A cell is (5 + 1) * (6 + 1) * 12 * 12 pixels: 2^23 pixels hold 1,387 of them, 138 rows.
+    line = refused("sample", runs / "named", "--walk", "--n", 139)
+    assert "--n 139: a sheet holds at most 138 walks of this run; --out FILE.npz writes an" in line
+
+
 def test_arrays_of_walks(runs, tmp_path):
     words = ["--walk", "--n", 2, "--frames", 5, "--out", tmp_path / "w.npz"]
     assert cli("sample", runs / "named", *words).out == f"{tmp_path / 'w.npz'}\n"
@@ -185,6 +193,9 @@ def test_options_that_do_not_fit_and_files_that_exist(runs, tmp_path):
     line = refused("sample", run, "--walk", "--out", tmp_path / "a.png")
     assert f"{tmp_path / 'a.gif'}: exists already; another name is needed" in line
     line = refused("sample", run, "--walk", "--frames", 10**8)
-    assert "samples of this run are drawn at once" in line
+    assert "--n 8 times --frames 100000000: at most 134,217,728 samples of this run are" in line
+    line = refused("sample", run, "--walk", "--frames", 301)
+    assert "--frames 301: at most 300 are drawn; --out FILE.npz writes arrays of more" in line
+    assert "--n 257: at most 256 are drawn" in refused("sample", run, "--walk", "--n", 257)
     assert list(files(tmp_path)) == ["a.gif"]
     assert files(run) == before
