@@ -20,7 +20,7 @@ class Memorization:
 
     A generator that has learnt the distribution, and not the samples, treats training and held-out
     data alike: `share` is then `expected_share` on average, and `z` is of mean 0 and standard
-    deviation 1, exactly, whether its samples are good or bad, spread or collapsed.
+    deviation 1, exactly, whether its samples are good or bad, diverse or collapsed.
 
     Attributes:
         share: of generated samples whose nearest real sample is a training one; a nearest one in
@@ -104,8 +104,9 @@ def _train_share(
     expected = train / count
     # `train` weights are drawn without replacement: the variance of their sum.
     variance = expected * (1 - expected) * count / (count - 1) * ((weight - 1 / count) ** 2).sum()
-    share = float(weight[:train].sum())
-    return share, (share - expected) / math.sqrt(variance) if variance > 0 else 0.0
+    share = float(is_train.mean())
+    # Where all real samples have the same weight, the share is always the same, but for rounding.
+    return share, (share - expected) / math.sqrt(variance) if variance > 1e-20 else 0.0
 
 
 def _mann_whitney(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .classifier import BATCH, build_classifier, classify, train_classifier
 
 HELD_OUT = 0.1  # the share of the data that the accuracy is measured on, if none are passed
 STEPS = 600
+SCALE_SAMPLES = 2048  # training samples of which the scale of the features is measured
 
 
 class _Rows:
@@ -51,6 +53,7 @@ class FeatureNet:
         net: the classifier, from samples to logits, in eval mode.
         shape: of a sample.
         accuracy: of it on held-out real samples.
+        scale: the root mean square of the input of the last layer, for training samples.
         key: 8 hexadecimal digits of the data and of how it was trained. Distances of features
             compare only where the key is the same.
     """
@@ -58,15 +61,18 @@ class FeatureNet:
     net: nn.Sequential
     shape: tuple[int, ...]
     accuracy: float
+    scale: float
     key: str
 
     def features(self, values: Any) -> np.ndarray:
-        """Return the input of the last layer, (n, 128) float64, for samples or a Dataset.
+        """Return the input of the last layer / scale, (n, 128) float64, for samples or a Dataset.
+
+        So distances of them do not depend on the sizes of the net's weights.
 
         Raises:
             ValueError: the samples do not have the shape of the data.
         """
-        return self._run(nn.Sequential(*list(self.net)[:-1]), values)
+        return self._run(nn.Sequential(*list(self.net)[:-1]), values) / self.scale
 
     def probabilities(self, values: Any) -> np.ndarray:
         """Return the probability of each class, (n, classes) float64, for samples or a Dataset.
@@ -117,8 +123,10 @@ def feature_net(
     for part in (data, held_out):
         _check_labels(part)
     recipe = [data.digest(), held_out.digest(), data.classes, steps]
-    source = Path(str(classifier.__file__)).read_bytes()
-    key = hashlib.sha256(json.dumps(recipe).encode() + source).hexdigest()
+    digest = hashlib.sha256(json.dumps(recipe).encode())
+    for module in (classifier.__file__, __file__):
+        digest.update(Path(str(module)).read_bytes())
+    key = digest.hexdigest()
     with ExitStack() as stack:
         try:
             path = cache_root() / "metrics" / f"{key[:20]}.safetensors"
@@ -156,7 +164,9 @@ def _train(data: Dataset, held_out: Dataset, steps: int, key: str, progress: boo
             _Rows(data), data.labels, data.classes or 0, steps, progress=progress
         )
         correct = classify(net, held_out.values) == held_out.labels
-    return FeatureNet(net, data.sample_shape, float(correct.mean()), key[:8])
+    trained = FeatureNet(net, data.sample_shape, float(correct.mean()), 1.0, key[:8])
+    scale = math.sqrt((trained.features(data.rows(slice(SCALE_SAMPLES))) ** 2).mean())
+    return replace(trained, scale=scale or 1.0)
 
 
 def _load(path: Path, data: Dataset, key: str, say: bool = False) -> FeatureNet | None:
@@ -170,7 +180,8 @@ def _load(path: Path, data: Dataset, key: str, say: bool = False) -> FeatureNet 
         with use_device("cpu"):
             net = build_classifier(data.sample_shape, data.classes or 0)
             net.load_state_dict(tensors)
-        return FeatureNet(net.eval(), data.sample_shape, float(info["accuracy"]), key[:8])
+        accuracy, scale = float(info["accuracy"]), float(info["scale"])
+        return FeatureNet(net.eval(), data.sample_shape, accuracy, scale, key[:8])
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
         if say:
             _say(f"the classifier is trained again: {error}")
@@ -181,6 +192,6 @@ def _save(path: Path, net: FeatureNet) -> None:
     from ..training.checkpoint import save
 
     try:
-        save(path, net.net.state_dict(), {"accuracy": net.accuracy})
+        save(path, net.net.state_dict(), {"accuracy": net.accuracy, "scale": net.scale})
     except OSError as error:
         _say(f"the classifier is not kept: {error}")

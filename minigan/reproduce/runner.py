@@ -102,10 +102,12 @@ def _plan(name: str, experiment: Experiment) -> dict[str, Any]:
 @contextmanager
 def _open_folder(folder: Path, plan: Mapping[str, Any]) -> Iterator[None]:
     """Create the folder, or check that it holds the beginning of the same plan; hold its lock."""
+    path = folder / PLAN
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, not a folder; give another --out")
     if (folder / RESULTS).exists():
         raise ValueError(f"{folder} has results already; give another --out")
-    path = folder / PLAN
-    if folder.exists() and not path.exists() and any(p.name != LOCK for p in folder.iterdir()):
+    if folder.exists() and not path.exists() and any(map(_is_foreign, folder.iterdir())):
         raise ValueError(f"{folder} is not empty and has no {PLAN}; give another --out")
     (folder / SEEDS).mkdir(parents=True, exist_ok=True)
     try:
@@ -119,9 +121,17 @@ def _open_folder(folder: Path, plan: Mapping[str, Any]) -> Iterator[None]:
         raise ValueError(f"another process works in {folder}; give another --out") from None
 
 
+def _is_foreign(path: Path) -> bool:
+    """Return whether a file is not what a process leaves that was killed at its start."""
+    return path.name not in (LOCK, SEEDS) and path.suffix != ".tmp"
+
+
 def _check_same(path: Path, plan: Mapping[str, Any]) -> None:
     """Raise ValueError unless the file holds the same plan; the message names what differs."""
-    earlier = strict_json.loads(path.read_bytes())
+    try:
+        earlier = dict(strict_json.loads(path.read_bytes()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; give another --out") from None
     differing = [key for key in plan if earlier.get(key) != plan[key]]
     if differing:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Memorization, and the birthday test of diversity."""
 
+import itertools
 import math
 
 import numpy as np
@@ -22,17 +23,18 @@ def test_by_hand():
 
 
 def test_z_is_standardized_over_all_divisions_of_the_real_data(rng):
-    """Whatever the samples are: collapsed, with copies, or few."""
-    real, fake = rng.standard_normal((30, 2)), rng.standard_normal((25, 2))
-    for samples in (fake, 0.1 * fake, real[:25], np.repeat(fake[:2], 9, axis=0)):
+    """Whatever the samples are: of the distribution, collapsed, copies, or repeated."""
+    real, fake = rng.standard_normal((7, 2)), rng.standard_normal((25, 2))
+    for samples in (fake, 0.1 * fake, real[:5], np.repeat(fake[:2], 9, axis=0)):
         found = []
-        for _ in range(400):
-            order = rng.permutation(30)
-            found.append(memorization(samples, real[order[:20]], real[order[20:]]))
+        for chosen in itertools.combinations(range(7), 4):
+            rest = [i for i in range(7) if i not in chosen]
+            found.append(memorization(samples, real[list(chosen)], real[rest]))
+        assert np.mean([f.share for f in found]) == pytest.approx(4 / 7)
+        assert np.mean([f.excess for f in found]) == pytest.approx(0, abs=1e-12)
         for z in np.array([(f.z, f.closest_z) for f in found]).T:
-            assert abs(z.mean()) < 4 / 20
-            assert z.std() == pytest.approx(1, abs=0.2)
-        assert abs(np.mean([f.share for f in found]) - 2 / 3) < 0.1
+            assert z.mean() == pytest.approx(0, abs=1e-12)
+            assert (z * z).mean() == pytest.approx(1)
 
 
 def test_copies_of_training_samples_are_found_and_copies_of_held_out_ones_are_not(rng):
@@ -82,6 +84,8 @@ def test_equal_samples_everywhere():
     found = memorization(ones, ones, ones[:3])
     assert (found.share, found.nearer, found.c_t) == (0.5, 0.5, 0)
     assert math.isfinite(found.z)
+    each = memorization(np.eye(5), np.eye(5)[:3], np.eye(5)[3:])  # the same for any division
+    assert (each.share, each.z) == (pytest.approx(3 / 5), 0)
 
 
 # --------------------------------------------------------------------------------------- birthday

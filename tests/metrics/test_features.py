@@ -1,6 +1,7 @@
 """The classifier whose features are compared: its cache, its features, data without labels."""
 
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from minigan.metrics import (
     inception_score,
     train_classifier,
 )
+from minigan.utils.locks import LockedError
 from minigan.utils.notices import Notice
 
 
@@ -53,7 +55,8 @@ def test_it_is_trained_once(cache, trainings):
     second = feature_net(DATA, steps=60)
     assert trainings == [60]
     assert bits(first) == bits(second)
-    assert (first.accuracy, first.key, first.shape) == (second.accuracy, second.key, (2,))
+    assert (first.accuracy, first.scale, first.key) == (second.accuracy, second.scale, second.key)
+    assert first.shape == second.shape == (2,)
     assert first.accuracy == 1
     assert [x.suffix for x in sorted(cache.iterdir())] == [".lock", ".safetensors"]
     x = DATA.values[:7]
@@ -66,9 +69,10 @@ def test_other_data_labels_held_out_samples_or_steps_are_another_net(trainings):
     swapped = Dataset("swapped", DATA.values, DATA.labels[::-1])
     nets = [
         *(feature_net(d, steps=3) for d in (DATA, moved, swapped, train)),
-        *(feature_net(train, held_out, 3), feature_net(DATA, steps=4)),
+        *(feature_net(train, part, 3) for part in (held_out, held_out.subset([0, 1]))),
+        feature_net(DATA, steps=4),
     ]
-    assert len({net.key for net in nets}) == len(trainings) == 6
+    assert len({net.key for net in nets}) == len(trainings) == 7
 
 
 def test_another_way_of_training_is_another_net(tmp_path, monkeypatch, trainings):
@@ -103,13 +107,41 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, trainings):
     assert net.features(DATA.values).shape == (120, 128)
 
 
+def test_one_process_trains_and_one_that_waited_takes_its_file(cache, trainings, monkeypatch):
+    original = features.file_lock
+
+    @contextmanager
+    def late(path, wait):
+        """The lock, after another process has had it and written its file."""
+        assert wait
+        monkeypatch.setattr(features, "file_lock", original)
+        feature_net(DATA, steps=3)
+        with original(path, wait):
+            yield
+
+    monkeypatch.setattr(features, "file_lock", late)
+    feature_net(DATA, steps=3)
+    assert trainings == [3]
+
+    def locked(values, labels, *arguments, **options):
+        (lock,) = {*cache.glob("*.lock")} - before
+        with pytest.raises(LockedError), original(lock):
+            pass
+        return train_classifier(values, labels, *arguments, **options)
+
+    before = {*cache.glob("*.lock")}
+    monkeypatch.setattr(features, "train_classifier", locked)
+    feature_net(DATA, steps=4)
+
+
 def test_features_are_the_input_of_the_last_layer():
     net = feature_net(DATA, steps=30)
     values = net.features(DATA)
     assert (values.shape, values.dtype) == ((120, 128), np.float64)
     assert values.min() == 0  # after a ReLU
+    assert 0.9 < (values**2).mean() < 1.1  # A tenth of the data is held out.
     weight, bias = list(net.net.state_dict().values())[-2:]
-    logits = values @ weight + bias
+    logits = net.scale * values @ weight + bias
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(net.probabilities(DATA), p / p.sum(1, keepdims=True), atol=1e-5)
     assert net.features(DATA.values.astype(np.float64)).tobytes() == values.tobytes()

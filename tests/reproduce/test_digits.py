@@ -13,6 +13,8 @@ from minigan.reproduce import EXPERIMENTS, parzen, reproduce, stacked
 from minigan.reproduce.runner import FIGURE
 
 RNG = np.random.default_rng
+# The best of few bandwidths is at the end of their list, which is said.
+pytestmark = pytest.mark.filterwarnings("ignore::minigan.utils.notices.Notice")
 
 
 @pytest.fixture(scope="module")

@@ -124,9 +124,17 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(ValueError, match=r"b is not empty and has no plan.json; give another"):
         run(tmp_path / "b")
+    with pytest.raises(ValueError, match=r"mine.txt is a file, not a folder"):
+        run(tmp_path / "b" / "mine.txt")
     with pytest.raises(ValueError, match="no seeds"):
         run(tmp_path / "c", seeds=[])
     assert not (tmp_path / "c").exists()
+
+
+def test_a_process_killed_at_its_start_is_in_nobodys_way(tmp_path):
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "plan.json.0123.tmp").touch()
+    assert run(tmp_path)["cases"]["fixed"]["values"]["x"] == [10]
 
 
 @pytest.mark.parametrize(("changes", "word"), [({"shift": 1}, "cases"), (None, "kernels")])
@@ -140,6 +148,12 @@ def test_other_options_or_kernels_do_not_mix(changes, word, tmp_path):
     message = f"was begun with other {word} than this run has; give another --out, or remove it"
     with pytest.raises(ValueError, match=message):
         run(tmp_path, experiment(**(changes or {})))
+
+
+def test_a_damaged_plan_is_named(tmp_path):
+    (tmp_path / PLAN).write_text('{"experiment": ')
+    with pytest.raises(ValueError, match=r"plan.json cannot be read: .*; give another --out"):
+        run(tmp_path)
 
 
 def _fail(results, path):
