@@ -13,7 +13,15 @@ from ..utils.names import choose
 from .options import add_code_options, add_step_option, named_code
 from .parser import Parser
 from .terminal import report
-from .walk import WALKS, add_walk_options, check_walk_options, save_walk, walk_name
+from .walk import (
+    COLUMNS,
+    WALKS,
+    add_walk_options,
+    check_walk_options,
+    check_walk_size,
+    save_walk,
+    walk_name,
+)
 
 if TYPE_CHECKING:
     from ..training.sampler import Sampler
@@ -82,7 +90,10 @@ def run(options: argparse.Namespace) -> int:
     paths = [path]
     try:
         if options.walk:
-            _check_numbers(options.n * options.frames, sampler)
+            _check_numbers(options.n, sampler, options.frames)
+            if path.suffix == ".png":
+                check_walk_size(options)
+                _check_sheet(options.n, sampler, min(options.frames, COLUMNS))
             paths = save_walk(path, folder, sampler, options, labels)
         elif out is not None and _is_folder(options.out):
             _save_single(path, folder, sampler, options, labels)
@@ -201,18 +212,19 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w-]+", "_", text)[:MAX_NAME]
 
 
-def _check_numbers(n: int, sampler: Sampler) -> None:
-    """Raise ValueError if n samples, or their latents, take too much memory."""
+def _check_numbers(n: int, sampler: Sampler, frames: int = 1) -> None:
+    """Raise ValueError if n samples, or walks, or their latents, take too much memory."""
     limit = MAX_NUMBERS // max(math.prod(sampler.shape), sampler.latent_size)
-    if n > limit:
+    if n * frames > limit:
+        given = f"--n {n}" if frames == 1 else f"--n {n} times --frames {frames}"
         raise ValueError(
-            f"--n {n}: at most {limit:,} samples of this run are drawn at once; another --seed"
-            " draws others, and --out DIR/ writes single pictures"
+            f"{given}: at most {limit:,} samples of this run are drawn at once; another --seed"
+            " draws others" + ", and --out DIR/ writes single pictures" * (frames == 1)
         )
 
 
-def _check_sheet(n: int, sampler: Sampler) -> None:
-    """Raise ValueError if n images make too large a sheet."""
+def _check_sheet(n: int, sampler: Sampler, columns: int = 1) -> None:
+    """Raise ValueError if n images, or rows of walks, make too large a sheet."""
     from ..utils.grids import cell_scale
 
     if sampler.points is not None:
@@ -220,11 +232,12 @@ def _check_sheet(n: int, sampler: Sampler) -> None:
     _, height, width = sampler.shape
     cell = cell_scale(height) ** 2 * (height + 1) * (width + 1)
     limit = max(LEAST_LIMIT, MAX_PIXELS // cell)
+    kind, others = "images", "--out DIR/ writes single pictures, --out FILE.npz an array of all"
+    if columns > 1:
+        limit = max(WALKS, limit // columns)
+        kind, others = "walks", "--out FILE.npz writes an array of all"
     if n > limit:
-        raise ValueError(
-            f"--n {n}: a sheet holds at most {limit:,} images of this run; --out DIR/ writes"
-            " single pictures, --out FILE.npz an array of all"
-        )
+        raise ValueError(f"--n {n}: a sheet holds at most {limit:,} {kind} of this run; {others}")
 
 
 # ----------------------------------------------------------------------------------------- writing

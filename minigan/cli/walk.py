@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ..training.sampler import Sampler
 
 WALKS, FRAMES = 8, 30  # without --n and --frames
+COLUMNS = 10  # images of a walk in the picture
+MAX_WALKS, MAX_FRAMES = 256, 300  # in a picture and a GIF
 
 
 def add_walk_options(parser: Parser) -> None:
@@ -33,7 +35,8 @@ def add_walk_options(parser: Parser) -> None:
         "--frames",
         type=int,
         metavar="INT",
-        help=f"samples on a path, with both ends; of more than 10 the picture shows 10 [{FRAMES}]",
+        help="samples on a path, with both ends; of more than"
+        f" {COLUMNS} the picture shows {COLUMNS} [{FRAMES}]",
     )
 
 
@@ -52,6 +55,16 @@ def check_walk_options(options: argparse.Namespace) -> None:
         options.frames = FRAMES
     if options.frames < 2:
         raise ValueError(f"--frames {options.frames}: a path has at least its two ends")
+
+
+def check_walk_size(options: argparse.Namespace) -> None:
+    """Raise ValueError where a picture and a GIF would hold too much."""
+    for name, limit in (("n", MAX_WALKS), ("frames", MAX_FRAMES)):
+        value = getattr(options, name)
+        if value > limit:
+            raise ValueError(
+                f"--{name} {value}: at most {limit} are drawn; --out FILE.npz writes arrays of more"
+            )
 
 
 def walk_name(options: argparse.Namespace) -> str:
@@ -73,6 +86,6 @@ def save_walk(
         save_arrays(path, walks, labels)
         return [path]
     metadata = picture_metadata(run, sampler.step, options.seed)
-    save_walk_picture(walks, sampler, path, labels, metadata)
+    save_walk_picture(walks, sampler, path, COLUMNS, labels, metadata)
     save_walk_gif(walks, sampler, path.with_suffix(".gif"), labels, metadata)
     return [path, path.with_suffix(".gif")]

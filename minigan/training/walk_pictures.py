@@ -13,7 +13,6 @@ from ..utils.grids import draw_grid, font_for, grid_columns, write_png
 from ..utils.walk_figures import walk_curves, walk_frames
 from .sampler import Sampler
 
-COLUMNS = 10  # images of a walk in the grid
 TITLE = "walks between latents, from ○ to ●"
 MILLISECONDS = 80  # of a frame
 
@@ -22,6 +21,7 @@ def save_walk_picture(
     walks: np.ndarray,
     sampler: Sampler,
     path: Path,
+    columns: int,
     labels: np.ndarray | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
@@ -31,13 +31,14 @@ def save_walk_picture(
         walks: (n, frames, C, H, W) or (n, frames, D), as `Sampler.walk` returns them.
         sampler: their source, which knows real points and the names of classes.
         path: the file to write.
+        columns: the most images in a row, evenly chosen with both ends.
         labels: (n,) of the walks; None where they have none.
         metadata: texts that the PNG holds, by keyword.
     """
     if sampler.points is not None:
         walk_curves(sampler.points, walks, path, TITLE, metadata)
         return
-    chosen = walks[:, evenly(walks.shape[1], COLUMNS)]
+    chosen = walks[:, evenly(walks.shape[1], columns)]
     columns = chosen.shape[1]
     captions = None
     if labels is not None:  # above the first image of a row, as all of it are of one class

@@ -48,15 +48,21 @@ def steps(events, tag="loss_d"):
     return [event.step for event in events.Scalars(tag)]
 
 
+def logged(folder):
+    """The steps that have a line of metrics."""
+    return [row["step"] for row in lines(folder / "metrics.jsonl")]
+
+
 # ------------------------------------------------------------------------------------ event files
 def test_every_number_of_every_line_and_every_picture_is_an_event(run, accumulator):
     events = accumulator(run)
     rows = lines(run / "metrics.jsonl")
-    names = set(rows[0]) - {"step"}
+    names = {name for row in rows for name in row} - {"step"}
     assert set(events.Tags()["scalars"]) == names >= {"loss_g", "grad_norm_d", "steps_per_second"}
     for name in names:
         found = [(event.step, event.value) for event in events.Scalars(name)]
-        assert found == [(row["step"], np.float32(row[name])) for row in rows]
+        having = [row for row in rows if row.get(name) is not None]
+        assert found == [(row["step"], np.float32(row[name])) for row in having]
     pictures = events.Images("samples")
     assert [event.step for event in pictures] == [0, 4, 8]
     for event in pictures:
@@ -85,11 +91,12 @@ def test_events_of_steps_that_were_cut_off_do_not_appear_twice(run, tmp_path, ac
     (copy / "tensorboard" / "events.out.tfevents.1.mine").write_bytes(b"")
     shutil.copy(copy / "samples" / "step_000008.png", copy / "samples" / "step_000011.png")
     watched = accumulator(copy)  # a TensorBoard that stays open
-    assert steps(watched) == [1, 3, 5, 7, 8, 9, 10, 11]
+    assert steps(watched) == [*logged(copy), 9, 10, 11]
     resumed = cli("train", "--resume", copy, "--steps", 12, "--tensorboard")
     assert (resumed.status, resumed.errors) == (0, []), resumed
     events = accumulator(copy)
-    assert steps(events) == steps(events, "grad_norm_g") == [1, 3, 5, 7, 9, 11, 12]
+    assert steps(events) == steps(events, "grad_norm_g") == logged(copy)
+    assert {1, 7, 9, 11, 12} < set(logged(copy))
     assert max(event.value for event in events.Scalars("loss_d")) < 100
     assert [event.step for event in events.Images("samples")] == [0, 4, 8, 12]
     assert steps(watched.Reload()) == steps(events)
@@ -100,7 +107,8 @@ def test_a_run_that_was_trained_without_gets_its_whole_history(run, tmp_path, ac
     copy = tmp_path / "run"
     shutil.copytree(run.parent / "plain", copy)
     assert cli("train", "--resume", copy, "--steps", 10, "--tensorboard").errors == []
-    assert steps(accumulator(copy)) == [1, 3, 5, 7, 9, 10]
+    assert steps(accumulator(copy)) == logged(copy)
+    assert {1, 7, 9, 10} < set(logged(copy))
     line = f"{copy / 'tensorboard'} ends where it does now; with --tensorboard it goes on"
     assert cli("train", "--resume", copy).errors == [f"minigan train: note: {line}"]
 
@@ -109,7 +117,7 @@ def test_a_run_that_was_trained_without_gets_its_whole_history(run, tmp_path, ac
 def test_event_files_from_python_and_of_seeds(tmp_path, accumulator):
     config = mg.Config(data="ring", samples=50, batch=8, steps=2, device="reference")
     run = mg.train(config, out=tmp_path / "a", progress=False, tensorboard=True)
-    assert steps(accumulator(run.folder)) == [1, 2]
+    assert steps(accumulator(run.folder)) == logged(run.folder) == [1, 2]
     assert "tensorboard" not in (run.folder / "config.json").read_text()
     words = [*WORDS, "--steps", 1, "--seeds", "0", "--tensorboard", "--out", tmp_path / "seeds"]
     assert cli("train", *words).status == 0
@@ -158,8 +166,8 @@ def test_a_run_has_its_metrics_as_csv_too(tmp_path):
     folder = tmp_path / "run"
     train(folder, *WORDS, "--steps", 5)
     assert read_csv(folder) == lines(folder / "metrics.jsonl")
-    assert [row["step"] for row in read_csv(folder)] == [1, 3, 5]
+    assert {1, 3, 5} <= {row["step"] for row in read_csv(folder)}
     assert cli("train", "--resume", folder, "--steps", 7).status == 0
     assert read_csv(folder) == lines(folder / "metrics.jsonl")
-    assert [row["step"] for row in read_csv(folder)] == [1, 3, 5, 7]
+    assert {1, 3, 5, 7} <= {row["step"] for row in read_csv(folder)}
     assert (folder / "metrics.csv").read_text().startswith("step,loss_d,loss_g,d_real,d_fake,")

@@ -6,7 +6,8 @@ from PIL import Image
 from run_helpers import cli, files, refused, train
 
 import minigan as mg
-from minigan.training.walk import lerp, slerp
+from minigan.engine.random import LATENTS
+from minigan.training.walk import DEFAULTS, INTERPOLATIONS, lerp, slerp
 
 WORDS = ["--batch", 4, "--steps", 2, "--device", "reference", "--sample-every", 1]
 T = np.linspace(0, 1, 11)
@@ -102,6 +103,11 @@ def test_a_walk_leads_from_the_samples_of_a_seed_to_those_of_the_next(runs):
         assert len(np.unique(walks.reshape(5, 4, -1), axis=1)[0]) == 4
 
 
+def test_every_distribution_of_latents_has_a_default():
+    assert DEFAULTS.keys() == LATENTS.keys()
+    assert set(DEFAULTS.values()) == INTERPOLATIONS.keys()
+
+
 def test_the_default_is_an_arc_and_for_uniform_latents_a_straight_line(runs):
     for name, default, other in (("named", "slerp", "lerp"), ("uniform", "lerp", "slerp")):
         run = mg.load_run(runs / name)
@@ -164,6 +170,12 @@ def test_walks_of_points_are_curves_over_the_data(runs):
         assert gif.n_frames == 4
 
 
+def test_a_sheet_holds_so_many_walks(runs):
+    # A cell is (5 + 1) * (6 + 1) * 12 * 12 pixels: 2^23 pixels hold 1,387 of them, 138 rows.
+    line = refused("sample", runs / "named", "--walk", "--n", 139)
+    assert "--n 139: a sheet holds at most 138 walks of this run; --out FILE.npz writes an" in line
+
+
 def test_arrays_of_walks(runs, tmp_path):
     words = ["--walk", "--n", 2, "--frames", 5, "--out", tmp_path / "w.npz"]
     assert cli("sample", runs / "named", *words).out == f"{tmp_path / 'w.npz'}\n"
@@ -187,6 +199,9 @@ def test_options_that_do_not_fit_and_files_that_exist(runs, tmp_path):
     line = refused("sample", run, "--walk", "--out", tmp_path / "a.png")
     assert f"{tmp_path / 'a.gif'}: exists already; another name is needed" in line
     line = refused("sample", run, "--walk", "--frames", 10**8)
-    assert "samples of this run are drawn at once" in line
+    assert "--n 8 times --frames 100000000: at most 134,217,728 samples of this run are" in line
+    line = refused("sample", run, "--walk", "--frames", 301)
+    assert "--frames 301: at most 300 are drawn; --out FILE.npz writes arrays of more" in line
+    assert "--n 257: at most 256 are drawn" in refused("sample", run, "--walk", "--n", 257)
     assert list(files(tmp_path)) == ["a.gif"]
     assert files(run) == before
