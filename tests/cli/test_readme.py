@@ -85,9 +85,11 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 def test_every_command_is_one(page: Path) -> None:
     from minigan.cli.commands import build_parser
 
-    for line in re.findall(r"^    minigan (.*)$", page.read_text(), re.MULTILINE):
-        words = line.split("#")[0].split()
-        build_parser().parse_args(words)
+    for line in re.findall(r"^    (minigan .*)$", page.read_text(), re.MULTILINE):
+        for command in re.split("#|>", line)[0].split("&&"):
+            program, *words = command.split()
+            assert program == "minigan"
+            build_parser().parse_args(words)
 
 
 def test_every_path_in_the_readmes_exists() -> None:
