@@ -192,10 +192,10 @@ def test_a_full_disk_at_the_first_checkpoint(runs, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 600 kB, where one may be mounted."""
+    """A disk of 900 kB, where one may be mounted."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", place]
+    command = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", place]
     if (
         not shutil.which("mount")
         or subprocess.run(command, capture_output=True, check=False).returncode
