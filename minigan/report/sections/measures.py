@@ -42,12 +42,21 @@ def _remarks(run: RunReport, is_one_of_several: bool) -> list[Html]:
     if evaluation["step"] != run.step:
         step = f"{evaluation['step']:,}"
         remarks.append(note(f"{name} was measured at step {step}, and is at {run.step:,}."))
+    net = evaluation.get("feature_net")
+    if isinstance(net, dict) and type(net.get("accuracy")) is float:
+        text = f"Distances of features are those of minigan's own classifier of {_data(run)}, which"
+        text += f" gets {net['accuracy']:.1%} of held-out samples right: they do not compare with"
+        remarks.append(tag("p", f"{text} an FID of another network.", class_="help"))
     left_out = evaluation.get("left_out")
     for item in left_out if isinstance(left_out, list) else []:
         if isinstance(item, dict):
             why = f"{item.get('name')} is left out: {item.get('reason')}."
             remarks.append(tag("p", f"{run.name}: {why}" if is_one_of_several else why))
     return remarks
+
+
+def _data(run: RunReport) -> str:
+    return str(run.content.options.get("data")).rsplit("/", 1)[-1]
 
 
 def _measures(run: RunReport) -> list[Mapping[str, Any]]:
