@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import LAYOUTS, poison, spy_parallel, threads
@@ -10,6 +17,7 @@ from hypothesis import strategies as st
 
 from minigan.kernels.distance import squares
 from minigan.kernels.distance.squares import ROWS, WIDTH, squared_distances
+from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
 
 # One row and column, whole tiles and panels, and one more and less of each; no row.
 SIZES = [1, 2, ROWS - 1, ROWS, ROWS + 1, WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH, 2 * WIDTH + 3]
@@ -79,3 +87,41 @@ def test_several_threads_make_the_same_bits(
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (0, 0)])
 def test_no_rows(n: int, m: int) -> None:
     assert squared_distances(np.zeros((n, 2)), np.zeros((m, 2))).shape == (n, m)
+
+
+# Print the bytes of a vector, and a digest of distances.
+ELSEWHERE = """
+import hashlib
+import numpy as np
+from minigan.kernels.distance.squares import squared_distances
+from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
+
+a, b = np.random.default_rng(0).standard_normal((2, 53, 11))
+print(VECTOR_BYTES, hashlib.sha256(squared_distances(a, b).tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 feature names")
+@pytest.mark.parametrize(
+    ("name", "features", "width"),
+    [("haswell", "+sse4.2,+avx,+avx2,+fma", 32), ("x86-64", "+sse4.2,+avx,+fma", 16)],
+)
+def test_narrower_vectors_give_the_same_bits(
+    name: str, features: str, width: int, tmp_path: Path
+) -> None:
+    if width > VECTOR_BYTES:
+        pytest.skip("this machine has no such vectors")
+    a, b = np.random.default_rng(0).standard_normal((2, 53, 11))
+    digest = hashlib.sha256(squared_distances(a, b).tobytes()).hexdigest()
+    here = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "MINIGAN_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        env={**os.environ, **here},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(width), digest]
