@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.random import fork_rng
+from ..evaluation.estimate import Estimate
 from ..kernels.runtime.files import atomic_write
 from ..seeds import map_seeds
-from ..training.evaluate import Estimate
 from ..utils import strict_json
 from ..utils.locks import LockedError, file_lock
 from .experiment import Case, CaseResult, Experiment

@@ -11,6 +11,7 @@ from ..utils.animation import evenly, has_ffmpeg, is_own, shrink, write_gif, wri
 from ..utils.figures import GENERATOR
 from ..utils.grids import caption_line
 from ..utils.names import printable
+from ..utils.progress import progress_bar
 from .run_folder import SAMPLES, RunError, read_options, sample_pictures
 
 HELD = 2000  # milliseconds that the last frame is shown in addition
@@ -86,7 +87,7 @@ def film_frames(folder: Path, most: int) -> list[Image.Image]:
     chosen = [found[i] for i in evenly(len(found), most)]
     frames: list[Image.Image] = []
     last, first_size = chosen[-1][0], None
-    for step, path in chosen:
+    for step, path in progress_bar(chosen, desc="film", leave=False, delay=2):
         picture = _read(path)
         first_size = first_size or picture.size
         if picture.size != first_size:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..kernels.runtime.files import atomic_write, open_regular
 from .notices import Notice
+from .progress import progress_bar
 
 MAX_BYTES = 8_000_000  # of a GIF: what chats and issue trackers accept, and a page loads at once
 MAX_SIDE = 720  # pixels of a frame
@@ -72,7 +73,8 @@ def _encode(
     """Return frames as a GIF with one palette, so that no colour flickers."""
     palette = _palette(frames, colours)
     # Without dithering: its noise moves, and takes most of the bytes.
-    images = [x.quantize(palette=palette, dither=Image.Dither.NONE) for x in frames]
+    bar = progress_bar(frames, desc="GIF", leave=False, delay=2)
+    images = [x.quantize(palette=palette, dither=Image.Dither.NONE) for x in bar]
     file = io.BytesIO()
     images[0].save(
         file,
