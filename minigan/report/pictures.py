@@ -16,6 +16,7 @@ import numpy as np
 
 from ..kernels.runtime.files import read_bounded
 from ..training.run_folder import REALS, sample_pictures
+from ..utils.animation import evenly
 from ..utils.figures import tile
 from ..utils.grids import CELL, cell_scale
 
@@ -67,7 +68,8 @@ def read_album(folder: Path, limit: int) -> Album:
     album = Album()
     paths = sample_pictures(folder)
     album.total = len(paths)
-    chosen = choose_evenly(sorted(paths), MAX_STEPS)
+    steps = list(paths)
+    chosen = [steps[i] for i in evenly(len(steps), MAX_STEPS)]
     size = int(limit * (1 - SHARE_OF_REALS)) // max(1, len(chosen))
     for step in chosen:
         picture = _read(paths[step], step, size, album)
@@ -75,13 +77,6 @@ def read_album(folder: Path, limit: int) -> Album:
     if (folder / REALS).exists():
         album.reals = _read(folder / REALS, 0, int(limit * SHARE_OF_REALS), album)
     return album
-
-
-def choose_evenly(steps: list[int], count: int) -> list[int]:
-    """Return at most `count` of the steps, the first and the last among them, evenly spaced."""
-    if len(steps) <= count:
-        return steps
-    return [steps[i] for i in np.rint(np.linspace(0, len(steps) - 1, count)).astype(int)]
 
 
 def _read(path: Path, step: int, limit: int, album: Album) -> Picture | None:

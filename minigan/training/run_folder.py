@@ -223,19 +223,9 @@ def read_all_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: a line is not one of metrics.
     """
-    if not path.exists():
-        return []
-    rows: list[dict[str, Any]] = []
-    try:
-        content = _read_lines(path, MAX_COUNT)
-        for i, line in enumerate(content):
-            try:
-                rows.append(_parse_row(line, rows[-1]["step"] if rows else 0))
-            except ValueError:
-                if i < len(content) - 1:
-                    raise
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
+    rows, problem = read_rows(path)
+    if problem:
+        raise RunError(f"{path.parent}: {problem}")
     return rows
 
 
@@ -274,17 +264,18 @@ def read_rows(
 ) -> tuple[list[dict[str, Any]], str]:
     """Return the rows of a file before its first damaged line, and a text on what is not read.
 
-    It is for looking at a run: its checkpoint is not asked which lines are those of its state. The
-    text is "" where all was read. A file that does not exist has no rows.
+    The text is "" where all was read. A last line that a process was killed at is left out without
+    one, and a file that does not exist has no rows.
     """
     rows: list[dict[str, Any]] = []
     try:
-        for line in _read_lines(path, limit + 1):
+        content = _read_lines(path, limit + 1)
+        for line in content if not content or content[-1].endswith(b"\n") else content[:-1]:
             rows.append(_parse_row(line, rows[-1]["step"] if rows else -1, names))
     except FileNotFoundError:
         return [], ""
     except (OSError, ValueError) as error:
-        return rows, f"{path.name} is read up to line {len(rows)} only: {error}"
+        return rows, f"{path.name} cannot be read: {error} (line {len(rows) + 1})"
     problem = f"{path.name}: only the first {limit:,} lines are read" if rows[limit:] else ""
     return rows[:limit], problem
 

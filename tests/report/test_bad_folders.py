@@ -12,7 +12,7 @@ from PIL import Image
 from report_helpers import IMAGES, copy, image_data, read_page
 from run_helpers import cli, files, lines, refused, train
 
-from minigan.report.pictures import MAX_STEPS, choose_evenly, decode, read_album
+from minigan.report.pictures import MAX_STEPS, decode, read_album
 
 
 def report(folder, out):
@@ -123,8 +123,12 @@ def test_damaged_lines_of_metrics_are_left_out_and_named(runs, tmp_path):
     content = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*content[:3], '{"step": NaN}\n', *content[4:]]))
     page, notes = report(folder, tmp_path / "x.html")
-    assert any("metrics.jsonl is read up to line 3 only" in x for x in notes)
+    assert any(x.startswith("metrics.jsonl cannot be read: ") and "(line 4)" in x for x in notes)
     assert len(page.charts["r0-losses"]["steps"]) == 3
+    path.write_text("".join([*content[:5], content[5][:40]]))  # as a process writes it
+    page, notes = report(folder, tmp_path / "y.html")
+    assert not any("metrics.jsonl" in x for x in notes)
+    assert len(page.charts["r0-losses"]["steps"]) == 5
 
 
 def test_damaged_pictures_and_measures_are_left_out_and_named(runs, tmp_path):
@@ -182,10 +186,3 @@ def test_many_large_pictures_stay_within_the_limit(tmp_path):
     assert sum(len(picture.uri) for picture in album.samples) <= limit
     assert (album.samples[0].step, album.samples[-1].step) == (0, 2900)
     assert {(picture.width, picture.height) for picture in album.samples} == {(256, 256)}
-
-
-def test_steps_are_evenly_chosen():
-    assert choose_evenly(list(range(5)), 24) == [0, 1, 2, 3, 4]
-    chosen = choose_evenly(list(range(0, 1000, 10)), 24)
-    assert (len(chosen), chosen[0], chosen[-1]) == (24, 0, 990)
-    assert set(np.diff(chosen)) <= {40, 50}
