@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from minigan.data import Dataset, load
 from minigan.doctor import diagnose
 from minigan.doctor.cases import matrix, readme, remedies
 from minigan.doctor.cases.healthy import HEALTHY
@@ -52,6 +54,22 @@ def test_the_matrix_counts_what_is_missed_and_false():
     line = next(x for x in matrix.text(wrong).splitlines() if " oscillation " in x)
     cells = dict(zip(PLANTED, line.split()[2:14], strict=True))
     assert {name for name, cell in cells.items() if cell != "."} == {"oscillation", "mode-collapse"}
+
+
+def test_measures_of_real_samples_and_of_one_mode():
+    ring = load("ring", samples=800)
+    one = np.broadcast_to(ring.modes[3], ring.values.shape)
+    values = {
+        name: [measure.compute(samples, ring.labels, ring) for samples in (ring.values, one)]
+        for name, measure in MEASURES.items()
+    }
+    assert values["distance"][0] == 0
+    assert values["modes"] == [8, 1]
+    assert values["label agreement"] == [1, (ring.labels == 3).mean()]
+    large = Dataset("large", ring.values * 1000)
+    distance = MEASURES["distance"].compute(one * 1000, ring.labels, large)
+    assert distance == pytest.approx(values["distance"][1], rel=1e-5)  # float32 inside
+    assert 1 < distance < 2  # the ring has radius 1 and deviation 0.7
 
 
 def test_the_figure_is_drawn(tmp_path):

@@ -2,7 +2,7 @@
 
 It writes the results to measured.json beside this file, the figure, and the tables in README.md
 beside it. `--readme` writes the figure and the tables of an earlier measured.json. It takes about
-four minutes on two cores.
+four minutes of one core.
 """
 
 from __future__ import annotations

@@ -85,12 +85,10 @@ def rows(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
     for name, results in matrix.results.items():
         counts = [matrix.count(name, finding) for finding in NAMES]
         title = f"{numbers[name]} {name}" if name in numbers else name
-        values = [", ".join(map(_number, (getattr(x, key) for x in results))) for key in _KEYS]
-        table.append([title, *(str(n or ".") for n in counts), ALL[name].measure, *values])
+        values = ", ".join(_number(result.value) for result in results)
+        cells = [ALL[name].measure, values, _number(results[0].floor)]  # all seeds have one floor
+        table.append([title, *(str(n or ".") for n in counts), *cells])
     return heads, table
-
-
-_KEYS = ("value", "floor")
 
 
 def _number(x: float) -> str:

@@ -91,10 +91,13 @@ def rows(remedies: Sequence[Remedied]) -> tuple[list[str], list[list[str]]]:
 
 
 def options_text(remedy: Remedied) -> str:
-    """Return the changed options as options of the command line."""
-    return " or ".join(
-        " ".join(map(_option, changes.items())) or "(none)" for changes in remedy.changes
-    )
+    """Return the changed options as options of the command line, without those left at default."""
+    given = PLANTED[remedy.name].options
+    texts = []
+    for changes in remedy.changes:
+        shown = {k: x for k, x in changes.items() if x is not None or k in given}
+        texts.append(" ".join(map(_option, shown.items())) or "(none)")
+    return " or ".join(texts)
 
 
 def _option(item: tuple[str, Any]) -> str:
