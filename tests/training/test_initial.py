@@ -163,8 +163,16 @@ def test_resume_changes_what_does_not_touch_the_bits(tmp_path):
     a, b = (parts(x, *names) for x in (run, straight))
     assert len(a) > 20
     assert all(np.array_equal(a[name], b[name]) for name in a)
-    shared = {row["step"]: row for row in metrics(straight)}
-    assert all(row == shared[row["step"]] for row in metrics(run) if row["step"] in shared)
+    shared = {row["step"]: without_changes(row) for row in metrics(straight)}
+    rows = [without_changes(row) for row in metrics(run) if row["step"] in shared]
+    assert len(rows) > 4
+    assert all(row == shared[row["step"]] for row in rows)
+
+
+def without_changes(row):
+    """A line without the gauges that are changes since the line before."""
+    changes = ("movement", "drift", "rotation", "update")
+    return {name: x for name, x in row.items() if not name.startswith(changes)}
 
 
 def test_a_run_killed_after_its_log_every_changed_goes_on(tmp_path):
