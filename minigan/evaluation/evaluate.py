@@ -63,7 +63,7 @@ class Evaluation:
         evaluation["frechet"].value, evaluation["frechet"].floor
 
     Attributes:
-        step: of the generator. steps: that the run was to train.
+        step: of the generator. trained: the steps of the run so far. steps: that it was to train.
         data: the name or path of the data. held_out: the number of held-out samples.
         measures: in the order of the table.
         left_out: (name, reason) of measures that the data have but that could not be taken.
@@ -73,6 +73,7 @@ class Evaluation:
     """
 
     step: int
+    trained: int
     steps: int
     data: str
     held_out: int
@@ -143,6 +144,7 @@ def evaluate(
     net = setting.net if setting.uses_net else None
     return Evaluation(
         trainer.step_count if sampler is None else int(sampler.step or 0),
+        trainer.step_count,
         trainer.config.steps,
         trainer.config.data,
         len(trainer.held_out),

@@ -15,9 +15,13 @@ Rows = list[list[str]]
 
 def describe(evaluation: Evaluation) -> str:
     """Return a line on the run: its step, its data, and what was measured."""
-    finished = evaluation.step >= evaluation.steps
-    step = f"step {evaluation.step}" + ("" if finished else f" of {evaluation.steps}, not finished")
-    return printable(f"{step}, data {evaluation.data}, {evaluation.held_out} held-out samples")
+    step, trained, steps = evaluation.step, evaluation.trained, evaluation.steps
+    text = f"step {step}"
+    if step < trained:
+        text += f" of {trained}"
+    elif trained < steps:
+        text += f" of {steps}, not finished"
+    return printable(f"{text}, data {evaluation.data}, {evaluation.held_out} held-out samples")
 
 
 def one_run(evaluation: Evaluation) -> str:

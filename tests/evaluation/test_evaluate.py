@@ -293,6 +293,8 @@ def test_a_step_is_measured_and_nothing_written(runs):
     step = json.loads(result.out)["step"]
     assert step in (2, 4)
     assert f"best           step {step}," in cli("info", runs / "b").out
+    first = cli("evaluate", runs / "b", "--step", "best", "--only", "modes").out.splitlines()[0]
+    assert first == f"step {step} of 5, data ring, 60 held-out samples"
     assert "no snapshot of step 3" in refused("evaluate", runs / "b", "--step", 3)
     assert files(runs / "b") == before
 
