@@ -29,7 +29,7 @@ def add_walk_options(parser: Parser) -> None:
         "--interpolation",
         metavar="NAME",
         help="lerp, a straight line, or slerp, an arc that keeps the norm of the latents"
-        " [slerp; for uniform latents lerp]",
+        " [slerp; for uniform and decaying latents lerp]",
     )
     parser.add_argument(
         "--frames",

@@ -146,8 +146,8 @@ class Sampler:
             frames: the number of samples on a path, with both ends.
             seed: of the latents.
             labels: (n,) integers, which a path keeps; None: all classes in turn.
-            interpolation: "slerp" or "lerp" (see `walk.py`); None: slerp, and lerp for uniform
-                latents.
+            interpolation: "slerp" or "lerp" (see `walk.py`); None: the one that suits the
+                distribution of the latents.
             averaged: see `generate`.
 
         Raises:

@@ -114,7 +114,7 @@ class SavedRun:
             frames: the number of samples on a path, with both ends.
             seed: of the latents at which the paths begin; they end at those of `seed + 1`.
             labels: of a conditional run, as in `sample`; a path keeps its label.
-            interpolation: "slerp" or "lerp"; None: slerp, and lerp for uniform latents.
+            interpolation: "slerp" or "lerp"; None: slerp, or lerp where it suits the latents.
 
         Raises:
             ValueError: there is no such class or interpolation, or the run has no labels.

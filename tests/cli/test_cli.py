@@ -62,7 +62,7 @@ def test_train_says_what_is_accepted_and_what_is_the_default():
         "glyphs, ring, grid, swiss-roll (made here)",
         "[0.0002]",
         "[12000]",
-        "normal, uniform or lap",
+        "normal, uniform, laplace or",
     ):
         assert words in text
 

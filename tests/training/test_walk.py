@@ -6,7 +6,8 @@ from PIL import Image
 from run_helpers import cli, files, refused, train
 
 import minigan as mg
-from minigan.training.walk import lerp, slerp
+from minigan.engine.random import LATENTS
+from minigan.training.walk import DEFAULTS, INTERPOLATIONS, lerp, slerp
 
 WORDS = ["--batch", 4, "--steps", 2, "--device", "reference", "--sample-every", 1]
 T = np.linspace(0, 1, 11)
@@ -100,6 +101,11 @@ def test_a_walk_leads_from_the_samples_of_a_seed_to_those_of_the_next(runs):
         assert np.array_equal(walks[:, 0], run.sample(5, 7))
         assert np.array_equal(walks[:, -1], run.sample(5, 8))
         assert len(np.unique(walks.reshape(5, 4, -1), axis=1)[0]) == 4
+
+
+def test_every_distribution_of_latents_has_a_default():
+    assert DEFAULTS.keys() == LATENTS.keys()
+    assert set(DEFAULTS.values()) == INTERPOLATIONS.keys()
 
 
 def test_the_default_is_an_arc_and_for_uniform_latents_a_straight_line(runs):
