@@ -101,15 +101,28 @@ def draw(results: Sequence[CaseResult], path: Path) -> None:
 
 _SIGMAS = [round(0.10 + 0.01 * i, 2) for i in range(21)]
 _DATA: dict[str, Any] = {"data": "mnist", "split": "test"}
+# Without a penalty D learns its 8,000 images by heart, and G makes four of the ten digits.
 _TRAINING = Config(
-    **_DATA, holdout=0.0, model="mlp", steps=20_000, beta1=0.5, ema=0.999, schedule="linear"
+    **_DATA,
+    holdout=0.0,
+    model="mlp",
+    loss="relativistic",
+    penalty="r1+r2",
+    penalty_weight=5.0,
+    steps=8000,
+    lr_g=1e-3,
+    lr_d=1e-3,
+    beta1=0.0,
+    beta2=0.99,
+    schedule="linear",
+    ema=0.999,
 ).as_dict()
 
 PARZEN = Experiment(
     about="log-likelihood of digits by a Parzen window (Goodfellow et al. 2014, table 1)",
     source="Goodfellow et al. 2014, table 1: 10,000 samples, 60,000 training and 10,000 test"
     " images; ± is the standard error over test images",
-    minutes=15,
+    minutes=12,
     cases={
         "MLP GAN": Case(
             train_and_measure,
