@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import Dataset
+from ..metrics import nearest_distances
 from ..training.resume import Code, load_trainer
 from ..training.trainer import Trainer
 from .pictures import Picture, encode_grid
@@ -16,7 +17,7 @@ from .trained import DEVICE, SEED
 
 SHOWN, COUNTED = 12, 128  # generated samples that are shown, and those behind the medians
 MAX_PRODUCTS = 2e11  # multiplications of the search: more training samples than that are drawn from
-BLOCK_NUMBERS = 1 << 22  # of training samples, or of distances to them, at a time
+BLOCK_NUMBERS = 1 << 22  # of training samples that are converted at a time
 PICTURE_BYTES = 20_000  # of a pair, at most
 
 
@@ -82,15 +83,11 @@ def _search(x: np.ndarray, train: Dataset, rows: np.ndarray) -> tuple[np.ndarray
     """Return the distance of each sample to the nearest of these rows, and that row."""
     best = np.full(len(x), np.inf)
     nearest = np.zeros(len(x), np.int64)
-    squares = (x.astype(float) ** 2).sum(1)
-    block = max(1, BLOCK_NUMBERS // max(x.shape))
+    block = max(1, BLOCK_NUMBERS // x.shape[1])
     for start in range(0, len(rows), block):
         part = rows[start : start + block]
-        y = train.rows(part).reshape(len(part), -1)
-        products = squares[:, None] + (y.astype(float) ** 2).sum(1) - 2.0 * (x @ y.T)
-        i = products.argmin(1)
-        # The nearest one again, without the cancellation of the products.
-        found = ((x - y[i]).astype(float) ** 2).mean(1)
-        is_nearer = found < best
-        best[is_nearer], nearest[is_nearer] = found[is_nearer], part[i[is_nearer]]
-    return np.sqrt(best), nearest
+        distances, indices = nearest_distances(x, train.rows(part))
+        is_nearer = distances[:, 0] < best
+        best[is_nearer] = distances[is_nearer, 0]
+        nearest[is_nearer] = part[indices[is_nearer, 0]]
+    return best / math.sqrt(x.shape[1]), nearest
