@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from .gauge_functions import cosine
 MAX_NUMBERS = 4096  # of a vector that are followed
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """A displacement, and the cosine of the angle between it and the one before.
 
     None stands for what needs more positions.
