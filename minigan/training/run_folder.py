@@ -150,9 +150,19 @@ def read_options(folder: Path) -> dict[str, Any]:
             raise ValueError("it is not an object of options")
         return values
     except FileNotFoundError:
-        raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
+        raise RunError(f"{folder} is not a run: it has no {CONFIG}{_runs_in(folder)}") from None
     except (OSError, TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def _runs_in(folder: Path) -> str:
+    """Return what to say of the runs that a folder holds, such as those of `--seeds`, or ""."""
+    names = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    if not names:
+        return ""
+    number = "a run" if len(names) == 1 else f"{len(names)} runs"
+    several = f", or {folder / '*'} where several are accepted" if names[1:] else ""
+    return f"; it holds {number}: name {folder / names[0]}{several}"
 
 
 def sample_pictures(folder: Path) -> dict[int, Path]:
