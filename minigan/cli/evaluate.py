@@ -24,7 +24,8 @@ def add_arguments(parser: Parser) -> None:
         "--only",
         metavar="NAMES",
         help="measures to take, joined by commas, such as sliced_wasserstein,frechet; quick: those"
-        " that take little time [all that fit the data]",
+        " that take little time and no classifier; none is stored [all that fit the data, stored in"
+        " RUN/evaluation.json]",
     )
     parser.add_argument(
         "--projections",
@@ -84,6 +85,7 @@ def _evaluate(folder: Path, options: argparse.Namespace, only: list[str] | None)
     from ..data import NAMES
     from ..evaluation.evaluate import evaluate
     from ..evaluation.files import write_evaluation
+    from ..evaluation.training_state import describe_age, with_divergence
     from ..training.load_sampler import load_sampler
     from ..training.resume import load_trainer
     from ..training.run_folder import EVALUATION, read_options
@@ -93,12 +95,15 @@ def _evaluate(folder: Path, options: argparse.Namespace, only: list[str] | None)
     data, code = None if is_named else options.data, named_code(options)
     trainer = load_trainer(folder, data=data, data_dir=options.data_dir, code=code)
     sampler = None
+    if options.step is None and (age := describe_age(folder, trainer.step_count)):
+        note(age)
     if options.step is not None:
         sampler = load_sampler(folder, options.step, code=code)
     try:
         evaluation = evaluate(trainer, options.projections, True, only, sampler)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+    evaluation = with_divergence(evaluation, folder)
     if only is None and sampler is None:
         try:
             write_evaluation(folder / EVALUATION, evaluation)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..utils.names import choose
 from .options import add_code_options, add_step_option, named_code
 from .parser import Parser
-from .terminal import report
+from .terminal import note, report
 from .walk import (
     COLUMNS,
     WALKS,
@@ -63,7 +63,6 @@ def run(options: argparse.Namespace) -> int:
     """Write a picture, an archive or single pictures of samples, and print its path."""
     import numpy as np
 
-    from ..training.load_sampler import load_sampler
     from ..training.run_folder import read_options
 
     check_walk_options(options)
@@ -83,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         check_not_of_run(f"--out {options.out}", out / "seed.png" if is_folder else out, data)
         if not is_folder:
             _check_new(options, out)
-    sampler = load_sampler(folder, options.step, code=named_code(options))
+    sampler = _load(folder, options)
     cycle = _parse_labels(options.label, sampler, folder)
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
     path = folder / _default_name(options, sampler, cycle) if out is None else out
@@ -108,6 +107,17 @@ def run(options: argparse.Namespace) -> int:
     for written in paths:
         report(written)
     return 0
+
+
+def _load(folder: Path, options: argparse.Namespace) -> Sampler:
+    """Return the generator that the options name; a note says where it is an old one."""
+    from ..evaluation.training_state import describe_age
+    from ..training.load_sampler import load_sampler
+
+    sampler = load_sampler(folder, options.step, code=named_code(options))
+    if options.step is None and (age := describe_age(folder, sampler.step or 0)):
+        note(age)
+    return sampler
 
 
 # ------------------------------------------------------------------------------------- the classes

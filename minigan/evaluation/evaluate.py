@@ -66,10 +66,13 @@ class Evaluation:
         step: of the generator. trained: the steps of the run so far. steps: that it was to train.
         data: the name or path of the data. held_out: the number of held-out samples.
         measures: in the order of the table.
-        left_out: (name, reason) of measures that the data have but that could not be taken.
+        left_out: (name, reason) of measures that the data have, or that were asked for by name, but
+            that could not be taken.
         notes: lines on what limits a measure, such as few samples.
         feature_net: {"key", "accuracy"} of the classifier whose features were used, or None: two
             evaluations with different keys have no comparable distances of features.
+        diverged: the step at which the training diverged; None if it did not, or of a trainer that
+            has no folder.
     """
 
     step: int
@@ -81,6 +84,7 @@ class Evaluation:
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     feature_net: dict[str, Any] | None = None
+    diverged: int | None = None
 
     def __getitem__(self, name: str) -> Measured:
         """Return a measure by its name, with or without the number of samples."""
@@ -109,7 +113,8 @@ def evaluate(
         trainer: the trained GAN.
         projections: the number of random directions of the sliced Wasserstein distance.
         progress: whether to show a progress bar.
-        only: the names of the measures to take; "quick": those that take little time; None: all.
+        only: the names of the measures to take; "quick": those that take little time and no
+            classifier; None: all.
         sampler: another generator of the same run, such as that of a snapshot; None: the trainer's.
 
     Raises:
@@ -125,22 +130,18 @@ def evaluate(
     setting = Setting.of(trainer, projections, progress)
     _note_absent_classes(setting)
     work = _Work(setting, sampler or trainer.sampler)
-    measures, left_out = [], []
-    with progress_bar(chosen, desc="measures", leave=False, delay=2, show=progress) as bar:
+    reasons = _reasons(chosen, setting, only or ())
+    taken = [x for x in chosen if x.applies(setting) and x.name not in reasons]
+    measures = []
+    with progress_bar(taken, desc="measures", leave=False, delay=2, show=progress) as bar:
         for measure in bar:
             bar.set_postfix_str(measure.name, refresh=False)
-            if not measure.applies(setting):
-                continue
-            reason = measure.lacks(setting)
             try:
-                if not reason:
-                    measures.append(work.measure(measure))
+                measures.append(work.measure(measure))
             except (ArithmeticError, ValueError) as error:
                 if measure.name == "sliced_wasserstein":  # too many projections
                     raise
-                reason = " ".join(str(error).split())
-            if reason:
-                left_out.append((measure.name, reason))
+                reasons[measure.name] = " ".join(str(error).split())
     net = setting.net if setting.uses_net else None
     return Evaluation(
         trainer.step_count if sampler is None else int(sampler.step or 0),
@@ -149,7 +150,7 @@ def evaluate(
         trainer.config.data,
         len(trainer.held_out),
         tuple(measures),
-        tuple(left_out),
+        tuple((x.name, reasons[x.name]) for x in chosen if x.name in reasons),
         tuple(work.notes.values()),
         None if net is None else {"key": net.key, "accuracy": net.accuracy},
     )
@@ -162,7 +163,18 @@ def choose_measures(only: Sequence[str] | None) -> list[Measure]:
     names = dict.fromkeys((*(measure.name for measure in MEASURES), "quick"))
     for name in only:
         choose("measure", name, names)
-    return [x for x in MEASURES if x.name in only or (x.quick and "quick" in only)]
+    quick = "quick" in only
+    return [x for x in MEASURES if x.name in only or (quick and x.quick and not x.needs_net)]
+
+
+def _reasons(chosen: Sequence[Measure], setting: Setting, only: Sequence[str]) -> dict[str, str]:
+    """Return why measures cannot be taken of these data, by name.
+
+    Those that do not apply have a reason only if they were asked for by name.
+    """
+    reasons = {x.name: x.lacks(setting) for x in chosen if x.applies(setting)}
+    reasons |= {x.name: x.misses() for x in chosen if x.name in only and not x.applies(setting)}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 class _Work:
@@ -179,16 +191,12 @@ class _Work:
         Raises:
             ValueError, ArithmeticError: there are too few samples for it, or it failed.
         """
-        setting, n = self.setting, measure.count(self.setting)
+        n = measure.count(self.setting)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             estimate = self._estimate(measure, "average")
             assert estimate is not None
-            if measure.floor is not None:
-                floor = measure.floor(setting)
-            else:
-                real = self._estimate(measure, "real")
-                floor = math.nan if real is None else real.mean
+            floor = self._floor(measure)
             raw = None
             if measure.quick and self.sampler.players.average is not None:
                 raw = self._estimate(measure, "itself")
@@ -206,6 +214,17 @@ class _Work:
             None if raw is None else raw.mean,
         )
 
+    def _floor(self, measure: Measure) -> float:
+        """Return the value for real samples; NaN where they allow no estimate."""
+        if measure.floor is not None:
+            return measure.floor(self.setting)
+        try:
+            real = self._estimate(measure, "real")
+        except ValueError as error:
+            warnings.warn(f"{measure.name} of real samples: {error}", Notice, stacklevel=2)
+            return math.nan
+        return math.nan if real is None else real.mean
+
     def _take_notes(self, caught: Sequence[warnings.WarningMessage]) -> None:
         """Keep the first notice of each metric, as each draw causes one; show other warnings."""
         for x in caught:
@@ -220,7 +239,9 @@ class _Work:
         n = measure.count(self.setting)
         draws = [self._draw(source, k, n) for k in range(measure.draws)]
         values = [measure.function(x, self.setting) for x in draws if x is not None]
-        return Estimate.of(values) if values else None
+        if not values:
+            return None
+        return Estimate.of(values) if measure.combine is None else measure.combine(values, n)
 
     def _draw(self, source: str, k: int, n: int) -> Samples | None:
         """Return the k-th n samples; fewer than the usual number are the first of these."""

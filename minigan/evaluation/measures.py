@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..metrics import density_coverage, out_of_range, precision_recall
 from . import functions
+from .estimate import Estimate
 from .samples import Setting
 
 DRAWS = 5  # independent draws of samples behind each mean and its interval
@@ -38,7 +39,9 @@ class Measure:
         fixed: the number of samples whatever the data are; None: as many as held-out ones.
         draws: the most independent draws of samples.
         quick: whether it takes little time, so that it is also measured of G itself where its
-            average is what samples, and by `minigan train --seeds`.
+            average is what samples, and, without a classifier, by `minigan train --seeds`.
+        needs_net: whether a classifier is needed whatever the data are; to train it takes time.
+        combine: the estimate from the values of draws of so many samples; None: their mean.
         floor: the value for real data where it is not that of training samples.
     """
 
@@ -52,11 +55,17 @@ class Measure:
     fixed: int | None = None
     draws: int = DRAWS
     quick: bool = False
+    needs_net: bool = False
+    combine: Callable[[Sequence[float], int], Estimate] | None = None
     floor: Callable[[Setting], float] | None = None
 
     def count(self, setting: Setting) -> int:
         """Return the number of samples that are measured."""
         return self.fixed or max(1, min(setting.count, self.most(setting)))
+
+    def misses(self) -> str:
+        """Return which data it is for, for a message on other ones."""
+        return f"it is for {NEEDS.get(self.applies, 'other data')}"
 
 
 # ----------------------------------------------------------------- which data have what is measured
@@ -70,9 +79,22 @@ def is_plane(setting: Setting) -> bool:
     return setting.train.sample_shape == (2,)
 
 
+def is_image(setting: Setting) -> bool:
+    """Return whether the data are images."""
+    return setting.is_image
+
+
 def has_conditions(setting: Setting) -> bool:
     """Return whether the generator is given one of several classes."""
     return setting.is_conditional and setting.has_classes
+
+
+NEEDS = {
+    is_mixture: "mixtures of Gaussians of known parameters",
+    is_plane: "points of the plane",
+    is_image: "images",
+    has_conditions: "conditional runs of data of two or more classes",
+}
 
 
 def no_features(setting: Setting) -> str:
@@ -143,7 +165,7 @@ MEASURES = (
         "inception-style score",
         functions.inception,
         "high",
-        applies=lambda setting: setting.is_image,
+        applies=is_image,
         lacks=no_features,
     ),
     Measure(
@@ -153,6 +175,7 @@ MEASURES = (
         "high",
         applies=has_conditions,
         quick=True,
+        needs_net=True,
         floor=functions.accuracy,
     ),
     Measure(
@@ -161,6 +184,7 @@ MEASURES = (
         functions.permuted_agreement,
         applies=has_conditions,
         quick=True,
+        needs_net=True,
         floor=functions.chance,
     ),
     Measure(
@@ -192,13 +216,14 @@ MEASURES = (
         functions.birthday_support,
         "high",
         most=at_most(1000, 1000),
+        combine=functions.combine_supports,
     ),
     Measure(
         "out_of_range",
         "share of numbers out of [-1, 1]",
         lambda x, setting: out_of_range(x.values),
         "low",
-        applies=lambda setting: setting.is_image,
+        applies=is_image,
         quick=True,
     ),
 )

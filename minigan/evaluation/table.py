@@ -17,7 +17,9 @@ def describe(evaluation: Evaluation) -> str:
     """Return a line on the run: its step, its data, and what was measured."""
     step, trained, steps = evaluation.step, evaluation.trained, evaluation.steps
     text = f"step {step}"
-    if step < trained:
+    if evaluation.diverged is not None:
+        text += f" of {steps}, diverged at step {evaluation.diverged}"
+    elif step < trained:
         text += f" of {trained}"
     elif trained < steps:
         text += f" of {steps}, not finished"
@@ -95,6 +97,13 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
     if any(x.error is not None for e in evaluations for x in e.measures):
         lines.append("+-: half the 95 % interval of the mean over draws of the generator")
     lines.append("real: the same of training samples, the best that can be expected of a generator")
+    if any(x.without_average is not None for e in evaluations for x in e.measures):
+        lines.append("G itself: samples of G's own weights; all others are of their average (ema)")
+    if any(x.name.startswith("memorization_z") for e in evaluations for x in e.measures):
+        lines.append(
+            "memorization z: the share of samples that lie nearest to a training sample, less its"
+            " expected value, by its standard deviation; above 3: copies, near 0: none"
+        )
     for name, reason in dict.fromkeys(x for e in evaluations for x in e.left_out):
         lines.append(printable(f"left out: {name}: {reason}"))
     lines += [

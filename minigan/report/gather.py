@@ -10,6 +10,7 @@ from ..data import NAMES
 from ..doctor import Diagnosis, diagnose
 from ..evaluation.evaluate import evaluate
 from ..evaluation.files import as_dict, write_evaluation
+from ..evaluation.training_state import with_divergence
 from ..training.resume import Code
 from ..training.run_folder import EVALUATION
 from ..training.trainer import Trainer
@@ -134,7 +135,7 @@ def _add_what_needs_data(run: RunReport, sources: Sources, data: str | None) -> 
 
 def _evaluate(folder: Path, trainer: Trainer) -> dict[str, Any]:
     """Return the measures of a run, and write them into its folder, as `minigan evaluate` does."""
-    evaluation = evaluate(trainer, progress=True)
+    evaluation = with_divergence(evaluate(trainer, progress=True), folder)
     write_evaluation(folder / EVALUATION, evaluation)
     return as_dict(evaluation)
 

@@ -167,10 +167,14 @@ class SavedRun:
         Raises:
             RunError: the data are not those of the training.
         """
+        # The module needs this package.
+        from ..evaluation.training_state import with_divergence
+
         place = place_of(self.config, data, labels)
         trainer = load_trainer(self.folder, data=place)
         sampler = None if self.step == self.last_step else self.sampler
-        return evaluate(trainer, projections, progress, only, sampler)
+        evaluation = evaluate(trainer, projections, progress, only, sampler)
+        return with_divergence(evaluation, self.folder)
 
     def __repr__(self) -> str:
         config, classes = self.config, self.sampler.classes

@@ -18,6 +18,7 @@ from minigan.evaluation.evaluate import evaluate
 from minigan.evaluation.files import read_evaluation
 from minigan.evaluation.measures import DRAWS, MEASURES
 from minigan.evaluation.samples import Setting
+from minigan.evaluation.table import number
 from minigan.metrics import sliced_wasserstein
 
 CONFIG = Config(data="ring", samples=1500, batch=32)
@@ -243,7 +244,7 @@ def test_the_table_of_a_run(runs):
         assert row.strip().startswith(measured["label"])
         assert f" {measured['samples']} " in row
         if measured["value"] is not None:
-            assert f" {measured['value']:.4f}" in row
+            assert f" {number(measured['value'])}" in row
     assert "FID" not in result.out
 
 

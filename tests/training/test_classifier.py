@@ -99,6 +99,10 @@ def test_what_it_cannot_learn_from(samples, labels, classes, message):
 
 
 # --------------------------------------------------------------------------------- in `evaluate`
+AGREEMENT = ["label_agreement", "label_agreement_permuted"]
+ASKED = ["quick", *AGREEMENT]
+
+
 def test_label_agreement_of_the_data_themselves_and_of_a_generator_that_mixes_labels(monkeypatch):
     data = cloud(900)
     trainer = Trainer(Config(batch=8, condition="concat", holdout=0.3), data)
@@ -110,7 +114,7 @@ def test_label_agreement_of_the_data_themselves_and_of_a_generator_that_mixes_la
         return (np.random.default_rng(seed).normal(0, 0.1, (n, 2)) + shown[:, None]).astype("f4")
 
     monkeypatch.setattr(trainer.sampler, "sample", obedient)
-    evaluation = evaluate(trainer, 8, only=["quick"])
+    evaluation = evaluate(trainer, 8, only=AGREEMENT)
     held_out = trainer.held_out.labels
     assert all(sorted(x) == sorted(held_out) for x in label_arguments)
     assert evaluation["label_agreement"].value == 1
@@ -130,10 +134,11 @@ def test_label_agreement_of_the_data_themselves_and_of_a_generator_that_mixes_la
 
 def test_one_class_has_no_agreement():
     one = Dataset("one", cloud(60).values, np.zeros(60, int))
-    evaluation = evaluate(Trainer(Config(batch=8, condition="projection"), one), 8, only=["quick"])
+    evaluation = evaluate(Trainer(Config(batch=8, condition="projection"), one), 8, only=ASKED)
     assert [x.name for x in evaluation.measures] == ["sliced_wasserstein_n6"]
-    untold = evaluate(Trainer(Config(batch=8), cloud(60)), 8, only=["quick"])
+    untold = evaluate(Trainer(Config(batch=8), cloud(60)), 8, only=ASKED)
     assert [x.name for x in untold.measures] == ["sliced_wasserstein_n6"]
+    assert [name for name, _ in untold.left_out] == AGREEMENT
 
 
 def test_labels_are_integers():

@@ -22,8 +22,9 @@ def measures_section(runs: Sequence[RunReport]) -> Html:
     if missing:
         names = ", ".join(run.name for run in missing)
         of = f" of {names}" if len(runs) > 1 else ""
-        command = tag("code", "minigan evaluate RUN")
-        parts.append(note(f"The last state{of} has not been measured: ", command, " does that."))
+        command, only = tag("code", "minigan evaluate RUN"), tag("code", "--only")
+        text = f"There are no stored measures{of}: "
+        parts.append(note(text, command, " takes and stores them (none with ", only, ")."))
     for run in missing:
         if "measures" in run.reasons:
             parts.append(note(f"{run.name} cannot be measured: {run.reasons['measures']}."))

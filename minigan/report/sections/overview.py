@@ -87,7 +87,8 @@ def _progress(run: RunReport) -> Html:
     steps, step = run.steps, run.step
     state = None if run.diagnosis is None else run.diagnosis.state
     if state == DIVERGENCE:
-        return tag("strong", f"diverged after step {step:,}")
+        assert run.diagnosis is not None
+        return tag("strong", f"diverged at step {run.diagnosis.step:,}")
     if steps is None:
         return join([f"{step:,} steps"])
     if step >= steps:
