@@ -89,7 +89,7 @@ def has_conditions(setting: Setting) -> bool:
     return setting.is_conditional and setting.has_classes
 
 
-NEEDS = {
+NEEDS: dict[Callable[[Setting], bool], str] = {
     is_mixture: "mixtures of Gaussians of known parameters",
     is_plane: "points of the plane",
     is_image: "images",
