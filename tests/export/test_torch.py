@@ -15,6 +15,7 @@ from export_helpers import MODEL_NAMES, expected, latents, make_sampler, randomi
 
 import minigan as mg
 from minigan import nn
+from minigan.engine.latents import LATENTS
 from minigan.export import torch_text
 from minigan.utils.notices import Notice
 
@@ -58,7 +59,7 @@ def test_the_written_code_makes_the_same_samples(
         assert json.loads(file.metadata()["minigan"])["latent_size"] == sampler.latent_size
 
 
-@pytest.mark.parametrize("latent", ["normal", "uniform", "laplace"])
+@pytest.mark.parametrize("latent", LATENTS)
 def test_latents_and_scale_are_those_of_the_run(latent: str, tmp_path: Path) -> None:
     sampler = make_sampler("toy", latent=latent, standardize=True)
     sampler.scale *= 100
@@ -71,9 +72,15 @@ def test_latents_and_scale_are_those_of_the_run(latent: str, tmp_path: Path) -> 
     drawn_from: list[Any] = []
     names["G"].register_forward_pre_hook(lambda _, inputs: drawn_from.append(inputs[0]))
     names["sample"](20_000)
-    variance = {"normal": 1.0, "uniform": 1 / 3, "laplace": 2.0}[latent]
-    assert abs(drawn_from[0].var().item() - variance) < 0.05 * variance
-    assert (drawn_from[0].abs().max() <= 1) == (latent == "uniform")
+    theirs = drawn_from[0].numpy()
+    with mg.random.use_generator(mg.random.Generator(5)):
+        ours = LATENTS[latent].draw(theirs.shape).numpy()
+    assert theirs.dtype == ours.dtype
+    # Normal, uniform and Laplace numbers differ by 20 % or more in one of the first two moments
+    # of their magnitudes; the sampling error of both here is under 2 %.
+    for power in (1, 2):
+        moments = [(np.abs(x.astype(float)) ** power).mean(0) for x in (theirs, ours)]
+        np.testing.assert_allclose(*moments, rtol=0.08)
 
 
 EVERY_LAYER = nn.Sequential(
