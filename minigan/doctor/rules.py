@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..gan.losses import LOSSES
 from .changes import (
     balanced,
     calmer,
@@ -25,55 +24,25 @@ from .changes import (
     usual_penalty,
     without_momentum,
 )
-from .record import Record
 from .rule import Rule, Test, no_changes
+from .scope import (
+    has_free_discriminator,
+    has_penalty,
+    is_conditional,
+    is_late_and_conditional,
+    is_late_and_unconditional,
+    is_past_start,
+    takes_logits,
+)
 
 # Samples are bad if their distance to held-out data is so many times that of real samples.
 BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
 # The spread of samples rises from that of an untrained net, and a short training is not collapsed.
 NOT_RISING = Test("spread_trend", above=False, threshold=1.1)
-EARLY = 1000  # steps in which the samples of a healthy run may still be alike
 POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
 OFF_CENTER = Test("off_center", above=True, threshold=1.0, lines=1)
 # What a player does from line to line depends on log_every, and is noise in few lines.
 MANY = 5  # lines in the last third
-
-
-# ------------------------------------------------------------------------ to which runs it applies
-def _takes_logits(record: Record) -> bool:
-    """Return whether D's outputs are logits with a threshold of 0, whose optimum is unbounded."""
-    loss = LOSSES.get(record.options["loss"])
-    return loss is not None and loss.threshold == 0
-
-
-def _has_penalty(record: Record) -> bool:
-    return record.options["penalty"] != "none"
-
-
-def _has_free_discriminator(record: Record) -> bool:
-    """Return whether D's outputs have a scale of their own, and no penalty makes them flat.
-
-    A critic's have none: only their differences count.
-    """
-    loss = LOSSES.get(record.options["loss"])
-    return loss is not None and loss.threshold is not None and not _has_penalty(record)
-
-
-def _is_conditional(record: Record) -> bool:
-    return record.options["condition"] != "none"
-
-
-def _is_past_start(record: Record) -> bool:
-    """Return whether samples should differ by now: those of MLPs on images do from step 600 on."""
-    return record.step >= EARLY
-
-
-def _is_late_and_conditional(record: Record) -> bool:
-    return _is_past_start(record) and _is_conditional(record)
-
-
-def _is_late_and_unconditional(record: Record) -> bool:
-    return _is_past_start(record) and not _is_conditional(record)
 
 
 def _first(values: np.ndarray) -> float:
@@ -151,7 +120,7 @@ RULES: tuple[Rule, ...] = (
         " then at most a quarter of the right one, and nearly 0 once the outputs are 0 and 1.",
         "Remove the sigmoid at the end of the discriminator.",
         needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
-        applies=_takes_logits,
+        applies=takes_logits,
         scope="losses of logits",
         hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
     ),
@@ -178,7 +147,7 @@ RULES: tuple[Rule, ...] = (
         "Reduce --penalty-weight.",
         usual_penalty,
         needs=(POOR_SAMPLES,),
-        applies=_has_penalty,
+        applies=has_penalty,
         scope="a penalty",
         hides=_CONSEQUENCES,
     ),
@@ -234,7 +203,7 @@ RULES: tuple[Rule, ...] = (
         "Let the discriminator use the label: --condition projection, or the labels as an input of"
         " your own net.",
         projected,
-        applies=_is_conditional,
+        applies=is_conditional,
         scope="conditional",
         hides=("mode-collapse", "weak-discriminator"),
     ),
@@ -252,7 +221,7 @@ RULES: tuple[Rule, ...] = (
             Test("logit_deviation", above=False, threshold=0.1, start=0.5),
             BAD_SAMPLES,
         ),
-        applies=_has_free_discriminator,
+        applies=has_free_discriminator,
         scope="no penalty, no critic",
         hides=("mode-collapse", "oscillation", "range-mismatch"),
     ),
@@ -266,7 +235,7 @@ RULES: tuple[Rule, ...] = (
         _COLLAPSE_REMEDY,
         balanced,
         needs=(NOT_RISING,),
-        applies=_is_late_and_unconditional,
+        applies=is_late_and_unconditional,
         scope="from step 1000, no condition",
         hides=("oscillation", "range-mismatch"),
     ),
@@ -280,7 +249,7 @@ RULES: tuple[Rule, ...] = (
         _COLLAPSE_REMEDY,
         balanced,
         needs=(NOT_RISING,),
-        applies=_is_late_and_conditional,
+        applies=is_late_and_conditional,
         scope="from step 1000, conditional",
         hides=("oscillation", "range-mismatch"),
     ),
@@ -307,7 +276,7 @@ RULES: tuple[Rule, ...] = (
         _OSCILLATION_REMEDY,
         without_momentum,
         needs=(Test("rotation_samples", above=True, threshold=0.0, lines=MANY), POOR_SAMPLES),
-        applies=_is_past_start,
+        applies=is_past_start,
         scope="from step 1000",
         hides=("range-mismatch",),
     ),
@@ -321,7 +290,7 @@ RULES: tuple[Rule, ...] = (
         _OSCILLATION_REMEDY,
         without_momentum,
         needs=(Test("rotation_g", above=False, threshold=-0.5, lines=MANY), POOR_SAMPLES),
-        applies=_is_past_start,
+        applies=is_past_start,
         scope="from step 1000",
         hides=("range-mismatch",),
     ),
