@@ -20,7 +20,7 @@ from .checkpoint import CheckpointError
 from .config import Config
 from .options import options
 from .run_folder import CHECKPOINT, RunError, read_config
-from .state import check_state, merge_config
+from .state import check_state, describe_changes, merge_config
 
 # The options that set how the nets are built, and the distribution of the latents, which changes
 # no shape, but for which the generator was trained.
@@ -59,8 +59,15 @@ class InitialWeights:
             raise CheckpointError(f"{path} does not fit its run: {error}") from None
         return cls(folder, config, tensors, info)
 
-    def check(self, config: Config, data: Dataset) -> None:
+    def check(self, config: Config, data: Dataset, digest: Mapping[str, Any]) -> None:
         """Check that nets of this config, for these data, have the shapes of the weights.
+
+        A Notice says where samples that this run holds out have trained the weights.
+
+        Args:
+            config: the options of the new run.
+            data: all its data.
+            digest: that of the data.
 
         Raises:
             RunError: the shapes differ; the message names what differs.
@@ -83,6 +90,14 @@ class InitialWeights:
         if "classes" in pairs and names[0] != names[1]:
             texts = ["numbered" if x is None else shorten(x) for x in names]
             self._note(f"its classes are {texts[0]}, those of this run {texts[1]}")
+        splits = [(x.seed, x.holdout) for x in (self.config, config)]
+        if saved is not None and config.holdout and splits[0] != splits[1]:
+            if not describe_changes(saved, digest):
+                self._note(
+                    f"it held out other samples of the same data (seed {splits[0][0]}, holdout"
+                    f" {splits[0][1]}), so its weights were trained on some that this run holds"
+                    " out: measures on them look better than they are"
+                )
 
     def load_nets(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Copy the weights into new nets, in place."""

@@ -112,7 +112,7 @@ class Trainer:
         with use_device(self.device), random.use_generator(self.random):
             classes = None if data.labels is None else data.classes
             if initial is not None:
-                initial.check(config, data)
+                initial.check(config, data, self.data_digest)
             networks = build_networks(config, data.sample_shape, classes)
             if initial is not None:
                 initial.load_nets(*networks)

@@ -93,7 +93,7 @@ def test_a_trail_has_the_cosine_of_its_last_two_steps():
     trail = Trail(2)
     path = [[0, 0], [1, 0], [1, 1], [1, -1]]
     steps = [trail.push(np.array(x, np.float32)) for x in path]
-    assert steps[0] == (None, None)
+    assert (steps[0].vector, steps[0].cosine) == (None, None)
     assert [step.cosine for step in steps[1:]] == [None, pytest.approx(0), pytest.approx(-1)]
     assert np.array_equal(steps[3].vector, [0, -2])
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -54,6 +55,23 @@ def test_the_command_takes_the_options_of_the_nets_and_stores_where_they_are_fro
     expected |= {"latent_size": 3, "loss": "hinge", "steps": 3, "lr_g": 0.001}
     assert expected.items() <= config.items()
     assert f"init_from = {source}" in cli("info", tmp_path / "run").out
+
+
+def test_another_split_of_the_same_data_is_said(source):
+    """The held-out samples of the new run have trained the weights."""
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    data = mg.data.Dataset("points", points.astype(np.float32))
+    nets = {"model": "toy", "device": "reference", "batch": 8}
+    folder = source.parent / "split"
+    mg.train(Config(steps=1, **nets), data, out=folder)
+    same = Config(init_from=str(folder), **nets)
+    for config in (same.replace(seed=1), same.replace(holdout=0.2)):
+        with pytest.warns(Notice, match="it held out other samples of the same data"):
+            Trainer(config, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Trainer(same, data)
+        Trainer(same.replace(holdout=0.0), data)
 
 
 def test_a_new_average_starts_at_the_generator_and_an_unused_one_is_said(source, tmp_path):
