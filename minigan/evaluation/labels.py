@@ -53,7 +53,7 @@ def note_other_labels(data: Dataset, rows: np.ndarray, wanted: np.ndarray) -> st
     n, names = len(wanted), class_names(data, np.unique(wanted[other]).tolist())
     return (
         f"real (of {n} samples): the training data have too few samples of class {names}, so"
-        f" {int(other.sum())} of {n} have other labels than generated ones: no exact floor"
+        f" the labels of {int(other.sum())} of {n} are not those of generated ones: no exact floor"
     )
 
 

@@ -73,7 +73,7 @@ def test_a_class_with_too_few_training_samples_for_the_floor_is_said(rng):
     trainer.held_out = data.subset(np.r_[rows[0][70:90], rows[1][10:30]])
     evaluation = evaluate(of_the_data(trainer), 16, only=["sliced_wasserstein", "modes"])
     (note,) = evaluation.notes
-    assert "too few samples of class 1, so 10 of 40 have other labels" in note
+    assert "too few samples of class 1, so the labels of 10 of 40" in note
     assert note in one_run(evaluation)
 
 
