@@ -18,6 +18,7 @@ from minigan.evaluation.evaluate import evaluate
 from minigan.evaluation.files import read_evaluation
 from minigan.evaluation.measures import DRAWS, MEASURES
 from minigan.evaluation.samples import Setting
+from minigan.evaluation.table import one_run, over_seeds
 from minigan.metrics import sliced_wasserstein
 
 CONFIG = Config(data="ring", samples=1500, batch=32)
@@ -180,8 +181,11 @@ def test_classes_that_are_not_held_out_are_said(rng):
     data = Dataset("d", rng.standard_normal((103, 2)).astype("f4"), labels)
     trainer = Trainer(Config(batch=8, holdout=0.1, condition="concat", seed=1), data)
     assert set(trainer.held_out.labels) == {0}
-    with pytest.warns(UserWarning, match="no held-out sample is of class 1: generated samples"):
-        evaluate(trainer, only=["sliced_wasserstein"])
+    evaluation = evaluate(trainer, only=["sliced_wasserstein"])
+    (note,) = evaluation.notes
+    assert note.startswith("no held-out sample is of class 1: generated samples")
+    for table in (one_run(evaluation), over_seeds([evaluation, evaluation])):
+        assert table.count(f"note: {note}") == 1
 
 
 # --------------------------------------------------------------------------- what it does not touch
