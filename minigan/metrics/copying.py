@@ -76,9 +76,7 @@ def memorization(fake: Any, train: Any, held_out: Any) -> Memorization:
     order = np.argsort(np.minimum(to_train, to_held_out), kind="stable")
     closest = _nearest(x[order[: -(-len(x) // CLOSEST)]], real, other)[2]
     expected = len(real) / (len(real) + len(other))
-    (share, z), (closest_share, closest_z) = (
-        _train_share(w, len(real)) for w in (weight, closest)
-    )
+    (share, z), (closest_share, closest_z) = (_train_share(w, len(real)) for w in (weight, closest))
     nearer, c_t = _mann_whitney(to_train, floor)
     excess = (share - expected) / (1 - expected)
     tests = share, expected, excess, z, closest_share, closest_z, nearer, c_t
