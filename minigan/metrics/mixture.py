@@ -59,7 +59,7 @@ def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> Mix
             f"mixture_quality: samples of shape {samples.shape} and modes of shape {modes.shape};"
             " (n, d) with n > 0 and (modes, d) are needed"
         )
-    # In units of sigma, squares near a mode neither overflow nor underflow; infinity is far from it.
+    # In units of sigma, squares near a mode neither overflow nor underflow; infinity is far.
     with np.errstate(over="ignore"):
         scaled = (samples[:, None, :] - modes[None, :, :]) / sigma
         squared_distances = (scaled**2).sum(axis=2)
