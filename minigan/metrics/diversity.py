@@ -65,22 +65,23 @@ def birthday(samples: Any, real: Any, quantile: float = 0.02) -> Birthday:
     x, y = row_matrices("birthday", samples, real, least=2)
     n = min(len(x), len(y))
     x, y = x[:n], y[:n]
-    different = _different(y)
-    threshold = 0.0
-    if len(different) > 1:
-        nearest = nearest_distances(different, different, exclude_self=True)[0][:, 0]
-        threshold = float(np.quantile(nearest, quantile, method="higher"))
+    threshold = float(np.quantile(_nearest_of_different(y), quantile, method="higher"))
     pairs, real_pairs = (_count_pairs(a, threshold) for a in (x, y))
     support, real_support = (n * (n - 1) / 2 / p if p else math.inf for p in (pairs, real_pairs))
     batch = math.sqrt(2 * math.log(2) * support)
     return Birthday(n, threshold, pairs, real_pairs, support, real_support, batch)
 
 
-def _different(x: np.ndarray) -> np.ndarray:
-    """Return the rows of a matrix without repeated ones."""
+def _nearest_of_different(x: np.ndarray) -> np.ndarray:
+    """Return the distance of each different row to the nearest other one; [0] if all are equal."""
+    nearest = nearest_distances(x, x, exclude_self=True)[0][:, 0]
+    if nearest.all():
+        return nearest
     # Adding 0 makes -0.0, whose bytes differ, 0.0.
-    first = {row.tobytes(): i for i, row in reversed(list(enumerate(x + 0.0)))}
-    return x[sorted(first.values())]
+    different = x[list({row.tobytes(): i for i, row in enumerate(x + 0.0)}.values())]
+    if len(different) == 1:
+        return np.zeros(1)
+    return nearest_distances(different, different, exclude_self=True)[0][:, 0]
 
 
 def _count_pairs(x: np.ndarray, threshold: float) -> int:
