@@ -140,6 +140,15 @@ class Setting:
         """Training samples that `train_draw` leaves out."""
         return self.train.rows(self._order[len(self._order) - self._left_out :])
 
+    @cached_property
+    def spread(self) -> float:
+        """The root mean square, over the coordinates, of the training samples' deviation."""
+        values = self.train.rows(self._order[:MAX_SAMPLES]).astype(np.float64)
+        # The deviation of equal numbers is not always 0, by rounding.
+        if np.array_equal(values.min(axis=0), values.max(axis=0)):
+            return 0.0
+        return float(np.sqrt(values.var(axis=0).mean()))
+
     @property
     def _left_out(self) -> int:
         return min(VALIDATION, len(self.train) // 10)
