@@ -129,7 +129,8 @@ def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
     found: dict[str, Rule] = {}
     for rule in RULES:
         hidden = {name for other in found.values() for name in (other.name, *other.hides)}
-        if rule.name not in hidden and rule.finds(record):
+        is_open = rule.name not in hidden and not (rule.is_last_resort and found)
+        if is_open and rule.finds(record):
             found[rule.name] = rule
     findings = [_finding(rule, record) for rule in found.values()]
     gauges = _gauges(record)

@@ -1,4 +1,4 @@
-"""The rules of the doctor: twelve failures, their gauges and thresholds, and remedies to try.
+"""The rules of the doctor: 14 failures, their gauges and thresholds, and remedies to try.
 
 Thresholds start from theory (at equilibrium D is right in half of the cases, the spread of samples
 is the data's) and leave a margin to the ten healthy runs of `cases/healthy.py`. No alarm on a
@@ -23,6 +23,7 @@ from .changes import (
     usual_penalty,
     without_momentum,
 )
+from .first_and_last import FAR_FROM_DATA, UNBOUNDED_CRITIC
 from .record import Record
 from .rule import Rule, Test
 
@@ -86,6 +87,7 @@ _OSCILLATION_REMEDY = (
 )
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 RULES: tuple[Rule, ...] = (
+    UNBOUNDED_CRITIC,
     Rule(
         "exploding-values",
         "Values explode",
@@ -187,11 +189,13 @@ RULES: tuple[Rule, ...] = (
         "memorizing-discriminator",
         "The discriminator memorizes the training samples",
         Test("memorization", above=True, threshold=0.67),
-        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.05",
+        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.06, and three"
+        " of those are noise",
         "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
         " pushes the generator away from new samples.",
         "More data, or a penalty (--penalty r1), or for images --augment color,translation.",
         regularized,
+        needs=(Test("memorization_errors", above=True, threshold=3.0),),
         hides=("weak-discriminator",),
     ),
     Rule(
@@ -297,5 +301,6 @@ RULES: tuple[Rule, ...] = (
         " generator that ends in tanh.",
         standardized,
     ),
+    *FAR_FROM_DATA,
 )
 NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))
