@@ -13,7 +13,6 @@ from ..training.options import split_names
 from .record import is_own
 from .rule import Options
 
-
 BATCH_NORM = ("dcgan",)  # models whose discriminator takes no penalty
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..training.gauges import GAUGES
 from ..utils import strict_json
 from .record import DIVERGENCE, INTERRUPTED, TRAINING, Record, read_record
 from .rule import MIN_LINES, Rule, Test
@@ -89,6 +90,7 @@ class Diagnosis:
         checks: what each rule that applies compared: the name of its finding, and comparisons, of
             which all must be bad.
         notes: lines on what cannot be said.
+        has_gauges: whether the run has what most rules need; without it, () says nothing.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Diagnosis:
     gauges: Mapping[str, Gauge]
     checks: tuple[tuple[str, tuple[Comparison, ...]], ...]
     notes: tuple[str, ...]
+    has_gauges: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return it in JSON types, without the curves."""
@@ -110,6 +113,7 @@ class Diagnosis:
             "folder": os.fspath(self.folder),
             "step": self.step,
             "state": self.state,
+            "has_gauges": self.has_gauges,
             "findings": findings,
             "gauges": strict_json.with_null(gauges),
             "notes": list(self.notes),
@@ -142,6 +146,7 @@ def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
         gauges=gauges,
         checks=tuple((rule.name, _compare(rule, record)) for rule in RULES if rule.applies(record)),
         notes=_notes(record, gauges),
+        has_gauges=_has_gauges(record),
     )
 
 
@@ -192,6 +197,20 @@ def _gauges(record: Record) -> dict[str, Gauge]:
     return gauges
 
 
+def _has_gauges(record: Record) -> bool:
+    return not record.names.isdisjoint(GAUGES)
+
+
+def _no_gauges(record: Record) -> str:
+    """Return why a run has no gauges, as much as its folder says of it."""
+    if not record.rows:
+        return "it has no line of metrics yet, and so no gauges (a smaller log_every)"
+    return (
+        "its metrics have no gauges: an older version trained it, or its nets could not be measured"
+        " (a note says so in a training). A few rules need losses and options alone"
+    )
+
+
 def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
     """Return lines on the state of the training, and on what cannot be said."""
     notes = []
@@ -200,16 +219,8 @@ def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
         notes.append(f"it is being trained, at step {record.step} of {steps}: findings may change")
     elif record.state == INTERRUPTED:
         notes.append(f"it was interrupted at step {record.step} of {steps}")
-    missing = [
-        name
-        for name in dict.fromkeys(x for rule in RULES for x in rule.known_gauges)
-        if name not in gauges
-    ]
-    if "spread" not in record.names and len(record.rows) > 0:
-        notes.append(
-            "its metrics have no gauges, as it was trained by an older version: what needs"
-            f" {', '.join(missing)} cannot be said"
-        )
+    if not _has_gauges(record):
+        notes.append(_no_gauges(record))
     elif len(record.rows) < FEW_LINES:
         notes.append(
             f"{len(record.rows)} lines of metrics are few: some gauges have no value yet (more"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from .changes import BATCH_NORM, slower
-from .record import Record
+from .record import Record, is_own
 from .rule import Options, Rule, Test
+from .series import has_bound
 
 
-def _is_critic(record: Record) -> bool:
-    return record.options["loss"] == "wasserstein"
+def _is_unbounded_critic(record: Record) -> bool:
+    """Return whether nothing bounds a critic; False for nets of the user's own, not known here."""
+    options = record.options
+    return options["loss"] == "wasserstein" and not (is_own(options) or has_bound(options))
 
 
 def _with_penalty(options: Options) -> dict[str, Any]:
@@ -32,8 +35,9 @@ UNBOUNDED_CRITIC = Rule(
     " and the generator's gradient says little.",
     "A gradient penalty (--penalty wgan-gp --n-critic 5), or --clip-weights 0.01.",
     _with_penalty,
-    applies=_is_critic,
-    scope="Wasserstein",
+    applies=_is_unbounded_critic,
+    scope="Wasserstein, nets of the library",
+    or_diverged=True,
     hides=(
         *("exploding-values", "dead-units", "vanishing-gradient", "memorizing-discriminator"),
         *("mode-collapse", "oscillation", "range-mismatch"),
@@ -67,7 +71,7 @@ FAR_FROM_DATA = (
         _FAR,
         _WHY,
         f"{_UNKNOWN}. The distance still falls.",
-        "Train longer (more --steps).",
+        "Train longer (more --steps); once the distance stays, divide the learning rates by ten.",
         _longer,
         needs=(Test("quality_trend", above=False, threshold=0.9, lines=1),),
         applies=_is_past_half,

@@ -189,8 +189,8 @@ RULES: tuple[Rule, ...] = (
         "memorizing-discriminator",
         "The discriminator memorizes the training samples",
         Test("memorization", above=True, threshold=0.67),
-        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.06, and three"
-        " of those are noise",
+        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.06, and"
+        " three of those are noise",
         "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
         " pushes the generator away from new samples.",
         "More data, or a penalty (--penalty r1), or for images --augment color,translation.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -121,15 +122,17 @@ def _memorization_errors(record: Record) -> np.ndarray:
     return (record.column("memorization") - 0.5) / error
 
 
-def _critic_bound(record: Record) -> np.ndarray:
-    """Return 1 where the slope of a critic is bounded, 0 where not, NaN for nets of the user's own.
+def has_bound(options: Mapping[str, Any]) -> bool:
+    """Return whether a penalty, clipping or spectral norm bounds the slope of D."""
+    is_spectral = options["model"] in SPECTRAL
+    return options["penalty"] != "none" or options["clip_weights"] > 0 or is_spectral
 
-    Those may have spectral norm.
-    """
-    options, count = record.options, max(1, len(record.rows))
-    if options["penalty"] != "none" or options["clip_weights"] or options["model"] in SPECTRAL:
-        return np.ones(count)
-    return np.full(count, np.nan if is_own(options) else 0.0)
+
+def _critic_bound(record: Record) -> np.ndarray:
+    """Return 1 or 0; NaN where nets of the user's own may have spectral norm."""
+    if has_bound(record.options):
+        return np.ones(len(record.rows))
+    return np.full(len(record.rows), np.nan if is_own(record.options) else 0.0)
 
 
 def _gradient_ratio(record: Record) -> np.ndarray:
@@ -167,7 +170,9 @@ DERIVED: dict[str, Series] = {
         "ratio", "the quality, relative to that at half of the training", _quality_trend
     ),
     "memorization_errors": Series(
-        "standard errors", "the memorization minus 0.5, in its standard errors", _memorization_errors
+        "standard errors",
+        "the memorization minus 0.5, in its standard errors",
+        _memorization_errors,
     ),
     "critic_bound": Series(
         "0 or 1",
