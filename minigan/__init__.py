@@ -45,6 +45,7 @@ from .utils.pytorch_names import missing_name as _missing_name
 Op.library = frozenset(Op.registry)
 
 if _typing.TYPE_CHECKING:
+    from . import doctor
     from .training.saved_run import SavedRun, load_run
     from .training.train import train
 
@@ -63,6 +64,7 @@ __all__ = [
     "concatenate",
     "cuda",
     "data",
+    "doctor",
     "export",
     "full",
     "get_device",
@@ -91,9 +93,14 @@ __all__ = [
     "zeros_like",
 ]
 
-# Names that are imported when they are first used, by module of `training`: the import takes long,
-# and a program with a training loop of its own does not need them.
-_LAZY = {"SavedRun": "saved_run", "load_run": "saved_run", "train": "train"}
+# Names that are imported when they are first used, by their modules: the import takes long, and a
+# program with a training loop of its own does not need them.
+_LAZY = {
+    "SavedRun": ".training.saved_run",
+    "doctor": ".doctor",
+    "load_run": ".training.saved_run",
+    "train": ".training.train",
+}
 
 __version__: str
 
@@ -111,7 +118,8 @@ def _lazy_attribute(name: str) -> _Any:
     elif name in _LAZY:
         from importlib import import_module
 
-        value = getattr(import_module(f".training.{_LAZY[name]}", __name__), name)
+        module = import_module(_LAZY[name], __name__)
+        value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     else:
         raise _missing_name(name, ops.__all__)
     globals()[name] = value

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import add_code_options, named_code
+from .options import add_code_options, add_step_option, named_code
 from .parser import Parser
 from .sample import check_not_of_run
 from .terminal import note, report
@@ -32,9 +32,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--npz", metavar="FILE.npz", help="a new file: the weights by minigan's names"
     )
-    parser.add_argument(
-        "--step", type=int, metavar="INT", help="step of a snapshot of the run [the last step]"
-    )
+    add_step_option(parser)
     parser.add_argument(
         "--no-average",
         action="store_true",

@@ -7,9 +7,10 @@ healthy run comes first.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from ..gan.losses import LOSSES
 from .changes import (
     balanced,
     calmer,
@@ -24,56 +25,43 @@ from .changes import (
     without_momentum,
 )
 from .first_and_last import FAR_FROM_DATA, UNBOUNDED_CRITIC
-from .record import Record
-from .rule import Rule, Test
+from .rule import Rule, Test, no_changes
+from .scope import (
+    has_free_discriminator,
+    has_penalty,
+    is_conditional,
+    is_late_and_conditional,
+    is_late_and_unconditional,
+    is_past_start,
+    takes_logits,
+)
 
 # Samples are bad if their distance to held-out data is so many times that of real samples.
 BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
 # The spread of samples rises from that of an untrained net, and a short training is not collapsed.
 NOT_RISING = Test("spread_trend", above=False, threshold=1.1)
-EARLY = 1000  # steps in which the samples of a healthy run may still be alike
 POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
-
-
-# ------------------------------------------------------------------------ to which runs it applies
-def _takes_logits(record: Record) -> bool:
-    """Return whether D's outputs are logits with a threshold of 0, whose optimum is unbounded."""
-    loss = LOSSES.get(record.options["loss"])
-    return loss is not None and loss.threshold == 0
-
-
-def _has_penalty(record: Record) -> bool:
-    return record.options["penalty"] != "none"
-
-
-def _has_free_discriminator(record: Record) -> bool:
-    """Return whether D's outputs have a scale of their own, and no penalty makes them flat.
-
-    A critic's have none: only their differences count.
-    """
-    loss = LOSSES.get(record.options["loss"])
-    return loss is not None and loss.threshold is not None and not _has_penalty(record)
-
-
-def _is_conditional(record: Record) -> bool:
-    return record.options["condition"] != "none"
-
-
-def _is_past_start(record: Record) -> bool:
-    """Return whether samples should differ by now: those of MLPs on images do from step 600 on."""
-    return record.step >= EARLY
-
-
-def _is_late_and_conditional(record: Record) -> bool:
-    return _is_past_start(record) and _is_conditional(record)
-
-
-def _is_late_and_unconditional(record: Record) -> bool:
-    return _is_past_start(record) and not _is_conditional(record)
+OFF_CENTER = Test("off_center", above=True, threshold=1.0, lines=1)
+# What a player does from line to line depends on log_every, and is noise in few lines.
+MANY = 5  # lines in the last third
 
 
 def _first(values: np.ndarray) -> float:
     return float(values[0])
+
+
+def _offset(rule: Rule) -> Rule:
+    """Return a rule on the scale of data as one for data on one side of 0: no scale mends that."""
+    return replace(
+        rule,
+        why=f"{rule.why}; data that are farther from 0 than they are wide stay so at any scale",
+        explanation="The data lie on one side of 0, farther from it than they are wide, and the"
+        " generator's numbers do not reach them.",
+        remedy="Subtract the mean of the data before the training: no option does, --standardize"
+        " only divides. For images the right --value-range.",
+        changes=no_changes,
+        needs=(*rule.needs, OFF_CENTER),
+    )
 
 
 # ------------------------------------------------------------------------------------------- rules
@@ -86,6 +74,28 @@ _OSCILLATION_REMEDY = (
     " gradient penalty instead (--penalty wgan-gp) and --n-critic 3."
 )
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
+_WIDE_DATA = Rule(
+    "range-mismatch",
+    "Generated numbers have another range than the data",
+    Test("range_covered", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
+    "nets begin with numbers of about 0.3: data 50 times as wide are not in their unit",
+    "At the start the generator's numbers reach less than a fiftieth of the range of the data:"
+    " it spends its training on the scale.",
+    "Scale the data: --standardize for points; for images the right --value-range.",
+    standardized,
+    needs=(POOR_SAMPLES,),
+    hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
+)
+_RANGE = Rule(
+    "range-mismatch",
+    "Generated numbers have another range than the data",
+    Test("range_covered", above=False, threshold=0.6),
+    "healthy runs reach at least 0.85; a generator that ends in a sigmoid half of [-1, 1]",
+    "The generator's numbers do not reach those of the data.",
+    "Scale the data: --standardize for points; for images the right --value-range, and a"
+    " generator that ends in tanh.",
+    standardized,
+)
 RULES: tuple[Rule, ...] = (
     UNBOUNDED_CRITIC,
     Rule(
@@ -112,7 +122,7 @@ RULES: tuple[Rule, ...] = (
         " then at most a quarter of the right one, and nearly 0 once the outputs are 0 and 1.",
         "Remove the sigmoid at the end of the discriminator.",
         needs=(Test("logit_high", above=True, threshold=0.25, start=0.0, reduce=np.max, lines=10),),
-        applies=_takes_logits,
+        applies=takes_logits,
         scope="losses of logits",
         hides=("vanishing-gradient", "learning-rate-exhausted", "dead-units", *_CONSEQUENCES),
     ),
@@ -127,18 +137,8 @@ RULES: tuple[Rule, ...] = (
         slower(100),
         hides=_CONSEQUENCES,
     ),
-    Rule(
-        "range-mismatch",
-        "Generated numbers have another range than the data",
-        Test("range_covered", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
-        "nets begin with numbers of about 0.3: data 50 times as wide are not in their unit",
-        "At the start the generator's numbers reach less than a fiftieth of the range of the data:"
-        " it spends its training on the scale.",
-        "Scale the data: --standardize for points; for images the right --value-range.",
-        standardized,
-        needs=(POOR_SAMPLES,),
-        hides=("vanishing-gradient", "memorizing-discriminator", *_CONSEQUENCES),
-    ),
+    _offset(_WIDE_DATA),
+    _WIDE_DATA,
     Rule(
         "penalty-too-strong",
         "The penalty keeps the discriminator from learning",
@@ -149,7 +149,7 @@ RULES: tuple[Rule, ...] = (
         "Reduce --penalty-weight.",
         usual_penalty,
         needs=(POOR_SAMPLES,),
-        applies=_has_penalty,
+        applies=has_penalty,
         scope="a penalty",
         hides=_CONSEQUENCES,
     ),
@@ -207,7 +207,7 @@ RULES: tuple[Rule, ...] = (
         "Let the discriminator use the label: --condition projection, or the labels as an input of"
         " your own net.",
         projected,
-        applies=_is_conditional,
+        applies=is_conditional,
         scope="conditional",
         hides=("mode-collapse", "weak-discriminator"),
     ),
@@ -225,7 +225,7 @@ RULES: tuple[Rule, ...] = (
             Test("logit_deviation", above=False, threshold=0.1, start=0.5),
             BAD_SAMPLES,
         ),
-        applies=_has_free_discriminator,
+        applies=has_free_discriminator,
         scope="no penalty, no critic",
         hides=("mode-collapse", "oscillation", "range-mismatch"),
     ),
@@ -234,11 +234,12 @@ RULES: tuple[Rule, ...] = (
         "Mode collapse: generated samples are too much alike",
         Test("spread", above=False, threshold=0.5),
         "1 where the samples vary as the data do; healthy runs have at least 0.68",
-        "A generated batch varies much less than the data: many latents lead to the same sample.",
+        "A generated batch varies much less than the data: many latents lead to the same sample."
+        " In a short training that may still mend itself: more steps show it.",
         _COLLAPSE_REMEDY,
         balanced,
         needs=(NOT_RISING,),
-        applies=_is_late_and_unconditional,
+        applies=is_late_and_unconditional,
         scope="from step 1000, no condition",
         hides=("oscillation", "range-mismatch"),
     ),
@@ -247,11 +248,12 @@ RULES: tuple[Rule, ...] = (
         "Mode collapse within classes: the samples of a class are too much alike",
         Test("spread", above=False, threshold=0.25),
         "1 where the samples of a class vary as the data's do; healthy runs have at least 0.5",
-        "Two samples of a class differ much less than two real ones.",
+        "Two samples of a class differ much less than two real ones. In a short training that may"
+        " still mend itself: more steps show it.",
         _COLLAPSE_REMEDY,
         balanced,
         needs=(NOT_RISING,),
-        applies=_is_late_and_conditional,
+        applies=is_late_and_conditional,
         scope="from step 1000, conditional",
         hides=("oscillation", "range-mismatch"),
     ),
@@ -270,37 +272,34 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "oscillation",
         "The players go round in circles",
-        Test("drift", above=True, threshold=0.7),
+        Test("drift", above=True, threshold=0.7, lines=MANY),
         "the mean of healthy runs moves by less than 0.3 deviations a line; the noise of MLPs on"
         " images by up to 1, but with a negative cosine",
         "All generated samples move together over several lines of metrics, by as much as the data"
         " are wide from one line to the next.",
         _OSCILLATION_REMEDY,
         without_momentum,
-        needs=(Test("rotation_samples", above=True, threshold=0.0),),
+        needs=(Test("rotation_samples", above=True, threshold=0.0, lines=MANY), POOR_SAMPLES),
+        applies=is_past_start,
+        scope="from step 1000",
         hides=("range-mismatch",),
     ),
     Rule(
         "oscillation",
         "The players go to and fro",
-        Test("rotation_d", above=False, threshold=-0.5),
+        Test("rotation_d", above=False, threshold=-0.5, lines=MANY),
         "independent positions around a mean have -0.5; healthy runs at least -0.3",
-        "Each displacement of both players undoes the one before.",
+        "Each displacement of both players, from one line of metrics to the next, undoes the one"
+        " before. With other steps between the lines (--log-every) it may not.",
         _OSCILLATION_REMEDY,
         without_momentum,
-        needs=(Test("rotation_g", above=False, threshold=-0.5),),
+        needs=(Test("rotation_g", above=False, threshold=-0.5, lines=MANY), POOR_SAMPLES),
+        applies=is_past_start,
+        scope="from step 1000",
         hides=("range-mismatch",),
     ),
-    Rule(
-        "range-mismatch",
-        "Generated numbers have another range than the data",
-        Test("range_covered", above=False, threshold=0.6),
-        "healthy runs reach at least 0.85; a generator that ends in a sigmoid half of [-1, 1]",
-        "The generator's numbers do not reach those of the data.",
-        "Scale the data: --standardize for points; for images the right --value-range, and a"
-        " generator that ends in tanh.",
-        standardized,
-    ),
+    _offset(_RANGE),
+    _RANGE,
     *FAR_FROM_DATA,
 )
 NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))

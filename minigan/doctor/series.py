@@ -59,6 +59,14 @@ def _range_covered(record: Record) -> np.ndarray:
     return np.divide(common, width, out=np.full_like(width, np.nan), where=width > 0)
 
 
+def _off_center(record: Record) -> np.ndarray:
+    """Return how far the middle of the data's range is from 0, relative to its width."""
+    low, high = record.column("real_low"), record.column("real_high")
+    width = high - low
+    middle = abs(low + high) / 2
+    return np.divide(middle, width, out=np.full_like(width, np.nan), where=width > 0)
+
+
 def _outside(record: Record) -> np.ndarray:
     """Return how far D's outputs reach out of [0, 1]."""
     low, high = record.column("logit_low"), record.column("logit_high")
@@ -158,6 +166,9 @@ DERIVED: dict[str, Series] = {
     ),
     "range_covered": Series(
         "share", "part of the range of real numbers that generated ones reach", _range_covered
+    ),
+    "off_center": Series(
+        "ratio", "distance of the middle of the data from 0, relative to their range", _off_center
     ),
     "outside": Series("logits", "how far D's outputs reach out of [0, 1]", _outside),
     "learning_rate": Series("ratio", "learning rates, relative to their highest", _rate),

@@ -32,7 +32,8 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
 
     Raises:
         TypeError: the values are no dict.
-        ValueError: names are missing or unknown, or a shape or dtype differs.
+        ValueError: names are missing or unknown, a shape or dtype differs, or a tensor has several
+            names with different values.
     """
     if not isinstance(values, Mapping):
         fix = "; mg.load(path) returns (tensors, info)"
@@ -57,5 +58,18 @@ def load_tensors(targets: dict[str, Tensor], values: dict[str, Any], name: str) 
                 f"{name}: {key} is {value.dtype}{value.shape} in the state to load,"
                 f" but {target.dtype}{target.shape} here"
             )
+    _check_shared(targets, restored, name)
     for key, target in targets.items():
         assign(target, restored[key])
+
+
+def _check_shared(targets: dict[str, Tensor], values: dict[str, Tensor], name: str) -> None:
+    """Raise ValueError where two names of one tensor, as of a shared layer, have two values."""
+    first: dict[int, str] = {}
+    for key, target in targets.items():
+        other = first.setdefault(id(target), key)
+        if other != key and values[key].numpy().tobytes() != values[other].numpy().tobytes():
+            raise ValueError(
+                f"{name}: {other} and {key} are one shared tensor here, but have different values"
+                " in the state to load"
+            )

@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -29,7 +29,7 @@ from .device import Device, current_device, get_device
 from .dtypes import FLOATS, check_dtype
 from .op import Op
 from .recording import active_step
-from .tensor import Tensor, tensor
+from .tensor import Tensor
 from .values import to_shape
 
 Shape = int | Sequence[int]
@@ -313,19 +313,3 @@ normal = _functions.normal
 laplace = _functions.laplace
 bernoulli = _functions.bernoulli
 permutation = _functions.permutation
-
-
-def _decaying(shape: Shape, **options: Any) -> Tensor:
-    """Return normal numbers (n, size); number i of a row has the standard deviation 1 / i."""
-    x = normal(shape, **options)
-    return x * tensor(1 / np.arange(1, x.shape[-1] + 1), x.dtype, x.device)
-
-
-# The choices of `--latent`. The uniform distribution has the range of a tanh, (-1, 1). Decaying
-# numbers vary in few directions, whatever their count: a generator separates modes sooner.
-LATENTS: dict[str, Callable[..., Tensor]] = {
-    "normal": normal,
-    "uniform": lambda shape, **options: uniform(shape, -1.0, 1.0, **options),
-    "laplace": laplace,
-    "decaying": _decaying,
-}

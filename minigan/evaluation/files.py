@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,16 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Measured))
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation in JSON types; None stands for infinity."""
+    """Return an evaluation in JSON types: "inf" and "-inf" for infinite numbers, None for NaN."""
     values = dataclasses.asdict(evaluation)
+    values["measures"] = [{k: _text(x) for k, x in m.items()} for m in values["measures"]]
     values["left_out"] = [{"name": name, "reason": why} for name, why in evaluation.left_out]
     result: dict[str, Any] = strict_json.with_null(values)
     return result
+
+
+def _text(value: Any) -> Any:
+    return str(float(value)) if isinstance(value, float) and math.isinf(value) else value
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
@@ -40,7 +46,7 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
     Returns:
         a dict with "step" and "measures", a list of dicts with the fields of `Measured`, and the
-        other fields of `Evaluation`.
+        other fields of `Evaluation`; infinite numbers are floats again.
 
     Raises:
         ValueError: it cannot be read, or is no such file.
@@ -49,8 +55,7 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         values = strict_json.loads(read_bounded(path, MAX_BYTES))
         if not isinstance(values, dict) or type(values["step"]) is not int:
             raise TypeError("it has no step")
-        for measured in values["measures"]:
-            _check_measured(measured)
+        values["measures"] = [_read_measured(measured) for measured in values["measures"]]
     except FileNotFoundError:
         return None
     except (KeyError, OSError, TypeError, ValueError) as error:
@@ -59,13 +64,21 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
     return values
 
 
-def _check_measured(measured: Any) -> None:
-    """Raise KeyError or TypeError unless it has the fields of `Measured`."""
+def _read_measured(measured: Any) -> dict[str, Any]:
+    """Return a measure with floats for infinite numbers.
+
+    Raises:
+        KeyError, TypeError: it has not the fields of `Measured`.
+    """
+    values: dict[str, Any] = dict(measured)
     for name in FIELDS:
-        value = measured[name]
         is_text = name in ("name", "label", "better")
+        value = values[name]
+        if not is_text and value in ("inf", "-inf"):
+            value = values[name] = float(value)
         if value is not None and not isinstance(value, str if is_text else int | float):
             raise TypeError(f"{name} of a measure is {str(value)[:40]!r}")
+    return values
 
 
 def as_csv(evaluations: Mapping[str, Evaluation]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import nn
+from ..engine.latents import LATENTS
 from ..utils import strict_json
 from .files import PathLike, check_target, check_torch_targets, write_files
 from .source import Source, describe, metadata
@@ -17,12 +18,6 @@ from .torch_text import TorchText, torch_text
 if TYPE_CHECKING:
     from ..training.sampler import Sampler
     from ..training.saved_run import SavedRun
-
-LATENTS = {
-    "normal": "torch.randn({n}, {size})",
-    "uniform": "2 * torch.rand({n}, {size}) - 1",
-    "laplace": "torch.distributions.Laplace(0.0, 1.0).sample(({n}, {size}))",
-}
 
 
 def torch(
@@ -104,14 +99,14 @@ def torch_code(source: Source, text: TorchText, weights: str) -> str:
     if source.classes and source.class_names is not None:
         known["CLASSES"] = list(source.class_names)
     constants = [f"{name} = {value!r}" for name, value in known.items() if value is not None]
-    latents = LATENTS[source.latent].format(n="n", size=source.latent_size)
+    latents = LATENTS[source.latent].torch.format(n="n", size=source.latent_size)
     scale = "" if source.scale == 1 else f" * {float(np.float32(source.scale))!r}"
     parameters, call = ("n", "G(latents)")
     what = f"n samples, (n, {', '.join(map(str, source.shape))}), in {source.value_range}"
     if source.classes:
         parameters, call = ("labels", "G(latents, labels)")
         what += f". Labels: int64, (n,), 0 to {source.classes - 1}"
-        latents = LATENTS[source.latent].format(n="len(labels)", size=source.latent_size)
+        latents = LATENTS[source.latent].torch.format(n="len(labels)", size=source.latent_size)
     blocks = [
         '"""A generator that minigan trained, for PyTorch."""',
         "from pathlib import Path\n\nimport torch\nfrom safetensors.torch import load_file\n"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import nn
+from ..engine.latents import LATENTS
 from ..engine.op import Op
-from ..engine.random import LATENTS, Generator, use_generator
+from ..engine.random import Generator, use_generator
 from ..engine.tensor import no_grad, tensor
 from .trace import ExportError, record
 
@@ -51,7 +52,7 @@ class Source:
     def inputs(self, n: int, seed: int = 0) -> list[np.ndarray]:
         """Return n latents, and with classes n labels that have all classes in turn."""
         with use_generator(Generator(seed)):
-            latents = LATENTS[self.latent]((n, self.latent_size), device="reference")
+            latents = LATENTS[self.latent].draw((n, self.latent_size), device="reference")
         labels = [np.arange(n, dtype=np.int64) % self.classes] if self.classes else []
         return [latents.numpy(), *labels]
 

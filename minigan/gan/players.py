@@ -17,7 +17,7 @@ from .. import nn, ops, optim
 from ..engine.assign import assign
 from ..engine.autograd import grad
 from ..engine.device import Device
-from ..engine.random import LATENTS
+from ..engine.latents import LATENTS
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..optim.schedules import factor
 from ..training.config import Config
@@ -159,7 +159,8 @@ class Players:
 
     def latent(self, n: int, stream: str = "latent") -> Tensor:
         """Draw latents (n, latent_size) from the distribution `config.latent`."""
-        return LATENTS[self.config.latent]((n, self.latent_size), device=self.device, stream=stream)
+        draw = LATENTS[self.config.latent].draw
+        return draw((n, self.latent_size), device=self.device, stream=stream)
 
     # --------------------------------------------------------------------------- training steps
     def step(self, real_batches: list[Tensor], label_batches: list[Tensor]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -39,8 +40,9 @@ def load_torch(net: Module, state: Mapping[str, Any]) -> None:
 
     The weight of a PyTorch `Linear`, (out, in), is transposed where the net has a `Dense`. Spectral
     norm has other names there, which are known. What is left out (`num_batches_tracked` of batch
-    norm) is said in a Notice. If the names differ, tensors are matched by their order, where each
-    pair agrees in shape and in the last part of the name ("weight"); a Notice says so.
+    norm) is said in a Notice. Names agree too if all do without a prefix of the state or of the
+    net, such as "module."; if none agrees, tensors are matched by their order, where each pair
+    agrees in shape and in the last part of the name ("weight"). A Notice says either.
 
     Args:
         net: of the same layers in the same order.
@@ -49,10 +51,10 @@ def load_torch(net: Module, state: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: the state is no dict.
-        ValueError: tensors are missing or unexpected, or a shape or dtype differs. Nothing is
-            changed then.
+        ValueError: tensors are missing or unexpected, a shape or dtype differs, or names of one
+            shared tensor have different values. Nothing is changed then.
     """
-    owner, tensors = type(net).__name__, dict(net.tensors())
+    owner, tensors = type(net).__name__, net.tensors_by_name()
     if not isinstance(state, Mapping):
         hint = ": write torch_net.state_dict()" if hasattr(state, "state_dict") else ""
         raise TypeError(f"{owner}: the state to load is {type(state).__name__}, not a dict{hint}")
@@ -61,7 +63,7 @@ def load_torch(net: Module, state: Mapping[str, Any]) -> None:
     values = {key: _to_numpy(x) for key, x in state.items() if key not in counts}
     values = _rename_spectral(values)
     if values.keys() != tensors.keys():
-        values = _match_by_order(values, tensors, owner)
+        values = _match_names(values, tensors, owner)
     for key, x in tensors.items():
         _check_shape(key, values[key], x, owner)
         if isinstance(x, DenseWeight):
@@ -81,7 +83,7 @@ def _to_numpy(x: Any) -> np.ndarray:
 
 def _rename_spectral(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the state with the names that spectral norm has here, "0.module.weight", "0.u"."""
-    pattern = re.compile(rf"(.*?)({'|'.join(map(re.escape, _SPECTRAL))})$")
+    pattern = re.compile(rf"((?:.*\.)?)({'|'.join(map(re.escape, _SPECTRAL))})$")
     matches = {key: match for key in values if (match := pattern.match(key))}
     prefixes = {match[1] for match in matches.values()}
     names = {key: match[1] + _SPECTRAL[match[2]] for key, match in matches.items()}
@@ -89,36 +91,129 @@ def _rename_spectral(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {names.get(key, key): x for key, x in values.items()}
 
 
-def _match_by_order(
+def _match_names(
     values: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor], owner: str
 ) -> dict[str, np.ndarray]:
-    """Return the state by the net's names; ValueError where a pair does not agree."""
-    pairs = list(zip(values, tensors, strict=False))
-    fits = len(values) == len(tensors) and all(
-        key.rpartition(".")[2] == name.rpartition(".")[2]
-        and values[key].shape == _torch_shape(tensors[name])
-        for key, name in pairs
-    )
-    if not fits:
-        missing, unexpected = (
-            [key for key in a if key not in b] for a, b in ((tensors, values), (values, tensors))
-        )
-        texts = [
-            f"{what} {shorten(names)}"
-            for what, names in (("missing", missing), ("unexpected", unexpected))
-            if names
-        ]
-        raise ValueError(
-            f"{owner}: {'; '.join(texts)} in the state to load, and the order and shapes of all do"
-            " not agree either"
-        )
-    renamed = [f"{key} -> {name}" for key, name in pairs if key != name]
+    """Return the state by the net's names, where the names of both differ.
+
+    All names may agree without a prefix that those of the state or those of the net have in
+    common, as the "module." of `DataParallel`. If no name agrees, the order pairs the tensors.
+
+    Raises:
+        ValueError: some names agree and others do not; or none does, nor the order.
+    """
+    candidates = [
+        _agreeing(values, tensors, a, b) for a in _prefixes(values) for b in _prefixes(tensors)
+    ]
+    agreeing = max(candidates, key=len)
+    if len(agreeing) == len(values) == len(tensors):
+        pairs, how = agreeing, "by name, but for a prefix of all"
+    else:
+        _refuse_some(candidates, values, tensors, owner)
+        pairs, how = dict(zip(values, tensors, strict=False)), "by order"
+        if not _fit_in_order(pairs, values, tensors):
+            reason = "the order and shapes of all do not agree either"
+            _raise_differing(agreeing, values, tensors, owner, reason)
+    renamed = [f"{key} -> {name}" for key, name in pairs.items() if key != name]
     warnings.warn(
-        f"{owner}: the names differ; tensors are matched by order: {shorten(renamed, 3)}",
+        f"{owner}: the names differ; tensors are matched {how}: {shorten(renamed, 3)}",
         Notice,
         stacklevel=3,
     )
-    return {name: values[key] for key, name in pairs}
+    return {name: values[key] for key, name in pairs.items()}
+
+
+def _agreeing(values: Iterable[str], tensors: Container[str], a: str, b: str) -> dict[str, str]:
+    """Return name of the net by name of the state, of those that agree but for prefixes a and b."""
+    names = {key: b + key.removeprefix(a) for key in values}
+    return {key: name for key, name in names.items() if name in tensors}
+
+
+def _refuse_some(
+    candidates: list[dict[str, str]],
+    values: Iterable[str],
+    tensors: Iterable[str],
+    owner: str,
+) -> None:
+    """Raise ValueError if a name agrees that is more than the number of a layer.
+
+    The numbers of layers in a Sequential are an order too, and one more activation in one of both
+    moves them: that such names agree says nothing.
+    """
+    start = _prefixes(values)[-1]
+    named = [[k for k in c if not _is_numbered(k.removeprefix(start))] for c in candidates]
+    i = max(range(len(named)), key=lambda i: len(named[i]))
+    if named[i]:
+        reason = f"as other names agree ({shorten(named[i], 1)}), the order is not used"
+        _raise_differing(candidates[i], values, tensors, owner, reason)
+
+
+def _is_numbered(rest: str) -> bool:
+    """Return whether a name has only numbers of layers before its last part, as "0.weight".
+
+    The "module" of spectral norm is no name of a layer.
+    """
+    layers = rest.split(".")[:-1]
+    return bool(layers) and all(part.isdigit() or part == "module" for part in layers)
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """Return the prefixes, "" and those that end in ".", that all names have, shortest first."""
+    parts = [name.split(".")[:-1] for name in names]
+    result = [""]
+    for column in zip(*parts, strict=False):
+        if len(set(column)) > 1:
+            break
+        result.append(f"{result[-1]}{column[0]}.")
+    return result
+
+
+def _fit_in_order(
+    pairs: Mapping[str, str], values: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor]
+) -> bool:
+    """Return whether all pairs agree in shape and in the last part of the name.
+
+    A state whose layer 10 comes before its layer 2, as in a file that sorts its names, is not in
+    the order of the layers.
+    """
+    return (
+        len(values) == len(tensors)
+        and _is_ascending(values)
+        and all(
+            key.rpartition(".")[2] == name.rpartition(".")[2]
+            and values[key].shape == _torch_shape(tensors[name])
+            for key, name in pairs.items()
+        )
+    )
+
+
+def _is_ascending(names: Iterable[str]) -> bool:
+    """Return whether the numbers of layers ascend, where two successive names differ in one."""
+    for first, second in itertools.pairwise(names):
+        parts = zip(first.split("."), second.split("."), strict=False)
+        a, b = next(((a, b) for a, b in parts if a != b), ("", ""))
+        if a.isdigit() and b.isdigit() and int(a) > int(b):
+            return False
+    return True
+
+
+def _raise_differing(
+    by_name: Mapping[str, str],
+    values: Iterable[str],
+    tensors: Iterable[str],
+    owner: str,
+    reason: str,
+) -> NoReturn:
+    """Raise ValueError with the names of the net and of the state that have no partner."""
+    partners = set(by_name.values())
+    missing = [name for name in tensors if name not in partners]
+    unexpected = [key for key in values if key not in by_name]
+    texts = [
+        f"{what} {shorten(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected))
+        if names
+    ]
+    raise ValueError(f"{owner}: {'; '.join(texts)} in the state to load, and {reason}")
 
 
 def _torch_shape(x: Tensor) -> tuple[int, ...]:

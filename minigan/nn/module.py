@@ -164,9 +164,9 @@ class Module:
     # ---------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers as numpy arrays, by name."""
-        return {name: x.numpy() for name, x in self._tensors_by_name().items()}
+        return {name: x.numpy() for name, x in self.tensors_by_name().items()}
 
-    def _tensors_by_name(self) -> dict[str, Tensor]:
+    def tensors_by_name(self) -> dict[str, Tensor]:
         """Return all parameters and buffers by name; ValueError if two have the same name."""
         result: dict[str, Tensor] = {}
         for name, x in self.tensors():
@@ -186,7 +186,7 @@ class Module:
             ValueError: names are missing or unknown, or a shape or dtype differs. Nothing is
                 changed then.
         """
-        tensors, name = self._tensors_by_name(), type(self).__name__
+        tensors, name = self.tensors_by_name(), type(self).__name__
         if isinstance(state, Mapping):
             state = without_batch_counts(state, tensors, name)
             refuse_transposed(state, tensors, name)

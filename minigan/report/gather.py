@@ -9,7 +9,7 @@ from typing import Any
 from ..data import NAMES
 from ..doctor import Diagnosis, diagnose
 from ..evaluation.evaluate import evaluate
-from ..evaluation.files import as_dict, write_evaluation
+from ..evaluation.files import read_evaluation, write_evaluation
 from ..training.resume import Code
 from ..training.run_folder import EVALUATION
 from ..training.trainer import Trainer
@@ -132,11 +132,11 @@ def _add_what_needs_data(run: RunReport, sources: Sources, data: str | None) -> 
             run.reasons["measures"] = _reason(error)
 
 
-def _evaluate(folder: Path, trainer: Trainer) -> dict[str, Any]:
+def _evaluate(folder: Path, trainer: Trainer) -> dict[str, Any] | None:
     """Return the measures of a run, and write them into its folder, as `minigan evaluate` does."""
     evaluation = evaluate(trainer, progress=True)
     write_evaluation(folder / EVALUATION, evaluation)
-    return as_dict(evaluation)
+    return read_evaluation(folder / EVALUATION)
 
 
 def _reason(error: BaseException) -> str:

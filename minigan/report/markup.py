@@ -110,7 +110,7 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None or math.isnan(value):
         return NONE
     if math.isinf(value):
-        return "infinite"
+        return "infinite" if value > 0 else "-infinite"
     size = abs(value)
     if float(value).is_integer() and size < 1e15:
         return f"{int(value):,}"

@@ -17,7 +17,7 @@ from ..data.download import SOURCES
 from ..data.limits import MAX_GB
 from ..data.settings import FITS, check_fit, parse_background, parse_range, parse_shape, parse_size
 from ..engine.device import device_names
-from ..engine.random import LATENTS
+from ..engine.latents import LATENTS
 from ..gan.augment import POLICIES
 from ..gan.conditional import CONDITIONS
 from ..gan.losses import LOSSES

@@ -91,13 +91,14 @@ class InitialWeights:
             texts = ["numbered" if x is None else shorten(x) for x in names]
             self._note(f"its classes are {texts[0]}, those of this run {texts[1]}")
         splits = [(x.seed, x.holdout) for x in (self.config, config)]
-        if saved is not None and config.holdout and splits[0] != splits[1]:
-            if not describe_changes(saved, digest):
-                self._note(
-                    f"it held out other samples of the same data (seed {splits[0][0]}, holdout"
-                    f" {splits[0][1]}), so its weights were trained on some that this run holds"
-                    " out: measures on them look better than they are"
-                )
+        if saved is None or not config.holdout or splits[0] == splits[1]:
+            return
+        if not describe_changes(saved, digest):
+            self._note(
+                f"it held out other samples of the same data (seed {splits[0][0]}, holdout"
+                f" {splits[0][1]}), so its weights were trained on some that this run holds out:"
+                " measures on them look better than they are"
+            )
 
     def load_nets(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Copy the weights into new nets, in place."""

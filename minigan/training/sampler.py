@@ -9,11 +9,12 @@ import numpy as np
 
 from .. import nn
 from ..engine import random
+from ..engine.latents import LATENTS
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.players import Players
 from ..utils.figures import MAX_CYCLE
 from ..utils.names import choose, printable
-from .walk import DEFAULTS, INTERPOLATIONS
+from .walk import INTERPOLATIONS
 
 GENERATE_BATCH = 256  # samples generated in one pass
 SHOWN_IMAGES = 64  # in a picture of a training, or a few more for whole rows of all classes
@@ -156,7 +157,7 @@ class Sampler:
         if frames < 2:
             raise ValueError(f"frames = {frames}: a path has at least its two ends")
         players = self.players
-        name = interpolation or DEFAULTS[players.config.latent]
+        name = interpolation or LATENTS[players.config.latent].interpolation
         path = choose("interpolation", name, INTERPOLATIONS)
         ends = []
         for end in (seed, seed + 1):

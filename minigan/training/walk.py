@@ -79,12 +79,3 @@ INTERPOLATIONS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndar
     "lerp": lerp,
     "slerp": slerp,
 }
-
-# The interpolation that stays where a distribution of latents has its mass. The norm of a normal
-# latent of 100 numbers is 10.0 with a standard deviation of 0.7, and the middle of a straight line
-# between two has a norm of about 7.1, which no training has shown to the generator; an arc keeps
-# the norm (White 2016). It does so for Laplace latents too. A cube is convex: a straight line
-# between uniform latents stays in it, and an arc may leave it. Decaying latents have two or three
-# numbers that matter, so 0 is no odd place, and an arc may lead through values of small numbers
-# that are many standard deviations large.
-DEFAULTS = {"normal": "slerp", "laplace": "slerp", "uniform": "lerp", "decaying": "lerp"}

@@ -62,6 +62,12 @@ def test_importing_minigan_imports_nothing_slow():
     _assert_prints_nothing(code)
 
 
+def test_the_doctor_is_imported_when_it_is_first_used():
+    code = "import minigan, sys; early = 'minigan.doctor' in sys.modules\n"
+    code += "assert 'doctor' in dir(minigan) and not early and callable(minigan.doctor.diagnose)\n"
+    _assert_prints_nothing(code + "print(set())")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"]])
 def test_help_imports_nothing_slow(words):
     code = f"import sys; sys.argv = ['minigan', *{words}]\nfrom minigan.cli import main\n"

@@ -214,6 +214,34 @@ def test_noise_that_moves_the_mean_is_no_oscillation(tmp_path):
     assert names(write(tmp_path / "r", noise, quality=BAD)) == []
 
 
+@pytest.mark.parametrize(
+    "columns", [DRIFT | {"drift": 0.9}, {"rotation_d": -0.7, "rotation_g": -0.6}]
+)
+def test_oscillation_needs_bad_samples_steps_and_lines(tmp_path, columns):
+    folder = write(tmp_path / "r", columns, quality=BAD)
+    assert names(folder) == ["oscillation"]
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[::3]))  # as of a larger log_every
+    assert names(folder) == []
+    assert names(write(tmp_path / "r", columns, quality=1.2)) == []
+    assert names(write(tmp_path / "r", columns, quality=BAD, lines=19)) == []  # 900 steps
+
+
+def test_data_beside_0_are_not_to_be_scaled(tmp_path):
+    data = {"real_low": 997.0, "real_high": 1003.0}
+    reached = {x: np.where(LATE, data[f"real_{x[5:]}"], 0.0) for x in ("fake_low", "fake_high")}
+    for columns in (data, data | reached):
+        (finding,) = diagnose(write(tmp_path / "r", columns, quality=BAD, model="toy")).findings
+        assert (finding.name, finding.changes) == ("range-mismatch", {})
+        assert "Subtract the mean" in finding.remedy
+    for low in (-100.0, 0.0):  # on both sides of 0, or from 0 on
+        folder = write(
+            *(tmp_path / "r", {"real_low": low, "real_high": 100.0}), quality=BAD, model="toy"
+        )
+        (finding,) = diagnose(folder).findings
+        assert (finding.name, finding.changes) == ("range-mismatch", {"standardize": True})
+
+
 def test_narrow_modes_are_no_collapse_where_samples_are_good(tmp_path):
     assert names(write(tmp_path / "r", {"nearest": 2.5}, quality=1.2)) == []
 
@@ -277,7 +305,7 @@ def test_few_lines_are_said_and_find_nothing(tmp_path):
 
 
 def test_a_line_that_was_cut_is_left_out_and_nets_of_the_users_own_are_not_built(tmp_path):
-    folder = write(tmp_path / "r", DRIFT | {"drift": 2.0})
+    folder = write(tmp_path / "r", DRIFT | {"drift": 2.0}, quality=BAD)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9999, "lo')
     config = json.loads((folder / "config.json").read_text())

@@ -80,6 +80,17 @@ def test_a_snapshot_and_the_generator_itself(run: Path, tmp_path: Path) -> None:
         assert np.abs(run_onnx(path, z, y) - want).max() <= 1e-5
 
 
+def test_the_best_step(run: Path, tmp_path: Path) -> None:
+    sampler = load_sampler(run, "best", device="cpu")
+    result = cli("export", run, "--step", "best", "--npz", tmp_path / "g.npz")
+    assert (result.status, result.errors) == (0, [])
+    assert f"average at step {sampler.step}, " in result.out
+    want = sampler.players.sampler.state_dict()
+    with np.load(tmp_path / "g.npz") as got:
+        assert got.keys() == want.keys()
+        assert all(np.array_equal(got[name], x) for name, x in want.items())
+
+
 @needs_onnx
 def test_from_python(run: Path, tmp_path: Path) -> None:
     export = mg.export.onnx(mg.load_run(run), tmp_path / "g.onnx")

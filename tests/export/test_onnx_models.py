@@ -19,6 +19,7 @@ from export_helpers import (
 
 import minigan as mg
 from minigan import nn
+from minigan.engine.latents import LATENTS
 from minigan.export import operations, source
 from minigan.export.onnx_file import build_model, compare, onnx_bytes
 from minigan.gan.conditional import CONDITIONS
@@ -51,6 +52,14 @@ def test_same_samples_for_any_batch(model: str, condition: str, tmp_path: Path) 
     assert np.ptp(want) > 0.1
     if y is not None:
         assert np.abs(run_onnx(export.path, z, (y + 1) % 3) - want).max() > 1e-3
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_every_distribution_of_latents(latent: str, tmp_path: Path) -> None:
+    export = mg.export.onnx(make_sampler("toy", latent=latent), tmp_path / "g.onnx")
+    assert export.difference is not None
+    properties = {x.key: x.value for x in onnx.load(export.path).metadata_props}
+    assert properties["latent"] == latent
 
 
 def test_average_or_generator_and_the_scale_of_standardized_points(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import math
+import re
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ from run_helpers import cli, lines
 
 from minigan.cli.commands import build_parser
 from minigan.cli.options import config_options
+from minigan.evaluation.evaluate import Evaluation, Measured
+from minigan.evaluation.files import write_evaluation
 from minigan.report.gather import Sources, gather
 from minigan.report.markup import Html, tag, text
 from minigan.report.nearest import find_nearest
+from minigan.report.sections.measures import measures_section
 from minigan.report.sections.options import changed_options, option_words
 from minigan.training.config import Config
 from minigan.training.resume import load_trainer
@@ -177,6 +182,66 @@ def test_measures_of_several_runs_in_one_table_with_the_best_bold(runs, tmp_path
     assert not [x for x in page.all("strong") if "td" in x["parents"]]
     alone = report(folders[0], out=tmp_path / "y.html").one("section", id="measures")
     assert "0.25000.062500.1000 to 0.30001,800" in alone["text"]
+
+
+def measured(folder, *values, better="high", **more):
+    """An evaluation in a run folder, whose measures m0, m1, ... have these values."""
+    items = [Measured(f"m{i}", "m", x, None, None, None, 9, better) for i, x in enumerate(values)]
+    evaluation = Evaluation(40, 40, 40, "ring", 9, tuple(items), **more)
+    write_evaluation(folder / "evaluation.json", evaluation)
+    return folder
+
+
+def bold(content):
+    """The bold cells of measures in HTML."""
+    return re.findall("<strong>(.*?)</strong>", content)
+
+
+def test_an_infinite_measure_is_compared_and_a_missing_one_is_not(runs, tmp_path):
+    folders = [copy(runs / "points", tmp_path / name) for name in "ab"]
+    for folder, values in zip(
+        folders, [(32142.0, 3.0, -math.inf), (math.inf, math.nan, 5.0)], strict=True
+    ):
+        measured(folder, *values)
+    assert "Infinity" not in (folders[1] / "evaluation.json").read_text()
+    content = str(measures_section(gather(folders, Sources(use_data=False))))
+    assert bold(content) == ["infinite", "5"]
+    assert "-infinite" in content
+
+
+def test_equal_measures_have_no_best_one(runs, tmp_path):
+    folders = [copy(runs / "points", tmp_path / name) for name in "abc"]
+    for folder, value in zip(folders, (0.5, 0.5, 0.25), strict=True):
+        measured(folder, 0.0, value)
+    content = measures_section(gather(folders, Sources(use_data=False)))
+    assert bold(content) == ["0.5000", "0.5000"]
+
+
+def test_there_is_no_best_one_of_other_held_out_samples_or_classifiers(runs, tmp_path):
+    folders = [copy(runs / "points", tmp_path / name) for name in "ab"]
+    for folder, value in zip(folders, (0.5, 0.25), strict=True):
+        measured(folder, value, feature_net={"key": "k", "accuracy": 0.9})
+    reports = gather(folders, Sources(use_data=False))
+    options, evaluation = reports[1].content.options, reports[1].content.evaluation
+    assert bold(measures_section(reports)) == ["0.5000"]
+    cases: list = [(options, {"seed": 1}, "held-out"), (options, {"holdout": 0.3}, "held-out")]
+    cases += [(evaluation, {"feature_net": {"key": "other"}}, "classifiers differ")]
+    for values, change, words in cases:
+        before = dict(values)
+        values.update(change)
+        content = measures_section(reports)
+        assert words in content
+        assert not bold(content)
+        values.update(before)
+
+
+def test_the_interval_of_pictures_is_that_of_the_last_options_alone(runs, tmp_path):
+    folder = copy(runs / "plain", tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sample_every": 50}))
+    text = report(folder, out=tmp_path / "x.html").one("section", id="samples")["text"]
+    assert "drew one every" not in text
+    assert "its sample_every is 50" in text
 
 
 # --------------------------------------------------------------------------------------- repeating

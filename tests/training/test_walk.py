@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from export_helpers import make_sampler
 from PIL import Image
 from run_helpers import cli, files, refused, train
 
 import minigan as mg
-from minigan.engine.random import LATENTS
-from minigan.training.walk import DEFAULTS, INTERPOLATIONS, lerp, slerp
+from minigan.engine.latents import LATENTS
+from minigan.training.walk import INTERPOLATIONS, lerp, slerp
 
 WORDS = ["--batch", 4, "--steps", 2, "--device", "reference", "--sample-every", 1]
 T = np.linspace(0, 1, 11)
@@ -103,9 +104,20 @@ def test_a_walk_leads_from_the_samples_of_a_seed_to_those_of_the_next(runs):
         assert len(np.unique(walks.reshape(5, 4, -1), axis=1)[0]) == 4
 
 
-def test_every_distribution_of_latents_has_a_default():
-    assert DEFAULTS.keys() == LATENTS.keys()
-    assert set(DEFAULTS.values()) == INTERPOLATIONS.keys()
+@pytest.mark.parametrize("latent", LATENTS)
+def test_every_distribution_of_latents_has_a_walk(latent):
+    sampler = make_sampler("toy", latent=latent, latent_size=3)
+    walks = sampler.walk(2, 3)
+    default = LATENTS[latent].interpolation
+    assert np.array_equal(walks, sampler.walk(2, 3, interpolation=default))
+    assert np.isfinite(walks).all()
+
+
+def test_the_help_names_the_distributions_with_straight_walks():
+    assert {x.interpolation for x in LATENTS.values()} == INTERPOLATIONS.keys()
+    straight = [name for name, x in LATENTS.items() if x.interpolation == "lerp"]
+    text = " ".join(cli("sample", "--help").out.split())
+    assert f"[slerp; for {' and '.join(straight)} latents lerp]" in text
 
 
 def test_the_default_is_an_arc_and_for_uniform_latents_a_straight_line(runs):

@@ -90,44 +90,54 @@ def _one_table(run: RunReport) -> Html:
 def _common_table(runs: Sequence[RunReport]) -> Html:
     """Return a row for each measure and a column for each run.
 
-    The best of a row is bold, if all runs were measured on the same data: measures of different
-    data do not compare.
+    The best of a row is bold, if all runs were measured by the same held-out samples, and features
+    of the same classifier: other measures do not compare, or only roughly.
     """
-    has_best = _have_same_data(runs)
+    difference = _difference(runs)
     found = [{str(m["name"]): m for m in _measures(run)} for run in runs]
     rows = []
     for name in dict.fromkeys(name for measures in found for name in measures):
         cells = [measures.get(name) for measures in found]
-        best = _best(cells) if has_best else None
+        best = None if difference else _best(cells)
         first = next(cell for cell in cells if cell)
-        rows.append((_label(first), *(_cell(cell, cell is best) for cell in cells)))
+        rows.append((_label(first), *(_cell(cell, best) for cell in cells)))
     caption = f"Measures of {plural(len(runs), 'run')}, floors in brackets; "
-    caption += "bold: best of a row" if has_best else "their data differ, so none is the best"
+    caption += f"{difference}, so none is the best" if difference else "bold: best of a row"
     return table(caption, ("measure", *(run.name for run in runs)), rows, range(1, len(runs) + 1))
 
 
-def _have_same_data(runs: Sequence[RunReport]) -> bool:
-    """Return whether the digests of the data are known and equal, and the held-out shares too."""
+def _difference(runs: Sequence[RunReport]) -> str:
+    """Return in words what the measures of runs do not have in common; "" where they compare."""
     digests = [None if run.trained is None else run.trained.data.get("values") for run in runs]
-    shares = {str(run.content.options.get("holdout")) for run in runs}
-    return None not in digests and len(set(digests)) == 1 and len(shares) == 1
+    splits = {str([run.content.options.get(x) for x in ("holdout", "seed")]) for run in runs}
+    nets = [(run.content.evaluation or {}).get("feature_net") for run in runs]
+    keys = {str(net.get("key")) for net in nets if isinstance(net, dict)}
+    if len(set(digests) - {None}) > 1:
+        return "their data differ"
+    if None in digests:
+        return "whether their data are the same is not known"
+    if len(splits) > 1:
+        return "their held-out samples differ (holdout, seed)"
+    return "their classifiers differ" if len(keys) > 1 else ""
 
 
-def _best(cells: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-    """Return the best of several measures; None where there is no best one."""
-    valued = [cell for cell in cells if cell and cell.get("value") is not None]
-    kinds = {cell.get("better") for cell in valued}
-    if len(valued) < 2 or len(kinds) > 1 or not kinds <= {"low", "high"}:
+def _best(cells: Sequence[Mapping[str, Any] | None]) -> float | None:
+    """Return the best value of several measures; None where there is none, or all are equal."""
+    measures = [cell for cell in cells if cell]
+    values = [cell["value"] for cell in measures]
+    kinds = {cell.get("better") for cell in measures}
+    # A value that is missing may be better: older versions wrote null for infinity.
+    if None in values or len(set(values)) < 2 or len(kinds) > 1 or not kinds <= {"low", "high"}:
         return None
-    choose = min if kinds == {"low"} else max
-    best: Mapping[str, Any] = choose(valued, key=lambda cell: cell["value"])
+    best: float = min(values) if kinds == {"low"} else max(values)
     return best
 
 
-def _cell(measure: Mapping[str, Any] | None, is_best: bool) -> Html:
+def _cell(measure: Mapping[str, Any] | None, best: float | None) -> Html:
     if measure is None:
         return Html(NONE)
-    value = number(measure.get("value"))
+    value = number(measure["value"])
     floor = measure.get("floor")
     small = "" if floor is None else tag("small", f"({number(floor)})")
+    is_best = best is not None and measure["value"] == best
     return join([tag("strong", value) if is_best else value, small], " ")

@@ -78,7 +78,7 @@ def _album_text(run: RunReport, sizes_differ: bool) -> Html:
         plural(shown, "picture") if shown == album.total else f"{shown} of {album.total} pictures"
     )
     text += ", evenly chosen" if shown < album.total else ""
-    text += f"; the run drew one every {number(every)} steps" if (every := _every(run)) else ""
+    text += f"; its sample_every is {number(every)}" if (every := _every(run)) else ""
     text += "; compressed with losses, to keep this file small" if album.lossy else ""
     text += "; their sizes differ" if sizes_differ else ""
     trained = run.trained
