@@ -27,9 +27,9 @@ class Gauge:
 
     Attributes:
         name, unit, description: as in `SERIES`.
-        threshold: of the first rule that looks at it; None where none does.
+        threshold: of the first rule that needs it alone; None where a rule needs others too.
         above: whether values above the threshold are bad.
-        value: the number that is compared with it; None where there are too few lines.
+        value: the number that a rule compares; None where there are too few lines.
         steps, values: (lines,) arrays of the lines that have a number.
     """
 
@@ -176,11 +176,13 @@ def _finding(rule: Rule, record: Record) -> Finding:
 
 def _gauges(record: Record) -> dict[str, Gauge]:
     """Return the gauges that rules look at, those of which the record has numbers."""
-    tests: dict[str, Test] = {}
-    for rule in RULES:
-        if rule.applies(record):
-            for test in (rule.test, *rule.needs):
-                tests.setdefault(test.gauge, test)
+    applied = [rule for rule in RULES if rule.applies(record)]
+    alone: dict[str, Test] = {}
+    for rule in applied:
+        if not rule.needs:
+            alone.setdefault(rule.test.gauge, rule.test)
+    tests = {test.gauge: test for rule in applied[::-1] for test in (*rule.needs, rule.test)}
+    tests |= alone
     gauges = {}
     for name, test in tests.items():
         values = SERIES[name].values(record)
@@ -188,7 +190,7 @@ def _gauges(record: Record) -> dict[str, Gauge]:
         if known.any():
             gauges[name] = Gauge(
                 *(name, SERIES[name].unit, SERIES[name].about),
-                threshold=test.threshold,
+                threshold=test.threshold if name in alone else None,
                 above=test.above,
                 value=test.value(record),
                 steps=record.steps[known],

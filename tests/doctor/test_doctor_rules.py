@@ -83,6 +83,12 @@ def test_a_healthy_run_has_no_finding(tmp_path):
     assert diagnosis.gauges["accuracy"].value == pytest.approx(0.725)
 
 
+def test_a_gauge_has_a_threshold_only_where_it_is_bad_alone(tmp_path):
+    gauges = diagnose(write(tmp_path / "r", quality=3)).gauges
+    assert (gauges["dead"].threshold, gauges["drift"].threshold) == (0.65, None)
+    assert (gauges["quality"].value, gauges["quality"].threshold) == (pytest.approx(3), 5)
+
+
 ACCURATE = {"d_real": 1.0, "d_fake": 1.0}
 CHANCE = {"d_real": 0.5, "d_fake": 0.5, "logit_gap": 0.001, "logit_deviation": 0.02}
 DRIFT = {"rotation_samples": 0.5}
