@@ -12,6 +12,7 @@ from ..utils.names import choose
 from ..utils.notices import Notice
 from ..utils.progress import progress_bar
 from .estimate import Estimate
+from .labels import class_names
 from .measures import MEASURES, Measure
 from .samples import Samples, Setting
 
@@ -32,7 +33,8 @@ class Measured:
         value: the mean over independent draws of so many generated samples.
         low, high: the 95 % interval of that mean; None for a single draw.
         floor: the same for real samples: the mean over draws of training data, which no generator
-            can be expected to surpass; None where there are too few.
+            can be expected to surpass; those of a conditional run have the labels of the generated
+            samples. None where there are too few.
         samples: their number in a draw.
         better: "low" or "high"; None where neither is.
         without_average: the value of G itself, in a run whose samples are those of its average, for
@@ -123,7 +125,6 @@ def evaluate(
         raise ValueError(f"sliced_wasserstein: projections = {projections} is not positive")
     chosen = choose_measures(only)
     setting = Setting.of(trainer, projections, progress)
-    _note_absent_classes(setting)
     work = _Work(setting, sampler or trainer.sampler)
     measures, left_out = [], []
     with progress_bar(chosen, desc="measures", leave=False, delay=2, show=progress) as bar:
@@ -170,7 +171,7 @@ class _Work:
 
     def __init__(self, setting: Setting, sampler: Sampler) -> None:
         self.setting, self.sampler = setting, sampler
-        self.notes: dict[str, str] = {}  # by the name of a metric
+        self.notes = _absent_classes(setting)  # by the name of a metric
         self._samples: dict[Any, Samples | None] = {}
 
     def measure(self, measure: Measure) -> Measured:
@@ -237,18 +238,14 @@ class _Work:
         return self.setting.fake_draw(self.sampler, k, n, source == "average")
 
 
-def _note_absent_classes(setting: Setting) -> None:
-    """Say which classes have no held-out sample, so that none of them is measured."""
+def _absent_classes(setting: Setting) -> dict[str, str]:
+    """Return a note on the classes that have no held-out sample; {} if there are none."""
     labels, train = setting.held_out.labels, setting.train
     if not setting.is_conditional or labels is None:
-        return
+        return {}
     absent = sorted(set(range(train.classes or 0)) - set(labels.tolist()))
-    if absent:
-        names = [str(k if train.class_names is None else train.class_names[k]) for k in absent[:8]]
-        more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
-        warnings.warn(
-            f"no held-out sample is of class {', '.join(names)}{more}: generated samples of these"
-            " classes are not measured",
-            Notice,
-            stacklevel=3,
-        )
+    text = (
+        f"no held-out sample is of class {class_names(train, absent)}: generated samples of these"
+        " classes are compared with none"
+    )
+    return {"classes": text} if absent else {}

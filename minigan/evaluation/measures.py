@@ -90,6 +90,13 @@ def too_large(setting: Setting) -> str:
     return f"the training data have {numbers:,} numbers, more than {MAX_TRAIN_NUMBERS:,}"
 
 
+def all_equal(setting: Setting) -> str:
+    """Return why a density of points has no width."""
+    if setting.is_image or setting.spread > 0:
+        return ""
+    return "all training samples are equal, so their density has no width"
+
+
 MEASURES = (
     Measure(
         "sliced_wasserstein", "sliced Wasserstein distance", functions.sliced, "low", quick=True
@@ -175,6 +182,7 @@ MEASURES = (
         "Parzen log-likelihood (nats)",
         functions.parzen,
         "high",
+        lacks=all_equal,
         most=at_most(1000, 1000),
     ),
     Measure(

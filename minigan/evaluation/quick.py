@@ -6,12 +6,15 @@ The random numbers are of generators of their own, so the bits of the training d
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engine.device import use_device
 from ..metrics import mixture_quality, sliced_wasserstein
+from ..utils.notices import Notice
+from .labels import note_other_labels, rows_with_labels
 
 if TYPE_CHECKING:
     from ..training.trainer import Trainer
@@ -28,8 +31,9 @@ class QuickMeasures:
     """The quick measures of a trainer's samples, each with the number of samples in its name.
 
     - `sliced_wasserstein_nN`: the distance of N samples to as many held-out ones, in 64 directions,
-      and `sliced_wasserstein_nN_floor`, the mean of the same for up to five draws of training data;
-      N is 256, or less where there are fewer data, or where samples are large.
+      and `sliced_wasserstein_nN_floor`, the mean of the same for up to five draws of training data,
+      which have the labels of the generated samples where G takes labels; N is 1000, or less where
+      there are fewer data, or where samples are large.
     - `modes_n2500`, `high_quality_n2500`, `kl_n2500`: of mixtures, see `MixtureQuality`.
     - `out_of_range_nN`: of images, the share of numbers that are not in [-1, 1].
 
@@ -67,7 +71,7 @@ class QuickMeasures:
             samples = trainer.sample(n, labels=labels)
             if self.distance:
                 real = held_out.values
-                values += [_distance(samples, real), self._measure_floor(real)]
+                values += [_distance(samples, real), self._measure_floor(real, labels)]
             if f"kl_n{MIXTURE_SAMPLES}" in self.names:
                 values += self._measure_mixture()
             if len(trainer.data.sample_shape) == 3:
@@ -75,13 +79,20 @@ class QuickMeasures:
                 values.append(float(outside.mean()))
         return dict(zip(self.names, values, strict=True))
 
-    def _measure_floor(self, real: np.ndarray) -> float:
-        """Return the mean distance of draws of training data to the real samples."""
+    def _measure_floor(self, real: np.ndarray, labels: np.ndarray | None) -> float:
+        """Return the mean distance of training samples, of these labels, to the real ones."""
         if self._floor is None:
             data, n = self.trainer.data, self.samples
             order = _order(len(data))
             draws = range(min(FLOOR_DRAWS, len(order) // n))
-            parts = [data.rows(order[k * n : (k + 1) * n]) for k in draws]
+            rows = [order[k * n : (k + 1) * n] for k in draws]
+            if labels is not None:
+                assert data.labels is not None
+                ordered = data.labels[order]
+                rows = [order[rows_with_labels(ordered, labels, k)] for k in draws]
+                if note := note_other_labels(data, rows[0], labels):
+                    warnings.warn(note, Notice, stacklevel=2)
+            parts = [data.rows(part) for part in rows]
             self._floor = float(np.mean([_distance(part, real) for part in parts]))
         return self._floor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,8 @@ import numpy as np
 
 from ..data import Dataset
 from ..metrics import FeatureNet, feature_net
+from ..utils.notices import Notice
+from .labels import note_other_labels, rows_with_labels
 
 if TYPE_CHECKING:
     from ..training.sampler import Sampler
@@ -137,6 +140,15 @@ class Setting:
         """Training samples that `train_draw` leaves out."""
         return self.train.rows(self._order[len(self._order) - self._left_out :])
 
+    @cached_property
+    def spread(self) -> float:
+        """The root mean square, over the coordinates, of the training samples' deviation."""
+        values = self.train.rows(self._order[:MAX_SAMPLES]).astype(np.float64)
+        # The deviation of equal numbers is not always 0, by rounding.
+        if np.array_equal(values.min(axis=0), values.max(axis=0)):
+            return 0.0
+        return float(np.sqrt(values.var(axis=0).mean()))
+
     @property
     def _left_out(self) -> int:
         return min(VALIDATION, len(self.train) // 10)
@@ -156,20 +168,36 @@ class Setting:
         """Whether the classifier was needed."""
         return "net" in self.__dict__
 
+    def labels(self, n: int) -> np.ndarray | None:
+        """Return (n,) labels of held-out samples, or all classes in turn; None without labels."""
+        if not self.is_conditional:
+            return None
+        if n > self.count:
+            return np.arange(n) % (self.train.classes or 1)
+        assert self.real.labels is not None
+        return self.real.labels[:n]
+
     def train_draw(self, k: int, n: int) -> Samples | None:
-        """Return the k-th n training samples; None where there are no more."""
-        rows = self._order[k * n : (k + 1) * n]
-        if (k + 1) * n > len(self._order) - self._left_out and k:
+        """Return the k-th n training samples; None where there are no more.
+
+        Those of a conditional run have the labels of generated ones: a distance to held-out samples
+        would otherwise hold that of the labels. A Notice says which classes have too few for that.
+        """
+        usable, wanted = len(self._order) - self._left_out, self.labels(n)
+        if (k + 1) * n > (usable if k else len(self._order)):
             return None
-        if len(rows) < n:
-            return None
+        if wanted is None:
+            rows = self._order[k * n : (k + 1) * n]
+        else:
+            assert self.train.labels is not None
+            labels = self.train.labels[self._order]
+            rows = self._order[rows_with_labels(labels, wanted, k, usable)]
+            if note := note_other_labels(self.train, rows, wanted):
+                warnings.warn(note, Notice, stacklevel=2)
         part = self.train.subset(rows)
         return Samples(part.values, self, part.labels, k)
 
     def fake_draw(self, sampler: Sampler, k: int, n: int, averaged: bool) -> Samples:
-        """Return the k-th n generated samples; those of a conditional run have held-out labels."""
-        labels = None
-        if self.is_conditional and n <= self.count:
-            assert self.real.labels is not None
-            labels = self.real.labels[:n]
+        """Return the k-th n generated samples; those of a conditional run have `labels(n)`."""
+        labels = self.labels(n)
         return Samples(sampler.sample(n, k, labels, averaged), self, labels, k)

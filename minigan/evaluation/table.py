@@ -86,7 +86,8 @@ def over_seeds(evaluations: Sequence[Evaluation]) -> str:
         f"step {evaluations[0].steps}, {count} seed{'s' * (count > 1)}, mean +- standard error over"
         " seeds"
     )
-    return "\n".join([title, *aligned([["measure", "samples", "generated", "real", ""], *rows])])
+    lines = aligned([["measure", "samples", "generated", "real", ""], *rows])
+    return "\n".join([title, *lines, *_notes(evaluations)])
 
 
 def notes(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -97,9 +98,7 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
     lines.append("real: the same of training samples, the best that can be expected of a generator")
     for name, reason in dict.fromkeys(x for e in evaluations for x in e.left_out):
         lines.append(printable(f"left out: {name}: {reason}"))
-    lines += [
-        f"note: {printable(x)}" for x in dict.fromkeys(x for e in evaluations for x in e.notes)
-    ]
+    lines += _notes(evaluations)
     nets = {e.feature_net["key"]: e.feature_net["accuracy"] for e in evaluations if e.feature_net}
     if nets:
         texts = [f"{key} (accuracy {accuracy:.4f})" for key, accuracy in nets.items()]
@@ -108,6 +107,11 @@ def notes(evaluations: Sequence[Evaluation]) -> list[str]:
             " compare with those of any other network"
         )
     return lines + _differences(evaluations, len(nets))
+
+
+def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    texts = dict.fromkeys(x for e in evaluations for x in e.notes)
+    return [f"note: {printable(text)}" for text in texts]
 
 
 def _differences(evaluations: Sequence[Evaluation], nets: int) -> list[str]:

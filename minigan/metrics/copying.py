@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .neighbours import nearest_distances
+from .neighbours import nearest_distances, row_blocks, squared_distances
 from .numbers import row_matrices
 
 CLOSEST = 10  # 1 / the share of generated samples that are looked at for a few copies among many
@@ -23,8 +23,9 @@ class Memorization:
     deviation 1, exactly, whether its samples are good or bad, diverse or collapsed.
 
     Attributes:
-        share: of generated samples whose nearest real sample is a training one; a nearest one in
-            both counts half.
+        share: of generated samples whose nearest real sample is a training one. Where several
+            real samples are equally near, as duplicates are, it is the share of training samples
+            among them.
         expected_share: training samples / all real samples.
         excess: (share - expected_share) / (1 - expected_share): 0 without memorization, 1 if all
             generated samples are nearest to training ones.
@@ -70,41 +71,46 @@ def memorization(fake: Any, train: Any, held_out: Any) -> Memorization:
         ValueError: there are no samples of a kind; they are not finite, or differ in size.
     """
     x, real, other = row_matrices("memorization", fake, train, held_out)
-    (to_train, nearest), (to_held_out, nearest_other) = (
-        (d[:, 0], i[:, 0]) for d, i in (nearest_distances(x, y) for y in (real, other))
-    )
+    to_train, to_held_out, weight = _nearest(x, real, other)
     floor = nearest_distances(other, real)[0][:, 0]
-    is_train = (to_train < to_held_out) + 0.5 * (to_train == to_held_out)
     order = np.argsort(np.minimum(to_train, to_held_out), kind="stable")
+    closest = _nearest(x[order[: -(-len(x) // CLOSEST)]], real, other)[2]
     expected = len(real) / (len(real) + len(other))
-    (share, z), (closest_share, closest_z) = (
-        _train_share(is_train[few], nearest[few], nearest_other[few], len(real), len(other))
-        for few in (order, order[: -(-len(x) // CLOSEST)])
-    )
+    (share, z), (closest_share, closest_z) = (_train_share(w, len(real)) for w in (weight, closest))
     nearer, c_t = _mann_whitney(to_train, floor)
     excess = (share - expected) / (1 - expected)
     tests = share, expected, excess, z, closest_share, closest_z, nearer, c_t
     return Memorization(*tests, to_train, to_held_out, floor)
 
 
-def _train_share(
-    is_train: np.ndarray,
-    nearest_train: np.ndarray,
-    nearest_held_out: np.ndarray,
-    train: int,
-    held_out: int,
-) -> tuple[float, float]:
+def _nearest(
+    x: np.ndarray, train: np.ndarray, held_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distances (n,) to the nearest samples of both, and the weights of real samples.
+
+    The weight of a real sample, (t + m,) with training samples first, is the share of generated
+    ones to which it is the nearest. A generated sample with several nearest ones gives each of them
+    the same part. So the weights do not depend on how the real samples are divided.
+    """
+    count = len(train) + len(held_out)
+    distances, weight = np.empty((2, len(x))), np.zeros(count)
+    for block in row_blocks(len(x), count):
+        parts = [squared_distances(x[block], y) for y in (train, held_out)]
+        least = [squares.min(axis=1) for squares in parts]
+        distances[:, block] = np.sqrt(least)
+        # Distances to equal samples have equal bits, and so do those to mirrored points of a grid.
+        is_nearest = [squares == np.minimum(*least)[:, None] for squares in parts]
+        ties = is_nearest[0].sum(axis=1) + is_nearest[1].sum(axis=1)
+        weight += np.concatenate([(1 / ties) @ mask for mask in is_nearest])
+    return distances[0], distances[1], weight / len(x)
+
+
+def _train_share(weight: np.ndarray, train: int) -> tuple[float, float]:
     """Return the share of samples that are nearest to training ones, and its standardized value."""
-    # The weight of a real sample is the share of generated ones to which it is the nearest.
-    weights = [
-        np.bincount(nearest_train, is_train, train),
-        np.bincount(nearest_held_out, 1 - is_train, held_out),
-    ]
-    weight, count = np.concatenate(weights) / len(is_train), train + held_out
-    expected = train / count
+    count = len(weight)
+    expected, share = train / count, float(weight[:train].sum())
     # `train` weights are drawn without replacement: the variance of their sum.
     variance = expected * (1 - expected) * count / (count - 1) * ((weight - 1 / count) ** 2).sum()
-    share = float(is_train.mean())
     # Where all real samples have the same weight, the share is always the same, but for rounding.
     return share, (share - expected) / math.sqrt(variance) if variance > 1e-20 else 0.0
 

@@ -41,8 +41,9 @@ def birthday(samples: Any, real: Any, quantile: float = 0.02) -> Birthday:
 
     Arora and Zhang (2017): of N equally frequent samples, about sqrt(N) drawn ones hold a
     duplicate. They look for duplicates by eye. Here two samples are near duplicates if they are
-    nearer than all but a share `quantile` of the real samples are to their nearest real neighbour;
-    and all pairs are counted, not one per batch.
+    nearer than all but a share `quantile` of the different real samples are to their nearest
+    neighbour among them; and all pairs are counted, not one per batch. Repeated real samples, such
+    as blank images, so do not make the threshold 0, at which only exact duplicates count.
 
     Its limits: the support is an effective one, 1 / sum of squared probabilities, so below the
     number of different samples where some are frequent. Distances are of what is passed in: of
@@ -52,7 +53,7 @@ def birthday(samples: Any, real: Any, quantile: float = 0.02) -> Birthday:
     Args:
         samples: (n, ...) generated samples, drawn independently.
         real: (m, ...) real samples. The first min(n, m) of both are compared.
-        quantile: the share of real samples that have a near duplicate.
+        quantile: the share of the different real samples that have a near duplicate.
 
     Raises:
         TypeError: the samples are not real numbers.
@@ -64,12 +65,23 @@ def birthday(samples: Any, real: Any, quantile: float = 0.02) -> Birthday:
     x, y = row_matrices("birthday", samples, real, least=2)
     n = min(len(x), len(y))
     x, y = x[:n], y[:n]
-    nearest = nearest_distances(y, y, exclude_self=True)[0][:, 0]
-    threshold = float(np.quantile(nearest, quantile, method="higher"))
+    threshold = float(np.quantile(_nearest_of_different(y), quantile, method="higher"))
     pairs, real_pairs = (_count_pairs(a, threshold) for a in (x, y))
     support, real_support = (n * (n - 1) / 2 / p if p else math.inf for p in (pairs, real_pairs))
     batch = math.sqrt(2 * math.log(2) * support)
     return Birthday(n, threshold, pairs, real_pairs, support, real_support, batch)
+
+
+def _nearest_of_different(x: np.ndarray) -> np.ndarray:
+    """Return the distance of each different row to the nearest other one; [0] if all are equal."""
+    nearest = nearest_distances(x, x, exclude_self=True)[0][:, 0]
+    if nearest.all():
+        return nearest
+    # Adding 0 makes -0.0, whose bytes differ, 0.0.
+    different = x[list({row.tobytes(): i for i, row in enumerate(x + 0.0)}.values())]
+    if len(different) == 1:
+        return np.zeros(1)
+    return nearest_distances(different, different, exclude_self=True)[0][:, 0]
 
 
 def _count_pairs(x: np.ndarray, threshold: float) -> int:

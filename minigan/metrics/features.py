@@ -24,10 +24,13 @@ from ..utils.locks import file_lock
 from ..utils.notices import Notice
 from . import classifier
 from .classifier import BATCH, build_classifier, classify, train_classifier
+from .numbers import real_numbers
 
 HELD_OUT = 0.1  # the share of the data that the accuracy is measured on, if none are passed
 STEPS = 600
 SCALE_SAMPLES = 2048  # training samples of which the scale of the features is measured
+LARGEST_PIXEL = 10  # beyond it images are in no way in [-1, 1]; generated ones may be a little
+IMAGE_AXES = 3
 
 
 class _Rows:
@@ -70,20 +73,23 @@ class FeatureNet:
         So distances of them do not depend on the sizes of the net's weights.
 
         Raises:
+            TypeError: the samples are not real numbers, or are images of integers.
             ValueError: the samples do not have the shape of the data.
+
+        Warns:
+            Notice: images reach beyond LARGEST_PIXEL, as those from 0 to 255 do.
         """
         return self._run(nn.Sequential(*list(self.net)[:-1]), values) / self.scale
 
     def probabilities(self, values: Any) -> np.ndarray:
         """Return the probability of each class, (n, classes) float64, for samples or a Dataset.
 
-        Raises:
-            ValueError: the samples do not have the shape of the data.
+        Raises, warns: as `features`.
         """
         return self._run(lambda x: exp(log_softmax(self.net(x))), values)
 
     def _run(self, function: Callable[[Tensor], Tensor], values: Any) -> np.ndarray:
-        rows = _Rows(values) if isinstance(values, Dataset) else np.asarray(values)
+        rows = _Rows(values) if isinstance(values, Dataset) else self._array(values)
         if rows.shape[1:] != self.shape or not rows.shape:
             needed = ", ".join(map(str, self.shape))
             raise ValueError(f"FeatureNet: samples of shape {rows.shape}; (n, {needed}) is needed")
@@ -93,6 +99,25 @@ class FeatureNet:
                 for i in range(0, max(1, len(rows)), BATCH)
             ]
         return np.concatenate(parts).astype(np.float64)
+
+    def _array(self, values: Any) -> np.ndarray:
+        """Return samples as an array of floats, images in [-1, 1] as the classifier's data."""
+        array = real_numbers("FeatureNet", values)
+        if len(self.shape) == IMAGE_AXES and array.size:
+            given = np.asarray(values).dtype
+            if given.kind != "f":
+                raise TypeError(
+                    f"FeatureNet: images of type {given}; floats in [-1, 1], or a Dataset, are"
+                    " needed"
+                )
+            low, high = float(array.min()), float(array.max())
+            if max(-low, high) > LARGEST_PIXEL:
+                text = (
+                    f"FeatureNet: images in [{low:.4g}, {high:.4g}]; the classifier knows images in"
+                    " [-1, 1]"
+                )
+                warnings.warn(text, Notice, stacklevel=4)
+        return array
 
 
 def feature_net(

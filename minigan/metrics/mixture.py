@@ -44,7 +44,9 @@ def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> Mix
         ValueError: there are no samples or modes, they differ in dimension, or sigma is not
             positive and finite.
     """
-    samples, modes = (real_numbers("mixture_quality", x) for x in (samples, modes))
+    samples, modes = (
+        real_numbers("mixture_quality", x).astype(np.float64) for x in (samples, modes)
+    )
     if not 0 < sigma < math.inf:
         raise ValueError(f"mixture_quality: sigma = {sigma} is not a positive, finite number")
     if (
@@ -57,9 +59,12 @@ def mixture_quality(samples: np.ndarray, modes: np.ndarray, sigma: float) -> Mix
             f"mixture_quality: samples of shape {samples.shape} and modes of shape {modes.shape};"
             " (n, d) with n > 0 and (modes, d) are needed"
         )
-    squared_distances = ((samples[:, None, :] - modes[None, :, :]) ** 2).sum(axis=2)
+    # In units of sigma, squares near a mode neither overflow nor underflow; infinity is far.
+    with np.errstate(over="ignore"):
+        scaled = (samples[:, None, :] - modes[None, :, :]) / sigma
+        squared_distances = (scaled**2).sum(axis=2)
     nearest = squared_distances.argmin(axis=1)
-    is_good = squared_distances[np.arange(len(samples)), nearest] < (3 * sigma) ** 2
+    is_good = squared_distances[np.arange(len(samples)), nearest] < 3**2
     counts = np.bincount(nearest[is_good], minlength=len(modes))
     tail = tail_probability(3, samples.shape[1])
     target = np.append(np.full(len(modes), (1 - tail) / len(modes)), tail)

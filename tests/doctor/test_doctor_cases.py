@@ -1,10 +1,13 @@
 """The doctor names each of twelve planted failures, and raises no alarm on ten healthy runs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from minigan import Config
 from minigan.data import Dataset, load
 from minigan.doctor import diagnose
 from minigan.doctor.cases import matrix, readme, remedies
@@ -121,3 +124,19 @@ def test_each_planted_failure_is_named_and_no_healthy_run_is_alarmed(capsys):
     assert not result.missed, result.missed
     assert not result.false_alarms, result.false_alarms
     assert len(result.further) <= 4, result.further
+
+
+def test_the_floor_of_a_conditional_case_has_the_labels_asked_for():
+    """Test data of which labels decide nearly all of a distance: the right G is at the floor."""
+    modes = load("ring", samples=8).modes
+
+    def sample(n, labels):
+        noise = 0.01 * np.random.default_rng(0).standard_normal((n, 2))
+        return (modes[labels] + noise).astype(np.float32)
+
+    config = Config(data="ring", condition="concat")
+    sampler = SimpleNamespace(shape=(2,))
+    run = SimpleNamespace(config=config, sampler=sampler, sample=sample)
+    with mock.patch("minigan.doctor.cases.measures.load_run", return_value=run):
+        value, floor = measure_run("run", "distance")
+    assert 0.5 < value / floor < 2

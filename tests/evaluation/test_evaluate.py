@@ -5,6 +5,7 @@ import io
 import json
 import math
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from run_helpers import RING, cli, files, refused, train
 
 import minigan as mg
 from minigan import Config, Trainer
-from minigan.data import Dataset
+from minigan.data import Dataset, DataWarning
 from minigan.evaluation.estimate import Estimate
 from minigan.evaluation.evaluate import evaluate
 from minigan.evaluation.files import read_evaluation
+from minigan.evaluation.functions import parzen
 from minigan.evaluation.measures import DRAWS, MEASURES
 from minigan.evaluation.samples import Setting
+from minigan.evaluation.table import one_run, over_seeds
 from minigan.metrics import sliced_wasserstein
+from minigan.utils.notices import Notice
 
 CONFIG = Config(data="ring", samples=1500, batch=32)
 POINTS = ["sliced_wasserstein", "wasserstein1", "frechet", "kernel_distance"]
@@ -180,8 +184,11 @@ def test_classes_that_are_not_held_out_are_said(rng):
     data = Dataset("d", rng.standard_normal((103, 2)).astype("f4"), labels)
     trainer = Trainer(Config(batch=8, holdout=0.1, condition="concat", seed=1), data)
     assert set(trainer.held_out.labels) == {0}
-    with pytest.warns(UserWarning, match="no held-out sample is of class 1: generated samples"):
-        evaluate(trainer, only=["sliced_wasserstein"])
+    evaluation = evaluate(trainer, only=["sliced_wasserstein"])
+    (note,) = evaluation.notes
+    assert note.startswith("no held-out sample is of class 1: generated samples")
+    for table in (one_run(evaluation), over_seeds([evaluation, evaluation])):
+        assert table.count(f"note: {note}") == 1
 
 
 # --------------------------------------------------------------------------- what it does not touch
@@ -376,3 +383,35 @@ def test_the_first_samples_of_a_draw_share_its_features(rng):
     np.testing.assert_allclose(part.features, setting.net.features(part.values), rtol=1e-5)
     np.testing.assert_allclose(part.probabilities, setting.net.probabilities(part.values), 1e-5)
     assert whole.head(7) is part
+
+
+# ------------------------------------------------------------------------------- Parzen windows
+def parzen_of_real(values):
+    """The Parzen log-likelihood of held-out points around training ones."""
+    setting = Setting(Dataset("train", values[:400]), Dataset("held out", values[400:]), False)
+    return parzen(setting.train_draw(0, setting.count), setting)
+
+
+def test_means_of_coordinates_that_differ_do_not_widen_the_windows(rng):
+    points = rng.standard_normal((600, 5))
+    moved = parzen_of_real(np.array([100, 0, 5, -3, 1000]) + points)
+    assert moved == pytest.approx(parzen_of_real(points), abs=0.01)
+
+
+def test_a_validation_of_one_point_does_not_make_the_windows_narrow(rng):
+    values = rng.standard_normal((30, 1))
+    setting = Setting(Dataset("train", values[:15]), Dataset("held out", values[15:]), False)
+    assert len(setting.validation) == 1
+    assert setting.spread == pytest.approx(setting.train.values.astype(float).std(), rel=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        assert parzen(setting.train_draw(0, 14), setting) > -1e6  # -1e17 for windows of 1e-9
+
+
+def test_equal_points_have_no_parzen_windows():
+    constant = Dataset("constant", np.full((100, 2), 0.1))
+    with pytest.warns(DataWarning, match="all 100 samples are equal"):
+        trainer = Trainer(Config(batch=8, holdout=0.2), constant)
+    evaluation = evaluate(trainer, 8, only=["parzen"])
+    assert evaluation.measures == ()
+    assert "all training samples are equal" in dict(evaluation.left_out)["parzen"]

@@ -24,8 +24,11 @@ def test_by_hand():
 
 def test_z_is_standardized_over_all_divisions_of_the_real_data(rng):
     """Whatever the samples are: of the distribution, collapsed, copies, or repeated."""
-    real, fake = rng.standard_normal((7, 2)), rng.standard_normal((25, 2))
-    for samples in (fake, 0.1 * fake, real[:5], np.repeat(fake[:2], 9, axis=0)):
+    normal, fake = rng.standard_normal((7, 2)), rng.standard_normal((25, 2))
+    ties, grid = normal[[0, 0, 0, 1, 1, 2, 3]], rng.integers(3, size=(7, 2))
+    cases = [(normal, x) for x in (fake, 0.1 * fake, normal[:5], np.repeat(fake[:2], 9, axis=0))]
+    cases += [(ties, fake), (ties, ties[[0, 2, 4, 5]]), (grid, rng.integers(3, size=(25, 2)))]
+    for real, samples in cases:
         found = []
         for chosen in itertools.combinations(range(7), 4):
             rest = [i for i in range(7) if i not in chosen]
@@ -61,6 +64,30 @@ def test_a_tenth_of_copies_is_found(rng):
     assert abs(memorization(fake[:450], train, held_out).closest_z) < 3
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_copies_are_found_where_much_of_the_data_is_one_value(rng, share):
+    """A copy of a repeated sample shows nothing, and takes nothing from the others."""
+    real = rng.standard_normal((1000, 8))
+    real[rng.random(1000) < share] = 0
+    train, held_out = real[:900], real[900:]
+    copies = train[rng.integers(900, size=400)]
+    assert memorization(copies, train, held_out).z > 4
+    held = memorization(held_out[rng.integers(100, size=400)], train, held_out)
+    assert held.z < -4
+
+
+def test_honest_draws_of_few_values_are_standardized(rng):
+    values = rng.standard_normal((8, 4))
+    found = []
+    for _ in range(300):
+        x = values[rng.integers(8, size=700)]
+        m = memorization(x[:200], x[200:600], x[600:])
+        found.append((m.z, m.closest_z))
+    error = 4 / 300**0.5
+    np.testing.assert_allclose(np.mean(found, axis=0), 0, atol=error)
+    np.testing.assert_allclose(np.std(found, axis=0), 1, atol=error)
+
+
 def test_a_collapsed_generator_is_nearer_but_no_copy(rng):
     """The rank test takes the middle of the data for a copy; the share does not."""
     train, held_out = rng.standard_normal((2, 500, 5))
@@ -82,8 +109,8 @@ def test_the_rank_statistic_is_scipys(rng):
 def test_equal_samples_everywhere():
     ones = np.ones((4, 2))
     found = memorization(ones, ones, ones[:3])
-    assert (found.share, found.nearer, found.c_t) == (0.5, 0.5, 0)
-    assert math.isfinite(found.z)
+    assert (found.share, found.z) == (pytest.approx(4 / 7), 0)
+    assert (found.nearer, found.c_t) == (0.5, 0)
     each = memorization(np.eye(5), np.eye(5)[:3], np.eye(5)[3:])  # the same for any division
     assert (each.share, each.z) == (pytest.approx(3 / 5), 0)
 
@@ -133,7 +160,22 @@ def test_the_data_themselves_and_no_duplicates_at_all(rng):
 def test_real_data_with_duplicates(rng):
     real = np.repeat(rng.standard_normal((50, 4)), 2, axis=0)
     found = birthday(real, real)
-    assert (found.threshold, found.pairs, found.real_pairs) == (0, 50, 50)
+    different = birthday(real[::2], real[::2])
+    assert found.threshold == different.threshold > 0
+    # Each sample is twice there: 4 pairs for each of different samples, and 50 of equal ones.
+    assert found.pairs == found.real_pairs == 4 * different.real_pairs + 50
+    signed = np.where(np.arange(100)[:, None] % 2, -0.0, 0.0) * real
+    assert birthday(real, signed).threshold == 0  # -0 is 0: there is one sample
     for quantile in (0, 1, -0.5):
         with pytest.raises(ValueError, match=r"quantile = .* is not between 0 and 1"):
             birthday(real, real, quantile)
+
+
+@pytest.mark.parametrize("repeated", [0, 30, 300])
+def test_a_collapse_is_found_whatever_share_of_the_real_data_is_repeated(rng, repeated):
+    real = rng.standard_normal((1000, 8))
+    real[:repeated] = real[0]
+    found = birthday(real[0] + 1e-3 * rng.standard_normal((1000, 8)), real)
+    assert found.support == 1
+    pairs = repeated * (repeated - 1) // 2
+    assert pairs < found.real_pairs < pairs + 100

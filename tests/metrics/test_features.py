@@ -164,6 +164,24 @@ def test_measures_of_images_by_their_features():
     assert near < far.low
 
 
+def test_images_of_another_range():
+    data = tiles(30, 4, 4)
+    net = feature_net(data, data, steps=1)
+    for dtype in (np.uint8, np.int64, bool):
+        for method in (net.features, net.probabilities):
+            with pytest.raises(TypeError, match=rf"images of type {np.dtype(dtype)}; floats in \["):
+                method(np.ones(data.values.shape, dtype))
+    with pytest.warns(
+        Notice, match=r"images in \[0, 255\]; the classifier knows images in \[-1, 1"
+    ):
+        net.features((data.values > 0) * 255.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.features(1.5 * data.values)  # as of a generator whose last layer is linear
+        net.features(Dataset("bytes", np.full(data.values.shape, 255, np.uint8)))
+        feature_net(DATA, steps=1).features(np.full((3, 2), 255))  # points have no range
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (5, 3), (5, 2, 1)])
 def test_samples_of_another_shape(shape):
     net = feature_net(DATA, steps=1)

@@ -265,6 +265,15 @@ def test_words_of_odd_options():
     assert option_words({"lr_g": 1e-05, "seed": 3}) == ["--lr-g", "1e-05", "--seed", "3"]
 
 
+def test_notes_of_an_evaluation_are_in_the_report(runs, tmp_path):
+    folder = copy(runs / "points", tmp_path / "run")
+    content = {"step": 40, "measures": [], "notes": [f"no class 1 {EVIL}"]}
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    page = report(folder, out=tmp_path / "x.html")
+    assert "Note: no class 1 <script>" in page.one("section", id="measures")["text"]
+    assert "<script>alert" not in page.content
+
+
 # ------------------------------------------------------------------------------------ text is text
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> & \x1b[31m"
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.data import load
-from minigan.metrics import mixture_quality, sliced_wasserstein, wasserstein1
+from minigan.engine.random import Generator
+from minigan.metrics import mixture_quality, neighbours, sliced_wasserstein, wasserstein1
 
 
 # ------------------------------------------------------------------------------ sliced Wasserstein
@@ -63,6 +64,36 @@ def test_nan_is_never_a_small_distance(rng):
     y = x.copy()
     y[1, 2] = np.nan
     assert math.isnan(sliced_wasserstein(x, y))
+    y[1, 2] = np.inf
+    assert math.isnan(sliced_wasserstein(x, y))
+
+
+def by_sorting(x, y, projections):
+    directions = Generator(0).normal((x.shape[1], projections), stream="directions").numpy()
+    directions = directions.astype(np.float64)
+    directions /= np.linalg.norm(directions, axis=0)
+    return np.abs(np.sort(x @ directions, axis=0) - np.sort(y @ directions, axis=0)).mean()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e39, 1e150])
+def test_projections_are_of_float64(rng, scale):
+    x, y = rng.standard_normal((2, 40, 7))
+    expected = scale * by_sorting(x, y + 1, 50)
+    assert sliced_wasserstein(scale * x, scale * (y + 1), 50) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1.7e9, -1e12])
+def test_a_common_offset_changes_only_rounding(rng, offset):
+    x, y = rng.standard_normal((2, 300, 2))
+    found = sliced_wasserstein(offset + x, offset + y + 5, 64)
+    assert found == pytest.approx(sliced_wasserstein(x, y + 5, 64), rel=1e-15 * abs(offset) + 1e-12)
+
+
+def test_directions_in_blocks_are_the_same(rng, monkeypatch):
+    x, y = rng.standard_normal((2, 30, 5))
+    whole = sliced_wasserstein(x, y, 50)
+    monkeypatch.setattr(neighbours, "BLOCK_NUMBERS", 7 * 30)
+    assert sliced_wasserstein(x, y, 50) == whole
 
 
 @pytest.mark.parametrize("shapes", [((3, 2), (4, 2)), ((3, 2), (3, 4)), ((0, 2), (0, 2))])
@@ -84,6 +115,18 @@ MODES = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 def test_all_modes_in_equal_shares():
     quality = mixture_quality(np.repeat(MODES, 5, axis=0), MODES, 0.1)
     assert (quality.modes, quality.high_quality, quality.reverse_kl) == (4, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [("float16", 100), ("float32", 1e25), ("float64", 1e-200), ("float64", 1e199)],
+)
+def test_squares_neither_overflow_nor_underflow(rng, dtype, scale):
+    centres = 10 * np.arange(8.0)[:, None] * [1, -1]
+    samples = (centres[rng.integers(8, size=3000)] + rng.standard_normal((3000, 2))) * scale
+    quality = mixture_quality(samples.astype(dtype), (centres * scale).astype(dtype), scale)
+    assert quality.modes == 8
+    assert quality.high_quality == pytest.approx(0.9889, abs=0.008)
 
 
 def test_one_mode():

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data import Dataset, load
+from ...evaluation.labels import rows_with_labels
 from ...metrics import mixture_quality, sliced_wasserstein
 from ...training.saved_run import SavedRun, load_run
 
 POINTS, IMAGES = 2000, 500  # samples of a measurement
 PROJECTIONS = 128
+MORE = 2  # times as many real samples, of which those with the labels asked for are taken
 
 
 class Measure(NamedTuple):
@@ -53,12 +55,19 @@ MEASURES: dict[str, Measure] = {
 def measure_run(folder: Path, name: str) -> tuple[float, float]:
     """Return a measure of a run's samples, and the same of real samples: its floor.
 
+    Those of a conditional run have the labels of the generated samples.
+
     The generator is that of the last checkpoint: where a training diverged, the last good one.
     """
     run = load_run(folder)
-    real, others = (_fresh(run, seed) for seed in (1, 2))
+    is_conditional = run.config.condition != "none"
+    real, others = _fresh(run, 1), _fresh(run, 2, MORE if is_conditional else 1)
     labels = real.labels
-    asked = labels if run.config.condition != "none" else None
+    asked = labels if is_conditional else None
+    if is_conditional:
+        assert labels is not None
+        assert others.labels is not None
+        others = others.subset(rows_with_labels(others.labels, labels))
     samples = run.sample(len(real), labels=asked)
     compute = MEASURES[name].compute
     ours = np.zeros(len(real), np.int64) if labels is None else labels
@@ -66,7 +75,7 @@ def measure_run(folder: Path, name: str) -> tuple[float, float]:
     return compute(samples, ours, real), compute(others.values, theirs, real)
 
 
-def _fresh(run: SavedRun, seed: int) -> Dataset:
-    """Return samples of the test split of a run's data, drawn by a seed."""
+def _fresh(run: SavedRun, seed: int, times: int = 1) -> Dataset:
+    """Return samples, so many times the usual number, of a run's test data, drawn by a seed."""
     n = POINTS if len(run.sampler.shape) == 1 else IMAGES
-    return load(run.config.data, split="test", samples=n, seed=seed)
+    return load(run.config.data, split="test", samples=times * n, seed=seed)

@@ -36,7 +36,7 @@ def measures_section(runs: Sequence[RunReport]) -> Html:
 
 
 def _remarks(run: RunReport, is_one_of_several: bool) -> list[Html]:
-    """Return what else is to say of an evaluation: another step, and what was left out."""
+    """Return what else is to say of an evaluation: another step, notes, and what was left out."""
     evaluation, name = run.content.evaluation or {}, run.name if is_one_of_several else "The run"
     remarks = []
     if evaluation["step"] != run.step:
@@ -47,6 +47,9 @@ def _remarks(run: RunReport, is_one_of_several: bool) -> list[Html]:
         text = f"Distances of features are those of minigan's own classifier of {_data(run)}, which"
         text += f" gets {net['accuracy']:.1%} of held-out samples right: they do not compare with"
         remarks.append(tag("p", f"{text} an FID of another network.", class_="help"))
+    notes = evaluation.get("notes")
+    for text in notes if isinstance(notes, list) else []:
+        remarks.append(note(f"{run.name}: {text}." if is_one_of_several else f"Note: {text}."))
     left_out = evaluation.get("left_out")
     for item in left_out if isinstance(left_out, list) else []:
         if isinstance(item, dict):
