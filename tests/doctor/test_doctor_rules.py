@@ -129,14 +129,17 @@ def test_there_are_twelve_failures_with_gauges_and_two_others():
 
 @pytest.mark.parametrize("columns", [{}, {"weight_d": np.geomspace(1, 900, LINES)}])
 def test_a_critic_without_a_bound_comes_first(tmp_path, columns):
-    critic = {"loss": "wasserstein", "quality": BAD}
+    critic = {"loss": "wasserstein", "quality": BAD, "data": "glyphs"}
     (finding,) = diagnose(write(tmp_path / "r", columns, **critic)).findings
     assert finding.name == "unbounded-critic"
     assert finding.changes == {"penalty": "wgan-gp", "penalty_weight": None, "n_critic": 5}
+    points = {**critic, "data": "ring", "model": "toy"}
+    (finding,) = diagnose(write(tmp_path / "p", columns, **points)).findings
+    assert finding.changes["penalty_weight"] == 0.1
     for options in ({"penalty": "wgan-gp"}, {"clip_weights": 0.1}):
         bounded = write(tmp_path / next(iter(options)), columns, **critic, **options)
         assert "unbounded-critic" not in names(bounded)
-    spectral = {**critic, "data": "glyphs", "model": "sngan"}
+    spectral = {**critic, "model": "sngan"}
     assert "unbounded-critic" not in names(write(tmp_path / "s", columns, **spectral))
 
 
