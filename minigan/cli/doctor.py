@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ..doctor import Diagnosis
 
 EPILOG = (
-    "The exit status is 0 if nothing was found, 1 if something was, 2 for an error. Each finding is"
-    " drawn into doctor.png in the run's folder. minigan/doctor/README.md has all findings with"
-    " their gauges and thresholds."
+    "The exit status is 0 if nothing was found, 1 if something was, 2 for an error or for a run"
+    " without gauges. Each finding is drawn into doctor.png in the run's folder."
+    " minigan/doctor/README.md has all findings with their gauges and thresholds."
 )
 
 
@@ -34,11 +34,14 @@ def add_arguments(parser: Parser) -> None:
         help="write the configuration with the remedy of the first finding to DIR/config.json, for"
         " `minigan train --config`; nothing is overwritten",
     )
+    parser.add_argument(
+        "--verbose", action="store_true", help="also list the gauges of all rules, with thresholds"
+    )
     parser.add_argument("--no-figure", action="store_true", help="do not write doctor.png")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the diagnosis of each run; return 1 if something was found."""
+    """Print the diagnosis of each run; return 1 if something was found, 2 without gauges."""
     from ..doctor import diagnose
     from ..doctor.remedy import choose, write
 
@@ -52,17 +55,19 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(strict_json.dumps([diagnosis.as_dict() for diagnosis in diagnoses]))
     else:
-        _print(diagnoses)
+        _print(diagnoses, options.verbose)
     if options.remedy is not None:
         finding = choose(diagnoses[0])
         path = write(diagnoses[0], finding, Path(options.remedy))
         command = f"minigan train --config {shlex.quote(os.fspath(path))}"
         text = f"remedy of {finding.name}: {command}"
         print(text, file=sys.stderr if options.json else sys.stdout)
-    return int(any(diagnosis.findings for diagnosis in diagnoses))
+    if any(diagnosis.findings for diagnosis in diagnoses):
+        return 1
+    return 0 if all(diagnosis.has_gauges for diagnosis in diagnoses) else 2
 
 
-def _print(diagnoses: list[Diagnosis]) -> None:
+def _print(diagnoses: list[Diagnosis], verbose: bool) -> None:
     from ..doctor.text import BLOCKS, PLAIN, describe
     from ..training.run_folder import read_options
 
@@ -75,7 +80,7 @@ def _print(diagnoses: list[Diagnosis]) -> None:
         if i:
             print()
         steps = read_options(diagnosis.folder)["steps"]
-        print("\n".join(describe(diagnosis, steps, blocks)))
+        print("\n".join(describe(diagnosis, steps, blocks, verbose)))
 
 
 def _draw(diagnosis: Diagnosis) -> None:

@@ -8,18 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..gan.models import MODELS
-from ..gan.own import OwnModel
 from ..gan.penalties import PENALTIES
 from ..training.options import split_names
+from .record import is_own
 from .rule import Options
-
-
-def is_own(options: Options) -> bool:
-    """Return whether the nets are of the user's own."""
-    model = options["model"]
-    return model is not None and isinstance(MODELS.get(model), OwnModel | None)
-
 
 BATCH_NORM = ("dcgan",)  # models whose discriminator takes no penalty
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..training.gauges import GAUGES
 from ..utils import strict_json
 from .record import DIVERGENCE, INTERRUPTED, TRAINING, Record, read_record
 from .rule import MIN_LINES, Rule, Test
@@ -26,9 +27,9 @@ class Gauge:
 
     Attributes:
         name, unit, description: as in `SERIES`.
-        threshold: of the first rule that looks at it; None where none does.
+        threshold: of the first rule that needs it alone; None where a rule needs others too.
         above: whether values above the threshold are bad.
-        value: the number that is compared with it; None where there are too few lines.
+        value: the number that a rule compares; None where there are too few lines.
         steps, values: (lines,) arrays of the lines that have a number.
     """
 
@@ -89,6 +90,7 @@ class Diagnosis:
         checks: what each rule that applies compared: the name of its finding, and comparisons, of
             which all must be bad.
         notes: lines on what cannot be said.
+        has_gauges: whether the run has what most rules need; without it, () says nothing.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Diagnosis:
     gauges: Mapping[str, Gauge]
     checks: tuple[tuple[str, tuple[Comparison, ...]], ...]
     notes: tuple[str, ...]
+    has_gauges: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return it in JSON types, without the curves."""
@@ -110,6 +113,7 @@ class Diagnosis:
             "folder": os.fspath(self.folder),
             "step": self.step,
             "state": self.state,
+            "has_gauges": self.has_gauges,
             "findings": findings,
             "gauges": strict_json.with_null(gauges),
             "notes": list(self.notes),
@@ -129,7 +133,8 @@ def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
     found: dict[str, Rule] = {}
     for rule in RULES:
         hidden = {name for other in found.values() for name in (other.name, *other.hides)}
-        if rule.name not in hidden and rule.finds(record):
+        is_open = rule.name not in hidden and not (rule.is_last_resort and found)
+        if is_open and rule.finds(record):
             found[rule.name] = rule
     findings = [_finding(rule, record) for rule in found.values()]
     gauges = _gauges(record)
@@ -141,6 +146,7 @@ def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
         gauges=gauges,
         checks=tuple((rule.name, _compare(rule, record)) for rule in RULES if rule.applies(record)),
         notes=_notes(record, gauges),
+        has_gauges=_has_gauges(record),
     )
 
 
@@ -170,11 +176,13 @@ def _finding(rule: Rule, record: Record) -> Finding:
 
 def _gauges(record: Record) -> dict[str, Gauge]:
     """Return the gauges that rules look at, those of which the record has numbers."""
-    tests: dict[str, Test] = {}
-    for rule in RULES:
-        if rule.applies(record):
-            for test in (rule.test, *rule.needs):
-                tests.setdefault(test.gauge, test)
+    applied = [rule for rule in RULES if rule.applies(record)]
+    alone: dict[str, Test] = {}
+    for rule in applied:
+        if not rule.needs:
+            alone.setdefault(rule.test.gauge, rule.test)
+    tests = {test.gauge: test for rule in applied[::-1] for test in (*rule.needs, rule.test)}
+    tests |= alone
     gauges = {}
     for name, test in tests.items():
         values = SERIES[name].values(record)
@@ -182,13 +190,27 @@ def _gauges(record: Record) -> dict[str, Gauge]:
         if known.any():
             gauges[name] = Gauge(
                 *(name, SERIES[name].unit, SERIES[name].about),
-                threshold=test.threshold,
+                threshold=test.threshold if name in alone else None,
                 above=test.above,
                 value=test.value(record),
                 steps=record.steps[known],
                 values=values[known],
             )
     return gauges
+
+
+def _has_gauges(record: Record) -> bool:
+    return not record.names.isdisjoint(GAUGES)
+
+
+def _no_gauges(record: Record) -> str:
+    """Return why a run has no gauges, as much as its folder says of it."""
+    if not record.rows:
+        return "it has no line of metrics yet, and so no gauges (a smaller log_every)"
+    return (
+        "its metrics have no gauges: an older version trained it, or its nets could not be measured"
+        " (a note says so in a training). A few rules need losses and options alone"
+    )
 
 
 def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
@@ -199,16 +221,8 @@ def _notes(record: Record, gauges: Mapping[str, Gauge]) -> tuple[str, ...]:
         notes.append(f"it is being trained, at step {record.step} of {steps}: findings may change")
     elif record.state == INTERRUPTED:
         notes.append(f"it was interrupted at step {record.step} of {steps}")
-    missing = [
-        name
-        for name in dict.fromkeys(x for rule in RULES for x in rule.known_gauges)
-        if name not in gauges
-    ]
-    if "spread" not in record.names and len(record.rows) > 0:
-        notes.append(
-            "its metrics have no gauges, as it was trained by an older version: what needs"
-            f" {', '.join(missing)} cannot be said"
-        )
+    if not _has_gauges(record):
+        notes.append(_no_gauges(record))
     elif len(record.rows) < FEW_LINES:
         notes.append(
             f"{len(record.rows)} lines of metrics are few: some gauges have no value yet (more"

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..gan.models import MODELS
+from ..gan.own import OwnModel
 from ..kernels.runtime.files import read_bounded
 from ..training.checkpoint import CheckpointError, load
 from ..training.config import Config
@@ -67,6 +69,12 @@ class Record:
     def names(self) -> frozenset[str]:
         """The names of all columns."""
         return frozenset(name for row in self.rows for name in row)
+
+
+def is_own(options: Mapping[str, Any]) -> bool:
+    """Return whether the nets are of the user's own."""
+    model = options["model"]
+    return model is not None and isinstance(MODELS.get(model), OwnModel | None)
 
 
 def read_record(folder: Path) -> Record:

@@ -76,6 +76,7 @@ class Rule:
         applies: whether the training is one to which the rule applies.
         scope: the same in words.
         hides: names of findings that are its consequences; their rules come later.
+        is_last_resort: whether it counts only where nothing else was found.
         or_diverged: whether a training that diverged has this finding in any case.
     """
 
@@ -91,6 +92,7 @@ class Rule:
     scope: str = "all"
     hides: tuple[str, ...] = ()
     or_diverged: bool = False
+    is_last_resort: bool = False
 
     def finds(self, record: Record) -> bool:
         """Return whether a training has this failure."""

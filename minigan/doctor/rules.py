@@ -1,4 +1,4 @@
-"""The rules of the doctor: twelve failures, their gauges and thresholds, and remedies to try.
+"""The rules of the doctor: 14 failures, their gauges and thresholds, and remedies to try.
 
 Thresholds start from theory (at equilibrium D is right in half of the cases, the spread of samples
 is the data's) and leave a margin to the ten healthy runs of `cases/healthy.py`. No alarm on a
@@ -24,6 +24,7 @@ from .changes import (
     usual_penalty,
     without_momentum,
 )
+from .first_and_last import FAR_FROM_DATA, UNBOUNDED_CRITIC
 from .rule import Rule, Test, no_changes
 from .scope import (
     has_free_discriminator,
@@ -96,6 +97,7 @@ _RANGE = Rule(
     standardized,
 )
 RULES: tuple[Rule, ...] = (
+    UNBOUNDED_CRITIC,
     Rule(
         "exploding-values",
         "Values explode",
@@ -187,11 +189,13 @@ RULES: tuple[Rule, ...] = (
         "memorizing-discriminator",
         "The discriminator memorizes the training samples",
         Test("memorization", above=True, threshold=0.67),
-        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.05",
+        "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.06, and"
+        " three of those are noise",
         "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
         " pushes the generator away from new samples.",
         "More data, or a penalty (--penalty r1), or for images --augment color,translation.",
         regularized,
+        needs=(Test("memorization_errors", above=True, threshold=3.0),),
         hides=("weak-discriminator",),
     ),
     Rule(
@@ -296,5 +300,6 @@ RULES: tuple[Rule, ...] = (
     ),
     _offset(_RANGE),
     _RANGE,
+    *FAR_FROM_DATA,
 )
 NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))

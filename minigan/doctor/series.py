@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..training.gauge_functions import rank_error
 from ..training.gauges import GAUGES
-from .record import Record
+from .record import Record, is_own
 
+SPECTRAL = ("sngan", "resnet")  # models whose discriminator has spectral norm
+LARGEST_ERROR = rank_error(64, 16)  # of the memorization, with the fewest samples
 DISTANCE, FLOOR = "sliced_wasserstein_n", "_floor"
 
 
@@ -108,6 +112,37 @@ def _spread_trend(record: Record) -> np.ndarray:
     return spread / np.median(middle)
 
 
+def _quality_trend(record: Record) -> np.ndarray:
+    """Return the quality relative to its last value in the first half: below 1 while it falls."""
+    quality = _quality(record)
+    start = quality[: len(quality) // 2]
+    start = start[np.isfinite(start)]
+    return quality / start[-1] if len(start) else np.full(len(quality), np.nan)
+
+
+def _memorization_errors(record: Record) -> np.ndarray:
+    """Return the excess of the memorization over 0.5, in its standard errors.
+
+    Runs of older versions do not have the error, and the largest one stands for it.
+    """
+    error = record.column("memorization_error")
+    error = np.where(np.isnan(error), LARGEST_ERROR, error)
+    return (record.column("memorization") - 0.5) / error
+
+
+def has_bound(options: Mapping[str, Any]) -> bool:
+    """Return whether a penalty, clipping or spectral norm bounds the slope of D."""
+    is_spectral = options["model"] in SPECTRAL
+    return options["penalty"] != "none" or options["clip_weights"] > 0 or is_spectral
+
+
+def _critic_bound(record: Record) -> np.ndarray:
+    """Return 1 or 0; NaN where nets of the user's own may have spectral norm."""
+    if has_bound(record.options):
+        return np.ones(len(record.rows))
+    return np.full(len(record.rows), np.nan if is_own(record.options) else 0.0)
+
+
 def _gradient_ratio(record: Record) -> np.ndarray:
     """Return the norm of G's gradient, relative to the largest of the first lines."""
     x = record.column("grad_norm_g")
@@ -142,6 +177,19 @@ DERIVED: dict[str, Series] = {
         "ratio", "the spread, relative to that in the middle of the training", _spread_trend
     ),
     "growth": Series("ratio", "size of weights or activations, relative to the first", _growth),
+    "quality_trend": Series(
+        "ratio", "the quality, relative to that at half of the training", _quality_trend
+    ),
+    "memorization_errors": Series(
+        "standard errors",
+        "the memorization minus 0.5, in its standard errors",
+        _memorization_errors,
+    ),
+    "critic_bound": Series(
+        "0 or 1",
+        "whether a penalty, clipping or spectral norm bounds the slope of D",
+        _critic_bound,
+    ),
     "gradient": Series("ratio", "norm of G's gradient, relative to the first", _gradient_ratio),
 }
 

@@ -34,23 +34,53 @@ def number(x: float) -> str:
     return "infinite" if math.isinf(x) else f"{x:.3g}"
 
 
-def describe(diagnosis: Diagnosis, steps: int, blocks: str = BLOCKS) -> list[str]:
+# What a run without findings has of each gauge, in words: the gauge, its factor, the sentence.
+SUMMARY = (
+    ("quality", 1, "samples are {} times as far from held-out data as real ones (1 is best)"),
+    ("spread", 100, "their spread is {} % of the data's (0 %: all alike)"),
+    ("accuracy", 100, "the discriminator is right for {} % of samples (50 %: undecided)"),
+    (
+        "memorization",
+        100,
+        "it prefers the training to the held-out sample in {} % of pairs (50 %: no difference)",
+    ),
+    ("label_agreement", 100, "{} % of samples have the mean of their class nearest (0 %: chance)"),
+)
+
+
+def describe(
+    diagnosis: Diagnosis, steps: int, blocks: str = BLOCKS, verbose: bool = False
+) -> list[str]:
     """Return the lines of a diagnosis.
 
     Args:
         diagnosis: it.
         steps: the number of steps of the run.
         blocks: eight characters of rising height.
+        verbose: whether all gauges are listed; without findings, a few are said in words anyway.
     """
     count = len(diagnosis.findings)
-    found = f"{count} finding{'s' * (count != 1)}" if count else "nothing found"
+    nothing = "nothing found" if diagnosis.has_gauges else "cannot be diagnosed"
+    found = f"{count} finding{'s' * (count != 1)}" if count else nothing
     lines = [f"{diagnosis.folder}: step {diagnosis.step} of {steps}, {diagnosis.state}: {found}"]
     lines += [f"  note: {note}" for note in diagnosis.notes]
     for finding in diagnosis.findings:
         lines += ["", *_finding(finding, diagnosis.gauges.get(finding.gauge), blocks)]
-    if not count and diagnosis.gauges:
+    if not count and diagnosis.has_gauges:
+        lines += [f"  {line}" for line in summary(diagnosis)]
+    if verbose:
         lines += ["  gauges that were looked at (all of a line must be bad):", *table(diagnosis)]
     return lines
+
+
+def summary(diagnosis: Diagnosis) -> list[str]:
+    """Return the known ones of a few gauges in words, at most five lines."""
+    values = {name: gauge.value for name, gauge in diagnosis.gauges.items()}
+    return [
+        sentence.format(number(factor * value))
+        for name, factor, sentence in SUMMARY
+        if (value := values.get(name)) is not None
+    ]
 
 
 def _finding(finding: Finding, gauge: Gauge | None, blocks: str) -> list[str]:

@@ -67,6 +67,14 @@ def share_above(x: np.ndarray, y: np.ndarray) -> float:
     return float(((a > b) + 0.5 * (a == b)).mean())
 
 
+def rank_error(n: int, m: int) -> float:
+    """Return the standard error of `share_above` for n and m numbers of one distribution.
+
+    It is that of the Mann-Whitney statistic: sqrt((n + m + 1) / (12 n m)).
+    """
+    return math.sqrt((n + m + 1) / (12 * n * m))
+
+
 def class_agreement(samples: np.ndarray, labels: np.ndarray, means: np.ndarray) -> float:
     """Return the share of samples (n, d) whose nearest class mean is that of their label."""
     return float((_nearest_class(samples, means) == labels).mean())

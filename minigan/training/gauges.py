@@ -78,6 +78,12 @@ def _memorization(p: Probe) -> float | None:
     return functions.share_above(p.train_logits, p.held_out_logits)
 
 
+def _memorization_error(p: Probe) -> float | None:
+    if p.train_logits is None or p.held_out_logits is None:
+        return None
+    return functions.rank_error(len(p.train_logits), len(p.held_out_logits))
+
+
 def _largest(ranges: list[np.ndarray]) -> float | None:
     return max((float(np.abs(x).max()) for x in ranges), default=None)
 
@@ -110,6 +116,12 @@ GAUGES: dict[str, Gauge] = {
         "pairs of a training and a held-out sample in which D's output of the first is higher;"
         " 0.5 where D treats them alike",
         _memorization,
+    ),
+    "memorization_error": Gauge(
+        "share of pairs",
+        "standard error of the memorization of a D that treats both alike; it falls with the number"
+        " of held-out samples",
+        _memorization_error,
     ),
     "label_agreement": Gauge(
         "share",

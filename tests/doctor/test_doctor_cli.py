@@ -44,14 +44,29 @@ def test_a_finding_is_printed_and_drawn_and_is_the_exit_status(sick):
     assert np.asarray(Image.open(sick / "doctor.png")).std() > 5
 
 
-def test_without_findings_it_says_what_it_looked_at(sound):
+def test_without_findings_it_says_a_few_gauges_in_words(sound):
     before = files(sound)
     result = cli("doctor", sound)
     assert result.status == 0
     assert result.out.startswith(f"{sound}: step 6 of 6, finished: nothing found")
     assert "6 lines of metrics are few" in result.out
-    assert "memorizing-discriminator  memorization unknown (bad > 0.67)" in result.out
+    assert "the discriminator is right for " in result.out
+    assert len(result.out.splitlines()) <= 2 + 5
+    assert "(bad > 0.67)" not in result.out
+    verbose = cli("doctor", "--verbose", sound)
+    assert verbose.out.startswith(result.out)
+    assert "memorizing-discriminator  memorization unknown (bad > 0.67)" in verbose.out
     assert files(sound) == before  # no figure
+
+
+def test_a_run_without_gauges_cannot_be_diagnosed(sound, tmp_path):
+    (tmp_path / "config.json").write_text((sound / "config.json").read_text())
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss_d": 1.0, "loss_g": 1.0}\n')
+    result = cli("doctor", "--no-figure", tmp_path)
+    assert result.status == 2
+    assert "cannot be diagnosed" in result.out
+    assert "nothing found" not in result.out
+    assert "an older version trained it, or " in result.out
 
 
 def test_json_of_several_runs_is_strict(sick, sound):

@@ -53,8 +53,8 @@ LATE = np.arange(LINES) >= 15
 BAD = 4.0  # distances of samples to held-out data, relative to those of real samples
 
 
-def write(folder, columns=None, quality: float | None = 1.2, lines=LINES, **options):
-    """A run without a checkpoint: `columns` are numbers, or arrays over the lines."""
+def write(folder, columns=None, quality=1.2, lines=LINES, **options):
+    """A run without a checkpoint: `columns` and quality are numbers, or arrays over the lines."""
     folder.mkdir(exist_ok=True)
     config = Config(**{"steps": 50 * lines, **options})
     (folder / "config.json").write_text(json.dumps(config.as_dict()))
@@ -64,7 +64,8 @@ def write(folder, columns=None, quality: float | None = 1.2, lines=LINES, **opti
         for name, x in (columns or {}).items():
             row[name] = float(np.broadcast_to(x, lines)[i])
         if quality is not None:
-            row |= {"sliced_wasserstein_n500": 0.1 * quality, "sliced_wasserstein_n500_floor": 0.1}
+            distance = 0.1 * float(np.broadcast_to(quality, lines)[i])
+            row |= {"sliced_wasserstein_n500": distance, "sliced_wasserstein_n500_floor": 0.1}
         rows.append(row)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -80,6 +81,12 @@ def test_a_healthy_run_has_no_finding(tmp_path):
     assert (diagnosis.step, diagnosis.state) == (1451, "interrupted")
     assert {"spread", "drift", "accuracy"} <= diagnosis.gauges.keys()
     assert diagnosis.gauges["accuracy"].value == pytest.approx(0.725)
+
+
+def test_a_gauge_has_a_threshold_only_where_it_is_bad_alone(tmp_path):
+    gauges = diagnose(write(tmp_path / "r", quality=3)).gauges
+    assert (gauges["dead"].threshold, gauges["drift"].threshold) == (0.65, None)
+    assert (gauges["quality"].value, gauges["quality"].threshold) == (pytest.approx(3), 5)
 
 
 ACCURATE = {"d_real": 1.0, "d_fake": 1.0}
@@ -111,9 +118,56 @@ FAILURES = {
 }
 
 
-def test_there_are_twelve_failures():
-    assert sorted(NAMES) == sorted(FAILURES)
-    assert len(NAMES) == 12
+OTHERS = {"unbounded-critic", "far-from-data"}  # found where no gauge shows a cause
+
+
+def test_there_are_twelve_failures_with_gauges_and_two_others():
+    assert set(NAMES) == {*FAILURES, *OTHERS}
+    assert len(NAMES) == 14
+    assert (NAMES[0], NAMES[-1]) == ("unbounded-critic", "far-from-data")
+
+
+@pytest.mark.parametrize("columns", [{}, {"weight_d": np.geomspace(1, 900, LINES)}])
+def test_a_critic_without_a_bound_comes_first(tmp_path, columns):
+    critic = {"loss": "wasserstein", "quality": BAD, "data": "glyphs"}
+    (finding,) = diagnose(write(tmp_path / "r", columns, **critic)).findings
+    assert finding.name == "unbounded-critic"
+    assert finding.changes == {"penalty": "wgan-gp", "penalty_weight": None, "n_critic": 5}
+    points = {**critic, "data": "ring", "model": "toy"}
+    (finding,) = diagnose(write(tmp_path / "p", columns, **points)).findings
+    assert finding.changes["penalty_weight"] == 0.1
+    for options in ({"penalty": "wgan-gp"}, {"clip_weights": 0.1}):
+        bounded = write(tmp_path / next(iter(options)), columns, **critic, **options)
+        assert "unbounded-critic" not in names(bounded)
+    spectral = {**critic, "model": "sngan"}
+    assert "unbounded-critic" not in names(write(tmp_path / "s", columns, **spectral))
+
+
+def test_a_critic_without_a_bound_that_diverged_is_named(tmp_path):
+    folder = write(tmp_path / "r", lines=1, loss="wasserstein")
+    (folder / "diverged.json").write_text(json.dumps({"step": 1, "message": "nan"}))
+    (finding,) = diagnose(folder).findings
+    assert finding.name == "unbounded-critic"
+
+
+def test_samples_that_stay_bad_are_never_called_fine(tmp_path):
+    constant = diagnose(write(tmp_path / "r", quality=20)).findings
+    assert [x.name for x in constant] == ["far-from-data"]
+    assert constant[0].changes == {"lr_g": pytest.approx(2e-5), "lr_d": pytest.approx(2e-5)}
+    assert names(write(tmp_path / "good", quality=4)) == []
+    early = write(tmp_path / "early", quality=20, steps=4000)
+    assert names(early) == []
+    falling = write(tmp_path / "falling", quality=np.geomspace(40, 8, LINES))
+    (finding,) = diagnose(falling).findings
+    assert finding.changes == {"steps": 3000}
+    collapse = write(tmp_path / "other", {"spread": np.where(LATE, 0.4, 0.9)}, quality=20)
+    assert names(collapse) == ["mode-collapse"]
+
+
+def test_memorization_within_its_standard_error_is_noise(tmp_path):
+    columns = {"memorization": 0.7, "memorization_error": 0.06}
+    assert names(write(tmp_path / "few", columns | {"memorization_error": 0.075})) == []
+    assert names(write(tmp_path / "many", columns)) == ["memorizing-discriminator"]
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -151,9 +205,10 @@ def test_a_flat_discriminator_is_right_where_samples_are_good(tmp_path, name):
 
 
 def test_rules_for_logits_do_not_apply_to_least_squares_and_critics(tmp_path):
-    for loss in ("leastsquares", "wasserstein"):
-        assert names(write(tmp_path / "r", RELU, loss=loss)) == []
-    assert names(write(tmp_path / "r", CHANCE, quality=BAD, loss="wasserstein")) == []
+    critic = {"loss": "wasserstein", "clip_weights": 0.1}
+    for options in ({"loss": "leastsquares"}, critic):
+        assert names(write(tmp_path / "r", RELU, **options)) == []
+    assert names(write(tmp_path / "r", CHANCE, quality=BAD, **critic)) == []
 
 
 def test_a_spread_that_rises_is_a_short_training(tmp_path):
@@ -240,9 +295,9 @@ def test_a_run_of_an_older_version_has_a_line_on_what_is_missing(tmp_path):
     (folder / "metrics.jsonl").write_text("".join(lines))
     diagnosis = diagnose(folder)
     assert diagnosis.findings == ()
+    assert not diagnosis.has_gauges
     (note,) = [x for x in diagnosis.notes if "older version" in x]
-    assert "spread" in note
-    assert "accuracy" not in note
+    assert "or its nets could not be measured" in note
     assert diagnosis.gauges.keys() == {"accuracy", "gradient"}
 
 

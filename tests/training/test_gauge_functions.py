@@ -108,3 +108,9 @@ def test_a_trail_goes_on_from_its_state():
     assert other.push(position).cosine == trail.push(position).cosine == 0
     with pytest.raises(ValueError, match="positions are float64 of shape"):
         other.load_state(np.zeros((2, 2)))
+
+
+def test_the_standard_error_of_a_share_of_pairs_is_that_of_equal_distributions():
+    x = np.random.default_rng(0).normal(size=(4000, 30))
+    shares = [functions.share_above(row[:20], row[20:]) for row in x]
+    assert np.std(shares) == pytest.approx(functions.rank_error(20, 10), rel=0.04)

@@ -178,7 +178,9 @@ def test_what_cannot_be_measured_is_left_out():
     trainer.step()
     missing = GAUGES.keys() - trainer.measure().keys()
     later = {x for x in GAUGES if x.startswith(("rotation", "update"))} | {"movement", "drift"}
-    assert missing == {"saturation", "memorization", "label_agreement"} | later
+    assert (
+        missing == {"saturation", "memorization", "memorization_error", "label_agreement"} | later
+    )
 
 
 def test_numbers_that_are_not_finite_are_left_out_without_a_warning():
