@@ -29,6 +29,7 @@ class Gauge:
         threshold: of the first rule that looks at it; None where none does.
         above: whether values above the threshold are bad.
         value: the number that is compared with it; None where there are too few lines.
+        summary: what that number is, such as "median of the last third of the lines".
         steps, values: (lines,) arrays of the lines that have a number.
     """
 
@@ -38,6 +39,7 @@ class Gauge:
     threshold: float | None
     above: bool
     value: float | None
+    summary: str
     steps: np.ndarray
     values: np.ndarray
 
@@ -51,6 +53,7 @@ class Finding:
         title: a few words.
         gauge: the name of the gauge that shows it.
         value, threshold, above: of the gauge; bad values are above the threshold, or below it.
+        summary: what the value is, such as "median of the last third of the lines".
         explanation, remedy: text.
         changes: the options of the run to change; {} where the remedy is not one of options.
     """
@@ -61,6 +64,7 @@ class Finding:
     value: float
     threshold: float
     above: bool
+    summary: str
     explanation: str
     remedy: str
     changes: Mapping[str, Any]
@@ -162,6 +166,7 @@ def _finding(rule: Rule, record: Record) -> Finding:
         math.inf if value is None or has_diverged else value,
         rule.test.threshold,
         rule.test.above,
+        "as the training diverged" if has_diverged else rule.test.summary,
         message or rule.explanation,
         rule.remedy,
         rule.changes(record.options),
@@ -185,6 +190,7 @@ def _gauges(record: Record) -> dict[str, Gauge]:
                 threshold=test.threshold,
                 above=test.above,
                 value=test.value(record),
+                summary=test.summary,
                 steps=record.steps[known],
                 values=values[known],
             )
