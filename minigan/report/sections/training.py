@@ -42,7 +42,8 @@ def training_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
     """Return the curves of each run, and what the page's script needs to know of them."""
     found = {run.ident: {chart.slug: chart for chart in charts_of(run)} for run in runs}
     slugs = {slug for charts in found.values() for slug in charts}
-    parts, data = [], {}
+    parts: list[Html] = []
+    data: dict[str, Any] = {}
     for slug in sorted(slugs, key=ROWS.index):
         charts = {ident: found[ident][slug] for ident in found if slug in found[ident]}
         data |= {f"{ident}-{slug}": chart.data() for ident, chart in charts.items()}
