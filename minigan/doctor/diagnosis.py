@@ -29,7 +29,12 @@ class Gauge:
         name, unit, description: as in `SERIES`.
         threshold: of the first rule that needs it alone; None where a rule needs others too.
         above: whether values above the threshold are bad.
+<<<<<<< HEAD
         value: the number that a rule compares; None where there are too few lines.
+=======
+        value: the number that is compared with it; None where there are too few lines.
+        summary: what that number is, such as "median of the last third of the lines".
+>>>>>>> fix-looks
         steps, values: (lines,) arrays of the lines that have a number.
     """
 
@@ -39,6 +44,7 @@ class Gauge:
     threshold: float | None
     above: bool
     value: float | None
+    summary: str
     steps: np.ndarray
     values: np.ndarray
 
@@ -52,6 +58,7 @@ class Finding:
         title: a few words.
         gauge: the name of the gauge that shows it.
         value, threshold, above: of the gauge; bad values are above the threshold, or below it.
+        summary: what the value is, such as "median of the last third of the lines".
         explanation, remedy: text.
         changes: the options of the run to change; {} where the remedy is not one of options.
     """
@@ -62,6 +69,7 @@ class Finding:
     value: float
     threshold: float
     above: bool
+    summary: str
     explanation: str
     remedy: str
     changes: Mapping[str, Any]
@@ -168,6 +176,7 @@ def _finding(rule: Rule, record: Record) -> Finding:
         math.inf if value is None or has_diverged else value,
         rule.test.threshold,
         rule.test.above,
+        "as the training diverged" if has_diverged else rule.test.summary,
         message or rule.explanation,
         rule.remedy,
         rule.changes(record.options),
@@ -193,6 +202,7 @@ def _gauges(record: Record) -> dict[str, Gauge]:
                 threshold=test.threshold if name in alone else None,
                 above=test.above,
                 value=test.value(record),
+                summary=test.summary,
                 steps=record.steps[known],
                 values=values[known],
             )

@@ -12,6 +12,8 @@ from .record import DIVERGENCE, Record
 from .series import SERIES
 
 Options = Mapping[str, Any]
+REDUCTIONS = {"median": "median", "max": "highest", "min": "lowest"}
+PARTS = {0.0: "lines", 0.5: "second half of the lines", 2 / 3: "last third of the lines"}
 MIN_LINES = 3  # lines with a number in the part of a rule; with fewer it says nothing
 
 
@@ -34,6 +36,13 @@ class Test:
     start: float = 2 / 3
     reduce: Callable[[np.ndarray], Any] = np.median
     lines: int = MIN_LINES
+
+    @property
+    def summary(self) -> str:
+        """What the number is that is compared: "median of the last third of the lines"."""
+        part = PARTS.get(self.start, f"last {100 * (1 - self.start):.0f} % of the lines")
+        kind = self.reduce.__name__.removeprefix("a")  # older NumPy says "amax"
+        return f"{REDUCTIONS.get(kind, 'first')} of the {part}"
 
     def value(self, record: Record) -> float | None:
         """Return the number that is compared; None with too few lines that have one."""

@@ -48,7 +48,7 @@ class Chart:
         steps: of the values, in ascending order.
         series: the curves.
         low, high: numbers that the axis must hold.
-        log: whether the axis is logarithmic, where all values are positive.
+        log: whether the axis is logarithmic, where any value is positive.
         help: a sentence on how to read it.
     """
 
@@ -65,8 +65,7 @@ class Chart:
     @property
     def is_log(self) -> bool:
         """Whether the axis is logarithmic."""
-        values = self._numbers()
-        return self.log and bool(len(values)) and bool((values > 0).all())
+        return self.log and bool((self._numbers() > 0).any())
 
     def _numbers(self) -> np.ndarray:
         values = np.concatenate([np.asarray(x.values, float) for x in self.series])
@@ -80,6 +79,8 @@ class Chart:
 
     def _range(self) -> tuple[float, float]:
         values = self._numbers()
+        if self.is_log:
+            values = values[values > 0]
         if not len(values):
             return 0.0, 1.0
         low, high = np.percentile(values, [OUTLIERS, 100 - OUTLIERS])
@@ -116,16 +117,22 @@ def _short(value: float) -> float | None:
 def common_limits(charts: Sequence[Chart]) -> list[Limits]:
     """Return the axes of the same chart of several runs: equal ones, so that they compare.
 
-    Charts of different units have axes of their own, and so have those of which one would be small.
+    An axis is not common where a curve would be small on it; that of values only with one unit.
     """
     own = [chart.limits() for chart in charts]
-    same = Limits(
-        *(min(x.first for x in own), max(x.last for x in own)),
-        *(min(x.low for x in own), max(x.high for x in own)),
-    )
-    if min(x.high - x.low for x in own) < (same.high - same.low) / SMALL:
-        return own
-    if min(x.last - x.first for x in own) < (same.last - same.first) / SMALL:
-        return own
-    units = {(chart.unit, chart.is_log) for chart in charts}
-    return [same] * len(charts) if len(units) == 1 else own
+    steps = _common([(x.first, x.last) for x in own])
+    values = [(x.low, x.high) for x in own]
+    if len({(chart.unit, chart.is_log) for chart in charts}) == 1:
+        values = _common(values, charts[0].is_log)
+    return [Limits(*x, *y) for x, y in zip(steps, values, strict=True)]
+
+
+def _common(ranges: list[tuple[float, float]], is_log: bool = False) -> list[tuple[float, float]]:
+    """Return the range that holds all, for each of them; if one would be small, their own."""
+    same = min(low for low, _ in ranges), max(high for _, high in ranges)
+
+    def width(ends: tuple[float, float]) -> float:
+        return math.log(ends[1] / ends[0]) if is_log else ends[1] - ends[0]
+
+    is_small = min(map(width, ranges)) < width(same) / SMALL
+    return ranges if is_small else [same] * len(ranges)

@@ -178,19 +178,21 @@ GAUGES: dict[str, Gauge] = {
     ),
     "rotation_d": Gauge(
         "cosine",
-        "of the angle between D's last two displacements; -1: it goes to and fro",
+        "cosine of the angle between D's last two displacements; -1: it goes to and fro",
         lambda p: p.steps["d"].cosine,
     ),
     "rotation_g": Gauge(
-        "cosine", "of the angle between G's last two displacements", lambda p: p.steps["g"].cosine
+        "cosine",
+        "cosine of the angle between G's last two displacements",
+        lambda p: p.steps["g"].cosine,
     ),
     "rotation_samples": Gauge(
         "cosine",
-        "of the angle between the last two displacements of the samples of fixed latents",
+        "cosine of the angle between the last two displacements of the samples of fixed latents",
         lambda p: p.steps["samples"].cosine,
     ),
-    "lr_d": Gauge("learning rate", "of D in this step", lambda p: p.rates["d"]),
-    "lr_g": Gauge("learning rate", "of G in this step", lambda p: p.rates["g"]),
+    "lr_d": Gauge("learning rate", "learning rate of D in this step", lambda p: p.rates["d"]),
+    "lr_g": Gauge("learning rate", "learning rate of G in this step", lambda p: p.rates["g"]),
 }
 
 

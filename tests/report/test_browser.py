@@ -1,9 +1,14 @@
 """Reports in headless Chromium: console, network, slider, widths, colours and keyboard."""
 
+import io
+import json
 import os
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
+from report_helpers import copy
 from run_helpers import cli
 
 CI = bool(os.environ.get("CI"))
@@ -169,6 +174,64 @@ def test_nothing_is_wider_than_the_window(visit, reports, name, width):
         .filter(x => x.getBoundingClientRect().right > width + 0.5)
         .map(x => x.outerHTML.slice(0, 80))"""
     assert page.evaluate(wide, width) == []
+
+
+def pixels(page):
+    """The pixels of the whole page, (height, width, 3)."""
+    image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    return np.asarray(image).astype(int)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_walks_of_points_stay_in_their_picture(visit, reports, width):
+    page = visit(reports["all"], width)
+    drawing = page.locator("svg.points")
+    box = drawing.bounding_box()
+    page.evaluate(
+        """() => {
+            document.querySelectorAll('.way').forEach((x, i) => x.setAttribute(
+                'points', i % 2 ? '-300,180 700,180' : '180,-300 180,700'));
+            // The edges of enlarged images differ from one screenshot to the next.
+            document.querySelectorAll('img').forEach((x) => { x.style.visibility = 'hidden'; });
+        }"""
+    )
+    drawn = pixels(page)
+    drawing.evaluate("x => { x.style.visibility = 'hidden'; }")
+    rows, columns = np.nonzero((drawn != pixels(page)).any(-1))
+    assert len(rows) > 500  # the lines, within the picture
+    assert box["x"] - 1 <= columns.min() <= columns.max() <= box["x"] + box["width"] + 1
+    assert box["y"] - 1 <= rows.min() <= rows.max() <= box["y"] + box["height"] + 1
+
+
+def test_a_table_that_scrolls_has_a_shadow_where_it_goes_on(visit, reports):
+    page = visit(reports["plain"], 390)
+    frame = page.locator(".scroll").filter(visible=True).first
+
+    def edges():
+        image = Image.open(io.BytesIO(frame.screenshot())).convert("L")
+        middle = np.asarray(image).astype(int)[3:-3]
+        return np.median(middle[:, 1]), np.median(middle[:, -2])
+
+    paper = edges()[0]
+    frame.locator("table").evaluate("x => { x.style.width = '900px'; }")
+    assert edges()[0] == paper
+    assert edges()[1] < paper - 20
+    frame.evaluate("x => { x.scrollLeft = 9999; }")
+    assert edges()[0] < paper - 20
+    assert edges()[1] == paper
+
+
+def test_the_measures_of_a_run_fit_on_a_phone(visit, runs, tmp_path):
+    folder = copy(runs / "points", tmp_path / "measured")
+    values = {"value": 0.00264, "low": 0.001394, "high": 0.003886, "floor": -0.02904}
+    labels = {"label": "coverage: real samples with a fake", "better": "high", "samples": 2500}
+    labels["without_average"] = None
+    content = {"step": 40, "measures": [{"name": "coverage_n2500", **labels, **values}]}
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    result = cli("report", folder, "--out", tmp_path / "x.html")
+    assert result.status == 0, result
+    frame = visit(tmp_path / "x.html", 390).locator("#measures .scroll")
+    assert frame.evaluate("x => x.scrollWidth <= x.clientWidth")
 
 
 def test_runs_are_beside_each_other_on_a_screen_and_below_on_a_phone(visit, reports):

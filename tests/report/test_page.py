@@ -180,6 +180,9 @@ def test_measures_of_several_runs_in_one_table_with_the_best_bold(runs, tmp_path
     page = report(folders[0], other, out=tmp_path / "z.html")
     assert "their data differ, so none is the best" in page.one("section", id="measures")["text"]
     assert not [x for x in page.all("strong") if "td" in x["parents"]]
+    beside = report(folders[0], runs / "points", out=tmp_path / "w.html")
+    caption = "a, measured at step 40; intervals are of 95 %"
+    assert caption in [x["text"] for x in beside.all("caption")]
     alone = report(folders[0], out=tmp_path / "y.html").one("section", id="measures")
     assert "0.25000.062500.1000 to 0.30001,800" in alone["text"]
 

@@ -14,8 +14,8 @@ def measures_section(runs: Sequence[RunReport]) -> Html:
     """Return the measures of one run with intervals, or those of several beside each other."""
     measured = [run for run in runs if run.content.evaluation]
     parts: list[Html] = []
-    if len(runs) == 1 and measured:
-        parts = [_one_table(runs[0])]
+    if len(measured) == 1:
+        parts = [_one_table(measured[0], measured[0].name if runs[1:] else "")]
     elif measured:
         parts = [_common_table(measured)]
     missing = [run for run in runs if not run.content.evaluation]
@@ -78,7 +78,8 @@ def _interval(measure: Mapping[str, Any]) -> str:
     return NONE if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
-def _one_table(run: RunReport) -> Html:
+def _one_table(run: RunReport, owner: str = "") -> Html:
+    """Return the measures of a run; `owner` is its name, where the page shows several."""
     rows = []
     for measure in _measures(run):
         count = measure.get("samples")
@@ -86,7 +87,8 @@ def _one_table(run: RunReport) -> Html:
         values = number(measure.get("value")), number(measure.get("floor")), _interval(measure)
         rows.append((_label(measure), *values, samples))
     step = (run.content.evaluation or {})["step"]
-    caption = f"Measured at step {step:,}; intervals are of 95 %"
+    caption = f"{owner}, measured" if owner else "Measured"
+    caption += f" at step {step:,}; intervals are of 95 %"
     head = ("measure", "generated", "real (floor)", "interval", "samples")
     return table(caption, head, rows, numbers=(1, 2, 3, 4))
 

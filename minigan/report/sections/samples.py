@@ -14,6 +14,7 @@ from .layout import columns, section
 
 STROKES = ("a", "b", "c", "e", "f")  # the colours' classes of the walks of points
 SIZE, EDGE = 360, 12  # of a plot of points, in its own units
+FAR = 9999  # A renderer need not draw what is farther from the plot, in its units.
 
 
 def samples_section(runs: Sequence[RunReport]) -> Html:
@@ -167,15 +168,21 @@ def _walk(run: RunReport) -> Html:
 
 
 def _point_text(walk: Walk) -> str:
-    assert walk.paths is not None
-    return (
-        f"Grey: real points. Each of the {len(walk.paths)} lines is the way of a generated point,"
+    _, paths = _walk_places(walk)
+    text = (
+        f"Grey: real points. Each of the {len(paths)} lines is the way of a generated point,"
         " from an open circle to a dot."
     )
+    outside = int(((paths < 0) | (paths > SIZE)).any(-1).sum())
+    count = f"{outside:,} of {paths.shape[0] * paths.shape[1]:,} generated points"
+    return f"{text} {count} lie outside of the picture." if outside else text
 
 
-def _point_walk(walk: Walk) -> Html:
-    """Return a drawing of walks of points among real ones; of one dimension, over its steps."""
+def _walk_places(walk: Walk) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the real points (n, 2) and the walks (lines, steps, 2) are in the drawing.
+
+    The real points fill it. Walks of one dimension are drawn over their steps.
+    """
     assert walk.paths is not None
     assert walk.reals is not None
     reals, paths = walk.reals[:, :2], walk.paths[:, :, :2]
@@ -187,12 +194,18 @@ def _point_walk(walk: Walk) -> Html:
     limit = 1.15 * float(np.abs(reals).max()) or 1.0
 
     def place(points: np.ndarray) -> np.ndarray:
-        return np.clip(EDGE + (points * [1, -1] / limit + 1) / 2 * (SIZE - 2 * EDGE), -99, 999)
+        shares = (points * [1, -1] / limit + 1) / 2
+        return np.clip(EDGE + shares * (SIZE - 2 * EDGE), -FAR, FAR)
 
-    dots = [tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=1.6) for x, y in place(reals)]
+    return place(reals), place(paths)
+
+
+def _point_walk(walk: Walk) -> Html:
+    """Return a drawing of walks of points among real ones, which its edges cut off."""
+    reals, paths = _walk_places(walk)
+    dots = [tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=1.6) for x, y in reals]
     parts = [tag("g", *dots, class_="reals")]
-    for path, colour in zip(paths, STROKES, strict=False):
-        points = place(path)
+    for points, colour in zip(paths, STROKES, strict=False):
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         (x, y), (u, v) = points[0], points[-1]
         parts.append(tag("polyline", points=line, class_=f"way {colour}"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...utils.figures import ADDED_TERMS
 from ..charts import Chart, Series, common_limits
-from ..curves import draw
+from ..curves import SMOOTH, draw
 from ..gather import RunReport
 from ..markup import Html, note, tag
 from .layout import section
@@ -34,35 +34,63 @@ MEASURES = {
 }
 
 
+# The rows of a page of several runs. A critic's loss is beside the losses of the others.
+ROWS = ("losses", "loss-g", "added", "quality", *MEASURES, "accuracy", "gradients")
+
+
 def training_section(runs: Sequence[RunReport]) -> tuple[Html, dict[str, Any]]:
     """Return the curves of each run, and what the page's script needs to know of them."""
     found = {run.ident: {chart.slug: chart for chart in charts_of(run)} for run in runs}
-    slugs = dict.fromkeys(slug for charts in found.values() for slug in charts)
-    parts, data = [], {}
-    for slug in slugs:
-        drawn = [run for run in runs if slug in found[run.ident]]
-        limits = common_limits([found[run.ident][slug] for run in drawn])
-        figures = []
-        for run, limit in zip(drawn, limits, strict=True):
-            name, chart = f"{run.ident}-{slug}", found[run.ident][slug]
-            data[name] = chart.data()
-            figures.append(draw(chart, name, limit, run.name if runs[1:] else ""))
-        remark = tag("p", found[drawn[0].ident][slug].help, class_="help")
+    slugs = {slug for charts in found.values() for slug in charts}
+    parts: list[Html] = []
+    data: dict[str, Any] = {}
+    for slug in sorted(slugs, key=ROWS.index):
+        charts = {ident: found[ident][slug] for ident in found if slug in found[ident]}
+        data |= {f"{ident}-{slug}": chart.data() for ident, chart in charts.items()}
         if runs[1:]:
-            parts += [tag("div", *figures, class_=f"columns of-{min(len(runs), 4)}"), remark]
+            parts += _row(runs, slug, charts)
         else:
-            parts.append(tag("div", *figures, remark))
+            ((ident, chart),) = charts.items()
+            remark = tag("p", chart.help, class_="help")
+            parts.append(tag("div", draw(chart, f"{ident}-{slug}"), remark))
     missing = [run.name for run in runs if not found[run.ident]]
-    how = (
-        "Thin lines are single batches, thick ones their running mean, dashed ones the values to"
-        " compare with. Point at a curve, or move to it with Tab and use the arrow keys, to read"
-        " its values."
-    )
-    if len(runs) > 1:
-        how += " The curves of all runs have the same axis, unless one would be flat."
+    how = _how([chart for charts in found.values() for chart in charts.values()])
+    if runs[1:]:
+        how += " Charts beside each other have the same axes, except where it is said below them."
     notes = [note(f"{name} has no lines of metrics yet.") for name in missing]
     content = tag("div", *parts, class_="rows" if runs[1:] else "charts")
     return section("curves", "Training curves", tag("p", how), *notes, content), data
+
+
+def _row(runs: Sequence[RunReport], slug: str, charts: Mapping[str, Chart]) -> list[Html]:
+    """Return the same chart of several runs, each in the run's column, and a text below them."""
+    limits = dict(zip(charts, common_limits(list(charts.values())), strict=True))
+    cells = [
+        draw(charts[run.ident], f"{run.ident}-{slug}", limits[run.ident], run.name)
+        if run.ident in charts
+        else tag("p", f"{run.name} has no such chart.", class_="help")
+        for run in runs
+    ]
+    text = " ".join(dict.fromkeys(chart.help for chart in charts.values()))
+    kinds = {
+        "steps": {(x.first, x.last) for x in limits.values()},
+        "values": {(x.low, x.high) for x in limits.values()},
+    }
+    different = " and ".join(name for name, ranges in kinds.items() if len(ranges) > 1)
+    text += f" The axes of the {different} differ." if different else ""
+    row = tag("div", *cells, class_=f"columns of-{min(len(runs), 4)}")
+    return [row, tag("p", text, class_="help")]
+
+
+def _how(charts: Sequence[Chart]) -> str:
+    """Return how the curves of charts are read: of what is drawn in them."""
+    text = "Lines connect the values of single steps"
+    if any(len(chart.steps) >= SMOOTH for chart in charts):
+        text += f"; from {SMOOTH} values on they are thin, and thick lines are their running mean"
+    if any(x.level is not None for chart in charts for x in chart.series):
+        text += "; dashed lines are values to compare with"
+    read = "Point at a curve, or move to it with Tab and use the arrow keys, to read its values."
+    return f"{text}. {read}"
 
 
 def charts_of(run: RunReport) -> list[Chart]:
@@ -99,7 +127,7 @@ def _losses(run: RunReport) -> list[Chart]:
         return [Chart("losses", "Losses", unit, _steps(rows), series, low=0.0, help=text)]
     own = "It follows the offset of D's output, so its height has no meaning."
     return [
-        Chart("loss-d", "Loss of the discriminator", unit, _steps(rows), series[:1], help=text),
+        Chart("losses", "Loss of the discriminator", unit, _steps(rows), series[:1], help=text),
         Chart("loss-g", "Loss of the generator", unit, _steps(rows), series[1:], help=own),
     ]
 
@@ -140,9 +168,8 @@ def _measured(run: RunReport) -> list[Chart]:
         for name in sorted(names)[:1]:
             found = [row for row in rows if row.get(name) is not None]
             series = Series("generated", _column(found, name), G)
-            ident = slug.replace("_", "-")
             if found:
-                charts.append(Chart(ident, title, unit, _steps(found), [series], 0.0, help=text))
+                charts.append(Chart(slug, title, unit, _steps(found), [series], 0.0, help=text))
     return charts
 
 
