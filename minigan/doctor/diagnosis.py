@@ -29,12 +29,8 @@ class Gauge:
         name, unit, description: as in `SERIES`.
         threshold: of the first rule that needs it alone; None where a rule needs others too.
         above: whether values above the threshold are bad.
-<<<<<<< HEAD
         value: the number that a rule compares; None where there are too few lines.
-=======
-        value: the number that is compared with it; None where there are too few lines.
         summary: what that number is, such as "median of the last third of the lines".
->>>>>>> fix-looks
         steps, values: (lines,) arrays of the lines that have a number.
     """
 
