@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..engine.random import Generator
+from ..engine.tensor import no_grad, tensor
 from .neighbours import row_blocks
 from .numbers import real_numbers
 
@@ -35,8 +36,6 @@ def sliced_wasserstein(
         TypeError: the samples are not real numbers.
         ValueError: the shapes differ, or there are no samples, or no or too many directions.
     """
-    from ..kernels.matmul.cpu import matmul
-
     if projections < 1:
         raise ValueError(f"sliced_wasserstein: projections = {projections} is not positive")
     x, y = (real_numbers("sliced_wasserstein", a) for a in (x, y))
@@ -54,10 +53,12 @@ def sliced_wasserstein(
         )
     directions = Generator(seed).normal((x.shape[1], projections), stream="directions").numpy()
     distances = np.empty(projections)
+    columns = [tensor(z).T for z in (x, y)]
     for block in row_blocks(projections, max(x.shape)):
         part = directions[:, block].T.astype(np.float64)
         part /= np.sqrt((part * part).sum(axis=1, keepdims=True))
-        a, b = (np.sort(matmul(part, z.T), axis=1) for z in (x, y))
+        with no_grad():
+            a, b = (np.sort((tensor(part) @ z).numpy(), axis=1) for z in columns)
         if not (np.isfinite(a[:, [0, -1]]).all() and np.isfinite(b[:, [0, -1]]).all()):
             return float("nan")
         distances[block] = np.abs(a - b).mean(axis=1)

@@ -28,7 +28,7 @@ def a_run(whole_run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "unknown command 'trian'; did you mean 'train'? (accepted: train, sample, "),
+        (["trian"], "unknown command 'trian'; did you mean 'train'? (the nearest of 12: train, "),
         (["train", "--stesp", "3"], "unknown option '--stesp'; did you mean '--steps'?"),
         (["train", "--bacth=3"], "unknown option '--bacth'; did you mean '--batch'?"),
         (["info", "--verbose"], "unknown option '--verbose' (accepted: --help)"),

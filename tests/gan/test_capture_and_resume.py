@@ -86,8 +86,8 @@ def test_each_option_counts(name, option):
 def test_the_table_has_every_option_that_shapes_a_step():
     """But those of the whole run, and betas and rates, which other tests change."""
     whole = {"data", "split", "data_dir", "holdout", "latent", "latent_size", "device", "seed"}
-    whole |= {"samples", "log_every", "sample_every", "checkpoint_every", "schedule_steps"}
-    whole |= {"lr_g", "lr_d", "beta1", "beta2", "init_from", "keep"}
+    whole |= {"samples", "log_every", "sample_every", "evaluate_every", "checkpoint_every"}
+    whole |= {"schedule_steps", "lr_g", "lr_d", "beta1", "beta2", "init_from", "keep"}
     whole |= {"sample_shape", "value_range", "classes", "remap_labels", "max_gb"}
     whole |= {"size", "fit", "mirror", "grey", "background", "skip_broken"}
     named = set(chain(*(own for _, own in TABLE.values())))

@@ -114,7 +114,7 @@ def test_every_preset_trains_samples_and_is_evaluated(tmp_path, name, device):
     images = pictures()
     np.savez(data, images=images.values, labels=images.labels)
     points = PRESETS[name].options.get("data", "glyphs") in ("ring", "grid", "swiss-roll")
-    where = ["--samples", 200] if points else ["--data", data, "--holdout", 0.5]
+    where = ["--samples", 200] if points else ["--data", data, "--holdout", 0.3]
     where += ["--size", 8] if name in PHOTOS else []
     small = [*where, "--batch", 8 if device == "cpu" else 4, "--steps", 2, "--log-every", 1]
     train(run, "--preset", name, *small, "--device", device)

@@ -7,7 +7,7 @@ import numpy as np
 from report_helpers import Page
 
 from minigan.doctor import Diagnosis, Finding, Gauge
-from minigan.doctor.rules import RULES
+from minigan.doctor.rules import POOR_SAMPLES, RULES
 from minigan.report.charts import Chart, Series, common_limits
 from minigan.report.curves import SMOOTH, draw
 from minigan.report.gather import Sources, gather
@@ -117,7 +117,7 @@ def test_a_finding_says_what_its_number_is_and_shows_its_own_threshold(runs):
 def test_the_number_of_each_rule_has_words():
     words = {test.gauge: test.summary for rule in RULES for test in (rule.test, *rule.needs)}
     assert words["memorization"] == "median of the last third of the lines"
-    assert words["quality"] == "lowest of the second half of the lines"
+    assert POOR_SAMPLES.summary == "lowest of the second half of the lines"
     assert words["learning_rate"] == "highest of the last 30 % of the lines"
     first = next(rule.test for rule in RULES if rule.test.gauge == "range_covered")
     assert first.summary == "first of the lines"

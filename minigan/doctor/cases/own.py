@@ -1,8 +1,10 @@
-"""Data and nets of a user's own for the cases, in the tables of `mg.data` and `mg.models`."""
+"""Data and nets of a user's own for the cases; `registered` enters them in the tables."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,7 +19,6 @@ SIDE, CELL = 7, 4  # a small digit has 7 x 7 numbers, each the mean of 4 x 4 pix
 Nets = tuple[nn.Module, nn.Module]
 
 
-@register_data("small-digits")
 def small_digits(samples: int = 4000, seed: int = 0, split: str = "train") -> Dataset:
     """Return digits of 49 numbers in [-1, 1], the pixels of glyphs averaged in 4 x 4 cells."""
     glyphs = load("glyphs", samples=samples, seed=seed, split=split)
@@ -25,14 +26,12 @@ def small_digits(samples: int = 4000, seed: int = 0, split: str = "train") -> Da
     return Dataset("small-digits", cells.reshape(-1, SIDE * SIDE), glyphs.labels, glyphs.classes)
 
 
-@register_data("spiral-in-micrometres")
 def spiral_in_micrometres(samples: int = 20_000, seed: int = 0, split: str = "train") -> Dataset:
     """Return the points of swiss-roll times 1000."""
     roll = load("swiss-roll", samples=samples, seed=seed, split=split)
     return Dataset("spiral-in-micrometres", roll.values * 1000)
 
 
-@register_data("discs")
 def discs(samples: int = 2000, seed: int = 0, split: str = "train") -> Dataset:
     """Return colour images (3, 16, 16) of a bright disc on a dark ground."""
     rng = np.random.Generator(np.random.Philox([seed, split == "test"]))
@@ -53,7 +52,6 @@ def layers(inputs: int, outputs: int, width: int, activation: type[nn.Module]) -
     return stack[:-1]
 
 
-@register_model("relu-nets")
 def relu_nets(sample_shape: Shape, latent_size: int) -> Nets:
     """Return nets for points with ReLU, whose units can die, in both."""
     (n,) = sample_shape
@@ -63,7 +61,6 @@ def relu_nets(sample_shape: Shape, latent_size: int) -> Nets:
     )
 
 
-@register_model("ends-in-sigmoid")
 def ends_in_sigmoid(sample_shape: Shape, latent_size: int) -> Nets:
     """Return nets for points; the discriminator returns probabilities, not logits."""
     (n,) = sample_shape
@@ -73,7 +70,6 @@ def ends_in_sigmoid(sample_shape: Shape, latent_size: int) -> Nets:
     )
 
 
-@register_model("two-units")
 def two_units(sample_shape: Shape, latent_size: int) -> Nets:
     """Return nets for points; the discriminator has one hidden layer of two units."""
     (n,) = sample_shape
@@ -94,7 +90,6 @@ class FirstColumns(nn.Module):
         return x[:, : self.n]
 
 
-@register_model("drops-the-label")
 def drops_the_label(sample_shape: Shape, latent_size: int, discriminator_shape: Shape) -> Nets:
     """Return nets for points; the discriminator uses the point, and not the label beside it."""
     (n,) = sample_shape
@@ -102,3 +97,30 @@ def drops_the_label(sample_shape: Shape, latent_size: int, discriminator_shape: 
         nn.Sequential(*layers(latent_size, n, 128, nn.LeakyReLU)),
         nn.Sequential(FirstColumns(n), *layers(n, 1, 128, nn.LeakyReLU)),
     )
+
+
+DATA = {
+    "small-digits": small_digits,
+    "spiral-in-micrometres": spiral_in_micrometres,
+    "discs": discs,
+}
+MODELS = {
+    "relu-nets": relu_nets,
+    "ends-in-sigmoid": ends_in_sigmoid,
+    "two-units": two_units,
+    "drops-the-label": drops_the_label,
+}
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Enter the data and nets in the tables of `mg.data` and `mg.models` while the block runs."""
+    for register, things in ((register_data, DATA), (register_model, MODELS)):
+        for name, thing in things.items():
+            register.add(name, thing)
+    try:
+        yield
+    finally:
+        for register, things in ((register_data, DATA), (register_model, MODELS)):
+            for name in things:
+                del register.table[name]

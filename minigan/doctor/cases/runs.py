@@ -20,8 +20,8 @@ from ...training.run_folder import locked, new_folder
 from ...training.trainer import DivergedError, Trainer
 from ...utils.notices import Notice
 from .. import diagnose
-from . import own  # noqa: F401 (registers the nets and data that cases name)
 from .measures import measure_run
+from .own import registered
 from .planted import Case
 
 T = TypeVar("T")
@@ -91,11 +91,11 @@ def run_case(
         folder: the run's folder, which is kept; None: one that is removed.
     """
     start = time.process_time()
-    config = Config(**{**case.options, **(changes or {}), "seed": seed})
     place = Path(tempfile.mkdtemp(prefix="minigan-")) if folder is None else folder
     try:
         diverged = ""
-        with warnings.catch_warnings():
+        with registered(), warnings.catch_warnings():
+            config = Config(**{**case.options, **(changes or {}), "seed": seed})
             warnings.simplefilter("ignore", Notice)
             warnings.simplefilter("ignore", UserWarning)
             try:
