@@ -296,5 +296,8 @@ def _describe_measures(run: Run) -> list[str]:
     best = run.best.found
     if best is not None:
         at = "the last step" if best.step == run.trainer.step_count else f"{best}"
-        lines.append(f"best:     {at} ({run.best.path.name})")
+        # The last step is a candidate only where a longer training would measure it too.
+        is_better = last.get(best.measure, best.value) < best.value
+        note = f", of every {run.config.evaluate_every:,} steps; the last one is better"
+        lines.append(f"best:     {at} ({run.best.path.name}){note if is_better else ''}")
     return lines

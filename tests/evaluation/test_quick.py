@@ -136,6 +136,15 @@ def test_the_best_step_is_the_one_with_the_least_kl(finished):
     assert line in cli("info", finished).out
 
 
+def test_a_better_last_step_is_said(tmp_path):
+    words = ["--data", "swiss-roll", "--samples", 200, "--device", "reference", "--steps", 15]
+    result = train(tmp_path / "run", *words, "--batch", 8, "--lr", 0.02, "--evaluate-every", 10)
+    rows = {row["step"]: row.get("sliced_wasserstein_n20") for row in metrics(tmp_path / "run")}
+    assert best_of(tmp_path / "run").step == 10
+    assert ("of every 10 steps; the last one is better" in result.out) == (rows[15] < rows[10])
+    assert rows[15] < rows[10], "choose another learning rate"
+
+
 def test_it_is_the_generator_of_that_step(tmp_path):
     run, short = tmp_path / "run", tmp_path / "short"
     words = ["--data", "swiss-roll", "--samples", 200, "--batch", 8, "--device", "reference"]
