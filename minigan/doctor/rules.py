@@ -1,7 +1,7 @@
 """The rules of the doctor: 14 failures, their gauges and thresholds, and remedies to try.
 
-Thresholds start from theory (at equilibrium D is right in half of the cases, the spread of samples
-is the data's) and leave a margin to the ten healthy runs of `cases/healthy.py`. No alarm on a
+Thresholds start from theory (at equilibrium D is right in half of all cases, and samples are as
+diverse as the data) and leave a margin to the ten healthy runs of `cases/healthy.py`. No alarm on a
 healthy run comes first.
 """
 
@@ -38,8 +38,8 @@ from .scope import (
 
 # Samples are bad if their distance to held-out data is so many times that of real samples.
 BAD_SAMPLES = Test("quality", above=True, threshold=3.0, start=0.5, reduce=np.min, lines=1)
-# The spread of samples rises from that of an untrained net, and a short training is not collapsed.
-NOT_RISING = Test("spread_trend", above=False, threshold=1.1)
+# The diversity of samples rises from that of an untrained net: a short training has not collapsed.
+NOT_RISING = Test("diversity_trend", above=False, threshold=1.1)
 POOR_SAMPLES = Test("quality", above=True, threshold=2.0, start=0.5, reduce=np.min, lines=1)
 OFF_CENTER = Test("off_center", above=True, threshold=1.0, lines=1)
 # What a player does from line to line depends on log_every, and is noise in few lines.
@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ignored-labels",
         "The labels are ignored",
-        Test("label_agreement", above=False, threshold=0.3),
+        Test("class_agreement", above=False, threshold=0.3),
         "0 for chance, 1 for real data",
         "Generated samples are no more often of the class that was asked for than by chance.",
         "Let the discriminator use the label: --condition projection, or the labels as an input of"
@@ -232,7 +232,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "mode-collapse",
         "Mode collapse: generated samples are too much alike",
-        Test("spread", above=False, threshold=0.5),
+        Test("diversity", above=False, threshold=0.5),
         "1 where the samples vary as the data do; healthy runs have at least 0.68",
         "A generated batch varies much less than the data: many latents lead to the same sample."
         " In a short training that may still mend itself: more steps show it.",
@@ -246,7 +246,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "mode-collapse",
         "Mode collapse within classes: the samples of a class are too much alike",
-        Test("spread", above=False, threshold=0.25),
+        Test("diversity", above=False, threshold=0.25),
         "1 where the samples of a class vary as the data's do; healthy runs have at least 0.5",
         "Two samples of a class differ much less than two real ones. In a short training that may"
         " still mend itself: more steps show it.",
@@ -261,7 +261,7 @@ RULES: tuple[Rule, ...] = (
         "mode-collapse",
         "Mode collapse: parts of the data are missed",
         Test("nearest", above=True, threshold=2.2),
-        "1 where samples and data are spread alike; healthy runs have at most 1.8",
+        "1 where samples and data vary alike; healthy runs have at most 1.8",
         "Real samples are farther from the nearest generated one than generated samples from the"
         " nearest real one: the generator makes only some of the data.",
         _COLLAPSE_REMEDY,

@@ -102,14 +102,14 @@ def _growth(record: Record) -> np.ndarray:
     return np.fmax.reduce(ratios)
 
 
-def _spread_trend(record: Record) -> np.ndarray:
-    """Return the spread relative to its median in the middle third: above 1 while it rises."""
-    spread = record.column("spread")
-    middle = spread[len(spread) // 3 : max(1, 2 * len(spread) // 3)]
+def _diversity_trend(record: Record) -> np.ndarray:
+    """Return the diversity relative to its median in the middle third: above 1 while it rises."""
+    diversity = record.column("diversity")
+    middle = diversity[len(diversity) // 3 : max(1, 2 * len(diversity) // 3)]
     middle = middle[np.isfinite(middle)]
     if not len(middle) or not np.median(middle) > 0:
-        return np.full(len(spread), np.nan)
-    return spread / np.median(middle)
+        return np.full(len(diversity), np.nan)
+    return diversity / np.median(middle)
 
 
 def _quality_trend(record: Record) -> np.ndarray:
@@ -173,8 +173,8 @@ DERIVED: dict[str, Series] = {
     "outside": Series("logits", "how far D's outputs reach out of [0, 1]", _outside),
     "learning_rate": Series("ratio", "learning rates, relative to their highest", _rate),
     "dead": Series("share of units", "constant units of the layer with the most", _dead),
-    "spread_trend": Series(
-        "ratio", "the spread, relative to that in the middle of the training", _spread_trend
+    "diversity_trend": Series(
+        "ratio", "the diversity, relative to that in the middle of the training", _diversity_trend
     ),
     "growth": Series("ratio", "size of weights or activations, relative to the first", _growth),
     "quality_trend": Series(

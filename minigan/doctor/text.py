@@ -37,14 +37,14 @@ def number(x: float) -> str:
 # What a run without findings has of each gauge, in words: the gauge, its factor, the sentence.
 SUMMARY = (
     ("quality", 1, "samples are {} times as far from held-out data as real ones (1 is best)"),
-    ("spread", 100, "their spread is {} % of the data's (0 %: all alike)"),
+    ("diversity", 100, "their diversity is {} % of the data's (0 %: all alike)"),
     ("accuracy", 100, "the discriminator is right for {} % of samples (50 %: undecided)"),
     (
         "memorization",
         100,
         "it prefers the training to the held-out sample in {} % of pairs (50 %: no difference)",
     ),
-    ("label_agreement", 100, "{} % of samples have the mean of their class nearest (0 %: chance)"),
+    ("class_agreement", 100, "{} % of samples have the mean of their class nearest (0 %: chance)"),
 )
 
 

@@ -93,7 +93,7 @@ def parzen(x: Samples, setting: Setting) -> float:
     if setting.is_image:
         arrays = [(values + 1) / 2 for values in arrays]
     else:
-        candidates = list(np.geomspace(0.003, 3, 13) * setting.spread)
+        candidates = list(np.geomspace(0.003, 3, 13) * setting.deviation)
     sigma = parzen_bandwidth(arrays[0], arrays[1], candidates)
     return float(parzen_log_likelihood(arrays[0], arrays[2], sigma).mean())
 

@@ -114,7 +114,7 @@ def too_large(setting: Setting) -> str:
 
 def all_equal(setting: Setting) -> str:
     """Return why a density of points has no width."""
-    if setting.is_image or setting.spread > 0:
+    if setting.is_image or setting.deviation > 0:
         return ""
     return "all training samples are equal, so their density has no width"
 

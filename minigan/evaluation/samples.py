@@ -141,7 +141,7 @@ class Setting:
         return self.train.rows(self._order[len(self._order) - self._left_out :])
 
     @cached_property
-    def spread(self) -> float:
+    def deviation(self) -> float:
         """The root mean square, over the coordinates, of the training samples' deviation."""
         values = self.train.rows(self._order[:MAX_SAMPLES]).astype(np.float64)
         # The deviation of equal numbers is not always 0, by rounding.

@@ -48,14 +48,14 @@ def _gap(p: Probe) -> float | None:
 
 
 def _deviation(p: Probe) -> float | None:
-    return float(np.concatenate([p.real_logits, p.fake_logits]).std(dtype=np.float64))
+    return float(p.all_logits.std(dtype=np.float64))
 
 
 def _saturation(p: Probe) -> float | None:
     return None if p.slopes is None else float((p.slopes < 0.05).mean())
 
 
-def _spread(p: Probe) -> float | None:
+def _diversity(p: Probe) -> float | None:
     real = p.reference.deviation
     fake = (
         functions.deviation(p.fake)
@@ -99,11 +99,11 @@ GAUGES: dict[str, Gauge] = {
         "generated samples for which the slope of G's loss is below 5 % of that at output 0",
         _saturation,
     ),
-    "spread": Gauge(
+    "diversity": Gauge(
         "ratio",
         "standard deviation of generated samples, divided by the data's (within classes for a"
         " conditional run); 1 for equal ones, 0 for equal samples",
-        _spread,
+        _diversity,
     ),
     "nearest": Gauge(
         "ratio",
@@ -123,7 +123,7 @@ GAUGES: dict[str, Gauge] = {
         " of held-out samples",
         _memorization_error,
     ),
-    "label_agreement": Gauge(
+    "class_agreement": Gauge(
         "share",
         "generated samples nearest to the mean of their class, from 0 for chance to 1 for as many"
         " as of real data",

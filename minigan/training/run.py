@@ -286,9 +286,9 @@ def _as_line(row: dict[str, Any]) -> str:
 
 
 def _postfix(row: dict[str, float]) -> str:
-    """Return the text of the progress bar for a row of metrics; the spread is 1 for the data's."""
-    spread = f", spread {row['spread']:.2f}" if "spread" in row else ""
+    """Return the text of the progress bar for a row of metrics; data have a diversity of 1."""
+    diversity = f", diversity {row['diversity']:.2f}" if "diversity" in row else ""
     return (
         f"D {row['loss_d']:.3f} G {row['loss_g']:.3f}, D right:"
-        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}{spread}"
+        f" real {row['d_real']:.0%} fake {row['d_fake']:.0%}{diversity}"
     )

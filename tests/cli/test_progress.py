@@ -20,7 +20,7 @@ from minigan.utils import progress
 WORDS = ["train", "--data", "ring", "--samples", "200", "--batch", "8", "--steps", "40",
          "--log-every", "1", "--device", "reference", "--out", "run"]  # fmt: skip
 OTHERS = ("compiling ", "data: ", "nets: ")  # beginnings of lines that are no progress
-POSTFIX = r", D \d\.\d{3} G -?\d\.\d{3}, D right: real \d+% fake \d+%, spread \d+\.\d\d"
+POSTFIX = r", D \d\.\d{3} G -?\d\.\d{3}, D right: real \d+% fake \d+%, diversity \d+\.\d\d"
 CODE = (
     "import sys; from minigan.utils import progress; progress.LINE_SECONDS = float(sys.argv[1])\n"
     "from minigan.cli import main; sys.exit(main(sys.argv[2:]))\n"

@@ -24,10 +24,10 @@ HEALTHY = {
     "logit_low": -1.5,
     "logit_high": 1.5,
     "saturation": 0.0,
-    "spread": 0.95,
+    "diversity": 0.95,
     "nearest": 1.0,
     "memorization": 0.5,
-    "label_agreement": 0.9,
+    "class_agreement": 0.9,
     "fake_low": -1.0,
     "fake_high": 1.0,
     "real_low": -1.0,
@@ -79,7 +79,7 @@ def test_a_healthy_run_has_no_finding(tmp_path):
     diagnosis = diagnose(write(tmp_path / "r"))
     assert diagnosis.findings == ()
     assert (diagnosis.step, diagnosis.state) == (1451, "interrupted")
-    assert {"spread", "drift", "accuracy"} <= diagnosis.gauges.keys()
+    assert {"diversity", "drift", "accuracy"} <= diagnosis.gauges.keys()
     assert diagnosis.gauges["accuracy"].value == pytest.approx(0.725)
 
 
@@ -95,7 +95,7 @@ DRIFT = {"rotation_samples": 0.5}
 RELU = {"logit_low": 0.0, "logit_high": np.linspace(0.4, 1.0, LINES)}
 # The columns and options of each failure, and a number just on the good side of the threshold.
 FAILURES = {
-    "mode-collapse": ({"spread": np.where(LATE, 0.4, 0.9)}, {}, {"spread": 0.55}),
+    "mode-collapse": ({"diversity": np.where(LATE, 0.4, 0.9)}, {}, {"diversity": 0.55}),
     "vanishing-gradient": (ACCURATE | {"saturation": 0.95}, {}, ACCURATE | {"saturation": 0.85}),
     "memorizing-discriminator": ({"memorization": 0.75}, {}, {"memorization": 0.65}),
     "oscillation": (DRIFT | {"drift": 0.9}, {}, DRIFT | {"drift": 0.6}),
@@ -109,7 +109,7 @@ FAILURES = {
         {name: np.where(LATE, 1e-5, 2e-4) for name in ("lr_d", "lr_g")},
     ),
     "weak-discriminator": (CHANCE, {}, CHANCE | {"d_real": 0.8}),
-    "ignored-labels": ({"label_agreement": 0.1}, {"condition": "concat"}, {"label_agreement": 0.4}),
+    "ignored-labels": ({"class_agreement": 0.1}, {"condition": "concat"}, {"class_agreement": 0.4}),
     "penalty-too-strong": (
         CHANCE | {"logit_deviation": 0.002},
         {"penalty": "r1", "penalty_weight": 900.0},
@@ -160,7 +160,7 @@ def test_samples_that_stay_bad_are_never_called_fine(tmp_path):
     falling = write(tmp_path / "falling", quality=np.geomspace(40, 8, LINES))
     (finding,) = diagnose(falling).findings
     assert finding.changes == {"steps": 3000}
-    collapse = write(tmp_path / "other", {"spread": np.where(LATE, 0.4, 0.9)}, quality=20)
+    collapse = write(tmp_path / "other", {"diversity": np.where(LATE, 0.4, 0.9)}, quality=20)
     assert names(collapse) == ["mode-collapse"]
 
 
@@ -188,7 +188,7 @@ def test_each_failure_is_named_alone_with_a_remedy(tmp_path, name):
     ("columns", "options", "name"),
     [
         ({"nearest": 2.5}, {}, "mode-collapse"),
-        ({"spread": np.where(LATE, 0.2, 0.9)}, {"condition": "acgan"}, "mode-collapse"),
+        ({"diversity": np.where(LATE, 0.2, 0.9)}, {"condition": "acgan"}, "mode-collapse"),
         ({"rotation_d": -0.7, "rotation_g": -0.6}, {}, "oscillation"),
         ({"grad_norm_g": np.where(LATE, 1e-5, 1)}, {}, "vanishing-gradient"),
         ({"real_low": np.r_[-100, -np.ones(29)]}, {}, "range-mismatch"),
@@ -212,10 +212,10 @@ def test_rules_for_logits_do_not_apply_to_least_squares_and_critics(tmp_path):
 
 
 def test_a_spread_that_rises_is_a_short_training(tmp_path):
-    rising = {"spread": np.linspace(0.1, 0.45, LINES)}
+    rising = {"diversity": np.linspace(0.1, 0.45, LINES)}
     assert names(write(tmp_path / "r", rising, quality=BAD)) == []
-    assert names(write(tmp_path / "r", {"spread": 0.2}, lines=19)) == []  # 900 steps
-    assert names(write(tmp_path / "r", {"spread": 0.2}, lines=22)) == ["mode-collapse"]
+    assert names(write(tmp_path / "r", {"diversity": 0.2}, lines=19)) == []  # 900 steps
+    assert names(write(tmp_path / "r", {"diversity": 0.2}, lines=22)) == ["mode-collapse"]
 
 
 def test_noise_that_moves_the_mean_is_no_oscillation(tmp_path):
@@ -256,9 +256,9 @@ def test_narrow_modes_are_no_collapse_where_samples_are_good(tmp_path):
 
 
 def test_causes_hide_their_consequences_and_others_are_both_named(tmp_path):
-    collapse = {"spread": 0.1, "dead_d": 0.9}
+    collapse = {"diversity": 0.1, "dead_d": 0.9}
     assert names(write(tmp_path / "r", collapse)) == ["dead-units"]
-    both = {"memorization": 0.8, "spread": np.where(LATE, 0.4, 0.9)}
+    both = {"memorization": 0.8, "diversity": np.where(LATE, 0.4, 0.9)}
     assert names(write(tmp_path / "r", both)) == ["memorizing-discriminator", "mode-collapse"]
     order = [rule.name for rule in RULES]
     for i, rule in enumerate(RULES):
@@ -308,7 +308,7 @@ def test_a_run_without_held_out_data_has_a_line_on_what_is_missing(tmp_path):
 
 
 def test_few_lines_are_said_and_find_nothing(tmp_path):
-    diagnosis = diagnose(write(tmp_path / "r", {"spread": 0.0}, lines=4))
+    diagnosis = diagnose(write(tmp_path / "r", {"diversity": 0.0}, lines=4))
     assert diagnosis.findings == ()
     assert diagnosis.notes[-1].startswith("4 lines of metrics are few")
 

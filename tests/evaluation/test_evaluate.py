@@ -116,7 +116,7 @@ def test_real_samples_are_at_the_floor_of_every_measure_and_others_are_not(of_po
 
 def test_a_measure_says_which_way_is_better(of_points):
     untrained, real = of_points
-    # Samples that are spread too far cover the real ones, and have no near duplicates.
+    # Samples that lie too far apart cover the real ones, and have no near duplicates.
     for measured in untrained.measures:
         other = real[measured.name].value
         if measured.better == "low":
@@ -402,7 +402,7 @@ def test_a_validation_of_one_point_does_not_make_the_windows_narrow(rng):
     values = rng.standard_normal((30, 1))
     setting = Setting(Dataset("train", values[:15]), Dataset("held out", values[15:]), False)
     assert len(setting.validation) == 1
-    assert setting.spread == pytest.approx(setting.train.values.astype(float).std(), rel=1e-12)
+    assert setting.deviation == pytest.approx(setting.train.values.astype(float).std(), rel=1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)
         assert parzen(setting.train_draw(0, 14), setting) > -1e6  # -1e17 for windows of 1e-9

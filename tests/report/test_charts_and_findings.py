@@ -106,12 +106,12 @@ def test_a_report_without_findings_names_the_gauges_beyond_their_thresholds(runs
 def test_a_finding_says_what_its_number_is_and_shows_its_own_threshold(runs):
     (run,) = gather([runs / "plain"], Sources(use_data=False))
     summary = "median of the second half of the lines"
-    words = ("x", "X", "spread", 0.2, 0.25, False, summary, "Explanation.", "Remedy.", {})
-    page = section_of(run, diagnosis(gauge("spread", 0.2, 0.5), findings=(Finding(*words),)))
+    words = ("x", "X", "diversity", 0.2, 0.25, False, summary, "Explanation.", "Remedy.", {})
+    page = section_of(run, diagnosis(gauge("diversity", 0.2, 0.5), findings=(Finding(*words),)))
     text = page.one("article")["text"]
-    assert f"spread is 0.2000 ({summary}); below 0.2500 is bad" in text
+    assert f"diversity is 0.2000 ({summary}); below 0.2500 is bad" in text
     assert "threshold 0.25" in text
-    assert "spread: what spread is. The number above the curve is of one step." in text
+    assert "diversity: what diversity is. The number above the curve is of one step." in text
 
 
 def test_the_number_of_each_rule_has_words():

@@ -84,7 +84,7 @@ def test_a_conditional_run_leaves_pictures_of_all_classes_and_its_losses(glyphs)
     picture = Image.open(glyphs / "samples" / "step_000003.png")
     assert picture.size == (2 * (10 * 29 + 1), 2 * (7 * 29 + 1) + 19)
     for row in metrics(glyphs):
-        assert {"class_d", "class_g", "label_agreement"} <= row.keys()
+        assert {"class_d", "class_g", "class_agreement"} <= row.keys()
         assert row["class_d"] == pytest.approx(np.log(10), abs=0.5)
     wide, high = Image.open(glyphs / "losses.png").size
     assert (wide, high) == (840, 1080)  # panels for what is added and for the quality

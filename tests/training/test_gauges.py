@@ -69,7 +69,7 @@ def test_the_spread_and_the_nearest_are_those_of_the_samples():
     assert len(fake) == 180  # as many as training samples
     real = trainer.data.values.astype(float)  # all of them, in another order
     expected = math.sqrt(fake.var(axis=0, ddof=1).sum() / real.var(axis=0, ddof=1).sum())
-    assert row["spread"] == pytest.approx(expected, rel=1e-4)
+    assert row["diversity"] == pytest.approx(expected, rel=1e-4)
     held_out = trainer.held_out.values.astype(float)
     d = np.linalg.norm(
         held_out[:, None] - fake[None, :20], axis=2
@@ -87,7 +87,7 @@ def test_equal_samples_have_spread_0_and_a_dead_layer():
     first = trainer.generator[0]
     mg.optim.assign(first.weight, first.weight.detach() * 0.0)
     row = trainer.measure()
-    assert row["spread"] == pytest.approx(0, abs=1e-6)
+    assert row["diversity"] == pytest.approx(0, abs=1e-6)
     assert row["dead_g"] == 1
     assert row["dead_d"] < 0.2
 
@@ -122,7 +122,7 @@ def test_labels_that_are_obeyed_and_ignored():
     data = points(labels=True)
     trainer = trainer_of(data, condition="concat")
     trainer.step()
-    assert abs(trainer.measure()["label_agreement"]) < 0.8
+    assert abs(trainer.measure()["class_agreement"]) < 0.8
 
     def generator(obeys):
         class Generator(nn.Module):
@@ -134,10 +134,10 @@ def test_labels_that_are_obeyed_and_ignored():
 
     trainer.players.generator = generator(True)
     row = trainer.measure()
-    assert row["label_agreement"] == pytest.approx(1, abs=0.1)
-    assert row["spread"] == pytest.approx(1, abs=0.2)  # within the classes
+    assert row["class_agreement"] == pytest.approx(1, abs=0.1)
+    assert row["diversity"] == pytest.approx(1, abs=0.2)  # within the classes
     trainer.players.generator = generator(False)
-    assert trainer.measure()["label_agreement"] == pytest.approx(0, abs=0.2)
+    assert trainer.measure()["class_agreement"] == pytest.approx(0, abs=0.2)
 
 
 def test_changes_are_relative_to_the_last_line_that_counts():
@@ -179,7 +179,7 @@ def test_what_cannot_be_measured_is_left_out():
     missing = GAUGES.keys() - trainer.measure().keys()
     later = {x for x in GAUGES if x.startswith(("rotation", "update"))} | {"movement", "drift"}
     assert (
-        missing == {"saturation", "memorization", "memorization_error", "label_agreement"} | later
+        missing == {"saturation", "memorization", "memorization_error", "class_agreement"} | later
     )
 
 
@@ -190,7 +190,7 @@ def test_numbers_that_are_not_finite_are_left_out_without_a_warning():
     mg.optim.assign(bias, mg.tensor(np.array([np.inf, 3e38], np.float32), device="reference"))
     for _ in range(2):
         row = trainer.measure()
-        assert {"spread", "nearest", "fake_high", "drift"} & row.keys() == set()
+        assert {"diversity", "nearest", "fake_high", "drift"} & row.keys() == set()
         assert {"logit_gap", "memorization", "dead_d", "lr_d"} <= row.keys()
 
 
@@ -225,7 +225,7 @@ def test_the_bits_of_a_training_do_not_depend_on_gauges(data, options):
         for _ in range(3):
             trainer.step(norms=measures)
             if measures:
-                assert {"spread", "memorization", "dead_d"} - trainer.measure().keys() <= {
+                assert {"diversity", "memorization", "dead_d"} - trainer.measure().keys() <= {
                     "memorization"
                 }
         tensors, info = trainer.state()

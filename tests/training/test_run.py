@@ -68,7 +68,7 @@ def test_metrics_are_flat_rows_with_the_first_and_the_last_step(tmp_path):
         measured = MEASURED if row["step"] == 30 else []
         gauges = [name for name in row if name in GAUGES]
         assert list(row) == [*KEYS, *measured, *gauges, "steps_per_second"]
-        assert {"spread", "saturation", "memorization", "dead_d", "lr_g"} <= set(gauges)
+        assert {"diversity", "saturation", "memorization", "dead_d", "lr_g"} <= set(gauges)
         assert ("movement" in gauges) == (row["step"] > 1)
         assert all(isinstance(x, int | float) and math.isfinite(x) for x in row.values())
         assert row["steps_per_second"] > 0

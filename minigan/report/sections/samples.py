@@ -188,8 +188,8 @@ def _walk_places(walk: Walk) -> tuple[np.ndarray, np.ndarray]:
     reals, paths = walk.reals[:, :2], walk.paths[:, :, :2]
     if reals.shape[1] == 1:  # the second number is the place on the way, or random
         ways = np.linspace(-1, 1, paths.shape[1]) * np.abs(reals).max()
-        spread = np.linspace(-1, 1, len(reals))[:, None] * np.abs(reals).max()
-        reals = np.concatenate([reals, spread], 1)
+        offsets = np.linspace(-1, 1, len(reals))[:, None] * np.abs(reals).max()
+        reals = np.concatenate([reals, offsets], 1)
         paths = np.concatenate([paths, np.broadcast_to(ways[:, None], paths.shape)], 2)
     limit = 1.15 * float(np.abs(reals).max()) or 1.0
 
