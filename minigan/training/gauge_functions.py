@@ -40,8 +40,14 @@ def class_means(samples: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the Euclidean distances (n, m) of samples x (n, d) and y (m, d)."""
+    """Return the Euclidean distances (n, m) of samples x (n, d) and y (m, d).
+
+    In numpy, not by the kernel of `mg.metrics.nearest_distances`, as a training on the device
+    `reference` runs without numba.
+    """
     x, y = x.astype(np.float64), y.astype(np.float64)
+    center = y.mean(axis=0)  # The products below lose digits of numbers far from 0.
+    x, y = x - center, y - center
     squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
     return np.sqrt(np.maximum(squares, 0))
 

@@ -32,6 +32,7 @@ def test_distances_and_nearest_neighbours_are_those_of_a_loop(rng):
     x, y = rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
     d = np.array([[np.linalg.norm(a - b) for b in y] for a in x])
     assert np.allclose(functions.distances(x, y), d)
+    assert np.allclose(functions.distances(x + 1e9, y + 1e9), d, rtol=1e-4)  # far from 0
     expected = d.min(axis=1).mean() / d.min(axis=0).mean()
     assert functions.nearest_ratio(x, y) == pytest.approx(expected)
     assert functions.nearest_ratio(x, np.concatenate([y, x])) == pytest.approx(expected)

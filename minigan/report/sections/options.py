@@ -17,7 +17,6 @@ from ..markup import Html, definitions, join, note, table, tag
 from .layout import columns, section
 
 PACKAGES = ("minigan", "numpy", "numba")
-SHOWN_DIGITS = 16  # of a digest
 
 
 def options_section(runs: Sequence[RunReport]) -> Html:
