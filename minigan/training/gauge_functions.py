@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..engine.tensor import no_grad, tensor
+
 CONSTANT = 1e-6  # a unit whose values differ by less, relative to its layer's largest, is constant
 
 
@@ -42,13 +44,16 @@ def class_means(samples: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
 def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the Euclidean distances (n, m) of samples x (n, d) and y (m, d).
 
-    In numpy, not by the kernel of `mg.metrics.nearest_distances`, as a training on the device
-    `reference` runs without numba.
+    Not by the kernel of `mg.metrics.nearest_distances`, as a training on the device `reference`
+    runs without numba. The product is ours and not numpy's: after a product the threads of a BLAS
+    stay busy for tens of milliseconds, in which they take the cores from the training.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     center = y.mean(axis=0)  # The products below lose digits of numbers far from 0.
     x, y = x - center, y - center
-    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
+    with no_grad():
+        products = (tensor(x, "float64") @ tensor(y, "float64").T).numpy()
+    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * products
     return np.sqrt(np.maximum(squares, 0))
 
 
