@@ -25,15 +25,15 @@ class Preset:
 
 _GOODFELLOW = "Goodfellow et al. 2014"
 _CONVOLUTIONAL = {"steps": 3000, "sample_every": 250}
-# Options for mixtures with narrow modes: learning rates that fall to 0, D's twice G's, no momentum,
-# an average of G, and standardized data. `minigan reproduce` compares methods with them.
+# Options for mixtures with narrow modes: learning rates that fall to 0, no momentum, an average of
+# G, and standardized data. `minigan reproduce` compares methods with them.
 NARROW_MODES: dict[str, Any] = {
     "standardize": True,
     "model": "toy-relu",
     "steps": 25_000,
     "batch": 128,
     "lr_g": 2e-3,
-    "lr_d": 4e-3,
+    "lr_d": 2e-3,
     "beta1": 0.0,
     "beta2": 0.99,
     "schedule": "linear",
@@ -43,7 +43,7 @@ R3GAN: dict[str, Any] = {
     "loss": "relativistic",
     "penalty": "r1+r2",
     "penalty_weight": 0.05,
-    "penalty_end": 5e-5,
+    "penalty_end": 1e-5,
 }
 
 # Options for a folder of a few hundred images: R3GAN's loss and penalties on small nets without

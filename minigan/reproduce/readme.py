@@ -15,6 +15,7 @@ from typing import Any
 from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
 from ..utils.names import choose
+from .experiment import Experiment
 from .experiments import EXPERIMENTS
 from .runner import FIGURE, RESULTS
 from .table import markdown, minutes
@@ -52,8 +53,8 @@ def _part(name: str, document: Mapping[str, Any]) -> str:
     python, packages = machine["python"], machine["packages"]
     seeds = max((case["seeds"] for case in document["cases"].values()), key=len)
     setting = (
-        f"{_seeds(seeds)}. {_time(minutes([document]))} on two cores, one thread per seed, of"
-        f" {machine['processor']}; Python {python}, numpy {packages['numpy']}, numba"
+        f"{_seeds(experiment, seeds)}. {_time(minutes([document]))} on two cores, one thread per"
+        f" seed, of {machine['processor']}; Python {python}, numpy {packages['numpy']}, numba"
         f" {packages['numba']}."
     )
     picture = f"![{experiment.about}](figures/{name}.png)\n\n*{experiment.caption}*"
@@ -64,10 +65,12 @@ def _time(minutes: float) -> str:
     return f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} seconds"
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def _seeds(experiment: Experiment, seeds: Sequence[int]) -> str:
     """Return over what the numbers are means."""
-    if len(seeds) == 1:
+    if all(case.seeds == 1 for case in experiment.cases.values()):
         return "One computation; nothing is random"
+    if len(seeds) == 1:
+        return f"Seed {seeds[0]} alone"
     is_range = list(seeds) == list(range(seeds[0], seeds[-1] + 1))
     names = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
     return f"Mean ± standard error over seeds {names}"

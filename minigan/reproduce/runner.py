@@ -8,6 +8,7 @@ DIR/table.md, figure.png
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,9 +94,20 @@ def _plan(name: str, experiment: Experiment) -> dict[str, Any]:
     from ..kernels.runtime.cpu.sources import source_hash
 
     cases = {case_name: dict(case.config) for case_name, case in experiment.cases.items()}
-    plan = {"experiment": name, "version": __version__, "kernels": source_hash(), "cases": cases}
+    code = {"version": __version__, "kernels": source_hash(), "package": _package_hash()}
+    plan = {"experiment": name, **code, "cases": cases}
     # Tuples become lists, as they are in the file that the plan is compared with.
     return dict(strict_json.loads(strict_json.dumps(plan)))
+
+
+def _package_hash() -> str:
+    """Return a hash of all modules of the package."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 # ------------------------------------------------------------------------------------- the folder

@@ -31,13 +31,13 @@ def small(name, case_names, **changes):
 
 
 def test_the_rows_differ_in_the_method():
-    method_options = {"loss", "penalty", "penalty_weight", "penalty_end", "pack", "minibatch"}
+    method_options = {"loss", "penalty", "penalty_weight", "penalty_end", "pack"}
     for name in ("ring", "grid"):
         cases = EXPERIMENTS[name].cases
         trainings = [
             case.config["training"] for case in cases.values() if "training" in case.config
         ]
-        assert len(trainings) == 5
+        assert len(trainings) == 4
         for training in trainings:
             different = {key for key in training if training[key] != trainings[0][key]}
             assert different <= method_options

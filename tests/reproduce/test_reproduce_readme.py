@@ -36,6 +36,12 @@ def test_kept_results_are_those_of_the_present_options(path):
     assert document["missed_goals"] == missed_goals(experiment, document)
 
 
+def test_a_text_says_over_which_seeds_numbers_are():
+    assert writer._seeds(EXPERIMENTS["dirac"], [0]) == "One computation; nothing is random"
+    assert writer._seeds(EXPERIMENTS["ring"], [3]) == "Seed 3 alone"
+    assert writer._seeds(EXPERIMENTS["ring"], [0, 1]) == "Mean ± standard error over seeds 0 to 1"
+
+
 def test_results_of_another_experiment_are_refused(tmp_path):
     (tmp_path / "results.json").write_text('{"experiment": "grid"}')
     with pytest.raises(ValueError, match=r"results of another experiment than ring"):

@@ -137,14 +137,16 @@ def test_a_process_killed_at_its_start_is_in_nobodys_way(tmp_path):
     assert run(tmp_path)["cases"]["fixed"]["values"]["x"] == [10]
 
 
-@pytest.mark.parametrize(("changes", "word"), [({"shift": 1}, "cases"), (None, "kernels")])
-def test_other_options_or_kernels_do_not_mix(changes, word, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "word"), [({"shift": 1}, "cases"), (None, "kernels"), (None, "package")]
+)
+def test_other_options_or_code_do_not_mix(changes, word, tmp_path):
     plan = tmp_path / PLAN
     what = replace(experiment(), draw=_fail)
     with pytest.raises(OSError, match="disk"):
         run(tmp_path, what)
     if changes is None:
-        plan.write_text(json.dumps({**json.loads(plan.read_text()), "kernels": "other"}))
+        plan.write_text(json.dumps({**json.loads(plan.read_text()), word: "other"}))
     message = f"was begun with other {word} than this run has; give another --out, or remove it"
     with pytest.raises(ValueError, match=message):
         run(tmp_path, experiment(**(changes or {})))
