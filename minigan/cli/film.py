@@ -46,5 +46,7 @@ def run(options: argparse.Namespace) -> int:
     for path in paths:
         report(path)
     if len(paths) == 1:
-        note(f"no {paths[0].with_suffix('.mp4').name}: the program ffmpeg is not on the PATH")
+        mp4 = paths[0].with_suffix(".mp4")
+        text = f"{mp4.name} is of an earlier film" if mp4.exists() else f"no {mp4.name}"
+        note(f"{text}: the program ffmpeg is not on the PATH")
     return 0

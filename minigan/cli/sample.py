@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import os
 import re
@@ -213,7 +214,10 @@ def _default_name(options: argparse.Namespace, sampler: Sampler, cycle: list[int
     kind = walk_name(options) if options.walk else "sample"
     name = f"{kind}_step_{sampler.step or 0:06d}_seed_{options.seed}_n_{options.n}"
     if options.label is not None and cycle is not None:
-        name += f"_label_{file_name('_'.join(sampler.captions(cycle)))}"
+        text = "_".join(sampler.captions(cycle))
+        name += f"_label_{file_name(text)}"
+        if file_name(text) != text:  # Other labels may look the same, such as C++ and C#.
+            name += f"_{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     return f"{name}.png"
 
 

@@ -23,6 +23,7 @@ from ..metrics import (
 from .estimate import Estimate
 from .samples import Samples, Setting
 
+MAX_CENTRES = 1000  # of Parzen windows
 MAX_COMPARED = 1000  # samples whose nearest training samples are searched
 PAIR_BUDGET = 2**33  # numbers in the differences of generated and all training samples
 
@@ -84,6 +85,11 @@ def divergence(x: Samples, setting: Setting) -> float:
     """Return the divergence on a grid of about ten samples a cell, at most 32 by 32."""
     bins = min(32, max(2, round((len(x) / 10) ** 0.5)))
     return jensen_shannon(x.values, setting.real.values[: len(x)], bins)
+
+
+def parzen_samples(setting: Setting) -> int:
+    """Return how many samples are centres: so few that no real one is a validation sample."""
+    return min(MAX_CENTRES, setting.usable)
 
 
 def parzen(x: Samples, setting: Setting) -> float:

@@ -207,7 +207,7 @@ MEASURES = (
         functions.parzen,
         "high",
         lacks=all_equal,
-        most=at_most(1000, 1000),
+        most=functions.parzen_samples,
     ),
     Measure(
         "memorization_z",

@@ -137,8 +137,8 @@ class Setting:
 
     @cached_property
     def validation(self) -> np.ndarray:
-        """Training samples that `train_draw` leaves out."""
-        return self.train.rows(self._order[len(self._order) - self._left_out :])
+        """Training samples that `train_draw` leaves out where there are enough others."""
+        return self.train.rows(self._order[self.usable :])
 
     @cached_property
     def deviation(self) -> float:
@@ -148,6 +148,11 @@ class Setting:
         if np.array_equal(values.min(axis=0), values.max(axis=0)):
             return 0.0
         return float(np.sqrt(values.var(axis=0).mean()))
+
+    @property
+    def usable(self) -> int:
+        """The number of training samples that are not validation samples."""
+        return len(self.train) - self._left_out
 
     @property
     def _left_out(self) -> int:
@@ -183,7 +188,7 @@ class Setting:
         Those of a conditional run have the labels of generated ones: a distance to held-out samples
         would otherwise hold that of the labels. A Notice says which classes have too few for that.
         """
-        usable, wanted = len(self._order) - self._left_out, self.labels(n)
+        usable, wanted = self.usable, self.labels(n)
         if (k + 1) * n > (usable if k else len(self._order)):
             return None
         if wanted is None:

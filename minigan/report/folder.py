@@ -109,7 +109,7 @@ def _measured(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int | N
 
 
 def _read_old_quality(path: Path) -> tuple[list[dict[str, Any]], str]:
-    """Return the distances in a file of their own, which older versions wrote, and what ails it."""
+    """Return the distances in a file of their own, of older versions, and what is wrong with it."""
     rows, problem = read_rows(path, ("step", DISTANCE, "floor"))
     found = [row for row in rows if row[DISTANCE] is not None]
     return [_distance(row["step"], row[DISTANCE], row["floor"]) for row in found], problem

@@ -52,7 +52,9 @@ def find_nearest(trainer: Trainer) -> Nearest:
     """Return generated samples with the nearest training samples, and typical distances."""
     train, held_out = trainer.data, trainer.held_out
     fake = trainer.sample(COUNTED, SEED)
-    real = held_out.subset(np.arange(min(COUNTED, len(held_out)))).values
+    # Data are often in the order of their classes, so the first ones would not stand for all.
+    order = np.random.Generator(np.random.Philox(SEED)).permutation(len(held_out))
+    real = held_out.subset(order[:COUNTED]).values
     queries = np.concatenate([fake, real]).reshape(len(fake) + len(real), -1)
     rows = _rows_to_search(train, len(queries))
     distances, indices = _search(queries, train, rows)

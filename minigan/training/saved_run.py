@@ -172,8 +172,8 @@ class SavedRun:
 
         place = place_of(self.config, data, labels)
         trainer = load_trainer(self.folder, data=place)
-        sampler = None if self.step == self.last_step else self.sampler
-        evaluation = evaluate(trainer, projections, progress, only, sampler)
+        # The folder may have been trained further since this run was loaded.
+        evaluation = evaluate(trainer, projections, progress, only, self.sampler)
         return with_divergence(evaluation, self.folder)
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import checkpoint
-from .run_folder import SNAPSHOTS
+from .run_folder import SNAPSHOTS, sample_pictures
 from .state import MAY_DIFFER
 
 PARTS = ("generator", "average")  # of the players, by which samples are drawn
@@ -67,10 +67,12 @@ def save_snapshot(folder: Path, tensors: Mapping[str, np.ndarray], info: Mapping
 
 
 def remove_later(folder: Path, step: int) -> None:
-    """Remove the snapshots of steps after this one; the training takes them again."""
-    for other in snapshot_steps(folder):
-        if other > step:
-            snapshot_path(folder, other).unlink(missing_ok=True)
+    """Remove the snapshots and pictures of steps after this one; the training makes them again."""
+    snapshots = {other: snapshot_path(folder, other) for other in snapshot_steps(folder)}
+    for files in (snapshots, sample_pictures(folder)):
+        for other, path in files.items():
+            if other > step:
+                path.unlink(missing_ok=True)
 
 
 def thin_out(folder: Path, step: int, every: int, keep: int) -> None:

@@ -127,7 +127,7 @@ class Trainer:
                 scale=self.scale,
                 mirror=config.mirror,
             )
-            points = None if data.is_image else self.data.values[:SHOWN_POINTS]
+            points = None if data.is_image else _shown_points(self.data)
             self.sampler = Sampler(
                 *(self.players, data.sample_shape, data.classes or 0, self.scale, points),
                 data.class_names,
@@ -304,6 +304,12 @@ def absolute_paths(config: Config) -> Config:
     if config.data_dir is not None:
         paths["data_dir"] = absolute(config.data_dir)
     return config.replace(**paths)
+
+
+def _shown_points(data: Dataset) -> np.ndarray:
+    """Return points for pictures, at random: data may be in the order of their classes."""
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(data))
+    return data.rows(order[:SHOWN_POINTS])
 
 
 def standard_deviation(data: Dataset) -> float:

@@ -258,6 +258,15 @@ def parzen_of_real(values):
     return parzen(setting.train_draw(0, setting.count), setting)
 
 
+def test_no_window_of_real_samples_is_around_a_validation_sample(rng):
+    """With many held-out samples a floor of all training samples would choose a tiny sigma."""
+    values = rng.standard_normal((800, 2)).astype(np.float32)
+    trainer = Trainer(Config(batch=8, holdout=0.5, model="toy"), Dataset("d", values))
+    (measured,) = evaluate(trainer, only=["parzen"]).measures
+    assert (measured.name, measured.samples) == ("parzen_n360", 360)
+    assert -3.5 < measured.floor < -2.5  # The entropy of a normal distribution is 2.84 nats.
+
+
 def test_means_of_coordinates_that_differ_do_not_widen_the_windows(rng):
     points = rng.standard_normal((600, 5))
     moved = parzen_of_real(np.array([100, 0, 5, -3, 1000]) + points)

@@ -88,6 +88,8 @@ def test_a_run_of_an_older_version(runs, tmp_path):
     page, notes = report(folder, tmp_path / "x.html")
     assert not any("quality.jsonl" in x for x in notes)
     assert any("have no gauges" in x for x in notes)
+    assert "not possible: there are no gauges" in page.one("section", id="overview")["text"]
+    assert "Nothing found" not in page.one("section", id="doctor")["text"]
     assert page.charts["r0-quality"]["steps"] == [0, 20, 40]
     assert "real data 0.01" in page.one("section", id="curves")["text"]
 

@@ -14,8 +14,10 @@ from run_helpers import cli, lines
 
 from minigan.cli.commands import build_parser
 from minigan.cli.options import config_options
+from minigan.data import Dataset
 from minigan.evaluation.evaluate import Evaluation, Measured
 from minigan.evaluation.files import write_evaluation
+from minigan.report import nearest
 from minigan.report.gather import Sources, gather
 from minigan.report.markup import Html, tag, text
 from minigan.report.nearest import find_nearest
@@ -122,6 +124,20 @@ def test_nearest_images_are_those_of_a_search_of_all_pairs(runs):
     held_out = trainer.held_out.values.reshape(len(trainer.held_out), -1).astype(float)
     real = np.sqrt(((held_out[:, None] - train_images) ** 2).mean(-1)).min(1)
     assert found.held_out == pytest.approx(np.median(real))
+
+
+def test_held_out_samples_in_the_order_of_their_classes_are_drawn_from_all(runs, monkeypatch):
+    """The nearest training images of the first class are the images themselves."""
+    trainer = load_trainer(runs / "plain")
+    rows = np.arange(600) % len(trainer.data)
+    values = trainer.data.rows(rows)
+    values[300:] = -1
+    monkeypatch.setattr(trainer, "held_out", Dataset("sorted", values))
+    queries = []
+    monkeypatch.setattr(nearest, "_search", lambda x, *others: queries.append(x) or (x[:, 0], rows))
+    find_nearest(trainer)
+    share = (queries[0][128:] == -1).all(axis=1).mean()
+    assert 0.3 < share < 0.7
 
 
 def test_a_generator_that_copies_is_at_distance_zero(runs, monkeypatch):

@@ -129,7 +129,7 @@ def test_without_the_package_one_line_has_the_command_before_anything_begins(tmp
     monkeypatch.delitem(sys.modules, "tensorboardX.event_file_writer", raising=False)
     line = refused("train", *WORDS, "--tensorboard", "--out", tmp_path / "run")
     assert "need the package tensorboardX, which is not installed; install it with: pip " in line
-    assert "install 'minigan[tensorboard]'" in line
+    assert "install -e '.[tensorboard]'" in line
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="need the package tensorboardX"):
         mg.train(mg.Config(data="ring"), tensorboard=True)

@@ -1,5 +1,8 @@
 """Grids with class names, training images in the same layout, and what the PNGs say of a run."""
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -164,3 +167,15 @@ def test_a_class_name_cannot_lead_out_of_a_folder():
     assert file_name("a b.c") == "a_b_c"
     assert len(file_name("数" * 500)) == 40
     assert grids.MAX_CYCLE == 16
+
+
+def test_labels_that_look_the_same_as_file_names_have_other_ones():
+    from minigan.cli.sample import _default_name
+
+    options = SimpleNamespace(walk=False, seed=1, n=4, label="x")
+    classes = {0: "C++", 1: "C#", 2: "plain", 3: "n" * 50, 4: "n" * 51}
+    sampler = SimpleNamespace(step=7, captions=lambda cycle: [classes[k] for k in cycle])
+    names = [_default_name(options, sampler, [k]) for k in classes]
+    assert names[2] == "sample_step_000007_seed_1_n_4_label_plain.png"
+    assert len(set(names)) == 5
+    assert all(re.fullmatch(r"[\w-]+\.png", name) for name in names)

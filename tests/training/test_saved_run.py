@@ -133,6 +133,18 @@ def test_neither_data_nor_the_first_folder_are_needed(tmp_path, monkeypatch):
         moved.evaluate()
 
 
+def test_the_samples_of_the_loaded_step_are_measured(tmp_path):
+    before = _train(tmp_path / "run", _points(), lr_g=0.1)
+
+    def distance(run):
+        return run.evaluate(_points(), only=["sliced_wasserstein"])["sliced_wasserstein"].value
+
+    value = distance(before)
+    after = mg.train(resume=tmp_path / "run", data=_points(), steps=40, progress=False)
+    assert distance(before) == value
+    assert distance(after) != value
+
+
 def test_the_device_can_be_another_one(plain):
     moved = mg.load_run(plain.folder, device="cpu")
     assert moved.generator.parameters()[0].device.name == "cpu"

@@ -109,15 +109,14 @@ def test_a_run_that_goes_on_keeps_the_same_snapshots(finished, tmp_path):
     ]
 
 
-def test_later_snapshots_are_removed(tmp_path):
-    (tmp_path / "snapshots").mkdir()
-    for name in ("step_000002.safetensors", "step_1000000.safetensors", "mine.safetensors"):
-        (tmp_path / "snapshots" / name).touch()
+@pytest.mark.parametrize(("folder", "suffix"), [("snapshots", "safetensors"), ("samples", "png")])
+def test_later_snapshots_and_pictures_are_removed(folder, suffix, tmp_path):
+    (tmp_path / folder).mkdir()
+    for name in ("step_000002", "step_000005", "step_000006", "step_1000000", "mine"):
+        (tmp_path / folder / f"{name}.{suffix}").touch()
     remove_later(tmp_path, 5)
-    assert {p.name for p in (tmp_path / "snapshots").iterdir()} == {
-        "step_000002.safetensors",
-        "mine.safetensors",
-    }
+    kept = {p.stem for p in (tmp_path / folder).iterdir()}
+    assert kept == {"step_000002", "step_000005", "mine"}
 
 
 @pytest.mark.parametrize(

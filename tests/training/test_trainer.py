@@ -180,6 +180,16 @@ def test_samples_depend_on_their_seed_alone():
     assert np.array_equal(first, other.sample(7, seed=5))
 
 
+def test_points_in_pictures_are_of_all_classes():
+    values = np.repeat(np.arange(4.0), 1000)[:, None] + np.zeros((1, 2))
+    trainer = Trainer(
+        RING.replace(data="d", samples=None), Dataset("d", values, np.arange(4000) // 1000)
+    )
+    for n in (1024, 64):
+        counts = np.bincount(trainer.sampler.points[:n, 0].astype(int), minlength=4)
+        assert counts.min() > n / 8
+
+
 def test_a_state_goes_on_in_another_trainer_to_the_same_bits():
     straight, rows = trained(9, data="glyphs", samples=90, model="mlp-dropout", batch=20)
     half, _ = trained(4, data="glyphs", samples=90, model="mlp-dropout", batch=20)

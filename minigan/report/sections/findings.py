@@ -1,4 +1,4 @@
-"""The findings of `minigan doctor`: what ails a run, the number that shows it, and a remedy."""
+"""The findings of `minigan doctor`: what is wrong, the number that shows it, and a remedy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _diagnosis(diagnosis: Diagnosis, ident: str, data: dict[str, Any]) -> Html:
         gauge = diagnosis.gauges.get(finding.gauge)
         parts.append(_card(finding, gauge, f"{ident}-finding-{i}", data))
     gauges = diagnosis.gauges
-    if not parts and gauges:
+    if not parts and diagnosis.has_gauges:
         parts = [_nothing_found(diagnosis)]
     parts += [note(f"{text[:1].upper()}{text[1:]}.") for text in diagnosis.notes]
     return join([*parts, _gauges(gauges)] if gauges else parts)

@@ -127,5 +127,5 @@ def _nets(run: RunReport) -> str:
 def _findings(diagnosis: Diagnosis) -> Html | str:
     findings = diagnosis.findings
     if not findings:
-        return "no alarm" if diagnosis.gauges else "not possible: there are no gauges"
+        return "no alarm" if diagnosis.has_gauges else "not possible: there are no gauges"
     return tag("a", ", ".join(finding.title for finding in findings), href="#doctor")
