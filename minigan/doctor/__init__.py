@@ -1,4 +1,4 @@
-"""Say what ails a training, and what to try: `minigan doctor RUN` (see README.md)."""
+"""Say what is wrong with a training, and what to try: `minigan doctor RUN` (see README.md)."""
 
 from .diagnosis import Diagnosis, Finding, Gauge, diagnose
 

@@ -44,9 +44,19 @@ def balanced(options: Options) -> dict[str, Any]:
 def without_momentum(options: Options) -> dict[str, Any]:
     """Return changes that damp a rotation: no momentum, and for a critic a penalty on its slope."""
     if options["loss"] == "wasserstein" and options["model"] not in BATCH_NORM:
-        penalty = {"clip_weights": 0.0, "penalty": "wgan-gp", "penalty_weight": 0.1}
+        penalty = {"clip_weights": 0.0, **gradient_penalty(options)}
         return {"beta1": 0.0, **penalty, "n_critic": max(3, options["n_critic"])}
     return {"beta1": 0.0, **slower(10)(options)}
+
+
+def gradient_penalty(options: Options) -> dict[str, Any]:
+    """Return the options of a critic's gradient penalty.
+
+    Nets for points need the weight 0.1 of Gulrajani et al. 2017 for them: the usual 10 keeps the
+    ring's samples as bad as without a penalty.
+    """
+    weight = 0.1 if str(options["model"]).startswith("toy") else None
+    return {"penalty": "wgan-gp", "penalty_weight": weight}
 
 
 def unsaturated(options: Options) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def unsaturated(options: Options) -> dict[str, Any]:
 
 
 def regularized(options: Options) -> dict[str, Any]:
-    """Return changes that keep D from learning samples by heart."""
+    """Return changes that keep D from memorizing samples."""
     if options["model"] in BATCH_NORM:
         return {"augment": "color,translation"}
     return {"penalty": "r1", "penalty_weight": None, "n_critic": 1}

@@ -47,7 +47,7 @@ class Gauge:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """Something that ails a training.
+    """Something that is wrong with a training.
 
     Attributes:
         name: a word such as "mode-collapse".
@@ -56,7 +56,8 @@ class Finding:
         value, threshold, above: of the gauge; bad values are above the threshold, or below it.
         summary: what the value is, such as "median of the last third of the lines".
         explanation, remedy: text.
-        changes: the options of the run to change; {} where the remedy is not one of options.
+        changes: the options to change, with values that the run does not have already; {} where the
+            remedy is not one of options.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Diagnosis:
         folder: the run's folder.
         step: of its last line.
         state: how its training ended: finished, interrupted, training or diverged.
-        findings: what ails it, the cause before its consequences; () if nothing was found.
+        findings: what is wrong, the cause before its consequences; () if nothing was found.
         gauges: those that rules look at, by name, of which the run has numbers.
         checks: what each rule that applies compared: the name of its finding, and comparisons, of
             which all must be bad.
@@ -125,7 +126,7 @@ class Diagnosis:
 
 
 def diagnose(folder: str | os.PathLike[str]) -> Diagnosis:
-    """Return what ails a run, from its folder alone.
+    """Return what is wrong with a run, from its folder alone.
 
         for finding in minigan.doctor.diagnose("runs/001-glyphs-mlp").findings:
             print(finding.title, finding.remedy)
@@ -169,13 +170,13 @@ def _finding(rule: Rule, record: Record) -> Finding:
         rule.name,
         rule.title,
         rule.test.gauge,
-        math.inf if value is None or has_diverged else value,
+        math.inf if value is None or (has_diverged and rule.test.above) else value,
         rule.test.threshold,
         rule.test.above,
         "as the training diverged" if has_diverged else rule.test.summary,
         message or rule.explanation,
         rule.remedy,
-        rule.changes(record.options),
+        {k: x for k, x in rule.changes(record.options).items() if record.options.get(k) != x},
     )
 
 

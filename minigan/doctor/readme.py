@@ -23,7 +23,8 @@ def findings() -> str:
 
 
 def _condition(rule: Rule) -> str:
-    return " and ".join(map(_comparison, (rule.test, *rule.needs)))
+    text = " and ".join(map(_comparison, (rule.test, *rule.needs)))
+    return f"{text}, or the training diverged" if rule.or_diverged else text
 
 
 def _comparison(test: Test) -> str:

@@ -70,13 +70,14 @@ _COLLAPSE_REMEDY = (
     " (--pack 2)."
 )
 _OSCILLATION_REMEDY = (
-    "No momentum (--beta1 0), and learning rates divided by ten; a Wasserstein critic needs a"
-    " gradient penalty instead (--penalty wgan-gp) and --n-critic 3."
+    "No momentum (--beta1 0), and learning rates divided by ten. A Wasserstein critic needs a"
+    " gradient penalty instead (--penalty wgan-gp --n-critic 3, for points with"
+    " --penalty-weight 0.1) without --clip-weights."
 )
 _CONSEQUENCES = ("weak-discriminator", "mode-collapse", "oscillation", "range-mismatch")
 _WIDE_DATA = Rule(
     "range-mismatch",
-    "Generated numbers have another range than the data",
+    "Generated values have a different range from the data",
     Test("range_covered", above=False, threshold=0.02, start=0.0, reduce=_first, lines=1),
     "nets begin with numbers of about 0.3: data 50 times as wide are not in their unit",
     "At the start the generator's numbers reach less than a fiftieth of the range of the data:"
@@ -88,7 +89,7 @@ _WIDE_DATA = Rule(
 )
 _RANGE = Rule(
     "range-mismatch",
-    "Generated numbers have another range than the data",
+    "Generated values have a different range from the data",
     Test("range_covered", above=False, threshold=0.6),
     "healthy runs reach at least 0.85; a generator that ends in a sigmoid half of [-1, 1]",
     "The generator's numbers do not reach those of the data.",
@@ -158,7 +159,7 @@ RULES: tuple[Rule, ...] = (
         "The learning rates have run out",
         Test("learning_rate", above=False, threshold=0.02, start=0.7, reduce=np.max),
         "a linear schedule that ends with the training has 0.3 of its rate left at 70 % of it",
-        "Both learning rates have been nearly 0 for the last third of the training.",
+        "Both learning rates have been nearly 0 in the last 30 % of the training.",
         "Let the schedule end with the training (--schedule-steps), or use none.",
         scheduled,
         hides=_CONSEQUENCES,
@@ -191,7 +192,7 @@ RULES: tuple[Rule, ...] = (
         Test("memorization", above=True, threshold=0.67),
         "0.5 where it treats both alike; 32 held-out samples have a standard error of 0.06, and"
         " three of those are noise",
-        "It gives training samples higher outputs than held-out ones: it knows them by heart, and"
+        "It gives training samples higher outputs than held-out ones: it has memorized them, and"
         " pushes the generator away from new samples.",
         "More data, or a penalty (--penalty r1), or for images --augment color,translation.",
         regularized,
@@ -271,7 +272,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "oscillation",
-        "The players go round in circles",
+        "Both networks rotate around the equilibrium",
         Test("drift", above=True, threshold=0.7, lines=MANY),
         "the mean of healthy runs moves by less than 0.3 deviations a line; the noise of MLPs on"
         " images by up to 1, but with a negative cosine",
@@ -286,7 +287,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "oscillation",
-        "The players go to and fro",
+        "Both networks oscillate",
         Test("rotation_d", above=False, threshold=-0.5, lines=MANY),
         "independent positions around a mean have -0.5; healthy runs at least -0.3",
         "Each displacement of both players, from one line of metrics to the next, undoes the one"

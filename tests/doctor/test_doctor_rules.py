@@ -7,6 +7,7 @@ import pytest
 
 from minigan import Config
 from minigan.doctor import diagnose, readme
+from minigan.doctor.remedy import choose
 from minigan.doctor.rules import NAMES, RULES
 from minigan.doctor.series import SERIES
 from minigan.training.run_folder import RunError
@@ -132,7 +133,7 @@ def test_a_critic_without_a_bound_comes_first(tmp_path, columns):
     critic = {"loss": "wasserstein", "quality": BAD, "data": "glyphs"}
     (finding,) = diagnose(write(tmp_path / "r", columns, **critic)).findings
     assert finding.name == "unbounded-critic"
-    assert finding.changes == {"penalty": "wgan-gp", "penalty_weight": None, "n_critic": 5}
+    assert finding.changes == {"penalty": "wgan-gp", "n_critic": 5}
     points = {**critic, "data": "ring", "model": "toy"}
     (finding,) = diagnose(write(tmp_path / "p", columns, **points)).findings
     assert finding.changes["penalty_weight"] == 0.1
@@ -147,7 +148,7 @@ def test_a_critic_without_a_bound_that_diverged_is_named(tmp_path):
     folder = write(tmp_path / "r", lines=1, loss="wasserstein")
     (folder / "diverged.json").write_text(json.dumps({"step": 1, "message": "nan"}))
     (finding,) = diagnose(folder).findings
-    assert finding.name == "unbounded-critic"
+    assert (finding.name, finding.value, finding.above) == ("unbounded-critic", 0, False)
 
 
 def test_samples_that_stay_bad_are_never_called_fine(tmp_path):
@@ -276,6 +277,26 @@ def test_a_training_that_diverged_is_exploding_even_without_lines(tmp_path):
     assert finding.value == np.inf
     assert "loss_d became nan at step 7" in finding.explanation
     assert finding.changes["lr_g"] == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "changes"),
+    [
+        ("ignored-labels", {"condition": "projection"}, {}),
+        ("memorizing-discriminator", {"penalty": "r1"}, {}),
+        ("memorizing-discriminator", {"penalty": "r1", "n_critic": 3}, {"n_critic": 1}),
+        ("vanishing-gradient", {"loss": "leastsquares"}, {}),
+    ],
+)
+def test_a_remedy_changes_what_the_run_does_not_have_already(name, options, changes, tmp_path):
+    diagnosis = diagnose(write(tmp_path / "r", FAILURES[name][0], **options))
+    (finding,) = diagnosis.findings
+    assert (finding.name, finding.changes) == (name, changes)
+    if changes:
+        assert choose(diagnosis) == finding
+    else:
+        with pytest.raises(ValueError, match="no option of this run is to be changed: "):
+            choose(diagnosis)
 
 
 def test_a_run_that_is_still_training_is_said(tmp_path):
