@@ -42,7 +42,7 @@ COMMANDS = {
     "sample": (sample, "draw new samples from a trained run"),
     "film": (film, "join the pictures of a run into a film"),
     "evaluate": (evaluate, "measure a run against held-out data"),
-    "doctor": (doctor, "say what ails runs, and what to try"),
+    "doctor": (doctor, "say what is wrong with runs, and what to try"),
     "report": (report, "write one HTML file that shows a run, or several beside each other"),
     "export": (export, "write a run's generator for ONNX, PyTorch or numpy"),
     "check": (check, "check the gradients of every op, or the ops of a file and their kernels"),

@@ -1,4 +1,4 @@
-"""`minigan doctor`: say what ails runs, and what to try."""
+"""`minigan doctor`: say what is wrong with runs, and what to try."""
 
 from __future__ import annotations
 

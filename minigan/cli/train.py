@@ -59,7 +59,7 @@ def add_arguments(parser: Parser) -> None:
         "--tensorboard",
         action="store_true",
         help="write event files for TensorBoard too, in RUN/tensorboard; the package tensorboardX"
-        " is needed (pip install 'minigan[tensorboard]')",
+        " is needed (pip install -e '.[tensorboard]')",
     )
     parser.add_argument(
         "--dry-run",

@@ -92,7 +92,9 @@ def build_model(source: Source) -> Any:
             onnx is not installed.
     """
     if find_spec("onnx") is None:
-        raise ExportError("ONNX files need the package onnx: pip install 'minigan[onnx]'")
+        raise ExportError(
+            "ONNX files need the package onnx: pip install -e '.[onnx]' in its checkout"
+        )
     import onnx
 
     traced = trace(source.net, source.inputs, OPERATIONS.keys())

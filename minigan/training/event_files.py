@@ -35,7 +35,7 @@ def check_tensorboard() -> None:
         reason = "is not installed" if is_missing else f"cannot be imported ({error})"
         raise RunError(
             f"TensorBoard's event files need the package tensorboardX, which {reason}; install it"
-            " with: pip install 'minigan[tensorboard]', or pip install tensorboardX"
+            " with: pip install -e '.[tensorboard]', or pip install tensorboardX"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Measure the gauges of a training at a logged step: what may ail it, as numbers.
+"""Measure the gauges of a training at a logged step: what may be wrong with it, as numbers.
 
 The nets are applied to a few training, held-out and generated samples in eval mode, with random
 generators of their own, so the bits of the training do not depend on it. `minigan doctor` compares
@@ -135,12 +135,12 @@ GAUGES: dict[str, Gauge] = {
     "real_high": Gauge("data", "highest number of real samples", lambda p: p.reference.range[1]),
     "dead_d": Gauge(
         "share of units",
-        "units of D's layer with the most that are constant for real and generated samples",
+        "constant units, for real and generated samples, in the layer of D that has most of them",
         lambda p: functions.dead_share(p.units["d"]),
     ),
     "dead_g": Gauge(
         "share of units",
-        "units of G's layer with the most that are constant for all latents",
+        "constant units, for all latents, in the layer of G that has most of them",
         lambda p: functions.dead_share(p.units["g"]),
     ),
     "activation_d": Gauge(
@@ -178,7 +178,7 @@ GAUGES: dict[str, Gauge] = {
     ),
     "rotation_d": Gauge(
         "cosine",
-        "cosine of the angle between D's last two displacements; -1: it goes to and fro",
+        "cosine of the angle between D's last two displacements; -1: it oscillates",
         lambda p: p.steps["d"].cosine,
     ),
     "rotation_g": Gauge(

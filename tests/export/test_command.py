@@ -20,7 +20,7 @@ from minigan.training.load_sampler import load_sampler
 
 needs_onnx = pytest.mark.skipif(
     not (find_spec("onnx") and find_spec("onnxruntime")),
-    reason="onnx and onnxruntime are not installed: pip install 'minigan[onnx]'",
+    reason="onnx and onnxruntime are not installed: pip install -e '.[onnx]'",
 )
 
 
@@ -191,7 +191,7 @@ def test_a_run_without_an_average_says_so(
 def test_missing_packages_are_said(run: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
     line = refused("export", run, "--onnx", tmp_path / "g.onnx")
-    assert "ONNX files need the package onnx: pip install 'minigan[onnx]'" in line
+    assert "ONNX files need the package onnx: pip install -e '.[onnx]'" in line
     if find_spec("onnx"):
         monkeypatch.setattr(onnx_file, "find_spec", lambda name: name == "onnx" or None)
         result = cli("export", run, "--onnx", tmp_path / "g.onnx")

@@ -24,7 +24,7 @@ from minigan.export import operations, source
 from minigan.export.onnx_file import build_model, compare, onnx_bytes
 from minigan.gan.conditional import CONDITIONS
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minigan[onnx]'")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install -e '.[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: nothing to compare with")
 
 CONDITIONAL = [

@@ -16,7 +16,7 @@ from minigan import nn, ops
 from minigan.export import source, trace
 from minigan.export.operations import OPERATIONS
 
-pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minigan[onnx]'")
+pytest.importorskip("onnx", reason="onnx is not installed: pip install -e '.[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: nothing to compare with")
 
 TABLE = np.linspace(-1, 1, 12, dtype=np.float32).reshape(6, 2)
