@@ -97,7 +97,11 @@ RELU = {"logit_low": 0.0, "logit_high": np.linspace(0.4, 1.0, LINES)}
 # The columns and options of each failure, and a number just on the good side of the threshold.
 FAILURES = {
     "mode-collapse": ({"diversity": np.where(LATE, 0.4, 0.9)}, {}, {"diversity": 0.55}),
-    "vanishing-gradient": (ACCURATE | {"saturation": 0.95}, {}, ACCURATE | {"saturation": 0.85}),
+    "vanishing-gradient": (
+        ACCURATE | {"saturation": 0.95},
+        {"loss": "minimax"},
+        ACCURATE | {"saturation": 0.85},
+    ),
     "memorizing-discriminator": ({"memorization": 0.75}, {}, {"memorization": 0.65}),
     "oscillation": (DRIFT | {"drift": 0.9}, {}, DRIFT | {"drift": 0.6}),
     "exploding-values": ({"activation_d": np.geomspace(1, 900, LINES)}, {}, {"weight_g": 9.0}),
