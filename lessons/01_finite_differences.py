@@ -286,7 +286,7 @@ lesson.finish()
 # 1. $(-f(x + 2h) + 8 f(x + h) - 8 f(x - h) + f(x - 2h)) / 12h$ is the five-point formula. How does
 #    its error fall with h, and how many times smaller is its smallest error than that of `central`?
 #    <details><summary>Answer</summary>Like $h^4$: its smallest error, at h = 0.002, is
-#    94 times smaller.</details>
+#    about 90 times smaller.</details>
 # 2. Softmax has the VJP $(g - \langle g, y \rangle)\, y$. Someone forgets the second term: $g y$.
 #    Does a cotangent of ones find that? Why not the same answer as in the second trap?
 #    <details><summary>Answer</summary>It does, and so does a random g. The outputs of softmax add

@@ -100,7 +100,9 @@ def test_exercise_1_five_points_gain_four_digits_for_one():
     arms = (h > 1e-2, h < 1e-5)
     slopes = [np.polyfit(np.log(h[arm]), np.log(five[arm]), 1)[0] for arm in arms]
     assert slopes == pytest.approx([4, -1], abs=0.15)
-    assert central.min() / five.min() == pytest.approx(94, rel=0.02)
+    # At the minimum half of the error is rounding, in the last bits of numpy's exp and log1p. Those
+    # differ between processors: 94 with AVX-512, 91 with AVX2.
+    assert central.min() / five.min() == pytest.approx(92.5, rel=0.03)
     assert h[five.argmin()] == pytest.approx(0.002, rel=0.05)
 
 

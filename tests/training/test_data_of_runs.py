@@ -177,7 +177,9 @@ def test_a_sampler_of_points_agrees_with_the_trainer(tmp_path, options):
     train(run, "--data", tmp_path / "x.npz", *WORDS, "--steps", 2, *options)
     trainer = load_trainer(run)
     sampler = load_sampler(run)
-    assert np.array_equal(sampler.points, trainer.data.values[:1024])
+    assert np.array_equal(sampler.points, trainer.sampler.points)
+    assert {x.tobytes() for x in sampler.points} < {x.tobytes() for x in trainer.data.values}
+    assert sampler.points.shape == (1024, 3)
     assert np.array_equal(sampler.sample(5), trainer.sample(5))
     before = mg.random.default_generator().state()
     load_sampler(run)
