@@ -267,7 +267,7 @@ def _known() -> dict[str, dict[str, str]]:
 LOSSES = Experiment(
     about="what each loss measures: divergences of N(0, 1) and N(d, 1) by trained discriminators",
     source="integrals on a grid; Dive into Deep Learning's bound of a KL of 1.0166, of one seed",
-    minutes=6,
+    minutes=10,
     cases=_cases(),
     measures={f"d{i}": Measure(f"d = {d:.4g}", 4) for i, d in enumerate(DISTANCES)},
     published=_known(),

@@ -175,7 +175,7 @@ GRID = Experiment(
 GRID_MODERN = Experiment(
     about="the same 25 Gaussians in 20,000 steps, with the networks of Dive into Deep Learning",
     source=_DIVE,
-    minutes=15,
+    minutes=16,
     cases=_cases(
         {
             "data": "grid",

@@ -91,7 +91,7 @@ def k_means(x: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndar
 
 def draw(results: Sequence[CaseResult], path: Path) -> None:
     """Write a PNG: for its first seed, the first images of each case."""
-    with figure(path, 3 * len(results), 3.4) as drawing:
+    with figure(path, 3 * len(results), 3.7) as drawing:
         panels = drawing.subplots(1, len(results), squeeze=False)[0]
         for axes, result in zip(panels, results, strict=True):
             axes.imshow(tile(result.arrays[0]["images"]), cmap="gray", vmin=0, vmax=255)
@@ -109,7 +109,7 @@ _TRAINING = Config(
     loss="relativistic",
     penalty="r1+r2",
     penalty_weight=5.0,
-    steps=8000,
+    steps=5000,
     lr_g=1e-3,
     lr_d=1e-3,
     beta1=0.0,

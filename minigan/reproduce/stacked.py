@@ -146,7 +146,7 @@ def _case(goals: Mapping[str, Goal], **options: Any) -> Case:
 STACKED = Experiment(
     about="100 modes: pairs of digits in two channels of 14 x 14 pixels",
     source="",
-    minutes=11,
+    minutes=15,
     cases={
         "data": Case(measure_data, {**_DATA, "samples": _SIZE["samples"]}),
         "non-saturating": _case({}),
