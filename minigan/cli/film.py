@@ -47,6 +47,6 @@ def run(options: argparse.Namespace) -> int:
         report(path)
     if len(paths) == 1:
         mp4 = paths[0].with_suffix(".mp4")
-        text = f"{mp4.name} is of an earlier film" if mp4.exists() else f"no {mp4.name}"
+        text = f"{mp4.name} stays as it was" if mp4.exists() else f"no {mp4.name}"
         note(f"{text}: the program ffmpeg is not on the PATH")
     return 0

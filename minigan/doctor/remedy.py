@@ -24,7 +24,7 @@ def choose(diagnosis: Diagnosis) -> Finding:
         if finding.changes:
             return finding
     remedies = " ".join(finding.remedy for finding in diagnosis.findings)
-    raise ValueError(f"{diagnosis.folder}: no option of this run is to be changed: {remedies}")
+    raise ValueError(f"{diagnosis.folder}: no remedy changes an option of this run: {remedies}")
 
 
 def write(diagnosis: Diagnosis, finding: Finding, folder: Path) -> Path:

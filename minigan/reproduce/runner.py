@@ -8,7 +8,6 @@ DIR/table.md, figure.png
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,12 +101,10 @@ def _plan(name: str, experiment: Experiment) -> dict[str, Any]:
 
 def _package_hash() -> str:
     """Return a hash of all modules of the package."""
+    from ..kernels.runtime.cpu.sources import files_hash
+
     package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return files_hash("", sorted(package.rglob("*.py")), package)
 
 
 # ------------------------------------------------------------------------------------- the folder

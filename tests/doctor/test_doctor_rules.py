@@ -299,7 +299,7 @@ def test_a_remedy_changes_what_the_run_does_not_have_already(name, options, chan
     if changes:
         assert choose(diagnosis) == finding
     else:
-        with pytest.raises(ValueError, match="no option of this run is to be changed: "):
+        with pytest.raises(ValueError, match="no remedy changes an option of this run: "):
             choose(diagnosis)
 
 

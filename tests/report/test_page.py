@@ -127,7 +127,7 @@ def test_nearest_images_are_those_of_a_search_of_all_pairs(runs):
 
 
 def test_held_out_samples_in_the_order_of_their_classes_are_drawn_from_all(runs, monkeypatch):
-    """The nearest training images of the first class are the images themselves."""
+    """Half of these images are black, and all of those are at the end."""
     trainer = load_trainer(runs / "plain")
     rows = np.arange(600) % len(trainer.data)
     values = trainer.data.rows(rows)

@@ -199,7 +199,7 @@ def test_an_mp4_that_exists_is_not_replaced(run, monkeypatch):
 def test_an_mp4_that_stays_behind_is_said(run, no_ffmpeg):
     assert "no film.mp4: the program ffmpeg is not" in cli("film", run).errors[0]
     (run / "film.mp4").write_text("of an earlier film")
-    assert "film.mp4 is of an earlier film: the program ffmpeg is not" in cli("film", run).errors[0]
+    assert "film.mp4 stays as it was: the program ffmpeg is not" in cli("film", run).errors[0]
 
 
 def test_folders_without_pictures_and_odd_numbers(run, tmp_path):

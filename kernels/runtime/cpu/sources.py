@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -73,9 +73,16 @@ def sources(path: Path) -> tuple[Path, ...]:
 def source_hash(path: Path | None = None) -> str:
     """Return a hash of the sources of the kernels of a file, by default of all kernels."""
     files = sources(path) if path else sorted(KERNELS_FOLDER.rglob("*.py"))
-    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {path and path.name}".encode())
+    return files_hash(
+        f"{numba.__version__} {np.__version__} {path and path.name}", files, KERNELS_FOLDER
+    )
+
+
+def files_hash(text: str, files: Iterable[Path], root: Path) -> str:
+    """Return a hash of a text, and of the contents of files and their names below a folder."""
+    digest = hashlib.sha256(text.encode())
     for file in files:
-        name = file.relative_to(KERNELS_FOLDER) if file.is_relative_to(KERNELS_FOLDER) else ""
+        name = file.relative_to(root) if file.is_relative_to(root) else ""
         digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
