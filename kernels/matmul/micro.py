@@ -2,12 +2,13 @@
 
 A micro-kernel, as in the BLIS papers (Van Zee and van de Geijn 2015), is the loop over p within a
 K-block, for an MR x NR tile of C whose sums stay in registers. Here MR is ROWS and NR is VECTORS
-vector registers. Each intrinsic emits one short loop, or one block of vector code.
+vector registers. Each intrinsic emits short loops, or one block of vector code.
 
 Optimizations:
 - register blocking: for each p, 3 loads of B and 8 broadcasts of A feed 24 fused multiply-adds, and
   24 independent sums hide the latency of each
 - vectorized access: rows of B and C are whole vectors
+- unrolling: where the operands are packed, four p follow each other without an address to compute
 - prefetch: each iteration prefetches one cache line that a later tile needs
 """
 
@@ -23,6 +24,11 @@ from ..runtime.cpu.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, i64, intrinsi
 # A must fit the register file: 24 + 3 + 1 of 32 registers, or 12 + 3 + 1 of 16.
 ROWS = 8 if REGISTERS == 32 else 4
 VECTORS = 3
+UNROLL = 4  # iterations of the loop over packed operands
+
+# The tiles of `tile`: (rows, vectors, whether both operands are packed).
+TILES = [(m, n, False) for m in (1, 2, ROWS) for n in range(1, VECTORS + 1)]
+TILES += [(ROWS, n, True) for n in range(1, VECTORS + 1)]
 
 
 @jit
@@ -38,12 +44,13 @@ def panel_width(columns, lanes):
     return lanes * (VECTORS - 1 if vectors == VECTORS + 1 else min(vectors, VECTORS))
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def tile(
     typing,
+    like,
     rows,
     vectors,
-    like,
+    packed,
     a,
     a_row,
     a_step,
@@ -63,46 +70,94 @@ def tile(
         B[p, :] at b + p*b_step                contiguous, `vectors` registers
         C[r, :] at c + r*c_row                 contiguous; added to where `add` is not 0
 
-    The tile has `rows` x `vectors` registers (literals). Only `height` rows of A exist: the other
-    rows of the tile repeat the last one, so that nothing outside A is read. Each element is one
-    chain of fused multiply-adds from zero, p rising.
+    (rows, vectors, packed) is one of TILES. Where `packed`, rows of A are contiguous and rows of B
+    follow each other: a_step is an element and b_step `vectors` registers. Only `height` rows of A
+    exist: the other rows of the tile repeat the last one, so that nothing outside A is read. Each
+    element is one chain of fused multiply-adds from zero, p rising.
 
     Prefetches: before the loop, the rows of C below this tile, for the next one to write; at each
-    p, the cache line at prefetch + p*prefetch_step, which the caller chooses.
+    p, the cache line at prefetch + p*prefetch_step, which the caller chooses, into the second-level
+    cache.
     """
-    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
-        return None
-    m, n = rows.literal_value, vectors.literal_value
 
     def codegen(context, builder, signature, args):
-        a, a_row, a_step, height, b, b_step, k, c, c_row, add, prefetch, prefetch_step = args[3:]
         simd = Simd(context, builder, like.dtype)
-        last = builder.sub(height, ONE)
-        a_rows = []
-        for r in range(m):
-            row = ir.Constant(i64, r)
-            row = builder.select(builder.icmp_signed("<", row, last), row, last)
-            a_rows.append(builder.add(a, builder.mul(row, a_row)))
-
-        c_addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
-        tile_below = builder.mul(ir.Constant(i64, m), c_row)
-        for x in c_addresses:
-            simd.prefetch(builder.add(x, tile_below), write=True)
-
-        def step(offsets, sums):
-            b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offsets[1]), n)]
-            simd.prefetch(builder.add(prefetch, offsets[2]))
-            new_sums = []
-            for r, a_start in enumerate(a_rows):
-                x = simd.broadcast(builder.add(a_start, offsets[0]))
-                new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
-            return new_sums
-
-        sums = simd.loop(k, [a_step, b_step, prefetch_step], m * n, step)
-        simd.store_or_add(sums, c_addresses, add)
+        rows, vectors, packed = args[1:4]
+        number = simd.at(simd.at(vectors, 8, packed), 16, rows)
+        done = builder.append_basic_block("tile_done")
+        switch = builder.switch(number, done)
+        for m, n, is_packed in TILES:
+            block = builder.append_basic_block(f"tile_{m}_{n}")
+            switch.add_case(ir.Constant(i64, 16 * m + 8 * is_packed + n), block)
+            builder.position_at_end(block)
+            _emit_tile(simd, m, n, is_packed, *args[4:])
+            builder.branch(done)
+        builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, like, *[types.intp] * 12), codegen
+    return types.void(like, *[types.intp] * 15), codegen
+
+
+def _emit_tile(
+    simd, m, n, packed, a, a_row, a_step, height, b, b_step, k, c, c_row, add, prefetch, next_line
+):
+    """Emit `tile` for m rows and n vectors."""
+    builder = simd.builder
+    if packed:
+        a_step, b_step = ir.Constant(i64, simd.size), ir.Constant(i64, n * VECTOR_BYTES)
+    last = builder.sub(height, ONE)
+    a_rows = []
+    for r in range(m):
+        row = ir.Constant(i64, r)
+        row = builder.select(builder.icmp_signed("<", row, last), row, last)
+        a_rows.append(builder.add(a, builder.mul(row, a_row)))
+
+    c_addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
+    tile_below = builder.mul(ir.Constant(i64, m), c_row)
+    for x in c_addresses:
+        simd.prefetch(builder.add(x, tile_below), write=True)
+
+    def step(offsets, sums):
+        b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offsets[1]), n)]
+        simd.prefetch(builder.add(prefetch, offsets[2]), level=2)
+        new_sums = []
+        for r, a_start in enumerate(a_rows):
+            x = simd.broadcast(builder.add(a_start, offsets[0]))
+            new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
+        return new_sums
+
+    steps, unroll = [a_step, b_step, next_line], UNROLL if packed else 1
+    simd.store_or_add(simd.loop(k, steps, m * n, step, unroll), c_addresses, add)
+
+
+@intrinsic(prefer_literal=True)
+def copy_rows(typing, vectors, like, x, x_row, y, count):
+    """Copy `count` rows of `vectors` (a literal) vectors at x + p*x_row, to follow each other at y.
+
+    The row eight rows later is prefetched: the rows lie on different pages of memory, which a
+    processor's own prefetcher does not follow.
+    """
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    n = vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        x, x_row, y, count = args[2:]
+        simd = Simd(context, builder, like.dtype)
+
+        def step(offsets, sums):
+            source = builder.add(x, offsets[0])
+            for line in simd.vectors(simd.at(source, 8, x_row), n):
+                simd.prefetch(line)
+            row = [simd.load(v) for v in simd.vectors(source, n)]
+            for value, v in zip(row, simd.vectors(builder.add(y, offsets[1]), n), strict=True):
+                simd.store(value, v)
+            return sums
+
+        simd.loop(count, [x_row, ir.Constant(i64, n * VECTOR_BYTES)], 0, step)
+        return context.get_dummy_value()
+
+    return types.void(vectors, like, *[types.intp] * 4), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -76,8 +76,7 @@ def _register_blocking(a, b, c):
             a_start, b_start = address(a) + i * k * size, address(b) + j * size
             c_start, c_row = address(c) + (i * n + j) * size, n * size
             tile(
-                ROWS, VECTORS, c,
-                a_start, k * size, size, ROWS,
+                c, ROWS, VECTORS, 0, a_start, k * size, size, ROWS,
                 b_start, n * size, k, c_start, c_row, 0, 0, 0,
             )  # fmt: skip
     # The rows and columns that whole tiles do not cover.

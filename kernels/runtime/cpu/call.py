@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from ..arrays import array_address
 from .simd import intrinsic
@@ -94,6 +95,33 @@ def call_kernel(typing, function, block):
         return builder.sext(status, word)
 
     return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def call_function(typing, function, x, words):
+    """Call the kernel at address `function` with a one-dimensional array x and a tuple of integers.
+
+    A kernel that calls another one by its address is compiled without it; one that calls it by its
+    name is compiled together with it, and a chain of calls compiles the last one many times.
+
+    Returns its status: 0, or another number if it has raised an exception.
+    """
+
+    def codegen(context, builder, signature, args):
+        function, x, words = args
+        word = ir.IntType(64)
+        results = cgutils.alloca_once(builder, ir.ArrayType(word, RESULT_WORDS))
+        start = builder.ptrtoint(results, word)
+        middle = builder.add(start, ir.Constant(word, RESULT_WORDS * 8 // 2))
+        array = context.make_array(signature.args[1])(context, builder, x)
+        nothing, data = ir.Constant(word, 0), builder.ptrtoint(array.data, word)
+        values = [start, middle, nothing, nothing, array.nitems, array.itemsize, data]
+        values += [array.nitems, array.itemsize, *cgutils.unpack_tuple(builder, words)]
+        kernel = ir.FunctionType(ir.IntType(32), [word] * len(values))
+        status = builder.call(builder.inttoptr(function, kernel.as_pointer()), values)
+        return builder.sext(status, word)
+
+    return types.int64(types.int64, x, words), codegen
 
 
 def pack_arguments(arguments: Sequence[Any]) -> tuple[array[int], int] | None:

@@ -132,27 +132,58 @@ class Simd:
             ]
         return parts[0]
 
-    def loop(self, count: Any, steps: list[Any], sums: int, body: Any) -> list[Any]:
+    def loop(
+        self, count: Any, steps: list[Any], sums: int, body: Any, unroll: int = 1
+    ) -> list[Any]:
         """Emit the loop `sums = body(offsets, sums)` for p = 0 .. count - 1; return the sums.
 
-        At least one iteration runs. The sums are vectors that start at zero and stay in registers
-        (phi nodes); offsets[i] is p * steps[i].
+        The sums are vectors that start at zero and stay in registers (phi nodes); offsets[i] is
+        p * steps[i]. With `unroll` that many iterations are emitted one after the other, and a
+        second loop does those that are left: where a step is a constant, the addresses of an
+        iteration differ from those of the first by constants, which cost no instruction.
         """
+        builder, zeros = self.builder, [self.zero] * sums
+        if unroll == 1:
+            return self._loop(count, steps, zeros, body)
+        factor = ir.Constant(i64, unroll)
+
+        def unrolled(offsets: list[Any], sums: list[Any]) -> list[Any]:
+            for i in range(unroll):
+                pairs = zip(offsets, steps, strict=True)
+                sums = body([self.at(x, i, step) for x, step in pairs], sums)
+            return sums
+
+        def rest(offsets: list[Any], sums: list[Any]) -> list[Any]:
+            pairs = zip(offsets, steps, strict=True)
+            return body([builder.add(x, builder.mul(done, step)) for x, step in pairs], sums)
+
+        turns = builder.sdiv(count, factor)
+        done = builder.mul(turns, factor)
+        sums_of_turns = self._loop(turns, [builder.mul(x, factor) for x in steps], zeros, unrolled)
+        return self._loop(builder.sub(count, done), steps, sums_of_turns, rest)
+
+    def _loop(self, count: Any, steps: list[Any], sums: list[Any], body: Any) -> list[Any]:
+        """Emit a loop that starts with these sums."""
         builder = self.builder
-        before, inside = builder.block, builder.append_basic_block("loop")
-        builder.branch(inside)
-        builder.position_at_end(inside)
+        before = builder.block
+        head, inside, after = (builder.append_basic_block(x) for x in ("head", "loop", "done"))
+        builder.branch(head)
+        builder.position_at_end(head)
         counters = [builder.phi(i64) for _ in [ONE, *steps]]
-        totals = [builder.phi(self.vector) for _ in range(sums)]
+        totals = [builder.phi(self.vector) for _ in sums]
+        builder.cbranch(builder.icmp_signed("<", counters[0], count), inside, after)
+        builder.position_at_end(inside)
         new_counters = [builder.add(c, s) for c, s in zip(counters, [ONE, *steps], strict=True)]
         new_totals = body(counters[1:], totals)
-        for phi, new in zip(counters + totals, new_counters + new_totals, strict=True):
-            phi.add_incoming(ZERO if phi.type == i64 else self.zero, before)
-            phi.add_incoming(new, inside)
-        after = builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed("<", new_counters[0], count), inside, after)
+        starts = [ZERO] * len(counters) + sums
+        for phi, start, new in zip(
+            counters + totals, starts, new_counters + new_totals, strict=True
+        ):
+            phi.add_incoming(start, before)
+            phi.add_incoming(new, builder.block)
+        builder.branch(head)
         builder.position_at_end(after)
-        return new_totals
+        return totals
 
     def store_or_add(self, values: list[Any], addresses: list[Any], add: Any) -> None:
         """Store vectors, or add them to the stored ones where `add` is not 0."""
