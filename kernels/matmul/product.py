@@ -269,8 +269,8 @@ def multiply_block(
     a_row_vectors = -(-longest // lanes) + 1
     vectors = ROWS * VECTORS + 1 + panel_vectors + (m * a_row_vectors if pack_a else 0)
     scratch = np.empty(vectors * lanes, c_like.dtype)
-    panels = address(scratch) + ROWS * VECTORS * VECTOR_BYTES
-    panels += -panels % VECTOR_BYTES  # aligned: a vector in two cache lines takes two loads
+    # Aligned panels: a vector that lies in two cache lines takes two loads.
+    panels = (address(scratch) // VECTOR_BYTES + ROWS * VECTORS + 1) * VECTOR_BYTES
     packed_a = panels + panel_vectors * VECTOR_BYTES
     for p in range(0, k, kc):
         length = min(kc, k - p)
