@@ -14,7 +14,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def gradient_penalty(
         device=real.device,
         stream="penalty",
     )
-    interpolated = _as_leaf(real + alpha * (fake - real))
+    interpolated = penalty_input(real + alpha * (fake - real))
     squared_norms = _squared_gradient_norms("gradient_penalty", discriminator, interpolated)
     return _mean_squared_distance(squared_norms, target, one_sided)
 
@@ -98,7 +98,7 @@ def dragan_penalty(
     centered = real - real.mean()
     deviation = ops.sqrt((centered * centered).mean())
     noise = random.normal(real.shape, dtype=real.dtype, device=real.device, stream="penalty")
-    perturbed = _as_leaf(real + noise * (deviation * scale))
+    perturbed = penalty_input(real + noise * (deviation * scale))
     squared_norms = _squared_gradient_norms("dragan_penalty", discriminator, perturbed)
     return _mean_squared_distance(squared_norms, target, one_sided)
 
@@ -109,7 +109,7 @@ def r1_penalty(discriminator: Discriminator, real: Tensor) -> Tensor:
     Mescheder et al. 2018, equation 9. At equilibrium the discriminator is flat on the data, and
     the penalty is 0.
     """
-    return _squared_gradient_norms("r1_penalty", discriminator, _as_leaf(real)).mean()
+    return _squared_gradient_norms("r1_penalty", discriminator, penalty_input(real)).mean()
 
 
 def r2_penalty(discriminator: Discriminator, fake: Tensor) -> Tensor:
@@ -117,7 +117,21 @@ def r2_penalty(discriminator: Discriminator, fake: Tensor) -> Tensor:
 
     Mescheder et al. 2018, equation 10; the weight is gamma / 2, as for `r1_penalty`.
     """
-    return _squared_gradient_norms("r2_penalty", discriminator, _as_leaf(fake)).mean()
+    return _squared_gradient_norms("r2_penalty", discriminator, penalty_input(fake)).mean()
+
+
+def r1_and_r2_penalties(logits: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `r1_penalty` and `r2_penalty` for logits that the discriminator has computed already.
+
+    The loss needs the same logits, so that its forward pass serves the penalties too.
+
+    Args:
+        logits: (2n, 1), of real samples and then of generated ones, with their graph.
+        real, fake: (n, ...), constants that require gradients (`penalty_input`).
+    """
+    gradients = grad(logits.sum(), [real, fake], create_graph=True)
+    r1, r2 = (_squares_per_sample(cast(Tensor, g)).mean() for g in gradients)
+    return r1, r2
 
 
 def _squared_gradient_norms(name: str, discriminator: Any, x: Tensor) -> Tensor:
@@ -136,8 +150,12 @@ def _squared_gradient_norms(name: str, discriminator: Any, x: Tensor) -> Tensor:
             " sample is needed"
         )
     (gradient,) = grad(output.sum(), [x], create_graph=True)
-    assert gradient is not None
-    return (gradient * gradient).sum(axis=tuple(range(1, x.ndim)))
+    return _squares_per_sample(cast(Tensor, gradient))
+
+
+def _squares_per_sample(gradient: Tensor) -> Tensor:
+    """Return the sum of squares of each sample, (n,)."""
+    return (gradient * gradient).sum(axis=tuple(range(1, gradient.ndim)))
 
 
 def _mean_squared_distance(squared_norms: Tensor, target: float, one_sided: bool) -> Tensor:
@@ -150,7 +168,7 @@ def _mean_squared_distance(squared_norms: Tensor, target: float, one_sided: bool
     return ((ops.relu(distance) if one_sided else distance) ** 2).mean()
 
 
-def _as_leaf(x: Tensor) -> Tensor:
+def penalty_input(x: Tensor) -> Tensor:
     """Return a copy of x that has no graph and requires a gradient."""
     leaf = x.detach() * 1.0
     leaf.requires_grad = True

@@ -24,7 +24,7 @@ from ..training.config import Config
 from .augment import diff_augment
 from .losses import LOSSES, cross_entropy, feature_matching
 from .models import MODELS
-from .penalties import PENALTIES, orthogonal_penalty
+from .penalties import PENALTIES, orthogonal_penalty, penalty_input, r1_and_r2_penalties
 
 
 class Players:
@@ -198,6 +198,10 @@ class Players:
             before clipping; penalty and class_d (nats per sample) with such options.
         """
         real, fake = self._discriminator_input(real), self._discriminator_input(fake.detach())
+        # Both are at the samples whose logits the loss needs: one forward pass serves all three.
+        is_shared = {"r1", "r2"} <= set(self.config.penalties)
+        if is_shared:
+            real, fake = penalty_input(real), penalty_input(fake)
         output = discriminate(self.discriminator, real, fake, *labels)
         logits, class_logits = self._split_output(output)
         n = len(real)
@@ -211,7 +215,7 @@ class Players:
             results["class_d"] = class_losses * 0.5
             added_terms.append(class_losses)
         if self.config.penalties:
-            results["penalty"] = self._penalty(real, fake, labels)
+            results["penalty"] = self._penalty(real, fake, labels, logits if is_shared else None)
             added_terms.append(results["penalty"])
         results["gradients_d"] = self._update("d", self.discriminator, loss, added_terms)
         if self.config.clip_weights:
@@ -292,19 +296,25 @@ class Players:
         net: Any = self.discriminator
         return net.features(x, *labels) if self.is_conditional else net[:-1](x)
 
-    def _penalty(self, real: Tensor, fake: Tensor, labels: list[Tensor]) -> Tensor:
-        """Return the weighted sum of all gradient penalties."""
+    def _penalty(
+        self, real: Tensor, fake: Tensor, labels: list[Tensor], logits: Tensor | None
+    ) -> Tensor:
+        """Return the weighted sum of all gradient penalties.
 
-        def logits(x: Tensor) -> Tensor:
+        `logits`: those of real and fake, from which R1 and R2 are computed; None: they are not.
+        """
+
+        def discriminator(x: Tensor) -> Tensor:
             return self._split_output(self.discriminator(x, *labels))[0]
 
-        total = reduce(
-            operator.add,
-            (
-                PENALTIES[name].compute(logits, real, fake) * self._penalty_weight(name)
-                for name in self.config.penalties
-            ),
-        )
+        values: dict[str, Tensor] = {}
+        if logits is not None:
+            values["r1"], values["r2"] = r1_and_r2_penalties(logits, real, fake)
+        for name in self.config.penalties:
+            if name not in values:
+                values[name] = PENALTIES[name].compute(discriminator, real, fake)
+        terms = [values[name] * self._penalty_weight(name) for name in self.config.penalties]
+        total = reduce(operator.add, terms)
         return total if self.config.penalty_end is None else total * self.penalty_scale
 
     def _penalty_weight(self, name: str) -> float:
