@@ -14,10 +14,19 @@ import minigan as mg
 from minigan import nn, ops
 from minigan.engine.check import check_gradients
 from minigan.gan.losses import dragan_penalty, gradient_penalty, r1_penalty, r2_penalty
+from minigan.gan.penalties import penalty_input, r1_and_r2_penalties
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 5, 3))
 A, B = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 1))
+
+
+def r1_and_r2(critic: Any, x: mg.Tensor, y: mg.Tensor) -> tuple[mg.Tensor, mg.Tensor]:
+    """Compute both from one forward pass of all samples."""
+    x, y = penalty_input(x), penalty_input(y)
+    return r1_and_r2_penalties(critic(ops.concatenate([x, y])), x, y)
+
+
 PENALTIES: dict[str, Callable[[Any, mg.Tensor, mg.Tensor], mg.Tensor]] = {
     "gradient_penalty": lambda d, x, y: gradient_penalty(d, x, y, target=1.0),
     "gradient_penalty, target 0": lambda d, x, y: gradient_penalty(d, x, y, target=0.0),
@@ -26,6 +35,10 @@ PENALTIES: dict[str, Callable[[Any, mg.Tensor, mg.Tensor], mg.Tensor]] = {
     "dragan_penalty, other": lambda d, x, y: dragan_penalty(d, x, 1.5, 0.6, one_sided=True),
     "r1_penalty": lambda d, x, y: r1_penalty(d, x),
     "r2_penalty": lambda d, x, y: r2_penalty(d, y),
+}
+TOGETHER = {
+    "r1_and_r2_penalties, r1": lambda d, x, y: r1_and_r2(d, x, y)[0],
+    "r1_and_r2_penalties, r2": lambda d, x, y: r1_and_r2(d, x, y)[1],
 }
 EACH = pytest.mark.parametrize("name", PENALTIES)
 DRAWING = pytest.mark.parametrize("name", ["gradient_penalty", "dragan_penalty"])
@@ -37,14 +50,14 @@ def tensors(device: Any, *arrays: np.ndarray, dtype: str = "float64") -> list[mg
 
 # ------------------------------------------------------------------------ values and gradients
 @DEVICES
-@EACH
+@pytest.mark.parametrize("name", [*PENALTIES, *TOGETHER])
 def test_gradients_of_order_1_and_2_by_the_critics_weights(device: str, name: str) -> None:
     """Slopes lie on both sides of every target."""
 
     def f(a: mg.Tensor, b: mg.Tensor) -> mg.Tensor:
         mg.manual_seed(0)  # the same noise each time
         x, y = tensors(device, X, Y)
-        return PENALTIES[name](lambda z: ops.tanh(z @ a) @ b, x, y)
+        return (PENALTIES | TOGETHER)[name](lambda z: ops.tanh(z @ a) @ b, x, y)
 
     check_gradients(f, [A, B], device=device, name=name)
 
@@ -95,6 +108,20 @@ def test_each_sample_has_a_slope_of_its_own(device: str, shape: tuple[int, ...])
     ]
     expected = [(a**2).mean() for a in (norms, norms, both, above, both, above)]
     assert [y.item() for y in actual] == pytest.approx(expected, rel=1e-13)
+
+
+@DEVICES
+@FLOATS
+def test_r1_and_r2_together_have_the_bits_of_each_alone(device: str, dtype: str) -> None:
+    x, y, a, b = tensors(device, X, Y, A, B, dtype=dtype)
+
+    def critic(z: mg.Tensor) -> mg.Tensor:
+        return ops.tanh(z @ a) @ b
+
+    together = r1_and_r2(critic, x, y)
+    alone = r1_penalty(critic, x), r2_penalty(critic, y)
+    assert [t.item() for t in together] == [t.item() for t in alone]
+    assert together[0].item() != together[1].item()
 
 
 # ---------------------------------------------------------------------------------- the noise

@@ -64,6 +64,14 @@ def test_what_d_steps_on_is_the_loss_and_the_penalty():
     close(moved(d, before)[1], [up.mean() + down.mean()])
 
 
+@pytest.mark.parametrize(("penalty", "passes"), [("r1+r2", 1), ("r1", 2), ("r2+r1+wgan-gp", 2)])
+def test_r1_and_r2_together_need_no_forward_pass_of_their_own(penalty, passes):
+    players = make_players(bent(), penalty=penalty)
+    d_calls = spy(players.discriminator)
+    players.discriminator_step(points(), points(), [])
+    assert len(d_calls) == passes
+
+
 @pytest.mark.parametrize(("penalty", "which"), [("r1", 0), ("r2", 1), ("dragan", 0)])
 def test_each_penalty_is_taken_where_its_paper_says(penalty, which):
     players, real = make_players(penalty=penalty), points()
