@@ -13,6 +13,7 @@ from typing import Any
 
 from ..cli.info import processor
 from .peers import blas
+from .vectors import limits
 
 PACKAGES = ("numpy", "numba", "torch", "jax")
 BUSY_LOAD_AVERAGE = 0.5  # At higher loads, other processes disturb the measurements.
@@ -21,6 +22,7 @@ BUSY_LOAD_AVERAGE = 0.5  # At higher loads, other processes disturb the measurem
 def describe(threads: int) -> dict[str, Any]:
     """Return processor, threads, load and versions (None: not installed) in JSON types.
 
+    "limits" are the environment variables that limit the vectors of libraries (`vectors.py`).
     "kernels" is a hash of the sources of minigan's kernels.
     """
     from ..kernels.runtime.cpu.compiler import vector_bytes
@@ -29,6 +31,7 @@ def describe(threads: int) -> dict[str, Any]:
     return {
         "processor": processor(),
         "vector_bits": 8 * vector_bytes(),
+        "limits": limits(os.environ),
         "threads": threads,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "kernels": source_hash(),
@@ -54,6 +57,7 @@ def header(machine: dict[str, Any]) -> str:
     blas_note = "" if machine["blas_threads_set"] else "; numpy's BLAS chooses its own number"
     lines = [
         f"processor  {machine['processor']}, {machine['vector_bits']}-bit vectors",
+        *_limit_lines(machine["limits"]),
         f"threads    {machine['threads']} for each contender{blas_note}",
         fill(f"versions   Python {machine['python']}, {versions}", 100, subsequent_indent=" " * 11),
         f"kernels    {machine['kernels']}",
@@ -61,6 +65,13 @@ def header(machine: dict[str, Any]) -> str:
     if machine["load"] is not None and machine["load"] >= BUSY_LOAD_AVERAGE:
         lines.append(f"busy       load {machine['load']} before the start; times will vary")
     return "\n".join(lines)
+
+
+def _limit_lines(limits: dict[str, str]) -> list[str]:
+    """Return a line that says how vectors were limited, if they were."""
+    features = "NUMBA_CPU_FEATURES"  # a long list, which NUMBA_CPU_NAME names
+    text = ", ".join(f"{name}={value}" for name, value in limits.items() if name != features)
+    return [fill(f"limited    {text}", 100, subsequent_indent=" " * 11)] if text else []
 
 
 @contextmanager

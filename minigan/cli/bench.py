@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 
 from ..utils.names import choose
@@ -37,6 +39,12 @@ def add_arguments(parser: Parser) -> None:
         "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
     )
     parser.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
+    parser.add_argument(
+        "--vector-bytes",
+        type=int,
+        metavar="INT",
+        help="limit the vectors of every contender to 16 (SSE4.2) or 32 (AVX2) bytes",
+    )
     parser.add_argument("--json", metavar="FILE", help="write machine and samples to this file")
     parser.add_argument(
         "--figure",
@@ -51,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     from .. import bench
     from ..bench import devices
 
+    if options.vector_bytes is not None:
+        return _run_limited(options)
     settings = {name: getattr(options, name) for name in ("names", "repeats", "threads")}
     settings |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
     if options.op is not None:
@@ -61,6 +71,23 @@ def run(options: argparse.Namespace) -> int:
         return 0
     devices.run(_device_names(options.devices), **settings)
     return 0
+
+
+def _run_limited(options: argparse.Namespace) -> int:
+    """Run the same command in a process whose vectors are limited."""
+    from ..bench.vectors import limited_environment
+    from ..kernels.runtime.cpu.compiler import vector_bytes
+
+    words = ["bench", *options.names]
+    for name in ("devices", "op", "repeats", "threads", "json", "figure"):
+        value = getattr(options, name)
+        words += [] if value is None else [f"--{name}", str(value)]
+    environment = limited_environment(options.vector_bytes, vector_bytes())
+    # The process gets this one's search path, because a notebook or a test may have changed it.
+    environment["PYTHONPATH"] = os.pathsep.join(x or os.getcwd() for x in sys.path)
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "minigan", *words], env=environment, check=False
+    ).returncode
 
 
 def _device_names(text: str) -> list[str]:

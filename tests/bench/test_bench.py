@@ -142,6 +142,7 @@ def test_header_names_missing_packages_and_a_busy_machine():
     described = {
         "processor": "P, 2 cores",
         "vector_bits": 256,
+        "limits": {},
         "threads": 2,
         "load": 3.5,
         "kernels": "abc",
