@@ -19,7 +19,7 @@ from ..runtime.cpu.call import compiled_address
 from ..runtime.cpu.launch import empty, first_element, launch, parts
 from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES
 from .micro import ROWS
-from .product import multiply_block, multiply_blocks, multiply_panel, pack_panels
+from .product import multiply_block, multiply_blocks, multiply_panel, pack
 
 # The least work for which a launch from Python gains by a second thread, in multiply-adds;
 # `_multiply` counts 8 for each element of A or B that is moved.
@@ -30,15 +30,15 @@ class Packing(NamedTuple):
     """Which operands of a block of C are packed; no bit of the result depends on it.
 
     Attributes:
-        rows: the least rows of the block for which B is packed; a B whose rows are not contiguous
-            is packed from 3 rows on.
-        columns: the least columns for which an A is packed whose rows are not contiguous.
-        panels: of a row-major B, how many are packed together.
+        rows_for_b: the least rows of the block for which B is packed. A B whose rows are not
+            contiguous is packed from 3 rows on, and so are columns that do not fill a vector.
+        columns_for_a: the least columns for which an A is packed whose rows are not contiguous.
+        group_panels: how many panels of a row-major B are packed together.
     """
 
-    rows: int
-    columns: int
-    panels: int
+    rows_for_b: int
+    columns_for_a: int
+    group_panels: int
 
 
 # By the number of vector registers. With 16, packed operands make a product of 24 rows 1.1 times as
@@ -47,6 +47,9 @@ class Packing(NamedTuple):
 # columns 0.7 times. Four panels together, not one: 1.05 times for 2048 x 2048, else no difference.
 PACKING = {16: Packing(24, 256, 4), 32: Packing(64, 512, 4)}[REGISTERS]
 
+
+# The most rows of a block of C: what is packed of A is 2 KiB for each, 16 MiB for each thread.
+MAX_BLOCK_ROWS = 8192
 
 _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 _ONE_PRODUCT = np.zeros((1, 2), np.int64)
@@ -86,6 +89,7 @@ def _multiply(
     work = len(starts) * k * (m * n + 8 * (m + n))
     workers = parts(work, MIN_PARALLEL_WORK)
     across, down = _block_grid(m, n, len(starts), workers, a.itemsize)
+    down = max(down, -(-m // MAX_BLOCK_ROWS))
     blocks = len(starts) * across * down
     shape = m, k, n, transposed, across, down
     arguments = _functions(c.dtype), *operands, z, bias_step, c, starts, *shape, tuple(PACKING)
@@ -96,10 +100,12 @@ def _multiply(
 @cache
 def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
     """Return the addresses of the functions that `multiply_blocks` calls."""
-    counts = {multiply_block: 20, pack_panels: 7, multiply_panel: 15}  # of integer arguments
-    return tuple(
-        compiled_address(kernel, (np.empty(0, dtype), *(0,) * n)) for kernel, n in counts.items()
-    )
+
+    def address(kernel: Any) -> int:
+        integers = kernel.py_func.__code__.co_argcount - 1
+        return compiled_address(kernel, (np.empty(0, dtype), *(0,) * integers))
+
+    return tuple(map(address, (multiply_block, pack, multiply_panel)))
 
 
 def _block_grid(m: int, n: int, matrices: int, workers: int, size: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ Optimizations:
 - register blocking: for each p, 3 loads of B and 8 broadcasts of A feed 24 fused multiply-adds, and
   24 independent sums hide the latency of each
 - vectorized access: rows of B and C are whole vectors
-- unrolling: where the operands are packed, four p follow each other without an address to compute
+- unrolling: where the operands are packed, four iterations share one calculation of addresses
 - prefetch: each iteration prefetches one cache line that a later tile needs
 """
 
@@ -25,6 +25,7 @@ from ..runtime.cpu.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, i64, intrinsi
 ROWS = 8 if REGISTERS == 32 else 4
 VECTORS = 3
 UNROLL = 4  # iterations of the loop over packed operands
+COPIED_ROWS = 8  # of a row-major B: as many rows of each panel of a group are copied in turn
 
 # The tiles of `tile`: (rows, vectors, whether both operands are packed).
 TILES = [(m, n, False) for m in (1, 2, ROWS) for n in range(1, VECTORS + 1)]
@@ -36,7 +37,7 @@ def panel_width(columns, lanes):
     """Return the width of the next panel of B, for `columns` columns that are left.
 
     It is three vectors, or two where four are left (2 + 2, not 3 + 1), or all whole vectors that
-    are left, or finally the columns that do not fill a vector.
+    are left, or finally the columns that do not fill a vector. `columns` may be those of a group.
     """
     vectors = columns // lanes
     if vectors == 0:
@@ -83,7 +84,9 @@ def tile(
     def codegen(context, builder, signature, args):
         simd = Simd(context, builder, like.dtype)
         rows, vectors, packed = args[1:4]
-        number = simd.at(simd.at(vectors, 8, packed), 16, rows)
+        # 16 rows + 8 packed + vectors
+        number = builder.add(builder.mul(rows, ir.Constant(i64, 16)), vectors)
+        number = builder.add(number, builder.mul(packed, ir.Constant(i64, 8)))
         done = builder.append_basic_block("tile_done")
         switch = builder.switch(number, done)
         for m, n, is_packed in TILES:
@@ -131,33 +134,33 @@ def _emit_tile(
 
 
 @intrinsic(prefer_literal=True)
-def copy_rows(typing, vectors, like, x, x_row, y, count):
-    """Copy `count` rows of `vectors` (a literal) vectors at x + p*x_row, to follow each other at y.
+def copy_rows(typing, vectors, like, x, x_row, y, y_row, count):
+    """Copy `count` rows of `vectors` (a literal) vectors from x + p*x_row to y + p*y_row.
 
-    The row eight rows later is prefetched: the rows lie on different pages of memory, which a
-    processor's own prefetcher does not follow.
+    The row COPIED_ROWS rows later is prefetched: the rows lie on different pages of memory, which
+    a processor's own prefetcher does not follow.
     """
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     n = vectors.literal_value
 
     def codegen(context, builder, signature, args):
-        x, x_row, y, count = args[2:]
+        x, x_row, y, y_row, count = args[2:]
         simd = Simd(context, builder, like.dtype)
 
         def step(offsets, sums):
             source = builder.add(x, offsets[0])
-            for line in simd.vectors(simd.at(source, 8, x_row), n):
+            for line in simd.vectors(simd.at(source, COPIED_ROWS, x_row), n):
                 simd.prefetch(line)
             row = [simd.load(v) for v in simd.vectors(source, n)]
             for value, v in zip(row, simd.vectors(builder.add(y, offsets[1]), n), strict=True):
                 simd.store(value, v)
             return sums
 
-        simd.loop(count, [x_row, ir.Constant(i64, n * VECTOR_BYTES)], 0, step)
+        simd.loop(count, [x_row, y_row], 0, step)
         return context.get_dummy_value()
 
-    return types.void(vectors, like, *[types.intp] * 4), codegen
+    return types.void(vectors, like, *[types.intp] * 5), codegen
 
 
 @intrinsic(prefer_literal=True)

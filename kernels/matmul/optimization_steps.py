@@ -6,7 +6,7 @@ Each step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64:
     loop order           i, p, j: B and C are read along their rows
     cache blocking       a block of B stays in cache while all rows of A pass
     register blocking    a tile of C stays in registers (with vectorized access)
-    packing              `cpu.matmul` by one thread: K-blocks, packed panels of B, prefetch
+    packing              `cpu.matmul` by one thread: K-blocks, packed A and B, prefetch
     multithreading       `cpu.matmul`
 
 The README has the measured speed of each step.

@@ -4,10 +4,10 @@ They are those of GotoBLAS (Goto and van de Geijn 2008) and BLIS:
 
     for each block of C, m x n                        in parallel
         for p in 0 .. k step kc                       K-blocks (`k_blocks.py`)
-            pack A[:, p:p+kc]                         only where its rows are not contiguous
+            pack A[:, p:p+kc]                         where `_packs_a` says that it pays
             for j in 0 .. n step a group of panels
                 pack B[p:p+kc, j:]                    into panels, kc x NR
-                for i in 0 .. m step BLOCK_ROWS       a block of A, kc wide, stays in L2
+                for i in 0 .. m step BLOCK_ROWS       a block of A, kc wide, stays in L2 or L3
                     for each panel                    it comes from L2
                         for each MR rows of A         2 KiB each, they stay in L1
                             C += A @ panel            the micro-kernel (`micro.py`), in registers
@@ -16,7 +16,7 @@ Optimizations:
 - register blocking: MR x NR sums stay in registers, MR = ROWS and NR = VECTORS registers
 - vectorized access: the micro-kernel loads whole vectors of B, and broadcasts elements of A
 - cache blocking: by kc, so that the rows of A stay in L1
-- packing: B becomes panels, and A contiguous rows, where `Packing` says that it pays; several
+- packing: B becomes panels, and A contiguous rows, where `cpu.Packing` says that it pays; several
   panels are packed at a time, so that whole cache lines of a row-major B are read
 - prefetch: while a tile is summed, the next panels of B and the next rows of A are fetched
 - multithreading: threads take whole blocks of C, and share no scratch memory
@@ -34,6 +34,7 @@ from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import VECTOR_BYTES, address, copy_bytes, pointer
 from .k_blocks import MAX_BLOCK_BYTES, block_length
 from .micro import (
+    COPIED_ROWS,
     ROWS,
     VECTORS,
     copy_rows,
@@ -44,67 +45,72 @@ from .micro import (
 )
 
 BLOCK_ROWS = 512  # of A in a block, whose K-blocks are at most 1 MiB
-COPIED_ROWS = 8  # of a row-major B: as many rows of each panel of a group are copied in turn
-# The bytes of a way of a first-level cache, of which there are 8 to 12: lines at this distance are
-# in one set. Where the rows of A (or its columns) lie so, a tile's elements displace each other.
+# The bytes of one way of a first-level cache, which has 8 to 12 ways: lines at this distance are in
+# one set. Where the rows of A, or its columns, are a multiple of it apart, a tile's elements
+# displace each other.
 CACHE_WAY = 4096
 
 
 # ------------------------------------------------------------------------------------- packing
 @jit(inline="always")
-def _pack_panel(like, b, k, width, panel, panel_row):
-    """Pack `width` columns of B: panel[p, q] = B[p, q], padded with zeros to whole vectors.
+def _copy_whole_rows(like, x, x_row, rows, columns, target, target_row):
+    """Copy rows whose elements are contiguous."""
+    vectors, rest = divmod(columns * like.itemsize, VECTOR_BYTES)
+    if rest or vectors > VECTORS:
+        for p in range(rows):
+            copy_bytes(x + p * x_row, target + p * target_row, columns * like.itemsize)
+    elif vectors == 3:
+        copy_rows(3, like, x, x_row, target, target_row, rows)
+    elif vectors == 2:
+        copy_rows(2, like, x, x_row, target, target_row, rows)
+    else:
+        copy_rows(1, like, x, x_row, target, target_row, rows)
 
-    `panel_row` is the bytes of a row of the panel. Contiguous rows are copied, and where the
-    columns of B are contiguous, whole square blocks are transposed in registers.
+
+@jit(inline="always")
+def _copy_matrix(like, x, x_row, x_column, rows, columns, target, target_row):
+    """Copy a matrix of any strides to rows that are contiguous, and add zeros to whole vectors.
+
+    Contiguous rows are copied, and where columns are contiguous, whole square blocks are transposed
+    in registers.
     """
     size = like.itemsize
     lanes = VECTOR_BYTES // size
-    vectors = -(-width // lanes)
-    start, b_step, b_column = b
-    block_rows, block_columns = 0, 0  # the part that is copied as a whole
-    if b_column == size:
-        block_rows, block_columns = k, width
-        if width < vectors * lanes or vectors > VECTORS:
-            for p in range(k):
-                copy_bytes(start + p * b_step, panel + p * panel_row, width * size)
-        elif vectors == 3:
-            copy_rows(3, like, start, b_step, panel, k)
-        elif vectors == 2:
-            copy_rows(2, like, start, b_step, panel, k)
-        else:
-            copy_rows(1, like, start, b_step, panel, k)
-    elif b_step == size:
-        block_rows, block_columns = k // lanes * lanes, width // lanes * lanes
+    block_rows, block_columns = 0, 0  # the part that is not copied element by element
+    if x_column == size:
+        block_rows, block_columns = rows, columns
+        _copy_whole_rows(like, x, x_row, rows, columns, target, target_row)
+    elif x_row == size:
+        block_rows, block_columns = rows // lanes * lanes, columns // lanes * lanes
         for q in range(0, block_columns, lanes):
             for p in range(0, block_rows, lanes):
-                source = start + p * b_step + q * b_column
-                target = panel + p * panel_row + q * size
-                transpose_block(like, source, b_column, target, panel_row)
-    for p in range(k):
-        row = pointer(like, panel + p * panel_row)
-        for q in range(block_columns if p < block_rows else 0, width):
-            row[q] = pointer(like, start + p * b_step + q * b_column)[0]
-        for q in range(width, vectors * lanes):
+                corner = target + p * target_row + q * size
+                transpose_block(like, x + p * x_row + q * x_column, x_column, corner, target_row)
+    for p in range(rows):
+        row = pointer(like, target + p * target_row)
+        for q in range(block_columns if p < block_rows else 0, columns):
+            row[q] = pointer(like, x + p * x_row + q * x_column)[0]
+        for q in range(columns, -(-columns // lanes) * lanes):
             row[q] = 0
 
 
 @jit
-def pack_panels(like, b, b_step, b_column, k, columns, panels, panel_row):
-    """Pack `columns` columns of B into panels, one after the other.
+def pack(like, x, x_row, x_column, rows, columns, target, target_row):
+    """Copy a matrix, a part of A or of B, to where the micro-kernel can read it faster.
 
-    Where `panel_row` is not 0, they are one panel, whose rows take so many bytes.
+    Where `target_row` is 0, it becomes panels of `panel_width` columns, one after the other;
+    otherwise its rows follow each other at that distance.
     """
     lanes = VECTOR_BYTES // like.itemsize
-    rows = COPIED_ROWS if b_column == like.itemsize else k
-    for p in range(0, k, rows):
-        j, panel = 0, panels
+    rows_in_turn = COPIED_ROWS if x_column == like.itemsize else rows
+    for p in range(0, rows, rows_in_turn):
+        j, panel = 0, target
         while j < columns:
-            width = columns if panel_row else panel_width(columns - j, lanes)
-            row = panel_row if panel_row else -(-width // lanes) * VECTOR_BYTES
-            corner = (b + p * b_step + j * b_column, b_step, b_column)
-            _pack_panel(like, corner, min(rows, k - p), width, panel + p * row, row)
-            j, panel = j + width, panel + k * row
+            width = columns if target_row else panel_width(columns - j, lanes)
+            row = target_row if target_row else -(-width // lanes) * VECTOR_BYTES
+            corner, height = x + p * x_row + j * x_column, min(rows_in_turn, rows - p)
+            _copy_matrix(like, corner, x_row, x_column, height, width, panel + p * row, row)
+            j, panel = j + width, panel + rows * row
 
 
 # ------------------------------------------------------------------------------------ products
@@ -220,18 +226,28 @@ def _add_bias(like, bias, m, width, c):
 
 
 @jit(inline="always")
-def _packs_a(m, n, a_row, a_step, size, least_columns):
-    """Return whether the rows of A are packed in a block of m rows and n columns."""
-    if (a_row if a_step == size else a_step) % CACHE_WAY == 0:
-        return m > ROWS and n * size > VECTORS * VECTOR_BYTES
-    return a_step != size and n >= least_columns
+def _packs_a(m, n, a_row, a_step, size, columns_for_a):
+    """Return whether the rows of A are packed in a block of m rows and n columns of C."""
+    if a_step != size and n >= columns_for_a:
+        return True
+    distance = a_row if a_step == size else a_step
+    in_one_set = distance != 0 and distance % CACHE_WAY == 0
+    return in_one_set and m > ROWS and n * size > VECTORS * VECTOR_BYTES
+
+
+@jit(inline="always")
+def _panel_to_fetch(panel, size, distance, columns_left):
+    """Return the address of the panel of a row-major B to read or to pack next; 0 for none."""
+    if panel[2] != size or distance >= columns_left:
+        return 0
+    return panel[0] + distance * size
 
 
 @jit
 def multiply_block(
     c_like,
-    pack,
-    panel_product,
+    pack_function,
+    panel_function,
     a,
     a_row,
     a_step,
@@ -247,25 +263,25 @@ def multiply_block(
     m,
     k,
     n,
-    pack_b_rows,
-    pack_a_columns,
+    rows_for_b,
+    columns_for_a,
     group_panels,
 ):
-    """Compute one block of C: the loops over K-blocks, blocks of A and panels of B, by one thread.
+    """Compute one block of C: the loops over K-blocks, panels of B and blocks of A, by one thread.
 
-    `pack` and `panel_product` are the addresses of `pack_panels` and `multiply_panel`; the last
-    three arguments are `cpu.Packing`. A bias of address 0 is none.
+    `pack_function` and `panel_function` are the addresses of `pack` and `multiply_panel`; the last
+    three arguments are those of `cpu.Packing`. A bias of address 0 is none.
     """
     size = c_like.itemsize
     lanes = VECTOR_BYTES // size
     kc = block_length(k, MAX_BLOCK_BYTES // size)
-    group = (group_panels if b_column == size else 1) * VECTORS * lanes  # columns
     longest = min(k, kc)
-    pack_b = m >= pack_b_rows
-    pack_a = _packs_a(m, n, a_row, a_step, size, pack_a_columns)
+    group = (group_panels if b_column == size else 1) * VECTORS * lanes  # columns
+    longest_group = group + 2 * lanes - 1
+    pack_a = _packs_a(m, n, a_row, a_step, size, columns_for_a)
     # The memory of a scratch tile, after it of packed panels, and of packed rows of A, in vectors.
     # Packed rows are a vector longer than necessary: so they begin in different sets of a cache.
-    panel_vectors = longest * -(-min(n, group) // lanes)
+    panel_vectors = longest * -(-min(n, longest_group) // lanes)
     a_row_vectors = -(-longest // lanes) + 1
     vectors = ROWS * VECTORS + 1 + panel_vectors + (m * a_row_vectors if pack_a else 0)
     scratch = np.empty(vectors * lanes, c_like.dtype)
@@ -275,44 +291,47 @@ def multiply_block(
     for p in range(0, k, kc):
         length = min(kc, k - p)
         transpose_in_registers = m <= 2 and b_step == size and length % lanes == 0
-        pack_group = pack_b or (b_column != size and not transpose_in_registers)
+        pack_group = m >= rows_for_b or (b_column != size and not transpose_in_registers)
         rows = (a + p * a_step, a_row, a_step)
         if pack_a:
-            packed_row = a_row_vectors * VECTOR_BYTES
-            arguments = (rows[0], a_row, a_step, m, length, packed_a, packed_row)
-            call_function(pack, scratch, arguments)
-            rows = (packed_a, packed_row, size)
-        for first in range(0, n, group):
-            columns = min(group, n - first)
+            row = a_row_vectors * VECTOR_BYTES
+            call_function(
+                pack_function, scratch, (rows[0], a_row, a_step, m, length, packed_a, row)
+            )
+            rows = (packed_a, row, size)
+        first = 0
+        while first < n:
+            # The last group takes a vector that would be left alone after it.
+            columns = n - first if n - first <= longest_group else group
             corner = b + p * b_step + first * b_column
             if pack_group:
-                arguments = (corner, b_step, b_column, length, columns, panels, 0)
-                call_function(pack, scratch, arguments)
+                call_function(
+                    pack_function, scratch, (corner, b_step, b_column, length, columns, panels, 0)
+                )
             for i in range(0, m, BLOCK_ROWS):
                 height = min(BLOCK_ROWS, m - i)
                 j, panel = 0, panels
                 while j < columns:
                     width = panel_width(columns - j, lanes)
-                    panel_row = -(-width // lanes) * VECTOR_BYTES
+                    row = -(-width // lanes) * VECTOR_BYTES
                     source = (corner + j * b_column, b_step, b_column)
-                    # The panel of a row-major B to fetch: the next one to read, or to pack.
-                    distance = group if pack_group else width
-                    fetch = b_column == size and first + j + distance < n
-                    next_panel = (source[0] + distance * size if fetch else 0, b_step)
+                    distance = columns if pack_group else width
+                    fetched = _panel_to_fetch(source, size, distance, n - first - j)
                     if not pack_group and width % lanes:
-                        arguments = (source[0], b_step, b_column, length, width, panel, panel_row)
-                        call_function(pack, scratch, arguments)
+                        part = (source[0], b_step, b_column, length, width, panel, row)
+                        call_function(pack_function, scratch, part)
                     if pack_group or width % lanes:
-                        source = (panel, panel_row, size)
+                        source = (panel, row, size)
                     block = (rows[0] + i * rows[1], rows[1], rows[2], height)
                     target = (c + i * c_row + (first + j) * c_column, c_row, c_column)
                     # Not one tuple display: numba takes no two of them with stars in a block.
-                    words = block + source + (width, length) + target + (p,) + next_panel
-                    call_function(panel_product, scratch, words)
+                    words = block + source + (width, length) + target + (p, fetched, b_step)
+                    call_function(panel_function, scratch, words)
                     if bias and p + length == k:
                         start = bias + i * bias_row + (first + j) * bias_column
                         _add_bias(scratch, (start, bias_row, bias_column), height, width, target)
-                    j, panel = j + width, panel + length * panel_row
+                    j, panel = j + width, panel + length * row
+            first += columns
 
 
 @jit
@@ -345,8 +364,11 @@ def multiply_blocks(
     `transposed`, the transpose of A @ B is stored, so that C's columns are contiguous and there is
     a number of the bias for each row.
 
-    `functions` has the addresses of `multiply_block`, `pack_panels` and `multiply_panel`, and
-    `packing` the last two arguments of `multiply_block`.
+    `functions` has the addresses of `multiply_block`, `pack` and `multiply_panel`, and `packing`
+    the last three arguments of `multiply_block`.
+
+    Raises:
+        MemoryError: there is not enough for packed operands.
     """
     size = c.itemsize
     lanes = VECTOR_BYTES // size
@@ -366,4 +388,5 @@ def multiply_blocks(
             *(first_bias, bias_row, bias_column, first_c, c_row, c_column),
             *(i_end - i, k, j_end - j, packing[0], packing[1], packing[2]),
         )
-        call_function(functions[0], c, arguments)
+        if call_function(functions[0], c, arguments) != 0:
+            raise MemoryError

@@ -34,7 +34,7 @@ VARIABLES = {
         (32, "haswell", "Haswell", "avx2", "AVX2", "AVX2", "AVX2"),
     )
 }
-# Parts of the names of numpy's dispatched instruction sets that are above a limit.
+# How the names of numpy's dispatched instruction sets begin that are above a limit.
 _NUMPY_ABOVE = {16: ("X86_V3", "X86_V4", "AVX", "FMA"), 32: ("X86_V4", "AVX512")}
 SIZES = (16, 32, 64)
 

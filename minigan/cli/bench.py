@@ -43,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
         "--vector-bytes",
         type=int,
         metavar="INT",
-        help="limit the vectors of every contender to 16 (SSE4.2) or 32 (AVX2) bytes",
+        help="limit the vectors of every contender to 16 (SSE4.2), 32 (AVX2) or 64 bytes",
     )
     parser.add_argument("--json", metavar="FILE", help="write machine and samples to this file")
     parser.add_argument(

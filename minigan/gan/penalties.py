@@ -14,7 +14,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -127,10 +127,18 @@ def r1_and_r2_penalties(logits: Tensor, real: Tensor, fake: Tensor) -> tuple[Ten
 
     Args:
         logits: (2n, 1), of real samples and then of generated ones, with their graph.
-        real, fake: (n, ...), constants that require gradients (`penalty_input`).
+        real, fake: (n, ...), tensors made by `penalty_input`.
+
+    Raises:
+        ValueError: there is not one logit per sample.
     """
+    if logits.size != len(real) + len(fake):
+        raise ValueError(
+            f"r1_and_r2_penalties: the discriminator gives {logits.shape} for"
+            f" {len(real)} + {len(fake)} samples; one number per sample is needed"
+        )
     gradients = grad(logits.sum(), [real, fake], create_graph=True)
-    r1, r2 = (_squares_per_sample(cast(Tensor, g)).mean() for g in gradients)
+    r1, r2 = (_squares_per_sample(g).mean() for g in gradients)
     return r1, r2
 
 
@@ -150,7 +158,7 @@ def _squared_gradient_norms(name: str, discriminator: Any, x: Tensor) -> Tensor:
             " sample is needed"
         )
     (gradient,) = grad(output.sum(), [x], create_graph=True)
-    return _squares_per_sample(cast(Tensor, gradient))
+    return _squares_per_sample(gradient)
 
 
 def _squares_per_sample(gradient: Tensor) -> Tensor:

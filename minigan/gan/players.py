@@ -198,7 +198,7 @@ class Players:
             before clipping; penalty and class_d (nats per sample) with such options.
         """
         real, fake = self._discriminator_input(real), self._discriminator_input(fake.detach())
-        # Both are at the samples whose logits the loss needs: one forward pass serves all three.
+        # R1 and R2 use the samples whose logits the loss needs: one forward pass serves them too.
         is_shared = {"r1", "r2"} <= set(self.config.penalties)
         if is_shared:
             real, fake = penalty_input(real), penalty_input(fake)
@@ -301,7 +301,7 @@ class Players:
     ) -> Tensor:
         """Return the weighted sum of all gradient penalties.
 
-        `logits`: those of real and fake, from which R1 and R2 are computed; None: they are not.
+        `logits`: those of real and fake, for R1 and R2; None: each penalty computes its own.
         """
 
         def discriminator(x: Tensor) -> Tensor:

@@ -124,6 +124,25 @@ def test_r1_and_r2_together_have_the_bits_of_each_alone(device: str, dtype: str)
     assert together[0].item() != together[1].item()
 
 
+def test_r1_and_r2_of_a_critic_that_sees_the_whole_batch() -> None:
+    """`discriminate` then makes two passes, as each penalty does alone."""
+    x, y, a, b = tensors("cpu", X, Y, A, B)
+
+    def critic(z: mg.Tensor) -> mg.Tensor:
+        return ops.tanh((z - z.mean(axis=0)) @ a) @ b
+
+    inputs = penalty_input(x), penalty_input(y)
+    together = r1_and_r2_penalties(ops.concatenate([critic(z) for z in inputs]), *inputs)
+    alone = r1_penalty(critic, x), r2_penalty(critic, y)
+    assert [t.item() for t in together] == pytest.approx([t.item() for t in alone], rel=1e-13)
+
+
+def test_r1_and_r2_need_one_logit_per_sample() -> None:
+    x, y, a = tensors("cpu", X, Y, A)
+    with pytest.raises(ValueError, match=r"gives \(10, 4\) for 5 \+ 5 samples"):
+        r1_and_r2(lambda z: z @ a, x, y)
+
+
 # ---------------------------------------------------------------------------------- the noise
 def _watched(inputs: list[np.ndarray]) -> Callable[[mg.Tensor], mg.Tensor]:
     def critic(z: mg.Tensor) -> mg.Tensor:

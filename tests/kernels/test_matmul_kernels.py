@@ -10,10 +10,10 @@ import sys
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minigan.kernels.matmul import cpu, micro, optimization_steps
+from minigan.kernels.matmul import cpu, micro, optimization_steps, product
 
 # One more and one less than the sizes of tiles, vectors and K-blocks.
 SIZES = [0, 1, 2, 3, 7, 8, 9, 13, 15, 16, 17, 31, 33, 47, 48, 49, 64, 65, 97]
@@ -27,6 +27,12 @@ LAYOUTS = {
     "sliced columns": lambda x: np.concatenate([x, x], axis=1)[:, : x.shape[1]],
     "read-only": lambda x: _read_only(x.copy()),
 }
+# Whether B is packed, and A; with B, how many panels are packed together.
+EVER, NEVER = 1, 2**62
+PACKINGS = [
+    *(cpu.Packing(NEVER, NEVER, 4), cpu.Packing(EVER, NEVER, 4), cpu.Packing(NEVER, EVER, 4)),
+    *(cpu.Packing(EVER, EVER, panels) for panels in (1, 2, 4)),
+]
 any_settings = settings(deadline=None, max_examples=60)
 
 
@@ -183,6 +189,107 @@ def test_an_output_of_the_kernel_is_fresh_and_writable():
     assert a[0, 0] == 1
 
 
+# ---------------------------------------------------------------------------------- packing
+@pytest.fixture
+def set_packing():
+    before = cpu.PACKING
+    yield lambda packing: setattr(cpu, "PACKING", packing)
+    cpu.PACKING = before
+
+
+@settings(any_settings, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    m=st.sampled_from([*SIZES[1:], 130]),
+    k=st.sampled_from(DEPTHS[1:]),
+    n=st.sampled_from([*SIZES[1:], 250]),
+    dtype=st.sampled_from(DTYPES),
+    layouts=st.tuples(*[st.sampled_from(list(LAYOUTS))] * 2),
+)
+def test_packing_changes_no_bit(set_packing, m, k, n, dtype, layouts):
+    a, b, bias = (_random(i, *s, dtype=dtype) for i, s in enumerate([(m, k), (k, n), (n,)]))
+    x, w = (LAYOUTS[name](y) for name, y in zip(layouts, (a, b), strict=True))
+    results = set()
+    for packing in PACKINGS:
+        set_packing(packing)
+        c = cpu.dense(x, w, bias)
+        results.add(_bits(c))
+    assert len(results) == 1
+    _assert_product(c, a, b, bias)
+
+
+@pytest.mark.parametrize("k", [1, 7, 8, 16, 24, 32, 48, 70, 530])
+@pytest.mark.parametrize("m", [3, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_and_columns_4096_bytes_apart_and_rows_that_are_one(m, k, dtype):
+    a, b = _random(1, m, k, dtype=dtype), _random(2, k, 200, dtype=dtype)
+    elements = 2 * product.CACHE_WAY // np.dtype(dtype).itemsize
+    wide, tall = np.zeros((m, elements), dtype), np.zeros((k, elements), dtype)
+    wide[:, :k], tall[:, :m] = a, a.T
+    c = cpu.matmul(a, b)
+    _assert_product(c, a, b)
+    assert _bits(cpu.matmul(wide[:, :k], b)) == _bits(c)
+    assert _bits(cpu.matmul(tall[:, :m].T, b)) == _bits(c)
+    one_row = np.broadcast_to(a[0], (m, k))
+    assert _bits(cpu.matmul(one_row, b)) == _bits(cpu.matmul(one_row.copy(), b))
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_of_rows_groups_of_panels_and_k_blocks(set_packing, packing, transposed, dtype):
+    """Rows (or columns) of A lie 4096 bytes apart too."""
+    set_packing(packing)
+    elements = 2 * product.CACHE_WAY // np.dtype(dtype).itemsize
+    m, k, n = (elements, 530, 250) if transposed else (product.BLOCK_ROWS + 13, 530, 250)
+    memory = _random(1, 530 if transposed else m, elements, dtype=dtype)
+    a = memory.T if transposed else memory[:, :k]
+    assert 2 * product.CACHE_WAY in a.strides
+    b = _random(2, k, n, dtype=dtype)
+    c = cpu.matmul(a, b)
+    _assert_product(c, a, b)
+    set_packing(PACKINGS[0])
+    assert _bits(c) == _bits(cpu.matmul(np.ascontiguousarray(a), b))
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_packed_operands_of_a_batch_and_of_few_columns(set_packing, packing):
+    set_packing(packing)
+    for shape, other in [((3, 40, 33), (33, 70)), ((2, 5, 9, 40), (5, 40, 3)), ((70, 40), (40, 1))]:
+        a, b = _random(1, *shape), _random(2, *other)
+        _assert_product(cpu.matmul(a, b), a, b)
+        turned = np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+        assert _bits(cpu.matmul(turned, b)) == _bits(cpu.matmul(a, b))
+
+
+def test_a_long_a_is_divided_into_blocks_of_rows(monkeypatch):
+    a, b = _random(1, 200, 40), _random(2, 40, 130)
+    c = cpu.matmul(a, b)
+    launches = []
+
+    def spy(kernel, *arguments, launch=cpu.launch, **options):
+        launches.append(options["over"])
+        launch(kernel, *arguments, **options)
+
+    monkeypatch.setattr(cpu, "launch", spy)
+    monkeypatch.setattr(cpu, "MAX_BLOCK_ROWS", 64)
+    assert _bits(cpu.matmul(a, b)) == _bits(c)
+    assert launches[0] >= 4
+
+
+def test_memory_that_is_not_there_is_an_error(monkeypatch):
+    """Packed rows of A would take more than the address space."""
+    monkeypatch.setattr(cpu, "MAX_BLOCK_ROWS", 2**60)
+    row = np.zeros(1, np.float32)
+    a = np.lib.stride_tricks.as_strided(row, (2**50, 4), (0, 0))
+    with pytest.raises(MemoryError):
+        cpu.launch(
+            product.multiply_blocks,
+            *(cpu._functions(row.dtype), row, 4, 8, row, 4, 4, row[:0], 0, row),
+            *(np.zeros((1, 2), np.int64), len(a), 4, 10**6, False, 1, 1, (1, 1, 4)),
+            over=1,
+        )
+
+
 # ------------------------------------------------------------------------------------- bits
 @pytest.mark.parametrize(
     ("m", "k", "n"), [(64, 785, 300), (97, 1030, 130), (300, 256, 1), (1, 600, 999), (2000, 70, 9)]
@@ -269,17 +376,22 @@ def test_every_step_computes_the_product(name, dtype, m, k, n):
     assert np.array_equal(b, w)
 
 
-ELSEWHERE = """
+SHAPES = [(9, 530, 77), (1, 64, 200), (40, 33, 1), (64, 16, 48), (70, 530, 530)]
+ELSEWHERE = (
+    f"SHAPES = {SHAPES}"
+    + """
 import sys, numpy as np
 from minigan.kernels.matmul import cpu, micro
 random = np.random.default_rng(0)
-for m, k, n in [(9, 530, 77), (1, 64, 200), (40, 33, 1), (64, 16, 48)]:
+for m, k, n in SHAPES:
     a, b = (random.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
     c = cpu.dense(a, b, b[0])
     assert c.tobytes() == cpu.dense(a, b.T.copy().T, b[0]).tobytes()
+    assert c.tobytes() == cpu.dense(a.T.copy().T, b, b[0]).tobytes()
     sys.stdout.write(c.tobytes().hex() + " ")
 sys.stdout.write(str(micro.VECTOR_BYTES))
 """
+)
 
 
 @pytest.mark.slow
@@ -301,8 +413,6 @@ def test_narrower_vectors_give_the_same_bits(cpu_name, features, width, tmp_path
     *results, vector_bytes = done.stdout.split()
     assert int(vector_bytes) == width
     random = np.random.default_rng(0)
-    for (m, k, n), text in zip(
-        [(9, 530, 77), (1, 64, 200), (40, 33, 1), (64, 16, 48)], results, strict=True
-    ):
+    for (m, k, n), text in zip(SHAPES, results, strict=True):
         a, b = (random.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
         assert text == cpu.dense(a, b, b[0]).tobytes().hex()

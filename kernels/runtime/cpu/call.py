@@ -99,12 +99,14 @@ def call_kernel(typing, function, block):
 
 @intrinsic
 def call_function(typing, function, x, words):
-    """Call the kernel at address `function` with a one-dimensional array x and a tuple of integers.
+    """Call the kernel at address `function` with a C-contiguous array x and a tuple of integers.
 
-    A kernel that calls another one by its address is compiled without it; one that calls it by its
-    name is compiled together with it, and a chain of calls compiles the last one many times.
+    The kernel gets x with one dimension. A kernel that calls another one by its address is compiled
+    without it; one that calls it by its name is compiled together with it, and a chain of calls
+    compiles the last one many times. All arguments are of 64 bits and the signature is the kernel's
+    own, so that this works on every platform, unlike `call_kernel`.
 
-    Returns its status: 0, or another number if it has raised an exception.
+    Returns its status: 0, or another number if it has raised an exception, which is lost.
     """
 
     def codegen(context, builder, signature, args):
