@@ -175,7 +175,7 @@ GRID = Experiment(
 GRID_MODERN = Experiment(
     about="the same 25 Gaussians in 20,000 steps, with the networks of Dive into Deep Learning",
     source=_DIVE,
-    minutes=16,
+    minutes=19,
     cases=_cases(
         {
             "data": "grid",
