@@ -207,10 +207,7 @@ with lesson.figure(10, 5) as figure:
 # %% [markdown]
 # `naive` is far below its bound: each addition waits for the one before. `loop_order` waits for
 # loads and stores; it comes within a factor of two of Iβ (b, with 1.6 MB, is not in L1). The
-# tile has I = 3.4: the peak limits it. What it still loses: the rows of b are 3,136 bytes apart, so
-# that nearly every row of a tile's 48 columns is on another page of memory. They are read again for
-# each 8 rows of a. With enough rows of a (64, or 24 with AVX2), `@` first *packs* the columns: it
-# copies them to one place. (kernels/matmul/README.md has all steps of `@`, and what they gain.)
+# tile has I = 3.4: the peak limits it. (kernels/matmul/README.md: all steps of `@`, as packing.)
 #
 # ## The order of a sum
 #

@@ -197,7 +197,11 @@ def set_packing():
     cpu.PACKING = before
 
 
-@settings(any_settings, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    any_settings,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     m=st.sampled_from([*SIZES[1:], 130]),
     k=st.sampled_from(DEPTHS[1:]),
