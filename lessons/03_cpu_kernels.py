@@ -207,7 +207,7 @@ with lesson.figure(10, 5) as figure:
 # %% [markdown]
 # `naive` is far below its bound: each addition waits for the one before. `loop_order` waits for
 # loads and stores; it comes within a factor of two of Iβ (b, with 1.6 MB, is not in L1). The
-# tile has I = 3.4: the peak limits it. (kernels/matmul/README.md: all steps of `@`, as packing.)
+# tile has I = 3.4: the peak limits it. (kernels/matmul/README.md has all steps of `@`.)
 #
 # ## The order of a sum
 #
