@@ -28,7 +28,7 @@ from subprocess import PIPE
 from typing import Any
 
 from . import peers
-from .harness import progress_bar
+from .harness import progress_bar, search_path
 from .lower_bound import parameter_count
 from .plan import Plan, Task
 from .steps import EAGER
@@ -79,7 +79,7 @@ def _run_process(contender: str, task: Task, plan: Plan, threads: int) -> dict[s
     case: dict[str, Any] = {"contender": contender, "weights_and_moments": parameter_bytes}
     options = json.dumps(_child_options(contender, task, plan, threads))
     command = [sys.executable, "-P", *COMMANDS[contender], options]
-    path = {"PYTHONPATH": os.pathsep.join(x or os.getcwd() for x in sys.path)}
+    path = {"PYTHONPATH": search_path()}
     with (
         tempfile.TemporaryFile("w+") as errors,  # PyTorch's profiler writes messages to stderr.
         subprocess.Popen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 
@@ -75,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_limited(options: argparse.Namespace) -> int:
     """Run the same command in a process whose vectors are limited."""
+    from ..bench.harness import search_path
     from ..bench.vectors import limited_environment
     from ..kernels.runtime.cpu.compiler import vector_bytes
 
@@ -83,8 +83,7 @@ def _run_limited(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         words += [] if value is None else [f"--{name}", str(value)]
     environment = limited_environment(options.vector_bytes, vector_bytes())
-    # The process gets this one's search path, because a notebook or a test may have changed it.
-    environment["PYTHONPATH"] = os.pathsep.join(x or os.getcwd() for x in sys.path)
+    environment["PYTHONPATH"] = search_path()
     return subprocess.run(
         [sys.executable, "-P", "-m", "minigan", *words], env=environment, check=False
     ).returncode

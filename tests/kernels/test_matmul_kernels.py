@@ -261,8 +261,8 @@ def test_packed_operands_of_a_batch_and_of_few_columns(set_packing, packing):
     for shape, other in [((3, 40, 33), (33, 70)), ((2, 5, 9, 40), (5, 40, 3)), ((70, 40), (40, 1))]:
         a, b = _random(1, *shape), _random(2, *other)
         _assert_product(cpu.matmul(a, b), a, b)
-        turned = np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
-        assert _bits(cpu.matmul(turned, b)) == _bits(cpu.matmul(a, b))
+        columns = np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+        assert _bits(cpu.matmul(columns, b)) == _bits(cpu.matmul(a, b))
 
 
 def test_a_long_a_is_divided_into_blocks_of_rows(monkeypatch):
@@ -280,9 +280,8 @@ def test_a_long_a_is_divided_into_blocks_of_rows(monkeypatch):
     assert launches[0] >= 4
 
 
-def test_memory_that_is_not_there_is_an_error(monkeypatch):
+def test_memory_that_is_not_there_is_an_error():
     """Packed rows of A would take more than the address space."""
-    monkeypatch.setattr(cpu, "MAX_BLOCK_ROWS", 2**60)
     row = np.zeros(1, np.float32)
     a = np.lib.stride_tricks.as_strided(row, (2**50, 4), (0, 0))
     with pytest.raises(MemoryError):
