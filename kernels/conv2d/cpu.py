@@ -27,23 +27,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from ..matmul.k_blocks import steps_per_split
-from ..matmul.micro import ROWS
 from ..reduce.cpu import reduce
+from ..runtime.cpu.call import compiled_address
 from ..runtime.cpu.launch import empty, first_element, launch, parts
 from ..runtime.cpu.simd import VECTOR_BYTES
 from ..shape.cpu import fill
-from . import tables
+from . import columns, tables
 from .geometry import Pair, output_size
 from .kernels import forward_or_input_grad, weight_grad
-from .product import MAX_BLOCK_ELEMENTS, NARROW_COLUMNS, NARROW_VECTORS, pack_panels
-from .tables import Packing, ProductTables
+from .product import (
+    NARROW_COLUMNS,
+    NARROW_OVERREACH,
+    multiply,
+    multiply_narrow,
+    pack_panels,
+    pad_images,
+)
+from .tables import MAX_BLOCK_ELEMENTS, Packing, ProductTables, Work
 
-MIN_TASK_ROWS = 64  # the least rows of A in a task
 MIN_PARALLEL_MULTIPLY_ADDS = 6_400_000  # With fewer, a launch from Python uses one thread.
 
 
@@ -53,13 +60,37 @@ def _check(op: str, *arrays: np.ndarray) -> None:
         raise TypeError(f"{op}: takes arrays of one dtype, float32 or float64, not {dtypes}")
 
 
+@cache
+def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return the addresses of the functions that the kernels call."""
+
+    def address(kernel: Any) -> int:
+        integers = kernel.py_func.__code__.co_argcount - 1
+        return compiled_address(kernel, (np.empty(0, dtype), *(0,) * integers))
+
+    return tuple(map(address, (pad_images, multiply, multiply_narrow)))
+
+
 def _pack(x: np.ndarray, packing: Packing, column: int) -> np.ndarray:
-    """Return the packed panels of B, which lies in x."""
-    panels = empty((packing.size,), x.dtype)
+    """Return the packed panels of B, which lies in x, and their flags."""
+    panels = empty((packing.size + packing.panels,), x.dtype)
     tasks = parts(16 * packing.size, MIN_PARALLEL_MULTIPLY_ADDS)
     arguments = first_element(x), packing.tables, column, panels
     launch(pack_panels, *arguments, over=packing.panels, parts=tasks)
     return panels
+
+
+def _workspace(x: np.ndarray, padded: Pair, more: int = 0) -> np.ndarray:
+    """Return memory for padded images and `more` elements; none where x can be read in its place.
+
+    That is, where there is no padding, and the images are contiguous.
+    """
+    if padded == x.shape[2:] and x.flags.c_contiguous and not more:
+        return _NO_MEMORY[x.dtype]
+    return empty((x.shape[0] * x.shape[1] * math.prod(padded) + more,), x.dtype)
+
+
+_NO_MEMORY = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 def _multiply_images(
@@ -69,52 +100,38 @@ def _multiply_images(
     product_tables: ProductTables,
     panels: np.ndarray,
     c: np.ndarray,
-    unit_stride: bool,
+    narrow: bool,
+    workers: int,
 ) -> np.ndarray:
-    """Fill c from x, padded to `padded` with `before` zeros before its rows and columns.
-
-    `unit_stride`: neighbouring positions are neighbouring pixels, so that few columns may go
-    through `multiply_narrow`.
-    """
-    images, channels = x.shape[:2]
-    n, pixels = c.shape[1], math.prod(c.shape[2:])
-    lanes = VECTOR_BYTES // c.itemsize
-    narrow = NARROW_VECTORS * lanes if unit_stride and n <= min(NARROW_COLUMNS, lanes) else 0
-    workspace = empty((images * channels * math.prod(padded) + narrow,), c.dtype)
-    workers = parts(c.size * product_tables.packing.size // n, MIN_PARALLEL_MULTIPLY_ADDS)
-    group = _images_per_task(images, -(-pixels // product_tables.phases), workers)
-    tasks = -(-images // group)
+    """Fill c from x, padded to `padded` with `before` zeros before its rows and columns."""
+    overreach = NARROW_OVERREACH * VECTOR_BYTES // x.itemsize if narrow else 0
+    tasks = -(-len(x) // product_tables.items)
     launch(
         forward_or_input_grad,
+        _functions(x.dtype),
         first_element(x),
         x.strides,
         x.shape[2:],
         padded,
         before,
-        workspace,
+        _workspace(x, padded, overreach),
         panels,
+        product_tables.packing.size,
         product_tables.tables,
         product_tables.phases,
         c.reshape(-1),
-        (images, channels, n, pixels),
-        group,
-        narrow,
+        (*x.shape[:2], c.shape[1], math.prod(c.shape[2:])),
+        product_tables.items,
+        overreach,
         over=tasks,
         parts=min(tasks, workers),
     )
     return c
 
 
-@lru_cache(maxsize=256)
-def _images_per_task(images: int, positions: int, workers: int) -> int:
-    """Return the number of images per task for which the slowest thread has the fewest tiles."""
-
-    def most_tiles(group: int) -> int:
-        tasks = -(-images // group)
-        return -(-tasks // workers) * -(-group * positions // ROWS)
-
-    least = -(-MIN_TASK_ROWS // positions)
-    return min(range(least, 8 * least + 1), key=most_tiles)
+def _is_narrow(columns: int, item: int) -> bool:
+    """Return whether there are so few columns that vectors are of positions instead."""
+    return columns <= min(NARROW_COLUMNS, VECTOR_BYTES // item)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:
@@ -127,14 +144,19 @@ def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndar
     """
     _check("conv2d", x, w)
     size, kernel = (x.shape[2], x.shape[3]), (w.shape[2], w.shape[3])
-    out = output_size(size, kernel, stride, padding)
-    y = empty((len(x), len(w), *out), x.dtype)
+    shape = len(x), len(w), *output_size(size, kernel, stride, padding)
+    if columns.pays(w.shape, math.prod(shape[2:]), stride, padding):
+        return columns.forward(x, w, stride, padding).reshape(shape)
+    y = empty(shape, x.dtype)
     if not y.size:
         return y
     padded = size[0] + 2 * padding[0], size[1] + 2 * padding[1]
-    product_tables = tables.forward(padded, stride, out, w.shape, w.strides, x.itemsize)
+    workers = parts(y.size * w[0].size, MIN_PARALLEL_MULTIPLY_ADDS)
+    narrow = stride == (1, 1) and _is_narrow(len(w), x.itemsize)
+    geometry = size, kernel, stride, padding, w.shape, w.strides, x.itemsize
+    product_tables = tables.forward(*geometry, narrow, Work(len(x), 1, workers))
     panels = _pack(w, product_tables.packing, w.strides[0])
-    return _multiply_images(x, padded, padding, product_tables, panels, y, stride == (1, 1))
+    return _multiply_images(x, padded, padding, product_tables, panels, y, narrow, workers)
 
 
 def conv2d_input_grad(
@@ -149,7 +171,10 @@ def conv2d_input_grad(
     """
     _check("conv2d_input_grad", g, w)
     kernel, out = (w.shape[2], w.shape[3]), (g.shape[2], g.shape[3])
-    x = empty((len(g), w.shape[1], *size), g.dtype)
+    shape = len(g), w.shape[1], *size
+    if columns.pays(w.shape, math.prod(out), stride, padding):
+        return columns.input_grad(g, w, size, stride, padding)
+    x = empty(shape, g.dtype)
     if not x.size:
         return x
     taps = tables.taps(kernel, stride)
@@ -159,12 +184,13 @@ def conv2d_input_grad(
     )
     height, width = (n + t - 1 + a for n, t, a in zip(out, taps, after, strict=True))
     padded = height, width
-    product_tables = tables.input_grad(
-        padded, size, stride, padding, w.shape, w.strides, g.itemsize
-    )
+    workers = parts(g.size * w[0].size, MIN_PARALLEL_MULTIPLY_ADDS)
+    narrow = _is_narrow(w.shape[1], g.itemsize)
+    geometry = padded, out, size, stride, padding, w.shape, w.strides, g.itemsize
+    product_tables = tables.input_grad(*geometry, narrow, Work(len(g), 1, workers))
     panels = _pack(w, product_tables.packing, w.strides[1])
     before = taps[0] - 1, taps[1] - 1
-    return _multiply_images(g, padded, before, product_tables, panels, x, True)
+    return _multiply_images(g, padded, before, product_tables, panels, x, narrow, workers)
 
 
 def conv2d_weight_grad(
@@ -179,27 +205,34 @@ def conv2d_weight_grad(
         TypeError: the dtypes differ, or are neither float32 nor float64.
     """
     _check("conv2d_weight_grad", x, g)
-    images, channels = x.shape[:2]
+    images, channels, *size = x.shape
     n, positions, weights = g.shape[1], math.prod(g.shape[2:]), math.prod(kernel)
+    w_shape = n, channels, *kernel
     if not images:
-        w = empty((n, channels, *kernel), x.dtype)
+        w = empty(w_shape, x.dtype)
         launch(fill, w.reshape(-1), w.dtype.type(0))
         return w
-    padded = x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1]
+    if columns.pays(w_shape, positions, stride, padding):
+        return columns.weight_grad(x, g, kernel, stride, padding).reshape(w_shape)
+    padded = size[0] + 2 * padding[0], size[1] + 2 * padding[1]
+    workspace = _workspace(x, padded)
+    # In the workspace the images of a channel follow each other.
+    image = math.prod(padded) * x.itemsize if workspace.size else x.strides[0]
     # A step sums over the positions of as many images as fill one K-block.
     step_images = min(images, max(1, MAX_BLOCK_ELEMENTS // positions))
     steps = -(-images // step_images)
     split_steps = steps_per_split(steps, channels * weights)
-    table, packing = tables.weight_grad(
-        padded, kernel, stride, g.shape, g.strides, step_images, x.itemsize
-    )
-    panels = _pack(g, packing, g.strides[1])
-    workspace = empty((images * channels * math.prod(padded),), x.dtype)
-    splits, block_channels = -(-steps // split_steps), -(-MIN_TASK_ROWS // weights)
+    splits = -(-steps // split_steps)
+    workers = parts(channels * weights * g.size, MIN_PARALLEL_MULTIPLY_ADDS)
+    geometry = tuple(size), kernel, stride, padding, g.shape, g.strides, image, step_images
+    work = Work(channels, splits, workers)
+    product_tables = tables.weight_grad(*geometry, x.itemsize, work)
+    panels = _pack(g, product_tables.packing, g.strides[1])
     c = empty((splits, n, channels, *kernel), x.dtype)
-    tasks = splits * -(-channels // block_channels)
+    tasks = splits * -(-channels // product_tables.items)
     launch(
         weight_grad,
+        _functions(x.dtype),
         first_element(x),
         x.strides,
         x.shape[2:],
@@ -207,12 +240,13 @@ def conv2d_weight_grad(
         padding,
         workspace,
         panels,
-        table,
+        product_tables.packing.size,
+        product_tables.tables,
         c.reshape(-1),
         (images, channels, n, weights, positions),
-        (step_images, split_steps, block_channels),
+        (step_images, split_steps, product_tables.items, product_tables.tiles),
         over=tasks,
-        parts=min(tasks, parts(channels * weights * g.size, MIN_PARALLEL_MULTIPLY_ADDS)),
+        parts=min(tasks, workers),
     )
     return reduce(c, (0,), False) if splits > 1 else c[0]
 

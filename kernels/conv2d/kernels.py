@@ -7,41 +7,46 @@
         for each phase                                 pad them
             multiply                                   multiply, add to the tiles
 
-A forward convolution has one phase. `product.py` pads and multiplies.
+A forward convolution has one phase. `product.py` pads and multiplies; its functions are called by
+their addresses, so that each is compiled once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..matmul.micro import ROWS, VECTORS, panel_width
+from ..runtime.cpu.call import call_function
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import VECTOR_BYTES, address, pointer
-from .product import (
-    NARROW_COLUMNS,
-    allocate_scratch,
-    count_tiles,
-    multiply,
-    multiply_narrow,
-    pad_images,
-)
+from .product import NARROW_COLUMNS
 from .tables import PHASE_WORDS
 
 
-@jit
-def _store_phase(results, count, target_record, c, items, n, column):
+@jit(inline="always")
+def _is_finite(panels, packed):
+    """Return whether all panels are finite, by the flags behind the `packed` elements."""
+    others = 0
+    for i in range(packed, panels.size):
+        others += panels[i] != 0
+    return others == 0
+
+
+@jit(inline="always")
+def _store_phase(results, c, c_item, items, n, column, rows, columns, row_stride, column_stride):
     """Store a phase's results[item, q, position] at their pixels in c."""
-    start, rows, columns, row_stride, column_stride = target_record
     for item in range(items):
         for q in range(n):
-            index = (item * n + q) * count
+            index = (item * n + q) * rows * columns
             for i in range(rows):
-                row = c[0] + item * c[1] + q * column + start + i * row_stride
+                row = c + item * c_item + q * column + i * row_stride
                 for j in range(columns):
                     pointer(results, row + j * column_stride)[0] = results[index + i * columns + j]
 
 
 @jit
 def forward_or_input_grad(
+    functions,
     x,
     strides,
     size,
@@ -49,6 +54,7 @@ def forward_or_input_grad(
     before,
     workspace,
     panels,
+    packed,
     table,
     phases,
     c,
@@ -61,93 +67,124 @@ def forward_or_input_grad(
     """Pad and multiply groups begin..end of images, `group` images each.
 
     c is (images, n, pixels), of a shape (images, channels of x, n, pixels of c); the table is that
-    of `tables.ProductTables`. `narrow` is the number of elements that a tile of `multiply_narrow`
-    covers, or 0 for `multiply`.
+    of `tables.ProductTables`. `narrow` is the number of elements that `multiply_narrow` may read
+    behind a plane, or 0 for `multiply`. Where the workspace is empty, x is contiguous, and is read
+    where it lies. `functions` has the addresses of `pad_images`, `multiply` and `multiply_narrow`.
+
+    Raises:
+        MemoryError: there is not enough for the tiles.
     """
     images, channels, n, pixels = shape
-    plane, column = padded[0] * padded[1] * c.itemsize, pixels * c.itemsize
-    scratch = allocate_scratch(c, 1)
+    item_size = c.itemsize
+    plane, column = padded[0] * padded[1] * item_size, pixels * item_size
+    a_item, c_item = channels * plane, n * column
+    tile_size = ROWS * VECTORS * VECTOR_BYTES // item_size
     narrow_size = NARROW_COLUMNS * (padded[0] * padded[1] + narrow) if narrow else 0
-    narrow_memory = np.empty(narrow_size, c.dtype)
+    memory = np.empty(max(narrow_size, tile_size), c.dtype)
     phase_results = np.empty(group * n * pixels if phases > 1 else 0, c.dtype)
+    finite = _is_finite(panels, packed)
     for t in range(begin, end):
         start, stop = t * group, min(images, (t + 1) * group)
-        task_images, plane_strides = (start, stop), (channels * plane, plane)
-        pad_images(
-            x, strides, task_images, (0, channels), size, padded, before, workspace, plane_strides
-        )
-        a = address(workspace) + start * channels * plane, channels * plane
-        target = address(c) + start * n * column, n * column
+        items, failed = stop - start, 0
+        a, target = address(x) + start * strides[0], address(c) + start * c_item
+        if workspace.size:
+            copy, planes = address(workspace) + start * a_item, (items, channels)
+            words = (a, strides, planes, size, padded, before, copy, a_item, plane)
+            failed += call_function(functions[0], memory, words)
+            a = copy
         for f in range(phases):
-            k, k_start, position_start, panel = table[PHASE_WORDS * f : PHASE_WORDS * f + 4]
-            target_record = (
-                table[PHASE_WORDS * f + 4],
-                table[PHASE_WORDS * f + 5],
-                table[PHASE_WORDS * f + 6],
-                table[PHASE_WORDS * f + 7],
-                table[PHASE_WORDS * f + 8],
-            )
-            count, items = target_record[1] * target_record[2], stop - start
-            positions = table[position_start : position_start + count]
-            offsets = table[k_start : k_start + k]
-            b = address(panels) + panel
-            out, out_column = target, column
+            phase = table[PHASE_WORDS * f : PHASE_WORDS * (f + 1)]
+            first, classes, whole, panel, k = phase[0], phase[1], phase[2], phase[3], phase[4]
+            out = target, c_item, column
             if phases > 1:  # A phase is computed contiguously, and then stored to its pixels.
-                out = address(phase_results), n * count * c.itemsize
-                out_column = count * c.itemsize
+                count = phase[6] * phase[7] * item_size
+                out = address(phase_results), n * count, count
+            operands = a, a_item, items, address(panels) + panel, n
             if narrow:
-                multiply_narrow(narrow_memory, a, items, positions, offsets, b, n, out, out_column)
+                words = (address(table), whole, channels, operands, out)
+                failed += call_function(functions[2], memory[:narrow_size], words)
             else:
-                multiply(scratch, a, items, positions, offsets, b, n, out, out_column)
+                records = (first, classes) if finite else (whole, 1)
+                words = (address(table), records, channels, k, operands, out, (0, 1))
+                failed += call_function(functions[1], memory, words)
             if phases > 1:
-                _store_phase(phase_results, count, target_record, target, items, n, column)
+                _store_phase(
+                    phase_results, target + phase[5], c_item, items, n, column,
+                    phase[6], phase[7], phase[8], phase[9],
+                )  # fmt: skip
+        if failed:
+            raise MemoryError
 
 
 @jit
 def weight_grad(
-    x, strides, size, padded, before, workspace, panels, table, c, shape, blocks, begin, end
+    functions,
+    x,
+    strides,
+    size,
+    padded,
+    before,
+    workspace,
+    panels,
+    packed,
+    table,
+    c,
+    shape,
+    blocks,
+    begin,
+    end,
 ):
     """Compute tasks (split, block of channels): sums over the images of a split.
 
     c is (splits, n, channels, weights), of a shape (images, channels, n, weights, positions).
-    `blocks` is (images of a step, steps of a split, channels of a block).
+    `blocks` is (images of a step, steps of a split, channels of a block, tiles of a block for each
+    panel). The other arguments are those of `forward_or_input_grad`.
+
+    Raises:
+        MemoryError: there is not enough for the tiles.
     """
     images, channels, n, weights, positions = shape
-    step_images, split_steps, block_channels = blocks
-    plane = padded[0] * padded[1] * c.itemsize
+    step_images, split_steps, block_channels, tiles = blocks
+    item_size = c.itemsize
+    lanes = VECTOR_BYTES // item_size
+    # The images of the workspace follow each other within a channel, those of x within a batch.
+    plane = padded[0] * padded[1] * item_size
+    image_step, channel_step = plane, images * plane
     channel_blocks = -(-channels // block_channels)
-    lanes = VECTOR_BYTES // c.itemsize
-    scratch = allocate_scratch(c, count_tiles(min(block_channels, channels) * weights, n, lanes))
+    panel_count, j = 0, 0
+    while j < n:
+        panel_count, j = panel_count + 1, j + panel_width(n - j, lanes)
+    memory = np.empty(panel_count * tiles * ROWS * VECTORS * lanes, c.dtype)
     b_row = -(-n // lanes) * VECTOR_BYTES  # of all panels
-    column, plane_strides = channels * weights * c.itemsize, (plane, images * plane)
-    offsets = np.empty(step_images * positions, np.int64)
-    for image in range(step_images):
-        for position in range(positions):
-            offsets[image * positions + position] = table[weights + position] + image * plane
+    c_item, column = weights * item_size, channels * weights * item_size
+    first, classes = table[0], table[1]
+    if not _is_finite(panels, packed):
+        first, classes = table[2], 1
     for t in range(begin, end):
         split, channel = t // channel_blocks, t % channel_blocks * block_channels
-        count = min(block_channels, channels - channel)
-        target = address(c) + split * n * column + channel * weights * c.itemsize
+        count, failed = min(block_channels, channels - channel), 0
+        target = address(c) + split * n * column + channel * c_item
         first_image = split * split_steps * step_images
         steps = min(split_steps, -(-(images - first_image) // step_images))
         for step in range(steps):
-            start = (split * split_steps + step) * step_images
-            stop = min(images, start + step_images)
-            pad_images(
-                x,
-                strides,
-                (start, stop),
-                (channel, channel + count),
-                size,
-                padded,
-                before,
-                workspace,
-                plane_strides,
-            )
-            a = address(workspace) + start * plane + channel * plane_strides[1], plane_strides[1]
+            start = first_image + step * step_images
+            items = min(images - start, step_images)
+            a, a_item = address(x) + start * strides[0] + channel * strides[1], strides[1]
+            if workspace.size:
+                copy = address(workspace) + start * image_step + channel * channel_step
+                words = (a, strides, (items, count), size, padded, before)
+                words = (words, copy, image_step, channel_step)
+                failed += call_function(functions[0], memory, words)
+                a, a_item = copy, channel_step
             b = address(panels) + start * positions * b_row
-            step_offsets = offsets[: (stop - start) * positions]
-            out = target, weights * c.itemsize
-            multiply(
-                scratch, a, count, table[:weights], step_offsets, b, n, out, column, step, steps
+            operands = items, items * positions, a, a_item, count, b, n
+            words = (
+                address(table),
+                first,
+                classes,
+                operands,
+                (target, c_item, column, step, steps),
             )
+            failed += call_function(functions[1], memory, words)
+        if failed:
+            raise MemoryError

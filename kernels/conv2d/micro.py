@@ -1,101 +1,131 @@
 """The micro-kernels of the convolutions: register tiles whose operands are read through tables.
 
 They are those of `matmul/micro.py`, which has the details, with one change: the address of an
-element is a sum of table entries instead of strides, which takes one more load for each p.
+element is a sum of table entries instead of strides, which takes two more loads for each p.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 
-from ..runtime.cpu.simd import ONE, Simd, i64, intrinsic
+from ..matmul.micro import ROWS, VECTORS
+from ..runtime.cpu.compiler import jit
+from ..runtime.cpu.simd import REGISTERS, Simd, i64, intrinsic
+
+WORD = ir.Constant(i64, 8)
+TERM = ir.Constant(i64, 16)  # the bytes of a term in a table: its offsets in A and in B
+UNROLL = 2
+
+# The tiles of `narrow_tile`: (rows, vectors). A tile of one row uses no vector twice, so it is as
+# wide as the registers allow.
+THREE_ROWS_WIDE = 6 if REGISTERS == 32 else 3
+NARROW_TILES = {(1, 12), (1, 6), (1, 3), (3, THREE_ROWS_WIDE), (3, 3)}
 
 
-@intrinsic(prefer_literal=True)
-def tile(typing, rows, vectors, like, a_rows, height, offsets, b, b_step, k, c, add):
+@jit
+def narrow_width(rows, vectors):
+    """Return the width of the next tile of NARROW_TILES, for `vectors` vectors that are left."""
+    if rows == 3:
+        return THREE_ROWS_WIDE if vectors > 3 else 3
+    return 12 if vectors > 9 else 6 if vectors > 3 else 3
+
+
+def _word(simd, address):
+    """Load an int64."""
+    return simd.builder.load(simd.builder.inttoptr(address, i64.as_pointer()))
+
+
+@intrinsic
+def tile(typing, vectors, like, a_rows, height, terms, b, k, c, add):
     """Compute one tile, C[r, q] = sum over p < k of A[r, p] B[p, q], or add it to C.
 
-        A[r, p]    at a_rows[r] + offsets[p]: one element, broadcast to all lanes
-        B[p, :]    at b + p*b_step, contiguous, `vectors` registers
+        A[r, p]    at a_rows[r] + terms[p, 0]: one element, broadcast to all lanes
+        B[p, :]    at b + vectors*terms[p, 1]: contiguous, `vectors` registers
         C[r, :]    at c, one row after the other; added to where `add` is not 0
 
-    a_rows and offsets are addresses of int64 tables: the addresses of `height` rows of A, and the
-    offsets in bytes of element p from the start of any row.
-
-    The tile has `rows` x `vectors` registers (literals); its rows from `height` on repeat row
-    height - 1. Each element is one chain of fused multiply-adds from zero, p rising.
+    a_rows and terms are addresses of int64 tables: the addresses of `height` rows of A, and offsets
+    in bytes. The tile has ROWS x `vectors` registers, 1 to VECTORS; its rows from `height` on
+    repeat row height - 1. Each element is one chain of fused multiply-adds from zero, p rising.
     """
-    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
-        return None
-    m, n = rows.literal_value, vectors.literal_value
 
     def codegen(context, builder, signature, args):
-        a_rows, height, offset_table, b, b_step, k, c, add = args[3:]
         simd = Simd(context, builder, like.dtype)
-
-        def load_word(address):
-            return builder.load(builder.inttoptr(address, i64.as_pointer()))
-
-        last, word_bytes = builder.sub(height, ONE), ir.Constant(i64, 8)
-        row_addresses = []
-        for r in range(m):
-            row = ir.Constant(i64, r)
-            row = builder.select(builder.icmp_signed("<", row, last), row, last)
-            row_addresses.append(load_word(builder.add(a_rows, builder.mul(row, word_bytes))))
-
-        def step(offsets, sums):
-            offset = load_word(builder.add(offset_table, offsets[0]))
-            b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offsets[1]), n)]
-            new_sums = []
-            for r, row_address in enumerate(row_addresses):
-                x = simd.broadcast(builder.add(row_address, offset))
-                new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
-            return new_sums
-
-        sums = simd.loop(k, [word_bytes, b_step], m * n, step)
-        simd.store_or_add(sums, simd.vectors(c, m * n), add)
+        emitters = {n: partial(_emit_tile, simd, n, *args[2:]) for n in range(1, VECTORS + 1)}
+        simd.switch(args[0], emitters)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, like, *[types.intp] * 8), codegen
+    return types.void(types.intp, like, *[types.intp] * 7), codegen
 
 
-@intrinsic(prefer_literal=True)
-def narrow_tile(typing, rows, vectors, like, a, a_step, offsets, b, k, c, c_row, add):
+def _emit_tile(simd, n, a_rows, height, terms, b, k, c, add):
+    """Emit `tile` for n vectors."""
+    builder = simd.builder
+    rows = [
+        _word(simd, builder.add(a_rows, builder.mul(row, WORD)))
+        for row in simd.row_indices(ROWS, height)
+    ]
+
+    def step(offsets, sums):
+        term = builder.add(terms, offsets[0])
+        a_offset, b_offset = _word(simd, term), _word(simd, builder.add(term, WORD))
+        b_start = builder.add(b, builder.mul(b_offset, ir.Constant(i64, n)))
+        b_row = [simd.load(x) for x in simd.vectors(b_start, n)]
+        new_sums = []
+        for r, row in enumerate(rows):
+            x = simd.broadcast(builder.add(row, a_offset))
+            new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
+        return new_sums
+
+    sums = simd.loop(k, [TERM], ROWS * n, step, UNROLL)
+    simd.store_or_add(sums, simd.vectors(c, ROWS * n), add)
+
+
+@intrinsic
+def narrow_tile(typing, rows, vectors, like, a, terms, b, k, c, c_row, add):
     """Compute one tile, C[r, q] = sum over p < k of A[r, p] B[p, q], or add it to C.
 
-        A[r, p]    at a + p*a_step + r*size: the packed weights of channel r
-        B[p, :]    at b + offsets[p], contiguous, `vectors` registers: pixels of the image
+        A[r, p]    at a + terms[p, 1] + r*size: the packed weights of channel r
+        B[p, :]    at b + terms[p, 0], contiguous, `vectors` registers: pixels of the image
         C[r, :]    at c + r*c_row, contiguous; added to where `add` is not 0
 
-    `rows` and `vectors` are literals, and `offsets` is the address of an int64 table. The chains
-    of multiply-adds are those of `tile`.
+    `rows` and `vectors` are of NARROW_TILES, and `terms` is the address of an int64 table. The
+    chains of multiply-adds are those of `tile`.
     """
-    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
-        return None
-    m, n = rows.literal_value, vectors.literal_value
 
     def codegen(context, builder, signature, args):
-        a, a_step, offset_table, b, k, c, c_row, add = args[3:]
         simd = Simd(context, builder, like.dtype)
-
-        def step(offsets, sums):
-            word = builder.inttoptr(builder.add(offset_table, offsets[0]), i64.as_pointer())
-            offset = builder.load(word)
-            b_row = [simd.load(x) for x in simd.vectors(builder.add(b, offset), n)]
-            new_sums = []
-            for r in range(m):
-                element = builder.add(builder.add(a, offsets[1]), ir.Constant(i64, r * simd.size))
-                x = simd.broadcast(element)
-                new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
-            return new_sums
-
-        sums = simd.loop(k, [ir.Constant(i64, 8), a_step], m * n, step)
-        addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
-        simd.store_or_add(sums, addresses, add)
+        number = builder.add(builder.mul(args[0], ir.Constant(i64, 16)), args[1])
+        cases = {
+            16 * m + n: partial(_emit_narrow_tile, simd, m, n, *args[3:])
+            for m, n in sorted(NARROW_TILES)
+        }
+        simd.switch(number, cases)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, like, *[types.intp] * 8), codegen
+    return types.void(types.intp, types.intp, like, *[types.intp] * 7), codegen
+
+
+def _emit_narrow_tile(simd, m, n, a, terms, b, k, c, c_row, add):
+    """Emit `narrow_tile` for m rows and n vectors."""
+    builder = simd.builder
+
+    def step(offsets, sums):
+        term = builder.add(terms, offsets[0])
+        pixels, weights = _word(simd, term), _word(simd, builder.add(term, WORD))
+        b_row = [simd.load(x) for x in simd.vectors(builder.add(b, pixels), n)]
+        new_sums = []
+        for r in range(m):
+            element = builder.add(builder.add(a, weights), ir.Constant(i64, r * simd.size))
+            x = simd.broadcast(element)
+            new_sums += [simd.fma(x, y, sums[r * n + v]) for v, y in enumerate(b_row)]
+        return new_sums
+
+    sums = simd.loop(k, [TERM], m * n, step)
+    addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
+    simd.store_or_add(sums, addresses, add)
 
 
 @intrinsic(prefer_literal=True)

@@ -1,19 +1,22 @@
 """The matrix product behind every convolution: an implicit GEMM, with A read through two tables.
 
-    C = A @ B        A[row, p] at address row_address(row) + offsets[p], in a padded image
-                     row_address(item, position) = a[0] + item*a[1] + positions[position]
+    C = A @ B        A[row, p] at address row_address(row) + terms[p, 0], in a padded image
+                     row_address(item, i) = a + item*a_item + rows[i, 0]
 
     for j in 0 .. n step NR                           a packed panel of B
-        for row in 0 .. items*positions step MR       a tile of C
-            for p in 0 .. k step kc                   K-blocks (`matmul/k_blocks.py`)
-                tile (+)= A[row:row+MR, p:p+kc] @ B[p:p+kc, j:j+NR]     `micro.tile`
-            store the tile, transposed: its rows are positions, which are contiguous in C
+        for each class                                rows that skip the same terms (`tables.py`)
+            for row in 0 .. items*rows step MR        a tile of C
+                for each K-block of terms             (`matmul/k_blocks.py`)
+                    tile (+)= A[row:row+MR, block] @ B[block, j:j+NR]     `micro.tile`
+                store the tile, transposed: its rows are positions, mostly neighbours in C
 
 This module has the product and the preparation of its operands: padded images, and panels of B.
 
 Optimizations:
-- implicit GEMM: im2col's matrix is not written; images are copied once, padded with zeros
+- implicit GEMM: im2col's matrix is not written; images are copied once, padded with zeros, or not
+  at all where there is no padding
 - register blocking, vectorized access, cache blocking and packing as in `matmul/cpu.py`
+- skipped padding: terms that read zeros are left out
 - stores by columns: a tile is transposed in registers, so that C is written contiguously
 - narrow products: for few columns, vectors are of positions instead (`multiply_narrow`)
 
@@ -24,49 +27,70 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..matmul.k_blocks import block_length
 from ..matmul.micro import ROWS, VECTORS, panel_width, transpose_block
 from ..runtime.cpu.compiler import jit
-from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
-from .micro import narrow_tile, store_transposed, tile
+from ..runtime.cpu.simd import VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
+from .micro import narrow_tile, narrow_width, store_transposed, tile
+from .tables import CLASS_WORDS, PACKING_WORDS, ROW_WORDS, TERM_WORDS
 
-MAX_BLOCK_ELEMENTS = 512  # the length of the longest K-block
-# The most columns of a narrow product, and the number of vectors of positions in its tiles.
-NARROW_COLUMNS, NARROW_VECTORS = 4, 6 if REGISTERS == 32 else 3
+NARROW_COLUMNS = 4  # the most columns of a narrow product
+NARROW_OVERREACH = 3  # vectors: the width of the narrowest tile
 
 
 # ---------------------------------------------------------------------------------- the operands
-@jit
-def _pad_plane(like, x, strides, size, padded, before, target):
-    """Copy a plane (height, width) into a larger one of zeros, at `before` (row, column)."""
-    item = like.itemsize
-    zero_bytes(target, padded[0] * padded[1] * item)
-    target += (before[0] * padded[1] + before[1]) * item
-    for _ in range(size[0]):
-        if strides[1] == item:
-            copy_bytes(x, target, size[1] * item)
+@jit(inline="always")
+def _pad_plane(like, x, x_row, x_column, height, width, padded_width, before, zeros, target):
+    """Copy a plane (height, width) into one of `zeros` bytes, which are zeros, from `before` on."""
+    size = like.itemsize
+    zero_bytes(target, zeros)
+    target += before
+    for _ in range(height):
+        if x_column == size:
+            copy_bytes(x, target, width * size)
         else:
             row = pointer(like, target)
-            for j in range(size[1]):
-                row[j] = pointer(like, x + j * strides[1])[0]
-        x += strides[0]
-        target += padded[1] * item
+            for j in range(width):
+                row[j] = pointer(like, x + j * x_column)[0]
+        x += x_row
+        target += padded_width * size
 
 
 @jit
-def pad_images(x, strides, images, channels, size, padded, before, workspace, plane_strides):
-    """Copy the planes of ranges of images and channels of x, padded, into the workspace.
+def pad_images(
+    like,
+    x,
+    x_image,
+    x_channel,
+    x_row,
+    x_column,
+    images,
+    channels,
+    height,
+    width,
+    padded_height,
+    padded_width,
+    top,
+    left,
+    target,
+    image_step,
+    channel_step,
+):
+    """Copy planes of x, padded with `top` rows and `left` columns before them, to `target`.
 
-    Plane (image, channel) goes to image*plane_strides[0] + channel*plane_strides[1].
+    The plane of an image and a channel goes to target + image*image_step + channel*channel_step.
     """
-    for image in range(images[0], images[1]):
-        for channel in range(channels[0], channels[1]):
-            source = address(x) + image * strides[0] + channel * strides[1]
-            target = address(workspace) + image * plane_strides[0] + channel * plane_strides[1]
-            _pad_plane(workspace, source, (strides[2], strides[3]), size, padded, before, target)
+    zeros = padded_height * padded_width * like.itemsize
+    before = (top * padded_width + left) * like.itemsize
+    for image in range(images):
+        for channel in range(channels):
+            source = x + image * x_image + channel * x_channel
+            plane = target + image * image_step + channel * channel_step
+            _pad_plane(
+                like, source, x_row, x_column, height, width, padded_width, before, zeros, plane
+            )
 
 
-@jit
+@jit(inline="always")
 def _pack_panel(like, x, offsets, width, column, target):
     """Pack a panel: B[p, q] = x[offsets[p] + q*column] for q < width, then zeros.
 
@@ -94,150 +118,168 @@ def _pack_panel(like, x, offsets, width, column, target):
                         pointer(like, block + i * stride + j * size)[0] = element[0]
 
 
+@jit(inline="always")
+def _is_finite(like, x, count):
+    """Return whether all of `count` elements at address x are finite."""
+    elements, others = pointer(like, x), 0
+    for i in range(count):
+        others += not abs(elements[i]) < np.inf
+    return others == 0
+
+
 @jit
 def pack_panels(x, table, column, panels, begin, end):
-    """Pack panels begin..end of B; the table is that of `tables.Packing`."""
+    """Pack panels begin..end of B; the table is that of `tables.Packing`.
+
+    Behind the panels there is an element for each: 0, or 1 where the panel is not finite.
+    """
+    lanes = VECTOR_BYTES // panels.itemsize
     for t in range(begin, end):
-        source, k, start, width, target = table[5 * t : 5 * t + 5]
-        offsets = table[start : start + k]
-        _pack_panel(panels, address(x) + source, offsets, width, column, address(panels) + target)
+        record = PACKING_WORDS * t
+        source, k, start = address(x) + table[record], table[record + 1], table[record + 2]
+        width, target, flag = table[record + 3], table[record + 4], table[record + 5]
+        panel = address(panels) + target
+        _pack_panel(panels, source, table[start : start + k], width, column, panel)
+        panels[flag] = not _is_finite(panels, panel, k * -(-width // lanes) * lanes)
 
 
 # ----------------------------------------------------------------------------------- the product
-@jit
-def allocate_scratch(like, tiles):
-    """Return memory for `tiles` tiles, and for two rows of addresses."""
-    lanes = VECTOR_BYTES // like.itemsize
-    return np.empty(tiles * ROWS * VECTORS * lanes, like.dtype), np.empty(2 * ROWS, np.int64)
-
-
-@jit
-def count_tiles(rows, n, lanes):
-    """Return the number of tiles of a product with `rows` rows and n columns."""
-    panels, j = 0, 0
-    while j < n:
-        panels, j = panels + 1, j + panel_width(n - j, lanes)
-    return panels * -(-rows // ROWS)
-
-
-@jit
-def _tile_of_width(vectors, like, a_rows, height, offsets, b, k, add):
-    """Call `tile` with its width as a literal; the tile is the memory of `like`."""
-    b_step, c = vectors * VECTOR_BYTES, address(like)
-    if vectors == 3:
-        tile(ROWS, 3, like, a_rows, height, offsets, b, b_step, k, c, add)
-    elif vectors == 2:
-        tile(ROWS, 2, like, a_rows, height, offsets, b, b_step, k, c, add)
-    else:
-        tile(ROWS, 1, like, a_rows, height, offsets, b, b_step, k, c, add)
-
-
-@jit
-def _row_addresses(a_rows, c_rows, a, c, size, positions, item, position, height):
-    """Write the start addresses of `height` rows in A and in C, by position and then by item."""
+@jit(inline="always")
+def _row_addresses(addresses, rows, a, a_item, c, c_item, item, row, count, height):
+    """Write the addresses of `height` rows in A, and behind those of ROWS rows, in C."""
     for r in range(height):
-        a_rows[r] = a[0] + item * a[1] + positions[position]
-        c_rows[r] = c[0] + item * c[1] + position * size
-        position += 1
-        if position == positions.size:
-            item, position = item + 1, 0
+        addresses[r] = a + item * a_item + rows[ROW_WORDS * row]
+        addresses[ROWS + r] = c + item * c_item + rows[ROW_WORDS * row + 1]
+        row += 1
+        if row == count:
+            item, row = item + 1, 0
 
 
-@jit
-def _store_tile(tile, stride, c_rows, height, width, column):
-    """Store a tile into the rows of C, with `column` bytes between columns."""
-    size = tile.itemsize
+@jit(inline="always")
+def _store_tile(tiles, first, stride, c_rows, height, width, column):
+    """Store the tile that begins at tiles[first] into rows of C, `column` bytes between columns."""
+    size = tiles.itemsize
     lanes = VECTOR_BYTES // size
     transposed = 0  # columns that are stored as vectors
     if height == ROWS and c_rows[ROWS - 1] - c_rows[0] == (ROWS - 1) * size:
         transposed = width // lanes * lanes
         for q in range(0, transposed, lanes):
-            source, target = address(tile) + q * size, c_rows[0] + q * column
-            store_transposed(ROWS, tile, source, stride * size, target, column)
+            source, target = address(tiles) + (first + q) * size, c_rows[0] + q * column
+            store_transposed(ROWS, tiles, source, stride * size, target, column)
     for q in range(transposed, width):
         for r in range(height):
-            pointer(tile, c_rows[r] + q * column)[0] = tile[r * stride + q]
+            pointer(tiles, c_rows[r] + q * column)[0] = tiles[first + r * stride + q]
 
 
 @jit
-def multiply(scratch, a, items, positions, offsets, b, n, c, column, step=0, steps=1):
-    """Compute C = A @ B for rows (item, position).
+def multiply(
+    tiles, table, records, classes, outer, k, a, a_item, items, b, n, c, c_item, column, step, steps
+):
+    """Compute C = A @ B for some classes of rows of some items.
 
-    Element p of a row of A is at a[0] + item*a[1] + positions[position] + offsets[p]; element q of
-    a row of C at c[0] + item*c[1] + position*size + q*column. B is packed, at address b.
+    `table` is the address of `tables.ProductTables.tables`, `records` the index of the first class
+    in it. Element p of a row of A is at a + item*a_item + row + term p; element q of a row of C at
+    c + item*c_item + row + q*column. B has k rows and is packed, at address b. The terms of a class
+    are `outer` times those in its record.
 
-    A sum may have several steps, each with its part of A and B. The tiles then stay in `scratch`,
-    which holds all of them, from step 0 to the last step, which stores them.
+    A sum may have several steps, each with its part of A and B. The tiles then stay in `tiles`,
+    which holds all of them, from step 0 to the last step, which stores them; a product of one step
+    uses memory for one tile.
     """
-    tiles, addresses = scratch
-    a_rows, c_rows = addresses[:ROWS], addresses[ROWS:]
-    size, k, count = tiles.itemsize, offsets.size, positions.size
-    lanes = VECTOR_BYTES // size
-    kc = block_length(k, MAX_BLOCK_ELEMENTS)
-    if k == 0:  # no weight reaches these positions
-        tiles[:] = 0
-    tile_size, tile_start = ROWS * VECTORS * lanes, 0
-    j = 0
+    addresses = np.empty(2 * ROWS, np.int64)
+    lanes = VECTOR_BYTES // tiles.itemsize
+    first, j = 0, 0
     while j < n:
         width = panel_width(n - j, lanes)
         vectors = -(-width // lanes)
-        for row in range(0, items * count, ROWS):
-            height = min(ROWS, items * count - row)
-            item, position = row // count, row % count
-            target = c[0] + j * column, c[1]
-            _row_addresses(a_rows, c_rows, a, target, size, positions, item, position, height)
-            tile = tiles[tile_start : tile_start + tile_size]
-            tile_start = 0 if steps == 1 else tile_start + tile_size
-            for p in range(0, k, kc):
-                block_offsets, b_rows = address(offsets) + 8 * p, b + p * vectors * VECTOR_BYTES
-                length = min(kc, k - p)
-                _tile_of_width(
-                    vectors, tile, address(a_rows), height, block_offsets, b_rows, length, p + step
+        for i in range(classes):
+            record = pointer(addresses, table + 8 * (records + CLASS_WORDS * i))
+            rows, terms = pointer(addresses, table + 8 * record[0]), table + 8 * record[2]
+            count, length = record[1], outer * record[3]
+            ends, blocks = pointer(addresses, table + 8 * record[4]), record[5]
+            for row in range(0, items * count, ROWS):
+                height = min(ROWS, items * count - row)
+                item, row_of_item = row // count, row % count
+                _row_addresses(
+                    addresses, rows, a, a_item, c, c_item, item, row_of_item, count, height
                 )
-            if step + 1 == steps:
-                _store_tile(tile, vectors * lanes, c_rows, height, width, column)
+                if length == 0:  # no term reaches these rows
+                    tiles[first : first + ROWS * vectors * lanes] = 0
+                start = 0
+                for block in range(blocks):
+                    end = min(ends[block], length)
+                    tile(
+                        vectors,
+                        tiles,
+                        address(addresses),
+                        height,
+                        terms + 8 * TERM_WORDS * start,
+                        b,
+                        end - start,
+                        address(tiles) + first * tiles.itemsize,
+                        block + step,
+                    )
+                    start = end
+                if step + 1 == steps:
+                    c_rows = addresses[ROWS:]
+                    _store_tile(tiles, first, vectors * lanes, c_rows, height, width, column)
+                if steps > 1:
+                    first += ROWS * VECTORS * lanes
         b += k * vectors * VECTOR_BYTES
+        c += width * column
         j += width
 
 
 @jit
-def multiply_narrow(memory, a, items, positions, offsets, b, n, c, column):
+def multiply_narrow(memory, table, record, outer, a, a_item, items, b, n, c, c_item, column):
     """Compute `multiply` for at most NARROW_COLUMNS columns, with vectors of positions.
 
     The operands are exchanged: columns of B are rows of the tile, and its lanes are consecutive
     pixels of the padded plane, with all rows of positions one after the other. Neighbouring
     positions must be neighbouring pixels. Results for pixels between two rows are dropped.
+
+    `record` is the index of a class that skips nothing. The tiles read up to NARROW_OVERREACH
+    vectors beyond the pixels.
     """
-    size, k = memory.itemsize, offsets.size
-    kc = block_length(k, MAX_BLOCK_ELEMENTS)
-    if k == 0:
+    size = memory.itemsize
+    words = np.empty(0, np.int64)
+    numbers = pointer(words, table + 8 * record)
+    rows, terms = pointer(words, table + 8 * numbers[0]), table + 8 * numbers[2]
+    count, length = numbers[1], outer * numbers[3]
+    ends, blocks = pointer(words, table + 8 * numbers[4]), numbers[5]
+    if length == 0:
         memory[:] = 0
-    extent = positions[positions.size - 1] - positions[0] + size
-    row = memory.size // NARROW_COLUMNS * size
-    step = NARROW_VECTORS * VECTOR_BYTES
+    first = rows[0]
+    extent = -(-(rows[ROW_WORDS * (count - 1)] - first + size) // VECTOR_BYTES)  # vectors
+    memory_row = memory.size // NARROW_COLUMNS * size
     for item in range(items):
-        start = a[0] + item * a[1] + positions[0]
-        for p in range(0, k, kc):
-            length, block_offsets = min(kc, k - p), address(offsets) + 8 * p
-            for q in range(0, extent, step):
-                r = 0
-                while r < n:
-                    w = b + p * VECTOR_BYTES + r * size
-                    pixels, target = start + q, address(memory) + q + r * row
-                    if n - r >= 3:
-                        narrow_tile(
-                            3, NARROW_VECTORS, memory,
-                            w, VECTOR_BYTES, block_offsets, pixels, length, target, row, p,
-                        )  # fmt: skip
-                        r += 3
-                    else:
-                        narrow_tile(
-                            1, NARROW_VECTORS, memory,
-                            w, VECTOR_BYTES, block_offsets, pixels, length, target, row, p,
-                        )  # fmt: skip
-                        r += 1
+        start = 0
+        for block in range(blocks):
+            end = ends[block]
+            r = 0
+            while r < n:
+                height = 3 if n - r >= 3 else 1
+                v = 0
+                while v < extent:
+                    vectors = narrow_width(height, extent - v)
+                    q = v * VECTOR_BYTES
+                    narrow_tile(
+                        height,
+                        vectors,
+                        memory,
+                        b + r * size,
+                        terms + 8 * TERM_WORDS * start,
+                        a + item * a_item + first + q,
+                        end - start,
+                        address(memory) + q + r * memory_row,
+                        memory_row,
+                        block,
+                    )
+                    v += vectors
+                r += height
+            start = end
         for r in range(n):
-            out = pointer(memory, c[0] + item * c[1] + r * column)
-            for i in range(positions.size):
-                source = address(memory) + r * row + positions[i] - positions[0]
-                out[i] = pointer(memory, source)[0]
+            results = address(memory) + r * memory_row - first
+            for i in range(count):
+                target = c + item * c_item + r * column + rows[ROW_WORDS * i + 1]
+                pointer(memory, target)[0] = pointer(memory, results + rows[ROW_WORDS * i])[0]

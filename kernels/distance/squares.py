@@ -26,7 +26,7 @@ from numba import types
 
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, launch, parts
-from ..runtime.cpu.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, address, i64, intrinsic
+from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, Simd, address, i64, intrinsic
 from ..shape.cpu import contiguous
 
 # The sums, the vectors of the panel, an element of a and a difference must fit the register file:
@@ -47,12 +47,7 @@ def _tile(typing, like, a, a_row, height, panel, k, y, y_row):
     def codegen(context, builder, signature, args):
         like_type, (a, a_row, height, panel, k, y, y_row) = signature.args[0], args[1:]
         simd = Simd(context, builder, like_type.dtype)
-        last = builder.sub(height, ONE)
-        a_rows = []
-        for r in range(ROWS):
-            row = ir.Constant(i64, r)
-            row = builder.select(builder.icmp_signed("<", row, last), row, last)
-            a_rows.append(builder.add(a, builder.mul(row, a_row)))
+        a_rows = [builder.add(a, builder.mul(r, a_row)) for r in simd.row_indices(ROWS, height)]
 
         def step(offsets, sums):
             b = [simd.load(v) for v in simd.vectors(builder.add(panel, offsets[1]), VECTORS)]

@@ -17,7 +17,7 @@ import numpy as np
 from ..elementwise.cpu import elementwise
 from ..runtime.cpu.call import compiled_address
 from ..runtime.cpu.launch import empty, first_element, launch, parts
-from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES
+from ..runtime.cpu.simd import IS_AMD, REGISTERS, VECTOR_BYTES
 from .micro import ROWS
 from .product import multiply_block, multiply_blocks, multiply_panel, pack
 
@@ -41,11 +41,20 @@ class Packing(NamedTuple):
     group_panels: int
 
 
-# By the number of vector registers. With 16, packed operands make a product of 24 rows 1.1 times as
-# fast, of 12 rows 0.9 times; with 32, of 64 rows 1.0 to 1.1, of 32 rows 0.7 times. To pack A, with
-# 16: for 256 columns 1.15, for 128 columns 0.95 times; with 32: for 512 columns 1.0 to 1.1, for 128
-# columns 0.7 times. Four panels together, not one: 1.05 times for 2048 x 2048, else no difference.
-PACKING = {16: Packing(24, 256, 4), 32: Packing(64, 512, 4)}[REGISTERS]
+# By the number of vector registers, and whether the processor is AMD's: a Zen 4 starts one
+# multiply-add of 64 bytes in a cycle, so its loads have more time. A packed B makes a product
+# - with 16 registers, of 24 rows 1.1 (Intel) and 0.86 times (AMD) as fast, of 64 rows 1.07 (AMD)
+# - with 32, of 64 rows 1.0 to 1.1, of 32 rows 0.7 times
+# - with 32 on Zen 4, of 64 rows 0.87, of 128 rows 0.93, from 512 rows on 1.0 times.
+# To pack A, with 16: for 256 columns 1.15, for 128 columns 0.95 times; with 32: for 512 columns 1.0
+# to 1.1, for 128 columns 0.7 times. Four panels together, not one: 1.05 times for 2048 x 2048, else
+# no difference.
+PACKING = {
+    (16, False): Packing(24, 256, 4),
+    (16, True): Packing(48, 256, 4),
+    (32, False): Packing(64, 512, 4),
+    (32, True): Packing(512, 512, 4),
+}[REGISTERS, IS_AMD]
 
 
 # The most rows of a block of C: what is packed of A is 2 KiB for each, 16 MiB for each thread.

@@ -14,11 +14,13 @@ Optimizations:
 
 from __future__ import annotations
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 
 from ..runtime.cpu.compiler import jit
-from ..runtime.cpu.simd import ONE, REGISTERS, VECTOR_BYTES, Simd, i64, intrinsic
+from ..runtime.cpu.simd import REGISTERS, VECTOR_BYTES, Simd, i64, intrinsic
 
 # The register tile: ROWS x VECTORS sums, VECTORS registers for a row of B and one for an element of
 # A must fit the register file: 24 + 3 + 1 of 32 registers, or 12 + 3 + 1 of 16.
@@ -84,18 +86,14 @@ def tile(
     def codegen(context, builder, signature, args):
         simd = Simd(context, builder, like.dtype)
         rows, vectors, packed = args[1:4]
-        # 16 rows + 8 packed + vectors
+        # The case is 16 rows + 8 packed + vectors.
         number = builder.add(builder.mul(rows, ir.Constant(i64, 16)), vectors)
         number = builder.add(number, builder.mul(packed, ir.Constant(i64, 8)))
-        done = builder.append_basic_block("tile_done")
-        switch = builder.switch(number, done)
-        for m, n, is_packed in TILES:
-            block = builder.append_basic_block(f"tile_{m}_{n}")
-            switch.add_case(ir.Constant(i64, 16 * m + 8 * is_packed + n), block)
-            builder.position_at_end(block)
-            _emit_tile(simd, m, n, is_packed, *args[4:])
-            builder.branch(done)
-        builder.position_at_end(done)
+        cases = {
+            16 * m + 8 * is_packed + n: partial(_emit_tile, simd, m, n, is_packed, *args[4:])
+            for m, n, is_packed in TILES
+        }
+        simd.switch(number, cases)
         return context.get_dummy_value()
 
     return types.void(like, *[types.intp] * 15), codegen
@@ -108,12 +106,7 @@ def _emit_tile(
     builder = simd.builder
     if packed:
         a_step, b_step = ir.Constant(i64, simd.size), ir.Constant(i64, n * VECTOR_BYTES)
-    last = builder.sub(height, ONE)
-    a_rows = []
-    for r in range(m):
-        row = ir.Constant(i64, r)
-        row = builder.select(builder.icmp_signed("<", row, last), row, last)
-        a_rows.append(builder.add(a, builder.mul(row, a_row)))
+    a_rows = [builder.add(a, builder.mul(r, a_row)) for r in simd.row_indices(m, height)]
 
     c_addresses = [x for r in range(m) for x in simd.vectors(simd.at(c, r, c_row), n)]
     tile_below = builder.mul(ir.Constant(i64, m), c_row)

@@ -324,8 +324,7 @@ def multiply_block(
                         source = (panel, row, size)
                     block = (rows[0] + i * rows[1], rows[1], rows[2], height)
                     target = (c + i * c_row + (first + j) * c_column, c_row, c_column)
-                    # Not one tuple display: numba takes no two of them with stars in a block.
-                    words = block + source + (width, length) + target + (p, fetched, b_step)
+                    words = (block, source, width, length, target, p, fetched, b_step)
                     call_function(panel_function, scratch, words)
                     if bias and p + length == k:
                         start = bias + i * bias_row + (first + j) * bias_column
@@ -383,10 +382,9 @@ def multiply_blocks(
         right = address(b) + starts[item, 1] + j * b_column
         first_bias = address(bias) + i * bias_row + j * bias_column if bias.size else 0
         first_c = address(c) + item * m * n * size + i * c_row + j * c_column
-        arguments = (
-            *(functions[1], functions[2], left, a_row, a_step, right, b_step, b_column),
-            *(first_bias, bias_row, bias_column, first_c, c_row, c_column),
-            *(i_end - i, k, j_end - j, packing[0], packing[1], packing[2]),
-        )
+        operands = left, a_row, a_step, right, b_step, b_column
+        biases, results = (first_bias, bias_row, bias_column), (first_c, c_row, c_column)
+        shape = i_end - i, k, j_end - j
+        arguments = (functions[1], functions[2], operands, biases, results, shape, packing)
         if call_function(functions[0], c, arguments) != 0:
             raise MemoryError

@@ -113,6 +113,11 @@ def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, A
 @example(case(3, 40, 6, 4, 5, 1, 2), 0, "contiguous")  # few columns, two K-blocks
 @example(case(2, 5, 3, 7, 1, 3, 0), 0, "contiguous")  # pixels that no weight reaches
 @example(case(3, 600, 1, 3, 1, 1, 0), 0, "contiguous")
+@example(case(3, 1, 19, 40, 4, 2, 1), 0, "transposed")  # unrolled images
+@example(case(2, 2, 24, 33, 2, 3, 2), 0, "contiguous")
+@example(case(2, 1, 9, 33, 3, 1, 4), 0, "contiguous")
+@example(case(3, 5, 9, 7, 1, 1, 0), 0, "transposed")  # kernels of one pixel
+@example(case(3, 5, 7, 7, 1, 1, 0), 0, "contiguous")
 def test_the_cpu_equals_the_reference(
     dtype: str, shape: dict[str, Any], seed: int, layout: str
 ) -> None:
@@ -276,20 +281,74 @@ def test_an_empty_batch() -> None:
         assert not y.any()
 
 
-@pytest.fixture(params=[4, 8])
-def tile_rows(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The height of a tile: that of processors with 16 vector registers, and with 32."""
-    cpu._images_per_task.cache_clear()
-    monkeypatch.setattr(cpu, "ROWS", request.param)
-    yield request.param
-    cpu._images_per_task.cache_clear()
+@pytest.fixture
+def skip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Choose along which axes padding is skipped."""
+
+    def choose(*axes: bool) -> None:
+        monkeypatch.setattr(tables, "SKIP_OPTIONS", [axes])
+        forget()
+
+    def forget() -> None:
+        for table in (tables.forward, tables.input_grad, tables.weight_grad):
+            table.cache_clear()
+
+    yield choose
+    monkeypatch.undo()
+    forget()
 
 
-def test_tasks_keep_all_threads_busy(tile_rows: int) -> None:
+PADDED = [
+    case(3, 5, 8, 20, 3, 1, 1),
+    case(2, 7, 9, 9, 4, 2, 1),
+    case(9, 3, 5, 6, 5, 1, 3),
+    case(2, 2, 3, 5, 2, 1, 4),  # positions that see the padding only
+    case(1, 40, 7, 5, 5, 2, 2),  # K-blocks
+    case(70, 2, 9, 5, 3, 2, 1),  # steps and splits of the weight's gradient
+]
+
+
+@FLOATS
+@pytest.mark.parametrize("axes", [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("value", [None, np.inf, np.nan])
+def test_skipped_padding_changes_no_bit(
+    dtype: str, axes: tuple[bool, bool], value: float | None, skip: Any
+) -> None:
+    """Nor where it hides a NaN: 0 * inf is NaN."""
+    for shape in PADDED:
+        for op, arrays, attributes in calls(shape, 0, dtype):
+            if value is not None:
+                arrays[1][-1, 0, 0, -1] = value
+            results = []
+            for chosen in ((False, False), axes):
+                skip(*chosen)
+                results.append(cpu.KERNELS[op.name](*arrays, **attributes))
+            assert np.array_equal(*results, equal_nan=True), (op.name, shape)
+
+
+def test_padding_is_skipped_where_that_pays() -> None:
+    """On 8 x 8 pixels a 4 x 4 kernel reads 14 * 14 pixels from 4 * 4 positions, not 16 * 16."""
+    geometry = (8, 8), (4, 4), (2, 2), (1, 1), (256, 128, 4, 4), (8192, 64, 16, 4), 4
+    table = tables.forward(*geometry, False, tables.Work(64, 1, 2)).tables
+    first, count = table[:2]
+    records = table[first:][: count * tables.CLASS_WORDS].reshape(count, -1)
+    assert count == 9
+    assert sum(rows * terms for rows, terms in records[:, [1, 3]]) == 14 * 14
+
+
+@pytest.mark.parametrize("rows", [4, 8])
+def test_tasks_keep_all_threads_busy(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 images of 7 x 7 positions: as many per task as a tile has rows fill all tiles."""
-    assert cpu._images_per_task(64, 49, 2) == tile_rows
-    assert cpu._images_per_task(3, 49, 1) in (2, 3)
-    assert cpu._images_per_task(64, 784, 32) == 1
+    monkeypatch.setattr(tables, "ROWS", rows)
+
+    def items(images: int, positions: int, workers: int) -> int:
+        offsets = np.arange(positions) * 4
+        rows_of_image = tables.Class(offsets, offsets, offsets[:1], offsets[:1])
+        return tables._items_per_task([rows_of_image], tables.Work(images, 1, workers))[0]
+
+    assert items(64, 49, 2) == rows
+    assert items(3, 49, 1) in (2, 3)
+    assert items(64, 784, 32) == 1
 
 
 def test_kernels_refuse_other_dtypes() -> None:

@@ -99,8 +99,9 @@ def call_kernel(typing, function, block):
 
 @intrinsic
 def call_function(typing, function, x, words):
-    """Call the kernel at address `function` with a C-contiguous array x and a tuple of integers.
+    """Call the kernel at address `function` with a C-contiguous array x and integers.
 
+    `words` is a tuple of integers, or of such tuples: the kernel has a parameter for each integer.
     The kernel gets x with one dimension. A kernel that calls another one by its address is compiled
     without it; one that calls it by its name is compiled together with it, and a chain of calls
     compiles the last one many times. All arguments are of 64 bits and the signature is the kernel's
@@ -118,12 +119,21 @@ def call_function(typing, function, x, words):
         array = context.make_array(signature.args[1])(context, builder, x)
         nothing, data = ir.Constant(word, 0), builder.ptrtoint(array.data, word)
         values = [start, middle, nothing, nothing, array.nitems, array.itemsize, data]
-        values += [array.nitems, array.itemsize, *cgutils.unpack_tuple(builder, words)]
+        values += [array.nitems, array.itemsize, *_words(builder, signature.args[2], words)]
         kernel = ir.FunctionType(ir.IntType(32), [word] * len(values))
         status = builder.call(builder.inttoptr(function, kernel.as_pointer()), values)
         return builder.sext(status, word)
 
     return types.int64(types.int64, x, words), codegen
+
+
+def _words(builder: ir.IRBuilder, kind: types.Type, value: Any) -> Iterator[Any]:
+    """Yield the integers of a tuple of integers and of tuples, as LLVM values."""
+    if isinstance(kind, types.BaseTuple):
+        for inner, x in zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True):
+            yield from _words(builder, inner, x)
+    else:
+        yield value
 
 
 def pack_arguments(arguments: Sequence[Any]) -> tuple[array[int], int] | None:

@@ -10,8 +10,10 @@ the elements; its values are not used.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
@@ -24,6 +26,8 @@ intrinsic: Any = extending.intrinsic
 VECTOR_BYTES = vector_bytes()
 # Architectural vector registers: 32 with AVX-512 and on 64-bit Arm, 16 with AVX2 and SSE.
 REGISTERS = 32 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 16
+
+IS_AMD = llvm.get_host_cpu_name().startswith("znver")  # whatever NUMBA_CPU_NAME says
 
 i64 = ir.IntType(64)
 ZERO = ir.Constant(i64, 0)
@@ -131,6 +135,26 @@ class Simd:
                 self.shuffle(x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)
             ]
         return parts[0]
+
+    def row_indices(self, rows: int, height: Any) -> list[Any]:
+        """Return the indices 0 .. rows - 1, of which those from `height` on are height - 1."""
+        last = self.builder.sub(height, ONE)
+        indices = (ir.Constant(i64, r) for r in range(rows))
+        return [
+            self.builder.select(self.builder.icmp_signed("<", r, last), r, last) for r in indices
+        ]
+
+    def switch(self, value: Any, cases: dict[int, Callable[[], None]]) -> None:
+        """Emit a jump to the code of the case that equals `value`, if there is one."""
+        done = self.builder.append_basic_block("switch_done")
+        switch = self.builder.switch(value, done)
+        for number, emit in cases.items():
+            block = self.builder.append_basic_block(f"case_{number}")
+            switch.add_case(ir.Constant(i64, number), block)
+            self.builder.position_at_end(block)
+            emit()
+            self.builder.branch(done)
+        self.builder.position_at_end(done)
 
     def loop(
         self, count: Any, steps: list[Any], sums: int, body: Any, unroll: int = 1
