@@ -336,6 +336,16 @@ def test_padding_is_skipped_where_that_pays() -> None:
     assert sum(rows * terms for rows, terms in records[:, [1, 3]]) == 14 * 14
 
 
+def test_sums_have_the_k_blocks_of_all_terms() -> None:
+    """640 terms in blocks of 320; at an edge, what is left of each block."""
+    geometry = (4, 4), (4, 4), (2, 2), (1, 1), (9, 40, 4, 4), (2560, 64, 16, 4), 4
+    table = tables.forward(*geometry, False, tables.Work(64, 1, 2)).tables
+    first, count = table[:2]
+    records = table[first:][: (count + 1) * tables.CLASS_WORDS].reshape(count + 1, -1)
+    ends = [table[end : end + blocks].tolist() for *_, end, blocks in records]
+    assert ends == [[180, 360]] * 4 + [[320, 640]]
+
+
 @pytest.mark.parametrize("rows", [4, 8])
 def test_tasks_keep_all_threads_busy(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 images of 7 x 7 positions: as many per task as a tile has rows fill all tiles."""
