@@ -35,13 +35,19 @@ def _is_finite(panels, packed):
 @jit(inline="always")
 def _store_phase(results, c, c_item, items, n, column, rows, columns, row_stride, column_stride):
     """Store a phase's results[item, q, position] at their pixels in c."""
+    size = results.itemsize
     for item in range(items):
         for q in range(n):
-            index = (item * n + q) * rows * columns
+            source = pointer(results, address(results) + (item * n + q) * rows * columns * size)
             for i in range(rows):
-                row = c + item * c_item + q * column + i * row_stride
-                for j in range(columns):
-                    pointer(results, row + j * column_stride)[0] = results[index + i * columns + j]
+                start = c + item * c_item + q * column + i * row_stride
+                row, first = pointer(results, start), i * columns
+                if column_stride == 2 * size:  # a constant stride: LLVM unrolls the loop
+                    for j in range(columns):
+                        row[2 * j] = source[first + j]
+                else:
+                    for j in range(columns):
+                        pointer(results, start + j * column_stride)[0] = source[first + j]
 
 
 @jit
