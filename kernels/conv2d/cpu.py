@@ -27,14 +27,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import numpy as np
 
 from ..matmul.k_blocks import steps_per_split
 from ..reduce.cpu import reduce
-from ..runtime.cpu.call import compiled_address
+from ..runtime.cpu.call import function_addresses
 from ..runtime.cpu.launch import empty, first_element, launch, parts
 from ..runtime.cpu.simd import VECTOR_BYTES
 from ..shape.cpu import fill
@@ -51,6 +49,7 @@ from .product import (
 )
 from .tables import MAX_BLOCK_ELEMENTS, Packing, ProductTables, Work
 
+FUNCTIONS = pad_images, multiply, multiply_narrow  # that the kernels call by their addresses
 MIN_PARALLEL_MULTIPLY_ADDS = 6_400_000  # With fewer, a launch from Python uses one thread.
 
 
@@ -58,17 +57,6 @@ def _check(op: str, *arrays: np.ndarray) -> None:
     if arrays[0].dtype not in (np.float32, np.float64) or arrays[0].dtype != arrays[1].dtype:
         dtypes = ", ".join(str(x.dtype) for x in arrays)
         raise TypeError(f"{op}: takes arrays of one dtype, float32 or float64, not {dtypes}")
-
-
-@cache
-def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Return the addresses of the functions that the kernels call."""
-
-    def address(kernel: Any) -> int:
-        integers = kernel.py_func.__code__.co_argcount - 1
-        return compiled_address(kernel, (np.empty(0, dtype), *(0,) * integers))
-
-    return tuple(map(address, (pad_images, multiply, multiply_narrow)))
 
 
 def _pack(x: np.ndarray, packing: Packing, column: int) -> np.ndarray:
@@ -108,7 +96,7 @@ def _multiply_images(
     tasks = -(-len(x) // product_tables.items)
     launch(
         forward_or_input_grad,
-        _functions(x.dtype),
+        function_addresses(FUNCTIONS, x.dtype),
         first_element(x),
         x.strides,
         x.shape[2:],
@@ -232,7 +220,7 @@ def conv2d_weight_grad(
     tasks = splits * -(-channels // product_tables.items)
     launch(
         weight_grad,
-        _functions(x.dtype),
+        function_addresses(FUNCTIONS, x.dtype),
         first_element(x),
         x.strides,
         x.shape[2:],

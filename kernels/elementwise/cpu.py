@@ -101,10 +101,14 @@ MIN_PARALLEL_ELEMENTS_BY_OP = {
 }
 
 
+_own_names: set[str] = set()  # of expressions that `define` has added
+
+
 def define(expression: Expression) -> str:
     """Add an expression of a user's own to the table; return the name of its kernel."""
     name = expression.name
     EXPRESSIONS[name] = expression.text
+    _own_names.add(name)
     if expression.is_comparison:
         COMPARISONS.add(name)
     if called(expression.text.split("->")[1].strip()).keys() - {"T", "abs"}:
@@ -181,7 +185,9 @@ def _compile(name: str, dtype: np.dtype) -> Callable[..., None]:
         if function not in namespace and function != "abs":
             namespace[function] = c_function(function, dtype.name, count)
     exec(compile(source, file, "exec"), namespace)
-    return jit(namespace[f"{name}_{dtype.name}"])
+    kernel = jit(namespace[f"{name}_{dtype.name}"])
+    kernel.reference = None if name in _own_names else (__name__, "_compile", (name, dtype))
+    return kernel
 
 
 def elementwise(name: str, *inputs: Any, **attributes: Any) -> np.ndarray:

@@ -9,13 +9,12 @@ plans each launch:
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..elementwise.cpu import elementwise
-from ..runtime.cpu.call import compiled_address
+from ..runtime.cpu.call import function_addresses
 from ..runtime.cpu.launch import empty, first_element, launch, parts
 from ..runtime.cpu.simd import IS_AMD, REGISTERS, VECTOR_BYTES
 from .micro import ROWS
@@ -60,6 +59,8 @@ PACKING = {
 # The most rows of a block of C: what is packed of A is 2 KiB for each, 16 MiB for each thread.
 MAX_BLOCK_ROWS = 8192
 
+# The functions that `multiply_blocks` calls by their addresses.
+FUNCTIONS = multiply_block, pack, multiply_panel
 _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 _ONE_PRODUCT = np.zeros((1, 2), np.int64)
 
@@ -101,20 +102,18 @@ def _multiply(
     down = max(down, -(-m // MAX_BLOCK_ROWS))
     blocks = len(starts) * across * down
     shape = m, k, n, transposed, across, down
-    arguments = _functions(c.dtype), *operands, z, bias_step, c, starts, *shape, tuple(PACKING)
+    arguments = (
+        function_addresses(FUNCTIONS, c.dtype),
+        *operands,
+        z,
+        bias_step,
+        c,
+        starts,
+        *shape,
+        tuple(PACKING),
+    )
     launch(multiply_blocks, *arguments, over=blocks, parts=min(workers, blocks))
     return c
-
-
-@cache
-def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Return the addresses of the functions that `multiply_blocks` calls."""
-
-    def address(kernel: Any) -> int:
-        integers = kernel.py_func.__code__.co_argcount - 1
-        return compiled_address(kernel, (np.empty(0, dtype), *(0,) * integers))
-
-    return tuple(map(address, (multiply_block, pack, multiply_panel)))
 
 
 def _block_grid(m: int, n: int, matrices: int, workers: int, size: int) -> tuple[int, int]:

@@ -19,45 +19,30 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, types
-from numba.extending import intrinsic
 
 from ..runtime.arrays import writable_address
+from ..runtime.cpu.call import call_function, function_addresses
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty, keep, launch, parts
+from ..runtime.cpu.simd import pointer
 from ..shape.cpu import assign, contiguous
 
 MIN_PARALLEL_ELEMENTS = 262144  # With fewer, a second thread costs more than it saves.
 
 
-@intrinsic
-def _pointer(typing_context, address, like):
-    """Return the address as a pointer to elements of `like`'s dtype."""
-    pointer = types.CPointer(like.dtype)
-
-    def codegen(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.intp, like), codegen
-
-
-@jit
-def _array(address, size, like):
-    """Return the memory at an address as an array of `size` elements of `like`'s dtype."""
-    return carray(_pointer(address, like), size)
-
-
 # ----------------------------------------------------------------------------------- the rules
-# Each updates a slice of one parameter p with its gradient g and its moments. `numbers` have the
-# parameters' dtype. Weight decay is either decoupled, p * decay_factor, or added to the gradient,
-# g + weight_decay * p.
+# Each updates `size` elements of one parameter p with its gradient g and its moments, all given by
+# their addresses. `numbers` have the parameters' dtype. Weight decay is either decoupled,
+# p * decay_factor, or added to the gradient, g + weight_decay * p. Rules are called by their own
+# addresses, so that a program compiles only those that it uses.
 @jit
-def _adam(p, g, m, v, numbers):
+def adam_rule(numbers, p, g, m, v, size):
     """Apply m += (1-b1)(g-m);  v = b2 v + (1-b2) g^2;  p -= lr m / (sqrt(v) / root + eps)."""
+    p, g, m, v = pointer(numbers, p), pointer(numbers, g), pointer(numbers, m), pointer(numbers, v)
     decay_factor, weight_decay = numbers[0], numbers[1]
     one_minus_beta1, beta2, one_minus_beta2 = numbers[2], numbers[3], numbers[4]
     lr, root, eps = numbers[5], numbers[6], numbers[7]
-    for i in range(p.size):
+    for i in range(size):
         gradient = g[i] + weight_decay * p[i]
         mean = m[i] + (gradient - m[i]) * one_minus_beta1
         square = v[i] * beta2 + one_minus_beta2 * gradient * gradient
@@ -67,11 +52,12 @@ def _adam(p, g, m, v, numbers):
 
 
 @jit
-def _rmsprop(p, g, v, numbers):
+def rmsprop_rule(numbers, p, g, v, _, size):
     """Apply v = alpha v + (1-alpha) g^2;  p -= lr g / (sqrt(v) + eps)."""
+    p, g, v = pointer(numbers, p), pointer(numbers, g), pointer(numbers, v)
     weight_decay, alpha, one_minus_alpha = numbers[0], numbers[1], numbers[2]
     lr, eps = numbers[3], numbers[4]
-    for i in range(p.size):
+    for i in range(size):
         gradient = g[i] + weight_decay * p[i]
         square = v[i] * alpha + one_minus_alpha * gradient * gradient
         v[i] = square
@@ -79,58 +65,47 @@ def _rmsprop(p, g, v, numbers):
 
 
 @jit
-def _sgd(p, g, numbers):
+def sgd_rule(numbers, p, g, _m, _v, size):
     """Apply p -= lr g."""
+    p, g = pointer(numbers, p), pointer(numbers, g)
     weight_decay, lr = numbers[0], numbers[1]
-    for i in range(p.size):
+    for i in range(size):
         p[i] -= lr * (g[i] + weight_decay * p[i])
 
 
 @jit
-def _momentum(p, g, m, numbers):
+def momentum_rule(numbers, p, g, m, _, size):
     """Apply m = momentum m + g;  p -= lr (g_factor g + m_factor m).
 
     The factors are 0 and 1, or 1 and momentum for Nesterov's rule.
     """
+    p, g, m = pointer(numbers, p), pointer(numbers, g), pointer(numbers, m)
     weight_decay, lr, momentum = numbers[0], numbers[1], numbers[2]
     g_factor, m_factor = numbers[3], numbers[4]
-    for i in range(p.size):
+    for i in range(size):
         gradient = g[i] + weight_decay * p[i]
         mean = m[i] * momentum + gradient
         m[i] = mean
         p[i] -= lr * (g_factor * gradient + m_factor * mean)
 
 
-ADAM, RMSPROP, SGD, MOMENTUM = range(4)
-
-
 @jit
 def update_elements(rule, table, sizes, numbers, begin, end):
-    """Apply a rule to the elements begin..end, counted through all parameters.
+    """Apply a rule, by its address, to the elements begin..end, counted through all parameters.
 
     table[:, k] are the addresses of parameter k, its gradient and its moments, sizes[k] is the
     number of its elements.
     """
     parameter_start = 0
     for k in range(sizes.size):
-        size = sizes[k]
         first = max(begin - parameter_start, 0)
-        last = min(end - parameter_start, size)
-        parameter_start += size
-        if first >= last:
-            continue
-        p = _array(table[0, k], size, numbers)[first:last]
-        g = _array(table[1, k], size, numbers)[first:last]
-        if rule == SGD:
-            _sgd(p, g, numbers)
-            continue
-        m = _array(table[2, k], size, numbers)[first:last]
-        if rule == RMSPROP:
-            _rmsprop(p, g, m, numbers)
-        elif rule == MOMENTUM:
-            _momentum(p, g, m, numbers)
-        else:
-            _adam(p, g, m, _array(table[3, k], size, numbers)[first:last], numbers)
+        last = min(end - parameter_start, sizes[k])
+        parameter_start += sizes[k]
+        if first < last:
+            start = first * numbers.itemsize
+            p, g = table[0, k] + start, table[1, k] + start
+            m, v = table[2, k] + start, table[3, k] + start
+            call_function(rule, numbers, (p, g, m, v, last - first))
 
 
 # --------------------------------------------------------------------- the numbers of each rule
@@ -138,7 +113,7 @@ def update_elements(rule, table, sizes, numbers, begin, end):
 # present learning rate.
 @jit
 def adam_numbers(state, numbers, beta1, beta2, eps, weight_decay, decoupled):
-    """Advance the powers of beta1 and beta2 in the state, and write the numbers of `_adam`."""
+    """Advance the powers of beta1 and beta2 in the state, and write the numbers of `adam_rule`."""
     state[1] *= beta1
     state[2] *= beta2
     lr = state[0]
@@ -150,37 +125,42 @@ def adam_numbers(state, numbers, beta1, beta2, eps, weight_decay, decoupled):
 
 @jit
 def rmsprop_numbers(state, numbers, alpha, eps, weight_decay):
-    """Write the numbers of `_rmsprop`."""
+    """Write the numbers of `rmsprop_rule`."""
     numbers[0], numbers[1], numbers[2] = weight_decay, alpha, 1 - alpha
     numbers[3], numbers[4] = state[0], eps
 
 
 @jit
 def sgd_numbers(state, numbers, momentum, nesterov, weight_decay):
-    """Write the numbers of `_sgd` and `_momentum`."""
+    """Write the numbers of `sgd_rule` and `momentum_rule`."""
     numbers[0], numbers[1], numbers[2] = weight_decay, state[0], momentum
     numbers[3], numbers[4] = (1.0, momentum) if nesterov else (0.0, 1.0)
 
 
 # ----------------------------------------------------------------------------------- in Python
 def _update(
-    rule: int,
+    rule: Any,
     lists: list[list[np.ndarray]],
     write_numbers: Any,
     state: np.ndarray,
     *hyperparameters: float,
 ) -> None:
-    """Update parameters in place: `lists` are parameters, gradients and moments, of one length."""
+    """Update parameters in place by a rule.
+
+    `lists` are parameters, gradients and up to two kinds of moments, of one length.
+    """
     # Arrays may be views. The contiguous copies must live until the launch is over.
     dense = [[contiguous(x) for x in arrays] for arrays in lists]
     keep(*(x for arrays in dense for x in arrays))
-    table = np.array([[writable_address(x) for x in arrays] for arrays in dense], np.int64)
+    table = np.zeros((4, len(dense[0])), np.int64)
+    table[: len(dense)] = [[writable_address(x) for x in arrays] for arrays in dense]
     sizes = np.array([x.size for x in dense[0]], np.int64)
     total = int(sizes.sum())
     numbers = empty((8,), dense[0][0].dtype)
     launch(write_numbers, state, numbers, *hyperparameters)
     count = parts(total, MIN_PARALLEL_ELEMENTS)
-    launch(update_elements, rule, table, sizes, numbers, over=total, parts=count)
+    (address,) = function_addresses((rule,), numbers.dtype)
+    launch(update_elements, address, table, sizes, numbers, over=total, parts=count)
     for arrays, copies in zip((lists[0], *lists[2:]), (dense[0], *dense[2:]), strict=True):
         for x, copy in zip(arrays, copies, strict=True):
             if copy is not x:
@@ -202,7 +182,7 @@ def adam(
     """Do step t of Adam, or of AdamW if decoupled; state is [lr, beta1^(t-1), beta2^(t-1)]."""
     hyperparameters = *map(float, (beta1, beta2, eps, weight_decay)), decoupled
     lists = [parameters, gradients, means, squares]
-    _update(ADAM, lists, adam_numbers, state, *hyperparameters)
+    _update(adam_rule, lists, adam_numbers, state, *hyperparameters)
 
 
 def rmsprop(
@@ -216,7 +196,9 @@ def rmsprop(
 ) -> None:
     """Do a step of RMSprop; state is [lr]."""
     hyperparameters = map(float, (alpha, eps, weight_decay))
-    _update(RMSPROP, [parameters, gradients, squares], rmsprop_numbers, state, *hyperparameters)
+    _update(
+        rmsprop_rule, [parameters, gradients, squares], rmsprop_numbers, state, *hyperparameters
+    )
 
 
 def sgd(
@@ -229,7 +211,7 @@ def sgd(
     weight_decay: float,
 ) -> None:
     """Do a step of SGD; `means` is empty if there is no momentum; state is [lr]."""
-    rule, moments = (MOMENTUM, [means]) if means else (SGD, [])
+    rule, moments = (momentum_rule, [means]) if means else (sgd_rule, [])
     hyperparameters = float(momentum), nesterov, float(weight_decay)
     _update(rule, [parameters, gradients, *moments], sgd_numbers, state, *hyperparameters)
 

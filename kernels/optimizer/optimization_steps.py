@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from numba import prange
 
+from ..runtime.cpu.call import function_addresses
 from ..runtime.cpu.compiler import jit
 from ..runtime.timing import medians
 from . import cpu
@@ -81,7 +82,8 @@ def by_table(lists: Lists, state: np.ndarray) -> None:
     sizes = np.array([x.size for x in lists[0]], np.int64)
     no_weight_decay = [1.0, 0.0]
     numbers = np.array([*no_weight_decay, *_numbers(state)], lists[0][0].dtype)
-    cpu.update_elements(cpu.ADAM, table, sizes, numbers, 0, int(sizes.sum()))
+    (rule,) = function_addresses((cpu.adam_rule,), numbers.dtype)
+    cpu.update_elements(rule, table, sizes, numbers, 0, int(sizes.sum()))
 
 
 def _cpu(lists: Lists, state: np.ndarray) -> None:

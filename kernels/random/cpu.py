@@ -141,7 +141,7 @@ def box_muller(word_0: Any, word_1: Any, shift: Any, unit: Any) -> Any:
 
 
 @jit
-def normal(words: Any, out: Any) -> None:
+def normal(words: Any, out: Any, _a: Any, _b: Any) -> None:
     """Write normal numbers 2 i and 2 i + 1 from words 2 i and 2 i + 1 (Box and Muller 1958)."""
     shift, unit = (0, 2.0**-32) if out.itemsize == 4 else (11, 2.0**-53)
     for i in range(out.size // 2):
@@ -153,7 +153,7 @@ def normal(words: Any, out: Any) -> None:
 
 
 @jit
-def laplace(words: Any, out: Any) -> None:
+def laplace(words: Any, out: Any, _a: Any, _b: Any) -> None:
     """Write -log u for u in (0, 1] of 31 or 53 bits, with the word's lowest bit as the sign."""
     shift, unit = (1, 2.0**-31) if out.itemsize == 4 else (11, 2.0**-53)
     for i in range(out.size):
@@ -162,60 +162,74 @@ def laplace(words: Any, out: Any) -> None:
 
 
 @jit
-def bernoulli(words: Any, out: Any, threshold: Any) -> None:
+def bernoulli(words: Any, out: Any, threshold: Any, _b: Any) -> None:
     """Write 1 where the word is less than `threshold`, else 0."""
     for i in range(out.size):
         out[i] = 1.0 if words[i] < threshold else 0.0
 
 
 # ------------------------------------------------------------------------------ whole outputs
-UNIFORM, NORMAL, LAPLACE, BERNOULLI = range(4)
+@jit(inline="always")
+def _fill(
+    convert: Any, counter: Any, words: Any, typed_words: Any, out: Any, a: Any, b: Any
+) -> Any:
+    """Fill `out` with numbers that `convert` makes of words; counter is (block, stream, seed).
 
-
-@jit
-def fill(
-    kind: Any, out: Any, first: Any, stream: Any, seed: Any, like: Any, a: Any, b: Any
-) -> None:
-    """Fill `out` with numbers of this kind, from block `first` on.
-
-    `like` has the dtype of the words, uint32 or uint64; a and b are the bounds of uniform
-    numbers, a is the threshold of Bernoulli ones.
+    `typed_words` is the memory `words`, uint32, as the type that `convert` reads.
     """
-    words = np.empty(4 * CHUNK_BLOCKS, np.uint32)
-    typed_words = words.view(like.dtype)
-    step = words.size if kind == BERNOULLI else typed_words.size
-    for start in range(0, out.size, step):
+    first, stream, seed = counter
+    for start in range(0, out.size, typed_words.size):
         fill_words(words, first, stream, seed)
         first += np.uint64(CHUNK_BLOCKS)
-        chunk = out[start : start + step]
-        if kind == UNIFORM:
-            uniform(typed_words, chunk, a, b)
-        elif kind == NORMAL:
-            normal(typed_words, chunk)
-        elif kind == LAPLACE:
-            laplace(typed_words, chunk)
-        else:
-            bernoulli(words, chunk, a)
+        convert(typed_words, out[start : start + typed_words.size], a, b)
+
+
+@jit(inline="always")
+def _counter(position: Any, begin: Any, stream: Any, seed: Any) -> Any:
+    return np.uint64(position[0] + begin), np.uint64(stream), np.uint64(seed[0])
+
+
+# A kernel for each kind of numbers, so that a program compiles only those that it draws. Each fills
+# the part of `out`, which is flat, that comes from the blocks begin..end. `like` has the dtype of
+# the words, uint32 or uint64.
+@jit
+def draw_uniform(
+    out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
+) -> None:
+    """Draw uniform numbers in [a, b)."""
+    words, n = np.empty(4 * CHUNK_BLOCKS, np.uint32), 16 // like.itemsize
+    counter, chunk = _counter(position, begin, stream, seed), out[begin * n : end * n]
+    _fill(uniform, counter, words, words.view(like.dtype), chunk, a, b)
 
 
 @jit
-def draw(
-    kind: Any,
-    out: Any,
-    position: Any,
-    seed: Any,
-    stream: Any,
-    like: Any,
-    a: Any,
-    b: Any,
-    begin: Any,
-    end: Any,
+def draw_normal(
+    out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
 ) -> None:
-    """Fill the part of `out`, which is flat, that comes from the blocks begin..end."""
-    first, key = np.uint64(position[0] + begin), np.uint64(seed[0])
-    numbers_per_block = 4 if kind == BERNOULLI else 16 // like.itemsize
-    chunk = out[begin * numbers_per_block : end * numbers_per_block]
-    fill(kind, chunk, first, np.uint64(stream), key, like, a, b)
+    """Draw normal numbers; a and b are not used."""
+    words, n = np.empty(4 * CHUNK_BLOCKS, np.uint32), 16 // like.itemsize
+    counter, chunk = _counter(position, begin, stream, seed), out[begin * n : end * n]
+    _fill(normal, counter, words, words.view(like.dtype), chunk, a, b)
+
+
+@jit
+def draw_laplace(
+    out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
+) -> None:
+    """Draw Laplace numbers; a and b are not used."""
+    words, n = np.empty(4 * CHUNK_BLOCKS, np.uint32), 16 // like.itemsize
+    counter, chunk = _counter(position, begin, stream, seed), out[begin * n : end * n]
+    _fill(laplace, counter, words, words.view(like.dtype), chunk, a, b)
+
+
+@jit
+def draw_bernoulli(
+    out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
+) -> None:
+    """Draw 1 where a word of 32 bits is less than a, else 0; b is not used."""
+    words = np.empty(4 * CHUNK_BLOCKS, np.uint32)
+    counter, chunk = _counter(position, begin, stream, seed), out[begin * 4 : end * 4]
+    _fill(bernoulli, counter, words, words, chunk, a, b)
 
 
 @jit
@@ -237,12 +251,12 @@ def shuffle(out: Any, position: Any, seed: Any, stream: Any) -> None:
 _WORDS = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
 
 
-def _draw(kind: int, shape: Any, dtype: Any, a: float, b: float, *counter: Any) -> np.ndarray:
-    """Return numbers of this kind; the counter is position, seed and stream."""
+def _draw(kernel: Any, shape: Any, dtype: Any, a: float, b: float, *counter: Any) -> np.ndarray:
+    """Return the numbers of a kernel; the counter is position, seed and stream."""
     out = empty(shape, dtype)
-    blocks = -(-out.size // (4 if kind == BERNOULLI else 16 // out.itemsize))
-    arguments = kind, out.reshape(-1), *counter, _WORDS[out.itemsize], a, b
-    launch(draw, *arguments, over=blocks, parts=parts(blocks, MIN_PARALLEL_BLOCKS))
+    blocks = -(-out.size // (4 if kernel is draw_bernoulli else 16 // out.itemsize))
+    arguments = out.reshape(-1), *counter, _WORDS[out.itemsize], a, b
+    launch(kernel, *arguments, over=blocks, parts=parts(blocks, MIN_PARALLEL_BLOCKS))
     return out
 
 
@@ -257,28 +271,28 @@ def random_uniform(
     high: float,
 ) -> np.ndarray:
     """Return uniform numbers in [low, high)."""
-    return _draw(UNIFORM, shape, dtype, low, high, position, seed, stream)
+    return _draw(draw_uniform, shape, dtype, low, high, position, seed, stream)
 
 
 def random_normal(
     position: np.ndarray, seed: np.ndarray, *, stream: int, shape: Any, dtype: Any
 ) -> np.ndarray:
     """Return normal numbers of mean 0 and variance 1."""
-    return _draw(NORMAL, shape, dtype, 0.0, 0.0, position, seed, stream)
+    return _draw(draw_normal, shape, dtype, 0.0, 0.0, position, seed, stream)
 
 
 def random_laplace(
     position: np.ndarray, seed: np.ndarray, *, stream: int, shape: Any, dtype: Any
 ) -> np.ndarray:
     """Return numbers of density exp(-|x|) / 2."""
-    return _draw(LAPLACE, shape, dtype, 0.0, 0.0, position, seed, stream)
+    return _draw(draw_laplace, shape, dtype, 0.0, 0.0, position, seed, stream)
 
 
 def random_bernoulli(
     position: np.ndarray, seed: np.ndarray, *, stream: int, shape: Any, dtype: Any, p: float
 ) -> np.ndarray:
     """Return numbers that are 1 with probability p, else 0."""
-    return _draw(BERNOULLI, shape, dtype, float(round(p * 2**32)), 0.0, position, seed, stream)
+    return _draw(draw_bernoulli, shape, dtype, float(round(p * 2**32)), 0.0, position, seed, stream)
 
 
 def random_permutation(

@@ -96,26 +96,26 @@ def _run(kernel: Any, count: int, position: Any, seed: Any, stream: int) -> np.n
     return out
 
 
-def _cpu(parts: int, kind: int, count: int, position: Any, seed: Any, stream: int) -> np.ndarray:
+def _cpu(parts: int, kernel: Any, count: int, position: Any, seed: Any, stream: int) -> np.ndarray:
     """Run cpu.py's kernel in `parts` parts; if 0, in one part for each thread."""
     out = empty((count,), np.float32)
-    arguments = kind, out, position, seed, stream, np.empty(0, np.uint32), 0.0, 1.0
-    launch(cpu.draw, *arguments, over=-(-count // 4), parts=parts or threads())
+    arguments = out, position, seed, stream, np.empty(0, np.uint32), 0.0, 1.0
+    launch(kernel, *arguments, over=-(-count // 4), parts=parts or threads())
     return out
 
 
-def _steps(by_number: Any, by_block: Any, kind: int) -> dict[str, Callable[..., np.ndarray]]:
+def _steps(by_number: Any, by_block: Any, kernel: Any) -> dict[str, Callable[..., np.ndarray]]:
     return {
         "naive, one number per block": partial(_run, by_number),
         "four numbers per block": partial(_run, by_block),
-        "vectorization": partial(_cpu, 1, kind),
-        "multithreading (cpu.py)": partial(_cpu, 0, kind),
+        "vectorization": partial(_cpu, 1, kernel),
+        "multithreading (cpu.py)": partial(_cpu, 0, kernel),
     }
 
 
 STEPS = {
-    "uniform": _steps(uniform_by_number, uniform_by_block, cpu.UNIFORM),
-    "normal": _steps(normal_by_number, normal_by_block, cpu.NORMAL),
+    "uniform": _steps(uniform_by_number, uniform_by_block, cpu.draw_uniform),
+    "normal": _steps(normal_by_number, normal_by_block, cpu.draw_normal),
 }
 
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..training.first_use import begin_compiling
 from ..utils.names import choose
-from ..utils.progress import announce_kernels
 from .config_file import read_config_file
 from .info import describe_data
 from .options import add_train_options, config_options
@@ -105,7 +105,7 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
         return _train_seeds(config, options)
     if options.out is not None:
         check_free(Path(options.out))
-    announce_kernels(config.device)
+    begin_compiling(config.device)
     trainer = Trainer(config, progress=True)
     print_summary(trainer)
     if options.dry_run:
@@ -179,7 +179,7 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     out = None if options.out is None else Path(options.out)
     modes = {"captured": not options.no_capture, "tensorboard": options.tensorboard}
     if options.dry_run:
-        announce_kernels(config.device)
+        begin_compiling(config.device)
         trainer = Trainer(config.replace(seed=seeds[0]), progress=True)
         print_summary(trainer)
         print(f"runs: {len(seeds)}, each as follows where a core is free", file=sys.stderr)
@@ -227,7 +227,7 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
         )
     if not options.tensorboard and (folder / EVENTS).is_dir():
         note(f"{folder / EVENTS} ends where it does now; with --tensorboard it goes on")
-    announce_kernels(new.get("device", saved["device"]))
+    begin_compiling(new.get("device", saved["device"]))
     if options.dry_run:
         trainer = load_trainer(folder, progress=True, **{**paths, **new})
         print_summary(trainer)

@@ -30,6 +30,7 @@ from ..optim import ExponentialMovingAverage
 from ..utils.code_files import FROM_PYTHON, is_code
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
+from .first_use import compile_kernels, stand_in
 from .gauges import Gauges
 from .initial import InitialWeights
 from .own_code import check_loaded
@@ -60,7 +61,8 @@ class Trainer:
     Args:
         config: the options.
         data: the data set; None: the one that the config names.
-        progress: whether to show a progress bar while data are generated or downloaded.
+        progress: whether to show a progress bar while data are generated or downloaded, and to
+            compile all kernels first, in parallel processes and with a bar.
         initialize: whether to load the weights of the run `config.init_from`; False where a state
             is loaded next.
 
@@ -80,6 +82,10 @@ class Trainer:
         if config.init_from is not None and initialize:
             path = os.path.abspath(os.path.expanduser(config.init_from))
             initial, config = InitialWeights.load(Path(path)), config.replace(init_from=path)
+        compiles_first = progress and config.device == "cpu"
+        first_data = stand_in(config) if data is None else None
+        if compiles_first and first_data is not None:
+            compile_kernels(config, first_data)
         if data is None:
             data = load(
                 config.data,
@@ -105,6 +111,8 @@ class Trainer:
                 f" samples ({len(data)} without those that holdout = {config.holdout} takes); a"
                 " smaller batch is needed"
             )
+        if compiles_first and first_data is None:
+            compile_kernels(config, data)
         self.device = get_device(config.device)
         self.step_count = 0
         self.metrics_lines = 0  # the number of lines of metrics that belong to this state

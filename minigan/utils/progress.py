@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,21 @@ def _line_class() -> type[tqdm]:
             pass
 
     return Lines
+
+
+def kernel_report() -> Callable[[int, int], None]:
+    """Return a function that shows how many kernels of how many are compiled, in a bar."""
+    bar: Any = None
+
+    def report(done: int, count: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = progress_bar(total=count, desc="compiling kernels, once:", leave=False)
+        bar.update(done - bar.n)
+        if done == count:
+            bar.close()
+
+    return report
 
 
 def announce_kernels(device: str) -> None:

@@ -32,6 +32,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..arrays import array_address
+from . import ahead
 from .simd import intrinsic
 
 INTEGER_ARGUMENTS, FLOAT_ARGUMENTS = 64, 8
@@ -45,14 +46,18 @@ CAN_CALL_BY_ADDRESS = (sys.platform, platform.machine()) in {
     ("darwin", "x86_64"),
 }
 
-_addresses: dict[Any, int] = {}
+_addresses: dict[Any, Any] = {}
 
 
 def compiled_address(kernel: Any, arguments: Sequence[Any]) -> int:
     """Return the address of a kernel's machine code for arguments of these types; compile it first.
 
-    The address is cached: numba takes ten times as long as a launch to determine the types.
+    The address is cached: numba takes ten times as long as a launch to determine the types. While
+    kernels are collected (`ahead.py`) it is 0.
     """
+    if ahead.is_collecting():
+        ahead.note(kernel, arguments)
+        return 0
     key = (kernel, *map(_type_key, arguments))
     if key not in _addresses:
         signature = tuple(kernel.typeof_pyval(x) for x in arguments)
@@ -62,6 +67,21 @@ def compiled_address(kernel: Any, arguments: Sequence[Any]) -> int:
         name = compiled.fndesc.llvm_func_name
         _addresses[key] = compiled.library.get_pointer_to_function(name)
     return _addresses[key]
+
+
+def function_addresses(kernels: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return the addresses of functions for `call_function`, with arrays of that dtype."""
+    key = (kernels, dtype)
+    if key in _addresses and not ahead.is_collecting():
+        return _addresses[key]
+    arrays = np.empty(0, dtype)
+    addresses = tuple(
+        compiled_address(kernel, (arrays, *(0,) * (kernel.py_func.__code__.co_argcount - 1)))
+        for kernel in kernels
+    )
+    if not ahead.is_collecting():
+        _addresses[key] = addresses
+    return addresses
 
 
 def _type_key(x: Any) -> Any:

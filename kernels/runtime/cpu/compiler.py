@@ -37,6 +37,9 @@ wait_at_fork(global_compiler_lock)
 
 OWN_HASH = "_minigan_hash"  # the attribute of a user's function that names its cache folder
 
+# What waits for another process that compiles a kernel for arguments of these types (`ahead.py`).
+compiled_elsewhere: dict[tuple[Any, tuple[Any, ...]], Callable[[], Any]] = {}
+
 # Called with the name of each kernel that is about to be compiled (not found in the cache).
 compile_listener: Callable[[str], None] | None = None
 
@@ -173,6 +176,9 @@ class _Cache(FunctionCache):
         )
 
     def load_overload(self, signature: Any, target: Any) -> Any:
+        wait = compiled_elsewhere.pop((self._py_func, signature), None)
+        if wait is not None:
+            wait()
         try:
             overload = super().load_overload(signature, target)
         except Exception:  # The file is complete, but this numba cannot use it.
@@ -205,15 +211,28 @@ def _report_compilation(function: Any) -> None:
         compile_listener(function.__name__)
 
 
+def is_cached(kernel: Any, types: tuple[Any, ...]) -> bool:
+    """Return whether a kernel is compiled for arguments of these types, here or on disk."""
+    if types in kernel.overloads:
+        return True
+    if isinstance(kernel._cache, _NoCache):
+        return False
+    key = kernel._cache._index_key(types, kernel.targetctx.codegen())
+    return key in kernel._cache._cache_file._load_index()
+
+
 def jit(function: Any = None, **options: Any) -> Any:
     """Compile a function with `numba.njit`: without the GIL, with numpy's division, and cached.
 
-    Use it as `@jit` or `@jit(parallel=True)`. Helpers that a kernel calls must be module globals:
+    Use it as `@jit` or `@jit(parallel=True)`. Its attribute `reference` tells another process where
+    to find it: a module, a name there, and the arguments of a function that returns it, or none;
+    None if only this process has it. Helpers that a kernel calls must be module globals:
     numba never finds a function that closes over another compiled one in its cache.
     """
     if function is None:
         return lambda function: jit(function, **options)
     dispatcher = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
+    dispatcher.reference = (function.__module__, function.__qualname__, ())
     if options.get("inline") != "always":  # an inlined function is compiled with its callers
         dispatcher._cache = (_Cache if cache_folder() else _NoCache)(function)
     return dispatcher
@@ -226,7 +245,9 @@ def jit_own(function: Any, **options: Any) -> Any:
     """
     function = getattr(function, "py_func", function)
     setattr(function, OWN_HASH, function_hash(function, *map(str, sorted(options.items()))))
-    return jit(function, **options)
+    kernel = jit(function, **options)
+    kernel.reference = None
+    return kernel
 
 
 # ----------------------------------------------------------------------------- the processor

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import array_address, array_at, contiguous_copy, memory_of
 from ..recording import active, host_empty, keep_unplanned
 from ..strides import elements, merge
-from . import thread_pool
+from . import ahead, thread_pool
 from .replay import Launch
 from .thread_pool import MAX_THREADS, threads
 
@@ -37,6 +37,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
     It is in the memory plan of the active recording, if there is one.
     """
+    if ahead.is_collecting():
+        return np.zeros(shape, dtype)
     recording = active()
     return np.empty(shape, dtype) if recording is None else host_empty(recording, shape, dtype)
 
@@ -48,10 +50,16 @@ def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1
     end) does iterations begin..end, and `parts` (at most MAX_THREADS) such calls, tasks of nearly
     equal length, run on several threads.
 
+    While kernels are collected (`ahead.py`), it is noted and does not run.
+
     A launch in which a task fails is run again, as one call from Python, to raise the error: a
     kernel that can fail must not work in place.
     """
     parts = min(parts, MAX_THREADS)
+    if ahead.is_collecting():
+        ahead.note(kernel, arguments if over is None else (*arguments, 0, over))
+        thread_pool.note_kernels()
+        return
     if over is None:
         kernel(*arguments)
     elif parts == 1:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import ArrayInterface, array_address, borrow
+from . import ahead
 from .atomics import fetch_add
 from .call import (
     BLOCK_WORDS,
@@ -79,6 +80,13 @@ def replay_launches(shared, functions, blocks, slots, sizes, tasks):
     return done
 
 
+def note_kernels() -> None:
+    """Note the kernel of a replay, see `ahead.py`."""
+    if CAN_CALL_BY_ADDRESS:
+        words = np.zeros(1, np.int64)
+        ahead.note(replay_launches, (words, words, words.reshape(1, 1), words, words, words))
+
+
 class Replay:
     """A sequence of launches as tables for `replay_launches`; calling it runs them."""
 
@@ -108,6 +116,8 @@ class Replay:
 
 def program(launches: Sequence[Callable[[], Any]]) -> list[Callable[[], Any]]:
     """Return functions that run the same launches in order, with runs of Launches as Replays."""
+    if ahead.is_collecting():
+        note_kernels()
     functions: list[Callable[[], Any]] = []
     for direct, group in groupby(launches, lambda x: isinstance(x, Launch) and x.block is not None):
         run: list[Any] = list(group)

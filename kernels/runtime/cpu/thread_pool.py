@@ -58,6 +58,7 @@ import numba
 import numpy as np
 
 from ..arrays import array_address
+from . import ahead
 from .atomics import compare_and_swap, fetch_add, load_acquire, spin, store_release
 from .call import (
     BLOCK_WORDS,
@@ -252,6 +253,12 @@ def _reset_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def note_kernels() -> None:
+    """Note the kernels of the thread pool itself, see `ahead.py`."""
+    ahead.note(_work, (_pool.shared, 1, 0))
+    ahead.note(_run_parallel_once, (_pool.shared, *(0,) * 5))
 
 
 def start_workers(threads: int) -> np.ndarray:
