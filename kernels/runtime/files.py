@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -131,3 +132,8 @@ def without_digest(content: bytes) -> bytes:
     if hashlib.sha256(content).digest() != digest:
         raise ValueError("the file is damaged: its content does not fit its digest")
     return content
+
+
+def search_path() -> str:
+    """Return this process's import path as PYTHONPATH, for a child process."""
+    return os.pathsep.join(x or os.getcwd() for x in sys.path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +39,6 @@ def write_result(result: dict[str, Any], path: FilePath) -> dict[str, Any]:
         text = strict_json.dumps(strict_json.with_null(result), indent=1) + "\n"
         atomic_write(path, lambda file: file.write(text.encode()))
     return json.loads(json.dumps(result))
-
-
-def search_path() -> str:
-    """Return this process's import path as PYTHONPATH, for a child process."""
-    return os.pathsep.join(x or os.getcwd() for x in sys.path)
 
 
 def progress_bar(name: str, total: int) -> tqdm:

@@ -27,8 +27,9 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+from ..kernels.runtime.files import search_path
 from . import peers
-from .harness import progress_bar, search_path
+from .harness import progress_bar
 from .lower_bound import parameter_count
 from .plan import Plan, Task
 from .steps import EAGER

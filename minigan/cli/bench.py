@@ -74,9 +74,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_limited(options: argparse.Namespace) -> int:
     """Run the same command in a process whose vectors are limited."""
-    from ..bench.harness import search_path
     from ..bench.vectors import limited_environment
     from ..kernels.runtime.cpu.compiler import vector_bytes
+    from ..kernels.runtime.files import search_path
 
     words = ["bench", *options.names]
     for name in ("devices", "op", "repeats", "threads", "json", "figure"):

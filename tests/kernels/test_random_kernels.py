@@ -218,7 +218,7 @@ def test_no_words_give_infinity_or_nan(name, dtype, monkeypatch):
     out = np.full(words.size, np.nan, dtype)
     bounds = [float(x) for x in DRAWS[name].values()]
     bounds = [round(0.37 * 2**32)] if name == "random_bernoulli" else bounds
-    getattr(cpu, name.removeprefix("random_"))(words, out, *(bounds + [0.0, 0.0])[:2])
+    getattr(cpu, name.removeprefix("random_"))(words, out, *[*bounds, 0.0, 0.0][:2])
     assert_same_bits(out, numbers)
     bits = 32 if dtype == "float32" else 53
     largest = {"normal": math.sqrt(2 * bits * math.log(2)), "laplace": 53 * math.log(2)}

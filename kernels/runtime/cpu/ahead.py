@@ -2,8 +2,8 @@
 
 numba compiles a kernel at its first launch, one after the other. `collect` runs a program without
 its launches, and notes which kernels they are; `compile_ahead` compiles those that the disk cache
-does not have, in as many processes as there are cores. Then the program finds them there, and where
-it is faster than they, it waits.
+does not have, in as many processes as launches have threads. Then the program finds them there, and
+where it is faster than they, it waits.
 
     with collect() as kernels:
         step()
@@ -14,20 +14,26 @@ In the `with` block results have zeros in them, so nothing that is kept may be c
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Any
 
+from ..files import search_path
 from .compiler import compiled_elsewhere, compiled_folder, is_cached
 
 # A kernel and the types of its arguments, in the order of the launches.
 Kernels = dict[tuple[Any, tuple[Any, ...]], None]
-
-IDLE_SECONDS = 10  # after which processes without work end
 
 _collected: Kernels | None = None
 
@@ -54,29 +60,92 @@ def note(kernel: Any, arguments: Sequence[Any]) -> None:
     _collected[kernel, tuple(kernel.typeof_pyval(x) for x in arguments)] = None
 
 
-@cache
-def _executor() -> Any:
-    """Return the executor of the processes, or None where one process can do no better."""
-    from joblib import effective_n_jobs
-    from joblib.externals.loky import ProcessPoolExecutor
+class _Compilers:
+    """Processes that compile kernels; a thread for each hands it one after the other.
 
-    workers = effective_n_jobs(-1)
-    if workers == 1 or compiled_folder() is None:
-        return None
-    # Without the collection of garbage compiling takes a seventh less, and they live seconds.
-    return ProcessPoolExecutor(workers, timeout=IDLE_SECONDS, initializer=gc.disable)
+    They end when there are no more kernels, or with this process, whose end closes their input.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._jobs: SimpleQueue[tuple[Any, Any, threading.Event] | None] = SimpleQueue()
+        self._advance: Callable[[], None] = lambda: None
+        command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
+        environment = {**os.environ, "PYTHONPATH": search_path()}
+        self._processes = [
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            for _ in range(count)
+        ]
+        atexit.register(self._kill)
+        for process in self._processes:
+            threading.Thread(target=self._hand_out, args=(process,), daemon=True).start()
+
+    def compile(self, kernels: Kernels, report: Callable[[int, int], Any] | None) -> None:
+        """Hand the kernels out, and then end; see `compile_ahead`."""
+        done, lock = 0, threading.Lock()
+
+        def advance() -> None:
+            nonlocal done
+            with lock:
+                done += 1
+                if report is not None:
+                    report(done, len(kernels))
+
+        self._advance = advance
+        for kernel, types in kernels:
+            event = threading.Event()
+            compiled_elsewhere[kernel.py_func, types] = event.wait
+            self._jobs.put((kernel.reference, types, event))
+        for _ in self._processes:
+            self._jobs.put(None)
+
+    def _hand_out(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while (job := self._jobs.get()) is not None:
+            reference, types, event = job
+            # If the process was killed, this one compiles the kernel when it is needed.
+            with contextlib.suppress(OSError):
+                process.stdin.write(pickle.dumps((reference, types)))
+                process.stdin.flush()
+                process.stdout.readline()
+            event.set()
+            self._advance()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.wait()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+
+_compilers: _Compilers | None = None  # started, and without kernels yet
 
 
 def start_compilers() -> None:
-    """Start the processes if the cache is empty, without waiting for them.
+    """Start the processes if the cache is empty.
 
     It takes a second until they can compile, in which a program may read its data.
     """
     folder = compiled_folder()
-    executor = _executor() if folder is not None and not any(folder.iterdir()) else None
-    if executor is not None:
-        for _ in range(executor._max_workers):
-            executor.submit(_compile, None, ())
+    if folder is not None and not any(folder.iterdir()):
+        _start()
+
+
+def _start() -> _Compilers | None:
+    """Return the processes: as many as launches have threads; None for one thread."""
+    global _compilers  # noqa: PLW0603
+    from .thread_pool import threads
+
+    if _compilers is None and threads() > 1:
+        _compilers = _Compilers(threads())
+    return _compilers
 
 
 def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = None) -> None:
@@ -86,36 +155,35 @@ def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = N
     that only this process knows: they are compiled when they are needed.
 
     Args:
-        report: called with the number of kernels that are compiled, and that of all of them; not
-            by the thread of the caller.
+        report: called with the number of kernels that are compiled, and that of all of them, by
+            another thread.
     """
-    jobs = [
-        (kernel, types)
+    global _compilers  # noqa: PLW0603
+    missing = {
+        (kernel, types): None
         for kernel, types in kernels
         if kernel.reference is not None and not is_cached(kernel, types)
-    ]
-    executor = _executor() if jobs else None
-    if executor is None:
-        return
-    done = 0
-
-    def finished(_: Any) -> None:
-        nonlocal done
-        done += 1
-        if report is not None:
-            report(done, len(jobs))
-
-    for kernel, types in jobs:
-        future = executor.submit(_compile, kernel.reference, types)
-        compiled_elsewhere[kernel.py_func, types] = future.exception
-        future.add_done_callback(finished)
+    }
+    compilers = _start() if missing and compiled_folder() is not None else None
+    if compilers is not None:
+        compilers.compile(missing, report)
+        _compilers = None
 
 
-def _compile(reference: tuple[str, str, tuple[Any, ...]] | None, types: tuple[Any, ...]) -> None:
-    """Compile a kernel in a worker process, so that it is in the cache."""
-    if reference is None:  # Only import numba and this package, which have been by now.
-        return
-    module, name, arguments = reference
-    with contextlib.suppress(Exception):  # This process will compile it, and raise the error.
-        kernel = getattr(import_module(module), name)
-        (kernel(*arguments) if arguments else kernel).compile(types)
+def finish_compiling() -> None:
+    """Wait until the other processes have compiled all kernels."""
+    for wait in [*compiled_elsewhere.values()]:
+        wait()
+
+
+def _serve() -> None:
+    """Compile the kernels whose references and types come from stdin, and answer with lines."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that it works for decides.
+    gc.disable()  # Without it compiling takes a seventh less, and the process lives seconds.
+    with contextlib.suppress(EOFError):
+        while True:
+            (module, name, arguments), types = pickle.load(sys.stdin.buffer)
+            with contextlib.suppress(Exception):  # The other process will raise the error.
+                kernel = getattr(import_module(module), name)
+                (kernel(*arguments) if arguments else kernel).compile(types)
+            os.write(sys.stdout.fileno(), b"done\n")
