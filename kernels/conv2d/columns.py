@@ -13,6 +13,7 @@ layer of one channel has few rows k: to copy them takes less time than an implic
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -112,11 +113,22 @@ def unroll(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarr
         return reshape(x, (images, channels, math.prod(size)))
     out = output_size((size[0], size[1]), kernel, stride, padding)
     columns = empty((images, channels * math.prod(kernel), math.prod(out)), x.dtype)
-    shape = channels, *kernel, *out
-    arguments = first_element(x), x.strides, x.shape[2:], columns.reshape(-1), shape
-    tasks = min(images, parts(columns.size, MIN_PARALLEL_ELEMENTS))
-    launch(im2col, *arguments, stride, padding, False, over=images, parts=tasks)
+    _launch(x, columns, (channels, *kernel, *out), stride, padding, False)
     return columns
+
+
+def _launch(
+    x: np.ndarray,
+    columns: np.ndarray,
+    shape: tuple[int, ...],
+    stride: Pair,
+    padding: Pair,
+    adjoint: bool,
+) -> None:
+    if columns.size:
+        arguments = first_element(x), x.strides, x.shape[2:], columns.reshape(-1), shape
+        tasks = min(len(x), parts(columns.size, MIN_PARALLEL_ELEMENTS))
+        launch(im2col, *arguments, stride, padding, adjoint, over=len(x), parts=tasks)
 
 
 def is_pointwise(kernel: Pair, stride: Pair, padding: Pair) -> bool:
@@ -135,13 +147,14 @@ def pays(w_shape: tuple[int, ...], positions: int, stride: Pair, padding: Pair) 
 
 
 def forward(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:
-    """Return conv2d's result, as (n, o, positions)."""
-    kernel = w.shape[2], w.shape[3]
-    return matmul(_matrix(w), unroll(x, kernel, stride, padding))
+    """Compute conv2d, see `cpu.py`."""
+    kernel, size = (w.shape[2], w.shape[3]), (x.shape[2], x.shape[3])
+    y = matmul(_matrix(w), unroll(x, kernel, stride, padding))
+    return y.reshape(len(x), len(w), *output_size(size, kernel, stride, padding))
 
 
 def input_grad(g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
-    """Return conv2d_input_grad's result, (n, c, *size)."""
+    """Compute conv2d_input_grad, see `cpu.py`."""
     images, outputs, *out = g.shape
     channels, kernel = w.shape[1], (w.shape[2], w.shape[3])
     columns = matmul(_matrix(w).T, reshape(g, (images, outputs, math.prod(out))))
@@ -150,21 +163,26 @@ def input_grad(g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: 
         return columns.reshape(shape)
     x = empty(shape, g.dtype)
     launch(fill, x.reshape(-1), x.dtype.type(0))
-    arguments = first_element(x), x.strides, size, columns.reshape(-1), (channels, *kernel, *out)
-    tasks = min(images, parts(columns.size, MIN_PARALLEL_ELEMENTS))
-    launch(im2col, *arguments, stride, padding, True, over=images, parts=tasks)
+    _launch(x, columns, (channels, *kernel, *out), stride, padding, True)
     return x
 
 
 def weight_grad(
     x: np.ndarray, g: np.ndarray, kernel: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
-    """Return conv2d_weight_grad's result, as (o, weights)."""
+    """Compute conv2d_weight_grad, see `cpu.py`."""
     columns = unroll(x, kernel, stride, padding)
     images, outputs = g.shape[:2]
     products = matmul(reshape(g, (images, outputs, columns.shape[2])), columns.swapaxes(1, 2))
-    return reduce(products, (0,), False)
+    return reduce(products, (0,), False).reshape(outputs, x.shape[1], *kernel)
 
 
 def _matrix(w: np.ndarray) -> np.ndarray:
     return reshape(w, (len(w), math.prod(w.shape[1:])))
+
+
+OPERATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "conv2d": forward,
+    "conv2d_input_grad": input_grad,
+    "conv2d_weight_grad": weight_grad,
+}

@@ -134,7 +134,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndar
     size, kernel = (x.shape[2], x.shape[3]), (w.shape[2], w.shape[3])
     shape = len(x), len(w), *output_size(size, kernel, stride, padding)
     if columns.pays(w.shape, math.prod(shape[2:]), stride, padding):
-        return columns.forward(x, w, stride, padding).reshape(shape)
+        return columns.forward(x, w, stride, padding)
     y = empty(shape, x.dtype)
     if not y.size:
         return y
@@ -201,7 +201,7 @@ def conv2d_weight_grad(
         launch(fill, w.reshape(-1), w.dtype.type(0))
         return w
     if columns.pays(w_shape, positions, stride, padding):
-        return columns.weight_grad(x, g, kernel, stride, padding).reshape(w_shape)
+        return columns.weight_grad(x, g, kernel, stride, padding)
     padded = size[0] + 2 * padding[0], size[1] + 2 * padding[1]
     workspace = _workspace(x, padded)
     # In the workspace the images of a channel follow each other.

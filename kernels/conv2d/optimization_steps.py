@@ -4,8 +4,9 @@ Operations, arrays and attributes are those of `cpu.KERNELS`; each step takes co
 one dtype, float32 or float64:
 
     naive             the formula: seven loops
-    im2col            the images unrolled into a matrix, and `matmul`
-    implicit GEMM     `cpu.py` by one thread: the product reads the images through tables
+    im2col            `columns.py` by one thread: the images unrolled into a matrix, and `matmul`
+    implicit GEMM     `cpu.py` by one thread: the product reads the images through tables; a layer
+                      of one channel stays im2col
     multithreading    `cpu.py`
 
 The README has the measured speed of each step;
@@ -14,20 +15,17 @@ The README has the measured speed of each step;
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..matmul.cpu import matmul
-from ..reduce.cpu import reduce
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.launch import empty
 from ..runtime.cpu.thread_pool import thread_limit
 from ..runtime.timing import medians
-from . import cpu
+from . import columns, cpu
 from .geometry import Pair, output_size
 
 Operation = Callable[..., np.ndarray]
@@ -111,86 +109,7 @@ _naive: dict[str, Operation] = {
 }
 
 
-# ------------------------------------------------------------------------------ im2col and matmul
-@jit
-def _im2col_loop(x, columns, kernel, out, stride, padding):
-    """Fill columns[n, (c, h, v), (a, b)] = x[n, c, a*s + h - p, b*s + v - p], 0 outside of x."""
-    for n in range(x.shape[0]):
-        row = 0
-        for c in range(x.shape[1]):
-            for h in range(kernel[0]):
-                for v in range(kernel[1]):
-                    column = 0
-                    for a in range(out[0]):
-                        i = a * stride[0] + h - padding[0]
-                        for b in range(out[1]):
-                            j = b * stride[1] + v - padding[1]
-                            inside = 0 <= i < x.shape[2] and 0 <= j < x.shape[3]
-                            columns[n, row, column] = x[n, c, i, j] if inside else 0
-                            column += 1
-                    row += 1
-
-
-@jit
-def _col2im(columns, x, kernel, out, stride, padding):
-    """Apply the adjoint of `_im2col_loop`: add each element to the pixel that it copies."""
-    x[:] = 0
-    for n in range(x.shape[0]):
-        row = 0
-        for c in range(x.shape[1]):
-            for h in range(kernel[0]):
-                for v in range(kernel[1]):
-                    column = 0
-                    for a in range(out[0]):
-                        i = a * stride[0] + h - padding[0]
-                        for b in range(out[1]):
-                            j = b * stride[1] + v - padding[1]
-                            if 0 <= i < x.shape[2] and 0 <= j < x.shape[3]:
-                                x[n, c, i, j] += columns[n, row, column]
-                            column += 1
-                    row += 1
-
-
-def im2col(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
-    """Return (n, c*kh*kw, rows*columns): a column of pixels under the kernel for each position."""
-    out = output_size((x.shape[2], x.shape[3]), kernel, stride, padding)
-    columns = empty((len(x), x.shape[1] * math.prod(kernel), math.prod(out)), x.dtype)
-    _im2col_loop(x, columns, kernel, out, stride, padding)
-    return columns
-
-
-def _im2col_forward(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:
-    columns = im2col(x, (w.shape[2], w.shape[3]), stride, padding)
-    shape = _output_shape(x, w, stride=stride, padding=padding)
-    return matmul(w.reshape(len(w), -1), columns).reshape(shape)
-
-
-def _im2col_input_grad(
-    g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: Pair
-) -> np.ndarray:
-    n, outputs, *out = g.shape
-    columns = matmul(w.reshape(outputs, -1).T, g.reshape(n, outputs, -1))
-    x = empty((n, w.shape[1], *size), g.dtype)
-    _col2im(columns, x, (w.shape[2], w.shape[3]), (out[0], out[1]), stride, padding)
-    return x
-
-
-def _im2col_weight_grad(
-    x: np.ndarray, g: np.ndarray, kernel: Pair, stride: Pair, padding: Pair
-) -> np.ndarray:
-    columns = im2col(x, kernel, stride, padding)
-    image_grads = matmul(g.reshape(*g.shape[:2], -1), columns.transpose(0, 2, 1))
-    return reduce(image_grads, (0,), False).reshape(g.shape[1], x.shape[1], *kernel)
-
-
-_im2col: dict[str, Operation] = {
-    "conv2d": _im2col_forward,
-    "conv2d_input_grad": _im2col_input_grad,
-    "conv2d_weight_grad": _im2col_weight_grad,
-}
-
-
-# --------------------------------------------------------------------------- the kernels of cpu.py
+# --------------------------------------------------------------- the kernels of columns.py, cpu.py
 def _one_thread(operation: Operation) -> Operation:
     """Return a function that runs an operation on one thread, for any size."""
 
@@ -203,7 +122,7 @@ def _one_thread(operation: Operation) -> Operation:
 
 STEPS: dict[str, dict[str, Operation]] = {
     "naive": _naive,
-    "im2col": {name: _one_thread(operation) for name, operation in _im2col.items()},
+    "im2col": {name: _one_thread(operation) for name, operation in columns.OPERATIONS.items()},
     "implicit GEMM": {name: _one_thread(kernel) for name, kernel in cpu.KERNELS.items()},
     "multithreading": dict(cpu.KERNELS),
 }

@@ -272,9 +272,11 @@ def test_one_pixel_and_one_position_are_matrix_products(device: str) -> None:
     assert not np.isnan(y.numpy()).any()
 
 
-def test_an_empty_batch() -> None:
-    for op, arrays, attributes in calls(case(1, 2, 5, 3, 3, 1, 1), 0, "float32"):
-        none = [a[:0] if a.shape[0] == 1 else a for a in arrays]
+@pytest.mark.parametrize("out", [3, 40])
+def test_an_empty_batch(out: int) -> None:
+    """Through tables, and of unrolled images."""
+    for op, arrays, attributes in calls(case(1, 1, 9, out, 3, 1, 1), 0, "float32"):
+        none = [a[:0] if i == 0 or op is BY_WEIGHT else a for i, a in enumerate(arrays)]
         y = cpu.KERNELS[op.name](*none, **attributes)
         want = op.reference(*none, **attributes)
         assert y.shape == want.shape
