@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..training.first_use import begin_compiling
 from ..utils.names import choose
 from .config_file import read_config_file
 from .info import describe_data
@@ -87,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.config import Config
+    from ..training.first_use import begin_compiling
     from ..training.own_code import load_named_code
     from ..training.run import Run
     from ..training.run_folder import check_free, locked, new_folder
@@ -172,6 +172,7 @@ def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     from ..evaluation.table import over_seeds
+    from ..training.first_use import begin_compiling
     from ..training.seed_runs import NOT_BEGUN, parse_seeds, train_seed_runs
     from ..training.trainer import Trainer
 
@@ -199,6 +200,7 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
 def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.event_files import EVENTS
+    from ..training.first_use import begin_compiling
     from ..training.own_code import load_code_of_run
     from ..training.resume import load_trainer, resume
     from ..training.run_folder import locked, read_config

@@ -2,7 +2,8 @@
 
 The first training on a machine compiles some thirty kernels, which takes half a minute one after
 the other. So a training of the same options is set up beside it and run for a step without its
-kernels, to see which they are: see `kernels/runtime/cpu/ahead.py`.
+kernels, to see which they are: see `kernels/runtime/cpu/ahead.py`. Python code of a model or a loss
+of a user's own runs for this step, too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import warnings
 import numpy as np
 
 from ..data import GENERATED, Dataset
-from ..kernels.runtime.cpu.ahead import collect, compile_ahead, start_compilers
 from ..utils.progress import announce_kernels, kernel_report
 from .config import Config
 
@@ -24,6 +24,8 @@ def begin_compiling(device: str) -> None:
     """Say which kernels a device compiles from now on, and start the processes that compile."""
     announce_kernels(device)
     if device == "cpu":
+        from ..kernels.runtime.cpu.ahead import start_compilers
+
         start_compilers()
 
 
@@ -47,6 +49,7 @@ def compile_kernels(config: Config, data: Dataset) -> None:
         data: its data, of which the first rows are used.
     """
     from ..evaluation.quick import QuickMeasures
+    from ..kernels.runtime.cpu.ahead import collect, compile_ahead
     from .trainer import Trainer
 
     few = data.subset(np.arange(min(len(data), max(ROWS, 4 * config.batch))))

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from ..evaluation.evaluate import Evaluation, evaluate
-from ..kernels.runtime.cpu.ahead import finish_compiling
 from ..kernels.runtime.files import atomic_write
 from ..seeds import SeedError, map_seeds
 from ..utils.notices import Notice
@@ -94,6 +93,8 @@ def train_seed_runs(
     # This trainer checks the options and downloads the data before any worker starts.
     trainer = Trainer(config.replace(seed=seeds[0]), progress=progress)
     on_start(trainer)
+    from ..kernels.runtime.cpu.ahead import finish_compiling
+
     finish_compiling()  # Each worker would compile what is not in the cache.
     folders = {seed: new_folder(folder, trainer.config) for seed, folder in outs.items()}
     with tempfile.TemporaryDirectory(prefix="minigan-") as place:

@@ -287,7 +287,8 @@ def test_memory_that_is_not_there_is_an_error():
     with pytest.raises(MemoryError):
         cpu.launch(
             product.multiply_blocks,
-            *(cpu.function_addresses(cpu.FUNCTIONS, row.dtype), row, 4, 8, row, 4, 4, row[:0], 0, row),
+            cpu.function_addresses(cpu.FUNCTIONS, row.dtype),
+            *(row, 4, 8, row, 4, 4, row[:0], 0, row),
             *(np.zeros((1, 2), np.int64), len(a), 4, 10**6, False, 1, 1, (1, 1, 4)),
             over=1,
         )

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,12 @@ def test_what_is_collected_does_not_run() -> None:
     with ahead.collect() as kernels, mg.random.use_generator(generator):
         x = mg.random.normal((3, 3)) @ w
         assert not x.numpy().any()
+        with ThreadPoolExecutor() as pool:  # The launches of another thread run.
+            assert pool.submit(lambda: (w @ w).numpy()[0, 0]).result() == 3
     assert generator.state() == before
     products = ["multiply_block", "pack", "multiply_panel", "multiply_blocks"]
-    pool = ["_work", "_run_parallel_once"]
-    assert names(kernels) == ["draw_normal", *pool, "add_blocks", *products]
+    of_threads = ["_work", "_run_parallel_once"]
+    assert names(kernels) == ["draw_normal", *of_threads, "add_blocks", *products]
     assert (w @ w).numpy().tolist() == [[3.0] * 3] * 3
 
 

@@ -35,29 +35,33 @@ from .compiler import compiled_elsewhere, compiled_folder, is_cached
 # A kernel and the types of its arguments, in the order of the launches.
 Kernels = dict[tuple[Any, tuple[Any, ...]], None]
 
-_collected: Kernels | None = None
+
+class _State(threading.local):
+    collected: Kernels | None = None
+
+
+_state = _State()
 
 
 @contextmanager
 def collect() -> Iterator[Kernels]:
-    """Note the kernels of all launches in a `with` block, which do not run."""
-    global _collected  # noqa: PLW0603
-    before, _collected = _collected, {}
+    """Note the kernels of all launches of this Python thread in a `with` block: they do not run."""
+    before, _state.collected = _state.collected, {}
     try:
-        yield _collected
+        yield _state.collected
     finally:
-        _collected = before
+        _state.collected = before
 
 
 def is_collecting() -> bool:
-    """Return whether launches are noted, and do not run."""
-    return _collected is not None
+    """Return whether this Python thread's launches are noted, and do not run."""
+    return _state.collected is not None
 
 
 def note(kernel: Any, arguments: Sequence[Any]) -> None:
     """Note a kernel that would be called with these arguments."""
-    assert _collected is not None
-    _collected[kernel, tuple(kernel.typeof_pyval(x) for x in arguments)] = None
+    assert _state.collected is not None
+    _state.collected[kernel, tuple(kernel.typeof_pyval(x) for x in arguments)] = None
 
 
 class _Compilers:
