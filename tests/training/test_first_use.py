@@ -45,9 +45,7 @@ def test_a_training_collects_the_kernels_that_it_runs(monkeypatch: pytest.Monkey
     config = Config(model="mlp", batch=8, samples=64)
     trainer = Trainer(config)
     collected: ahead.Kernels = {}
-    monkeypatch.setattr(
-        "minigan.training.first_use.compile_ahead", lambda x, _: collected.update(x)
-    )
+    monkeypatch.setattr(ahead, "compile_ahead", lambda x, _: collected.update(x))
     compile_kernels(config, trainer.data)
     row = trainer.step(norms=True)
     assert row == Trainer(config).step(norms=True)
