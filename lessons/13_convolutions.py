@@ -71,7 +71,7 @@ lesson.expect("seven loops and ops.conv2d: largest difference", gap, at_most=1e-
 # numbers: one depends only on the position, the other only on the weight. So the element (position,
 # weight) of im2col is the number at `rows[position] + steps[weight]`: two short tables describe all
 # of it, and the library's kernel reads its input through exactly these two
-# (`kernels/conv2d/README.md`, "implicit GEMM": up to twice as fast as im2col).
+# (`kernels/conv2d/README.md`, "implicit GEMM": two to three times as fast).
 
 # %%
 padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))

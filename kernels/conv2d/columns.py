@@ -25,12 +25,13 @@ from ..runtime.cpu.simd import address, pointer
 from ..shape.cpu import fill, reshape
 from .geometry import Pair, output_size
 
-# A product for each image pays from as many positions on.
+# With fewer positions, a product for each image costs more than it saves.
 MIN_POSITIONS = 64
-# Images are unrolled for this many rows k at most, and for more outputs than so many times k: then
-# the matrix is smaller than what an implicit GEMM copies or stores transposed. Measured, as ratios
-# to it, forward and the gradients of input and weight: 1 channel, 4 x 4 and 5 x 5, to 64: 1.2 to
-# 1.5, 0.95 to 1.5, 1.0 to 1.9; 3 channels, 3 x 3, to 64: 0.95 to 1.3, 0.8, 0.9 to 1.4.
+# Images are unrolled for MAX_UNROLLED rows k at most, and for at least OUTPUTS_PER_ROW times as
+# many outputs: then the matrix is smaller than what an implicit GEMM copies or stores transposed.
+# Measured, as ratios to it, forward and the gradients of input and weight: 1 channel, 4 x 4 and 5 x
+# 5, to 64: 1.2 to 1.5, 0.95 to 1.5, 1.0 to 1.9; 3 channels, 3 x 3, to 64: 0.95 to 1.3, 0.8, 0.9 to
+# 1.4.
 MAX_UNROLLED, OUTPUTS_PER_ROW = 64, 2.5
 MIN_PARALLEL_ELEMENTS = 400_000  # With fewer, a launch from Python uses one thread.
 
@@ -139,7 +140,8 @@ def is_pointwise(kernel: Pair, stride: Pair, padding: Pair) -> bool:
 def pays(w_shape: tuple[int, ...], positions: int, stride: Pair, padding: Pair) -> bool:
     """Return whether these products are faster than an implicit GEMM.
 
-    It follows from shapes alone, because the sums of the gradients are in another order.
+    The choice depends on shapes alone, so that bits do not depend on threads or strides: the sums
+    of the gradients are in another order.
     """
     rows, kernel = math.prod(w_shape[1:]), (w_shape[2], w_shape[3])
     unrolled = rows <= min(MAX_UNROLLED, w_shape[0] / OUTPUTS_PER_ROW)

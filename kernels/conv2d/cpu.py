@@ -15,12 +15,17 @@ All three operations are such products (`product.py`, called by `kernels.py`):
     weight_grad   weights (c, h, v), read from x    positions (n, a, b)          output channels
 
 Optimizations:
-- implicit GEMM: only padded images and packed panels of B are copied, each once
+- implicit GEMM: only padded images and packed panels of B are copied, each once; without padding,
+  contiguous images are read where they lie
+- skipped padding: terms that read zeros are left out (`tables.py`)
+- plain matrix products where these are faster, for few channels and kernels of one pixel
+  (`columns.py`)
 - cache blocking: a task pads its images just before it multiplies them
 - multithreading: over images, or for weight_grad over channels and splits of the sum
 
-Each element of a result is a sum of K-blocks in order, each block one chain of fused multiply-adds.
-Blocks and splits follow from the shapes (`matmul/k_blocks.py`), so bits do not depend on threads.
+Each element of a result is a sum of K-blocks in order, each block one chain of fused multiply-adds;
+`columns.py` adds the sums of images, or of pixels, in another fixed order. Blocks and splits follow
+from the shapes (`matmul/k_blocks.py`), so bits do not depend on threads.
 """
 
 from __future__ import annotations
@@ -68,14 +73,14 @@ def _pack(x: np.ndarray, packing: Packing, column: int) -> np.ndarray:
     return panels
 
 
-def _workspace(x: np.ndarray, padded: Pair, more: int = 0) -> np.ndarray:
-    """Return memory for padded images and `more` elements; none where x can be read in its place.
+def _workspace(x: np.ndarray, padded: Pair, overreach: int = 0) -> np.ndarray:
+    """Return memory for padded images and `overreach` elements; none where x is read in place.
 
-    That is, where there is no padding, and the images are contiguous.
+    That is, where there is no padding, the images are contiguous, and nothing behind them is read.
     """
-    if padded == x.shape[2:] and x.flags.c_contiguous and not more:
+    if padded == x.shape[2:] and x.flags.c_contiguous and not overreach:
         return _NO_MEMORY[x.dtype]
-    return empty((x.shape[0] * x.shape[1] * math.prod(padded) + more,), x.dtype)
+    return empty((x.shape[0] * x.shape[1] * math.prod(padded) + overreach,), x.dtype)
 
 
 _NO_MEMORY = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
@@ -117,15 +122,16 @@ def _multiply_images(
     return c
 
 
-def _is_narrow(columns: int, item: int) -> bool:
-    """Return whether there are so few columns that vectors are of positions instead."""
-    return columns <= min(NARROW_COLUMNS, VECTOR_BYTES // item)
+def _is_narrow(n: int, item: int) -> bool:
+    """Return whether n columns are so few that vectors are of positions instead."""
+    return n <= min(NARROW_COLUMNS, VECTOR_BYTES // item)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:
     """Convolve x (n, c, height, width) with w (o, c, kh, kw): (n, o, rows, columns); any strides.
 
-    The workspace is the padded x, and w in whole vectors.
+    The workspace is the padded x, unless x is read in place, and w in whole vectors; or im2col's
+    matrix, where `columns.pays`.
 
     Raises:
         TypeError: the dtypes differ, or are neither float32 nor float64.
@@ -152,7 +158,8 @@ def conv2d_input_grad(
 ) -> np.ndarray:
     """Apply the adjoint of conv2d in x: g (n, o, rows, columns), w (o, c, kh, kw) to (n, c, *size).
 
-    The workspace is the padded g, and w in whole vectors.
+    The workspace is the padded g, unless g is read in place, and w in whole vectors; or im2col's
+    matrix, where `columns.pays`.
 
     Raises:
         TypeError: the dtypes differ, or are neither float32 nor float64.
@@ -187,7 +194,8 @@ def conv2d_weight_grad(
     """Apply the adjoint of conv2d in w: x (n, c, height, width), g (n, o, rows, columns) to
     (o, c, kh, kw).
 
-    The workspace is the padded x, g in whole vectors, and a result for each split.
+    The workspace is the padded x, unless x is read in place, g in whole vectors, and a result for
+    each split; or im2col's matrix and a result for each image, where `columns.pays`.
 
     Raises:
         TypeError: the dtypes differ, or are neither float32 nor float64.

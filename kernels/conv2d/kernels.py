@@ -24,7 +24,7 @@ from .tables import PHASE_WORDS
 
 
 @jit(inline="always")
-def _is_finite(panels, packed):
+def _panels_are_finite(panels, packed):
     """Return whether all panels are finite, by the flags behind the `packed` elements."""
     others = 0
     for i in range(packed, panels.size):
@@ -73,9 +73,10 @@ def forward_or_input_grad(
     """Pad and multiply groups begin..end of images, `group` images each.
 
     c is (images, n, pixels), of a shape (images, channels of x, n, pixels of c); the table is that
-    of `tables.ProductTables`. `narrow` is the number of elements that `multiply_narrow` may read
-    behind a plane, or 0 for `multiply`. Where the workspace is empty, x is contiguous, and is read
-    where it lies. `functions` has the addresses of `pad_images`, `multiply` and `multiply_narrow`.
+    of `tables.ProductTables`, and the flags of the panels lie behind `packed` elements. `narrow` is
+    the number of elements that `multiply_narrow` may read behind a plane, or 0 for `multiply`.
+    Where the workspace is empty, x is contiguous, and is read where it lies. `functions` has the
+    addresses of `pad_images`, `multiply` and `multiply_narrow`.
 
     Raises:
         MemoryError: there is not enough for the tiles.
@@ -88,7 +89,7 @@ def forward_or_input_grad(
     narrow_size = NARROW_COLUMNS * (padded[0] * padded[1] + narrow) if narrow else 0
     memory = np.empty(max(narrow_size, tile_size), c.dtype)
     phase_results = np.empty(group * n * pixels if phases > 1 else 0, c.dtype)
-    finite = _is_finite(panels, packed)
+    finite = _panels_are_finite(panels, packed)
     for t in range(begin, end):
         start, stop = t * group, min(images, (t + 1) * group)
         items, failed = stop - start, 0
@@ -164,7 +165,7 @@ def weight_grad(
     b_row = -(-n // lanes) * VECTOR_BYTES  # of all panels
     c_item, column = weights * item_size, channels * weights * item_size
     first, classes = table[0], table[1]
-    if not _is_finite(panels, packed):
+    if not _panels_are_finite(panels, packed):
         first, classes = table[2], 1
     for t in range(begin, end):
         split, channel = t // channel_blocks, t % channel_blocks * block_channels
@@ -178,8 +179,8 @@ def weight_grad(
             a, a_item = address(x) + start * strides[0] + channel * strides[1], strides[1]
             if workspace.size:
                 copy = address(workspace) + start * image_step + channel * channel_step
-                words = (a, strides, (items, count), size, padded, before)
-                words = (words, copy, image_step, channel_step)
+                places = copy, image_step, channel_step
+                words = (a, strides, (items, count), size, padded, before, places)
                 failed += call_function(functions[0], memory, words)
                 a, a_item = copy, channel_step
             b = address(panels) + start * positions * b_row

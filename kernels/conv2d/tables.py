@@ -12,7 +12,8 @@ Rows at an edge of the image have terms that read the padding, which is zero. Ro
 *classes* that read the padding at the same terms, and these terms are left out of the class's sums:
 of a kernel of 4 x 4 with stride 2 on 8 x 8 pixels, a quarter. No bit depends on it.
 
-All tables are int64 and in bytes. They follow from sizes and strides alone, so they are cached.
+All tables are int64; offsets are in bytes. They follow from sizes, strides and the number of
+threads, so they are cached.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ TERM_WORDS, ROW_WORDS = 2, 2  # a term's offsets in A and in B, a row's in A and
 MIN_TASK_ROWS = 64  # the least rows of A in a task
 # Along which axes padding may be skipped.
 SKIP_OPTIONS = [(False, False), (False, True), (True, False), (True, True)]
-# What a tile costs beside its terms, in terms: to store it where its rows are neighbours in C, and
-# where they are not.
+# What it costs to store a tile, in terms: where its rows are neighbours in C, and where they are
+# not.
 STORE_TERMS, SCATTER_TERMS = 12, 40
 
 
@@ -118,7 +119,8 @@ class Phase(NamedTuple):
     Attributes:
         axes: of the image's rows and columns.
         outer: the offsets in A of what the sums run over besides: channels, or images.
-        target: first byte in C, rows, columns, bytes from row to row and from column to column.
+        target: of several phases, first byte in C, rows, columns, bytes from row to row and from
+            column to column.
     """
 
     axes: tuple[Axis, Axis]
@@ -225,7 +227,7 @@ def forward(
     padded = size[0] + 2 * padding[0], size[1] + 2 * padding[1]
     line, plane = padded[1] * item, padded[0] * padded[1] * item
     axes = _forward_axes(size, kernel, stride, padding, (line, item), (out[1] * item, item))
-    phase = Phase(axes, np.arange(channels) * plane, (0, *out, out[1] * item, item))
+    phase = Phase(axes, np.arange(channels) * plane)
     taps = np.arange(channels), np.arange(kernel[0]), np.arange(kernel[1])
     weights = _outer_sum(*(i * s for i, s in zip(taps, w_strides[1:], strict=True)))
     packing, starts = _plan_packing([(0, weights)], w_strides[0], n, item)
@@ -369,7 +371,7 @@ def _phase(
 def _plan(
     phases: Sequence[Phase], panels: Sequence[int], packing: Packing, narrow: bool, work: Work
 ) -> ProductTables:
-    """Choose what is skipped, and how many items a task has: the slowest thread ends first.
+    """Choose what is skipped and how many items a task has, so that the slowest thread ends early.
 
     Args:
         panels: the first byte of each phase's panels of B.
@@ -385,7 +387,7 @@ def _plan(
 
 
 def _items_per_task(classes: Sequence[Class], work: Work) -> tuple[int, int]:
-    """Return the number of items in a task, and what the slowest thread then does, in terms."""
+    """Return the number of items in a task, and the cost of the slowest thread, in terms."""
     least = min(work.items, -(-MIN_TASK_ROWS // max(1, sum(x.rows.size for x in classes))))
 
     def cost(items: int) -> int:

@@ -186,6 +186,7 @@ def _compile(name: str, dtype: np.dtype) -> Callable[..., None]:
             namespace[function] = c_function(function, dtype.name, count)
     exec(compile(source, file, "exec"), namespace)
     kernel = jit(namespace[f"{name}_{dtype.name}"])
+    # Another process does not know the expressions of `define`.
     kernel.reference = None if name in _own_names else (__name__, "_compile", (name, dtype))
     return kernel
 

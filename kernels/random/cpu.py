@@ -116,6 +116,7 @@ def cosine_sine(t: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- words to numbers
+# All have the parameters of `uniform`, so that `_fill` can call any of them.
 # `words` have 32 bits for a float32 output. For float64 they have 64: two words of a block each.
 @jit
 def uniform(words: Any, out: Any, low: Any, high: Any) -> None:
@@ -172,7 +173,7 @@ def bernoulli(words: Any, out: Any, threshold: Any, _b: Any) -> None:
 @jit(inline="always")
 def _fill(
     convert: Any, counter: Any, words: Any, typed_words: Any, out: Any, a: Any, b: Any
-) -> Any:
+) -> None:
     """Fill `out` with numbers that `convert` makes of words; counter is (block, stream, seed).
 
     `typed_words` is the memory `words`, uint32, as the type that `convert` reads.

@@ -32,12 +32,17 @@ def multiply_adds(task: Task, batch: int) -> int:
     Each layer has one product with its weights forward, one for the gradient of its weights if the
     network is trained, and one for the gradient of its input if a layer before it is trained. A
     convolution counts as the matrix product that it stands for, padding included.
+
+    A gradient penalty is a pass of D forward and back to its input; and of the gradient of that,
+    which piecewise linear layers pass forward only, a product for each layer but the last, and one
+    for the gradient of each layer's weights.
     """
     g, d = work_of_networks(task)[0]
+    penalty = 4 * sum(d) - d[-1] if task.penalty else 0
     forward_g = sum(g)
     step_d = 2 * (sum(d) + sum(d) + sum(d[1:]))  # real and fake samples
     step_g = sum(d) + sum(d) + sum(g) + sum(g[1:])  # through D to the fakes, then through G
-    return batch * (forward_g + step_d + step_g)
+    return batch * (forward_g + step_d + penalty + step_g)
 
 
 def parameter_count(task: Task) -> int:

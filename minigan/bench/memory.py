@@ -142,7 +142,7 @@ def child() -> None:
 def _train(task: Task, captured: bool, steps: int) -> None:
     """Train new networks on one batch."""
     data = real_batch(task, task.batches[0])
-    step = minigan_step(*task.build_networks(), data, captured=captured)
+    step = minigan_step(*task.build_networks(), data, task.penalty, captured=captured)
     for _ in range(steps):
         step()
 

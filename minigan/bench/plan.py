@@ -11,11 +11,16 @@ from ..gan.models import MODELS, Model
 
 @dataclass(frozen=True)
 class Task:
-    """A GAN to train: one of `minigan.gan.models`, the shape of a sample, and batch sizes."""
+    """A GAN to train: one of `minigan.gan.models`, the shape of a sample, and batch sizes.
+
+    With a `penalty` above 0 it is a WGAN with gradient penalty of that weight (Gulrajani et al.
+    2017), else the non-saturating GAN.
+    """
 
     model: Model
     sample_shape: tuple[int, ...]
     batches: tuple[int, ...]
+    penalty: float = 0.0
 
     def build_networks(self) -> tuple[nn.Sequential, nn.Sequential]:
         """Return a new (generator, discriminator)."""
@@ -25,6 +30,7 @@ class Task:
 TASKS = {
     "ring": Task(MODELS["toy"], (2,), (256,)),
     "MLP": Task(MODELS["mlp"], (1, 28, 28), (64, 128, 512)),
+    "WGAN-GP": Task(MODELS["mlp"], (1, 28, 28), (64,), penalty=10.0),
     "DCGAN": Task(MODELS["dcgan"], (1, 28, 28), (64,)),
 }
 

@@ -49,7 +49,7 @@ def _minigan(task: Task, arguments: Sequence[Any], captured: bool) -> StepAndSta
     player_g, player_d, data, *_ = arguments
     for net, (_, state) in zip(networks, (player_g, player_d), strict=True):
         net.load_state_dict(state)
-    step = minigan_step(*networks, data, captured=captured)
+    step = minigan_step(*networks, data, task.penalty, captured=captured)
     return step, lambda: [net.state_dict() for net in networks]
 
 

@@ -14,7 +14,8 @@ from ..engine.autograd import grad
 from ..engine.capture import capture
 from ..engine.device import Device, use_device
 from ..engine.tensor import Tensor, tensor
-from ..gan.losses import NonSaturating
+from ..gan.losses import NonSaturating, Wasserstein
+from ..gan.penalties import gradient_penalty
 from ..gan.players import discriminate
 from ..optim import Adam
 from . import lower_bound
@@ -52,16 +53,16 @@ def real_batch(task: Task, batch: int) -> np.ndarray:
 
 
 def peer_arguments(task: Task, batch: int) -> tuple[Any, ...]:
-    """Return the arguments of a peer's step: (G, D, real samples, separate, rate, betas).
+    """Return the arguments of a peer's step: (G, D, real samples, separate, rate, betas, penalty).
 
     G and D are (layers, state dict) of new networks. If `separate`, D gets the real and the fake
-    batch in two passes, because it has batch norm.
+    batch in two passes, because it has batch norm. `penalty` is that of the Task.
     """
     with use_device("cpu"):
         networks = task.build_networks()
         players = [(describe_layers(net), net.state_dict()) for net in networks]
     separate = nn.depends_on_batch(networks[1])
-    return (*players, real_batch(task, batch), separate, LEARNING_RATE, BETAS)
+    return (*players, real_batch(task, batch), separate, LEARNING_RATE, BETAS, task.penalty)
 
 
 # -------------------------------------------------------------------------------------------- step
@@ -69,6 +70,7 @@ def minigan_step(
     generator: nn.Sequential,
     discriminator: nn.Sequential,
     data: np.ndarray,
+    penalty: float = 0.0,
     read: Callable[[Tensor], Any] = float,
     captured: bool = True,
 ) -> Step:
@@ -76,10 +78,12 @@ def minigan_step(
 
     As in the Trainer, D gets the real and the fake batch in one pass unless it has batch norm, and
     G is trained on the fakes that D was trained on. `peers.pytorch.eager_step` does the same line
-    by line. `read` converts each loss for the caller; reading it as a number waits for the device.
+    by line. `penalty` is that of a Task; its points lie between real and fake samples at random, or
+    in the middle where a latent is given, so that steps can be compared. `read` converts each loss
+    for the caller; reading it as a number waits for the device.
     """
     device = generator.parameters()[0].device
-    train_step = _build_train_step(generator, discriminator, tensor(data, device=device))
+    train_step = _build_train_step(generator, discriminator, tensor(data, device=device), penalty)
     train_step = capture(train_step) if captured else train_step
 
     def step(latent: np.ndarray | None = None) -> tuple[Any, Any]:
@@ -90,10 +94,10 @@ def minigan_step(
 
 
 def _build_train_step(
-    generator: nn.Sequential, discriminator: nn.Sequential, real: Tensor
+    generator: nn.Sequential, discriminator: nn.Sequential, real: Tensor, penalty: float
 ) -> Callable[[Tensor | None], tuple[Tensor, Tensor]]:
     n, latent_size = len(real), generator.parameters()[0].shape[0]
-    loss = NonSaturating()
+    loss = Wasserstein() if penalty else NonSaturating()
     optimizer_g = Adam(generator.parameters(), LEARNING_RATE, BETAS)
     optimizer_d = Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
 
@@ -102,6 +106,10 @@ def _build_train_step(
         fake = generator(z)
         logits = discriminate(discriminator, real, fake.detach())
         loss_d = loss.discriminator(logits[:n], logits[n:])
+        if penalty:
+            middle = (real + fake.detach()) / 2
+            ends = (real, fake) if latent is None else (middle, middle)
+            loss_d = loss_d + penalty * gradient_penalty(discriminator, *ends)
         optimizer_d.step(grad(loss_d, discriminator.parameters()))
 
         loss_g = loss.generator(discriminator(fake))
@@ -129,7 +137,8 @@ def device_step(task: Task, batch: int, device: Device) -> Step:
     """Return minigan's step on a device; like a training run, it does not read the losses."""
     with use_device(device):
         networks = task.build_networks()
-        return minigan_step(*networks, real_batch(task, batch), read=lambda loss: loss)
+        data = real_batch(task, batch)
+        return minigan_step(*networks, data, task.penalty, read=lambda loss: loss)
 
 
 def peer_steps(task: Task, batch: int, pytorch: ModuleType, device: str) -> dict[str, Any]:

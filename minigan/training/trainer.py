@@ -61,8 +61,8 @@ class Trainer:
     Args:
         config: the options.
         data: the data set; None: the one that the config names.
-        progress: whether to show a progress bar while data are generated or downloaded, and to
-            compile all kernels first, in parallel processes and with a bar.
+        progress: whether to show a progress bar while data are generated or downloaded, and, on the
+            CPU, to begin to compile all kernels in parallel processes, with a bar of their own.
         initialize: whether to load the weights of the run `config.init_from`; False where a state
             is loaded next.
 
@@ -82,9 +82,9 @@ class Trainer:
         if config.init_from is not None and initialize:
             path = os.path.abspath(os.path.expanduser(config.init_from))
             initial, config = InitialWeights.load(Path(path)), config.replace(init_from=path)
-        compiles_first = progress and config.device == "cpu"
-        first_data = stand_in(config) if data is None else None
-        if compiles_first and first_data is not None:
+        compiles_ahead = progress and config.device == "cpu"
+        first_data = stand_in(config) if compiles_ahead and data is None else None
+        if first_data is not None:
             compile_kernels(config, first_data)
         if data is None:
             data = load(
@@ -111,7 +111,7 @@ class Trainer:
                 f" samples ({len(data)} without those that holdout = {config.holdout} takes); a"
                 " smaller batch is needed"
             )
-        if compiles_first and first_data is None:
+        if compiles_ahead and first_data is None:
             compile_kernels(config, data)
         self.device = get_device(config.device)
         self.step_count = 0

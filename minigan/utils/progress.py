@@ -101,7 +101,7 @@ def _line_class() -> type[tqdm]:
 
 
 def kernel_report() -> Callable[[int, int], None]:
-    """Return a function that shows how many kernels of how many are compiled, in a bar."""
+    """Return a function that shows in a bar how many of the kernels are compiled."""
     bar: Any = None
 
     def report(done: int, count: int) -> None:

@@ -1,15 +1,15 @@
 """Compile kernels in parallel processes, before they are needed.
 
-numba compiles a kernel at its first launch, one after the other. `collect` runs a program without
-its launches, and notes which kernels they are; `compile_ahead` compiles those that the disk cache
-does not have, in as many processes as launches have threads. Then the program finds them there, and
-where it is faster than they, it waits.
+numba compiles each kernel at its first launch, so one after the other. `collect` runs a program
+without its launches, and notes which kernels they are; `compile_ahead` compiles those that the disk
+cache does not have, in as many processes as launches have threads. The program then loads them from
+the cache; if it needs one that is not ready, it waits.
 
     with collect() as kernels:
         step()
     compile_ahead(kernels)
 
-In the `with` block results have zeros in them, so nothing that is kept may be computed there.
+In the `with` block all results are zeros: do not keep them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def note(kernel: Any, arguments: Sequence[Any]) -> None:
 
 
 class _Compilers:
-    """Processes that compile kernels; a thread for each hands it one after the other.
+    """Processes that compile kernels; a thread for each process sends it one at a time.
 
     They end when there are no more kernels, or with this process, whose end closes their input.
     """
@@ -155,8 +155,8 @@ def _start() -> _Compilers | None:
 def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = None) -> None:
     """Begin to compile the kernels that are not in the disk cache, in parallel processes.
 
-    It does not wait for them. Without a folder for the cache nothing is compiled, nor are kernels
-    that only this process knows: they are compiled when they are needed.
+    It does not wait for them. Nothing is compiled where launches have one thread, or the cache has
+    no folder; and kernels that only this process knows are left out.
 
     Args:
         report: called with the number of kernels that are compiled, and that of all of them, by
@@ -182,8 +182,8 @@ def finish_compiling() -> None:
 
 def _serve() -> None:
     """Compile the kernels whose references and types come from stdin, and answer with lines."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that it works for decides.
-    gc.disable()  # Without it compiling takes a seventh less, and the process lives seconds.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Ctrl-C the parent decides.
+    gc.disable()  # Compiling is a seventh faster without it, and the process lives for seconds.
     with contextlib.suppress(EOFError):
         while True:
             (module, name, arguments), types = pickle.load(sys.stdin.buffer)

@@ -147,10 +147,11 @@ def call_function(typing, function, x, words):
     return types.int64(types.int64, x, words), codegen
 
 
-def _words(builder: ir.IRBuilder, kind: Any, value: Any) -> Iterator[Any]:
+def _words(builder: ir.IRBuilder, kind: types.Type, value: Any) -> Iterator[Any]:
     """Yield the integers of a tuple of integers and of tuples, as LLVM values."""
-    if isinstance(kind, types.BaseTuple):
-        for inner, x in zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True):
+    kinds = getattr(kind, "types", None)  # those of a tuple's elements
+    if kinds is not None:
+        for inner, x in zip(kinds, cgutils.unpack_tuple(builder, value), strict=True):
             yield from _words(builder, inner, x)
     else:
         yield value

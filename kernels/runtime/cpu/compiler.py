@@ -37,7 +37,7 @@ wait_at_fork(global_compiler_lock)
 
 OWN_HASH = "_minigan_hash"  # the attribute of a user's function that names its cache folder
 
-# What waits for another process that compiles a kernel for arguments of these types (`ahead.py`).
+# Functions that wait until another process has compiled a kernel for arguments of these types.
 compiled_elsewhere: dict[tuple[Any, tuple[Any, ...]], Callable[[], Any]] = {}
 
 # Called with the name of each kernel that is about to be compiled (not found in the cache).
@@ -224,10 +224,10 @@ def is_cached(kernel: Any, types: tuple[Any, ...]) -> bool:
 def jit(function: Any = None, **options: Any) -> Any:
     """Compile a function with `numba.njit`: without the GIL, with numpy's division, and cached.
 
-    Use it as `@jit` or `@jit(parallel=True)`. Its attribute `reference` tells another process where
-    to find it: a module, a name there, and the arguments of a function that returns it, or none;
-    None if only this process has it. Helpers that a kernel calls must be module globals:
-    numba never finds a function that closes over another compiled one in its cache.
+    Use it as `@jit` or `@jit(parallel=True)`. By its attribute `reference` another process finds
+    it: (module, name, arguments). With arguments, the name is that of a function that returns the
+    kernel. It is None where only this process has the kernel. Helpers that a kernel calls must be
+    module globals: numba never finds a function that closes over another compiled one in its cache.
     """
     if function is None:
         return lambda function: jit(function, **options)

@@ -35,7 +35,8 @@ def parts(work: int, least: int) -> int:
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return a C-contiguous array of undefined contents, for the result of a kernel.
 
-    It is in the memory plan of the active recording, if there is one.
+    It is in the memory plan of the active recording, if there is one. While kernels are collected
+    (`ahead.py`) it is zeros.
     """
     if ahead.is_collecting():
         return np.zeros(shape, dtype)
@@ -50,7 +51,7 @@ def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1
     end) does iterations begin..end, and `parts` (at most MAX_THREADS) such calls, tasks of nearly
     equal length, run on several threads.
 
-    While kernels are collected (`ahead.py`), it is noted and does not run.
+    While kernels are collected (`ahead.py`), the kernel is noted and does not run.
 
     A launch in which a task fails is run again, as one call from Python, to raise the error: a
     kernel that can fail must not work in place.

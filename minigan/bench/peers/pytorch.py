@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vjp
+from torch.func import functional_call, grad, grad_and_value, vjp
 from torch.nn.functional import softplus
 
 State = Mapping[str, np.ndarray]
@@ -76,14 +76,28 @@ def real_and_fake_logits(
     return discriminator(torch.cat([real, fake])).chunk(2)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Return the non-saturating GAN's loss of D."""
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, wasserstein: bool) -> Tensor:
+    """Return the non-saturating GAN's loss of D, or the WGAN's."""
+    if wasserstein:
+        return fake_logits.mean() - real_logits.mean()
     return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Return the non-saturating GAN's loss of G."""
-    return softplus(-fake_logits).mean()
+def generator_loss(fake_logits: Tensor, wasserstein: bool) -> Tensor:
+    """Return the non-saturating GAN's loss of G, or the WGAN's."""
+    return -fake_logits.mean() if wasserstein else softplus(-fake_logits).mean()
+
+
+def interpolate(real: Tensor, fake: Tensor, middle: bool) -> Tensor:
+    """Return points between real and fake samples, at random or in the middle."""
+    shape = (len(real), *(1,) * (real.ndim - 1))
+    alpha = 0.5 if middle else torch.rand(shape, device=real.device)
+    return real + alpha * (fake - real)
+
+
+def penalty_of(gradients: Tensor) -> Tensor:
+    """Return the mean of (|gradient| - 1)^2."""
+    return ((gradients.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
 def eager_step(
@@ -102,6 +116,7 @@ def train_eagerly(
     separate: bool,
     lr: float,
     betas: tuple[float, float],
+    penalty: float = 0.0,
     *,
     device: str = "cpu",
     read: Callable[[Tensor], Any] = Tensor.item,
@@ -125,12 +140,17 @@ def train_eagerly(
             z = torch.from_numpy(latent).to(device)
         fake = generator(z)
         logits = real_and_fake_logits(discriminator, real, fake.detach(), separate)
-        loss_d = discriminator_loss(*logits)
+        real_logits, fake_logits = logits
+        loss_d = discriminator_loss(real_logits, fake_logits, penalty > 0)
+        if penalty:
+            x = interpolate(real, fake.detach(), latent is not None).requires_grad_()
+            (gradients,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+            loss_d = loss_d + penalty * penalty_of(gradients)
         optimizer_d.zero_grad(set_to_none=True)
         loss_d.backward()
         optimizer_d.step()
 
-        loss_g = generator_loss(discriminator(fake))
+        loss_g = generator_loss(discriminator(fake), penalty > 0)
         optimizer_g.zero_grad(set_to_none=True)
         loss_g.backward(inputs=weights_g)
         optimizer_g.step()
@@ -170,6 +190,7 @@ def compiled_step(
     separate: bool,
     lr: float,
     betas: tuple[float, float],
+    penalty: float = 0.0,
     *,
     device: str = "cpu",
     read: Callable[[Tensor], Any] = Tensor.item,
@@ -191,12 +212,19 @@ def compiled_step(
 
         def loss_of_weights(weights: dict[str, Tensor]) -> Tensor:
             net = partial(functional_call, discriminator, weights)
-            return discriminator_loss(*real_and_fake_logits(net, real, fake, separate))
+            real_logits, fake_logits = real_and_fake_logits(net, real, fake, separate)
+            loss = discriminator_loss(real_logits, fake_logits, penalty > 0)
+            if penalty:
+                x = interpolate(real, fake, latent is not None)
+                loss = loss + penalty * penalty_of(grad(lambda x: net(x).sum())(x))
+            return loss
 
         gradients, loss_d = grad_and_value(loss_of_weights)(weights_d)
         optimizer_d.step(gradients)
 
-        gradient, loss_g = grad_and_value(lambda x: generator_loss(discriminator(x)))(fake)
+        gradient, loss_g = grad_and_value(lambda x: generator_loss(discriminator(x), penalty > 0))(
+            fake
+        )
         optimizer_g.step(generator_vjp(gradient)[0])
         return loss_d, loss_g
 

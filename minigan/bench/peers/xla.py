@@ -162,7 +162,13 @@ def adam(
 
 
 def discriminator_loss(
-    layers: Layers, weights: Tensors, moments: Tensors, real: Any, fake: Any, separate: bool
+    layers: Layers,
+    weights: Tensors,
+    moments: Tensors,
+    real: Any,
+    fake: Any,
+    separate: bool,
+    wasserstein: bool,
 ) -> tuple[jax.Array, Tensors]:
     """Return (loss of D, its new running moments); batch norm needs two passes (`separate`)."""
     if separate:
@@ -171,15 +177,24 @@ def discriminator_loss(
     else:
         logits, moments = forward(layers, weights, moments, jnp.concatenate([real, fake]))
         real_logits, fake_logits = logits[: len(real)], logits[len(real) :]
+    if wasserstein:
+        return fake_logits.mean() - real_logits.mean(), moments
     return jax.nn.softplus(-real_logits).mean() + jax.nn.softplus(fake_logits).mean(), moments
 
 
+def gradient_penalty(layers: Layers, weights: Tensors, moments: Tensors, x: Any) -> jax.Array:
+    """Return the mean of (|grad D(x)| - 1)^2, by the layers and weights of D."""
+    gradients = jax.grad(lambda x: forward(layers, weights, moments, x)[0].sum())(x)
+    norms = jnp.sqrt((gradients.reshape(len(x), -1) ** 2).sum(1))
+    return ((norms - 1) ** 2).mean()
+
+
 def generator_loss(
-    layers: Layers, weights: Tensors, moments: Tensors, fake: Any
+    layers: Layers, weights: Tensors, moments: Tensors, fake: Any, wasserstein: bool
 ) -> tuple[jax.Array, Tensors]:
     """Return (loss of G, D's new running moments), by the layers and weights of D."""
     logits, moments = forward(layers, weights, moments, fake)
-    return jax.nn.softplus(-logits).mean(), moments
+    return -logits.mean() if wasserstein else jax.nn.softplus(-logits).mean(), moments
 
 
 def initial_state(state: State) -> tuple[AdamState, Tensors]:
@@ -199,6 +214,7 @@ def build_train_step(
     separate: bool,
     lr: float,
     betas: tuple[float, float],
+    penalty: float,
 ) -> Any:
     """Return train_step(state, real, latent) -> (state, loss of D, loss of G), compiled by XLA.
 
@@ -210,20 +226,28 @@ def build_train_step(
     def train_step(state: Any, real: jax.Array, latent: jax.Array | None) -> Any:
         g, d, moments_g, moments_d, count, key = state
         count += 1
-        key, latent_key = jax.random.split(key)
+        key, latent_key, alpha_key = jax.random.split(key, 3)
         z = jax.random.normal(latent_key, latent_shape) if latent is None else latent
 
         fake, generator_vjp, moments_g = jax.vjp(
             lambda weights: forward(layers_g, weights, moments_g, z), g[0], has_aux=True
         )
-        (loss_d, moments_d), gradients = jax.value_and_grad(
-            lambda weights: discriminator_loss(layers_d, weights, moments_d, real, fake, separate),
-            has_aux=True,
-        )(d[0])
+
+        def loss_of_weights(weights: Tensors) -> tuple[jax.Array, Tensors]:
+            batches = real, fake, separate, penalty > 0
+            loss, moments = discriminator_loss(layers_d, weights, moments_d, *batches)
+            if penalty:
+                shape = len(real), *(1,) * (real.ndim - 1)
+                alpha = jax.random.uniform(alpha_key, shape) if latent is None else 0.5
+                x = real + alpha * (fake - real)
+                loss += penalty * gradient_penalty(layers_d, weights, moments, x)
+            return loss, moments
+
+        (loss_d, moments_d), gradients = jax.value_and_grad(loss_of_weights, has_aux=True)(d[0])
         d = adam(d, gradients, count, lr, betas)
 
         (loss_g, moments_d), gradient = jax.value_and_grad(
-            lambda x: generator_loss(layers_d, d[0], moments_d, x), has_aux=True
+            lambda x: generator_loss(layers_d, d[0], moments_d, x, penalty > 0), has_aux=True
         )(fake)
         g = adam(g, generator_vjp(gradient)[0], count, lr, betas)
         return (g, d, moments_g, moments_d, count, key), loss_d, loss_g
@@ -238,11 +262,12 @@ def jitted_step(
     separate: bool,
     lr: float,
     betas: tuple[float, float],
+    penalty: float = 0.0,
 ) -> StepAndStates:
     """Return the step of `tasks.minigan_step` as one compiled function, from equal weights."""
     (layers_g, state_g), (layers_d, state_d) = player_g, player_d
     latent_shape = len(data), state_g["0.weight"].shape[0]
-    train_step = build_train_step(layers_g, layers_d, latent_shape, separate, lr, betas)
+    train_step = build_train_step(layers_g, layers_d, latent_shape, separate, lr, betas, penalty)
     (g, moments_g), (d, moments_d) = initial_state(state_g), initial_state(state_d)
     state: Any = g, d, moments_g, moments_d, jnp.zeros(()), jax.random.key(0)
     real = jnp.array(data)
