@@ -70,8 +70,9 @@ def test_peer_takes_the_same_steps_to_the_same_weights(name, task, rng, monkeypa
             load("pytorch")["pytorch"].torch, "compile", lambda function, **_: function
         )
     makers = steps.contenders(task, task.batches[0], load(steps.PEERS[name]))
-    # In a WGAN the gradients of D's last bias cancel, and those of the bias of a unit that is active
-    # for all samples: they are 0 but for rounding, of which Adam makes steps of one learning rate.
+    # In a WGAN the gradients of D's last bias cancel, and those of the bias of a unit that is
+    # active for all samples: they are 0 but for rounding, of which Adam makes steps of one learning
+    # rate.
     offset = 8 * tasks.LEARNING_RATE if task.penalty else 0.0
     pair = []
     for maker in (makers["minigan"], makers[name]):
