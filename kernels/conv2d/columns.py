@@ -144,8 +144,10 @@ def pays(w_shape: tuple[int, ...], positions: int, stride: Pair, padding: Pair) 
     of the gradients are in another order.
     """
     rows, kernel = math.prod(w_shape[1:]), (w_shape[2], w_shape[3])
-    unrolled = rows <= min(MAX_UNROLLED, w_shape[0] / OUTPUTS_PER_ROW)
-    return positions >= MIN_POSITIONS and (unrolled or is_pointwise(kernel, stride, padding))
+    if is_pointwise(kernel, stride, padding):
+        # The weight's gradient keeps (o, c) numbers for each image, g (o, positions).
+        return positions >= max(MIN_POSITIONS, rows / 2)
+    return positions >= MIN_POSITIONS and rows <= min(MAX_UNROLLED, w_shape[0] / OUTPUTS_PER_ROW)
 
 
 def forward(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair) -> np.ndarray:

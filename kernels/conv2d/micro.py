@@ -80,6 +80,8 @@ def _emit_tile(simd, n, a_rows, height, terms, b, k, c, add):
         return new_sums
 
     sums = simd.loop(k, [TERM], ROWS * n, step, UNROLL)
+    # A sum that underflows to -0 becomes 0, as it would by a term of the padding that is skipped.
+    sums = [builder.fadd(x, simd.zero) for x in sums]
     simd.store_or_add(sums, simd.vectors(c, ROWS * n), add)
 
 

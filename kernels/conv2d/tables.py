@@ -38,6 +38,7 @@ TERM_WORDS, ROW_WORDS = 2, 2  # a term's offsets in A and in B, a row's in A and
 MIN_TASK_ROWS = 64  # the least rows of A in a task
 # Along which axes padding may be skipped.
 SKIP_OPTIONS = [(False, False), (False, True), (True, False), (True, True)]
+MAX_TABLES = 16  # The terms of all classes are at most so many times those of one.
 # What it costs to store a tile, in terms: where its rows are neighbours in C, and where they are
 # not.
 STORE_TERMS, SCATTER_TERMS = 12, 40
@@ -376,9 +377,12 @@ def _plan(
     Args:
         panels: the first byte of each phase's panels of B.
     """
-    options = []
+    options: list[tuple[int, int, list[list[Class]]]] = []
     for skip in SKIP_OPTIONS[:1] if narrow else SKIP_OPTIONS:
         classes = [phase.classes(skip) for phase in phases]
+        terms = sum(x.terms.size for phase in classes for x in phase)
+        if options and terms > MAX_TABLES * sum(phase.length for phase in phases):
+            continue
         items, cost = _items_per_task([x for phase in classes for x in phase], work)
         options.append((cost, items, classes))
     _, items, classes = min(options, key=lambda option: option[0])

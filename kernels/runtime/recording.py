@@ -63,6 +63,7 @@ class Recording:
 
 class _State(threading.local):
     recording: Recording | None = None
+    collected: dict[Any, None] | None = None
 
 
 _state = _State()
@@ -81,6 +82,24 @@ def record(recording: Recording) -> Iterator[None]:
         yield
     finally:
         _state.recording = before
+
+
+@contextmanager
+def collect() -> Iterator[dict[Any, None]]:
+    """Collect the kernels of all launches of this Python thread in a `with` block: none runs.
+
+    See `cpu/ahead.py`, which defines what is collected.
+    """
+    before, _state.collected = _state.collected, {}
+    try:
+        yield _state.collected
+    finally:
+        _state.collected = before
+
+
+def collected() -> dict[Any, None] | None:
+    """Return what this Python thread is collecting, or None: then launches run."""
+    return _state.collected
 
 
 def run_launches(launches: Iterable[Callable[[], Any]]) -> None:

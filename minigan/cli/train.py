@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.names import choose
+from ..utils.progress import announce_kernels
 from .config_file import read_config_file
 from .info import describe_data
 from .options import add_train_options, config_options
@@ -86,7 +87,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.config import Config
-    from ..training.first_use import prepare_compiling
     from ..training.own_code import load_named_code
     from ..training.run import Run
     from ..training.run_folder import check_free, locked, new_folder
@@ -105,7 +105,7 @@ def _start(changes: dict[str, Any], options: argparse.Namespace) -> int:
         return _train_seeds(config, options)
     if options.out is not None:
         check_free(Path(options.out))
-    prepare_compiling(config.device)
+    announce_kernels(config.device)
     trainer = Trainer(config, progress=True)
     print_summary(trainer)
     if options.dry_run:
@@ -172,7 +172,6 @@ def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
 
 def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     from ..evaluation.table import over_seeds
-    from ..training.first_use import prepare_compiling
     from ..training.seed_runs import NOT_BEGUN, parse_seeds, train_seed_runs
     from ..training.trainer import Trainer
 
@@ -180,7 +179,7 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
     out = None if options.out is None else Path(options.out)
     modes = {"captured": not options.no_capture, "tensorboard": options.tensorboard}
     if options.dry_run:
-        prepare_compiling(config.device)
+        announce_kernels(config.device)
         trainer = Trainer(config.replace(seed=seeds[0]), progress=True)
         print_summary(trainer)
         print(f"runs: {len(seeds)}, each as follows where a core is free", file=sys.stderr)
@@ -200,7 +199,6 @@ def _train_seeds(config: Config, options: argparse.Namespace) -> int:
 
 def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) -> int:
     from ..training.event_files import EVENTS
-    from ..training.first_use import prepare_compiling
     from ..training.own_code import load_code_of_run
     from ..training.resume import load_trainer, resume
     from ..training.run_folder import locked, read_config
@@ -229,7 +227,7 @@ def _resume(folder: Path, changes: dict[str, Any], options: argparse.Namespace) 
         )
     if not options.tensorboard and (folder / EVENTS).is_dir():
         note(f"{folder / EVENTS} ends where it does now; with --tensorboard it goes on")
-    prepare_compiling(new.get("device", saved["device"]))
+    announce_kernels(new.get("device", saved["device"]))
     if options.dry_run:
         trainer = load_trainer(folder, progress=True, **{**paths, **new})
         print_summary(trainer)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from ..kernels.runtime.locks import ForkSafeLock
-from ..kernels.runtime.recording import active, record
+from ..kernels.runtime.recording import active, collected, record
 from .device import current_device
 from .grad_mode import is_grad_enabled
 from .nested import check_results, map_tensors, other_leaves, signature
@@ -116,6 +116,8 @@ class CapturedStep:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if active() is not None:  # inside another captured step, which records this one too
             return self.step(*arguments, **keywords)
+        if collected() is not None:  # No launch runs, so there is none to replay later.
+            return Capture(self.step, arguments, keywords).outputs
         tensors: list[Tensor] = []
         structure = signature((arguments, keywords), tensors)
         state = (current_device(), current_generator(), threading.get_ident(), is_grad_enabled())

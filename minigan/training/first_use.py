@@ -2,8 +2,7 @@
 
 The first training on a machine compiles about thirty kernels, which takes 13 seconds if they are
 compiled one after the other. So a training of the same options is set up beside it and run for a
-step without its kernels, to see which they are: see `kernels/runtime/cpu/ahead.py`. Python code of
-a model or a loss of a user's own runs for this step, too.
+step without its kernels, to see which they are: see `kernels/runtime/cpu/ahead.py`.
 """
 
 from __future__ import annotations
@@ -14,22 +13,12 @@ import warnings
 import numpy as np
 
 from ..data import GENERATED, Dataset
-from ..utils.progress import announce_kernels, kernel_report
+from ..kernels.runtime.recording import collect
+from ..utils.progress import kernel_report
 from .config import Config
+from .own_code import REGISTRIES
 
 ROWS = 4096  # of the data that the other training has
-
-
-def prepare_compiling(device: str, progress: bool = True) -> None:
-    """Report the kernels that a device compiles from now on.
-
-    With `progress`, start the processes that will compile those of an empty cache on the CPU.
-    """
-    announce_kernels(device)
-    if progress and device == "cpu":
-        from ..kernels.runtime.cpu.ahead import start_compilers
-
-        start_compilers()
 
 
 def stand_in(config: Config) -> Dataset | None:
@@ -47,14 +36,21 @@ def stand_in(config: Config) -> Dataset | None:
 def compile_kernels(config: Config, data: Dataset) -> None:
     """Begin to compile what a training on the CPU needs and the disk cache does not have.
 
+    Nothing is done for a model or a loss of the user's own, whose Python code must not run twice:
+    it may draw random numbers. Then kernels are compiled when they are needed.
+
     Args:
         config: its options.
         data: its data, of which the first rows are used.
     """
     from ..evaluation.quick import QuickMeasures
-    from ..kernels.runtime.cpu.ahead import collect, compile_ahead
+    from ..kernels.runtime.cpu.ahead import compile_ahead
     from .trainer import Trainer
 
+    for option in ("model", "loss"):
+        name = getattr(config, option)
+        if name is not None and name not in REGISTRIES[option].built_in:
+            return
     few = data.subset(np.arange(min(len(data), max(ROWS, 4 * config.batch))))
     with collect() as kernels, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..data import Dataset
 from ..utils.notices import Notice
+from ..utils.progress import announce_kernels
 from .config import Config
 from .event_files import check_tensorboard
-from .first_use import prepare_compiling
 from .own_code import load_code_of_run, load_named_code
 from .python_data import PathLike, place_of
 from .resume import resume as resume_run
@@ -81,7 +81,7 @@ def train(
     load_code_of_run(folder, code, ("model", "loss"))  # without it the config has unknown names
     saved = read_config(folder)
     with locked(folder):
-        prepare_compiling(saved.device, progress)
+        announce_kernels(saved.device)
         place = place_of(saved, data, labels)
         run = resume_run(folder, steps, progress, place, code=code)
         return _train(run, progress, tensorboard)
@@ -101,7 +101,7 @@ def _start(
     config = load_named_code(config)
     if out is not None:
         check_free(Path(out))
-    prepare_compiling(config.device, progress)
+    announce_kernels(config.device)
     trainer = Trainer(config, place, progress)
     folder = new_folder(out, trainer.config)
     with locked(folder):

@@ -312,20 +312,24 @@ PADDED = [
 
 @FLOATS
 @pytest.mark.parametrize("axes", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("value", [None, np.inf, np.nan])
+@pytest.mark.parametrize("value", [None, np.inf, np.nan, "underflow"])
 def test_skipped_padding_changes_no_bit(
-    dtype: str, axes: tuple[bool, bool], value: float | None, skip: Any
+    dtype: str, axes: tuple[bool, bool], value: Any, skip: Any
 ) -> None:
     """Nor where it hides a NaN: 0 * inf is NaN."""
     for shape in PADDED:
         for op, arrays, attributes in calls(shape, 0, dtype):
-            if value is not None:
+            if value == "underflow":  # to -0, and a zero of the padding makes it 0
+                tiny = np.finfo(dtype).tiny
+                arrays[:] = [np.full_like(arrays[0], -tiny), np.full_like(arrays[1], tiny)]
+            elif value is not None:
                 arrays[1][-1, 0, 0, -1] = value
             results = []
             for chosen in ((False, False), axes):
                 skip(*chosen)
                 results.append(cpu.KERNELS[op.name](*arrays, **attributes))
             assert np.array_equal(*results, equal_nan=True), (op.name, shape)
+            assert np.array_equal(*map(np.signbit, results)) or np.isnan(results[0]).any()
 
 
 def test_padding_is_skipped_where_that_pays() -> None:

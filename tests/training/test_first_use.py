@@ -6,15 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import threads
 
 import minigan as mg
-from minigan.kernels.runtime.cpu import ahead
+from minigan.gan.models import MODELS
+from minigan.kernels.runtime.cpu import ahead, compiler
+from minigan.kernels.runtime.recording import collect
 from minigan.training.config import Config
 from minigan.training.first_use import compile_kernels, stand_in
 from minigan.training.trainer import Trainer
@@ -28,7 +33,7 @@ def test_what_is_collected_does_not_run() -> None:
     generator = mg.random.Generator(0)
     before = generator.state()
     w = mg.tensor(np.ones((3, 3), np.float32))
-    with ahead.collect() as kernels, mg.random.use_generator(generator):
+    with collect() as kernels, mg.random.use_generator(generator):
         x = mg.random.normal((3, 3)) @ w
         assert not x.numpy().any()
         with ThreadPoolExecutor() as pool:  # The launches of another thread run.
@@ -62,25 +67,105 @@ def test_generated_images_have_a_stand_in(data: str) -> None:
         assert few.classes == 10
 
 
-def test_processes_that_were_killed_leave_the_work_to_this_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with ahead.collect() as kernels:
-        mg.random.normal((3,))
+def kernels_of(draw: Callable[[], Any]) -> ahead.Kernels:
+    with collect() as kernels:
+        draw()
+    return kernels
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The processes that compile_ahead starts, for kernels that all count as missing."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Spy(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
     monkeypatch.setattr(ahead, "is_cached", lambda *_: False)
-    monkeypatch.setattr(ahead, "_compilers", None)
+    monkeypatch.setattr(ahead.subprocess, "Popen", Spy)
     with threads(2):
-        compilers = ahead._start()
-        assert compilers is not None
-        for process in compilers._processes:
-            process.kill()
-        reports: list[tuple[int, int]] = []
-        ahead.compile_ahead(kernels, lambda *numbers: reports.append(numbers))
-        ahead.finish_compiling()
-    assert ahead._compilers is None
-    assert [process.wait(5) for process in compilers._processes] == [-9, -9]
-    assert set(reports) == {(i + 1, len(kernels)) for i in range(len(kernels))}
+        yield started
+    for process in started:
+        process.wait(20)
+    assert all(is_done(0) for is_done in compiler.compiled_elsewhere.values())
+    compiler.compiled_elsewhere.clear()
+
+
+def test_processes_compile_what_is_missing_and_end(processes: list[Any]) -> None:
+    kernels = kernels_of(lambda: mg.random.normal((3,)))
+    reports: list[tuple[int, int]] = []
+    ahead.compile_ahead(kernels, lambda *numbers: reports.append(numbers))
+    ahead.finish_compiling()
+    assert [process.wait(20) for process in processes] == [0, 0]
+    assert reports == [(i + 1, len(kernels)) for i in range(len(kernels))]
+
+
+def test_processes_that_are_killed_leave_the_work_to_this_one(processes: list[Any]) -> None:
+    kernels = kernels_of(lambda: mg.random.normal((3,)))
+    ahead.compile_ahead(kernels)
+    for process in processes:
+        process.kill()
+    ahead.finish_compiling()
     assert mg.random.normal((3,)).numpy().any()
+
+
+def test_a_bar_that_fails_stops_nothing(processes: list[Any]) -> None:
+    def report(*_: int) -> None:
+        raise RuntimeError("no terminal")
+
+    ahead.compile_ahead(kernels_of(lambda: mg.random.normal((3,))), report)
+    ahead.finish_compiling()
+
+
+def test_a_system_without_more_processes(
+    processes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
+    ahead.compile_ahead(kernels_of(lambda: mg.random.normal((3,))))
+    assert not compiler.compiled_elsewhere
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_waits_for_nobody() -> None:
+    compiler.compiled_elsewhere[test_a_forked_child_waits_for_nobody, ()] = threading.Event().wait
+    child = os.fork()
+    if not child:
+        os._exit(len(compiler.compiled_elsewhere))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    compiler.compiled_elsewhere.clear()
+
+
+def test_a_captured_step_is_not_kept_while_kernels_are_collected() -> None:
+    @mg.capture
+    def step(x: mg.Tensor) -> mg.Tensor:
+        return x * 2 + 1
+
+    one = mg.tensor(np.ones(3, np.float32))
+    with collect():
+        assert not step(one).numpy().any()
+    assert step(one).numpy().tolist() == step(one).numpy().tolist() == [3.0] * 3
+
+
+def test_code_of_the_users_own_does_not_run_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may draw random numbers, which would be others in the training."""
+    monkeypatch.setattr(ahead, "compile_ahead", lambda *_: pytest.fail("it was run"))
+    built = []
+
+    @mg.models.register("counted")
+    def build(sample_shape: tuple[int, ...], latent_size: int) -> Any:
+        built.append(sample_shape)
+        return MODELS["toy"].build(sample_shape, latent_size)
+
+    try:
+        Trainer(Config(data="ring", model="counted", samples=500), progress=True)
+    finally:
+        del MODELS["counted"]
+    assert built == [(2,)]
 
 
 TRAIN = """

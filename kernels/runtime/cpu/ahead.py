@@ -23,57 +23,43 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
 from ..files import search_path
+from ..recording import collected
 from .compiler import compiled_elsewhere, compiled_folder, is_cached
 
 # A kernel and the types of its arguments, in the order of the launches.
 Kernels = dict[tuple[Any, tuple[Any, ...]], None]
 
 
-class _State(threading.local):
-    collected: Kernels | None = None
-
-
-_state = _State()
-
-
-@contextmanager
-def collect() -> Iterator[Kernels]:
-    """Note the kernels of all launches of this Python thread in a `with` block: they do not run."""
-    before, _state.collected = _state.collected, {}
-    try:
-        yield _state.collected
-    finally:
-        _state.collected = before
-
-
 def is_collecting() -> bool:
     """Return whether this Python thread's launches are noted, and do not run."""
-    return _state.collected is not None
+    return collected() is not None
 
 
 def note(kernel: Any, arguments: Sequence[Any]) -> None:
     """Note a kernel that would be called with these arguments."""
-    assert _state.collected is not None
-    _state.collected[kernel, tuple(kernel.typeof_pyval(x) for x in arguments)] = None
+    kernels = collected()
+    assert kernels is not None
+    kernels[kernel, tuple(kernel.typeof_pyval(x) for x in arguments)] = None
 
 
 class _Compilers:
     """Processes that compile kernels; a thread for each process sends it one at a time.
 
     They end when there are no more kernels, or with this process, whose end closes their input.
+
+    Raises:
+        OSError: a process cannot be started.
     """
 
     def __init__(self, count: int) -> None:
-        self._jobs: SimpleQueue[tuple[Any, Any, threading.Event] | None] = SimpleQueue()
-        self._advance: Callable[[], None] = lambda: None
-        command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
+        # -P: the folder where the program was started is no part of the import path by itself.
+        command = [sys.executable, "-P", "-c", f"from {__name__} import _serve; _serve()"]
         environment = {**os.environ, "PYTHONPATH": search_path()}
         self._processes = [
             subprocess.Popen(
@@ -86,70 +72,52 @@ class _Compilers:
             for _ in range(count)
         ]
         atexit.register(self._kill)
-        for process in self._processes:
-            threading.Thread(target=self._hand_out, args=(process,), daemon=True).start()
 
     def compile(self, kernels: Kernels, report: Callable[[int, int], Any] | None) -> None:
-        """Hand the kernels out, and then end; see `compile_ahead`."""
+        """Hand the kernels out; see `compile_ahead`."""
+        jobs: SimpleQueue[Any] = SimpleQueue()
         done, lock = 0, threading.Lock()
 
-        def advance() -> None:
+        def finish(event: threading.Event) -> None:
             nonlocal done
-            with lock:
+            event.set()
+            with lock, contextlib.suppress(Exception):  # A bar that cannot be drawn stops nothing.
                 done += 1
                 if report is not None:
                     report(done, len(kernels))
 
-        self._advance = advance
         for kernel, types in kernels:
             event = threading.Event()
             compiled_elsewhere[kernel.py_func, types] = event.wait
-            self._jobs.put((kernel.reference, types, event))
-        for _ in self._processes:
-            self._jobs.put(None)
-
-    def _hand_out(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        while (job := self._jobs.get()) is not None:
-            reference, types, event = job
-            # If the process was killed, this one compiles the kernel when it is needed.
-            with contextlib.suppress(OSError):
-                process.stdin.write(pickle.dumps((reference, types)))
-                process.stdin.flush()
-                process.stdout.readline()
-            event.set()
-            self._advance()
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        process.wait()
+            jobs.put((kernel.reference, types, event))
+        for process in self._processes:
+            jobs.put(None)
+            threading.Thread(target=_hand_out, args=(process, jobs, finish), daemon=True).start()
 
     def _kill(self) -> None:
         for process in self._processes:
             process.kill()
 
 
-_compilers: _Compilers | None = None  # started, and without kernels yet
-
-
-def start_compilers() -> None:
-    """Start the processes if the cache is empty.
-
-    It takes a second until they can compile, in which a program may read its data.
-    """
-    folder = compiled_folder()
-    if folder is not None and not any(folder.iterdir()):
-        _start()
-
-
-def _start() -> _Compilers | None:
-    """Return the processes: as many as launches have threads; None for one thread."""
-    global _compilers  # noqa: PLW0603
-    from .thread_pool import threads
-
-    if _compilers is None and threads() > 1:
-        _compilers = _Compilers(threads())
-    return _compilers
+def _hand_out(
+    process: subprocess.Popen[bytes],
+    jobs: SimpleQueue[Any],
+    finish: Callable[[threading.Event], None],
+) -> None:
+    """Send jobs to a process one at a time, until one is None."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    while (job := jobs.get()) is not None:
+        reference, types, event = job
+        # Where that fails, as with a process that was killed, this process compiles the kernel.
+        with contextlib.suppress(Exception):
+            process.stdin.write(pickle.dumps((reference, types)))
+            process.stdin.flush()
+            process.stdout.readline()
+        finish(event)
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    process.wait()
 
 
 def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = None) -> None:
@@ -162,22 +130,30 @@ def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = N
         report: called with the number of kernels that are compiled, and that of all of them, by
             another thread.
     """
-    global _compilers  # noqa: PLW0603
+    from .thread_pool import threads
+
     missing = {
         (kernel, types): None
         for kernel, types in kernels
         if kernel.reference is not None and not is_cached(kernel, types)
     }
-    compilers = _start() if missing and compiled_folder() is not None else None
-    if compilers is not None:
-        compilers.compile(missing, report)
-        _compilers = None
+    count = min(threads(), len(missing))
+    # A frozen program would start itself again.
+    can_start = sys.executable and not getattr(sys, "frozen", False)
+    if count < 2 or not can_start or compiled_folder() is None:
+        return
+    with contextlib.suppress(OSError, RuntimeError):  # The system has no more processes or threads.
+        _Compilers(count).compile(missing, report)
 
 
 def finish_compiling() -> None:
     """Wait until the other processes have compiled all kernels."""
     for wait in [*compiled_elsewhere.values()]:
         wait()
+
+
+if hasattr(os, "register_at_fork"):  # A forked child has none of the threads that would answer.
+    os.register_at_fork(after_in_child=compiled_elsewhere.clear)
 
 
 def _serve() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+from filelock import FileLock, Timeout
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
@@ -125,7 +126,12 @@ class _CacheFile(IndexDataCacheFile):
     """
 
     def save(self, key: Any, data: Any) -> None:
-        super().save(key, (key, data))
+        # Processes that save kernels of one function at a time must not overwrite each other's
+        # index. Where a file system has no locks, such a kernel is compiled again.
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, NotImplementedError, Timeout):
+                stack.enter_context(FileLock((cache_folder() or Path()) / ".lock", timeout=10))
+            super().save(key, (key, data))
 
     def load(self, key: Any) -> Any:
         try:
