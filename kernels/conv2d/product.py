@@ -173,14 +173,29 @@ def _store_tile(tiles, first, stride, c_rows, height, width, column):
 
 @jit
 def multiply(
-    tiles, table, records, classes, outer, k, a, a_item, items, b, n, c, c_item, column, step, steps
+    tiles,
+    table,
+    records,
+    classes,
+    planes,
+    k,
+    a,
+    a_item,
+    items,
+    b,
+    n,
+    c,
+    c_item,
+    column,
+    step,
+    steps,
 ):
     """Compute C = A @ B for some classes of rows of some items.
 
     `table` is the address of `tables.ProductTables.tables`, `records` the index of the first class
     in it. Element p of a row of A is at a + item*a_item + row + term p; element q of a row of C at
     c + item*c_item + row + q*column. B has k rows and is packed, at address b. The terms of a class
-    are `outer` times those in its record.
+    are `planes` times those in its record.
 
     A sum may have several steps, each with its part of A and B. The tiles then stay in `tiles`,
     which holds all of them, from step 0 to the last step, which stores them; a product of one step
@@ -195,7 +210,7 @@ def multiply(
         for i in range(classes):
             record = pointer(addresses, table + 8 * (records + CLASS_WORDS * i))
             rows, terms = pointer(addresses, table + 8 * record[0]), table + 8 * record[2]
-            count, length = record[1], outer * record[3]
+            count, length = record[1], planes * record[3]
             ends, blocks = pointer(addresses, table + 8 * record[4]), record[5]
             for row in range(0, items * count, ROWS):
                 height = min(ROWS, items * count - row)
@@ -231,7 +246,7 @@ def multiply(
 
 
 @jit
-def multiply_narrow(memory, table, record, outer, a, a_item, items, b, n, c, c_item, column):
+def multiply_narrow(memory, table, record, planes, a, a_item, items, b, n, c, c_item, column):
     """Compute `multiply` for at most NARROW_COLUMNS columns, with vectors of positions.
 
     The operands are exchanged: columns of B are rows of the tile, and its lanes are consecutive
@@ -245,7 +260,7 @@ def multiply_narrow(memory, table, record, outer, a, a_item, items, b, n, c, c_i
     words = np.empty(0, np.int64)
     numbers = pointer(words, table + 8 * record)
     rows, terms = pointer(words, table + 8 * numbers[0]), table + 8 * numbers[2]
-    count, length = numbers[1], outer * numbers[3]
+    count, length = numbers[1], planes * numbers[3]
     ends, blocks = pointer(words, table + 8 * numbers[4]), numbers[5]
     if length == 0:
         memory[:] = 0

@@ -119,25 +119,25 @@ class Phase(NamedTuple):
 
     Attributes:
         axes: of the image's rows and columns.
-        outer: the offsets in A of what the sums run over besides: channels, or images.
+        planes: the offsets in A of the planes that the sums run over: channels, or images.
         target: of several phases, first byte in C, rows, columns, bytes from row to row and from
             column to column.
     """
 
     axes: tuple[Axis, Axis]
-    outer: np.ndarray
+    planes: np.ndarray
     target: tuple[int, ...] = (0,) * 5
 
     def classes(self, skip: tuple[bool, bool]) -> list[Class]:
         """Return the classes of the rows; `skip` says along which axes padding is left out."""
         height, width = self.axes
-        counts = self.outer.size, height.terms.size, width.terms.size
+        counts = self.planes.size, height.terms.size, width.terms.size
         steps = counts[1] * counts[2], counts[2], 1
         return [
             Class(
                 _outer_sum(height.rows[a], width.rows[b]),
                 _outer_sum(height.targets[a], width.targets[b]),
-                _outer_sum(self.outer, height.terms[h], width.terms[v]),
+                _outer_sum(self.planes, height.terms[h], width.terms[v]),
                 _outer_sum(np.arange(counts[0]) * steps[0], h * steps[1], v * steps[2]),
             )
             for (a, h), (b, v) in product(height.classes(skip[0]), width.classes(skip[1]))
@@ -146,7 +146,7 @@ class Phase(NamedTuple):
     @property
     def length(self) -> int:
         """The number of all terms, with those in the padding: the rows of B."""
-        return self.outer.size * self.axes[0].terms.size * self.axes[1].terms.size
+        return self.planes.size * self.axes[0].terms.size * self.axes[1].terms.size
 
 
 class Work(NamedTuple):
@@ -420,7 +420,7 @@ def _write(
     A phase has: the index of its first class, their number, the index of a class that skips
     nothing, the first byte of the panels, the number of rows of B, and the five numbers of
     `Phase.target`. A class has: the index of its rows, their number, the index of its terms, their
-    number for each element of `Phase.outer`, the index of the ends of its K-blocks, and their
+    number for each element of `Phase.planes`, the index of the ends of its K-blocks, and their
     number. A row has its offset in A and that in C, a term its offset in A and that in a panel of
     B of one vector. Indices count words from the start of the table.
     """
@@ -446,7 +446,7 @@ def _write(
                 ends,
             )
             starts = end + np.cumsum([0, *(part.size for part in parts)])
-            terms = x.terms.size // max(1, phase.outer.size)
+            terms = x.terms.size // max(1, phase.planes.size)
             class_records.append((starts[0], x.rows.size, starts[1], terms, starts[2], ends.size))
             data += [part.reshape(-1) for part in parts]
             end = int(starts[3])

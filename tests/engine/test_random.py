@@ -87,7 +87,7 @@ def test_bernoulli_frequency(p):
 def test_bernoulli_is_exact_at_0_and_1():
     words, out = np.array([0, ONES], np.uint32), np.zeros(2, np.float32)
     for p, expected in ((0.0, [0, 0]), (1.0, [1, 1]), (2.0**-32, [1, 0])):
-        cpu.bernoulli(words, out, p * 2**32)
+        cpu.bernoulli(words, out, p * 2**32, 0.0)
         assert out.tolist() == expected
 
 
