@@ -31,7 +31,7 @@ import minigan as mg
 from minigan import ops
 from minigan.engine.device import get_device
 from minigan.engine.op import Op
-from minigan.kernels.conv2d import cpu, tables
+from minigan.kernels.conv2d import columns, cpu, tables
 from minigan.kernels.conv2d.geometry import output_size
 from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
 
@@ -340,6 +340,23 @@ def test_padding_is_skipped_where_that_pays() -> None:
     records = table[first:][: count * tables.CLASS_WORDS].reshape(count, -1)
     assert count == 9
     assert sum(rows * terms for rows, terms in records[:, [1, 3]]) == 14 * 14
+
+
+def test_tables_stay_small_where_a_kernel_has_many_classes() -> None:
+    """A kernel of 31 x 31 would have 961 classes, each with a list of its terms."""
+    geometry = (64, 64), (31, 31), (1, 1), (15, 15), (1, 1, 31, 31), (3844, 3844, 124, 4), 4
+    table = tables.forward(*geometry, False, tables.Work(64, 1, 2)).tables
+    assert table[1] <= 31
+    assert table.size < 2 * (tables.MAX_TABLES + 1) * 31**2 + 3 * 2 * 64**2
+
+
+def test_products_of_images_take_little_memory() -> None:
+    """The weight's gradient of a kernel of one pixel has (o, c) numbers for each image."""
+    one = (1, 1), (0, 0)
+    assert columns.pays((64, 128, 1, 1), 256, *one)
+    assert not columns.pays((1024, 1024, 1, 1), 64, *one)
+    assert columns.pays((64, 1, 4, 4), 196, (2, 2), (1, 1))
+    assert not columns.pays((64, 3, 4, 4), 196, (2, 2), (1, 1))
 
 
 def test_sums_have_the_k_blocks_of_all_terms() -> None:

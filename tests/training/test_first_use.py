@@ -119,13 +119,17 @@ def test_a_bar_that_fails_stops_nothing(processes: list[Any]) -> None:
     ahead.finish_compiling()
 
 
-def test_a_system_without_more_processes(
-    processes: list[Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["processes", "threads"])
+def test_a_system_without_more(
+    what: str, processes: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("no more processes")
+        raise OSError if what == "processes" else RuntimeError
 
-    monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
+    if what == "processes":
+        monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
+    else:
+        monkeypatch.setattr(ahead.threading.Thread, "start", refuse)
     ahead.compile_ahead(kernels_of(lambda: mg.random.normal((3,))))
     assert not compiler.compiled_elsewhere
 

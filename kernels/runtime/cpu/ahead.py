@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
@@ -48,55 +48,73 @@ def note(kernel: Any, arguments: Sequence[Any]) -> None:
     kernels[kernel, tuple(kernel.typeof_pyval(x) for x in arguments)] = None
 
 
-class _Compilers:
-    """Processes that compile kernels; a thread for each process sends it one at a time.
+def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = None) -> None:
+    """Begin to compile the kernels that are not in the disk cache, in parallel processes.
 
-    They end when there are no more kernels, or with this process, whose end closes their input.
+    It does not wait for them. Nothing is compiled where launches have one thread, the cache has no
+    folder, or the system no more processes; and kernels that only this process knows are left out.
 
-    Raises:
-        OSError: a process cannot be started.
+    Args:
+        report: called with the number of kernels that are compiled, and that of all of them, by
+            another thread.
     """
+    from .thread_pool import threads
 
-    def __init__(self, count: int) -> None:
-        # -P: the folder where the program was started is no part of the import path by itself.
-        command = [sys.executable, "-P", "-c", f"from {__name__} import _serve; _serve()"]
-        environment = {**os.environ, "PYTHONPATH": search_path()}
-        self._processes = [
-            subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            for _ in range(count)
-        ]
-        atexit.register(self._kill)
+    missing = [
+        (kernel, types)
+        for kernel, types in kernels
+        if kernel.reference is not None and not is_cached(kernel, types)
+    ]
+    jobs: SimpleQueue[Any] = SimpleQueue()
+    done, lock = 0, threading.Lock()
 
-    def compile(self, kernels: Kernels, report: Callable[[int, int], Any] | None) -> None:
-        """Hand the kernels out; see `compile_ahead`."""
-        jobs: SimpleQueue[Any] = SimpleQueue()
-        done, lock = 0, threading.Lock()
+    def finish(event: threading.Event) -> None:
+        nonlocal done
+        event.set()
+        with lock, contextlib.suppress(Exception):  # A bar that cannot be drawn stops nothing.
+            done += 1
+            if report is not None:
+                report(done, len(missing))
 
-        def finish(event: threading.Event) -> None:
-            nonlocal done
-            event.set()
-            with lock, contextlib.suppress(Exception):  # A bar that cannot be drawn stops nothing.
-                done += 1
-                if report is not None:
-                    report(done, len(kernels))
-
-        for kernel, types in kernels:
+    count = min(threads(), len(missing))
+    if count < 2 or compiled_folder() is None:
+        return
+    processes = [process for process in _start(count) if _has_thread(process, jobs, finish)]
+    if processes:
+        for kernel, types in missing:
             event = threading.Event()
             compiled_elsewhere[kernel.py_func, types] = event.wait
             jobs.put((kernel.reference, types, event))
-        for process in self._processes:
-            jobs.put(None)
-            threading.Thread(target=_hand_out, args=(process, jobs, finish), daemon=True).start()
+    for _ in processes:
+        jobs.put(None)
 
-    def _kill(self) -> None:
-        for process in self._processes:
-            process.kill()
+
+def _start(count: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start processes that compile kernels; fewer where the system has no more.
+
+    They end when there are no more kernels, or with this process, whose end closes their input.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        return  # A frozen program would start itself again.
+    # -P: the folder where the program was started is no part of the import path by itself.
+    command = [sys.executable, "-P", "-c", f"from {__name__} import _serve; _serve()"]
+    environment = {**os.environ, "PYTHONPATH": search_path()}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with contextlib.suppress(OSError):
+        for _ in range(count):
+            process = subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload]
+            atexit.register(process.kill)
+            yield process
+
+
+def _has_thread(process: subprocess.Popen[bytes], *arguments: Any) -> bool:
+    """Return whether a thread could be started that hands out jobs to a process."""
+    try:
+        threading.Thread(target=_hand_out, args=(process, *arguments), daemon=True).start()
+    except RuntimeError:  # The system has no more threads.
+        process.kill()
+        return False
+    return True
 
 
 def _hand_out(
@@ -118,32 +136,6 @@ def _hand_out(
     with contextlib.suppress(OSError):
         process.stdin.close()
     process.wait()
-
-
-def compile_ahead(kernels: Kernels, report: Callable[[int, int], Any] | None = None) -> None:
-    """Begin to compile the kernels that are not in the disk cache, in parallel processes.
-
-    It does not wait for them. Nothing is compiled where launches have one thread, or the cache has
-    no folder; and kernels that only this process knows are left out.
-
-    Args:
-        report: called with the number of kernels that are compiled, and that of all of them, by
-            another thread.
-    """
-    from .thread_pool import threads
-
-    missing = {
-        (kernel, types): None
-        for kernel, types in kernels
-        if kernel.reference is not None and not is_cached(kernel, types)
-    }
-    count = min(threads(), len(missing))
-    # A frozen program would start itself again.
-    can_start = sys.executable and not getattr(sys, "frozen", False)
-    if count < 2 or not can_start or compiled_folder() is None:
-        return
-    with contextlib.suppress(OSError, RuntimeError):  # The system has no more processes or threads.
-        _Compilers(count).compile(missing, report)
 
 
 def finish_compiling() -> None:
