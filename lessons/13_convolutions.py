@@ -70,7 +70,7 @@ lesson.expect("seven loops and ops.conv2d: largest difference", gap, at_most=1e-
 # The library does not store it. Where a pixel of the padded images lies in memory is a sum of two
 # numbers: one depends only on the position, the other only on the weight. So the element (position,
 # weight) of im2col is the number at `rows[position] + steps[weight]`: two short tables describe all
-# of it, and the library's kernel reads its input through exactly these two
+# of it, and the library's kernel reads its input through these two, without what is padding
 # (`kernels/conv2d/README.md`, "implicit GEMM": two to three times as fast).
 
 # %%

@@ -21,11 +21,12 @@ def lesson(tmp_path_factory):
 
 def test_the_kernel_reads_through_the_lessons_two_tables(lesson):
     x, w, rows, steps = (lesson[name] for name in ("x", "w", "rows", "steps"))
-    theirs = tables.forward((10, 8), (2, 2), (4, 3), w.shape, w.strides, x.itemsize).tables
-    depth, first_step, first_row = theirs[:3]  # the number of weights, and the tables' beginnings
-    assert [*theirs[first_step : first_step + depth]] == [x.itemsize * step for step in steps]
-    of_one_image = [x.itemsize * row for row in rows[:12]]
-    assert [*theirs[first_row : first_row + 12]] == of_one_image
+    geometry = (8, 6), (4, 4), (2, 2), (1, 1), w.shape, w.strides, x.itemsize
+    theirs = tables.forward(*geometry, False, tables.Work(len(x), 1, 1)).tables
+    _, _, whole, _, depth = theirs[:5]  # the class that skips nothing, and the number of weights
+    first_row, count, first_step = theirs[whole : whole + 3]
+    assert [*theirs[first_step:][: 2 * depth : 2]] == [x.itemsize * step for step in steps]
+    assert [*theirs[first_row:][: 2 * count : 2]] == [x.itemsize * row for row in rows[:12]]
 
 
 def test_the_product_is_the_convolution_and_the_matrix_is_transposed(lesson):

@@ -130,7 +130,7 @@ class _CacheFile(IndexDataCacheFile):
         # index. Where a file system has no locks, such a kernel is compiled again.
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError, NotImplementedError, Timeout):
-                stack.enter_context(FileLock((cache_folder() or Path()) / ".lock", timeout=10))
+                stack.enter_context(FileLock(f"{cache_folder()}.lock", timeout=10))
             super().save(key, (key, data))
 
     def load(self, key: Any) -> Any:
