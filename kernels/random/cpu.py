@@ -172,35 +172,38 @@ def bernoulli(words: Any, out: Any, threshold: Any, _b: Any) -> None:
 # ------------------------------------------------------------------------------ whole outputs
 @jit(inline="always")
 def _fill(
-    convert: Any, counter: Any, words: Any, typed_words: Any, out: Any, a: Any, b: Any
+    convert: Any,
+    out: Any,
+    position: Any,
+    seed: Any,
+    stream: Any,
+    like: Any,
+    a: Any,
+    b: Any,
+    begin: Any,
+    end: Any,
 ) -> None:
-    """Fill `out` with numbers that `convert` makes of words; counter is (block, stream, seed).
+    """Fill the part of `out`, which is flat, that comes from the blocks begin..end.
 
-    `typed_words` is the memory `words`, uint32, as the type that `convert` reads.
+    `convert` makes the numbers of words, which have the dtype of `like`, uint32 or uint64.
     """
-    first, stream, seed = counter
-    for start in range(0, out.size, typed_words.size):
-        fill_words(words, first, stream, seed)
+    words = np.empty(4 * CHUNK_BLOCKS, np.uint32)
+    typed_words, numbers_per_block = words.view(like.dtype), 16 // like.itemsize
+    first, key = np.uint64(position[0] + begin), np.uint64(seed[0])
+    chunk = out[begin * numbers_per_block : end * numbers_per_block]
+    for start in range(0, chunk.size, typed_words.size):
+        fill_words(words, first, np.uint64(stream), key)
         first += np.uint64(CHUNK_BLOCKS)
-        convert(typed_words, out[start : start + typed_words.size], a, b)
+        convert(typed_words, chunk[start : start + typed_words.size], a, b)
 
 
-@jit(inline="always")
-def _counter(position: Any, begin: Any, stream: Any, seed: Any) -> Any:
-    return np.uint64(position[0] + begin), np.uint64(stream), np.uint64(seed[0])
-
-
-# A kernel for each kind of numbers, so that a program compiles only those that it draws. Each fills
-# the part of `out`, which is flat, that comes from the blocks begin..end. `like` has the dtype of
-# the words, uint32 or uint64.
+# A kernel for each kind of numbers, so that a program compiles only those that it draws.
 @jit
 def draw_uniform(
     out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
 ) -> None:
     """Draw uniform numbers in [a, b)."""
-    words, n = np.empty(4 * CHUNK_BLOCKS, np.uint32), 16 // like.itemsize
-    counter, chunk = _counter(position, begin, stream, seed), out[begin * n : end * n]
-    _fill(uniform, counter, words, words.view(like.dtype), chunk, a, b)
+    _fill(uniform, out, position, seed, stream, like, a, b, begin, end)
 
 
 @jit
@@ -208,9 +211,7 @@ def draw_normal(
     out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
 ) -> None:
     """Draw normal numbers; a and b are not used."""
-    words, n = np.empty(4 * CHUNK_BLOCKS, np.uint32), 16 // like.itemsize
-    counter, chunk = _counter(position, begin, stream, seed), out[begin * n : end * n]
-    _fill(normal, counter, words, words.view(like.dtype), chunk, a, b)
+    _fill(normal, out, position, seed, stream, like, a, b, begin, end)
 
 
 @jit
@@ -218,19 +219,15 @@ def draw_laplace(
     out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
 ) -> None:
     """Draw Laplace numbers; a and b are not used."""
-    words, n = np.empty(4 * CHUNK_BLOCKS, np.uint32), 16 // like.itemsize
-    counter, chunk = _counter(position, begin, stream, seed), out[begin * n : end * n]
-    _fill(laplace, counter, words, words.view(like.dtype), chunk, a, b)
+    _fill(laplace, out, position, seed, stream, like, a, b, begin, end)
 
 
 @jit
 def draw_bernoulli(
     out: Any, position: Any, seed: Any, stream: Any, like: Any, a: Any, b: Any, begin: Any, end: Any
 ) -> None:
-    """Draw 1 where a word of 32 bits is less than a, else 0; b is not used."""
-    words = np.empty(4 * CHUNK_BLOCKS, np.uint32)
-    counter, chunk = _counter(position, begin, stream, seed), out[begin * 4 : end * 4]
-    _fill(bernoulli, counter, words, words, chunk, a, b)
+    """Draw 1 where a word is less than a, else 0; b is not used."""
+    _fill(bernoulli, out, position, seed, stream, like, a, b, begin, end)
 
 
 @jit
@@ -255,8 +252,10 @@ _WORDS = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
 def _draw(kernel: Any, shape: Any, dtype: Any, a: float, b: float, *counter: Any) -> np.ndarray:
     """Return the numbers of a kernel; the counter is position, seed and stream."""
     out = empty(shape, dtype)
-    blocks = -(-out.size // (4 if kernel is draw_bernoulli else 16 // out.itemsize))
-    arguments = out.reshape(-1), *counter, _WORDS[out.itemsize], a, b
+    # A Bernoulli number takes a word of 32 bits in each dtype.
+    like = _WORDS[4 if kernel is draw_bernoulli else out.itemsize]
+    blocks = -(-out.size // (16 // like.itemsize))
+    arguments = out.reshape(-1), *counter, like, a, b
     launch(kernel, *arguments, over=blocks, parts=parts(blocks, MIN_PARALLEL_BLOCKS))
     return out
 
