@@ -42,7 +42,8 @@ class Packing(NamedTuple):
 
 # By the number of vector registers, and whether the processor is AMD's: a Zen 4 starts one
 # multiply-add of 64 bytes in a cycle, so its loads have more time. A packed B makes a product
-# - with 16 registers, of 24 rows 1.1 (Intel) and 0.86 times (AMD) as fast, of 64 rows 1.07 (AMD)
+# - with 16 registers, of 24 rows 1.1 (Intel) and 0.81 to 0.86 times (AMD) as fast, of 48 rows 0.95
+#   to 1.0, of 64 rows 1.01 to 1.07 (AMD)
 # - with 32, of 64 rows 1.0 to 1.1, of 32 rows 0.7 times
 # - with 32 on Zen 4, of 64 rows 0.87, of 128 rows 0.93, from 512 rows on 1.0 times.
 # To pack A, with 16: for 256 columns 1.15, for 128 columns 0.95 times; with 32: for 512 columns 1.0
@@ -50,7 +51,7 @@ class Packing(NamedTuple):
 # no difference.
 PACKING = {
     (16, False): Packing(24, 256, 4),
-    (16, True): Packing(48, 256, 4),
+    (16, True): Packing(64, 256, 4),
     (32, False): Packing(64, 512, 4),
     (32, True): Packing(512, 512, 4),
 }[REGISTERS, IS_AMD]
