@@ -246,7 +246,7 @@ def shuffle(out: Any, position: Any, seed: Any, stream: Any) -> None:
 
 # ----------------------------------------------------------------------------------- in Python
 # Arrays with the dtype of the words, for numba, by the itemsize of the output.
-_WORDS = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
+_WORDS: dict[int, np.ndarray] = {4: np.empty(0, np.uint32), 8: np.empty(0, np.uint64)}
 
 
 def _draw(kernel: Any, shape: Any, dtype: Any, a: float, b: float, *counter: Any) -> np.ndarray:
