@@ -17,7 +17,7 @@ from ..engine.device import Device, get_device
 from ..engine.random import fork_rng
 from ..kernels.runtime.cuda.launcher import OutOfMemoryError
 from ..utils.names import choose
-from . import device_report, tasks
+from . import device_report, lower_bound, tasks
 from .harness import (
     FilePath,
     check_options,
@@ -142,11 +142,20 @@ def _kernel_peers(
 
 
 def _step_cases(plan: DevicePlan) -> Iterable[DeviceCase]:
-    for fields in tasks.device_cases(plan):
-        task, batch = plan.tasks[fields["task"]], fields["batch"]
-        yield DeviceCase(
-            fields, partial(tasks.device_step, task, batch), partial(tasks.peer_steps, task, batch)
-        )
+    """Yield each task and batch of the plan.
+
+    "work" is the multiply-adds of the step, "bytes" the size of weights, gradients and moments.
+    """
+    for name, task in plan.tasks.items():
+        count = lower_bound.parameter_count(task)
+        size = lower_bound.ADAM_ARRAYS * lower_bound.FLOAT_BYTES * count
+        for batch in task.batches:
+            work = lower_bound.multiply_adds(task, batch)
+            yield DeviceCase(
+                {"task": name, "batch": batch, "work": work, "bytes": size},
+                partial(tasks.device_step, task, batch),
+                partial(tasks.peer_steps, task, batch),
+            )
 
 
 # ------------------------------------------------------------------------------------ measurements

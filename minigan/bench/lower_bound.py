@@ -11,72 +11,67 @@ bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from .. import nn
+from ..engine.cpu import CpuDevice
 from ..engine.device import use_device
+from ..engine.op import Op
+from ..engine.random import fork_rng
 from ..kernels.runtime.cpu import peak
+from ..kernels.runtime.recording import collect
 from .plan import Task
+from .tasks import minigan_step
 
 RATE_REPEATS = 5  # The best repeat counts, as other processes may disturb some of them.
 FLOAT_BYTES = 4
 ADAM_ARRAYS = 4  # of the parameters' size: weights p, gradients g, moments m and v
 ADAM_ACCESSES = 7  # of those arrays: p, g, m, v are read, p, m, v are written
 
-
-def multiply_adds(task: Task, batch: int) -> int:
-    """Return the number of multiply-adds of `tasks.minigan_step` in products and convolutions.
-
-    Each layer has one product with its weights forward, one for the gradient of its weights if the
-    network is trained, and one for the gradient of its input if a layer before it is trained. A
-    convolution counts as the matrix product that it stands for, padding included.
-
-    A gradient penalty is a pass of D forward and back to its input; and of the gradient of that,
-    which piecewise linear layers pass forward only, a product for each layer but the last, and one
-    for the gradient of each layer's weights.
-    """
-    g, d = work_of_networks(task)[0]
-    penalty = 4 * sum(d) - d[-1] if task.penalty else 0
-    forward_g = sum(g)
-    step_d = 2 * (sum(d) + sum(d) + sum(d[1:]))  # real and fake samples
-    step_g = sum(d) + sum(d) + sum(g) + sum(g[1:])  # through D to the fakes, then through G
-    return batch * (forward_g + step_d + penalty + step_g)
+# The multiply-adds of each op with products, from its operands, its result y and its attributes. A
+# convolution counts as the matrix product that it stands for, padding included.
+PRODUCTS: dict[str, Callable[..., int]] = {
+    "matmul": lambda a, b, **_: a.size * b.shape[-1],
+    "dense": lambda x, w, *_, **__: x.size * w.shape[1],
+    "conv2d": lambda x, w, y, **_: y.size * math.prod(w.shape[1:]),
+    "conv2d_input_grad": lambda g, w, **_: g.size * math.prod(w.shape[1:]),
+    "conv2d_weight_grad": lambda x, g, y, **_: g.size * math.prod(y.shape[1:]),
+}
 
 
-def parameter_count(task: Task) -> int:
-    """Return the number of parameters of both networks."""
-    return work_of_networks(task)[1]
+class CountingDevice(CpuDevice):
+    """The CPU device, which also counts the multiply-adds of products and convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.multiply_adds = 0
+
+    def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        y = super().run(op, arrays, attributes)
+        if op.name in PRODUCTS:
+            self.multiply_adds += PRODUCTS[op.name](*arrays, y=y, **attributes)
+        return y
 
 
 @cache
-def work_of_networks(task: Task) -> tuple[tuple[list[int], list[int]], int]:
-    """Return ((multiply-adds per sample of each layer of G, of D), number of parameters)."""
-    with use_device("cpu"):
-        generator, discriminator = task.build_networks()
-        products = (
-            _layer_multiply_adds(generator, (task.model.latent_size,)),
-            _layer_multiply_adds(discriminator, task.sample_shape),
-        )
-    parameters = generator.parameters() + discriminator.parameters()
-    return products, sum(math.prod(x.shape) for x in parameters)
+def multiply_adds(task: Task, batch: int) -> int:
+    """Return the number of multiply-adds of `tasks.minigan_step` in products and convolutions.
 
-
-def _layer_multiply_adds(net: nn.Sequential, shape: tuple[int, ...]) -> list[int]:
-    """Return the forward multiply-adds of each layer with weights, for one sample of that shape.
-
-    Each weight is used once per pixel: of a convolution's output, of a transposed one's input.
+    The step runs without its kernels, so it takes no time.
     """
-    counts = []
-    (_, input_shape), *rows = nn.shapes(net, shape)
-    for layer, (_, output_shape) in zip(net, rows, strict=True):
-        if isinstance(layer, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
-            is_transposed = isinstance(layer, nn.ConvTranspose2d)
-            pixels = (input_shape if is_transposed else output_shape)[2:]
-            counts.append(math.prod(layer.weight.shape) * math.prod(pixels))
-        input_shape = output_shape
-    return counts
+    device = CountingDevice()
+    with use_device(device), fork_rng(), collect():
+        minigan_step(task, task.build_networks(), batch, captured=False)()
+    return device.multiply_adds
+
+
+@cache
+def parameter_count(task: Task) -> int:
+    """Return the number of parameters of both networks."""
+    with use_device("cpu"), fork_rng(), collect():
+        networks = task.build_networks()
+    return sum(math.prod(x.shape) for net in networks for x in net.parameters())
 
 
 def fma_rate(threads: int) -> float:

@@ -48,7 +48,9 @@ def products(task: Task, batch: int) -> Iterator[tuple[str, str, np.ndarray, np.
     with use_device("cpu"):
         networks = task.build_networks()
     for player, net in zip("GD", networks, strict=True):
-        for size, width in (layer.weight.shape for layer in net if isinstance(layer, nn.Dense)):
+        for size, width in (
+            layer.weight.shape for layer in net.modules() if isinstance(layer, nn.Dense)
+        ):
             x, w, g = _normal(batch, size), _normal(size, width), _normal(batch, width)
             for transposes, a, b in (("NN", x, w), ("NT", g, w.T), ("TN", x.T, g)):
                 yield f"{player} {size}-{width}", transposes, a, b

@@ -34,7 +34,7 @@ from .lower_bound import parameter_count
 from .plan import Plan, Task
 from .steps import EAGER
 from .table import format_number, format_table
-from .tasks import BETAS, LEARNING_RATE, minigan_step, peer_arguments, real_batch
+from .tasks import minigan_step, peer_arguments
 from .timing import MINIGAN, Case
 
 PEER = "PyTorch, fused Adam"
@@ -105,13 +105,14 @@ def _run_process(contender: str, task: Task, plan: Plan, threads: int) -> dict[s
 
 def _child_options(contender: str, task: Task, plan: Plan, threads: int) -> dict[str, Any]:
     """Return the options of a contender's process, in JSON types."""
-    (layers_g, _), (layers_d, _), data, separate, *_ = peer_arguments(task, task.batches[0])
-    options: dict[str, Any] = {"threads": threads, "captured": contender == MINIGAN}
-    options |= {"steps": plan.memory_steps, "live_steps": LIVE_STEPS}
+    options: dict[str, Any] = {"threads": threads, "steps": plan.memory_steps}
+    options["live_steps"] = LIVE_STEPS
     if contender != PEER:
-        options["task"] = pickle.dumps(task).hex()
-    options |= {"players": [layers_g, layers_d], "data_shape": data.shape, "separate": separate}
-    return {**options, "learning_rate": LEARNING_RATE, "betas": BETAS}
+        return {**options, "task": pickle.dumps(task).hex(), "captured": contender == MINIGAN}
+    arguments = peer_arguments(task, task.batches[0])
+    players = [arguments.pop(name)[0] for name in ("player_g", "player_d")]
+    data_shape = arguments.pop("data").shape
+    return {**options, "players": players, "data_shape": data_shape, "arguments": arguments}
 
 
 def peak_resident_bytes(pid: int) -> int:
@@ -141,8 +142,7 @@ def child() -> None:
 
 def _train(task: Task, captured: bool, steps: int) -> None:
     """Train new networks on one batch."""
-    data = real_batch(task, task.batches[0])
-    step = minigan_step(*task.build_networks(), data, task.penalty, captured=captured)
+    step = minigan_step(task, task.build_networks(), task.batches[0], captured=captured)
     for _ in range(steps):
         step()
 

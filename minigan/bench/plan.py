@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .. import nn
+from ..gan.conditional import conditional, input_shapes
 from ..gan.models import MODELS, Model
+
+CLASSES = 10  # of the labels of a conditional task
 
 
 @dataclass(frozen=True)
@@ -14,17 +17,23 @@ class Task:
     """A GAN to train: one of `minigan.gan.models`, the shape of a sample, and batch sizes.
 
     With a `penalty` above 0 it is a WGAN with gradient penalty of that weight (Gulrajani et al.
-    2017), else the non-saturating GAN.
+    2017), else the non-saturating GAN. `condition` is one of `minigan.gan.conditional`.
     """
 
     model: Model
     sample_shape: tuple[int, ...]
     batches: tuple[int, ...]
     penalty: float = 0.0
+    condition: str = "none"
 
-    def build_networks(self) -> tuple[nn.Sequential, nn.Sequential]:
+    def build_networks(self) -> tuple[nn.Module, nn.Module]:
         """Return a new (generator, discriminator)."""
-        return self.model.build(self.sample_shape, self.model.latent_size)
+        shape, latent_size = self.sample_shape, self.model.latent_size
+        if self.condition == "none":
+            return self.model.build(shape, latent_size)
+        inputs = input_shapes(self.condition, latent_size, shape, CLASSES)
+        networks = self.model.build(shape, *inputs)
+        return conditional(self.condition, *networks, shape, CLASSES)
 
 
 TASKS = {
@@ -32,7 +41,13 @@ TASKS = {
     "MLP": Task(MODELS["mlp"], (1, 28, 28), (64, 128, 512)),
     "WGAN-GP": Task(MODELS["mlp"], (1, 28, 28), (64,), penalty=10.0),
     "DCGAN": Task(MODELS["dcgan"], (1, 28, 28), (64,)),
+    "cGAN": Task(MODELS["mlp"], (1, 28, 28), (64,), condition="concat"),
+    "SNGAN": Task(MODELS["sngan"], (1, 28, 28), (64,)),
+    "projection": Task(MODELS["sngan"], (1, 28, 28), (64,), condition="projection"),
+    "ResNet": Task(MODELS["resnet"], (1, 28, 28), (64,)),
 }
+# The tasks of `minigan bench --devices`, the fastest first.
+DEVICE_TASKS = {name: TASKS[name] for name in ("ring", "MLP", "WGAN-GP", "DCGAN")}
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class Plan:
     """The tasks, sizes and durations of `minigan bench`; tests use smaller ones.
 
     Args:
-        tasks: whose training steps are measured, the fastest first; `matmul` takes "MLP".
+        tasks: whose training steps are measured; `matmul` takes "MLP".
         square: edge of the one large square matrix product.
         convolutions: those of `conv`.
         matmul_seconds, step_seconds, conv_seconds, kernel_seconds: time of a case per round.
@@ -110,7 +125,7 @@ class DevicePlan:
     elements: tuple[int, ...] = (
         *(64, 1_000, 2**12, 2**14, 65_537, 2**18, 1_000_003, 2**22, 16_777_259, 2**26),
     )
-    tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
+    tasks: Mapping[str, Task] = field(default_factory=lambda: DEVICE_TASKS)
     kernel_seconds: float = 0.02
     step_seconds: float = 0.1
     max_call_seconds: float = 0.25

@@ -38,18 +38,17 @@ def contenders(task: Task, batch: int, peers: Peers) -> dict[str, Callable[[], S
         EAGER: partial(_minigan, task, arguments, False),
     }
     return own | {
-        name: partial(peers[module].STEPS[name], *arguments)
+        name: partial(peers[module].STEPS[name], **arguments)
         for name, module in PEERS.items()
         if module in peers
     }
 
 
-def _minigan(task: Task, arguments: Sequence[Any], captured: bool) -> StepAndStates:
+def _minigan(task: Task, arguments: Mapping[str, Any], captured: bool) -> StepAndStates:
     networks = task.build_networks()
-    player_g, player_d, data, *_ = arguments
-    for net, (_, state) in zip(networks, (player_g, player_d), strict=True):
-        net.load_state_dict(state)
-    step = minigan_step(*networks, data, task.penalty, captured=captured)
+    for net, player in zip(networks, ("player_g", "player_d"), strict=True):
+        net.load_state_dict(arguments[player][1])
+    step = minigan_step(task, networks, len(arguments["data"]), captured=captured)
     return step, lambda: [net.state_dict() for net in networks]
 
 

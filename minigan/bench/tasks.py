@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType, NoneType
 from typing import Any
 
@@ -18,32 +18,29 @@ from ..gan.losses import NonSaturating, Wasserstein
 from ..gan.penalties import gradient_penalty
 from ..gan.players import discriminate
 from ..optim import Adam
-from . import lower_bound
-from .plan import DevicePlan, Task
+from .plan import CLASSES, Task
 from .timing import Call
 
 LEARNING_RATE, BETAS = 2e-4, (0.5, 0.999)
 
 # step(latent=None) -> (loss of D, loss of G); without a latent it draws one.
 Step = Callable[..., tuple[Any, Any]]
-Layers = list[tuple[str, dict[str, Any]]]  # the class name and the options of each layer
+# The class name, the options and the children, by name, of a module.
+Description = tuple[str, dict[str, Any], dict[str, Any]]
 
 
 # ---------------------------------------------------------------------------------- for the peers
-def describe_layers(net: nn.Sequential) -> Layers:
-    """Return the layers of a network, for peers to build the same; its state dict has weights."""
-    return [(type(layer).__name__, _layer_options(layer)) for layer in net]
-
-
-def _layer_options(layer: nn.Module) -> dict[str, Any]:
-    """Return the attributes that are no tensors, and whether a layer with weights has a bias."""
-    options = {k: x for k, x in vars(layer).items() if not isinstance(x, (Tensor, NoneType))}
+def describe(module: nn.Module) -> Description:
+    """Return a module's description, for peers to build the same; its state dict has weights."""
+    children = {name: describe(child) for name, child in module.children()}
+    own = (Tensor, nn.Module, NoneType)
+    options = {key: x for key, x in vars(module).items() if not isinstance(x, own)}
     options.pop("training", None)
-    if isinstance(layer, nn.Dense):
-        options["in_features"], options["out_features"] = layer.weight.shape
-    if isinstance(layer, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
-        options["bias"] = layer.bias is not None
-    return options
+    if isinstance(module, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
+        options["bias"] = module.bias is not None
+    if isinstance(module, nn.Embedding):
+        options["num_embeddings"], options["embedding_dim"] = module.weight.shape
+    return type(module).__name__, options, children
 
 
 def real_batch(task: Task, batch: int) -> np.ndarray:
@@ -52,38 +49,57 @@ def real_batch(task: Task, batch: int) -> np.ndarray:
     return np.tanh(np.random.default_rng(0).standard_normal(shape, np.float32))
 
 
-def peer_arguments(task: Task, batch: int) -> tuple[Any, ...]:
-    """Return the arguments of a peer's step: (G, D, real samples, separate, rate, betas, penalty).
+def label_batch(task: Task, batch: int) -> list[np.ndarray]:
+    """Return the labels (batch,) of a conditional task, as the one element of a list; else []."""
+    return [] if task.condition == "none" else [np.arange(batch) % CLASSES]
 
-    G and D are (layers, state dict) of new networks. If `separate`, D gets the real and the fake
-    batch in two passes, because it has batch norm. `penalty` is that of the Task.
+
+def peer_arguments(task: Task, batch: int) -> dict[str, Any]:
+    """Return the arguments of a peer's step by name.
+
+    player_g, player_d: (description, state dict) of new networks. separate: whether D gets the real
+    and the fake batch in two passes, because it has batch norm. penalty: that of the Task.
     """
     with use_device("cpu"):
         networks = task.build_networks()
-        players = [(describe_layers(net), net.state_dict()) for net in networks]
-    separate = nn.depends_on_batch(networks[1])
-    return (*players, real_batch(task, batch), separate, LEARNING_RATE, BETAS, task.penalty)
+        player_g, player_d = [(describe(net), net.state_dict()) for net in networks]
+    return {
+        "player_g": player_g,
+        "player_d": player_d,
+        "latent_size": task.model.latent_size,
+        "data": real_batch(task, batch),
+        "labels": label_batch(task, batch),
+        "separate": nn.depends_on_batch(networks[1]),
+        "lr": LEARNING_RATE,
+        "betas": BETAS,
+        "penalty": task.penalty,
+    }
 
 
 # -------------------------------------------------------------------------------------------- step
 def minigan_step(
-    generator: nn.Sequential,
-    discriminator: nn.Sequential,
-    data: np.ndarray,
-    penalty: float = 0.0,
+    task: Task,
+    networks: tuple[nn.Module, nn.Module],
+    batch: int,
+    *,
     read: Callable[[Tensor], Any] = float,
     captured: bool = True,
 ) -> Step:
-    """Return a function that trains D once, then G once, on the batch `data` of real samples.
+    """Return a function that trains D once, then G once, on one batch of real samples.
 
     As in the Trainer, D gets the real and the fake batch in one pass unless it has batch norm, and
     G is trained on the fakes that D was trained on. `peers.pytorch.eager_step` does the same line
-    by line. `penalty` is that of a Task; its points lie between real and fake samples at random, or
-    in the middle where a latent is given, so that steps can be compared. `read` converts each loss
-    for the caller; reading it as a number waits for the device.
+    by line. The points of a penalty lie between real and fake samples at random, or in the middle
+    where a latent is given, so that steps can be compared. `read` converts each loss for the
+    caller; reading it as a number waits for the device.
+
+    Args:
+        task: the GAN.
+        networks: generator and discriminator, on the device that they are trained on.
+        batch: the number of samples.
     """
-    device = generator.parameters()[0].device
-    train_step = _build_train_step(generator, discriminator, tensor(data, device=device), penalty)
+    device = networks[0].parameters()[0].device
+    train_step = _build_train_step(task, *networks, batch)
     train_step = capture(train_step) if captured else train_step
 
     def step(latent: np.ndarray | None = None) -> tuple[Any, Any]:
@@ -94,25 +110,29 @@ def minigan_step(
 
 
 def _build_train_step(
-    generator: nn.Sequential, discriminator: nn.Sequential, real: Tensor, penalty: float
+    task: Task, generator: nn.Module, discriminator: nn.Module, batch: int
 ) -> Callable[[Tensor | None], tuple[Tensor, Tensor]]:
-    n, latent_size = len(real), generator.parameters()[0].shape[0]
-    loss = Wasserstein() if penalty else NonSaturating()
+    device = generator.parameters()[0].device
+    real = tensor(real_batch(task, batch), device=device)
+    labels = [tensor(x, device=device) for x in label_batch(task, batch)]
+    loss = Wasserstein() if task.penalty else NonSaturating()
     optimizer_g = Adam(generator.parameters(), LEARNING_RATE, BETAS)
     optimizer_d = Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
 
     def train_step(latent: Tensor | None) -> tuple[Tensor, Tensor]:
-        z = random.normal((n, latent_size), device=real.device) if latent is None else latent
-        fake = generator(z)
-        logits = discriminate(discriminator, real, fake.detach())
-        loss_d = loss.discriminator(logits[:n], logits[n:])
-        if penalty:
+        z = latent
+        if z is None:
+            z = random.normal((batch, task.model.latent_size), device=device)
+        fake = generator(z, *labels)
+        logits = discriminate(discriminator, real, fake.detach(), *labels)
+        loss_d = loss.discriminator(logits[:batch], logits[batch:])
+        if task.penalty:
             middle = (real + fake.detach()) / 2
             ends = (real, fake) if latent is None else (middle, middle)
-            loss_d = loss_d + penalty * gradient_penalty(discriminator, *ends)
+            loss_d = loss_d + task.penalty * gradient_penalty(discriminator, *ends)
         optimizer_d.step(grad(loss_d, discriminator.parameters()))
 
-        loss_g = loss.generator(discriminator(fake))
+        loss_g = loss.generator(discriminator(fake, *labels))
         optimizer_g.step(grad(loss_g, generator.parameters()))
         return loss_d, loss_g
 
@@ -120,25 +140,10 @@ def _build_train_step(
 
 
 # ----------------------------------------------------------------------------------------- devices
-def device_cases(plan: DevicePlan) -> Iterator[dict[str, Any]]:
-    """Yield each task and batch of `minigan bench --devices`.
-
-    "work" is the multiply-adds of the step, "bytes" the size of weights, gradients and moments.
-    """
-    for name, task in plan.tasks.items():
-        count = lower_bound.parameter_count(task)
-        size = lower_bound.ADAM_ARRAYS * lower_bound.FLOAT_BYTES * count
-        for batch in task.batches:
-            work = lower_bound.multiply_adds(task, batch)
-            yield {"task": name, "batch": batch, "work": work, "bytes": size}
-
-
 def device_step(task: Task, batch: int, device: Device) -> Step:
     """Return minigan's step on a device; like a training run, it does not read the losses."""
     with use_device(device):
-        networks = task.build_networks()
-        data = real_batch(task, batch)
-        return minigan_step(*networks, data, task.penalty, read=lambda loss: loss)
+        return minigan_step(task, task.build_networks(), batch, read=lambda loss: loss)
 
 
 def peer_steps(task: Task, batch: int, pytorch: ModuleType, device: str) -> dict[str, Any]:

@@ -120,6 +120,33 @@ CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] =
 }
 
 
+def input_shapes(
+    condition: str, latent_size: int, sample_shape: Shape, classes: int
+) -> tuple[int, Shape]:
+    """Return (latent size, discriminator shape) of the networks that `conditional` takes."""
+    first, *rest = sample_shape
+    if condition == "concat":
+        first += label_shape(sample_shape, classes)[0]
+    return latent_size + embedding_size(classes), (first, *rest)
+
+
+def conditional(
+    condition: str, generator: nn.Module, discriminator: nn.Sequential, shape: Shape, classes: int
+) -> tuple[nn.Module, nn.Module]:
+    """Return the networks as parts of a conditional generator and discriminator.
+
+    Args:
+        condition: a name of `CONDITIONS`, but not "none".
+        generator, discriminator: networks with the inputs of `input_shapes`.
+        shape: of a sample.
+        classes: the number of labels.
+    """
+    build = CONDITIONS[condition]
+    if build is None:
+        raise ValueError(f"condition = {condition!r} makes no conditional networks")
+    return ConditionalGenerator(generator, classes), build(discriminator, shape, classes)
+
+
 def label_shape(sample_shape: Shape, classes: int) -> Shape:
     """Return the shape of the embedding that `ConcatDiscriminator` concatenates to a sample."""
     return (1, *sample_shape[1:]) if len(sample_shape) == 3 else (embedding_size(classes),)

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from .. import nn
 from ..training.config import Config
-from .conditional import (
-    CONDITIONS,
-    ConditionalGenerator,
-    embedding_size,
-    head_in_features,
-    label_shape,
-)
+from .conditional import conditional, head_in_features, input_shapes
 from .models import MODELS
 
 Shape = tuple[int, ...]
@@ -30,8 +24,8 @@ def build_networks(
         ValueError: the model does not support such samples, or an option needs labels, images or a
             discriminator without batch norm.
     """
-    condition = CONDITIONS[config.condition]
-    if condition is not None and not classes:
+    is_conditional = config.condition != "none"
+    if is_conditional and not classes:
         raise ValueError(
             f"condition = {config.condition!r} needs labels, and the data have none"
             " (glyphs, mnist, ring and grid do, and an .npz or a folder of folders may)"
@@ -43,10 +37,10 @@ def build_networks(
     # Packing and a concatenated label add channels to an image, coordinates to a point.
     first, *rest = sample_shape
     discriminator_shape = (config.pack * first, *rest)
-    if condition is not None and classes:
-        latent_size += embedding_size(classes)
-        if config.condition == "concat":
-            discriminator_shape = (first + label_shape(sample_shape, classes)[0], *rest)
+    if is_conditional and classes:  # and then pack is 1
+        latent_size, discriminator_shape = input_shapes(
+            config.condition, latent_size, sample_shape, classes
+        )
     networks = model.build(sample_shape, latent_size, discriminator_shape)
     _check_shapes("generator", networks[0], (latent_size,), sample_shape)
     _check_shapes("discriminator", networks[1], discriminator_shape, (1,))
@@ -54,9 +48,10 @@ def build_networks(
     generator: nn.Module = networks[0]
     unconditional = add_minibatch_layer(networks[1], config.minibatch)
     discriminator: nn.Module = unconditional
-    if condition is not None and classes:
-        generator = ConditionalGenerator(networks[0], classes)
-        discriminator = condition(unconditional, sample_shape, classes)
+    if is_conditional and classes:
+        generator, discriminator = conditional(
+            config.condition, generator, unconditional, sample_shape, classes
+        )
     if config.penalties and nn.has_batch_norm(discriminator):
         raise ValueError(
             f"penalty = {config.penalty!r}, but the discriminator of model = {config.model!r} has"

@@ -83,9 +83,9 @@ def test_invalid_options_are_refused_before_anything_is_measured(names, options,
 def test_steps_run_on_cpu_whatever_the_current_device(monkeypatch, without_peers):
     devices, build = [], tasks.minigan_step
 
-    def spy(generator, discriminator, data, *penalty, **options):
-        devices.extend(x.device.name for x in generator.parameters() + discriminator.parameters())
-        return build(generator, discriminator, data, *penalty, **options)
+    def spy(task, networks, batch, **options):
+        devices.extend(x.device.name for net in networks for x in net.parameters())
+        return build(task, networks, batch, **options)
 
     monkeypatch.setattr("minigan.bench.steps.minigan_step", spy)
     with mg.use_device("reference"):

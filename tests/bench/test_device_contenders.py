@@ -11,7 +11,7 @@ from emulator_helpers import needs_compiler
 from helpers import assert_close
 
 import minigan as mg
-from minigan.bench import lower_bound, tasks
+from minigan.bench import devices, lower_bound, tasks
 from minigan.bench.kernels import KERNELS
 from minigan.bench.peers import load
 from minigan.bench.plan import TASKS, DevicePlan, Task
@@ -114,7 +114,7 @@ def test_step_runs_on_its_device_and_leaves_losses_there():
 def test_default_tasks_and_their_work():
     assert TASKS["ring"].batches == (256,)
     assert 64 in TASKS["MLP"].batches
-    cases = list(tasks.device_cases(TINY))
+    cases = [x.fields for x in devices._step_cases(TINY)]
     assert [x["work"] for x in cases] == [lower_bound.multiply_adds(RING, n) for n in (2, 3)]
     assert cases[0]["bytes"] == 16 * (3 * 5 + 6 * 3 + 4 * 4 + 5 * 1)
 

@@ -10,70 +10,189 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vjp
-from torch.nn.functional import softplus
+from torch.nn.functional import normalize, softplus
 
 State = Mapping[str, np.ndarray]
-Layers = Sequence[tuple[str, Mapping[str, Any]]]
-Player = tuple[Layers, State]
+Description = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # as `tasks.describe` makes it
+Player = tuple[Description, State]
 # step(latent=None) -> (loss of D, loss of G), and a function that returns both networks' states.
 StepAndStates = tuple[Callable[..., tuple[Any, Any]], Callable[[], list[State]]]
 
 get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
 
-# PyTorch's layer for each class of minigan, made from the options of `tasks.describe_layers`.
-LAYERS: dict[str, Callable[..., nn.Module]] = {
-    "Dense": nn.Linear,
+
+# ---------------------------------------------------------------------------------------- networks
+class SpectralNorm(nn.Module):
+    """A layer with weight / sigma, like PyTorch's parametrization `spectral_norm`.
+
+    The power iteration is a call of its own, since a compiled step changes no buffer within vjp.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, module: Any, steps: int, eps: float) -> None:
+        super().__init__()
+        self.module, self.steps, self.eps = module, steps, eps
+        matrix = self.matrix()
+        self.register_buffer("u", torch.empty(matrix.shape[0]))
+        self.register_buffer("v", torch.empty(matrix.shape[1]))
+
+    def matrix(self) -> Tensor:
+        weight: Tensor = self.module.weight
+        return weight.t() if isinstance(self.module, nn.Embedding) else weight.flatten(1)
+
+    def iterate(self) -> None:
+        """Do the power iterations of a forward pass in train mode."""
+        w = self.matrix().detach()
+        for _ in range(self.steps):
+            self.v.copy_(normalize(self.u @ w, dim=0, eps=self.eps))
+            self.u.copy_(normalize(w @ self.v, dim=0, eps=self.eps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The next iteration changes u and v, which the gradient needs as they are now.
+        sigma = torch.dot(self.u.clone(), self.matrix() @ self.v.clone())
+        weight = {"weight": self.module.weight / sigma}
+        y: Tensor = functional_call(self.module, weight, (x,))
+        return y
+
+
+def power_iterations(net: nn.Module) -> None:
+    """Do the power iterations of one forward pass of a network in train mode."""
+    for module in net.modules():
+        if isinstance(module, SpectralNorm):
+            module.iterate()
+
+
+class Residual(nn.Module):
+    def __init__(self, main: nn.Sequential, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.main, self.shortcut = main, shortcut
+        if isinstance(main[0], nn.ReLU):
+            main[0].inplace = False  # The shortcut has the same input.
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.main(x) + self.shortcut(x)
+        return y
+
+
+class SumPixels(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((2, 3))
+
+
+class ConditionalGenerator(nn.Module):
+    def __init__(self, embedding: nn.Module, net: nn.Module) -> None:
+        super().__init__()
+        self.embedding, self.net = embedding, net
+
+    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
+        y: Tensor = self.net(torch.cat([latent, self.embedding(labels)], 1))
+        return y
+
+
+class ConcatDiscriminator(nn.Module):
+    def __init__(self, net: nn.Module, embedding: nn.Module, plane: nn.Module) -> None:
+        super().__init__()
+        self.net, self.embedding, self.plane = net, embedding, plane
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        y: Tensor = self.net(torch.cat([x, self.plane(self.embedding(labels))], 1))
+        return y
+
+
+class ProjectionDiscriminator(nn.Module):
+    def __init__(self, net: nn.Sequential, embedding: nn.Module) -> None:
+        super().__init__()
+        self.net, self.embedding = net, embedding
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        *layers, head = self.net
+        for layer in layers:
+            x = layer(x)
+        y: Tensor = head(x) + (self.embedding(labels) * x).sum(1, keepdim=True)
+        return y
+
+
+# PyTorch's module for each class of minigan, made from its options and its children.
+MODULES: dict[str, Callable[..., nn.Module]] = {
+    "AvgPool2d": nn.AvgPool2d,
+    "BatchNorm2d": nn.BatchNorm2d,
+    "ConcatDiscriminator": ConcatDiscriminator,
+    "ConditionalGenerator": ConditionalGenerator,
     "Conv2d": nn.Conv2d,
     "ConvTranspose2d": nn.ConvTranspose2d,
-    "BatchNorm2d": nn.BatchNorm2d,
-    "LeakyReLU": lambda slope: nn.LeakyReLU(slope, inplace=True),
-    "ReLU": partial(nn.ReLU, inplace=True),
-    "Tanh": nn.Tanh,
+    "Dense": nn.Linear,
+    "DownBlock": Residual,
+    "Embedding": nn.Embedding,
     "Flatten": nn.Flatten,
+    "LeakyReLU": lambda slope: nn.LeakyReLU(slope, inplace=True),
+    "ProjectionDiscriminator": ProjectionDiscriminator,
+    "ReLU": partial(nn.ReLU, inplace=True),
     "Reshape": lambda shape: nn.Unflatten(1, tuple(shape)),
+    "Sequential": lambda **layers: nn.Sequential(*layers.values()),
+    "SpectralNorm": SpectralNorm,
+    "SumPixels": SumPixels,
+    "Tanh": nn.Tanh,
+    "UpBlock": Residual,
+    "Upsample": lambda scale: nn.Upsample(scale_factor=scale),
 }
 
 
-def network(layers: Layers, device: str = "cpu") -> nn.Sequential:
-    """Return a network of these layers; on a CPU with channels last, which is faster there."""
-    net = nn.Sequential(*(LAYERS[name](**options) for name, options in layers)).to(device)
+def network(description: Description, device: str = "cpu") -> nn.Module:
+    """Return the described network; on a CPU with channels last, which is faster there."""
+    net = _module(description).to(device)
     if device == "cpu":
         nn.utils.convert_conv2d_weight_memory_format(net, torch.channels_last)
     return net
 
 
-def load_network(player: Player, device: str) -> nn.Sequential:
+def _module(description: Description) -> nn.Module:
+    name, options, children = description
+    return MODULES[name](**options, **{key: _module(x) for key, x in children.items()})
+
+
+def load_network(player: Player, device: str) -> nn.Module:
     """Return a network with the weights of a minigan state dict."""
     net = network(player[0], device)
-    state = {k: torch.from_numpy(_transpose_matrix(x).copy()) for k, x in player[1].items()}
-    net.load_state_dict(state)
-    for layer in net:
+    matrices = _dense_weights(net)
+    state = {k: x.T if k in matrices else x for k, x in player[1].items()}
+    net.load_state_dict({k: torch.from_numpy(x.copy()) for k, x in state.items()})
+    for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             # vjp does not accept this count, and nothing reads it.
             layer.num_batches_tracked = None
     return net
 
 
-def _transpose_matrix(x: Any) -> Any:
-    """Return a Dense weight, (in, out) in minigan and (out, in) in PyTorch, in the other order."""
-    return x.T if x.ndim == 2 else x
+def _dense_weights(net: nn.Module) -> set[str]:
+    """Return the names of the Dense weights: (in, out) in minigan, (out, in) in PyTorch."""
+    return {f"{k}.weight" for k, layer in net.named_modules() if isinstance(layer, nn.Linear)}
 
 
 def states(*networks: nn.Module) -> list[State]:
     """Return each network's minigan state dict."""
-    return [
-        {k: _transpose_matrix(x.cpu().numpy()) for k, x in net.state_dict().items()}
-        for net in networks
-    ]
+    result: list[State] = []
+    for net in networks:
+        matrices = _dense_weights(net)
+        state = {k: x.cpu().numpy() for k, x in net.state_dict().items()}
+        result.append({k: x.T if k in matrices else x for k, x in state.items()})
+    return result
 
 
+# -------------------------------------------------------------------------------------------- step
 def real_and_fake_logits(
-    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, separate: bool
+    discriminator: Callable[..., Tensor],
+    real: Tensor,
+    fake: Tensor,
+    labels: Sequence[Tensor],
+    separate: bool,
 ) -> Any:
     """Return the logits of both batches, in one pass or, because of batch norm, in two."""
     if separate:
-        return discriminator(real), discriminator(fake)
-    return discriminator(torch.cat([real, fake])).chunk(2)
+        return discriminator(real, *labels), discriminator(fake, *labels)
+    both = (torch.cat([x, x]) for x in labels)
+    return discriminator(torch.cat([real, fake]), *both).chunk(2)
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, wasserstein: bool) -> Tensor:
@@ -101,23 +220,25 @@ def penalty_of(gradients: Tensor) -> Tensor:
 
 
 def eager_step(
-    player_g: Player, player_d: Player, *arguments: Any, device: str = "cpu", **options: Any
+    player_g: Player, player_d: Player, *, device: str = "cpu", **options: Any
 ) -> StepAndStates:
     """Return the step of `train_eagerly` from the weights of minigan's networks."""
     generator, discriminator = (load_network(player, device) for player in (player_g, player_d))
-    step = train_eagerly(generator, discriminator, *arguments, device=device, **options)
+    step = train_eagerly(generator, discriminator, device=device, **options)
     return step, partial(states, generator, discriminator)
 
 
 def train_eagerly(
-    generator: nn.Sequential,
-    discriminator: nn.Sequential,
+    generator: nn.Module,
+    discriminator: nn.Module,
+    *,
+    latent_size: int,
     data: np.ndarray,
+    labels: Sequence[np.ndarray],
     separate: bool,
     lr: float,
     betas: tuple[float, float],
-    penalty: float = 0.0,
-    *,
+    penalty: float,
     device: str = "cpu",
     read: Callable[[Tensor], Any] = Tensor.item,
     **adam: bool,
@@ -128,8 +249,8 @@ def train_eagerly(
     gradients of D's weights there, as a plain `loss_g.backward()` would.
     """
     n, real = len(data), torch.from_numpy(data).to(device)
+    classes = [torch.from_numpy(x).to(device) for x in labels]
     weights_g = list(generator.parameters())
-    latent_size = weights_g[0].shape[1]
     optimizer_g = torch.optim.Adam(weights_g, lr, betas, **adam)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), lr, betas, **adam)
 
@@ -138,8 +259,9 @@ def train_eagerly(
             z = torch.randn(n, latent_size, device=device)
         else:
             z = torch.from_numpy(latent).to(device)
-        fake = generator(z)
-        logits = real_and_fake_logits(discriminator, real, fake.detach(), separate)
+        fake = generator(z, *classes)
+        power_iterations(discriminator)
+        logits = real_and_fake_logits(discriminator, real, fake.detach(), classes, separate)
         real_logits, fake_logits = logits
         loss_d = discriminator_loss(real_logits, fake_logits, penalty > 0)
         if penalty:
@@ -150,7 +272,8 @@ def train_eagerly(
         loss_d.backward()
         optimizer_d.step()
 
-        loss_g = generator_loss(discriminator(fake), penalty > 0)
+        power_iterations(discriminator)
+        loss_g = generator_loss(discriminator(fake, *classes), penalty > 0)
         optimizer_g.zero_grad(set_to_none=True)
         loss_g.backward(inputs=weights_g)
         optimizer_g.step()
@@ -186,19 +309,21 @@ class Adam:
 def compiled_step(
     player_g: Player,
     player_d: Player,
+    *,
+    latent_size: int,
     data: np.ndarray,
+    labels: Sequence[np.ndarray],
     separate: bool,
     lr: float,
     betas: tuple[float, float],
-    penalty: float = 0.0,
-    *,
+    penalty: float,
     device: str = "cpu",
     read: Callable[[Tensor], Any] = Tensor.item,
 ) -> StepAndStates:
     """Return `eager_step` compiled as one graph with gradients and updates, which is fastest."""
     generator, discriminator = (load_network(player, device) for player in (player_g, player_d))
     n, real = len(data), torch.from_numpy(data).to(device)
-    latent_size = player_g[0][0][1]["in_features"]
+    classes = [torch.from_numpy(x).to(device) for x in labels]
     weights_g, weights_d = (
         {k: x.detach() for k, x in net.requires_grad_(False).named_parameters()}
         for net in (generator, discriminator)
@@ -208,11 +333,18 @@ def compiled_step(
     def train_step(latent: Tensor | None) -> tuple[Tensor, Tensor]:
         z = torch.randn(n, latent_size, device=device) if latent is None else latent
         # The type checker does not know how many values vjp returns.
-        fake, generator_vjp, *_ = vjp(lambda w: functional_call(generator, w, (z,)), weights_g)
+        fake, generator_vjp, *_ = vjp(
+            lambda w: functional_call(generator, w, (z, *classes)), weights_g
+        )
+        power_iterations(discriminator)
 
         def loss_of_weights(weights: dict[str, Tensor]) -> Tensor:
-            net = partial(functional_call, discriminator, weights)
-            real_logits, fake_logits = real_and_fake_logits(net, real, fake, separate)
+
+            def net(*inputs: Tensor) -> Tensor:
+                logits: Tensor = functional_call(discriminator, weights, inputs)
+                return logits
+
+            real_logits, fake_logits = real_and_fake_logits(net, real, fake, classes, separate)
             loss = discriminator_loss(real_logits, fake_logits, penalty > 0)
             if penalty:
                 x = interpolate(real, fake, latent is not None)
@@ -222,9 +354,10 @@ def compiled_step(
         gradients, loss_d = grad_and_value(loss_of_weights)(weights_d)
         optimizer_d.step(gradients)
 
-        gradient, loss_g = grad_and_value(lambda x: generator_loss(discriminator(x), penalty > 0))(
-            fake
-        )
+        power_iterations(discriminator)
+        gradient, loss_g = grad_and_value(
+            lambda x: generator_loss(discriminator(x, *classes), penalty > 0)
+        )(fake)
         optimizer_g.step(generator_vjp(gradient)[0])
         return loss_d, loss_g
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -109,21 +109,21 @@ def capture_graph(step: Call) -> Call:
 
 
 def step_calls(
-    arguments: Sequence[Any], device: str
+    arguments: Mapping[str, Any], device: str
 ) -> dict[str, Callable[[], Callable[..., tuple[Tensor, Tensor]]]]:
     """Return by name the makers of each kind of step from equal weights, with the fused Adam.
 
-    The losses stay on the device. `arguments` are the positional arguments of `eager_step`.
+    The losses stay on the device. `arguments` are those of `eager_step`.
     """
     _disable_tf32()
     options: dict[str, Any] = {"device": device, "read": Tensor.detach}
 
     def eager() -> Call:
-        return eager_step(*arguments, **options, fused=True, capturable=device == "cuda")[0]
+        return eager_step(**arguments, **options, fused=True, capturable=device == "cuda")[0]
 
     makers: dict[str, Callable[[], Any]] = {
         "PyTorch": eager,
-        "PyTorch, compiled": lambda: compiled_step(*arguments, **options)[0],
+        "PyTorch, compiled": lambda: compiled_step(**arguments, **options)[0],
     }
     if device == "cuda":
         makers["PyTorch, CUDA graph"] = lambda: capture_graph(eager())

@@ -49,10 +49,8 @@ def peak_bytes(profile: Any) -> int:
 
 def _train(options: Mapping[str, Any], data: np.ndarray, steps: int) -> None:
     """Train new networks on one batch."""
-    lr, betas = options["learning_rate"], tuple(options["betas"])
-    networks = [PEER["network"](layers) for layers in options["players"]]
-    separate = options["separate"]
-    step = PEER["train_eagerly"](*networks, data, separate, lr, betas, fused=True)
+    networks = [PEER["network"](description) for description in options["players"]]
+    step = PEER["train_eagerly"](*networks, data=data, **options["arguments"], fused=True)
     for _ in range(steps):
         step()
 
