@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -107,6 +107,7 @@ def run(
     output: TextIO | None = None,
     json_path: FilePath = None,
     figure_path: FilePath = None,
+    tasks: Sequence[str] = (),
     plan: Plan | None = None,
 ) -> dict[str, Any]:
     """Measure, print a table for each benchmark, and return machine, plan and all samples.
@@ -121,16 +122,17 @@ def run(
         output: the stream for the tables; None: standard output.
         json_path: a file for the result as JSON.
         figure_path: a file for a PNG, accepted if kernels is the only name.
+        tasks: names of the plan's tasks whose steps `step` measures; none means all.
         plan: the tasks, sizes and durations.
 
     Raises:
         ValueError: an unknown name; repeats or threads out of range; no folder to write to; a
-            figure of a benchmark that has none, or of several.
+            figure of a benchmark that has none, or of several; tasks for another benchmark.
     """
     selected = _select(names)
     check_options(repeats, json_path, figure_path)
     draw = _figure_function(selected, figure_path)
-    plan, output = plan or Plan(), output or sys.stdout
+    plan, output = _select_tasks(plan or Plan(), tasks, selected), output or sys.stdout
     # Peers are imported before numba starts its threads: otherwise PyTorch would use numba's OpenMP
     # library instead of its own, which makes its default Adam several times slower.
     modules = dict.fromkeys(chain(*(BENCHMARKS[name].peers for name in selected)))
@@ -163,6 +165,15 @@ def _select(names: Sequence[str]) -> list[str]:
             raise ValueError(f"benchmark {name!r} needs --devices, say --devices cpu,cuda")
         choose("benchmark", name, BENCHMARKS)
     return selected
+
+
+def _select_tasks(plan: Plan, tasks: Sequence[str], selected: Sequence[str]) -> Plan:
+    """Return the plan with these tasks only; without names, with all."""
+    if not tasks:
+        return plan
+    if list(selected) != ["step"]:
+        raise ValueError(f"tasks are chosen for step alone, not for {', '.join(selected)}")
+    return replace(plan, tasks={name: choose("task", name, plan.tasks) for name in tasks})
 
 
 def _figure_function(

@@ -35,6 +35,11 @@ def add_arguments(parser: Parser) -> None:
         " --devices on these [cpu]",
     )
     parser.add_argument(
+        "--tasks",
+        metavar="NAMES",
+        help="the GANs whose steps the one NAME step measures, say MLP,DCGAN [all]",
+    )
+    parser.add_argument(
         "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
     )
     parser.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
@@ -64,10 +69,13 @@ def run(options: argparse.Namespace) -> int:
     settings |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
     if options.op is not None:
         return _time_op(options)
+    tasks = _split_names("tasks", options.tasks, "MLP,DCGAN")
     if options.devices is None:
         announce_kernels("cpu")
-        bench.run(**settings)
+        bench.run(**settings, tasks=tasks)
         return 0
+    if tasks:
+        raise ValueError("--tasks does not go with --devices")
     devices.run(_device_names(options.devices), **settings)
     return 0
 
@@ -79,7 +87,7 @@ def _run_limited(options: argparse.Namespace) -> int:
     from ..kernels.runtime.files import search_path
 
     words = ["bench", *options.names]
-    for name in ("devices", "op", "repeats", "threads", "json", "figure"):
+    for name in ("devices", "op", "tasks", "repeats", "threads", "json", "figure"):
         value = getattr(options, name)
         words += [] if value is None else [f"--{name}", str(value)]
     environment = limited_environment(options.vector_bytes, vector_bytes())
@@ -89,11 +97,17 @@ def _run_limited(options: argparse.Namespace) -> int:
     ).returncode
 
 
+def _split_names(option: str, text: str | None, example: str) -> list[str]:
+    """Return the names in a comma-separated list; none for None."""
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"--{option} {text!r} is not a list of names such as {example}")
+    return names
+
+
 def _device_names(text: str) -> list[str]:
     """Return the device names in a comma-separated list, and announce what the devices compile."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise ValueError(f"--devices {text!r} is not a list of names such as cpu,cuda")
+    names = _split_names("devices", text, "cpu,cuda")
     for name in names:
         announce_kernels(name)
     return names
@@ -106,7 +120,8 @@ def _time_op(options: argparse.Namespace) -> int:
     from ..engine.op import Op
     from .check import ops_of
 
-    for name, flag in (("names", "names"), ("json", "--json"), ("figure", "--figure")):
+    flags = {"json": "--json", "figure": "--figure", "tasks": "--tasks"}
+    for name, flag in {"names": "names", **flags}.items():
         if getattr(options, name):
             raise ValueError(f"--op times one op; it does not go with {flag}")
     if ".py" in options.op:

@@ -67,6 +67,8 @@ def test_one_benchmark_runs_once(name, without_peers):
     [
         (["memry"], {}, r"unknown benchmark 'memry'; did you mean 'memory'\? \(accepted: matmul, "),
         (["matmul", "steps"], {}, "unknown benchmark 'steps'; did you mean 'step'"),
+        (["step"], {"tasks": ["rnig"]}, "unknown task 'rnig'; did you mean 'ring'"),
+        (["step", "conv"], {"tasks": ["ring"]}, "for step alone, not for step, conv"),
         ([], {"repeats": 0}, "repeats = 0 is not a positive"),
         ([], {"threads": 0}, "threads = 0 is not between 1 and"),
         ([], {"threads": 10**6}, "threads = 1000000 is not between 1 and"),
@@ -91,6 +93,11 @@ def test_steps_run_on_cpu_whatever_the_current_device(monkeypatch, without_peers
     with mg.use_device("reference"):
         run(["step"])
     assert set(devices) == {"cpu"}
+
+
+def test_steps_of_chosen_tasks(without_peers):
+    result, _ = run(["step"], tasks=["MLP"])
+    assert {case["task"] for case in result["step"]} == {"MLP"}
 
 
 def test_needed_peers_are_imported_before_numba_starts_threads(monkeypatch):

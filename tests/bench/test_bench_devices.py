@@ -133,6 +133,7 @@ def test_command_has_devices(monkeypatch, capsys):
         (["--figure", "b.png"], "b.png: a figure shows one benchmark, kernels (or, with"),
         (["--devices", "cpu,gpu"], "unknown device 'gpu'"),
         (["--devices", "cpu,"], "--devices 'cpu,' is not a list of names"),
+        (["--devices", "cpu", "--tasks", "ring"], "--tasks does not go with --devices"),
         (["exp"], "benchmark 'exp' needs --devices, say --devices cpu,cuda"),
         (["ad", "--devices", "cpu"], "unknown benchmark 'ad'"),
     ],

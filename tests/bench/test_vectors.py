@@ -76,3 +76,7 @@ def test_the_command_measures_in_a_limited_process(capfd):
     words = ["bench", "--op", "relu", "--threads", "1", "--repeats", "1", "--vector-bytes", "16"]
     assert main(words) == 0
     assert "relu" in capfd.readouterr().out
+    # Every option reaches that process.
+    words = ["bench", "step", "--tasks", "ring,rnig", "--vector-bytes", "16"]
+    assert main(words) == 2
+    assert "unknown task 'rnig'" in capfd.readouterr().err
