@@ -45,16 +45,21 @@ def _short(size: Any) -> Any:
     return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
 
-def _convolution(layer: Any) -> str:
+def _convolution(layer: Any, name: str | None = None) -> str:
     extra = getattr(layer, "output_padding", (0, 0))
     return _call(
-        type(layer).__name__,
+        name or type(layer).__name__,
         layer.in_channels,
         layer.out_channels,
         *map(_short, (layer.kernel_size, layer.stride, layer.padding)),
         output_padding=None if extra == (0, 0) else _short(extra),
         bias=None if layer.bias is not None else False,
     )
+
+
+def _plain(layer: Any) -> str:
+    """Return the text of the convolution in a layer that also resizes."""
+    return _convolution(layer, "Conv2d")
 
 
 def _eps(layer: Any) -> float | None:
@@ -118,6 +123,11 @@ LAYERS: dict[type[nn.Module], Callable[[Any], str]] = {
     nn.SiLU: _same("SiLU"),
     nn.Softplus: lambda layer: _call("Softplus", layer.beta),
 }
+# Layers that are two in PyTorch: their texts, of which one has the tensors, and its number.
+PAIRS: dict[type[nn.Module], Callable[[Any], tuple[str, str, int]]] = {
+    nn.UpsampleConv2d: lambda layer: (_call("Upsample", scale_factor=2), _plain(layer), 1),
+    nn.ConvAvgPool2d: lambda layer: (_plain(layer), _call("AvgPool2d", 2), 0),
+}
 # Of modules with children: the parameters of `forward`, and what it returns.
 FORWARDS: dict[type[nn.Module], tuple[str, str]] = {
     ConditionalGenerator: (
@@ -160,6 +170,10 @@ def torch_text(module: nn.Module, is_flat: bool = True) -> TorchText:
     if kind in LAYERS:
         flat = (is_flat and issubclass(kind, _FLAT)) or kind is nn.Flatten
         return TorchText(LAYERS[kind](module), _tensors(module), is_flat=flat)
+    if kind in PAIRS:
+        *texts, number = PAIRS[kind](module)
+        tensors = {f"{number}.{key}": x for key, x in _tensors(module).items()}
+        return TorchText(f"nn.Sequential({', '.join(texts)})", tensors)
     if kind is nn.Reshape:
         return _reshape(module, is_flat)
     if kind is nn.SpectralNorm:
@@ -168,7 +182,7 @@ def torch_text(module: nn.Module, is_flat: bool = True) -> TorchText:
         return _numbered(module, kind, is_flat)
     if kind in FORWARDS:
         return _own_class(module, kind)
-    names = ", ".join(sorted(x.__name__ for x in (*LAYERS, *FORWARDS)))
+    names = ", ".join(sorted(x.__name__ for x in (*LAYERS, *PAIRS, *FORWARDS)))
     raise ExportError(
         f"the module {type(module).__name__} has no form in PyTorch here; these have: Sequential,"
         f" Reshape, {names}; mg.export.FORWARDS takes others, and --onnx needs no such form"
@@ -176,11 +190,18 @@ def torch_text(module: nn.Module, is_flat: bool = True) -> TorchText:
 
 
 def _kind(module: nn.Module) -> type[nn.Module]:
-    """Return the class whose `forward` the module runs: its own, or a base that it has that of."""
+    """Return the known class whose methods the module has, or its own class."""
     cls = type(module)
-    known = (*LAYERS, *FORWARDS, nn.Sequential, nn.ModuleList, nn.Reshape, nn.SpectralNorm)
+    known = (*LAYERS, *PAIRS, *FORWARDS, nn.Sequential, nn.ModuleList, nn.Reshape, nn.SpectralNorm)
     bases: list[Any] = [base for base in cls.__mro__ if base in known]
-    return next((base for base in bases if base.forward is cls.forward), cls)
+    return next((base for base in bases if not _overridden(cls, base)), cls)
+
+
+def _overridden(cls: type[nn.Module], base: type[nn.Module]) -> bool:
+    """Return whether a class has its own code for what a base computes."""
+    below = cls.__mro__[: cls.__mro__.index(base)]
+    names = {name for x in below for name, value in vars(x).items() if callable(value)}
+    return any(hasattr(base, name) for name in names - {"__init__", "extra_repr"})
 
 
 def _tensors(module: Any) -> dict[str, np.ndarray]:
@@ -207,7 +228,8 @@ def _without_spectral_norm(module: Any, is_flat: bool) -> TorchText:
     with nn.evaluating(module):
         weight = module.normalized_weight().numpy()
     is_transposed = isinstance(module.module, nn.Dense)
-    result.tensors["weight"] = np.ascontiguousarray(weight.T) if is_transposed else weight
+    name = next(x for x in result.tensors if x.split(".")[-1] == "weight")
+    result.tensors[name] = np.ascontiguousarray(weight.T) if is_transposed else weight
     return result
 
 

@@ -207,8 +207,8 @@ class UpBlock(nn.Module):
         self.main = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.ReLU(),
-            nn.Upsample(2),
-            nn.Conv2d(inputs, outputs, 3, 1, 1),
+            nn.Identity(),  # a place of its own for the upsampling, as in the names of older files
+            nn.UpsampleConv2d(inputs, outputs, 3),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, 1, 1),
@@ -227,10 +227,9 @@ class DownBlock(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, first: bool = False) -> None:
-        convolutions = [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.Conv2d(outputs, outputs, 3, 1, 1)]
+        convolutions = [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ConvAvgPool2d(outputs, outputs, 3)]
         start, end = map(nn.spectral_norm, convolutions)
-        layers = [*([] if first else [nn.ReLU()]), start, nn.ReLU(), end, nn.AvgPool2d(2)]
-        self.main = nn.Sequential(*layers)
+        self.main = nn.Sequential(*([] if first else [nn.ReLU()]), start, nn.ReLU(), end)
         self.shortcut = nn.Sequential(
             nn.AvgPool2d(2), nn.spectral_norm(nn.Conv2d(inputs, outputs, 1))
         )

@@ -3,7 +3,16 @@
 from . import functional, init
 from .activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .containers import ModuleList, Sequential
-from .conv import AvgPool2d, Conv2d, ConvTranspose2d, DepthToSpace, MaxPool2d, Upsample
+from .conv import (
+    AvgPool2d,
+    Conv2d,
+    ConvAvgPool2d,
+    ConvTranspose2d,
+    DepthToSpace,
+    MaxPool2d,
+    Upsample,
+    UpsampleConv2d,
+)
 from .foreign import load_torch
 from .inspection import depends_on_batch, evaluating, observing, shapes
 from .layers import Dropout, Embedding, Flatten, GaussianNoise, Identity, Reshape
@@ -18,6 +27,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
+    "ConvAvgPool2d",
     "ConvTranspose2d",
     "Dense",
     "DepthToSpace",
@@ -40,6 +50,7 @@ __all__ = [
     "SpectralNorm",
     "Tanh",
     "Upsample",
+    "UpsampleConv2d",
     "depends_on_batch",
     "evaluating",
     "has_batch_norm",

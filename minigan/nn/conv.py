@@ -158,6 +158,51 @@ class ConvTranspose2d(_Convolution):
         return weight.transpose(1, 0, 2, 3).reshape(weight.shape[1], -1)
 
 
+class _ResampledConv2d(Conv2d):
+    """A convolution of stride 1 that keeps the size of an image, joined with a resizing."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        bias: bool = True,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
+        name = type(self).__name__
+        kernel = pair(name, "kernel_size", kernel_size, 1)
+        if any(k % 2 == 0 for k in kernel):
+            raise ValueError(f"{name}: kernel_size = {kernel_size} is not odd")
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        super().__init__(
+            in_channels, out_channels, kernel, 1, padding, bias, dtype=dtype, device=device
+        )
+
+
+class UpsampleConv2d(_ResampledConv2d):
+    """Double the sides of an image by repeated pixels, then convolve it; see `ops.upsample_conv2d`.
+
+    It is `Upsample(2)` and `Conv2d(in_channels, out_channels, kernel_size, 1, kernel_size // 2)`
+    with fewer multiply-adds; the weight is that of the Conv2d. The kernel size is odd.
+    """
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return ops.upsample_conv2d(x, weight, self.bias)
+
+
+class ConvAvgPool2d(_ResampledConv2d):
+    """Convolve an image, then halve its sides by average pooling; see `ops.conv2d_avg_pool`.
+
+    It is `Conv2d(in_channels, out_channels, kernel_size, 1, kernel_size // 2)` and `AvgPool2d(2)`
+    with fewer multiply-adds; the weight is that of the Conv2d. The kernel size is odd.
+    """
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return ops.conv2d_avg_pool(x, weight, self.bias)
+
+
 class AvgPool2d(Module):
     """Average pooling: the mean of each window; see `ops.avg_pool2d`."""
 

@@ -21,6 +21,7 @@ from .norm import *
 from .pool import *
 from .power import *
 from .reduce import *
+from .resampled_conv import *
 from .shape import *
 from .statistics import *
 
@@ -38,6 +39,7 @@ __all__ = [
     "clip",
     "concatenate",
     "conv2d",
+    "conv2d_avg_pool",
     "conv_transpose2d",
     "dense",
     "depth_to_space",
@@ -95,6 +97,7 @@ __all__ = [
     "sum_to",
     "tanh",
     "transpose",
+    "upsample_conv2d",
     "upsample_nearest",
     "var",
     "where",

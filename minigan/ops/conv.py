@@ -106,12 +106,12 @@ def check_images(op: str, *tensors: Tensor) -> None:
 
 
 def _check_conv2d(x: Tensor, w: Tensor, stride: Pair, padding: Pair) -> None:
-    _check("conv2d", x, w, None, inputs=1, outputs=0)
+    check_operands("conv2d", x, w, None, inputs=1, outputs=0)
     check_windows("conv2d", image_size(x), image_size(w), stride, padding)
 
 
 def _check_input_grad(g: Tensor, w: Tensor, size: Pair, stride: Pair, padding: Pair) -> None:
-    _check("conv2d_input_grad", g, w, None, inputs=0, outputs=1)
+    check_operands("conv2d_input_grad", g, w, None, inputs=0, outputs=1)
     check_windows("conv2d_input_grad", size, image_size(w), stride, padding, image_size(g))
 
 
@@ -204,7 +204,9 @@ def refuse_options(op: str, **options: Any) -> None:
             raise ValueError(f"{op}: {name} = {value!r} is not supported, only {name} = 1")
 
 
-def _check(op: str, x: Tensor, w: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> None:
+def check_operands(
+    op: str, x: Tensor, w: Tensor, bias: Tensor | None, inputs: int, outputs: int
+) -> None:
     """Raise ValueError unless x (n, c, height, width), w and bias fit; TypeError for integers.
 
     `inputs` and `outputs` are the axes of w that are channels of x and of the result.
@@ -261,11 +263,11 @@ def conv2d(
     refuse_options("conv2d", dilation=dilation, groups=groups)
     geometry = _geometry(pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0))
     if bias is not None:
-        _check("conv2d", x, w, bias, inputs=1, outputs=0)
+        check_operands("conv2d", x, w, bias, inputs=1, outputs=0)
     # A single window is a matrix product.
     is_product = isinstance(x, Tensor) and isinstance(w, Tensor) and x.shape[2:] == w.shape[2:]
     if is_product and geometry["padding"] == (0, 0):
-        _check("conv2d", x, w, bias, inputs=1, outputs=0)
+        check_operands("conv2d", x, w, bias, inputs=1, outputs=0)
         y = matmul(reshape(x, x.shape[0], -1), transpose(reshape(w, w.shape[0], -1)))
         return _add_bias(reshape(y, *y.shape, 1, 1), bias)
     return _add_bias(_conv2d(x, w, **geometry), bias)
@@ -303,7 +305,7 @@ def conv_transpose2d(
     """
     name = "conv_transpose2d"
     refuse_options(name, dilation=dilation, groups=groups)
-    _check(name, x, w, bias, inputs=0, outputs=1)
+    check_operands(name, x, w, bias, inputs=0, outputs=1)
     geometry = _geometry(pair(name, "stride", stride, 1), pair(name, "padding", padding, 0))
     extra = pair(name, "output_padding", output_padding, 0)
     if any(e >= s for e, s in zip(extra, geometry["stride"], strict=True)):

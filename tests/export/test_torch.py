@@ -86,6 +86,7 @@ EVERY_LAYER = nn.Sequential(
     *(nn.Dense(4, 24, bias=False), nn.BatchNorm1d(24, eps=1e-3), nn.LeakyReLU(0.3)),
     *(nn.Dropout(0.4), nn.LayerNorm(24), nn.GELU(), nn.spectral_norm(nn.Linear(24, 24))),
     *(nn.GaussianNoise(0.1), nn.Softplus(2.0), nn.Identity(), nn.Reshape(4, 2, 3)),
+    *(nn.UpsampleConv2d(4, 4, (3, 1)), nn.spectral_norm(nn.ConvAvgPool2d(4, 4, 3, bias=False))),
     *(nn.Upsample((2, 1)), nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0)), nn.GroupNorm(2, 6), nn.SiLU()),
     *(nn.spectral_norm(nn.ConvTranspose2d(6, 8, 3, 2, 1, 1, bias=False)), nn.InstanceNorm2d(8)),
     *(nn.BatchNorm2d(8, affine=False), nn.ReLU(), nn.DepthToSpace(2), nn.AvgPool2d(3, 1, 1)),
@@ -97,7 +98,8 @@ EVERY_LAYER = nn.Sequential(
 def test_every_layer_has_the_same_numbers(tmp_path: Path) -> None:
     net = randomize(EVERY_LAYER)
     kinds = {type(x.module if isinstance(x, nn.SpectralNorm) else x) for x in net}
-    assert torch_text.LAYERS.keys() - kinds == {nn.Embedding}  # in the conditional models
+    known = torch_text.LAYERS | torch_text.PAIRS
+    assert known.keys() - kinds == {nn.Embedding}  # in the conditional models
     names = run_code(mg.export.torch(net, tmp_path / "g.safetensors", latent_size=4)[1])
     z = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
     with nn.evaluating(net), torch.no_grad():
@@ -139,7 +141,7 @@ class Named(nn.Sequential):
 
 def test_a_module_of_ones_own_is_refused_or_gets_a_form(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "g.safetensors"
-    line = r"module Residual has no form in PyTorch here; these have: Sequential, .* Upsample; mg"
+    line = r"module Residual has no form in PyTorch here; these have: .* UpsampleConv2d; mg"
     with pytest.raises(mg.export.ExportError, match=line):
         mg.export.torch(Named(), path, latent_size=4)
     assert list(tmp_path.iterdir()) == []
@@ -155,6 +157,19 @@ def test_a_module_of_ones_own_is_refused_or_gets_a_form(tmp_path: Path, monkeypa
     with torch.no_grad():
         got = names["G"](torch.tensor(z)).numpy()
     assert np.abs(got - net(mg.tensor(z)).numpy()).max() <= 1e-6
+
+
+class Doubled(nn.Dense):
+    """A layer of the user's own that computes something else."""
+
+    def apply_weight(self, x: mg.Tensor, weight: mg.Tensor) -> mg.Tensor:
+        return super().apply_weight(x, weight * 2.0)
+
+
+def test_a_layer_that_computes_something_else_is_not_taken_for_its_base(tmp_path: Path) -> None:
+    net = nn.Sequential(Doubled(4, 4))
+    with pytest.raises(mg.export.ExportError, match="module Doubled has no form in PyTorch"):
+        mg.export.torch(net, tmp_path / "g.safetensors", latent_size=4)
 
 
 def test_names_of_runs_and_classes_cannot_become_code(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vjp
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import avg_pool2d, interpolate, normalize, softplus
 
 State = Mapping[str, np.ndarray]
 Description = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # as `tasks.describe` makes it
@@ -76,6 +76,16 @@ class Residual(nn.Module):
         return y
 
 
+class UpsampleConv2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(interpolate(x, scale_factor=2))
+
+
+class ConvAvgPool2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return avg_pool2d(super().forward(x), 2)
+
+
 class SumPixels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sum((2, 3))
@@ -121,11 +131,13 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
     "ConcatDiscriminator": ConcatDiscriminator,
     "ConditionalGenerator": ConditionalGenerator,
     "Conv2d": nn.Conv2d,
+    "ConvAvgPool2d": ConvAvgPool2d,
     "ConvTranspose2d": nn.ConvTranspose2d,
     "Dense": nn.Linear,
     "DownBlock": Residual,
     "Embedding": nn.Embedding,
     "Flatten": nn.Flatten,
+    "Identity": nn.Identity,
     "LeakyReLU": lambda slope: nn.LeakyReLU(slope, inplace=True),
     "ProjectionDiscriminator": ProjectionDiscriminator,
     "ReLU": partial(nn.ReLU, inplace=True),
@@ -136,6 +148,7 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
     "Tanh": nn.Tanh,
     "UpBlock": Residual,
     "Upsample": lambda scale: nn.Upsample(scale_factor=scale),
+    "UpsampleConv2d": UpsampleConv2d,
 }
 
 
@@ -207,7 +220,7 @@ def generator_loss(fake_logits: Tensor, wasserstein: bool) -> Tensor:
     return -fake_logits.mean() if wasserstein else softplus(-fake_logits).mean()
 
 
-def interpolate(real: Tensor, fake: Tensor, middle: bool) -> Tensor:
+def penalty_points(real: Tensor, fake: Tensor, middle: bool) -> Tensor:
     """Return points between real and fake samples, at random or in the middle."""
     shape = (len(real), *(1,) * (real.ndim - 1))
     alpha = 0.5 if middle else torch.rand(shape, device=real.device)
@@ -265,7 +278,7 @@ def train_eagerly(
         real_logits, fake_logits = logits
         loss_d = discriminator_loss(real_logits, fake_logits, penalty > 0)
         if penalty:
-            x = interpolate(real, fake.detach(), latent is not None).requires_grad_()
+            x = penalty_points(real, fake.detach(), latent is not None).requires_grad_()
             (gradients,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
             loss_d = loss_d + penalty * penalty_of(gradients)
         optimizer_d.zero_grad(set_to_none=True)
@@ -347,7 +360,7 @@ def compiled_step(
             real_logits, fake_logits = real_and_fake_logits(net, real, fake, classes, separate)
             loss = discriminator_loss(real_logits, fake_logits, penalty > 0)
             if penalty:
-                x = interpolate(real, fake, latent is not None)
+                x = penalty_points(real, fake, latent is not None)
                 loss = loss + penalty * penalty_of(grad(lambda x: net(x).sum())(x))
             return loss
 

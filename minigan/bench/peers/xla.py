@@ -165,6 +165,14 @@ def _upsample(_: Module, x: jax.Array, *, scale: int) -> jax.Array:
     return jnp.repeat(jnp.repeat(x, scale, 2), scale, 3)
 
 
+def _upsample_conv2d(module: Module, x: jax.Array, **options: Any) -> jax.Array:
+    return _conv2d(module, _upsample(module, x, scale=2), **options)
+
+
+def _conv_avg_pool2d(module: Module, x: jax.Array, **options: Any) -> jax.Array:
+    return _avg_pool2d(module, _conv2d(module, x, **options), kernel_size=2, padding=0)
+
+
 def _sequential(module: Module, x: jax.Array) -> jax.Array:
     for child in module.children.values():
         x = child(x)
@@ -199,11 +207,13 @@ MODULES: dict[str, Callable[..., jax.Array]] = {
     "ConcatDiscriminator": _concat_discriminator,
     "ConditionalGenerator": _conditional_generator,
     "Conv2d": _conv2d,
+    "ConvAvgPool2d": _conv_avg_pool2d,
     "ConvTranspose2d": _conv_transpose2d,
     "Dense": _dense,
     "DownBlock": _residual,
     "Embedding": lambda module, labels, **_: module["weight"][labels],
     "Flatten": lambda _, x: x.reshape(len(x), -1),
+    "Identity": lambda _, x: x,
     "LeakyReLU": lambda _, x, slope: jax.nn.leaky_relu(x, slope),
     "ProjectionDiscriminator": _projection_discriminator,
     "ReLU": lambda _, x: jax.nn.relu(x),
@@ -214,6 +224,7 @@ MODULES: dict[str, Callable[..., jax.Array]] = {
     "Tanh": lambda _, x: jnp.tanh(x),
     "UpBlock": _residual,
     "Upsample": _upsample,
+    "UpsampleConv2d": _upsample_conv2d,
 }
 BUFFERS = ("running_mean", "running_var", "u", "v")
 
