@@ -6,10 +6,13 @@ of its own. So a limited benchmark is another process, in whose environment all 
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
 import platform
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 # The instructions of x86 processors by the bytes of their vectors, as LLVM names them.
 _FEATURES = {
@@ -36,6 +39,7 @@ VARIABLES = {
 }
 # How the names of numpy's dispatched instruction sets begin that are above a limit.
 _NUMPY_ABOVE = {16: ("X86_V3", "X86_V4", "AVX", "FMA"), 32: ("X86_V4", "AVX512")}
+INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 SIZES = (16, 32, 64)
 
 
@@ -60,8 +64,19 @@ def limited_environment(size: int, native: int) -> dict[str, str]:
     umath = importlib.import_module("numpy._core._multiarray_umath")
     above = (x for x in umath.__cpu_dispatch__ if x.startswith(_NUMPY_ABOVE[size]))
     flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), VARIABLES[size]["XLA_FLAGS"])))
-    numpy_flags = {"NPY_DISABLE_CPU_FEATURES": " ".join(above)}
-    return {**os.environ, **VARIABLES[size], "XLA_FLAGS": flags, **numpy_flags}
+    return {
+        **os.environ,
+        **VARIABLES[size],
+        "XLA_FLAGS": flags,
+        "NPY_DISABLE_CPU_FEATURES": " ".join(above),
+        # torch.compile would run what it has compiled for longer vectors, and crash.
+        INDUCTOR: f"{os.environ.get(INDUCTOR, _default_inductor_folder())}_{size}_bytes",
+    }
+
+
+def _default_inductor_folder() -> Path:
+    """Return the folder in which torch.compile keeps code, unless the variable names another."""
+    return Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
 
 
 def limits(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -92,9 +93,12 @@ def _run_limited(options: argparse.Namespace) -> int:
         words += [] if value is None else [f"--{name}", str(value)]
     environment = limited_environment(options.vector_bytes, vector_bytes())
     environment["PYTHONPATH"] = search_path()
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "minigan", *words], env=environment, check=False
-    ).returncode
+    command = [sys.executable, "-P", "-m", "minigan", *words]
+    code = subprocess.run(command, env=environment, check=False).returncode
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise RuntimeError(f"the process with vectors of {options.vector_bytes} bytes: {name}")
+    return code
 
 
 def _split_names(option: str, text: str | None, example: str) -> list[str]:

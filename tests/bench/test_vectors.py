@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,31 @@ def test_the_flags_of_xla_are_added_to_those_that_are_set(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     environment = vectors.limited_environment(32, 64)
     assert environment["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false --xla_cpu_max_isa=AVX2"
+
+
+@X86
+@pytest.mark.parametrize("folder", [None, "here"])
+def test_compiled_code_of_pytorch_is_kept_by_the_size_of_vectors(folder, monkeypatch):
+    # torch.compile ran code that it had compiled for 64 bytes in a process with 32, and crashed.
+    monkeypatch.delenv(vectors.INDUCTOR, raising=False)
+    if folder is not None:
+        monkeypatch.setenv(vectors.INDUCTOR, folder)
+    folders = [vectors.limited_environment(x, 64)[vectors.INDUCTOR] for x in (16, 32)]
+    assert len(set(folders)) == 2
+    assert all(Path(x).name.startswith(folder or "torchinductor_") for x in folders)
+    assert vectors.INDUCTOR not in vectors.limits(vectors.limited_environment(32, 64))
+
+
+@X86
+def test_a_limited_process_that_crashes_is_an_error(monkeypatch, tmp_path, capsys):
+    if vector_bytes() == 16:
+        pytest.skip("vectors are not longer here")
+    crash = tmp_path / "python"
+    crash.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    crash.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(crash))
+    assert main(["bench", "matmul", "--vector-bytes", "16"]) == 2
+    assert "the process with vectors of 16 bytes: SIGSEGV" in capsys.readouterr().err
 
 
 def test_the_native_size_is_no_limit():
