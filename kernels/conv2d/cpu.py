@@ -18,7 +18,7 @@ All three operations are such products (`product.py`, called by `kernels.py`), b
 Optimizations:
 - implicit GEMM: only padded images and packed panels of B are copied, each once; without padding,
   contiguous images are read where they lie
-- skipped padding: terms that read zeros are left out (`tables.py`)
+- skipped padding: terms that read zeros are left out (`plan.py`)
 - plain matrix products where these are faster, for few channels and kernels of one pixel
   (`columns.py`)
 - cache blocking: a task pads its images just before it multiplies them
@@ -45,6 +45,7 @@ from ..shape.cpu import fill
 from . import columns, tables
 from .geometry import Pair, output_size
 from .kernels import forward_or_input_grad, weight_grad
+from .plan import MAX_BLOCK_ELEMENTS, Packing, ProductTables, Work
 from .product import (
     NARROW_COLUMNS,
     NARROW_OVERREACH,
@@ -53,7 +54,6 @@ from .product import (
     pack_panels,
     pad_images,
 )
-from .tables import MAX_BLOCK_ELEMENTS, Packing, ProductTables, Work
 
 FUNCTIONS = pad_images, multiply, multiply_narrow  # that the kernels call by their addresses
 MIN_PARALLEL_MULTIPLY_ADDS = 6_400_000  # With fewer, a launch from Python uses one thread.

@@ -19,8 +19,8 @@ from ..matmul.micro import ROWS, VECTORS, panel_width
 from ..runtime.cpu.call import call_function
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import VECTOR_BYTES, address, pointer
+from .plan import PHASE_WORDS
 from .product import NARROW_COLUMNS
-from .tables import PHASE_WORDS
 
 
 @jit(inline="always")
@@ -73,7 +73,7 @@ def forward_or_input_grad(
     """Pad and multiply groups begin..end of images, `group` images each.
 
     c is (images, n, pixels), of a shape (images, channels of x, n, pixels of c); the table is that
-    of `tables.ProductTables`, and the flags of the panels lie behind `packed` elements. `narrow` is
+    of `plan.ProductTables`, and the flags of the panels lie behind `packed` elements. `narrow` is
     the number of elements that `multiply_narrow` may read behind a plane, or 0 for `multiply`.
     Where the workspace is empty, x is contiguous, and is read where it lies. `functions` has the
     addresses of `pad_images`, `multiply` and `multiply_narrow`.

@@ -4,7 +4,7 @@
                      row_address(item, i) = a + item*a_item + rows[i, 0]
 
     for j in 0 .. n step NR                           a packed panel of B
-        for each class                                rows that skip the same terms (`tables.py`)
+        for each class                                rows that skip the same terms (`plan.py`)
             for row in 0 .. items*rows step MR        a tile of C
                 for each K-block of terms             (`matmul/k_blocks.py`)
                     tile (+)= A[row:row+MR, block] @ B[block, j:j+NR]     `micro.tile`
@@ -31,7 +31,8 @@ from ..matmul.micro import ROWS, VECTORS, panel_width, transpose_block
 from ..runtime.cpu.compiler import jit
 from ..runtime.cpu.simd import VECTOR_BYTES, address, copy_bytes, pointer, zero_bytes
 from .micro import narrow_tile, narrow_width, store_transposed, tile
-from .tables import CLASS_WORDS, PACKING_WORDS, ROW_WORDS, TERM_WORDS
+from .plan import CLASS_WORDS, ROW_WORDS, TERM_WORDS
+from .tables import PACKING_WORDS
 
 NARROW_COLUMNS = 4  # the most columns of a narrow product
 NARROW_OVERREACH = 3  # vectors: the width of the narrowest tile
@@ -129,7 +130,7 @@ def _is_finite(like, x, count):
 
 @jit
 def pack_panels(x, table, column, panels, begin, end):
-    """Pack panels begin..end of B; the table is that of `tables.Packing`.
+    """Pack panels begin..end of B; the table is that of `plan.Packing`.
 
     Behind the panels there is an element for each: 0, or 1 where the panel is not finite.
     """
@@ -192,7 +193,7 @@ def multiply(
 ):
     """Compute C = A @ B for some classes of rows of some items.
 
-    `table` is the address of `tables.ProductTables.tables`, `records` the index of the first class
+    `table` is the address of `plan.ProductTables.tables`, `records` the index of the first class
     in it. Element p of a row of A is at a + item*a_item + row + term p; element q of a row of C at
     c + item*c_item + row + q*column. B has k rows and is packed, at address b. The terms of a class
     are `planes` times those in its record.
@@ -208,10 +209,8 @@ def multiply(
         width = panel_width(n - j, lanes)
         vectors = -(-width // lanes)
         for i in range(classes):
-            record = pointer(addresses, table + 8 * (records + CLASS_WORDS * i))
-            rows, terms = pointer(addresses, table + 8 * record[0]), table + 8 * record[2]
-            count, length = record[1], planes * record[3]
-            ends, blocks = pointer(addresses, table + 8 * record[4]), record[5]
+            record = records + CLASS_WORDS * i
+            rows, count, terms, length, ends, blocks = _class(addresses, table, record, planes)
             for row in range(0, items * count, ROWS):
                 height = min(ROWS, items * count - row)
                 item, row_of_item = row // count, row % count
@@ -245,6 +244,17 @@ def multiply(
         j += width
 
 
+@jit(inline="always")
+def _class(words, table, record, planes):
+    """Return a class of the table: its rows, their number, its terms and theirs, its K-blocks.
+
+    Rows and the ends of the K-blocks are pointers to words, terms an address.
+    """
+    numbers = pointer(words, table + 8 * record)
+    rows, ends = pointer(words, table + 8 * numbers[0]), pointer(words, table + 8 * numbers[4])
+    return rows, numbers[1], table + 8 * numbers[2], planes * numbers[3], ends, numbers[5]
+
+
 @jit
 def multiply_narrow(memory, table, record, planes, a, a_item, items, b, n, c, c_item, column):
     """Compute `multiply` for at most NARROW_COLUMNS columns, with vectors of positions.
@@ -258,10 +268,7 @@ def multiply_narrow(memory, table, record, planes, a, a_item, items, b, n, c, c_
     """
     size = memory.itemsize
     words = np.empty(0, np.int64)
-    numbers = pointer(words, table + 8 * record)
-    rows, terms = pointer(words, table + 8 * numbers[0]), table + 8 * numbers[2]
-    count, length = numbers[1], planes * numbers[3]
-    ends, blocks = pointer(words, table + 8 * numbers[4]), numbers[5]
+    rows, count, terms, length, ends, blocks = _class(words, table, record, planes)
     if length == 0:
         memory[:] = 0
     first = rows[0]

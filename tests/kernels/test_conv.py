@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conv_helpers import BY_INPUT, BY_WEIGHT, FORWARD, OPERATIONS, calls, case, check, geometries
 from helpers import (
     DEVICES,
     FLOATS,
@@ -30,76 +29,8 @@ from hypothesis import strategies as st
 import minigan as mg
 from minigan import ops
 from minigan.engine.device import get_device
-from minigan.engine.op import Op
 from minigan.kernels.conv2d import columns, cpu, tables
-from minigan.kernels.conv2d.geometry import output_size
 from minigan.kernels.runtime.cpu.simd import VECTOR_BYTES
-
-OPERATIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
-FORWARD, BY_INPUT, BY_WEIGHT = (Op.registry[name] for name in OPERATIONS)
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-
-
-@st.composite
-def geometries(draw: Any) -> dict[str, Any]:
-    """Draw the sizes, stride and padding of a convolution."""
-    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
-    least = [max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True)]
-    more = draw(st.tuples(st.integers(0, 9), st.integers(0, 9)))
-    return {
-        "x": (
-            draw(st.integers(1, 5)),
-            draw(st.integers(1, 5)),
-            least[0] + more[0],
-            least[1] + more[1],
-        ),
-        "out": draw(st.sampled_from([1, 2, 3, 4, 5, 7, 16, 17, 33])),
-        "kernel": kernel,
-        "stride": draw(pairs),
-        "padding": padding,
-    }
-
-
-def case(n: int, c: int, size: int, out: int, kernel: int, stride: int, padding: int) -> dict:
-    return {
-        "x": (n, c, size, size),
-        "out": out,
-        "kernel": (kernel, kernel),
-        "stride": (stride, stride),
-        "padding": (padding, padding),
-    }
-
-
-def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[np.ndarray], dict]]:
-    """The three operations on random arrays of that geometry."""
-    rng = np.random.default_rng(seed)
-    (n, c, *size), kernel, out = shape["x"], shape["kernel"], shape["out"]
-    geometry = {"stride": shape["stride"], "padding": shape["padding"]}
-    rows = output_size((size[0], size[1]), kernel, **geometry)
-    shapes = (n, c, *size), (out, c, *kernel), (n, out, *rows)
-    x, w, g = (rng.standard_normal(s).astype(dtype) for s in shapes)
-    return [
-        (FORWARD, [x, w], geometry),
-        (BY_INPUT, [g, w], {"size": tuple(size), **geometry}),
-        (BY_WEIGHT, [x, g], {"kernel": kernel, **geometry}),
-    ]
-
-
-def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, Any]) -> None:
-    """|y - reference| <= (terms + 1) eps sum |a b|, the bound of a sum in any order."""
-    exact = [a.astype(np.float64) for a in arrays]
-    kept = [a.copy() for a in arrays]
-    y = run(device, op, arrays, attributes)
-    with np.errstate(invalid="ignore", over="ignore"):
-        want = op.reference(*exact, **attributes)
-    size = op.reference(*(np.nan_to_num(abs(a), posinf=0.0) for a in exact), **attributes)
-    terms = 1 + math.prod(arrays[1].shape if op is not BY_WEIGHT else arrays[0].shape)
-    bound = terms * float(np.finfo(arrays[0].dtype).eps) * float(size.max(initial=0.0))
-    assert y.dtype == arrays[0].dtype
-    assert_close(y, want, bound, op.name)
-    for a, before in zip(arrays, kept, strict=True):
-        assert np.array_equal(a, before, equal_nan=True)
 
 
 @FLOATS
@@ -283,73 +214,6 @@ def test_an_empty_batch(out: int) -> None:
         assert not y.any()
 
 
-@pytest.fixture
-def skip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Choose along which axes padding is skipped."""
-
-    def choose(*axes: bool) -> None:
-        monkeypatch.setattr(tables, "SKIP_OPTIONS", [axes])
-        forget()
-
-    def forget() -> None:
-        for table in (tables.forward, tables.input_grad, tables.weight_grad):
-            table.cache_clear()
-
-    yield choose
-    monkeypatch.undo()
-    forget()
-
-
-PADDED = [
-    case(3, 5, 8, 20, 3, 1, 1),
-    case(2, 7, 9, 9, 4, 2, 1),
-    case(9, 3, 5, 6, 5, 1, 3),
-    case(2, 2, 3, 5, 2, 1, 4),  # positions that see the padding only
-    case(1, 40, 7, 5, 5, 2, 2),  # K-blocks
-    case(70, 2, 9, 5, 3, 2, 1),  # steps and splits of the weight's gradient
-]
-
-
-@FLOATS
-@pytest.mark.parametrize("axes", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("value", [None, np.inf, np.nan, "underflow"])
-def test_skipped_padding_changes_no_bit(
-    dtype: str, axes: tuple[bool, bool], value: Any, skip: Any
-) -> None:
-    """Nor where it hides a NaN: 0 * inf is NaN."""
-    for shape in PADDED:
-        for op, arrays, attributes in calls(shape, 0, dtype):
-            if value == "underflow":  # to -0, and a zero of the padding makes it 0
-                tiny = np.finfo(dtype).tiny
-                arrays[:] = [np.full_like(arrays[0], -tiny), np.full_like(arrays[1], tiny)]
-            elif value is not None:
-                arrays[1][-1, 0, 0, -1] = value
-            results = []
-            for chosen in ((False, False), axes):
-                skip(*chosen)
-                results.append(cpu.KERNELS[op.name](*arrays, **attributes))
-            assert np.array_equal(*results, equal_nan=True), (op.name, shape)
-            assert np.array_equal(*map(np.signbit, results)) or np.isnan(results[0]).any()
-
-
-def test_padding_is_skipped_where_that_pays() -> None:
-    """On 8 x 8 pixels a 4 x 4 kernel reads 14 * 14 pixels from 4 * 4 positions, not 16 * 16."""
-    geometry = (8, 8), (4, 4), (2, 2), (1, 1), (256, 128, 4, 4), (8192, 64, 16, 4), 4
-    table = tables.forward(*geometry, False, tables.Work(64, 1, 2)).tables
-    first, count = table[:2]
-    records = table[first:][: count * tables.CLASS_WORDS].reshape(count, -1)
-    assert count == 9
-    assert sum(rows * terms for rows, terms in records[:, [1, 3]]) == 14 * 14
-
-
-def test_tables_stay_small_where_a_kernel_has_many_classes() -> None:
-    """A kernel of 31 x 31 would have 961 classes, each with a list of its terms."""
-    geometry = (64, 64), (31, 31), (1, 1), (15, 15), (1, 1, 31, 31), (3844, 3844, 124, 4), 4
-    table = tables.forward(*geometry, False, tables.Work(64, 1, 2)).tables
-    assert table[1] <= 31
-    assert table.size < 2 * (tables.MAX_TABLES + 1) * 31**2 + 3 * 2 * 64**2
-
-
 def test_products_of_images_take_little_memory() -> None:
     """The weight's gradient of a kernel of one pixel has (o, c) numbers for each image."""
     one = (1, 1), (0, 0)
@@ -357,31 +221,6 @@ def test_products_of_images_take_little_memory() -> None:
     assert not columns.pays((1024, 1024, 1, 1), 64, *one)
     assert columns.pays((64, 1, 4, 4), 196, (2, 2), (1, 1))
     assert not columns.pays((64, 3, 4, 4), 196, (2, 2), (1, 1))
-
-
-def test_sums_have_the_k_blocks_of_all_terms() -> None:
-    """640 terms in blocks of 320; at an edge, what is left of each block."""
-    geometry = (4, 4), (4, 4), (2, 2), (1, 1), (9, 40, 4, 4), (2560, 64, 16, 4), 4
-    table = tables.forward(*geometry, False, tables.Work(64, 1, 2)).tables
-    first, count = table[:2]
-    records = table[first:][: (count + 1) * tables.CLASS_WORDS].reshape(count + 1, -1)
-    ends = [table[end : end + blocks].tolist() for *_, end, blocks in records]
-    assert ends == [[180, 360]] * 4 + [[320, 640]]
-
-
-@pytest.mark.parametrize("rows", [4, 8])
-def test_tasks_keep_all_threads_busy(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """64 images of 7 x 7 positions: as many per task as a tile has rows fill all tiles."""
-    monkeypatch.setattr(tables, "ROWS", rows)
-
-    def items(images: int, positions: int, workers: int) -> int:
-        offsets = np.arange(positions) * 4
-        rows_of_image = tables.Class(offsets, offsets, offsets[:1], offsets[:1])
-        return tables._items_per_task([rows_of_image], tables.Work(images, 1, workers))[0]
-
-    assert items(64, 49, 2) == rows
-    assert items(3, 49, 1) in (2, 3)
-    assert items(64, 784, 32) == 1
 
 
 def test_kernels_refuse_other_dtypes() -> None:
