@@ -129,8 +129,10 @@ class MemoryPlan:
     replay.
     """
 
-    def __init__(self, allocate: Callable[[int], tuple[Any, int]]) -> None:
-        self._allocate = allocate
+    def __init__(
+        self, allocate: Callable[[int], tuple[Any, int]], chunk_bytes: int = MIN_CHUNK_BYTES
+    ) -> None:
+        self._allocate, self._chunk_bytes = allocate, chunk_bytes
         self._chunks: list[tuple[Any, int, int]] = []  # (owner, first address, end address)
         self._free: dict[int, int] = {}  # free spans: first address -> end address
 
@@ -156,7 +158,7 @@ class MemoryPlan:
 
     def _add_chunk(self, size: int) -> tuple[int, int]:
         """Allocate a chunk of at least `size` bytes; return its size and its first address."""
-        size = max(MIN_CHUNK_BYTES, size)
+        size = max(self._chunk_bytes, size)
         owner, address = self._allocate(size + ALIGNMENT_BYTES)
         first = -(-address // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
         self._chunks.append((owner, first, first + size))
@@ -185,11 +187,11 @@ class MemoryPlan:
 def host_empty(recording: Recording, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return a numpy array of undefined contents in the memory of the recording's plan."""
     dtype = np.dtype(dtype)
-    block = recording.block(math.prod(shape) * dtype.itemsize, _allocate_host)
+    block = recording.block(math.prod(shape) * dtype.itemsize, allocate_host)
     return array_at(block.address, shape, dtype, block)
 
 
-def _allocate_host(size: int) -> tuple[np.ndarray, int]:
+def allocate_host(size: int) -> tuple[np.ndarray, int]:
     owner = np.empty(size, np.uint8)
     return owner, array_address(owner)
 

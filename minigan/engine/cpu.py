@@ -8,6 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from ..kernels.runtime import host_memory
 from ..kernels.runtime.arrays import memory_of
 from ..kernels.runtime.cpu import compiler, replay
 from ..kernels.runtime.cpu.thread_pool import threads
@@ -46,6 +47,11 @@ class CpuDevice(Device):
     def on_compile(self, listener: Callable[[str], None] | None) -> None:
         """Call `listener(kernel name)` whenever a kernel is about to be compiled."""
         compiler.compile_listener = listener
+
+    def from_numpy(self, array: np.ndarray) -> np.ndarray:
+        copy = host_memory.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> np.ndarray:
         own = own_kernel(op, "cpu")

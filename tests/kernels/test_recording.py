@@ -46,7 +46,7 @@ def test_freed_memory_is_reused():
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3_000_000)), max_size=60))
 def test_live_blocks_do_not_overlap(requests):
-    memory = recording.MemoryPlan(recording._allocate_host)
+    memory = recording.MemoryPlan(recording.allocate_host)
     live = []
     for free, size in requests:
         if free and live:

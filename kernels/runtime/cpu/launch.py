@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import host_memory
 from ..arrays import array_address, array_at, contiguous_copy, memory_of
 from ..recording import active, host_empty, keep_unplanned
 from ..strides import elements, merge
@@ -41,7 +42,9 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if ahead.is_collecting():
         return np.zeros(shape, dtype)
     recording = active()
-    return np.empty(shape, dtype) if recording is None else host_empty(recording, shape, dtype)
+    if recording is None:
+        return host_memory.empty(shape, dtype)
+    return host_empty(recording, shape, dtype)
 
 
 def launch(kernel: Any, *arguments: Any, over: int | None = None, parts: int = 1) -> None:
