@@ -1,8 +1,8 @@
-"""The plan of a convolution's product: classes of rows, tasks, and the table that has both.
+"""Plan a convolution's product: what is skipped, how rows are divided into tasks, its table.
 
 The rows of A are divided into *classes* that read the padding at the same terms, and these terms,
-which are zeros, are left out of the class's sums: of a kernel of 4 x 4 with stride 2 on 8 x 8
-pixels, a quarter. No bit depends on it.
+which are zeros, are left out of the class's sums. The result is the same
+to the last bit.
 """
 
 from __future__ import annotations

@@ -246,9 +246,10 @@ def multiply(
 
 @jit(inline="always")
 def _class(words, table, record, planes):
-    """Return a class of the table: its rows, their number, its terms and theirs, its K-blocks.
+    """Return a class's (rows, their number, terms, their number, ends of K-blocks, their number).
 
-    Rows and the ends of the K-blocks are pointers to words, terms an address.
+    `record` is its index in the table. Rows and ends are pointers to words, terms an address;
+    `words` is an array of their type.
     """
     numbers = pointer(words, table + 8 * record)
     rows, ends = pointer(words, table + 8 * numbers[0]), pointer(words, table + 8 * numbers[4])

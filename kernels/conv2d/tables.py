@@ -8,8 +8,8 @@ make the tables of each operation, and the one from which B is packed:
     input_grad    input pixels (i, j), by phase  weights (o, h, v)          input channels
     weight_grad   weights (h, v) of a channel    positions (n, a, b)        output channels
 
-`plan.py` divides the rows into classes, and writes the tables. All are int64; offsets are in bytes.
-They follow from sizes, strides and the number of threads, so they are cached.
+`plan.py` divides the rows into classes and writes the table of the product. All tables are int64;
+offsets are in bytes. They follow from sizes, strides and the number of threads, so they are cached.
 """
 
 from __future__ import annotations

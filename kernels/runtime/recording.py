@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 from .arrays import array_address, array_at
 
 ALIGNMENT_BYTES = 256  # the alignment of every array in a plan, as of cudaMalloc
-MIN_CHUNK_BYTES = 1 << 20  # the least memory that a plan requests from the system at once
+MIN_CHUNK_BYTES = 1 << 20  # what a plan requests from the system at once, at least
 
 
 class Recording:
@@ -122,9 +123,9 @@ class Block:
 
 
 class MemoryPlan:
-    """A best-fit allocator whose placement is decided once, while a step is recorded.
+    """A best-fit allocator of spans of chunks; a freed span is used again.
 
-    A freed span is reused for later arrays. Python frees the arrays of a step at fixed points of
+    In a recording, placement is decided once. Python frees the arrays of a step at fixed points of
     the sequence of launches, so two arrays that share memory are never alive at the same point of a
     replay.
     """
@@ -133,53 +134,68 @@ class MemoryPlan:
         self, allocate: Callable[[int], tuple[Any, int]], chunk_bytes: int = MIN_CHUNK_BYTES
     ) -> None:
         self._allocate, self._chunk_bytes = allocate, chunk_bytes
-        self._chunks: list[tuple[Any, int, int]] = []  # (owner, first address, end address)
-        self._free: dict[int, int] = {}  # free spans: first address -> end address
+        self._chunks: dict[int, tuple[int, Any]] = {}  # first address -> (end address, owner)
+        # The free spans: first address -> end address and the reverse, and (size, first address) in
+        # increasing order.
+        self._free: dict[int, int] = {}
+        self._free_ends: dict[int, int] = {}
+        self._sizes: list[tuple[int, int]] = []
 
     @property
     def size(self) -> int:
         """The bytes of all chunks."""
-        return sum(end - first for _, first, end in self._chunks)
+        return sum(end - first for first, (end, _) in self._chunks.items())
 
     def owns(self, address: int) -> bool:
-        return any(first <= address < end for _, first, end in self._chunks)
+        return any(first <= address < end for first, (end, _) in self._chunks.items())
 
     def block(self, size: int) -> Block:
         """Return the smallest free span of at least `size` bytes, cut to the aligned size."""
         size = max(1, -(-size // ALIGNMENT_BYTES)) * ALIGNMENT_BYTES
-        fitting = [(end - first, first) for first, end in self._free.items() if end - first >= size]
-        if not fitting:
-            fitting = [self._add_chunk(size)]
-        span, first = min(fitting)
-        end = self._free.pop(first)
-        if span > size:
-            self._free[first + size] = end
+        fitting = bisect_left(self._sizes, (size, 0))
+        if fitting < len(self._sizes):
+            _, first = self._sizes[fitting]
+        else:
+            first = self._add_chunk(size)
+        end = self._remove_free(first)
+        if end > first + size:
+            self._add_free(first + size, end)
         return Block(self, first, size)
 
-    def _add_chunk(self, size: int) -> tuple[int, int]:
-        """Allocate a chunk of at least `size` bytes; return its size and its first address."""
+    def _add_chunk(self, size: int) -> int:
+        """Allocate a chunk of at least `size` bytes; return its first address."""
         size = max(self._chunk_bytes, size)
         owner, address = self._allocate(size + ALIGNMENT_BYTES)
         first = -(-address // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-        self._chunks.append((owner, first, first + size))
-        self._free[first] = first + size
-        return size, first
+        self._chunks[first] = first + size, owner
+        self._add_free(first, first + size)
+        return first
+
+    def _add_free(self, first: int, end: int) -> None:
+        self._free[first], self._free_ends[end] = end, first
+        insort(self._sizes, (end - first, first))
+
+    def _remove_free(self, first: int) -> int:
+        """Remove a free span, and return its end."""
+        end = self._free.pop(first)
+        del self._free_ends[end]
+        del self._sizes[bisect_left(self._sizes, (end - first, first))]
+        return end
 
     def release(self, address: int, size: int) -> None:
         """Free a span, and merge it with the free spans before and after it."""
-        end = address + size
+        first, end = address, address + size
         # Chunks are never adjacent, as their owners are longer than they are by ALIGNMENT_BYTES.
-        for first, last in list(self._free.items()):
-            if last == address:
-                del self._free[first]
-                address = first
-            elif first == end:
-                end = self._free.pop(first)
-        self._free[address] = end
+        if end in self._free:
+            end = self._remove_free(end)
+        if first in self._free_ends:
+            first = self._free_ends[first]
+            self._remove_free(first)
+        self._add_free(first, end)
 
     def fill(self, byte: int) -> None:
         """Overwrite all memory of the plan: tests show that no replay depends on old contents."""
-        for owner, _, _ in self._chunks:
+        for _, owner in self._chunks.values():
             owner[...] = byte
 
 
@@ -192,6 +208,7 @@ def host_empty(recording: Recording, shape: tuple[int, ...], dtype: Any) -> np.n
 
 
 def allocate_host(size: int) -> tuple[np.ndarray, int]:
+    """Return (owner, address) of new memory of the host, for a MemoryPlan."""
     owner = np.empty(size, np.uint8)
     return owner, array_address(owner)
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from ..engine.device import use_device
 from ..engine.random import fork_rng
 from ..utils.names import choose
-from . import conv, matmul, memory, roofline, steps
+from . import conv, lower_bound, matmul, memory, roofline, steps
 from .harness import (
     FilePath,
     check_options,
@@ -66,7 +66,11 @@ def _matmul(setup: Setup) -> tuple[Any, str]:
 
 
 def _step(setup: Setup) -> tuple[Any, str]:
+    """Measure the peak before and after, since other processes may disturb one of them."""
+    rates = [lower_bound.fma_rate(setup.threads)]
     cases = _measure("step", steps.groups(setup.plan, setup.peers, setup.threads), setup)
+    rates.append(lower_bound.fma_rate(setup.threads))
+    cases = lower_bound.with_bounds(cases, max(rates))
     return cases, steps.report(cases)
 
 
@@ -172,7 +176,8 @@ def _select_tasks(plan: Plan, tasks: Sequence[str], selected: Sequence[str]) -> 
     if not tasks:
         return plan
     if list(selected) != ["step"]:
-        raise ValueError(f"tasks are chosen for step alone, not for {', '.join(selected)}")
+        names = ", ".join(selected)
+        raise ValueError(f"tasks = {', '.join(tasks)} need step as the only benchmark, not {names}")
     return replace(plan, tasks={name: choose("task", name, plan.tasks) for name in tasks})
 
 

@@ -11,7 +11,7 @@ bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..kernels.runtime.cpu import peak
 from ..kernels.runtime.recording import collect
 from .plan import Task
 from .tasks import minigan_step
+from .timing import Case
 
 RATE_REPEATS = 5  # The best repeat counts, as other processes may disturb some of them.
 FLOAT_BYTES = 4
@@ -31,7 +32,7 @@ ADAM_ACCESSES = 7  # of those arrays: p, g, m, v are read, p, m, v are written
 
 # The multiply-adds of each op with products, from its operands, its result y and its attributes. A
 # convolution counts as the matrix product that it stands for, padding included.
-PRODUCTS: dict[str, Callable[..., int]] = {
+COUNTS: dict[str, Callable[..., int]] = {
     "matmul": lambda a, b, **_: a.size * b.shape[-1],
     "dense": lambda x, w, *_, **__: x.size * w.shape[1],
     "conv2d": lambda x, w, y, **_: y.size * math.prod(w.shape[1:]),
@@ -49,8 +50,8 @@ class CountingDevice(CpuDevice):
 
     def run(self, op: Op, arrays: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         y = super().run(op, arrays, attributes)
-        if op.name in PRODUCTS:
-            self.multiply_adds += PRODUCTS[op.name](*arrays, y=y, **attributes)
+        if op.name in COUNTS:
+            self.multiply_adds += COUNTS[op.name](*arrays, y=y, **attributes)
         return y
 
 
@@ -58,7 +59,7 @@ class CountingDevice(CpuDevice):
 def multiply_adds(task: Task, batch: int) -> int:
     """Return the number of multiply-adds of `tasks.minigan_step` in products and convolutions.
 
-    The step runs without its kernels, so it takes no time.
+    The step runs without its kernels: only the shapes of its arrays matter.
     """
     device = CountingDevice()
     with use_device(device), fork_rng(), collect():
@@ -80,21 +81,29 @@ def fma_rate(threads: int) -> float:
 
 
 def cases(tasks: Mapping[str, Task], threads: int) -> Iterator[dict[str, Any]]:
-    """Yield each task and batch with its work, the measured peaks, and the bound in seconds."""
-    flops_per_second = fma_rate(threads)
+    """Yield each task and batch with its work and the measured bandwidth."""
     for name, task in tasks.items():
         count = parameter_count(task)
         thread_bytes = -(-ADAM_ARRAYS * FLOAT_BYTES * count // threads)
         bytes_per_second = max(peak.bandwidth(thread_bytes, threads) for _ in range(RATE_REPEATS))
         for batch in task.batches:
-            products = multiply_adds(task, batch)
-            optimizer_bytes = ADAM_ACCESSES * FLOAT_BYTES * count
             yield {
                 "task": name,
                 "batch": batch,
-                "multiply_adds": products,
-                "optimizer_bytes": optimizer_bytes,
-                "flops_per_second": flops_per_second,
+                "multiply_adds": multiply_adds(task, batch),
+                "optimizer_bytes": ADAM_ACCESSES * FLOAT_BYTES * count,
                 "bytes_per_second": bytes_per_second,
-                "lower_bound": 2 * products / flops_per_second + optimizer_bytes / bytes_per_second,
             }
+
+
+def with_bounds(cases: Sequence[Case], flops_per_second: float) -> list[dict[str, Any]]:
+    """Return the cases with "lower_bound", in seconds, at this peak of arithmetic."""
+    return [
+        {
+            **case,
+            "flops_per_second": flops_per_second,
+            "lower_bound": 2 * case["multiply_adds"] / flops_per_second
+            + case["optimizer_bytes"] / case["bytes_per_second"],
+        }
+        for case in cases
+    ]

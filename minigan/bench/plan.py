@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .. import nn
-from ..gan.conditional import conditional, input_shapes
+from ..gan.conditional import input_sizes, make_conditional
 from ..gan.models import MODELS, Model
 
-CLASSES = 10  # of the labels of a conditional task
+CLASSES = 10  # the number of labels of a conditional task
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Task:
     """A GAN to train: one of `minigan.gan.models`, the shape of a sample, and batch sizes.
 
     With a `penalty` above 0 it is a WGAN with gradient penalty of that weight (Gulrajani et al.
-    2017), else the non-saturating GAN. `condition` is one of `minigan.gan.conditional`.
+    2017), else the non-saturating GAN. `condition` is "none", "concat" or "projection".
     """
 
     model: Model
@@ -31,9 +31,9 @@ class Task:
         shape, latent_size = self.sample_shape, self.model.latent_size
         if self.condition == "none":
             return self.model.build(shape, latent_size)
-        inputs = input_shapes(self.condition, latent_size, shape, CLASSES)
+        inputs = input_sizes(self.condition, latent_size, shape, CLASSES)
         networks = self.model.build(shape, *inputs)
-        return conditional(self.condition, *networks, shape, CLASSES)
+        return make_conditional(self.condition, *networks, shape, CLASSES)
 
 
 TASKS = {
@@ -43,10 +43,10 @@ TASKS = {
     "DCGAN": Task(MODELS["dcgan"], (1, 28, 28), (64,)),
     "cGAN": Task(MODELS["mlp"], (1, 28, 28), (64,), condition="concat"),
     "SNGAN": Task(MODELS["sngan"], (1, 28, 28), (64,)),
-    "projection": Task(MODELS["sngan"], (1, 28, 28), (64,), condition="projection"),
+    "SNGAN-projection": Task(MODELS["sngan"], (1, 28, 28), (64,), condition="projection"),
     "ResNet": Task(MODELS["resnet"], (1, 28, 28), (64,)),
 }
-# The tasks of `minigan bench --devices`, the fastest first.
+# The tasks of `minigan bench --devices`, the fastest first; few, as all devices measure them.
 DEVICE_TASKS = {name: TASKS[name] for name in ("ring", "MLP", "WGAN-GP", "DCGAN")}
 
 

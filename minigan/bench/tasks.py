@@ -31,10 +31,10 @@ Description = tuple[str, dict[str, Any], dict[str, Any]]
 
 # ---------------------------------------------------------------------------------- for the peers
 def describe(module: nn.Module) -> Description:
-    """Return a module's description, for peers to build the same; its state dict has weights."""
+    """Return (class name, options, children), from which peers build the same module."""
     children = {name: describe(child) for name, child in module.children()}
-    own = (Tensor, nn.Module, NoneType)
-    options = {key: x for key, x in vars(module).items() if not isinstance(x, own)}
+    no_options = (Tensor, nn.Module, NoneType)
+    options = {key: x for key, x in vars(module).items() if not isinstance(x, no_options)}
     options.pop("training", None)
     if isinstance(module, (nn.Dense, nn.Conv2d, nn.ConvTranspose2d)):
         options["bias"] = module.bias is not None
@@ -50,26 +50,32 @@ def real_batch(task: Task, batch: int) -> np.ndarray:
 
 
 def label_batch(task: Task, batch: int) -> list[np.ndarray]:
-    """Return the labels (batch,) of a conditional task, as the one element of a list; else []."""
+    """Return [labels (batch,)] of a conditional task, [] of another."""
     return [] if task.condition == "none" else [np.arange(batch) % CLASSES]
 
 
 def peer_arguments(task: Task, batch: int) -> dict[str, Any]:
     """Return the arguments of a peer's step by name.
 
-    player_g, player_d: (description, state dict) of new networks. separate: whether D gets the real
-    and the fake batch in two passes, because it has batch norm. penalty: that of the Task.
+    - player_g, player_d: (description, state dict) of new networks
+    - latent_size, data, labels, penalty: those of the task
+    - separate: whether D gets the real and the fake batch in two passes, as it has batch norm
+    - lr, betas: of Adam
     """
     with use_device("cpu"):
         networks = task.build_networks()
         player_g, player_d = [(describe(net), net.state_dict()) for net in networks]
+    separate = nn.depends_on_batch(networks[1])
+    has_spectral_norm = any(isinstance(x, nn.SpectralNorm) for x in networks[1].modules())
+    if has_spectral_norm and (separate or task.penalty):
+        raise NotImplementedError("peers do one power iteration for a step of D, minigan several")
     return {
         "player_g": player_g,
         "player_d": player_d,
         "latent_size": task.model.latent_size,
         "data": real_batch(task, batch),
         "labels": label_batch(task, batch),
-        "separate": nn.depends_on_batch(networks[1]),
+        "separate": separate,
         "lr": LEARNING_RATE,
         "betas": BETAS,
         "penalty": task.penalty,

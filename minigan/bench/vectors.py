@@ -70,13 +70,17 @@ def limited_environment(size: int, native: int) -> dict[str, str]:
         "XLA_FLAGS": flags,
         "NPY_DISABLE_CPU_FEATURES": " ".join(above),
         # torch.compile would run what it has compiled for longer vectors, and crash.
-        INDUCTOR: f"{os.environ.get(INDUCTOR, _default_inductor_folder())}_{size}_bytes",
+        INDUCTOR: f"{os.environ.get(INDUCTOR) or _default_inductor_folder()}_{size}_bytes",
     }
 
 
 def _default_inductor_folder() -> Path:
     """Return the folder in which torch.compile keeps code, unless the variable names another."""
-    return Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container whose user has no name
+        user = str(os.getuid())
+    return Path(tempfile.gettempdir(), f"torchinductor_{user}")
 
 
 def limits(environment: Mapping[str, str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--tasks",
         metavar="NAMES",
-        help="the GANs whose steps the one NAME step measures, say MLP,DCGAN [all]",
+        help="the GANs to measure where step is the only NAME, say MLP,DCGAN [all]",
     )
     parser.add_argument(
         "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
@@ -97,7 +97,8 @@ def _run_limited(options: argparse.Namespace) -> int:
     code = subprocess.run(command, env=environment, check=False).returncode
     if code < 0:
         name = signal.Signals(-code).name
-        raise RuntimeError(f"the process with vectors of {options.vector_bytes} bytes: {name}")
+        size = options.vector_bytes
+        raise RuntimeError(f"the process with vectors of {size} bytes was ended by {name}")
     return code
 
 
@@ -124,9 +125,8 @@ def _time_op(options: argparse.Namespace) -> int:
     from ..engine.op import Op
     from .check import ops_of
 
-    flags = {"json": "--json", "figure": "--figure", "tasks": "--tasks"}
-    for name, flag in {"names": "names", **flags}.items():
-        if getattr(options, name):
+    for flag in ("names", "--json", "--figure", "--tasks"):
+        if getattr(options, flag.lstrip("-")):
             raise ValueError(f"--op times one op; it does not go with {flag}")
     if ".py" in options.op:
         ops = ops_of(options.op)

@@ -9,6 +9,7 @@ for a module of your own:
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ def _short(size: Any) -> Any:
 def _convolution(layer: Any, name: str | None = None) -> str:
     extra = getattr(layer, "output_padding", (0, 0))
     return _call(
-        name or type(layer).__name__,
+        name or _kind(layer).__name__,
         layer.in_channels,
         layer.out_channels,
         *map(_short, (layer.kernel_size, layer.stride, layer.padding)),
@@ -57,7 +58,7 @@ def _convolution(layer: Any, name: str | None = None) -> str:
     )
 
 
-def _plain(layer: Any) -> str:
+def _conv2d(layer: Any) -> str:
     """Return the text of the convolution in a layer that also resizes."""
     return _convolution(layer, "Conv2d")
 
@@ -68,7 +69,7 @@ def _eps(layer: Any) -> float | None:
 
 def _batch_norm(layer: Any) -> str:
     affine = None if layer.weight is not None else False
-    return _call(type(layer).__name__, layer.num_features, eps=_eps(layer), affine=affine)
+    return _call(_kind(layer).__name__, layer.num_features, eps=_eps(layer), affine=affine)
 
 
 def _layer_norm(layer: Any) -> str:
@@ -92,7 +93,7 @@ def _pool(layer: Any) -> str:
     padding = None if layer.padding in (0, (0, 0)) else _short(layer.padding)
     ceil = getattr(layer, "ceil_mode", False) or None
     kernel = _short(layer.kernel_size)
-    return _call(type(layer).__name__, kernel, stride=stride, padding=padding, ceil_mode=ceil)
+    return _call(_kind(layer).__name__, kernel, stride=stride, padding=padding, ceil_mode=ceil)
 
 
 # The text of layers without children. Dropout and noise act in training only.
@@ -123,10 +124,10 @@ LAYERS: dict[type[nn.Module], Callable[[Any], str]] = {
     nn.SiLU: _same("SiLU"),
     nn.Softplus: lambda layer: _call("Softplus", layer.beta),
 }
-# Layers that are two in PyTorch: their texts, of which one has the tensors, and its number.
+# Layers that are two layers in PyTorch: the text of each, and the index of the one with tensors.
 PAIRS: dict[type[nn.Module], Callable[[Any], tuple[str, str, int]]] = {
-    nn.UpsampleConv2d: lambda layer: (_call("Upsample", scale_factor=2), _plain(layer), 1),
-    nn.ConvAvgPool2d: lambda layer: (_plain(layer), _call("AvgPool2d", 2), 0),
+    nn.UpsampleConv2d: lambda layer: (_call("Upsample", scale_factor=2), _conv2d(layer), 1),
+    nn.ConvAvgPool2d: lambda layer: (_conv2d(layer), _call("AvgPool2d", 2), 0),
 }
 # Of modules with children: the parameters of `forward`, and what it returns.
 FORWARDS: dict[type[nn.Module], tuple[str, str]] = {
@@ -164,15 +165,15 @@ def torch_text(module: nn.Module, is_flat: bool = True) -> TorchText:
     """Return the PyTorch form of a module, for inputs (n, features) if `is_flat`.
 
     Raises:
-        ExportError: a module is neither in LAYERS nor in FORWARDS.
+        ExportError: a module has no entry in LAYERS, PAIRS or FORWARDS, or methods of its own.
     """
     kind = _kind(module)
     if kind in LAYERS:
         flat = (is_flat and issubclass(kind, _FLAT)) or kind is nn.Flatten
         return TorchText(LAYERS[kind](module), _tensors(module), is_flat=flat)
     if kind in PAIRS:
-        *texts, number = PAIRS[kind](module)
-        tensors = {f"{number}.{key}": x for key, x in _tensors(module).items()}
+        *texts, index = PAIRS[kind](module)
+        tensors = {f"{index}.{key}": x for key, x in _tensors(module).items()}
         return TorchText(f"nn.Sequential({', '.join(texts)})", tensors)
     if kind is nn.Reshape:
         return _reshape(module, is_flat)
@@ -189,8 +190,15 @@ def torch_text(module: nn.Module, is_flat: bool = True) -> TorchText:
     )
 
 
+# Of a layer's class: what a class of it may replace, with the same results.
+_NOT_COMPUTING = {
+    *("__init__", "__module__", "__doc__", "__dict__", "__weakref__", "__annotations__"),
+    *("__repr__", "__static_attributes__", "__firstlineno__", "extra_repr"),
+}
+
+
 def _kind(module: nn.Module) -> type[nn.Module]:
-    """Return the known class whose methods the module has, or its own class."""
+    """Return the known class whose methods the module runs unchanged, else its own class."""
     cls = type(module)
     known = (*LAYERS, *PAIRS, *FORWARDS, nn.Sequential, nn.ModuleList, nn.Reshape, nn.SpectralNorm)
     bases: list[Any] = [base for base in cls.__mro__ if base in known]
@@ -198,10 +206,13 @@ def _kind(module: nn.Module) -> type[nn.Module]:
 
 
 def _overridden(cls: type[nn.Module], base: type[nn.Module]) -> bool:
-    """Return whether a class has its own code for what a base computes."""
-    below = cls.__mro__[: cls.__mro__.index(base)]
-    names = {name for x in below for name, value in vars(x).items() if callable(value)}
-    return any(hasattr(base, name) for name in names - {"__init__", "extra_repr"})
+    """Return whether `cls` replaces a method of `base` that computes something."""
+    own = {name for x in base.__mro__[: base.__mro__.index(nn.Module)] for name in vars(x)}
+    names = ({"forward", "__call__"} | own) - _NOT_COMPUTING
+    return any(
+        inspect.getattr_static(cls, name, None) is not inspect.getattr_static(base, name, None)
+        for name in names
+    )
 
 
 def _tensors(module: Any) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any
 from .. import nn, ops
 from ..engine.assign import assign
 from ..engine.tensor import Tensor
+from ..utils.names import choose
 
 Shape = tuple[int, ...]
 MAX_EMBEDDING_SIZE = 64
@@ -120,31 +121,39 @@ CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] =
 }
 
 
-def input_shapes(
+def input_sizes(
     condition: str, latent_size: int, sample_shape: Shape, classes: int
 ) -> tuple[int, Shape]:
-    """Return (latent size, discriminator shape) of the networks that `conditional` takes."""
+    """Return (latent size, discriminator shape) of the networks that `make_conditional` takes.
+
+    `condition` is a name of `CONDITIONS`, but not "none".
+    """
     first, *rest = sample_shape
     if condition == "concat":
         first += label_shape(sample_shape, classes)[0]
     return latent_size + embedding_size(classes), (first, *rest)
 
 
-def conditional(
-    condition: str, generator: nn.Module, discriminator: nn.Sequential, shape: Shape, classes: int
+def make_conditional(
+    condition: str,
+    generator: nn.Module,
+    discriminator: nn.Sequential,
+    sample_shape: Shape,
+    classes: int,
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the networks as parts of a conditional generator and discriminator.
+    """Return a conditional generator and discriminator with these networks as parts.
 
     Args:
         condition: a name of `CONDITIONS`, but not "none".
-        generator, discriminator: networks with the inputs of `input_shapes`.
-        shape: of a sample.
+        generator, discriminator: networks with the inputs of `input_sizes`.
+        sample_shape: (C, H, W) or (D,).
         classes: the number of labels.
+
+    Raises:
+        ValueError: there is no such condition.
     """
-    build = CONDITIONS[condition]
-    if build is None:
-        raise ValueError(f"condition = {condition!r} makes no conditional networks")
-    return ConditionalGenerator(generator, classes), build(discriminator, shape, classes)
+    build = choose("condition", condition, {k: x for k, x in CONDITIONS.items() if x is not None})
+    return ConditionalGenerator(generator, classes), build(discriminator, sample_shape, classes)
 
 
 def label_shape(sample_shape: Shape, classes: int) -> Shape:

@@ -207,7 +207,8 @@ class UpBlock(nn.Module):
         self.main = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.ReLU(),
-            nn.Identity(),  # a place of its own for the upsampling, as in the names of older files
+            # Upsampling was a layer here: the weights below keep their names, which are numbers.
+            nn.Identity(),
             nn.UpsampleConv2d(inputs, outputs, 3),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import nn
 from ..training.config import Config
-from .conditional import conditional, head_in_features, input_shapes
+from .conditional import head_in_features, input_sizes, make_conditional
 from .models import MODELS
 
 Shape = tuple[int, ...]
@@ -37,8 +37,9 @@ def build_networks(
     # Packing and a concatenated label add channels to an image, coordinates to a point.
     first, *rest = sample_shape
     discriminator_shape = (config.pack * first, *rest)
-    if is_conditional and classes:  # and then pack is 1
-        latent_size, discriminator_shape = input_shapes(
+    if is_conditional and classes:
+        # Config refuses a condition with pack > 1, so no channels of packing are lost here.
+        latent_size, discriminator_shape = input_sizes(
             config.condition, latent_size, sample_shape, classes
         )
     networks = model.build(sample_shape, latent_size, discriminator_shape)
@@ -49,7 +50,7 @@ def build_networks(
     unconditional = add_minibatch_layer(networks[1], config.minibatch)
     discriminator: nn.Module = unconditional
     if is_conditional and classes:
-        generator, discriminator = conditional(
+        generator, discriminator = make_conditional(
             config.condition, generator, unconditional, sample_shape, classes
         )
     if config.penalties and nn.has_batch_norm(discriminator):

@@ -159,7 +159,10 @@ class ConvTranspose2d(_Convolution):
 
 
 class _ResampledConv2d(Conv2d):
-    """A convolution of stride 1 that keeps the size of an image, joined with a resizing."""
+    """A convolution of stride 1 that keeps the size of an image, fused with resizing.
+
+    Its stride and padding are those of the convolution, for its text, exports and benchmarks.
+    """
 
     def __init__(
         self,
@@ -182,10 +185,13 @@ class _ResampledConv2d(Conv2d):
 
 
 class UpsampleConv2d(_ResampledConv2d):
-    """Double the sides of an image by repeated pixels, then convolve it; see `ops.upsample_conv2d`.
+    """Double the sides of an image by repeating pixels, then convolve; see `ops.upsample_conv2d`.
 
-    It is `Upsample(2)` and `Conv2d(in_channels, out_channels, kernel_size, 1, kernel_size // 2)`
-    with fewer multiply-adds; the weight is that of the Conv2d. The kernel size is odd.
+    It is `Upsample(2)` and `Conv2d(in_channels, out_channels, kernel_size, 1, kernel_size // 2)`,
+    but for rounding, with fewer multiply-adds. The weight is that of the Conv2d.
+
+    Raises:
+        ValueError: the kernel size is even.
     """
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -195,8 +201,11 @@ class UpsampleConv2d(_ResampledConv2d):
 class ConvAvgPool2d(_ResampledConv2d):
     """Convolve an image, then halve its sides by average pooling; see `ops.conv2d_avg_pool`.
 
-    It is `Conv2d(in_channels, out_channels, kernel_size, 1, kernel_size // 2)` and `AvgPool2d(2)`
-    with fewer multiply-adds; the weight is that of the Conv2d. The kernel size is odd.
+    It is `Conv2d(in_channels, out_channels, kernel_size, 1, kernel_size // 2)` and `AvgPool2d(2)`,
+    but for rounding, with fewer multiply-adds. The weight is that of the Conv2d.
+
+    Raises:
+        ValueError: the kernel size is even.
     """
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:

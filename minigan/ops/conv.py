@@ -11,6 +11,7 @@ the VJPs of each are the other two, and a derivative of any order is one of thes
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -268,7 +269,8 @@ def conv2d(
     is_product = isinstance(x, Tensor) and isinstance(w, Tensor) and x.shape[2:] == w.shape[2:]
     if is_product and geometry["padding"] == (0, 0):
         check_operands("conv2d", x, w, bias, inputs=1, outputs=0)
-        y = matmul(reshape(x, x.shape[0], -1), transpose(reshape(w, w.shape[0], -1)))
+        terms = math.prod(w.shape[1:])
+        y = matmul(reshape(x, x.shape[0], terms), transpose(reshape(w, w.shape[0], terms)))
         return _add_bias(reshape(y, *y.shape, 1, 1), bias)
     return _add_bias(_conv2d(x, w, **geometry), bias)
 

@@ -68,7 +68,7 @@ def test_one_benchmark_runs_once(name, without_peers):
         (["memry"], {}, r"unknown benchmark 'memry'; did you mean 'memory'\? \(accepted: matmul, "),
         (["matmul", "steps"], {}, "unknown benchmark 'steps'; did you mean 'step'"),
         (["step"], {"tasks": ["rnig"]}, "unknown task 'rnig'; did you mean 'ring'"),
-        (["step", "conv"], {"tasks": ["ring"]}, "for step alone, not for step, conv"),
+        (["step", "conv"], {"tasks": ["ring"]}, "ring need step as the only .*, not step, conv"),
         ([], {"repeats": 0}, "repeats = 0 is not a positive"),
         ([], {"threads": 0}, "threads = 0 is not between 1 and"),
         ([], {"threads": 10**6}, "threads = 1000000 is not between 1 and"),

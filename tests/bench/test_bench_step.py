@@ -70,12 +70,12 @@ def test_peer_takes_the_same_steps_to_the_same_weights(name, task, rng, monkeypa
             load("pytorch")["pytorch"].torch, "compile", lambda function, **_: function
         )
     makers = steps.contenders(task, task.batches[0], load(steps.PEERS[name]))
-    # Some biases have gradients that are 0 but for rounding, of which Adam makes steps of one
-    # learning rate: in a WGAN those of D's last layer and of units that are active for all samples,
-    # in a residual generator those of the convolutions before batch norm, whose mean has them.
-    loose = {"penalty": 1, "ResNet": 0}  # the players of such biases, 0 for G
-    player = loose.get("penalty" if task.penalty else type(task.model).__name__)
-    offset = 8 * tasks.LEARNING_RATE if task.penalty else 0.0
+    # Some biases have gradients that are 0 but for rounding; Adam makes steps of one learning rate
+    # of them. In a WGAN these are the bias of D's last layer and of units active for all samples,
+    # in a residual generator those before batch norm, which subtracts them with the mean.
+    player = 1 if task.penalty else 0 if isinstance(task.model, ResNet) else None
+    steps_of_rounding = 8 * tasks.LEARNING_RATE
+    offset = steps_of_rounding if task.penalty else 0.0
     pair = []
     for maker in (makers["minigan"], makers[name]):
         step, states = maker()
@@ -93,7 +93,7 @@ def test_peer_takes_the_same_steps_to_the_same_weights(name, task, rng, monkeypa
     assert trained.keys() == expected.keys()
     for before, (key, weights) in zip(start, trained.items(), strict=True):
         if key[0] == player and key[1].endswith(("bias", "running_mean")):
-            assert_close(weights, expected[key], 8 * tasks.LEARNING_RATE)
+            assert_close(weights, expected[key], steps_of_rounding)
             continue
         if weights.shape != (1,) or not key[1].endswith(".u"):  # A unit vector of one number is 1.
             assert np.abs(weights - before).max() > 1e-4
@@ -205,7 +205,7 @@ def test_bound_counts_the_products_and_bytes_of_the_steps(task):
 )
 def test_step_has_the_products_of_its_layers(task, g, d):
     # G forward; D and its gradients twice; through D to the fakes; G's gradients. What comes before
-    # the first layer of D has no gradient; before that of G there is one if it is an embedding.
+    # a first layer has no gradient, except a label's embedding.
     first_g = g[0] if task.condition == "concat" else 0
     first_d = d[0] if task.condition == "concat" else 0
     step_d = 2 * (2 * sum(d) + sum(d[1:]) + first_d)
@@ -230,13 +230,24 @@ def test_bound_is_work_over_the_measured_rates(monkeypatch):
         monkeypatch.setattr(
             lower_bound.peak, name, lambda *x, rates=rates: arguments.append(x) or next(rates)
         )
-    cases = list(lower_bound.cases({"ring": RING}, 2))
+    found = list(lower_bound.cases({"ring": RING}, 2))
+    cases = lower_bound.with_bounds(found, lower_bound.fma_rate(2))
     count = 3 * 9 + 10 * 3 + 4 * 7 + 8 * 1  # weights and biases
     assert set(arguments) == {("float32", 2), (8 * count, 2)}  # each thread has half of p, g, m, v
     assert [(case["task"], case["batch"]) for case in cases] == [("ring", 4), ("ring", 2)]
     for case in cases:
         products = lower_bound.multiply_adds(RING, case["batch"])
         assert case["lower_bound"] == pytest.approx(products / 2e9 + count * 4e-9)
+
+
+def test_the_peak_is_the_better_of_before_and_after(monkeypatch, without_peers):
+    rates = iter([1e9, 3e9])
+    monkeypatch.setattr(lower_bound, "fma_rate", lambda threads: next(rates))
+    result, _ = run(["step"])
+    for case in result["step"]:
+        assert case["flops_per_second"] == 3e9
+        optimizer = case["optimizer_bytes"] / case["bytes_per_second"]
+        assert case["lower_bound"] == pytest.approx(case["multiply_adds"] / 1.5e9 + optimizer)
 
 
 # --------------------------------------------------------------------------------------- whole runs

@@ -73,7 +73,7 @@ def test_a_limited_process_that_crashes_is_an_error(monkeypatch, tmp_path, capsy
     crash.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(crash))
     assert main(["bench", "matmul", "--vector-bytes", "16"]) == 2
-    assert "the process with vectors of 16 bytes: SIGSEGV" in capsys.readouterr().err
+    assert "the process with vectors of 16 bytes was ended by SIGSEGV" in capsys.readouterr().err
 
 
 def test_the_native_size_is_no_limit():
@@ -102,7 +102,7 @@ def test_the_command_measures_in_a_limited_process(capfd):
     words = ["bench", "--op", "relu", "--threads", "1", "--repeats", "1", "--vector-bytes", "16"]
     assert main(words) == 0
     assert "relu" in capfd.readouterr().out
-    # Every option reaches that process.
+    # --tasks reaches that process.
     words = ["bench", "step", "--tasks", "ring,rnig", "--vector-bytes", "16"]
     assert main(words) == 2
     assert "unknown task 'rnig'" in capfd.readouterr().err

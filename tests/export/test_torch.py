@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -166,10 +167,42 @@ class Doubled(nn.Dense):
         return super().apply_weight(x, weight * 2.0)
 
 
-def test_a_layer_that_computes_something_else_is_not_taken_for_its_base(tmp_path: Path) -> None:
-    net = nn.Sequential(Doubled(4, 4))
-    with pytest.raises(mg.export.ExportError, match="module Doubled has no form in PyTorch"):
-        mg.export.torch(net, tmp_path / "g.safetensors", latent_size=4)
+class Scaled(nn.ReLU):
+    forward = functools.partialmethod(lambda self, x, k: x * k, 2.0)
+
+
+@pytest.mark.parametrize("layer", [Doubled(4, 4), Scaled()])
+def test_a_layer_that_computes_something_else_is_not_taken_for_its_base(
+    layer: nn.Module, tmp_path: Path
+) -> None:
+    name = type(layer).__name__
+    with pytest.raises(mg.export.ExportError, match=f"module {name} has no form in PyTorch"):
+        mg.export.torch(
+            nn.Sequential(nn.Dense(4, 4), layer), tmp_path / "g.safetensors", latent_size=4
+        )
+
+
+class Frozen(nn.Sequential):
+    def train(self, mode: bool = True) -> Frozen:
+        return super().train(False)
+
+    def __repr__(self) -> str:
+        return "Frozen()"
+
+
+class Down(nn.Conv2d):
+    """A layer of the user's own that computes what its base does."""
+
+
+def test_other_methods_and_names_do_not_matter(tmp_path: Path) -> None:
+    net = Frozen(nn.Dense(4, 8), nn.Reshape(2, 2, 2), Down(2, 3, 3, 1, 1), nn.BatchNorm2d(3))
+    text = mg.export.torch(net, tmp_path / "g.safetensors", latent_size=4)[1]
+    names = run_code(text)
+    z = np.eye(4, dtype=np.float32)
+    with torch.no_grad():
+        got = names["G"](torch.tensor(z)).numpy()
+    with nn.evaluating(net):
+        assert np.abs(got - net(mg.tensor(z)).numpy()).max() <= 1e-5
 
 
 def test_names_of_runs_and_classes_cannot_become_code(tmp_path: Path) -> None:

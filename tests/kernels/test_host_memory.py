@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from typing import Any
 
@@ -33,7 +34,7 @@ def owned(chunks: Any, x: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool", "uint8"])
-def test_arrays_are_as_those_of_numpy(dtype: str, chunks: Any) -> None:
+def test_arrays_are_like_numpys(dtype: str, chunks: Any) -> None:
     x = host_memory.empty((3, MIB), dtype)
     assert x.shape == (3, MIB)
     assert x.dtype == dtype
@@ -44,12 +45,13 @@ def test_arrays_are_as_those_of_numpy(dtype: str, chunks: Any) -> None:
     assert x.all()
 
 
-def test_other_sizes_are_numpys(chunks: Any) -> None:
+def test_other_sizes_come_from_numpy(chunks: Any) -> None:
     for shape in ((), (0,), (MIN_BYTES - 1,), (MAX_BYTES + 1,)):
         assert not owned(chunks, host_memory.empty(shape, np.uint8))
     assert owned(chunks, host_memory.empty((MIN_BYTES,), np.uint8))
     assert owned(chunks, host_memory.empty((MAX_BYTES,), np.uint8))
-    assert not owned(chunks, host_memory.empty((MIB,), object))
+    for dtype in (object, "S3", [("a", "f4"), ("b", "i8")]):
+        assert not owned(chunks, host_memory.empty((MIB,), dtype))
 
 
 @settings(max_examples=30, deadline=None)
@@ -93,6 +95,54 @@ def test_freed_memory_is_reused_and_the_rest_returned(chunks: Any) -> None:
     assert all(
         owned(chunks, x) for x in [host_memory.empty((CHUNK_BYTES,), np.uint8) for _ in range(12)]
     )
+
+
+def test_much_memory_is_returned_without_another_allocation(chunks: Any) -> None:
+    arrays = [host_memory.empty((MAX_BYTES,), np.uint8) for _ in range(4)]
+    assert chunks.size >= 4 * MAX_BYTES
+    del arrays
+    assert chunks.size <= 2 * KEPT_BYTES
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def test_an_interrupt_at_any_point_does_no_harm() -> None:
+    """As Ctrl-C: the arrays that live keep their memory, and later ones are right."""
+    kept = []
+    for point in range(400):
+        living = {i: host_memory.empty((MIN_BYTES * (i + 1),), np.uint8) for i in range(6)}
+        for i, x in living.items():
+            x[...] = i
+        kept.append(living.pop(point % 6))
+        count = 0
+
+        def interrupt(frame: Any, event: str, _: Any, point: int = point) -> Any:
+            nonlocal count
+            frame.f_trace_opcodes = True
+            count += event == "opcode"
+            if count == point:
+                raise Interrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            host_memory.empty((3 * MIN_BYTES,), np.uint8)
+        except Interrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert not host_memory._lock.locked() or point < 60  # Then numpy allocates: still right.
+        for i in range(4):
+            y = host_memory.empty((MIN_BYTES * (i + 2),), np.uint8)
+            y[...] = 99
+            living[10 + i] = y
+        assert all((x == (i if i < 10 else 99)).all() for i, x in living.items())
+        if host_memory._lock.locked():
+            host_memory._lock.release()
+    assert all((x == point % 6).all() for point, x in enumerate(kept))
 
 
 def test_threads_and_finalizers(chunks: Any) -> None:
@@ -147,7 +197,7 @@ def test_a_child_of_a_fork_has_arrays_of_its_own(chunks: Any) -> None:
     assert (x == 1).all()
 
 
-def test_tensors_of_the_cpu_are_there(chunks: Any) -> None:
+def test_cpu_tensors_are_in_chunks(chunks: Any) -> None:
     x = mg.tensor(np.ones((256, 256), np.float32), device="cpu")
     assert owned(chunks, x.array)
     assert owned(chunks, (x + x).array)

@@ -1,4 +1,4 @@
-"""Convolutions joined with upsampling and pooling: as the two layers, with fewer multiply-adds."""
+"""Convolutions fused with upsampling and pooling: as the two layers, with fewer multiply-adds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAIRS = [(ops.upsample_conv2d, upsample_then_convolve), (ops.conv2d_avg_pool, co
 
 
 @DEVICES
-@pytest.mark.parametrize(("joined", "apart"), PAIRS)
+@pytest.mark.parametrize(("fused", "apart"), PAIRS)
 @given(
     channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
@@ -49,31 +49,38 @@ PAIRS = [(ops.upsample_conv2d, upsample_then_convolve), (ops.conv2d_avg_pool, co
     has_bias=st.booleans(),
 )
 @settings(max_examples=25)
-def test_joined_is_both(
-    device: str, joined: Any, apart: Any, channels: Any, size: Any, kernel: Any, has_bias: bool
+def test_fused_is_both(
+    device: str, fused: Any, apart: Any, channels: Any, size: Any, kernel: Any, has_bias: bool
 ) -> None:
     inputs, outputs = channels
     x = normal(2, inputs, *size, device=device)
     w = normal(outputs, inputs, *kernel, seed=1, device=device)
     b = normal(outputs, seed=2, device=device) if has_bias else None
-    assert_close(joined(x, w, b).numpy(), apart(x, w, b).numpy(), 1e-12)
+    assert_close(fused(x, w, b).numpy(), apart(x, w, b).numpy(), 1e-12)
 
 
-@pytest.mark.parametrize(("joined", "apart"), PAIRS)
-def test_gradients_of_both_orders(joined: Any, apart: Any) -> None:
+@pytest.mark.parametrize(("fused", "apart"), PAIRS)
+def test_no_image(fused: Any, apart: Any) -> None:
+    for kernel in (1, 3):
+        x, w = normal(0, 2, 2, 2), normal(3, 2, kernel, kernel)
+        assert fused(x, w).shape == apart(x, w).shape
+
+
+@pytest.mark.parametrize(("fused", "apart"), PAIRS)
+def test_gradients_of_both_orders(fused: Any, apart: Any) -> None:
     arrays = [normal(*shape).numpy() for shape in ((2, 2, 3, 4), (3, 2, 3, 1), (3,))]
-    check_gradients(joined, arrays)
+    check_gradients(fused, arrays)
     x, w, b = (mg.tensor(a, requires_grad=True) for a in arrays)
-    cotangent = normal(*joined(x, w, b).shape, seed=3)
-    own, other = (mg.grad((f(x, w, b) * cotangent).sum(), [x, w, b]) for f in (joined, apart))
+    cotangent = normal(*fused(x, w, b).shape, seed=3)
+    own, other = (mg.grad((f(x, w, b) * cotangent).sum(), [x, w, b]) for f in (fused, apart))
     for g, want in zip(own, other, strict=True):
         assert_close(g.numpy(), want.numpy(), 1e-12)
 
 
-@pytest.mark.parametrize(("joined", "apart"), PAIRS)
-def test_a_kernel_of_3_by_3_takes_16_of_36_multiply_adds(joined: Any, apart: Any) -> None:
+@pytest.mark.parametrize(("fused", "apart"), PAIRS)
+def test_a_kernel_of_3_by_3_takes_16_of_36_multiply_adds(fused: Any, apart: Any) -> None:
     counts = []
-    for f in (joined, apart):
+    for f in (fused, apart):
         device = CountingDevice()
         with mg.use_device(device):
             f(normal(1, 2, 6, 8), normal(3, 2, 3, 3))
@@ -102,9 +109,9 @@ def test_parameters_begin_as_those_of_conv2d() -> None:
         mg.manual_seed(3)
         plain = nn.Conv2d(2, 4, 3, 1, 1).state_dict()
         mg.manual_seed(3)
-        joined = kind(2, 4, 3).state_dict()
-        assert plain.keys() == joined.keys()
-        assert all(np.array_equal(plain[k], joined[k]) for k in plain)
+        fused = kind(2, 4, 3).state_dict()
+        assert plain.keys() == fused.keys()
+        assert all(np.array_equal(plain[k], fused[k]) for k in plain)
         assert list(kind(2, 4, 3, bias=False).state_dict()) == ["weight"]
 
 
@@ -116,11 +123,11 @@ def test_parameters_begin_as_those_of_conv2d() -> None:
         (lambda: nn.UpsampleConv2d(1, 1, 0), "UpsampleConv2d: kernel_size = 0"),
         (
             lambda: ops.upsample_conv2d(normal(1, 1, 3, 3), normal(1, 1, 2, 3)),
-            "upsample_conv2d: a kernel of 2 x 3 is not of odd sizes",
+            "upsample_conv2d: a kernel of 2 x 3; both sides must be odd",
         ),
         (
             lambda: ops.conv2d_avg_pool(normal(1, 1, 1, 3), normal(1, 1, 3, 3)),
-            "conv2d_avg_pool: an image of 1 x 3 pixels, where 2 x 2 are the least",
+            "conv2d_avg_pool: an image of 1 x 3 pixels; at least 2 x 2 are needed",
         ),
         (
             lambda: ops.upsample_conv2d(normal(1, 2, 3, 3), normal(1, 1, 3, 3)),

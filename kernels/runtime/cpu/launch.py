@@ -36,8 +36,8 @@ def parts(work: int, least: int) -> int:
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return a C-contiguous array of undefined contents, for the result of a kernel.
 
-    It is in the memory plan of the active recording, if there is one. While kernels are collected
-    (`ahead.py`) it is zeros.
+    It is in the memory plan of the active recording, else from `host_memory`. While kernels are
+    collected (`ahead.py`) it is zeros.
     """
     if ahead.is_collecting():
         return np.zeros(shape, dtype)

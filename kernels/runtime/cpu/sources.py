@@ -27,7 +27,7 @@ PACKAGE = __name__.removesuffix(".runtime.cpu.sources")
 # Modules without compiled functions: no part of them is compiled into a kernel.
 HOST_MODULES = {
     KERNELS_FOLDER / "runtime" / name
-    for name in ("cache.py", "files.py", "recording.py", "cpu/ahead.py")
+    for name in ("cache.py", "files.py", "recording.py", "host_memory.py", "cpu/ahead.py")
 }
 
 _IMPORT = re.compile(r"^\s*from +([\w.]+) +import +(\(.*?\)|[^(\n]+)", re.MULTILINE | re.DOTALL)

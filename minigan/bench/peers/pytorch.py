@@ -25,7 +25,7 @@ get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
 class SpectralNorm(nn.Module):
     """A layer with weight / sigma, like PyTorch's parametrization `spectral_norm`.
 
-    The power iteration is a call of its own, since a compiled step changes no buffer within vjp.
+    The power iteration is a method of its own: a function under vjp must not change buffers.
     """
 
     u: Tensor

@@ -53,8 +53,8 @@ def set_threads(count: int) -> None:
 class Module:
     """A described module, as a function of its inputs.
 
-    `tensors` has the weights and buffers of the whole network by name, those of this module with
-    the prefix; new buffers replace the old ones there.
+    `tensors` maps the names of all weights and buffers of the network to arrays; names of this
+    module's begin with `prefix`. A call replaces its buffers in `tensors` by new ones.
     """
 
     def __init__(self, description: Description, tensors: Tensors, prefix: str = "") -> None:
