@@ -190,13 +190,6 @@ def torch_text(module: nn.Module, is_flat: bool = True) -> TorchText:
     )
 
 
-# Of a layer's class: what a class of it may replace, with the same results.
-_NOT_COMPUTING = {
-    *("__init__", "__module__", "__doc__", "__dict__", "__weakref__", "__annotations__"),
-    *("__repr__", "__static_attributes__", "__firstlineno__", "extra_repr"),
-}
-
-
 def _kind(module: nn.Module) -> type[nn.Module]:
     """Return the known class whose methods the module runs unchanged, else its own class."""
     cls = type(module)
@@ -208,7 +201,8 @@ def _kind(module: nn.Module) -> type[nn.Module]:
 def _overridden(cls: type[nn.Module], base: type[nn.Module]) -> bool:
     """Return whether `cls` replaces a method of `base` that computes something."""
     own = {name for x in base.__mro__[: base.__mro__.index(nn.Module)] for name in vars(x)}
-    names = ({"forward", "__call__"} | own) - _NOT_COMPUTING
+    names = {name for name in own - {"extra_repr"} if not name.startswith("__")}
+    names |= {"forward", "__call__", "__iter__"}
     return any(
         inspect.getattr_static(cls, name, None) is not inspect.getattr_static(base, name, None)
         for name in names
