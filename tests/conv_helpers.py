@@ -49,7 +49,7 @@ def case(n: int, c: int, size: int, out: int, kernel: int, stride: int, padding:
 
 
 def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[np.ndarray], dict]]:
-    """The three operations on random arrays of that geometry."""
+    """Return a call of each operation, on random arrays of that geometry."""
     rng = np.random.default_rng(seed)
     (n, c, *size), kernel, out = shape["x"], shape["kernel"], shape["out"]
     geometry = {"stride": shape["stride"], "padding": shape["padding"]}
@@ -64,7 +64,7 @@ def calls(shape: dict[str, Any], seed: int, dtype: Any) -> list[tuple[Op, list[n
 
 
 def check(device: str, op: Op, arrays: list[np.ndarray], attributes: dict[str, Any]) -> None:
-    """|y - reference| <= (terms + 1) eps sum |a b|, the bound of a sum in any order."""
+    """Check |y - reference| <= (terms + 1) eps sum |a b|, the bound of a sum in any order."""
     exact = [a.astype(np.float64) for a in arrays]
     kept = [a.copy() for a in arrays]
     y = run(device, op, arrays, attributes)

@@ -1,8 +1,7 @@
 """Plan a convolution's product: what is skipped, how rows are divided into tasks, its table.
 
 The rows of A are divided into *classes* that read the padding at the same terms, and these terms,
-which are zeros, are left out of the class's sums. The result is the same
-to the last bit.
+which are zeros, are left out of the class's sums. The result is the same to the last bit.
 """
 
 from __future__ import annotations

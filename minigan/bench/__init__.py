@@ -66,7 +66,7 @@ def _matmul(setup: Setup) -> tuple[Any, str]:
 
 
 def _step(setup: Setup) -> tuple[Any, str]:
-    """Measure the peak before and after, since other processes may disturb one of them."""
+    """Measure steps, and the peak before and after: other processes may disturb one of them."""
     rates = [lower_bound.fma_rate(setup.threads)]
     cases = _measure("step", steps.groups(setup.plan, setup.peers, setup.threads), setup)
     rates.append(lower_bound.fma_rate(setup.threads))

@@ -39,7 +39,7 @@ VARIABLES = {
 }
 # How the names of numpy's dispatched instruction sets begin that are above a limit.
 _NUMPY_ABOVE = {16: ("X86_V3", "X86_V4", "AVX", "FMA"), 32: ("X86_V4", "AVX512")}
-INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
+INDUCTOR_FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # the variable that names torch.compile's folder
 SIZES = (16, 32, 64)
 
 
@@ -70,12 +70,14 @@ def limited_environment(size: int, native: int) -> dict[str, str]:
         "XLA_FLAGS": flags,
         "NPY_DISABLE_CPU_FEATURES": " ".join(above),
         # torch.compile would run what it has compiled for longer vectors, and crash.
-        INDUCTOR: f"{os.environ.get(INDUCTOR) or _default_inductor_folder()}_{size}_bytes",
+        INDUCTOR_FOLDER: f"{_inductor_folder()}_{size}_bytes",
     }
 
 
-def _default_inductor_folder() -> Path:
-    """Return the folder in which torch.compile keeps code, unless the variable names another."""
+def _inductor_folder() -> Path:
+    """Return the folder in which torch.compile keeps its code."""
+    if named := os.environ.get(INDUCTOR_FOLDER):
+        return Path(named)
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # in a container whose user has no name

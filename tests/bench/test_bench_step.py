@@ -7,6 +7,7 @@ import io
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from helpers import assert_close
 
 import minigan as mg
-from minigan import bench
+from minigan import bench, nn
 from minigan.bench import lower_bound, peers, steps, tasks
 from minigan.bench.plan import TASKS, Plan, Task
 from minigan.bench.timing import MINIGAN
@@ -29,6 +30,19 @@ CGAN = Task(Perceptrons("", (32, 48), (48, 32), 10), (1, 6, 6), (16,), condition
 SNGAN = Task(Dcgan("", 3, 5, "spectral"), (2, 16, 16), (4,))
 PROJECTION = Task(Dcgan("", 3, 5, "spectral"), (2, 16, 16), (12,), condition="projection")
 RESNET = Task(ResNet("", 4, 5), (2, 16, 16), (4,))
+
+
+class BothNorms:
+    """A model whose D has batch norm and spectral norm."""
+
+    latent_size = 5
+
+    def build(self, *_):
+        discriminator = nn.Sequential(nn.BatchNorm2d(2), nn.spectral_norm(nn.Dense(2, 1)))
+        return nn.Sequential(nn.Dense(5, 2)), discriminator
+
+
+BOTH_NORMS = BothNorms()
 SMALL = (MLP, RING, DCGAN, WGAN_GP, CGAN, SNGAN, PROJECTION, RESNET)
 TINY = Plan({"ring": RING, "MLP": MLP}, 8, matmul_seconds=0, step_seconds=0, rest_seconds=0)
 COMPILED = "PyTorch, compiled"
@@ -99,6 +113,12 @@ def test_peer_takes_the_same_steps_to_the_same_weights(name, task, rng, monkeypa
         if weights.shape != (1,) or not key[1].endswith(".u"):  # A unit vector of one number is 1.
             assert np.abs(weights - before).max() > 1e-4
         assert_close(weights, expected[key], 1e-5)
+
+
+@pytest.mark.parametrize("task", [replace(SNGAN, penalty=1.0), replace(DCGAN, model=BOTH_NORMS)])
+def test_tasks_with_other_power_iterations_than_the_peers_are_refused(task):
+    with pytest.raises(NotImplementedError, match="peers do one power iteration for a step of D"):
+        tasks.peer_arguments(task, 4)
 
 
 @pytest.mark.parametrize("name", [x for x in steps.PEERS if x != COMPILED])

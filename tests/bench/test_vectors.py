@@ -1,5 +1,6 @@
 """`minigan bench --vector-bytes`: every library of a limited process uses shorter vectors."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -55,13 +56,25 @@ def test_the_flags_of_xla_are_added_to_those_that_are_set(monkeypatch):
 @pytest.mark.parametrize("folder", [None, "here"])
 def test_compiled_code_of_pytorch_is_kept_by_the_size_of_vectors(folder, monkeypatch):
     # torch.compile ran code that it had compiled for 64 bytes in a process with 32, and crashed.
-    monkeypatch.delenv(vectors.INDUCTOR, raising=False)
+    monkeypatch.delenv(vectors.INDUCTOR_FOLDER, raising=False)
     if folder is not None:
-        monkeypatch.setenv(vectors.INDUCTOR, folder)
-    folders = [vectors.limited_environment(x, 64)[vectors.INDUCTOR] for x in (16, 32)]
+        monkeypatch.setenv(vectors.INDUCTOR_FOLDER, folder)
+    folders = [vectors.limited_environment(x, 64)[vectors.INDUCTOR_FOLDER] for x in (16, 32)]
     assert len(set(folders)) == 2
     assert all(Path(x).name.startswith(folder or "torchinductor_") for x in folders)
-    assert vectors.INDUCTOR not in vectors.limits(vectors.limited_environment(32, 64))
+    assert vectors.INDUCTOR_FOLDER not in vectors.limits(vectors.limited_environment(32, 64))
+
+
+@X86
+def test_a_user_without_a_name_has_a_folder(monkeypatch):
+    monkeypatch.delenv(vectors.INDUCTOR_FOLDER, raising=False)
+
+    def no_name():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", no_name)
+    folder = vectors.limited_environment(16, 64)[vectors.INDUCTOR_FOLDER]
+    assert Path(folder).name == f"torchinductor_{os.getuid()}_16_bytes"
 
 
 @X86
