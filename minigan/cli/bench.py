@@ -41,6 +41,20 @@ def add_arguments(parser: Parser) -> None:
         help="the GANs to measure where step is the only NAME, say MLP,DCGAN [all]",
     )
     parser.add_argument(
+        "--device-code",
+        action="store_true",
+        help="predict the CUDA kernels' speed from their machine code, without a GPU; NAMEs are"
+        " then families of kernels, say matmul elementwise [all]",
+    )
+    parser.add_argument(
+        "--capability",
+        metavar="X.Y",
+        help="the compute capability that --device-code compiles for [9.0]",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table of --device-code as Markdown"
+    )
+    parser.add_argument(
         "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
     )
     parser.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
@@ -68,6 +82,11 @@ def run(options: argparse.Namespace) -> int:
         return _run_limited(options)
     settings = {name: getattr(options, name) for name in ("names", "repeats", "threads")}
     settings |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
+    if options.device_code:
+        return _read_device_code(options)
+    for flag in ("--capability", "--markdown"):
+        if getattr(options, flag.lstrip("-")):
+            raise ValueError(f"{flag} goes with --device-code")
     if options.op is not None:
         return _time_op(options)
     tasks = _split_names("tasks", options.tasks, "MLP,DCGAN")
@@ -78,6 +97,24 @@ def run(options: argparse.Namespace) -> int:
     if tasks:
         raise ValueError("--tasks does not go with --devices")
     devices.run(_device_names(options.devices), **settings)
+    return 0
+
+
+def _read_device_code(options: argparse.Namespace) -> int:
+    """Predict the CUDA kernels' speed from their machine code."""
+    from ..bench import device_code
+
+    for flag in ("--devices", "--op", "--tasks", "--threads"):
+        if getattr(options, flag.lstrip("-")) is not None:
+            raise ValueError(f"--device-code runs nothing; it does not go with {flag}")
+    device_code.run(
+        options.names,
+        capability=options.capability or "9.0",
+        output=sys.stdout,
+        json_path=options.json,
+        figure_path=options.figure,
+        markdown=options.markdown,
+    )
     return 0
 
 

@@ -20,14 +20,19 @@ CAPABILITIES = ("7.5", "8.0", "9.0", "10.0", "12.0")
 
 @dataclass(frozen=True)
 class Compiled:
-    """The compiler's warnings ("" if none), and the resources of each kernel per thread.
+    """The compiler's warnings ("" if none), the machine code, and the resources of each kernel.
 
-    `local_bytes` is local memory: arrays that are not kept in registers, and spilled registers.
+    `registers` and `local_bytes` are per thread; local memory holds arrays that are not kept in
+    registers, and spilled registers. `shared_bytes` is per block. `threads` is the largest number
+    of threads of a block, for kernels that state it (`__launch_bounds__`).
     """
 
     warnings: str
     registers: dict[str, int]
     local_bytes: dict[str, int]
+    shared_bytes: dict[str, int]
+    threads: dict[str, int]
+    cubin: bytes
 
 
 def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
@@ -45,6 +50,11 @@ def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
             raise KernelError(f"{source.name}: {status.name}")
         return results[0] if results else None
 
+    def read(size: Any, function: Any) -> bytes:
+        text = b" " * call(size, program)
+        call(function, program, text)
+        return text
+
     target = f"--gpu-architecture=sm_{capability.replace('.', '')}"
     words = (*NVRTC_FLAGS, target, "--ptxas-options=-v", *options(dtype))
     flags = [word.encode() for word in words]
@@ -52,26 +62,32 @@ def compile_for(source: Path, dtype: np.dtype, capability: str) -> Compiled:
     program = call(nvrtc.nvrtcCreateProgram, code, name, 0, [], [])
     try:
         (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), flags)
-        log = b" " * call(nvrtc.nvrtcGetProgramLogSize, program)
-        call(nvrtc.nvrtcGetProgramLog, program, log)
-        text = log.decode().strip("\0 \n")
+        text = read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog).decode()
+        text = text.strip("\0 \n")
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             raise KernelError(f"{source} for {capability}, {dtype}: {status.name}\n{text}")
-        return _parse_log(text)
+        ptx = read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX).decode()
+        cubin = read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
+        return _parse(text, ptx, cubin)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def _parse_log(log: str) -> Compiled:
+def _parse(log: str, ptx: str, cubin: bytes) -> Compiled:
     """Read the output of ptxas -v: resources from its info lines, warnings from all others."""
     info = r"^ptxas (info +:|        \.).*\n?"
+    # A kernel's lines: its name, "Function properties for ...", and "Used 32 registers, ...".
     kernels = re.findall(r"Compiling entry function '(\w+)'", log)
-    registers = map(int, re.findall(r"Used (\d+) registers", log))
+    used = re.findall(r"Used (\d+) registers(?:.*?, (\d+) bytes smem)?", log)
     # The log also lists functions that were not inlined.
     properties = r"Function properties for (\w+)\n\D*(\d+) bytes stack frame, (\d+) bytes spill"
     local = {name: max(int(a), int(b)) for name, a, b in re.findall(properties, log)}
+    threads = re.findall(r"\.entry (\w+)\([^{]*?\.maxntid (\d+)", ptx)
     return Compiled(
         warnings=re.sub(info, "", log, flags=re.MULTILINE).strip(),
-        registers=dict(zip(kernels, registers, strict=True)),
+        registers={k: int(n) for k, (n, _) in zip(kernels, used, strict=True)},
         local_bytes={kernel: local[kernel] for kernel in kernels},
+        shared_bytes={k: int(n or 0) for k, (_, n) in zip(kernels, used, strict=True)},
+        threads={kernel: int(n) for kernel, n in threads},
+        cubin=cubin,
     )

@@ -1,0 +1,213 @@
+"""Find the instructions that a kernel executes most: an iteration of its main loop, or all of them.
+
+A kernel has code for edges, for unaligned arrays and for other strides beside the code for which it
+was written. Its *hot path* is found without running it. Of all ways through the code on which each
+loop runs once, it takes the one that does the most work (bytes of global memory and multiply-adds),
+and of these the one with the fewest instructions. If a loop lies on this way, the hot path is an
+iteration of that one of its loops which does the most work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from .sass import Code, Instruction
+
+# Instructions that end a way: the thread ends, or returns from a function that was not inlined.
+ENDS = ("EXIT", "RET")
+MIN_LOOP_SHARE = 1 / 16  # of the way's work, for a loop to be the hot path
+
+
+@dataclass(frozen=True)
+class HotPath:
+    """Instructions that a thread executes in this order; an iteration, if it is of a loop."""
+
+    instructions: tuple[Instruction, ...]
+    is_loop: bool
+
+    @property
+    def global_bytes(self) -> int:
+        """The bytes of global memory that a thread reads and writes."""
+        return sum(x.global_bytes for x in self.instructions)
+
+    @property
+    def multiply_adds(self) -> int:
+        """The multiply-adds that a thread computes."""
+        return sum(x.multiply_adds for x in self.instructions)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """The number of instructions of each kind."""
+        return Counter(x.kind for x in self.instructions)
+
+    @property
+    def widest_access(self) -> int:
+        """The bytes of the widest access to global memory, per thread; 0 if there is none."""
+        return max((x.global_bytes for x in self.instructions), default=0)
+
+    @property
+    def load_groups(self) -> list[int]:
+        """The bytes of each group of loads that are on their way together, per thread.
+
+        A thread goes on after a load, and stops at the first instruction that reads a register
+        which is still being loaded. (Asynchronous copies to shared memory make no group.)
+        """
+        groups: list[int] = []
+        waiting: dict[int, int] = {}  # bytes by the first register
+        for x in self.instructions:
+            arriving = {r + i for r, size in waiting.items() for i in range(-(-size // 4))}
+            if arriving & x.registers_read:
+                groups.append(sum(waiting.values()))
+                waiting = {}
+            if x.loaded_register is not None:
+                waiting[x.loaded_register] = x.global_bytes
+        return [*groups, sum(waiting.values())] if waiting else groups
+
+
+def find(code: Code) -> HotPath:
+    """Return a kernel's hot path."""
+    graph = _Graph(code)
+    way = graph.best_way(0, None)
+    loops = [
+        HotPath(graph.instructions(blocks), is_loop=True)
+        for header, latch in graph.loops
+        if header in way
+        for blocks in [graph.best_way(header, latch)]
+    ]
+    whole = HotPath(graph.instructions(way), is_loop=False)
+    best = max(loops, key=_merit, default=whole)
+    return best if _work(best) > MIN_LOOP_SHARE * _work(whole) else whole
+
+
+def _work(path: HotPath) -> int:
+    return path.global_bytes + path.multiply_adds
+
+
+def _merit(path: HotPath) -> tuple[int, int]:
+    return _work(path), -len(path.instructions)
+
+
+class _Graph:
+    """Basic blocks, numbered in the order of their addresses, and the jumps between them.
+
+    `loops` has (header, latch) for each jump back: the header is a block without which the latch
+    cannot be reached, so both are of one loop. `forward` has the jumps of a way on which each loop
+    runs once: the latch goes on to where the header leaves the loop.
+    """
+
+    def __init__(self, code: Code) -> None:
+        x = code.instructions
+        jumps = {i: code.target(x[i]) for i in range(len(x)) if x[i].base == "BRA"}
+        starts = {0, *(t for t in jumps.values() if t is not None)}
+        starts |= {i + 1 for i in range(len(x)) if i in jumps or x[i].base in ENDS}
+        ordered = sorted(i for i in starts if i < len(x))
+        number = {start: n for n, start in enumerate(ordered)}
+        self.blocks = [x[a:b] for a, b in zip(ordered, [*ordered[1:], len(x)], strict=True)]
+        self.next: list[list[int]] = []
+        for n, block in enumerate(self.blocks):
+            last = block[-1]
+            index = ordered[n] + len(block) - 1
+            follows = not (last.base in (*ENDS, "BRA") and not _is_conditional(last))
+            targets = [number[t]] if (t := jumps.get(index)) is not None else []
+            self.next.append([*([n + 1] if follows and n + 1 < len(self.blocks) else []), *targets])
+        dominators = self._dominators()
+        back = [(h, n) for n, hs in enumerate(self.next) for h in hs if dominators[n] >> h & 1]
+        # The code ends with a jump to itself, which nothing reaches.
+        self.loops = [(h, n) for h, n in back if dominators[n] & 1]
+        self.forward = [
+            [m for m in following if (m, n) not in back] for n, following in enumerate(self.next)
+        ]
+        for header, latch in self.loops:
+            body = self._body(header, latch)
+            exits = [m for m in self.next[header] if m not in body]
+            self.forward[latch] += [m for m in exits if m not in self.forward[latch]]
+        self.order = self._topological()
+
+    def _dominators(self) -> list[int]:
+        """Return for each block, as bits, the blocks on every way to it; 0 if there is no way."""
+        all_blocks = (1 << len(self.blocks)) - 1
+        sets = [1, *[all_blocks] * (len(self.blocks) - 1)]
+        before: list[list[int]] = [[] for _ in self.blocks]
+        reached, stack = {0}, [0]
+        while stack:
+            n = stack.pop()
+            for m in self.next[n]:
+                before[m].append(n)
+                if m not in reached:
+                    reached.add(m)
+                    stack.append(m)
+        changed = True
+        while changed:
+            changed = False
+            for m in range(1, len(self.blocks)):
+                common = all_blocks
+                for n in before[m]:
+                    common &= sets[n]
+                new = common | 1 << m if m in reached else 0
+                changed, sets[m] = changed or new != sets[m], new
+        return sets
+
+    def _body(self, header: int, latch: int) -> set[int]:
+        """Return the blocks of a loop: from them the latch is reached without its header."""
+        body, stack = {header, latch}, [latch]
+        while stack:
+            n = stack.pop()
+            before = [] if n == header else [m for m, ms in enumerate(self.next) if n in ms]
+            stack += [m for m in before if m not in body]
+            body.update(before)
+        return body
+
+    def _topological(self) -> list[int]:
+        """Return the blocks that are reached from block 0, each before those that follow it."""
+        order: list[int] = []
+        state: dict[int, int] = {}
+        stack = [(0, iter(self.forward[0]))]
+        state[0] = 1
+        while stack:
+            n, following = stack[-1]
+            m = next(following, None)
+            if m is None:
+                order.append(n)
+                stack.pop()
+            elif m not in state:
+                state[m] = 1
+                stack.append((m, iter(self.forward[m])))
+        return order[::-1]
+
+    def best_way(self, first: int, last: int | None) -> list[int]:
+        """Return the blocks of the best way from `first` to `last` (None: to an end)."""
+        merits: dict[int, tuple[int, int]] = {}
+        following: dict[int, int | None] = {}
+        for n in reversed(self.order):
+            own = _block_merit(self.blocks[n])
+            if n == last or (last is None and not self.forward[n]):
+                merits[n], following[n] = own, None
+                continue
+            best = max(
+                (m for m in self.forward[n] if m in merits), key=merits.__getitem__, default=None
+            )
+            if best is not None:
+                work, count = merits[best]
+                merits[n], following[n] = (own[0] + work, own[1] + count), best
+        way: list[int] = []
+        n: int | None = first
+        while n is not None:
+            way.append(n)
+            n = following[n]
+        return way
+
+    def instructions(self, way: Sequence[int]) -> tuple[Instruction, ...]:
+        """Return the instructions of these blocks, without the padding."""
+        return tuple(x for n in way for x in self.blocks[n] if x.base != "NOP")
+
+
+def _block_merit(block: Collection[Instruction]) -> tuple[int, int]:
+    return sum(x.global_bytes + x.multiply_adds for x in block), -len(block)
+
+
+def _is_conditional(x: Instruction) -> bool:
+    """Return whether the thread may also go on to the next instruction."""
+    # "BRA !UP0, `(target)" and "BRA.U UP0, ..." have their predicate among the operands.
+    return bool(x.predicate) or "UP" in x.operands.partition("`")[0]
