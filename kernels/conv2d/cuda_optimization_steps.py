@@ -60,7 +60,7 @@ def im2col(gpu: Launcher, x: Any, w: Any, stride: Pair, padding: Pair) -> Any:
     columns = gpu.empty((len(x), depth, shape[2] * shape[3]), x.dtype)
     grid = (ceil_div(columns.size, THREADS_PER_BLOCK),)
     gpu.launch(SOURCE, "im2col", x.dtype, grid, (THREADS_PER_BLOCK,), (x, columns, sizes))
-    one_split = ("product_64", 64, 256, max(16, depth))
+    one_split = ("product_64", 64, 128, max(16, depth))
     y = multiply(gpu, w.reshape(len(w), depth), columns, None, (len(x),), one_split)
     return y.reshape(shape)
 

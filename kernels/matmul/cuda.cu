@@ -9,9 +9,12 @@
 // of A and B are copied to shared memory, where each element is used BN, or BM, times. Each thread
 // accumulates TM x TN elements in registers (register_tile.h).
 //
-// Double buffering. While one slice is used, the next one is loaded from global memory into
-// registers and then stored to the other of two buffers in shared memory, so one __syncthreads()
-// per slice suffices.
+// Asynchronous copies and double buffering. While one slice is used, the next one is copied from
+// global memory to the other of two buffers in shared memory (async_copy.h). No register holds an
+// element on its way, and one __syncthreads() per slice suffices.
+//
+// Edges. A slice that exists as a whole is copied without a test of its bounds. At an edge of A or
+// B, or at the end of K, zeros are stored for what does not exist, so that the sums need no test.
 //
 // Split-K. Where there are too few tiles to fill a GPU, K is split among blocks. Each writes its
 // partial sums, and sum_splits (split_k.cu) adds them in order. How K is split depends on the shape
@@ -22,92 +25,94 @@
 //   - global memory coalescing: a warp reads along the contiguous axis of A, or of B
 //   - shared-memory tiling; rows padded against bank conflicts
 //   - 2D register blocking; a warp's 32 threads cover 4 x 8 of the threads' tiles
-//   - vectorized access: 16 bytes at a time from both memories, where alignment allows
-//   - double buffering
+//   - vectorized access: 16 bytes at a time from shared memory, and from global memory where they
+//     lie along the rows of the slice and alignment allows
+//   - asynchronous copies, double buffering
 //   - split-K
 
+#include "async_copy.h"
 #include "register_tile.h"
 
+// How a warp's lanes copy a slice of an operand: 16 bytes each, along the rows; or an element each,
+// as neighbours along the rows or along k.
+enum Copying { PACKS, ALONG_ROWS, ALONG_K };
+
 // The layout of an operand in memory: X[i, p] = x[i * row_stride + p * k_stride] for i < rows. X is
-// A, or B transposed, so that the same code reads both. `along_k`: the threads of a warp read
-// neighbours along k, else along i. `vectorized`: they read Packs along that axis.
+// A, or B transposed, so that the same code reads both. The host chooses PACKS where the elements
+// of a step are contiguous and each step begins at a multiple of 16 bytes.
 struct Operand {
     long long row_stride, k_stride, rows;
-    int along_k, vectorized;
+    int copying, unused;
 };
 
-// A slice of an operand, WIDTH rows and BK steps, on its way from global to shared memory, where it
-// is stored as tile[p][i]. Each thread moves elements (or Packs) at equal distances along one axis.
+// The copies of a slice of an operand, WIDTH rows and BK steps, from global to shared memory, where
+// it is stored as tile[p][i]. Each thread copies elements (or Packs) at equal distances along both
+// axes.
 template <int WIDTH, int BK, int THREADS> struct Slice {
     static constexpr int STRIDE = WIDTH + GROUP;  // as in RegisterTile
-    static constexpr int PER_THREAD = WIDTH * BK / THREADS, PACKS = PER_THREAD / PACK_SIZE;
-    static_assert(PER_THREAD % PACK_SIZE == 0 && THREADS % WIDTH == 0 && THREADS % BK == 0,
-                  "each thread takes whole packs, at equal distances along one axis");
-    REAL values[PER_THREAD];
-    int i, p, i_step, p_step;  // the thread's first element in the slice, and the step to its next
-    long long offset, step;    // the same in global memory
+    // The threads side by side along the rows and along k.
+    static constexpr int PACKS_ACROSS = WIDTH / PACK_SIZE, ACROSS = THREADS / 8, DOWN = 8;
+    static_assert(THREADS % PACKS_ACROSS == 0 && WIDTH % ACROSS == 0 && BK % DOWN == 0,
+                  "the threads divide a slice evenly");
+    static_assert(ACROSS == 8 || ACROSS == 16 || ACROSS == 32, "of a warp or a part of it");
 
-    __device__ __forceinline__ Slice(const Operand& x, long long first_row, long long first_p) {
-        const int size = x.vectorized ? PACK_SIZE : 1, t = threadIdx.x * size;
-        i = x.along_k ? t / BK : t % WIDTH;
-        p = x.along_k ? t % BK : t / WIDTH;
-        i_step = x.along_k ? THREADS * size / BK : 0;
-        p_step = x.along_k ? 0 : THREADS * size / WIDTH;
-        offset = (first_row + i) * x.row_stride + (first_p + p) * x.k_stride;
-        step = i_step * x.row_stride + p_step * x.k_stride;
+    // Return the row, and the step, of the thread's first element in the slice. Steps are 4 banks
+    // apart (modulo 32), so a warp whose lanes are 8 or 16 abreast takes steps 2 or 4 apart: all of
+    // its elements are in different banks.
+    static __device__ __forceinline__ int first_row(const Operand& x) {
+        const int t = threadIdx.x;
+        return x.copying == PACKS     ? t % PACKS_ACROSS * PACK_SIZE
+               : x.copying == ALONG_K ? t / DOWN
+                                      : t % ACROSS;
+    }
+    static __device__ __forceinline__ int first_step(const Operand& x) {
+        const int t = threadIdx.x;
+        return x.copying == PACKS     ? t / PACKS_ACROSS
+               : x.copying == ALONG_K ? t % DOWN
+                                      : t % 32 / ACROSS * (ACROSS / 4) + t / 32;
+    }
+    static __device__ __forceinline__ int first_position(const Operand& x) {
+        return first_step(x) * STRIDE + first_row(x);
+    }
+    static __device__ __forceinline__ long long first_offset(const Operand& x, long long row,
+                                                             long long step) {
+        return (row + first_row(x)) * x.row_stride + (step + first_step(x)) * x.k_stride;
     }
 
-    // Load the slice, of which `rows` rows and `depth` steps exist, and zeros for the rest; then
-    // advance to the next slice.
-    __device__ __forceinline__ void load_global(const In<REAL>& x, const Operand& operand, int rows,
-                                                int depth) {
-        if (operand.vectorized) {
-#pragma unroll
-            for (int j = 0; j < PACKS; ++j) {
-                const int row = i + j * i_step, k = p + j * p_step;
-                const bool exists = row < rows && k < depth;
-                const int left = !exists ? 0 : operand.along_k ? depth - k : rows - row;
-                const In<REAL> from = x + (offset + j * step);
-                Pack<REAL, PACK_SIZE> pack = {};
-                if (left >= PACK_SIZE) {
-                    pack = load<PACK_SIZE>(from, 0);
-                } else {
-#pragma unroll
-                    for (int l = 0; l < PACK_SIZE; ++l)
-                        if (l < left) pack.values[l] = from[l];
-                }
-#pragma unroll
-                for (int l = 0; l < PACK_SIZE; ++l) values[j * PACK_SIZE + l] = pack.values[l];
-            }
-        } else {
-#pragma unroll
-            for (int j = 0; j < PER_THREAD; ++j) {
-                const bool exists = i + j * i_step < rows && p + j * p_step < depth;
-                values[j] = exists ? static_cast<REAL>(x[offset + j * step]) : REAL(0);
-            }
-        }
-        offset += BK * operand.k_stride;
+    // Start to copy a slice, of which `rows` rows and `depth` steps exist; the rest becomes 0. `to`
+    // and `from` are at the thread's first element.
+    template <class Copies>
+    static __device__ __forceinline__ void start(Copies& copies, const Shared<REAL>& to,
+                                                 const In<REAL>& from, const Operand& x, int rows,
+                                                 int depth) {
+        if (rows >= WIDTH && depth >= BK)
+            start<true>(copies, to, from, x, WIDTH, BK);
+        else
+            start<false>(copies, to, from, x, rows - first_row(x), depth - first_step(x));
     }
 
-    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile,
-                                                 const Operand& operand) const {
-        if (operand.vectorized && !operand.along_k) {
+private:
+    template <bool WHOLE, class Copies>
+    static __device__ __forceinline__ void start(Copies& copies, const Shared<REAL>& to,
+                                                 const In<REAL>& from, const Operand& x, int rows,
+                                                 int depth) {
+        if (x.copying == PACKS)
+            start<WHOLE, PACK_SIZE, WIDTH, THREADS / PACKS_ACROSS>(copies, to, from, x, rows, depth);
+        else
+            start<WHOLE, 1, ACROSS, DOWN>(copies, to, from, x, rows, depth);
+    }
+    template <bool WHOLE, int SIZE, int ROW_DISTANCE, int K_DISTANCE, class Copies>
+    static __device__ __forceinline__ void start(Copies& copies, const Shared<REAL>& to,
+                                                 const In<REAL>& from, const Operand& x, int rows,
+                                                 int depth) {
 #pragma unroll
-            for (int j = 0; j < PACKS; ++j) {
-                Pack<REAL, PACK_SIZE> pack;
+        for (int i = 0; i < WIDTH; i += ROW_DISTANCE)
 #pragma unroll
-                for (int l = 0; l < PACK_SIZE; ++l) pack.values[l] = values[j * PACK_SIZE + l];
-                store<PACK_SIZE>(tile, ((p + j * p_step) * STRIDE + i) / PACK_SIZE, pack);
+            for (int p = 0; p < BK; p += K_DISTANCE) {
+                const int exist = WHOLE ? SIZE : p < depth ? rows - i : 0;
+                copies.template start<SIZE>(to + (p * STRIDE + i),
+                                            from + (i * x.row_stride + p * x.k_stride), exist);
             }
-        } else {
-#pragma unroll
-            for (int j = 0; j < PER_THREAD; ++j) {
-                const int n =
-                    operand.vectorized ? j / PACK_SIZE : j;  // of the thread's packs or elements
-                const int l = operand.vectorized ? j % PACK_SIZE : 0;
-                tile[(p + n * p_step + l) * STRIDE + i + n * i_step] = values[j];
-            }
-        }
     }
 };
 
@@ -134,31 +139,36 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
     const long long matrix = s.first_matrix + blockIdx.z;
     long long starts[2];
     s.batch.locate(matrix, starts);
-    const In<REAL> a = a0 + starts[0], b = b0 + starts[1];
 
-    Tile tile;
+    using SliceA = Slice<BM, BK, Tile::THREADS>;
+    using SliceB = Slice<BN, BK, Tile::THREADS>;
+    AsyncCopies<REAL, (BM + BN) * BK / Tile::THREADS> copies;
     const int rows = static_cast<int>(min(static_cast<long long>(BM), s.m - row));
     const int columns = static_cast<int>(min(static_cast<long long>(BN), s.n - column));
-    Slice<BM, BK, Tile::THREADS> slice_a(s.a, row, begin);
-    Slice<BN, BK, Tile::THREADS> slice_b(s.b, column, begin);
     int left = static_cast<int>(end - begin);  // steps of this split
-    slice_a.load_global(a, s.a, rows, left);
-    slice_b.load_global(b, s.b, columns, left);
+    In<REAL> from_a = a0 + (starts[0] + SliceA::first_offset(s.a, row, begin));
+    In<REAL> from_b = b0 + (starts[1] + SliceB::first_offset(s.b, column, begin));
+    const int position_a = SliceA::first_position(s.a), position_b = SliceB::first_position(s.b);
+
+    Tile tile;
     int buffer = 0;
+    SliceA::start(copies, tiles_a + position_a, from_a, s.a, rows, left);
+    SliceB::start(copies, tiles_b + position_b, from_b, s.b, columns, left);
     for (; left > 0; left -= BK) {
-        const Shared<REAL> tile_a = tiles_a + buffer * Tile::SIZE_A;
-        const Shared<REAL> tile_b = tiles_b + buffer * Tile::SIZE_B;
-        slice_a.store_shared(tile_a, s.a);
-        slice_b.store_shared(tile_b, s.b);
-        // This one barrier also protects the buffer: when it is stored to again, two slices later,
-        // all threads have passed the barrier of the slice between, so none still reads it.
+        copies.wait();
+        // This one barrier also protects the other buffer: all threads have used it.
         __syncthreads();
+        const int next = buffer ^ 1;
         if (left > BK) {
-            slice_a.load_global(a, s.a, rows, left - BK);
-            slice_b.load_global(b, s.b, columns, left - BK);
+            from_a = from_a + BK * s.a.k_stride;
+            from_b = from_b + BK * s.b.k_stride;
+            SliceA::start(copies, tiles_a + (next * Tile::SIZE_A + position_a), from_a, s.a, rows,
+                          left - BK);
+            SliceB::start(copies, tiles_b + (next * Tile::SIZE_B + position_b), from_b, s.b,
+                          columns, left - BK);
         }
-        tile.accumulate(tile_a, tile_b);
-        buffer ^= 1;
+        tile.accumulate(tiles_a + buffer * Tile::SIZE_A, tiles_b + buffer * Tile::SIZE_B);
+        buffer = next;
     }
 
     // c is (splits, matrices, m, n): the result itself if there is one split.
@@ -195,11 +205,11 @@ __device__ __forceinline__ void multiply(const In<REAL>& a0, const In<REAL>& b0,
     }
 #ifdef REAL_IS_FLOAT64
 PRODUCT(product_32, 32, 32, 16, 4, 4, 4)
-PRODUCT(product_64, 64, 64, 16, 4, 4, 1)
+PRODUCT(product_64, 64, 64, 16, 8, 4, 1)
 #else
 PRODUCT(product_32, 32, 32, 16, 4, 4, 8)
-PRODUCT(product_64, 64, 64, 16, 4, 4, 2)
-PRODUCT(product_128, 128, 128, 8, 8, 8, 2)
+PRODUCT(product_64, 64, 64, 16, 8, 4, 4)
+PRODUCT(product_128, 128, 128, 16, 8, 8, 2)
 #endif
 
 // A product over k = 0: c[r, q] = bias[q], or 0. One thread per element, blocks of 256 threads.

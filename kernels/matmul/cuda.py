@@ -16,9 +16,10 @@ from .split_k import TARGET_BLOCKS, allocate_partial_sums, count_splits, sum_spl
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 # (kernel, edge of its square tile, threads per block), the largest tile first.
-TILES = (("product_128", 128, 256), ("product_64", 64, 256), ("product_32", 32, 64))
+TILES = (("product_128", 128, 256), ("product_64", 64, 128), ("product_32", 32, 64))
 DEPTH_MULTIPLE = 16  # A split's depth is a multiple, so whole slices (BK in cuda.cu).
 MIN_SPLIT_DEPTH, MAX_SPLITS = 64, 32
+PACKS, ALONG_ROWS, ALONG_K = range(3)  # `Copying` of cuda.cu
 FILL_THREADS_PER_BLOCK = 256  # of empty_product
 
 
@@ -27,7 +28,7 @@ class Operand(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("row_stride", "k_stride", "rows")),
-        *((name, ctypes.c_int32) for name in ("along_k", "vectorized")),
+        *((name, ctypes.c_int32) for name in ("copying", "unused")),
     )
 
 
@@ -65,12 +66,14 @@ def plan(m: int, k: int, n: int, matrices: int, dtype: np.dtype) -> tuple[str, i
 def _operand(
     gpu: Launcher, x: Any, row_stride: int, k_stride: int, rows: int, starts_aligned: bool
 ) -> Operand:
-    """Choose the axis along which a warp reads, and whether by vectorized access."""
+    """Choose how the lanes of a warp copy the operand: `Copying` of cuda.cu."""
     pack = 16 // x.dtype.itemsize
-    along_k = k_stride == 1 if 1 in (row_stride, k_stride) else k_stride < row_stride
-    inner, outer = (k_stride, row_stride) if along_k else (row_stride, k_stride)
-    rows_aligned = outer % pack == 0 and starts_aligned and gpu.address(x) % 16 == 0
-    return Operand(row_stride, k_stride, rows, along_k, inner == 1 and rows_aligned)
+    if 1 in (row_stride, k_stride):
+        copying = ALONG_K if k_stride == 1 else ALONG_ROWS
+    else:
+        copying = ALONG_K if k_stride < row_stride else ALONG_ROWS
+    aligned = k_stride % pack == 0 and starts_aligned and gpu.address(x) % 16 == 0
+    return Operand(row_stride, k_stride, rows, PACKS if row_stride == 1 and aligned else copying)
 
 
 def multiply(

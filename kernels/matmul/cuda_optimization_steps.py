@@ -40,7 +40,7 @@ def _step(kernel: str) -> Step:
 
 def vectorized_double_buffered(gpu: Launcher, a: Any, b: Any) -> Any:
     """Compute A @ B by cuda.cu with its 64 x 64 tile and K in one split, for any size."""
-    return multiply(gpu, a, b, overriding_plan=("product_64", 64, 256, max(16, a.shape[1])))
+    return multiply(gpu, a, b, overriding_plan=("product_64", 64, 128, max(16, a.shape[1])))
 
 
 STEPS: dict[str, Step] = {

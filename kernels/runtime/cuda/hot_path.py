@@ -9,6 +9,7 @@ iteration of that one of its loops which does the most work.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .sass import Code, Instruction
 
 # Instructions that end a way: the thread ends, or returns from a function that was not inlined.
 ENDS = ("EXIT", "RET")
+PREDICATE = re.compile(r"\bU?P\d\b")
 MIN_LOOP_SHARE = 1 / 16  # of the way's work, for a loop to be the hot path
 
 
@@ -104,14 +106,15 @@ class _Graph:
         starts |= {i + 1 for i in range(len(x)) if i in jumps or x[i].base in ENDS}
         ordered = sorted(i for i in starts if i < len(x))
         number = {start: n for n, start in enumerate(ordered)}
-        self.blocks = [x[a:b] for a, b in zip(ordered, [*ordered[1:], len(x)], strict=True)]
+        blocks = [x[a:b] for a, b in zip(ordered, [*ordered[1:], len(x)], strict=True)]
         self.next: list[list[int]] = []
-        for n, block in enumerate(self.blocks):
+        for n, block in enumerate(blocks):
             last = block[-1]
             index = ordered[n] + len(block) - 1
             follows = not (last.base in (*ENDS, "BRA") and not _is_conditional(last))
             targets = [number[t]] if (t := jumps.get(index)) is not None else []
-            self.next.append([*([n + 1] if follows and n + 1 < len(self.blocks) else []), *targets])
+            self.next.append([*([n + 1] if follows and n + 1 < len(blocks) else []), *targets])
+        self.blocks = [_one_outcome(block) for block in blocks]
         dominators = self._dominators()
         back = [(h, n) for n, hs in enumerate(self.next) for h in hs if dominators[n] >> h & 1]
         # The code ends with a jump to itself, which nothing reaches.
@@ -191,11 +194,9 @@ class _Graph:
             if best is not None:
                 work, count = merits[best]
                 merits[n], following[n] = (own[0] + work, own[1] + count), best
-        way: list[int] = []
-        n: int | None = first
-        while n is not None:
-            way.append(n)
-            n = following[n]
+        way = [first]
+        while (after := following[way[-1]]) is not None:
+            way.append(after)
         return way
 
     def instructions(self, way: Sequence[int]) -> tuple[Instruction, ...]:
@@ -205,6 +206,31 @@ class _Graph:
 
 def _block_merit(block: Collection[Instruction]) -> tuple[int, int]:
     return sum(x.global_bytes + x.multiply_adds for x in block), -len(block)
+
+
+def _one_outcome(block: Sequence[Instruction]) -> list[Instruction]:
+    """Return a block without instructions that its other ones exclude.
+
+    A short branch is compiled without a jump: to instructions that are executed if a predicate is
+    true, between others that are executed if it is false. The outcome that does more work stays,
+    or the one of fewer instructions.
+    """
+    outcomes: dict[str, list[Instruction]] = {}
+    dropped: set[int] = set()
+
+    def close(predicate: str) -> None:
+        pair = [outcomes.pop(predicate, []), outcomes.pop(f"!{predicate}", [])]
+        if all(pair):
+            dropped.update(x.address for x in min(pair, key=_block_merit))
+
+    for x in block:
+        for name in set(PREDICATE.findall(",".join(x.operands.split(",")[:3]))):
+            close(name)  # It is, perhaps, computed anew.
+        if x.predicate and x.base not in (*ENDS, "BRA"):
+            outcomes.setdefault(x.predicate, []).append(x)
+    for name in {name.lstrip("!") for name in outcomes}:
+        close(name)
+    return [x for x in block if x.address not in dropped]
 
 
 def _is_conditional(x: Instruction) -> bool:
