@@ -19,8 +19,8 @@
 // Additive addressing. im2col's matrix holds each pixel once for each weight that uses it; but the
 // address of an element is the sum of a term of its row and a term of its column. So each thread
 // decodes its rows i once, and a block decodes the BK indices p of a slice once for all of its
-// rows. An element of A then takes one addition and two comparisons, and it is stored to shared
-// memory as in any tiled product.
+// rows. An element of A then takes one addition and two comparisons, and it is copied to shared
+// memory as in any tiled product (async_copy.h).
 //
 //       p: weight indices      offset(p): one thread each
 //      +---------+            +---+---+---+---+
@@ -51,9 +51,10 @@
 //     need stride 1 and windows that begin at multiples of 4
 //   - shared-memory tiling; tiles padded, and their rows permuted, against bank conflicts
 //   - 2D register blocking with vectorized reads of shared memory (register_tile.h)
-//   - double buffering
+//   - asynchronous copies, double buffering
 //   - split-K
 
+#include "async_copy.h"
 #include "register_tile.h"
 
 enum Operation { FORWARD, WEIGHT_GRAD, INPUT_GRAD };
@@ -124,22 +125,38 @@ __device__ __forceinline__ Pixel row_pixel(const Convolution& s, long long i) {
     return pixel_of(s, s.rows, Index(s.rows, i));
 }
 
-// A decoded depth index p: its term of A's address, and its offset in B.
-struct alignas(16) DepthStep {
-    Pixel image;
-    long long other;
-    long long unused;
+// The decoded depth indices of a slice, in shared memory: the terms of A's addresses, and the
+// offsets in B. One thread decodes each index; the block needs a barrier before they are used.
+struct DepthSteps {
+    Shared<long long> pixels;  // two words each, which a thread reads by one access
+    Shared<long long> others;
+
+    __device__ __forceinline__ void decode(const Convolution& s, long long first, long long end,
+                                           int depth) const {
+        const int t = threadIdx.x;
+        if (t >= depth) return;
+        Pixel pixel{0, OUTSIDE, OUTSIDE};
+        long long in_other = 0;
+        if (first + t < end) {
+            const Index i(s.depth, first + t);
+            pixel = pixel_of(s, s.depth, i);
+            in_other = i.offset(s.other);
+        }
+        const unsigned row = static_cast<unsigned>(pixel.row);
+        const long long coordinates = static_cast<long long>(pixel.column) << 32 | row;
+        store<2>(pixels, t, Pack<long long, 2>{{pixel.offset, coordinates}});
+        others[t] = in_other;
+    }
+    __device__ __forceinline__ Pixel pixel(int step) const {
+        const auto words = load<2>(pixels, step);
+        return {words.values[0], static_cast<int>(words.values[1]),
+                static_cast<int>(words.values[1] >> 32)};
+    }
 };
 
-__device__ __forceinline__ DepthStep depth_step(const Convolution& s, long long p, long long end) {
-    if (p >= end) return {{0, OUTSIDE, OUTSIDE}, 0, 0};
-    const Index i(s.depth, p);
-    return {pixel_of(s, s.depth, i), i.offset(s.other), 0};
-}
-
-__device__ __forceinline__ bool is_inside(const Convolution& s, const Pixel& i, const Pixel& p) {
-    return static_cast<unsigned>(i.row + p.row) < static_cast<unsigned>(s.image_height) &&
-           static_cast<unsigned>(i.column + p.column) < static_cast<unsigned>(s.image_width);
+__device__ __forceinline__ bool is_inside(const Convolution& s, int row, int column) {
+    return static_cast<unsigned>(row) < static_cast<unsigned>(s.image_height) &&
+           static_cast<unsigned>(column) < static_cast<unsigned>(s.image_width);
 }
 
 // The product of phase `number` of the input gradient: its pixels are rows of A, its weights the
@@ -164,12 +181,12 @@ __device__ __forceinline__ Convolution phase_of(const Convolution& all, int numb
     return s;
 }
 
-// The position of row i of a tile in shared memory. A thread reads 4 neighbours at once, and these
-// are rows 8 apart; so a thread stores its first rows next to those of 7 other lanes, without bank
-// conflicts:
+// The position of row i of a tile in shared memory, where neighbouring threads copy neighbouring
+// rows. A thread multiplies 4 neighbours in shared memory at once, and these are rows 8 apart; so
+// the threads of a warp write neighbouring rows of C. Their copies have no bank conflicts:
 //
 //     shared memory  0  8 16 24   1  9 17 25   2 10 18 26   ..     rows of lanes 0, 1, 2 ..
-__device__ __forceinline__ int shared_position(int i) {
+__device__ __forceinline__ int permuted_position(int i) {
     return i / 32 * 32 + i % 8 * 4 + i % 32 / 8;
 }
 
@@ -179,72 +196,91 @@ template <class Tile> __device__ __forceinline__ int permuted_row(int i) {
            Tile::first_group_m() % 8;
 }
 
-// A slice of A, BM rows and BK steps, on its way from global to shared memory, where it is stored
-// as tile[p][shared_position(i)]. Neighbouring threads take neighbouring positions of the image:
-// these are rows, or (ALONG_DEPTH, for the weight gradient) steps.
+// The copies of a slice from global to shared memory, where steps are 4 banks apart (modulo 32).
+// Where neighbouring threads take neighbouring steps, a warp takes 8 steps of 4 rows (or columns)
+// which are side by side in shared memory: 32 different banks.
+constexpr int STEP_LANES = 8;
+
+// A slice of A, BM rows and BK steps, is stored as tile[p][position(i)]. Neighbouring threads take
+// neighbouring positions of the image: these are rows, or (ALONG_DEPTH, for the weight gradient)
+// steps.
 template <int BM, int BK, int THREADS, bool ALONG_DEPTH> struct ImageSlice {
     static constexpr int STRIDE = BM + GROUP;  // as in RegisterTile
-    static constexpr int PER_THREAD = BM * BK / THREADS, ROWS = ALONG_DEPTH ? PER_THREAD : 1;
-    static_assert(BM * BK % THREADS == 0 && (ALONG_DEPTH ? THREADS == 16 * BK : THREADS % BM == 0),
-                  "each thread takes elements at equal distances along one axis");
-    REAL values[PER_THREAD];
-    Pixel rows[ROWS];
-    int i, p;  // the thread's first element in the slice
+    static constexpr int STEP_DISTANCE = ALONG_DEPTH ? STEP_LANES : THREADS / BM;
+    static constexpr int STEPS = BK / STEP_DISTANCE, ROWS = BM * BK / THREADS / STEPS;
+    static constexpr int ROW_DISTANCE = THREADS / STEP_LANES;  // if there is more than one row
+    static_assert(ALONG_DEPTH ? BM % ROW_DISTANCE == 0 : THREADS % BM == 0,
+                  "each thread takes elements at equal distances");
+    In<REAL> from[ROWS];  // for each row, where its pixel is if the step's term is 0
+    int row[ROWS], column[ROWS];
 
-    __device__ __forceinline__ ImageSlice(const Convolution& s, long long first) {
-        // Along the depth, 16 rows at a time, in the order 0 8 1 9 ..: they are stored to other
-        // banks.
-        const int sixteenth = threadIdx.x / BK;
-        i = ALONG_DEPTH ? sixteenth % 2 * 8 + sixteenth / 2 : threadIdx.x % BM;
-        p = ALONG_DEPTH ? threadIdx.x % BK : threadIdx.x / BM;
-#pragma unroll
-        for (int j = 0; j < ROWS; ++j) rows[j] = row_pixel(s, first + i + j * (THREADS / BK));
+    // Return the row, and the step, of the thread's first element in the slice.
+    static __device__ __forceinline__ int first_row() {
+        return ALONG_DEPTH ? threadIdx.x / STEP_LANES : threadIdx.x % BM;
+    }
+    static __device__ __forceinline__ int first_step() {
+        return ALONG_DEPTH ? threadIdx.x % STEP_LANES : threadIdx.x / BM;
+    }
+    static __device__ __forceinline__ int first_position() {
+        return first_step() * STRIDE + (ALONG_DEPTH ? first_row() : permuted_position(first_row()));
     }
 
-    __device__ __forceinline__ void load_global(const In<REAL>& x, const Convolution& s,
-                                                const Shared<DepthStep>& steps) {
+    __device__ __forceinline__ ImageSlice(const In<REAL>& x, const Convolution& s,
+                                          long long first) {
 #pragma unroll
-        for (int j = 0; j < PER_THREAD; ++j) {
-            const DepthStep step = steps[ALONG_DEPTH ? p : p + j * (THREADS / BM)];
-            const Pixel& row = rows[ALONG_DEPTH ? j : 0];
-            values[j] = REAL(0);
-            if (is_inside(s, row, step.image)) values[j] = x[row.offset + step.image.offset];
+        for (int j = 0; j < ROWS; ++j) {
+            const Pixel pixel = row_pixel(s, first + first_row() + j * ROW_DISTANCE);
+            from[j] = x + pixel.offset;
+            row[j] = pixel.row;
+            column[j] = pixel.column;
         }
     }
 
-    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile) const {
+    // Start to copy; `to` is the thread's first position in the tile.
+    template <class Copies>
+    __device__ __forceinline__ void start(Copies& copies, const Shared<REAL>& to,
+                                          const Convolution& s, const DepthSteps& steps) const {
 #pragma unroll
-        for (int j = 0; j < PER_THREAD; ++j) {
-            const int row = ALONG_DEPTH ? i + j * (THREADS / BK) : i;
-            const int step = ALONG_DEPTH ? p : p + j * (THREADS / BM);
-            tile[step * STRIDE + shared_position(row)] = values[j];
+        for (int q = 0; q < STEPS; ++q) {
+            const Pixel step = steps.pixel(first_step() + q * STEP_DISTANCE);
+#pragma unroll
+            for (int j = 0; j < ROWS; ++j) {
+                copies.template start<1>(to + (q * STEP_DISTANCE * STRIDE + j * ROW_DISTANCE),
+                                         from[j] + step.offset,
+                                         is_inside(s, row[j] + step.row, column[j] + step.column));
+            }
         }
     }
 };
 
-// A slice of B, BN columns and BK steps: neighbouring threads take neighbouring steps.
+// A slice of B, BN columns and BK steps, is stored as tile[p][j]. Neighbouring threads take
+// neighbouring steps.
 template <int BN, int BK, int THREADS> struct OtherSlice {
-    static constexpr int STRIDE = BN + GROUP, PER_THREAD = BN * BK / THREADS;
-    static_assert(BN * BK % THREADS == 0 && THREADS % BK == 0, "each thread takes whole columns");
-    REAL values[PER_THREAD];
+    static constexpr int STRIDE = BN + GROUP, COLUMN_DISTANCE = THREADS / STEP_LANES;
+    static_assert(BK % STEP_LANES == 0 && BN % COLUMN_DISTANCE == 0,
+                  "each thread takes elements at equal distances along both axes");
 
-    __device__ __forceinline__ void load_global(const In<REAL>& x, const Convolution& s,
-                                                const Shared<DepthStep>& steps, long long first,
-                                                long long left) {
-        const int p = threadIdx.x % BK;
-        const DepthStep step = steps[p];
-#pragma unroll
-        for (int j = 0; j < PER_THREAD; ++j) {
-            const long long column = first + threadIdx.x / BK + j * (THREADS / BK);
-            values[j] = REAL(0);
-            if (column < s.columns && p < left) values[j] = x[column * s.other_column + step.other];
-        }
+    static __device__ __forceinline__ int first_column() { return threadIdx.x / STEP_LANES; }
+    static __device__ __forceinline__ int first_step() { return threadIdx.x % STEP_LANES; }
+    static __device__ __forceinline__ int first_position() {
+        return first_step() * STRIDE + first_column();
     }
 
-    __device__ __forceinline__ void store_shared(const Shared<REAL>& tile) const {
+    // Start to copy. `x` is at the thread's first column; `columns` exist from there on, and `left`
+    // steps of the slice.
+    template <class Copies>
+    static __device__ __forceinline__ void start(Copies& copies, const Shared<REAL>& to,
+                                                 const In<REAL>& x, const Convolution& s,
+                                                 const DepthSteps& steps, int columns, int left) {
 #pragma unroll
-        for (int j = 0; j < PER_THREAD; ++j)
-            tile[threadIdx.x % BK * STRIDE + threadIdx.x / BK + j * (THREADS / BK)] = values[j];
+        for (int q = 0; q < BK; q += STEP_LANES) {
+            const In<REAL> from = x + steps.others[first_step() + q];
+            const int exist = first_step() + q < left ? columns : 0;
+#pragma unroll
+            for (int j = 0; j < BN; j += COLUMN_DISTANCE)
+                copies.template start<1>(to + (q * STRIDE + j), from + j * s.other_column,
+                                         j < exist);
+        }
     }
 };
 
@@ -252,10 +288,11 @@ template <int BM, int BN, int BK, int TM, int TN, Operation OPERATION>
 __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& other,
                                          const Out<REAL>& y, const Convolution& all) {
     using Tile = RegisterTile<BM, BN, BK, TM, TN, WarpShape::ROWS_8_COLUMNS_4>;
-    static_assert(Tile::GROUP_STRIDE_M % 32 == 0, "shared_position permutes 32 rows");
+    static_assert(Tile::GROUP_STRIDE_M % 32 == 0, "permuted_position permutes 32 rows");
     SHARED(REAL, tiles_a, 2 * Tile::SIZE_A);
     SHARED(REAL, tiles_b, 2 * Tile::SIZE_B);
-    SHARED(DepthStep, steps, 2 * BK);
+    SHARED(long long, pixels, 4 * BK);
+    SHARED(long long, others, 2 * BK);
 
     const long long tiles_per_row = (all.columns + BN - 1) / BN;
     const int phases = OPERATION == INPUT_GRAD ? all.phases.count : 1;
@@ -267,37 +304,43 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
     const long long begin = min(blockIdx.y * s.split_depth, s.depth.count);
     const long long end = min(begin + s.split_depth, s.depth.count);
 
+    using SliceA = ImageSlice<BM, BK, Tile::THREADS, OPERATION == WEIGHT_GRAD>;
+    using SliceB = OtherSlice<BN, BK, Tile::THREADS>;
+    AsyncCopies<REAL, (BM + BN) * BK / Tile::THREADS> copies;
+    const SliceA slice_a(image, s, row);
+    const In<REAL> other_column = other + (column + SliceB::first_column()) * s.other_column;
+    const int columns = static_cast<int>(min(s.columns - column, static_cast<long long>(BN))) -
+                        SliceB::first_column();
+    const int position_a = SliceA::first_position(), position_b = SliceB::first_position();
+    int left = static_cast<int>(end - begin);
+
     Tile tile;
-    ImageSlice<BM, BK, Tile::THREADS, OPERATION == WEIGHT_GRAD> slice_a(s, row);
-    OtherSlice<BN, BK, Tile::THREADS> slice_b;
-    if (threadIdx.x < BK) steps[threadIdx.x] = depth_step(s, begin + threadIdx.x, end);
-    __syncthreads();
-    long long left = end - begin;
-    slice_a.load_global(image, s, steps);
-    slice_b.load_global(other, s, steps, column, left);
     int buffer = 0;
+    DepthSteps{pixels, others}.decode(s, begin, end, BK);
+    __syncthreads();
+    slice_a.start(copies, tiles_a + position_a, s, {pixels, others});
+    SliceB::start(copies, tiles_b + position_b, other_column, s, {pixels, others}, columns, left);
     for (; left > 0; left -= BK) {
-        const Shared<REAL> tile_a = tiles_a + buffer * Tile::SIZE_A;
-        const Shared<REAL> tile_b = tiles_b + buffer * Tile::SIZE_B;
-        buffer ^= 1;
-        const Shared<DepthStep> next = steps + buffer * BK;
-        slice_a.store_shared(tile_a);
-        slice_b.store_shared(tile_b);
-        if (threadIdx.x < BK) next[threadIdx.x] = depth_step(s, end - left + BK + threadIdx.x, end);
-        // This one barrier also protects the buffers: when one is stored to again, two slices
-        // later, all threads have passed the barrier of the slice between, so none still reads it.
+        const int next = buffer ^ 1;
+        const DepthSteps steps{pixels + next * 2 * BK, others + next * BK};
+        steps.decode(s, end - left + BK, end, BK);
+        copies.wait();
+        // This one barrier also protects the other buffers: all threads have used them.
         __syncthreads();
         if (left > BK) {
-            slice_a.load_global(image, s, next);
-            slice_b.load_global(other, s, next, column, left - BK);
+            slice_a.start(copies, tiles_a + (next * Tile::SIZE_A + position_a), s, steps);
+            SliceB::start(copies, tiles_b + (next * Tile::SIZE_B + position_b), other_column, s,
+                          steps, columns, left - BK);
         }
-        tile.accumulate(tile_a, tile_b);
+        tile.accumulate(tiles_a + buffer * Tile::SIZE_A, tiles_b + buffer * Tile::SIZE_B);
+        buffer = next;
     }
 
     // y is (splits, result_size): the result itself if there is one split.
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
-        const long long r = row + permuted_row<Tile>(i);
+        const long long r =
+            OPERATION == WEIGHT_GRAD ? Tile::row(row, i) : row + permuted_row<Tile>(i);
         if (r >= s.rows.count) continue;
         const long long offset = blockIdx.y * s.result_size + Index(s.rows, r).offset(s.result);
 #pragma unroll
@@ -315,19 +358,19 @@ __device__ __forceinline__ void convolve(const In<REAL>& image, const In<REAL>& 
         convolve<BM, BN, BK, TM, TN, OPERATION>(image, other, y, s);            \
     }
 #ifdef REAL_IS_FLOAT64
-CONVOLUTION(forward_narrow, FORWARD, 128, 16, 8, 4, 4, 2)
-CONVOLUTION(weight_grad_narrow, WEIGHT_GRAD, 128, 16, 8, 4, 4, 2)
-CONVOLUTION(input_grad_narrow, INPUT_GRAD, 128, 16, 8, 4, 4, 2)
-CONVOLUTION(forward_64, FORWARD, 64, 64, 16, 4, 4, 1)
-CONVOLUTION(weight_grad_64, WEIGHT_GRAD, 64, 64, 16, 4, 4, 1)
-CONVOLUTION(input_grad_64, INPUT_GRAD, 64, 64, 16, 4, 4, 1)
+CONVOLUTION(forward_narrow, FORWARD, 128, 16, 16, 4, 4, 2)
+CONVOLUTION(weight_grad_narrow, WEIGHT_GRAD, 128, 16, 16, 4, 4, 2)
+CONVOLUTION(input_grad_narrow, INPUT_GRAD, 128, 16, 16, 4, 4, 2)
+CONVOLUTION(forward_64, FORWARD, 64, 64, 16, 8, 4, 1)
+CONVOLUTION(weight_grad_64, WEIGHT_GRAD, 64, 64, 16, 8, 4, 1)
+CONVOLUTION(input_grad_64, INPUT_GRAD, 64, 64, 16, 8, 4, 1)
 #else
-CONVOLUTION(forward_narrow, FORWARD, 128, 16, 8, 4, 4, 4)
-CONVOLUTION(weight_grad_narrow, WEIGHT_GRAD, 128, 16, 8, 4, 4, 4)
-CONVOLUTION(input_grad_narrow, INPUT_GRAD, 128, 16, 8, 4, 4, 4)
-CONVOLUTION(forward_64, FORWARD, 64, 64, 16, 4, 4, 2)
-CONVOLUTION(weight_grad_64, WEIGHT_GRAD, 64, 64, 16, 4, 4, 2)
-CONVOLUTION(input_grad_64, INPUT_GRAD, 64, 64, 16, 4, 4, 2)
-CONVOLUTION(forward_128, FORWARD, 128, 64, 8, 8, 4, 2)
-CONVOLUTION(input_grad_128, INPUT_GRAD, 128, 64, 8, 8, 4, 2)
+CONVOLUTION(forward_narrow, FORWARD, 128, 16, 16, 4, 4, 4)
+CONVOLUTION(weight_grad_narrow, WEIGHT_GRAD, 128, 16, 16, 4, 4, 4)
+CONVOLUTION(input_grad_narrow, INPUT_GRAD, 128, 16, 16, 4, 4, 4)
+CONVOLUTION(forward_64, FORWARD, 64, 64, 16, 8, 4, 4)
+CONVOLUTION(weight_grad_64, WEIGHT_GRAD, 64, 64, 16, 8, 4, 4)
+CONVOLUTION(input_grad_64, INPUT_GRAD, 64, 64, 16, 8, 4, 4)
+CONVOLUTION(forward_128, FORWARD, 128, 64, 16, 8, 4, 2)
+CONVOLUTION(input_grad_128, INPUT_GRAD, 128, 64, 16, 8, 4, 2)
 #endif

@@ -26,7 +26,7 @@ class Tile(NamedTuple):
 
 
 # As in cuda.cu, the largest first; the last one is for a C with few columns.
-TILES = (Tile("128", 128, 64, 256), Tile("64", 64, 64, 256), Tile("narrow", 128, 16, 128))
+TILES = (Tile("128", 128, 64, 256), Tile("64", 64, 64, 128), Tile("narrow", 128, 16, 128))
 DEPTH_MULTIPLE = 16  # A split's depth is a multiple, so whole slices (BK in cuda.cu).
 MIN_SPLIT_DEPTH = 64
 MAX_SIDE_PIXELS = 2**29  # of an image with its padding, and of a stride: coordinates are int32

@@ -51,15 +51,16 @@ template <class T, int CAPACITY> struct AsyncCopies {
         static_assert(N == 1 || N * sizeof(T) == 16, "one element, or 16 bytes");
 #if __CUDA_ARCH__ >= 800
         const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-        const int bytes = exist < 0 ? 0 : exist < N ? exist * static_cast<int>(sizeof(T)) : N * sizeof(T);
-        if constexpr (N * sizeof(T) == 16)  // these may bypass the L1 cache (cg)
+        if constexpr (N == 1) {  // The predicate makes it a copy of 0.
+            asm volatile(
+                "{ .reg .pred p; setp.ne.b32 p, %3, 0;"
+                " cp.async.ca.shared.global [%0], [%1], %2, p; }" ::"r"(address),
+                "l"(from), "n"(sizeof(T)), "r"(static_cast<int>(exist <= 0)));
+        } else {  // These may bypass the L1 cache (cg).
+            const int bytes = max(0, min(exist, N)) * static_cast<int>(sizeof(T));
             asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
-                         "r"(bytes)
-                         : "memory");
-        else
-            asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(address), "l"(from),
-                         "n"(N * sizeof(T)), "r"(bytes)
-                         : "memory");
+                         "r"(bytes));
+        }
 #else
         Pack<T, N> pack = {};
         if (exist >= N) pack = load<N>(from, 0);
