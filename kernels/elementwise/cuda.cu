@@ -2,19 +2,21 @@
 //
 // Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which
 //     is passed by value beside a null pointer.
-// Launch: blocks of 256 threads; one thread per Pack of 16 bytes and one per remaining element, or
-//     one thread per element.
+// Launch: blocks of 64 threads; a thread for each element or, in the vectorized path, for each 4 Packs
+//     of 16 bytes.
 //
 // Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread
-// loads 16 bytes of each array with one instruction: a warp moves 512 bytes in 16 sectors, the
-// fewest possible.
+// loads 16 bytes of an array with one instruction: a warp moves 512 bytes in 16 sectors, the fewest
+// possible. It loads four Packs of each array before it uses the first: so there are enough bytes on
+// their way, and what a thread has to find out first, its indices and which inputs are numbers, is
+// shared by 16 elements.
 //
 // Strided path. For any other strides, broadcasting included, a thread computes one element, and
 // finds its offset in each array by dividing the element's index by the sizes of the axes.
 //
 // Optimizations:
 //   - global memory coalescing
-//   - vectorized access where it is possible
+//   - vectorized access where it is possible, several loads in flight
 
 __device__ __forceinline__ float magnitude(float x) { return fabsf(x); }
 __device__ __forceinline__ double magnitude(double x) { return fabs(x); }
@@ -24,49 +26,89 @@ __device__ __forceinline__ bool magnitude(bool x) { return x; }
 // Return max(x, low), NaN where x is NaN.
 __device__ __forceinline__ REAL at_least(REAL x, REAL low) { return x < low ? low : x; }
 
-// Load Pack i of an input, or repeat its one number.
-template <class T>
-__device__ __forceinline__ Pack<T, PACK_SIZE> fetch(const In<T>& x, T number, long long stride,
-                                                    long long i) {
-    if (x && stride) return load<PACK_SIZE>(x, i);
-    const T repeated = x ? static_cast<T>(x[0]) : number;
-    Pack<T, PACK_SIZE> pack;
-    for (int k = 0; k < PACK_SIZE; ++k) pack.values[k] = repeated;
-    return pack;
+constexpr int THREADS = 64, PACKS = 4;  // of a block; of a thread in the vectorized path
+
+// An input: an array, or the number that stands for each of its elements if it is a null pointer.
+template <class T> struct Input {
+    const In<T>& x;
+    T number;
+    bool contiguous;  // in the vectorized path: has stride 1, not 0
+
+    __device__ __forceinline__ T at(long long offset) const {
+        return x ? static_cast<T>(x[offset]) : number;
+    }
+    // Load the Packs first, first + THREADS, ... of which `count` exist, or repeat the one number.
+    template <bool ALL_EXIST>
+    __device__ __forceinline__ void load_packs(unsigned first, unsigned count,
+                                               Pack<T, PACK_SIZE> (&packs)[PACKS]) const {
+        if (contiguous) {
+#pragma unroll
+            for (unsigned j = 0; j < PACKS; ++j)
+                if (ALL_EXIST || j < count)
+                    packs[j] = load<PACK_SIZE>(x, static_cast<long long>(first) + j * THREADS);
+        } else {
+            const T repeated = at(0);
+#pragma unroll
+            for (int j = 0; j < PACKS; ++j)
+#pragma unroll
+                for (int k = 0; k < PACK_SIZE; ++k) packs[j].values[k] = repeated;
+        }
+    }
+};
+
+// Apply f to the Packs first, first + THREADS, ..., of which `count` exist.
+template <bool ALL_EXIST, class R, class A, class B, class C, class F>
+__device__ __forceinline__ void map_packs(const Out<R>& y, const Input<A>& a, const Input<B>& b,
+                                          const Input<C>& c, unsigned first, unsigned count, F f) {
+    Pack<A, PACK_SIZE> u[PACKS];
+    Pack<B, PACK_SIZE> v[PACKS];
+    Pack<C, PACK_SIZE> w[PACKS];
+    a.template load_packs<ALL_EXIST>(first, count, u);
+    b.template load_packs<ALL_EXIST>(first, count, v);
+    c.template load_packs<ALL_EXIST>(first, count, w);
+#pragma unroll
+    for (unsigned j = 0; j < PACKS; ++j) {
+        if (!ALL_EXIST && j >= count) break;
+        Pack<R, PACK_SIZE> out;
+#pragma unroll
+        for (int k = 0; k < PACK_SIZE; ++k)
+            out.values[k] = f(u[j].values[k], v[j].values[k], w[j].values[k]);
+        store<PACK_SIZE>(y, static_cast<long long>(first) + j * THREADS, out);
+    }
 }
 
 // Apply f to each element. Array 0 of the layout is the output.
 template <class R, class A, class B, class C, class F>
-__device__ __forceinline__ void map(const Out<R>& y, const In<A>& a, A a_number, const In<B>& b,
-                                    B b_number, const In<C>& c, C c_number,
-                                    const StridedLayout<4>& layout, F f) {
-    const long long i = global_thread();
+__device__ __forceinline__ void map(const Out<R>& y, const In<A>& a_array, A a_number,
+                                    const In<B>& b_array, B b_number, const In<C>& c_array,
+                                    C c_number, const StridedLayout<4>& layout, F f) {
+    const Input<A> a{a_array, a_number, (layout.vectorized & 2) != 0};
+    const Input<B> b{b_array, b_number, (layout.vectorized & 4) != 0};
+    const Input<C> c{c_array, c_number, (layout.vectorized & 8) != 0};
     if (layout.vectorized) {
-        const long long packs = layout.size / PACK_SIZE;
-        if (i < packs) {
-            const auto u = fetch(a, a_number, layout.strides[1][0], i);
-            const auto v = fetch(b, b_number, layout.strides[2][0], i);
-            const auto w = fetch(c, c_number, layout.strides[3][0], i);
-            Pack<R, PACK_SIZE> out;
-            for (int k = 0; k < PACK_SIZE; ++k)
-                out.values[k] = f(u.values[k], v.values[k], w.values[k]);
-            store<PACK_SIZE>(y, i, out);
-        } else if (const long long j = packs * PACK_SIZE + (i - packs); j < layout.size) {
-            y[j] = f(a ? static_cast<A>(a[j * layout.strides[1][0]]) : a_number,
-                     b ? static_cast<B>(b[j * layout.strides[2][0]]) : b_number,
-                     c ? static_cast<C>(c[j * layout.strides[3][0]]) : c_number);
+        const unsigned first = blockIdx.x * (THREADS * PACKS) + threadIdx.x;  // fewer than 2^32
+        const bool all_whole = static_cast<unsigned>(layout.size) % (THREADS * PACKS * PACK_SIZE) == 0;
+        if (blockIdx.x + 1 < gridDim.x || all_whole) {
+            map_packs<true>(y, a, b, c, first, PACKS, f);
+            return;
         }
-    } else if (i < layout.size) {
+        const long long packs = layout.size / PACK_SIZE;
+        if (first < packs) {
+            const unsigned count = (static_cast<unsigned>(packs) - first + THREADS - 1) / THREADS;
+            map_packs<false>(y, a, b, c, first, count, f);
+        }
+        const long long i = packs * PACK_SIZE + threadIdx.x;
+        if (i < layout.size)
+            y[i] = f(a.at(i * a.contiguous), b.at(i * b.contiguous), c.at(i * c.contiguous));
+    } else if (const long long i = global_thread(); i < layout.size) {
         long long offsets[4];
         layout.locate(i, offsets);
-        y[offsets[0]] = f(a ? static_cast<A>(a[offsets[1]]) : a_number,
-                         b ? static_cast<B>(b[offsets[2]]) : b_number,
-                         c ? static_cast<C>(c[offsets[3]]) : c_number);
+        y[offsets[0]] = f(a.at(offsets[1]), b.at(offsets[2]), c.at(offsets[3]));
     }
 }
 
 #define MAP(name, R, A, B, C, expression)                                                         \
-    extern "C" __global__ void __launch_bounds__(256)                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                          \
         name(Out<R> y, In<A> a, A a_number, In<B> b, B b_number, In<C> c, C c_number, REAL p,     \
              REAL q, StridedLayout<4> layout) {                                                   \
         map<R, A, B, C>(y, a, a_number, b, b_number, c, c_number, layout, [p, q](A a, B b, C c) { \

@@ -16,7 +16,8 @@ from ..runtime.strides import elements, padded, scalar
 from .expressions import Expression, cuda_expression
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-THREADS_PER_BLOCK = 256
+THREADS_PER_BLOCK, PACKS = 64, 4  # As in cuda.cu; PACKS: of a thread, with vectorized access.
+MAX_PACKS = 2**32  # of an array: their indices are 32-bit numbers
 MAX_INPUTS = 3  # Every kernel has three inputs; null pointers stand for those that an op lacks.
 
 # Each line of cuda.cu that begins with one of these macros defines an op's kernel. If a C function
@@ -81,7 +82,7 @@ def _map(
     y = gpu.empty(shape, out_dtype)
     pack = 16 // dtype.itemsize  # elements of a vectorized access
     arguments: list[Any] = [y]
-    strides, aligned = [elements(y)], True
+    strides, aligned = [elements(y)], y.size < MAX_PACKS * pack
     for k in range(MAX_INPUTS):
         x: Any = inputs[k] if k < len(inputs) else 0
         # Only the first input of `where` has another dtype than the rest.
@@ -95,18 +96,10 @@ def _map(
         aligned = aligned and gpu.address(x) % (pack * kind.itemsize) == 0
     p, q = ([scalar(number, dtype) for number in numbers] + [_zero(dtype)] * 2)[:2]
     layout = strided_layout(shape, tuple(strides), aligned=aligned)
-    # With vectorized access, there is one thread per pack, and one per remaining element.
-    size = layout.size
-    count = size // pack + size % pack if layout.vectorized else size
     arguments += [p, q, layout]
-    gpu.launch(
-        source,
-        kernel,
-        dtype,
-        (ceil_div(count, THREADS_PER_BLOCK),),
-        (THREADS_PER_BLOCK,),
-        arguments,
-    )
+    per_thread = PACKS * pack if layout.vectorized else 1
+    blocks = ceil_div(layout.size, THREADS_PER_BLOCK * per_thread)
+    gpu.launch(source, kernel, dtype, (blocks,), (THREADS_PER_BLOCK,), arguments)
     return y
 
 

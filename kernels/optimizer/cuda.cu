@@ -2,8 +2,8 @@
 //
 // Computes: Adam, AdamW, RMSprop, SGD with and without momentum, in place. The rules are those of
 //     cpu.py, operation by operation.
-// Launch: first one thread, which computes the rule's coefficients; then blocks of 256 threads,
-//     each for 256 * 16 bytes of one parameter.
+// Launch: first one thread, which computes the rule's coefficients; then blocks of 64 threads, each
+//     for 64 * 4 Packs of 16 bytes of one parameter.
 //
 // Table of parameters. A Table, passed by value, holds the addresses of all parameters, gradients
 // and moments, and the first block of each parameter: a block finds its parameter by bisection.
@@ -14,9 +14,10 @@
 //
 // Optimizations:
 //   - kernel fusion: each number is read and written once, and one launch serves all parameters
-//   - global memory coalescing, vectorized access of 16 bytes per thread
+//   - global memory coalescing, vectorized access of 16 bytes per thread, several loads in flight
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 64, PACKS = 4;  // of a block and of a thread
+constexpr unsigned BLOCK_ELEMENTS = THREADS * PACKS * PACK_SIZE;
 constexpr int CAPACITY = 88, ARRAYS = 4;
 
 struct Table {
@@ -83,6 +84,55 @@ struct Momentum {
     }
 };
 
+// Pointers to one parameter, its gradient and its moments.
+struct Parameter {
+    InOut<REAL> p;
+    In<REAL> g;
+    InOut<REAL> m, v;
+};
+
+// Update the Packs first, first + THREADS, ..., of which `count` exist.
+template <bool ALL_EXIST, class Rule>
+__device__ __forceinline__ void update_packs(const Rule& rule, const Parameter& x, unsigned first,
+                                             unsigned count) {
+    Pack<REAL, PACK_SIZE> ps[PACKS], gs[PACKS], ms[PACKS], vs[PACKS];
+#pragma unroll
+    for (unsigned j = 0; j < PACKS; ++j) {
+        if (!ALL_EXIST && j >= count) break;
+        const long long pack = static_cast<long long>(first) + j * THREADS;
+        ps[j] = load<PACK_SIZE>(x.p, pack);
+        gs[j] = load<PACK_SIZE>(x.g, pack);
+        if (Rule::MOMENTS > 0) ms[j] = load<PACK_SIZE>(x.m, pack);
+        if (Rule::MOMENTS > 1) vs[j] = load<PACK_SIZE>(x.v, pack);
+    }
+#pragma unroll
+    for (unsigned j = 0; j < PACKS; ++j) {
+        if (!ALL_EXIST && j >= count) break;
+        const long long pack = static_cast<long long>(first) + j * THREADS;
+#pragma unroll
+        for (int l = 0; l < PACK_SIZE; ++l)
+            rule.step(ps[j].values[l], gs[j].values[l], ms[j].values[l], vs[j].values[l]);
+        store<PACK_SIZE>(x.p, pack, ps[j]);
+        if (Rule::MOMENTS > 0) store<PACK_SIZE>(x.m, pack, ms[j]);
+        if (Rule::MOMENTS > 1) store<PACK_SIZE>(x.v, pack, vs[j]);
+    }
+}
+
+// Update the elements begin, begin + THREADS, ... before `end`.
+template <class Rule>
+__device__ __forceinline__ void update_elements(const Rule& rule, const Parameter& x,
+                                                unsigned begin, unsigned end) {
+    for (unsigned i = begin; i < end; i += THREADS) {
+        REAL parameter = x.p[i], mean = 0, square = 0;
+        if (Rule::MOMENTS > 0) mean = x.m[i];
+        if (Rule::MOMENTS > 1) square = x.v[i];
+        rule.step(parameter, x.g[i], mean, square);
+        x.p[i] = parameter;
+        if (Rule::MOMENTS > 0) x.m[i] = mean;
+        if (Rule::MOMENTS > 1) x.v[i] = square;
+    }
+}
+
 // Update the block's part of its parameter.
 template <class Rule> __device__ void update(const Table& table, const In<REAL>& coefficients) {
     int k = 0;
@@ -94,42 +144,29 @@ template <class Rule> __device__ void update(const Table& table, const In<REAL>&
             high = middle;
     }
     const Rule rule(coefficients);
-    const long long pack =
-        static_cast<long long>(blockIdx.x - table.first_block[k]) * THREADS + threadIdx.x;
-    const long long size = table.sizes[k];
-    if (pack * PACK_SIZE >= size) return;
-    const auto p = array_at<InOut<REAL>>(table.addresses[0][k]);
-    const auto g = array_at<In<REAL>>(table.addresses[1][k]);
-    const auto m = array_at<InOut<REAL>>(table.addresses[2][Rule::MOMENTS > 0 ? k : 0]);
-    const auto v = array_at<InOut<REAL>>(table.addresses[3][Rule::MOMENTS > 1 ? k : 0]);
+    const Parameter x{array_at<InOut<REAL>>(table.addresses[0][k]),
+                      array_at<In<REAL>>(table.addresses[1][k]),
+                      array_at<InOut<REAL>>(table.addresses[2][Rule::MOMENTS > 0 ? k : 0]),
+                      array_at<InOut<REAL>>(table.addresses[3][Rule::MOMENTS > 1 ? k : 0])};
     unsigned long long address_bits = table.addresses[0][k] | table.addresses[1][k];
     if (Rule::MOMENTS > 0) address_bits |= table.addresses[2][k];
     if (Rule::MOMENTS > 1) address_bits |= table.addresses[3][k];
-    if ((pack + 1) * PACK_SIZE <= size && address_bits % 16 == 0) {
-        Pack<REAL, PACK_SIZE> ps = load<PACK_SIZE>(p, pack), ms = {}, vs = {};
-        const Pack<REAL, PACK_SIZE> gs = load<PACK_SIZE>(g, pack);
-        if (Rule::MOMENTS > 0) ms = load<PACK_SIZE>(m, pack);
-        if (Rule::MOMENTS > 1) vs = load<PACK_SIZE>(v, pack);
-        for (int i = 0; i < PACK_SIZE; ++i)
-            rule.step(ps.values[i], gs.values[i], ms.values[i], vs.values[i]);
-        store<PACK_SIZE>(p, pack, ps);
-        if (Rule::MOMENTS > 0) store<PACK_SIZE>(m, pack, ms);
-        if (Rule::MOMENTS > 1) store<PACK_SIZE>(v, pack, vs);
+    const unsigned size = table.sizes[k], begin = (blockIdx.x - table.first_block[k]) * BLOCK_ELEMENTS;
+    if (address_bits % 16) {
+        update_elements(rule, x, begin + threadIdx.x, min(begin + BLOCK_ELEMENTS, size));
         return;
     }
-    for (long long i = pack * PACK_SIZE; i < size && i < (pack + 1) * PACK_SIZE; ++i) {
-        REAL parameter = p[i], mean = 0, square = 0;
-        if (Rule::MOMENTS > 0) mean = m[i];
-        if (Rule::MOMENTS > 1) square = v[i];
-        rule.step(parameter, g[i], mean, square);
-        p[i] = parameter;
-        if (Rule::MOMENTS > 0) m[i] = mean;
-        if (Rule::MOMENTS > 1) v[i] = square;
+    const unsigned first = begin / PACK_SIZE + threadIdx.x, packs = size / PACK_SIZE;
+    if (begin + BLOCK_ELEMENTS <= size) {
+        update_packs<true>(rule, x, first, PACKS);
+    } else {
+        if (first < packs) update_packs<false>(rule, x, first, (packs - first - 1) / THREADS + 1);
+        update_elements(rule, x, packs * PACK_SIZE + threadIdx.x, size);
     }
 }
 
 #define OPTIMIZER(name, Rule)                                                                     \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS, 8)                                       \
         name(Table table, In<REAL> coefficients) {                                                \
         update<Rule>(table, coefficients);                                                        \
     }

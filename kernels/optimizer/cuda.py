@@ -13,7 +13,7 @@ from ..shape.cuda import assign, contiguous
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 # As in cuda.cu. A Table must fit into the 4 KiB that a kernel's arguments may take.
-THREADS_PER_BLOCK, CAPACITY, ARRAYS = 256, 88, 4
+THREADS_PER_BLOCK, PACKS, CAPACITY, ARRAYS = 64, 4, 88, 4
 MAX_ELEMENTS = 2**31 - 1  # of one parameter
 
 
@@ -61,7 +61,7 @@ def _step(
     nonempty = [k for k, p in enumerate(dense[0]) if p.size]
     for start in range(0, len(nonempty), CAPACITY):
         group = [[xs[k] for k in nonempty[start : start + CAPACITY]] for xs in dense]
-        table, blocks = _table(gpu, group, THREADS_PER_BLOCK * 16 // dtype.itemsize)
+        table, blocks = _table(gpu, group, THREADS_PER_BLOCK * PACKS * 16 // dtype.itemsize)
         gpu.launch(SOURCE, kernel, dtype, (blocks,), (THREADS_PER_BLOCK,), [table, values])
     # Updated contiguous copies are written back, of all lists but the gradients.
     for xs, copies in zip((lists[0], *lists[2:]), (dense[0], *dense[2:]), strict=True):

@@ -2,17 +2,21 @@
 
 A kernel has code for edges, for unaligned arrays and for other strides beside the code for which it
 was written. Its *hot path* is found without running it. Of all ways through the code on which each
-loop runs once, it takes the one that does the most work (bytes of global memory and multiply-adds),
-and of these the one with the fewest instructions. If a loop lies on this way, the hot path is an
-iteration of that one of its loops which does the most work.
+loop runs once, it takes the one that moves the most bytes by the widest accesses to global memory
+that the kernel has, and of these the one with the fewest instructions. If loops lie on this way,
+the hot path is an iteration of the one that does the most work, in bytes and multiply-adds. A
+condition that is tested twice may have two outcomes on such a way: then it is longer than what a
+thread executes.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from .sass import Code, Instruction
 
@@ -96,13 +100,14 @@ class _Graph:
 
     `loops` has (header, latch) for each jump back: the header is a block without which the latch
     cannot be reached, so both are of one loop. `forward` has the jumps of a way on which each loop
-    runs once: the latch goes on to where the header leaves the loop.
+    runs once: the latch goes on to where the loop is left.
     """
 
     def __init__(self, code: Code) -> None:
         x = code.instructions
-        jumps = {i: code.target(x[i]) for i in range(len(x)) if x[i].base == "BRA"}
-        starts = {0, *(t for t in jumps.values() if t is not None)}
+        targets = {i: code.target(x[i]) for i in range(len(x))}
+        jumps = {i: t for i, t in targets.items() if t is not None}
+        starts = {0, *jumps.values()}
         starts |= {i + 1 for i in range(len(x)) if i in jumps or x[i].base in ENDS}
         ordered = sorted(i for i in starts if i < len(x))
         number = {start: n for n, start in enumerate(ordered)}
@@ -111,10 +116,11 @@ class _Graph:
         for n, block in enumerate(blocks):
             last = block[-1]
             index = ordered[n] + len(block) - 1
-            follows = not (last.base in (*ENDS, "BRA") and not _is_conditional(last))
-            targets = [number[t]] if (t := jumps.get(index)) is not None else []
-            self.next.append([*([n + 1] if follows and n + 1 < len(blocks) else []), *targets])
-        self.blocks = [_one_outcome(block) for block in blocks]
+            follows = _is_conditional(last) or not (last.base in ENDS or index in jumps)
+            self.next.append([n + 1] if follows and n + 1 < len(blocks) else [])
+            self.next[-1] += [number[jumps[index]]] if index in jumps else []
+        self.widest = max(i.global_bytes for i in x)
+        self.blocks = [_one_outcome(block, self._block_merit) for block in blocks]
         dominators = self._dominators()
         back = [(h, n) for n, hs in enumerate(self.next) for h in hs if dominators[n] >> h & 1]
         # The code ends with a jump to itself, which nothing reaches.
@@ -124,8 +130,8 @@ class _Graph:
         ]
         for header, latch in self.loops:
             body = self._body(header, latch)
-            exits = [m for m in self.next[header] if m not in body]
-            self.forward[latch] += [m for m in exits if m not in self.forward[latch]]
+            exits = {m for n in body for m in self.next[n] if m not in body}
+            self.forward[latch] += sorted(exits - {*self.forward[latch]})
         self.order = self._topological()
 
     def _dominators(self) -> list[int]:
@@ -180,35 +186,57 @@ class _Graph:
         return order[::-1]
 
     def best_way(self, first: int, last: int | None) -> list[int]:
-        """Return the blocks of the best way from `first` to `last` (None: to an end)."""
+        """Return the blocks of the best way from `first` to `last`, or, without it, to any end."""
         merits: dict[int, tuple[int, int]] = {}
         following: dict[int, int | None] = {}
         for n in reversed(self.order):
-            own = _block_merit(self.blocks[n])
-            if n == last or (last is None and not self.forward[n]):
-                merits[n], following[n] = own, None
-                continue
-            best = max(
-                (m for m in self.forward[n] if m in merits), key=merits.__getitem__, default=None
-            )
-            if best is not None:
-                work, count = merits[best]
-                merits[n], following[n] = (own[0] + work, own[1] + count), best
+            is_end = n == last or (last is None and not self.forward[n])
+            choices: dict[int | None, tuple[int, int]] = {}
+            for m in [None] if is_end else [m for m in self.forward[n] if m in merits]:
+                own = self._block_merit(self._executed(n, m))
+                rest = merits[m] if m is not None else (0, 0)
+                choices[m] = own[0] + rest[0], own[1] + rest[1]
+            if choices:
+                following[n] = max(choices, key=choices.__getitem__)
+                merits[n] = choices[following[n]]
         way = [first]
         while (after := following[way[-1]]) is not None:
             way.append(after)
         return way
 
     def instructions(self, way: Sequence[int]) -> tuple[Instruction, ...]:
-        """Return the instructions of these blocks, without the padding."""
-        return tuple(x for n in way for x in self.blocks[n] if x.base != "NOP")
+        """Return the instructions that are executed on a way, without the padding."""
+        pairs = [*pairwise(way), (way[-1], None)]
+        return tuple(x for n, m in pairs for x in self._executed(n, m) if x.base != "NOP")
+
+    def _block_merit(self, block: Sequence[Instruction]) -> tuple[int, int]:
+        """Return the bytes that the widest accesses move, and minus the number of instructions."""
+        return sum(x.global_bytes for x in block if x.global_bytes == self.widest), -len(block)
+
+    def _executed(self, n: int, following: int | None) -> list[Instruction]:
+        """Return the instructions of block n that are executed if it goes on to another one.
+
+        If it ends with a jump on a predicate, those are left out which the outcome excludes.
+        """
+        block = self.blocks[n]
+        jump = block[-1]
+        if following is None or jump.base not in ("BRA", "CALL") or not jump.predicate:
+            return block
+        jumps = following != n + 1
+        excluded = _negation(jump.predicate) if jumps else jump.predicate
+        name = excluded.lstrip("!")
+        # The predicate is computed here; instructions before it depend on another value of it.
+        computed = max(
+            (i for i, x in enumerate(block) if name in _predicates_written(x)), default=-1
+        )
+        return [x for i, x in enumerate(block[:-1]) if i <= computed or x.predicate != excluded] + [
+            jump
+        ]
 
 
-def _block_merit(block: Collection[Instruction]) -> tuple[int, int]:
-    return sum(x.global_bytes + x.multiply_adds for x in block), -len(block)
-
-
-def _one_outcome(block: Sequence[Instruction]) -> list[Instruction]:
+def _one_outcome(
+    block: Sequence[Instruction], merit: Callable[[Sequence[Instruction]], Any]
+) -> list[Instruction]:
     """Return a block without instructions that its other ones exclude.
 
     A short branch is compiled without a jump: to instructions that are executed if a predicate is
@@ -221,16 +249,25 @@ def _one_outcome(block: Sequence[Instruction]) -> list[Instruction]:
     def close(predicate: str) -> None:
         pair = [outcomes.pop(predicate, []), outcomes.pop(f"!{predicate}", [])]
         if all(pair):
-            dropped.update(x.address for x in min(pair, key=_block_merit))
+            dropped.update(x.address for x in min(pair, key=merit))
 
     for x in block:
-        for name in set(PREDICATE.findall(",".join(x.operands.split(",")[:3]))):
-            close(name)  # It is, perhaps, computed anew.
+        for name in _predicates_written(x):
+            close(name)
         if x.predicate and x.base not in (*ENDS, "BRA"):
             outcomes.setdefault(x.predicate, []).append(x)
     for name in {name.lstrip("!") for name in outcomes}:
         close(name)
     return [x for x in block if x.address not in dropped]
+
+
+def _negation(predicate: str) -> str:
+    return predicate[1:] if predicate.startswith("!") else f"!{predicate}"
+
+
+def _predicates_written(x: Instruction) -> set[str]:
+    """Return the predicates that an instruction writes, and perhaps some that it reads."""
+    return set(PREDICATE.findall(",".join(x.operands.split(",")[:2])))
 
 
 def _is_conditional(x: Instruction) -> bool:

@@ -300,7 +300,8 @@ def strided_layout(
         )
     layout = layout_type(len(strides))()
     layout.size, layout.axes = math.prod(shape), len(axes)
-    layout.vectorized = aligned and len(axes) == 1 and set(axes[0][1:]) <= {0, 1}
+    if aligned and len(axes) == 1 and axes[0][1] == 1 and set(axes[0][2:]) <= {0, 1}:
+        layout.vectorized = sum(step << array for array, step in enumerate(axes[0][1:]))
     for axis, (size, *steps) in enumerate(axes):
         layout.sizes[axis] = size
         for array, step in enumerate(steps):

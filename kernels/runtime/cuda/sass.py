@@ -93,9 +93,16 @@ class Code:
     labels: dict[str, int] = field(default_factory=dict)
 
     def target(self, instruction: Instruction) -> int | None:
-        """Return the index of the instruction to which a branch jumps, or None."""
+        """Return the index of the instruction to which a branch jumps, or None.
+
+        For 8.0 a loop is also left by a CALL to one of the kernel's own labels (".L_x_2"), which
+        does not return. A CALL to a function ("$__internal_0...") does.
+        """
         found = TARGET.search(instruction.operands)
-        return None if found is None else self.labels.get(found[1])
+        is_jump = instruction.base == "BRA" or (instruction.base == "CALL" and found)
+        if not is_jump or found is None or not found[1].startswith("."):
+            return None
+        return self.labels.get(found[1])
 
 
 def find_disassembler() -> str | None:
