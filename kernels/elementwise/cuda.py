@@ -57,6 +57,12 @@ def copy(gpu: Launcher, x: Any) -> Any:
     return _map(gpu, "copy", x.dtype, x.dtype, (x,), [])
 
 
+def copy_to(gpu: Launcher, y: Any, x: Any) -> None:
+    """Compute y[...] = x for an array or a number; y may have any strides, but not overlap x."""
+    if y.size:
+        _map(gpu, "copy", y.dtype, y.dtype, (x,), [], out=y)
+
+
 def cast(gpu: Launcher, x: Any, dtype: Any) -> Any:
     """Return x converted to another dtype."""
     return _map(gpu, f"cast_{np.dtype(dtype).name}", x.dtype, np.dtype(dtype), (x,), [])
@@ -75,14 +81,22 @@ def _map(
     inputs: tuple[Any, ...],
     numbers: list[float],
     source: Path = SOURCE,
+    out: Any = None,
 ) -> Any:
-    """Launch a kernel of cuda.cu on arrays and numbers that broadcast to a common shape."""
-    shapes = [x.shape for x in inputs if hasattr(x, "dtype")]
-    shape = shapes[0] if all(s == shapes[0] for s in shapes) else np.broadcast_shapes(*shapes)
-    y = gpu.empty(shape, out_dtype)
+    """Launch a kernel of cuda.cu on arrays and numbers that broadcast to a common shape.
+
+    The result is `out`, which has that shape, or a new array.
+    """
+    if out is None:
+        shapes = [x.shape for x in inputs if hasattr(x, "dtype")]
+        shape = shapes[0] if all(s == shapes[0] for s in shapes) else np.broadcast_shapes(*shapes)
+        y = gpu.empty(shape, out_dtype)
+    else:
+        shape, y = out.shape, out
     pack = 16 // dtype.itemsize  # elements of a vectorized access
     arguments: list[Any] = [y]
-    strides, aligned = [elements(y)], y.size < MAX_PACKS * pack
+    strides = [elements(y)]
+    aligned = y.size < MAX_PACKS * pack and gpu.address(y) % (pack * out_dtype.itemsize) == 0
     for k in range(MAX_INPUTS):
         x: Any = inputs[k] if k < len(inputs) else 0
         # Only the first input of `where` has another dtype than the rest.

@@ -1,4 +1,5 @@
-// Ops that move elements on a GPU: strided copies, fills, transposition, gather and scatter-add.
+// Ops that move elements on a GPU: transposition, gather and scatter-add. (Other copies, and fills, are
+// the elementwise kernel `copy`.)
 //
 // Computes: see each kernel.
 // Launch: one thread per element of the result, blocks of 256 threads; exceptions are `transpose`,
@@ -8,22 +9,6 @@
 //   - transpose: shared-memory tiling, so that both global reads and writes are coalesced; the
 //     tile is padded against bank conflicts
 //   - scatter_add: no atomic operations, so that the order of additions, and the bits, are fixed
-
-// Compute y[..] = x[..] for any strides of both.
-extern "C" __global__ void __launch_bounds__(256)
-    move(Out<REAL> y, In<REAL> x, StridedLayout<2> layout) {
-    const long long i = global_thread();
-    if (i >= layout.size) return;
-    long long offsets[2];
-    layout.locate(i, offsets);
-    y[offsets[0]] = x[offsets[1]];
-}
-
-// Compute y[..] = value.
-extern "C" __global__ void __launch_bounds__(256) fill(Out<REAL> y, long long size, REAL value) {
-    const long long i = global_thread();
-    if (i < size) y[i] = value;
-}
 
 // y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of 32 x 32 goes through shared memory:
 // x is read along r and y is written along c, both contiguous. The tile's rows are 33 long, so that

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..elementwise.cuda import copy
-from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div, strided_layout
-from ..runtime.strides import elements, merge, scalar, span
+from ..elementwise.cuda import copy, copy_to
+from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div
+from ..runtime.strides import elements, merge, span
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 256
@@ -58,24 +58,12 @@ def contiguous_copy(gpu: Launcher, x: Any) -> Any:
     return copy(gpu, x)
 
 
-def _copy_to(gpu: Launcher, y: Any, x: Any) -> None:
-    """Compute y[...] = x for a view y."""
-    layout = strided_layout(x.shape, (elements(y), elements(x)))
-    grid, block = (ceil_div(layout.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,)
-    gpu.launch(SOURCE, "move", x.dtype, grid, block, (y, x, layout))
-
-
-def _fill(gpu: Launcher, y: Any, value: float) -> None:
-    grid, block = (ceil_div(y.size, THREADS_PER_BLOCK),), (THREADS_PER_BLOCK,)
-    gpu.launch(SOURCE, "fill", y.dtype, grid, block, (y, y.size, scalar(value, y.dtype)))
-
-
 def slice_scatter(gpu: Launcher, x: Any, shape: tuple[int, ...], index: Any, value: float) -> Any:
     """Return an array full of `value` but for x at `index`."""
     y = gpu.empty(shape, x.dtype)
     if x.size < y.size:
-        _fill(gpu, y, value)
-    _copy_to(gpu, _view(gpu, y, index), x)
+        copy_to(gpu, y, value)
+    copy_to(gpu, _view(gpu, y, index), x)
     return y
 
 
@@ -87,7 +75,7 @@ def concatenate(gpu: Launcher, *xs: Any, axis: int) -> Any:
     start = 0
     for x in xs:
         stop = start + x.shape[axis]
-        _copy_to(gpu, y[(slice(None),) * axis + (slice(start, stop),)], x)
+        copy_to(gpu, y[(slice(None),) * axis + (slice(start, stop),)], x)
         start = stop
     return y
 
@@ -147,7 +135,7 @@ def assign(gpu: Launcher, target: Any, value: Any) -> None:
     value = gpu.broadcast_to(value, target.shape)
     (first, end), (value_first, value_end) = (span(x, gpu.address(x)) for x in (target, value))
     overlap = first < value_end and value_first < end
-    _copy_to(gpu, target, contiguous_copy(gpu, value) if overlap else value)
+    copy_to(gpu, target, contiguous_copy(gpu, value) if overlap else value)
 
 
 KERNELS = {

@@ -4,7 +4,8 @@ A kernel has code for edges, for unaligned arrays and for other strides beside t
 was written. Its *hot path* is found without running it. Of all ways through the code on which each
 loop runs once, it takes the one that moves the most bytes by the widest accesses to global memory
 that the kernel has, and of these the one with the fewest instructions. If loops lie on this way,
-the hot path is an iteration of the one that does the most work, in bytes and multiply-adds. A
+the hot path is an iteration of that innermost one which does the most work, in bytes and
+multiply-adds. A
 condition that is tested twice may have two outcomes on such a way: then it is longer than what a
 thread executes.
 """
@@ -76,14 +77,21 @@ def find(code: Code) -> HotPath:
     """Return a kernel's hot path."""
     graph = _Graph(code)
     way = graph.best_way(0, None)
-    loops = [
-        HotPath(graph.instructions(blocks), is_loop=True)
+    loops = {
+        (header, latch): HotPath(graph.instructions(graph.best_way(header, latch)), is_loop=True)
         for header, latch in graph.loops
         if header in way
-        for blocks in [graph.best_way(header, latch)]
+    }
+    innermost = [
+        path
+        for (header, latch), path in loops.items()
+        if not any(
+            h != header and h in graph.body(header, latch) and _work(inner) > 0
+            for (h, _), inner in loops.items()
+        )
     ]
     whole = HotPath(graph.instructions(way), is_loop=False)
-    best = max(loops, key=_merit, default=whole)
+    best = max(innermost, key=_merit, default=whole)
     return best if _work(best) > MIN_LOOP_SHARE * _work(whole) else whole
 
 
@@ -129,7 +137,7 @@ class _Graph:
             [m for m in following if (m, n) not in back] for n, following in enumerate(self.next)
         ]
         for header, latch in self.loops:
-            body = self._body(header, latch)
+            body = self.body(header, latch)
             exits = {m for n in body for m in self.next[n] if m not in body}
             self.forward[latch] += sorted(exits - {*self.forward[latch]})
         self.order = self._topological()
@@ -158,7 +166,7 @@ class _Graph:
                 changed, sets[m] = changed or new != sets[m], new
         return sets
 
-    def _body(self, header: int, latch: int) -> set[int]:
+    def body(self, header: int, latch: int) -> set[int]:
         """Return the blocks of a loop: from them the latch is reached without its header."""
         body, stack = {header, latch}, [latch]
         while stack:
