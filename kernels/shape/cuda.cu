@@ -1,32 +1,70 @@
-// Ops that move elements on a GPU: transposition, gather and scatter-add. (Other copies, and fills, are
-// the elementwise kernel `copy`.)
+// Ops that move elements on a GPU: transposition, gather and scatter-add. (Other copies, and fills,
+// are the elementwise kernel `copy`.)
 //
 // Computes: see each kernel.
-// Launch: one thread per element of the result, blocks of 256 threads; exceptions are `transpose`,
-//     and `scatter_add`, which has one thread per column of a band of rows.
+// Launch: one thread per element of the result, blocks of 256 threads; exceptions are the
+//     transpositions, and `scatter_add`, which has one thread per column of a band of rows.
 //
 // Optimizations:
 //   - transpose: shared-memory tiling, so that both global reads and writes are coalesced; the
 //     tile is padded against bank conflicts
 //   - scatter_add: no atomic operations, so that the order of additions, and the bits, are fixed
 
-// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of 32 x 32 goes through shared memory:
-// x is read along r and y is written along c, both contiguous. The tile's rows are 33 long, so that
-// the 32 elements of a column lie in 32 different banks. Blocks of 32 x 8 threads.
-extern "C" __global__ void __launch_bounds__(256)
-    transpose(Out<REAL> y, In<REAL> x, long long rows, long long columns, long long batch_stride,
-              long long stride) {
-    SHARED(REAL, tile, 32 * 33);
-    const long long column = blockIdx.x * 32LL, row = blockIdx.y * 32LL;
-    const long long x_start = blockIdx.z * batch_stride, y_start = blockIdx.z * rows * columns;
-    for (int k = threadIdx.y; k < 32; k += 8)
-        if (column + k < columns && row + threadIdx.x < rows)
-            tile[k * 33 + threadIdx.x] = x[x_start + row + threadIdx.x + (column + k) * stride];
+// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of EDGE x EDGE goes through shared memory:
+// x is read along r and y is written along c, both contiguous. The tile's rows are EDGE + 1 long, so
+// that the elements of a column lie in different banks. Blocks of EDGE x 256 / EDGE threads; in a
+// whole tile all loads of a thread are on their way together.
+template <int EDGE>
+__device__ __forceinline__ void transpose_tile(const Out<REAL>& y, const In<REAL>& x, long long rows,
+                                               long long columns, long long batch_stride,
+                                               long long stride) {
+    constexpr int HEIGHT = 256 / EDGE, COUNT = EDGE / HEIGHT;
+    SHARED(REAL, tile, EDGE * (EDGE + 1));
+    const int across = threadIdx.x, down = threadIdx.y;
+    const long long column = blockIdx.x * static_cast<long long>(EDGE);
+    const long long row = blockIdx.y * static_cast<long long>(EDGE);
+    In<REAL> from = x + (blockIdx.z * batch_stride + row + across + (column + down) * stride);
+    const bool whole = row + EDGE <= rows && column + EDGE <= columns;
+    if (whole) {
+        REAL values[COUNT];
+#pragma unroll
+        for (int k = 0; k < COUNT; ++k) {
+            values[k] = *from;
+            from = from + HEIGHT * stride;
+        }
+#pragma unroll
+        for (int k = 0; k < COUNT; ++k) tile[(down + k * HEIGHT) * (EDGE + 1) + across] = values[k];
+    } else {
+#pragma unroll 1
+        for (int k = down; k < EDGE; k += HEIGHT) {
+            if (column + k < columns && row + across < rows) tile[k * (EDGE + 1) + across] = *from;
+            from = from + HEIGHT * stride;
+        }
+    }
     __syncthreads();
-    for (int k = threadIdx.y; k < 32; k += 8)
-        if (row + k < rows && column + threadIdx.x < columns)
-            y[y_start + (row + k) * columns + column + threadIdx.x] = tile[threadIdx.x * 33 + k];
+    const long long first = (blockIdx.z * rows + row + down) * columns + column + across;
+    if (whole) {
+#pragma unroll
+        for (int k = 0; k < COUNT; ++k)
+            y[first + k * HEIGHT * columns] = tile[across * (EDGE + 1) + down + k * HEIGHT];
+    } else {
+#pragma unroll 1
+        for (int k = 0; k < COUNT; ++k)
+            if (row + down + k * HEIGHT < rows && column + across < columns)
+                y[first + k * HEIGHT * columns] = tile[across * (EDGE + 1) + down + k * HEIGHT];
+    }
 }
+
+#define TRANSPOSE(name, EDGE)                                                             \
+    extern "C" __global__ void __launch_bounds__(256)                                     \
+        name(Out<REAL> y, In<REAL> x, long long rows, long long columns,                  \
+             long long batch_stride, long long stride) {                                  \
+        transpose_tile<EDGE>(y, x, rows, columns, batch_stride, stride);                  \
+    }
+TRANSPOSE(transpose_32, 32)
+#if !defined(REAL_IS_FLOAT64) && !defined(REAL_IS_INT64)
+TRANSPOSE(transpose_64, 64)
+#endif
 
 // The result for an index outside the axis: NaN, the least integer, true.
 __device__ __forceinline__ REAL no_element() {

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..elementwise.cuda import copy, copy_to
+from ..matmul.split_k import TARGET_BLOCKS
 from ..runtime.cuda.launcher import MAX_GRID_DIM, Launcher, ceil_div
 from ..runtime.strides import elements, merge, span
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 THREADS_PER_BLOCK = 256
-TILE_EDGE = 32  # the edge of the tile of `transpose` in cuda.cu
+# The edges of the tiles of the transpositions in cuda.cu. The large one has more loads in flight.
+# It is used where there are enough tiles to fill a GPU.
+TILE_EDGE, LARGE_TILE_EDGE = 32, 64
 # scatter_add divides the rows into bands, so that there are enough threads to fill a large GPU.
 SCATTER_THREADS_PER_BLOCK, MIN_SCATTER_THREADS = 128, 264 * 128
 
@@ -48,12 +51,16 @@ def contiguous_copy(gpu: Launcher, x: Any) -> Any:
     if len(axes) in (2, 3) and axes[-2][1] == 1 and min(axes[-1][0], axes[-2][0]) > 1:
         batch, batch_stride = axes[0] if len(axes) == 3 else (1, 0)
         (rows, _), (columns, stride) = axes[-2:]
-        tile_rows = ceil_div(rows, TILE_EDGE)
+        edge = TILE_EDGE
+        if x.dtype.itemsize <= 4:
+            large_tiles = ceil_div(columns, LARGE_TILE_EDGE) * ceil_div(rows, LARGE_TILE_EDGE)
+            edge = LARGE_TILE_EDGE if large_tiles * batch >= TARGET_BLOCKS else edge
+        tile_rows = ceil_div(rows, edge)
         if tile_rows <= MAX_GRID_DIM[1] and batch <= MAX_GRID_DIM[2]:
             y = gpu.empty(x.shape, x.dtype)
-            grid = (ceil_div(columns, TILE_EDGE), tile_rows, batch)
+            grid, block = (ceil_div(columns, edge), tile_rows, batch), (edge, 256 // edge)
             arguments = (y, x, rows, columns, batch_stride, stride)
-            gpu.launch(SOURCE, "transpose", x.dtype, grid, (TILE_EDGE, 8), arguments)
+            gpu.launch(SOURCE, f"transpose_{edge}", x.dtype, grid, block, arguments)
             return y
     return copy(gpu, x)
 
