@@ -52,10 +52,10 @@ def _reduce_rows(gpu: Launcher, x: Any, outer: int, size: int, kind: str) -> Any
         aligned = gpu.address(x) % 16 == 0
         if size <= MAX_WARP_ELEMENTS:
             grid: tuple[int, ...] = (ceil_div(outer, THREADS_PER_BLOCK // 32),)
-            kernel, arguments = f"{kind}_short_rows", (x, y, outer, size, aligned)
+            kernel, arguments = f"{kind}_short_rows", [x, y, outer, size, aligned]
         else:
             grid = (parts, min(outer, MAX_GRID_DIM[1]), ceil_div(outer, MAX_GRID_DIM[1]))
-            kernel, arguments = f"{kind}_rows", (x, y, outer, size, part, aligned)
+            kernel, arguments = f"{kind}_rows", [x, y, outer, size, part, aligned]
         gpu.launch(SOURCE, kernel, x.dtype, grid, (THREADS_PER_BLOCK,), arguments)
         x, size = y, parts
         if size == 1:

@@ -36,13 +36,14 @@ def test_a_large_tile_has_no_bank_conflict_and_moves_whole_sectors(monkeypatch):
 
 
 # (size of the array, first and last element of the part that is written)
-PARTS = [(5000, 0, 5000), (4096, 0, 4096), (4097, 1, 4097), (5000, 4, 4999), (3, 1, 2), (1030, 0, 1025)]
+PARTS = [
     (5000, 0, 5000),
     (4096, 0, 4096),
     (4097, 1, 4097),
     (5000, 4, 4999),
     (3, 1, 2),
     (1024, 0, 1023),
+    (1030, 0, 1025),
 ]
 
 
