@@ -24,6 +24,25 @@ settings.register_profile("nightly", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", help="run only the tests that have this device, say cuda")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what does not run on the device of the option: a GPU's time is for its tests."""
+    name = config.getoption("--device")
+    if name is None:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if name not in _names(item)])
+    items[:] = [item for item in items if name in _names(item)]
+
+
+def _names(item: pytest.Item) -> list[str]:
+    """Return the parameters of a test that are text, devices among them."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return [x for x in parameters.values() if isinstance(x, str)]
+
+
 @pytest.fixture(autouse=True)
 def _one_seed_and_thread() -> None:
     """Start each test with seed 0 and one thread: the test workers share the cores."""

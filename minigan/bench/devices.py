@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -29,10 +29,12 @@ from .kernels import KERNELS
 from .machine import describe, header, thread_count
 from .peers import load
 from .plan import DevicePlan
+from .steps import EAGER
 from .timing import Call, Group, measure, run_calls
 
 STEP = "step"
-PYTORCH_DEVICES = {"cuda": "cuda"}  # minigan's device: PyTorch's device measured beside it
+JAX = "JAX"
+PEER_DEVICES = {"cuda": "cuda"}  # minigan's device: the peers' device measured beside it
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class DeviceCase:
     Args:
         fields: the case for tables and JSON; "work" compares the cases of one series.
         build_call: returns the function that a device is timed with.
-        peer_makers: `(PyTorch's module, its device)` returns by name the makers of peers' calls.
+        peer_makers: `(a peer's module, its device)` returns by name the makers of peers' calls.
+        build_eager: returns the same step uncaptured; None: a kernel, which is not captured.
     """
 
     fields: dict[str, Any]
     build_call: Callable[[Device], Call]
     peer_makers: Callable[[ModuleType, str], dict[str, Callable[[], Call]]]
+    build_eager: Callable[[Device], Call] | None = None
 
 
 def run(
@@ -60,8 +64,13 @@ def run(
     json_path: FilePath = None,
     figure_path: FilePath = None,
     plan: DevicePlan | None = None,
+    contenders: Collection[str] | None = None,
+    peer_devices: Mapping[str, str] | None = None,
+    keep_going: bool = False,
 ) -> dict[str, Any]:
     """Measure on every device, print tables, and return machine, plan and all samples.
+
+    The JSON file is written after each case: a run may be cut off.
 
     Call it in a new process, like `bench.run`, which has the same arguments.
 
@@ -69,6 +78,10 @@ def run(
         devices: the devices to compare, the first with each of the others.
         names: of `KERNELS` and "step"; none means all.
         figure_path: a PNG of time against size, kernel by kernel.
+        contenders: what is measured beside the devices, by the name in the tables; None: what
+            PyTorch has. Only named ones include "JAX" and "minigan, eager".
+        peer_devices: the peers' device beside each of minigan's; None: a GPU's.
+        keep_going: whether the others go on if a benchmark fails; the result names it in "failed".
 
     Raises:
         ValueError: an unknown name; repeats or threads out of range; no folder to write to; a
@@ -82,20 +95,33 @@ def run(
         raise ValueError(f"{figure_path}: a figure shows kernels, and none is to be measured")
     by_name = {device.name: device for device in map(get_device, devices)}
     plan, output = plan or DevicePlan(), output or sys.stdout
-    # PyTorch is imported before numba starts its threads, see `bench.run`.
-    pytorch = load("pytorch_device") if PYTORCH_DEVICES.keys() & by_name.keys() else None
+    peer_devices = PEER_DEVICES if peer_devices is None else peer_devices
+    # Peers are imported before numba starts its threads, see `bench.run`.
+    has_peers = bool(peer_devices.keys() & by_name.keys())
+    pytorch = load("pytorch_device") if has_peers else None
+    jax = load("xla_device") if has_peers and JAX in (contenders or ()) else None
     with thread_count(threads, *filter(None, [pytorch])) as count, fork_rng():
         machine = {**describe(count), **_describe_devices(by_name)}
         print(f"{header(machine)}\n{device_report.header(machine)}", file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
-        result |= {"devices": list(by_name), "series": {}, "skipped": {}}
+        result |= {"devices": list(by_name), "series": {}, "skipped": {}, "failed": {}}
         for name in selected:
-            series = Series(name, by_name, pytorch, plan)
-            cases = series.measure(repeats)
-            result["series"][name], result["skipped"][name] = cases, series.skipped
+            modules = list(filter(None, [pytorch, jax if name == STEP else None]))
+            series = Series(name, by_name, modules, plan, contenders, peer_devices)
+            cases = result["series"][name] = []
+            result["skipped"][name] = series.skipped
+            try:
+                for case in series.measure(repeats):
+                    cases.append(case)
+                    write_result(result, json_path)
+            except Exception as error:
+                if not keep_going:
+                    raise
+                result["failed"][name] = error_line(error)
+                print(f"\n{name} failed: {error_line(error)}", file=output, flush=True)
             text = device_report.table(name, cases, list(by_name), series.skipped)
             print(f"\n{text}", file=output, flush=True)
-            written = write_result(result, json_path)  # after each: a run may be cut off
+            written = write_result(result, json_path)
     if figure_path is not None:
         device_report.draw(written, Path(figure_path))
     return written
@@ -132,10 +158,10 @@ def _kernel_cases(name: str, plan: DevicePlan) -> Iterable[DeviceCase]:
 
 
 def _kernel_peers(
-    name: str, size: int, pytorch: ModuleType, device: str
+    name: str, size: int, peer: ModuleType, device: str
 ) -> dict[str, Callable[[], Call]]:
     kernel = KERNELS[name]
-    makers: dict[str, Callable[[], Call]] = pytorch.kernel_calls(
+    makers: dict[str, Callable[[], Call]] = peer.kernel_calls(
         name, partial(kernel.arrays, size), kernel.bytes(size), device
     )
     return makers
@@ -155,6 +181,7 @@ def _step_cases(plan: DevicePlan) -> Iterable[DeviceCase]:
                 {"task": name, "batch": batch, "work": work, "bytes": size},
                 partial(tasks.device_step, task, batch),
                 partial(tasks.peer_steps, task, batch),
+                partial(tasks.device_step, task, batch, captured=False),
             )
 
 
@@ -170,21 +197,23 @@ class Series:
         self,
         name: str,
         devices: Mapping[str, Device],
-        pytorch: ModuleType | None,
+        peers: Sequence[ModuleType],
         plan: DevicePlan,
+        contenders: Collection[str] | None = None,
+        peer_devices: Mapping[str, str] = PEER_DEVICES,
     ) -> None:
-        self.name, self.devices, self.pytorch, self.plan = name, devices, pytorch, plan
+        self.name, self.devices, self.peers, self.plan = name, devices, peers, plan
+        self.contenders, self.peer_devices = contenders, peer_devices
         self.skipped: dict[str, str] = {}
         # Seconds per unit of work at the previous size, of the devices that are still measured.
         self.rates = dict.fromkeys(devices, 0.0)
         self.task: str | None = None  # of the previous training step
 
-    def measure(self, repeats: int) -> list[dict[str, Any]]:
-        """Return the cases that at least one device could run, with their samples."""
+    def measure(self, repeats: int) -> Iterator[dict[str, Any]]:
+        """Yield the cases that at least one device could run, with their samples."""
         plan, is_step = self.plan, self.name == STEP
         cases = list(_step_cases(plan) if is_step else _kernel_cases(self.name, plan))
         seconds = plan.step_seconds if is_step else plan.kernel_seconds
-        results: list[dict[str, Any]] = []
         with progress_bar(self.name, len(cases)) as bar:
             for case in cases:
                 calls = self._device_calls(case)
@@ -196,9 +225,8 @@ class Series:
                     {name: wait for name, (_, wait) in calls.items()},
                 )
                 if calls:
-                    results += measure(group, repeats, plan.rest_seconds, lambda: None)
+                    yield from measure(group, repeats, plan.rest_seconds, lambda: None)
                 bar.update()
-        return results
 
     def _device_calls(self, case: DeviceCase) -> dict[str, tuple[Call, Call]]:
         """Return (call, wait) by device, for the devices within the limits of memory and time."""
@@ -238,25 +266,34 @@ class Series:
     def _peer_calls(
         self, case: DeviceCase, devices: Container[str]
     ) -> dict[str, tuple[Call, Call]]:
-        """Return (call, wait) by peer, for the peers of the devices that run the case."""
+        """Return (call, wait) by contender, for those beside the devices that run the case."""
         calls: dict[str, tuple[Call, Call]] = {}
-        if self.pytorch is None:
-            return calls
-        for device, pytorch_device in PYTORCH_DEVICES.items():
-            if device not in devices:
+        for name, make, wait in self._peer_makers(case, devices):
+            if name in self.skipped or not (self.contenders is None or name in self.contenders):
                 continue
-            wait = self.pytorch.wait(pytorch_device)
-            for name, make in case.peer_makers(self.pytorch, pytorch_device).items():
-                if name in self.skipped:
-                    continue
-                try:
-                    call = make()
-                    run_calls(call, 2, wait)
-                except Exception as error:  # A peer may be of any version, and raise anything.
-                    self.skipped[name] = error_line(error)
-                else:
-                    calls[name] = call, wait
+            try:
+                call = make()
+                run_calls(call, 2, wait)
+            except Exception as error:  # A peer may be of any version, and raise anything.
+                self.skipped[name] = error_line(error)
+            else:
+                calls[name] = call, wait
         return calls
+
+    def _peer_makers(
+        self, case: DeviceCase, devices: Container[str]
+    ) -> Iterator[tuple[str, Callable[[], Call], Call]]:
+        """Yield (name, maker of its call, wait); minigan's own eager step only if it is named."""
+        for name, peer_device in self.peer_devices.items():
+            if name not in devices:
+                continue
+            if case.build_eager is not None and self.contenders is not None:
+                device = self.devices[name]
+                yield EAGER, partial(case.build_eager, device), device.synchronize
+            for peer in self.peers:
+                wait = peer.wait(peer_device)
+                for peer_name, make in case.peer_makers(peer, peer_device).items():
+                    yield peer_name, make, wait
 
 
 class _LimitExceededError(Exception):

@@ -146,13 +146,14 @@ def _build_train_step(
 
 
 # ----------------------------------------------------------------------------------------- devices
-def device_step(task: Task, batch: int, device: Device) -> Step:
+def device_step(task: Task, batch: int, device: Device, captured: bool = True) -> Step:
     """Return minigan's step on a device; like a training run, it does not read the losses."""
     with use_device(device):
-        return minigan_step(task, task.build_networks(), batch, read=lambda loss: loss)
+        networks = task.build_networks()
+        return minigan_step(task, networks, batch, read=lambda loss: loss, captured=captured)
 
 
-def peer_steps(task: Task, batch: int, pytorch: ModuleType, device: str) -> dict[str, Any]:
-    """Return by name the makers of PyTorch's steps from equal weights on one of its devices."""
-    makers: dict[str, Call] = pytorch.step_calls(peer_arguments(task, batch), device)
+def peer_steps(task: Task, batch: int, peer: ModuleType, device: str) -> dict[str, Any]:
+    """Return by name the makers of a peer's steps from equal weights on one of its devices."""
+    makers: dict[str, Call] = peer.step_calls(peer_arguments(task, batch), device)
     return makers

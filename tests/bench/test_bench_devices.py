@@ -37,7 +37,7 @@ def without_torch(monkeypatch):
 @pytest.fixture
 def gpu(monkeypatch):
     """Return a `cuda` device without a GPU; PyTorch, if installed, runs beside it on the CPU."""
-    monkeypatch.setattr(devices, "PYTORCH_DEVICES", {"cuda": "cpu"})
+    monkeypatch.setattr(devices, "PEER_DEVICES", {"cuda": "cpu"})
     return CudaDevice("cuda", Gpu(cupy_standin))
 
 
@@ -85,6 +85,49 @@ def test_pytorch_is_measured_beside_a_gpu(gpu, monkeypatch):
             assert list(case["seconds"])[2:] == peers.get(name, ["PyTorch", "copy"])
     assert result["machine"]["devices"]["cuda"]["gpu"] == "A stand-in"
     assert "cuda       gpu A stand-in, memory 1 GiB, capability 9.0" in text
+
+
+@needs_compiler
+def test_eager_steps_and_jax_are_measured_where_they_are_named(monkeypatch):
+    pytest.importorskip("jax", reason="JAX is not installed: nothing is measured beside it")
+    monkeypatch.setattr(devices, "PEER_DEVICES", {"cuda-emulator": "cpu"})
+    names = "JAX", "minigan, eager"
+    result, text = run(["step", "exp"], ["cuda-emulator"], contenders=names, repeats=1)
+    assert result["skipped"] == {"step": {}, "exp": {}}
+    for case in result["series"]["step"]:
+        assert list(case["seconds"]) == ["cuda-emulator", "minigan, eager", "JAX"]
+    assert [list(x["seconds"]) for x in result["series"]["exp"]] == [["cuda-emulator"]] * 3
+    assert "minigan, eager" in text
+
+
+def test_file_is_written_after_each_case(tmp_path, monkeypatch, without_torch):
+    counts = []
+
+    def write_result(result, path):
+        counts.append([len(cases) for cases in result["series"].values()])
+        return json.loads(json.dumps(result))
+
+    monkeypatch.setattr(devices, "write_result", write_result)
+    run(["exp", "sum"], ["cpu"])
+    assert counts == [[1], [2], [3], [3], [3, 1], [3, 2], [3, 3], [3, 3]]
+
+
+def test_the_others_go_on_after_a_failure_if_that_is_asked_for(monkeypatch, without_torch):
+    kernel = KERNELS["exp"]
+
+    def broken(device, size):
+        if size == 1000:
+            raise KernelError("an illegal\naccess")
+        return kernel.build_call(device, size)
+
+    fields = {"cases": kernel.cases, "build_call": broken, "about": "", "unit": ""}
+    monkeypatch.setitem(KERNELS, "exp", SimpleNamespace(**fields))
+    with pytest.raises(KernelError, match="illegal"):
+        run(["exp", "sum"], ["cpu"])
+    result, text = run(["exp", "sum"], ["cpu"], keep_going=True)
+    assert result["failed"] == {"exp": "KernelError: an illegal access"}
+    assert [len(x) for x in result["series"].values()] == [2, 3]
+    assert "exp failed: KernelError: an illegal access" in text
 
 
 def test_gpu_is_measured_alone_without_pytorch(gpu, without_torch):
@@ -203,7 +246,7 @@ def test_the_time_of_a_task_is_not_predicted_from_another_one(monkeypatch):
     ]
     expected = iter([t for t in list(seconds.values())[:2] for _ in range(2)])
     monkeypatch.setattr(devices, "run_calls", lambda call, n, wait: next(expected))
-    series = devices.Series("step", {"cpu": mg.get_device("cpu")}, None, DevicePlan())
+    series = devices.Series("step", {"cpu": mg.get_device("cpu")}, (), DevicePlan())
     assert [list(series._device_calls(case)) for case in cases] == [["cpu"], ["cpu"], []]
     assert "a larger case's call takes more than" in series.skipped["cpu"]
 

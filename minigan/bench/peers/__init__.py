@@ -15,6 +15,7 @@ PACKAGES = {
     "pytorch_conv": "torch",
     "pytorch_device": "torch",
     "xla": "jax",
+    "xla_device": "jax",
 }
 
 

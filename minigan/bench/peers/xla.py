@@ -19,7 +19,7 @@ Description = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # as `tasks.desc
 Player = tuple[Description, State]
 Tensors = dict[str, jax.Array]
 AdamState = tuple[Tensors, Tensors, Tensors]  # weights, means, squares
-StepAndStates = tuple[Callable[..., tuple[float, float]], Callable[[], list[State]]]
+StepAndStates = tuple[Callable[..., tuple[Any, Any]], Callable[[], list[State]]]
 
 jax.config.update("jax_platforms", "cpu")
 _threads: int | None = None  # the number of threads that `set_threads` has set
@@ -375,8 +375,12 @@ def jitted_step(
     lr: float,
     betas: tuple[float, float],
     penalty: float,
+    read: Callable[[jax.Array], Any] = float,
 ) -> StepAndStates:
-    """Return the step of `tasks.minigan_step` as one compiled function, from equal weights."""
+    """Return the step of `tasks.minigan_step` as one compiled function, from equal weights.
+
+    `read` converts each loss for the caller.
+    """
     (net_g, state_g), (net_d, state_d) = player_g, player_d
     latent_shape = len(data), latent_size
     train_step = build_train_step(net_g, net_d, latent_shape, separate, lr, betas, penalty)
@@ -384,10 +388,10 @@ def jitted_step(
     state: Any = g, d, buffers_g, buffers_d, jnp.zeros(()), jax.random.key(0)
     real, classes = jnp.array(data), [jnp.array(x) for x in labels]
 
-    def step(latent: np.ndarray | None = None) -> tuple[float, float]:
+    def step(latent: np.ndarray | None = None) -> tuple[Any, Any]:
         nonlocal state
         state, loss_d, loss_g = train_step(state, real, classes, latent)
-        return float(loss_d), float(loss_g)
+        return read(loss_d), read(loss_g)
 
     def states() -> list[State]:
         (weights_g, *_), (weights_d, *_), buffers_g, buffers_d, *_ = state
