@@ -101,7 +101,7 @@ def run(
     pytorch = load("pytorch_device") if has_peers else None
     jax = load("xla_device") if has_peers and JAX in (contenders or ()) else None
     with thread_count(threads, *filter(None, [pytorch])) as count, fork_rng():
-        machine = {**describe(count), **_describe_devices(by_name)}
+        machine = {**describe(count), **describe_devices(by_name)}
         print(f"{header(machine)}\n{device_report.header(machine)}", file=output, flush=True)
         result: dict[str, Any] = {"machine": machine, "repeats": repeats, "plan": asdict(plan)}
         result |= {"devices": list(by_name), "series": {}, "skipped": {}, "failed": {}}
@@ -127,7 +127,7 @@ def run(
     return written
 
 
-def _describe_devices(devices: Mapping[str, Device]) -> dict[str, Any]:
+def describe_devices(devices: Mapping[str, Device]) -> dict[str, Any]:
     """Return each device's compiler or GPU, the GPU's driver if there is one, and the date."""
     launchers = {name: getattr(device, "launcher", None) for name, device in devices.items()}
     return {
