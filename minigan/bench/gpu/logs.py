@@ -14,11 +14,14 @@ SINGLE = re.compile(rf"^(\S+::.*?) ({OUTCOMES})(?: \(.*\))? +\[ *\d+%\]$", re.MU
 COLLECTED = re.compile(r"^\d+ workers? \[(\d+) items?\]", re.MULTILINE)
 COLLECTED_SINGLE = re.compile(r"collected (\d+) items?(?: / \d+ errors?)?(?: / (\d+) deselected)?")
 COLLECTION_ERROR = re.compile(r"^ERROR (\S+\.py)(?: - .*)?$", re.MULTILINE)
-# compute-sanitizer's lines begin with "========="; those of a report's details are indented.
+# compute-sanitizer's lines begin so; the details of a report are indented, and pytest's lines end
+# with "=", too.
 SANITIZER_SUMMARY = re.compile(
-    r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+) (?:error|hazard)", re.MULTILINE
+    r"^={9} (?:ERROR|RACECHECK) SUMMARY: (\d+) (?:error|hazard)", re.MULTILINE
 )
-SANITIZER_REPORT = re.compile(r"^=+ (?!COMPUTE-SANITIZER|[A-Z]+ SUMMARY)(\w.*)$", re.MULTILINE)
+SANITIZER_REPORT = re.compile(
+    r"^={9} (?!COMPUTE-SANITIZER|[A-Z]+ SUMMARY)(\w.*[^=\n])$", re.MULTILINE
+)
 
 
 def read_text(log: Path) -> str:
