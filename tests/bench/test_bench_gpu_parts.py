@@ -184,6 +184,16 @@ def test_ends_of_parts_and_what_is_written_after_each(tmp_path):
     assert "| wrong: about wrong | failed |" in (tmp_path / "summary.md").read_text()
 
 
+def test_a_file_of_an_unforeseen_form_does_not_end_the_run(tmp_path):
+    (tmp_path / "kernels.json").write_text("[1]")
+    run = start_run(tmp_path, [part("a"), part("b")])
+    run.run()
+    assert [state["state"] for state in run.states.values()] == ["done", "done"]
+    record = json.loads((tmp_path / "summary.json").read_text())
+    assert [state["state"] for state in record["parts"].values()] == ["done", "done"]
+    assert "The summary cannot be made: AttributeError" in (tmp_path / "summary.md").read_text()
+
+
 # -------------------------------------------------------------------------------------------- logs
 TESTS = """
 import pytest

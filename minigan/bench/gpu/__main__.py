@@ -58,6 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"\n{COMMAND}: interrupted; {folder / MARKDOWN} has what was done", file=sys.stderr)
         return 130
+    except OSError as error:  # The folder cannot be written any more.
+        print(f"{COMMAND}: error: {error}", file=sys.stderr)
+        return 2
     print(f"\n{(folder / MARKDOWN).read_text()}\n{folder / MARKDOWN} has this text.")
     return 1 if run.has_problems() else 0
 

@@ -67,7 +67,8 @@ def run_limited(
                 process.wait(max(0.0, min(POLL_SECONDS, seconds - elapsed)))
     finally:
         _end(process)
-    return Outcome(process.returncode, time.monotonic() - start, was_cut_off)
+    status = -signal.SIGKILL if process.returncode is None else process.returncode
+    return Outcome(status, time.monotonic() - start, was_cut_off)
 
 
 def _start() -> None:
@@ -85,7 +86,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 process.wait(GRACE_SECONDS)
     finally:
         _signal_group(process, signal.SIGKILL)
-        process.wait()
+        # A process that waits for a driver may not even end now; the other parts go on.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

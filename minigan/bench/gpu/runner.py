@@ -22,6 +22,7 @@ from .process import GRACE_SECONDS, Outcome, run_limited
 JSON, MARKDOWN = "summary.json", "summary.md"
 NOT_REACHED, RUNNING, DONE, SKIPPED = "not reached", "running", "done", "skipped"
 CUT_OFF, FAILED, STOPPED = "cut off", "failed", "stopped"
+NOT_CHOSEN = {"state": "not chosen", "reason": ""}  # a part that --parts leaves out
 MIN_SECONDS = 1.0  # A part with less time than this is skipped.
 Clock = Callable[[], float]
 
@@ -86,11 +87,14 @@ class Run:
 
     def write(self) -> None:
         """Write summary.json and summary.md as of now."""
-        known = {name: self.states.get(name, _not_chosen()) for name in targets.PART_NAMES}
-        lines = targets.evaluate(self.device, self.folder, known)
-        self.record |= {"seconds": self.budget.elapsed(), "targets": lines, "parts": self.states}
+        known = {name: self.states.get(name, NOT_CHOSEN) for name in targets.PART_NAMES}
+        self.record |= {"seconds": self.budget.elapsed(), "targets": [], "parts": self.states}
+        try:
+            self.record["targets"] = targets.evaluate(self.device, self.folder, known)
+            text = summary.markdown(self.record, self.folder)
+        except Exception as error:  # A file of an unforeseen form: the parts go on.
+            text = f"The summary cannot be made: {error_line(error)}\n"
         write_result(self.record, self.folder / JSON)
-        text = summary.markdown(self.record, self.folder)
         atomic_write(self.folder / MARKDOWN, lambda file: file.write(text.encode()))
 
     def _run_part(self, part: Part, title: str) -> None:
@@ -150,10 +154,6 @@ class Run:
             "seconds": outcome.seconds,
             "result": result,
         }
-
-
-def _not_chosen() -> dict[str, Any]:
-    return {"state": "not chosen", "reason": ""}
 
 
 def _describe(status: int) -> str:
