@@ -15,6 +15,7 @@ from minigan.bench.gpu.process import Outcome, run_limited
 from minigan.bench.gpu.runner import Budget, Run
 from minigan.bench.gpu.settings import KERNEL_ORDER, SETTINGS
 from minigan.bench.kernels import KERNELS
+from minigan.bench.plan import DevicePlan
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="processes are found in Linux's /proc"
@@ -243,6 +244,7 @@ collected 2 items / 1 deselected / 1 selected
 =========     by thread (31,0,0) in block (0,0,0)
 =========
 ========= Error: process didn't terminate successfully
+========= 1 passed, 1 deselected in 0.54s =========
 """
 
 
@@ -290,6 +292,7 @@ def test_sizes_of_the_targets_on_a_gpu():
     plan = SETTINGS["cuda"].kernels
     assert plan.edges[-1] == 4096
     assert plan.elements[-1] == 2**26
+    assert SETTINGS["cuda"].sizes == DevicePlan()  # as `minigan bench --devices` measures
     assert sorted(KERNEL_ORDER) == sorted(KERNELS)
     assert {x.series for x in targets.targets("cuda")} <= {*KERNELS, "step"}
     for target in targets.targets("cuda"):

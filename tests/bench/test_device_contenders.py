@@ -111,6 +111,16 @@ def test_step_runs_on_its_device_and_leaves_losses_there():
     assert {x.device.name for x in step()} == {"reference"}
 
 
+def test_only_the_eager_step_is_not_captured(monkeypatch):
+    captured = []
+    monkeypatch.setattr(tasks, "capture", lambda step: captured.append(step) or step)
+    case, device = next(iter(devices._step_cases(TINY))), mg.get_device("reference")
+    case.build_eager(device)()
+    assert captured == []
+    case.build_call(device)()
+    assert len(captured) == 1
+
+
 def test_default_tasks_and_their_work():
     assert TASKS["ring"].batches == (256,)
     assert 64 in TASKS["MLP"].batches
