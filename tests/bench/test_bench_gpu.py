@@ -83,7 +83,7 @@ def test_parts_are_run_and_summarized(tmp_path):
         "skipped": 0,
         "failures": [],
     }
-    assert parts["kernels"]["result"] == {"cases": KERNEL_CASES, "failed": {}}
+    assert parts["kernels"]["result"] == {"cases": KERNEL_CASES, "failed": {}, "skipped": {}}
     limits = [part["limit"] for part in parts.values()]
     assert sum(part["seconds"] for part in parts.values()) < summary["seconds"] < 300
     assert min(limits) > 10  # of 300 s
@@ -209,7 +209,7 @@ def test_a_part_that_is_cut_off_leaves_its_cases_and_the_next_part_runs(tmp_path
     assert kernels["state"] == "cut off", out
     assert kernels["reason"] == "its time was over"
     assert kernels["limit"] <= kernels["seconds"] < kernels["limit"] + 6
-    assert kernels["result"] == {"cases": 2, "failed": {}}
+    assert kernels["result"] == {"cases": 2, "failed": {}, "skipped": {}}
     assert list(read(folder / "kernels.json")["series"]) == ["matmul"]
     assert (folder / "kernels.png").stat().st_size > 1000
     assert synccheck["state"] == "skipped"

@@ -339,6 +339,19 @@ def test_targets_are_met_or_missed(tmp_path):
     assert targets.describe(lines[0])[1:] == [">= 0.800", "0.800", "0.800..0.800", "met"]
 
 
+def test_the_reason_is_that_of_the_contender_that_has_no_time(tmp_path):
+    """Measure the device at this batch, where PyTorch is missing, but not at a later one."""
+    case = measured("cuda", {}, task="MLP", batch=64)
+    skipped = {"step": {"cuda": "too slow", "PyTorch": "no kernel image"}}
+    write(tmp_path / "steps.json", {"step": [case]}, skipped)
+    reasons = [x["reason"] for x in targets.evaluate("cuda", tmp_path, DONE)[-3:]]
+    assert reasons == [
+        "PyTorch: no kernel image",
+        "there is no time of PyTorch, CUDA graph",
+        "cuda: too slow",
+    ]
+
+
 @pytest.mark.parametrize(
     ("file", "state", "reason"),
     [
@@ -353,7 +366,7 @@ def test_targets_are_met_or_missed(tmp_path):
         ({"skipped": {"matmul": {"cuBLAS": "z"}}}, ("done", ""), "cuBLAS: z"),
         ({"skipped": {"matmul": {"cuda": "z"}}}, ("done", ""), "cuda: z"),
         ({"torch": None}, ("done", ""), "PyTorch is not installed"),
-        ({}, ("done", ""), "there is no time of cuBLAS or cuDNN or PyTorch beside cuda"),
+        ({}, ("done", ""), "there is no time of cuda or cuBLAS or cuDNN or PyTorch"),
     ],
 )
 def test_a_target_that_was_not_measured_has_a_reason(tmp_path, file, state, reason):

@@ -106,6 +106,29 @@ def test_pytorch_takes_the_same_steps(task, name, monkeypatch, rng):
         )
 
 
+def test_jax_takes_the_same_steps_and_waits_for_them(monkeypatch, rng):
+    pytest.importorskip("jax", reason="JAX is not installed: nothing is compared with it")
+    nets = MLP.build_networks()
+    monkeypatch.setattr(Task, "build_networks", lambda task: nets)
+    peer = load("xla_device")
+    peer_step = tasks.peer_steps(MLP, 4, peer, "cpu")["JAX"]()
+    own_step = tasks.device_step(MLP, 4, mg.get_device("cpu"))
+    for _ in range(3):
+        latent = rng.standard_normal((4, MLP.model.latent_size), np.float32)
+        losses = peer_step(latent)
+        assert peer.wait("cpu")() == list(losses)
+        np.testing.assert_allclose([float(x) for x in own_step(latent)], losses, rtol=1e-5)
+
+
+def test_jax_without_a_gpu_is_not_measured_on_the_cpu():
+    jax = pytest.importorskip("jax", reason="JAX is not installed: nothing is compared with it")
+    if jax.default_backend() != "cpu":
+        pytest.skip("JAX has a GPU")
+    make = tasks.peer_steps(MLP, 4, load("xla_device"), "cuda")["JAX"]
+    with pytest.raises(RuntimeError, match="JAX sees no gpu, only cpu; pip install 'jax"):
+        make()
+
+
 def test_step_runs_on_its_device_and_leaves_losses_there():
     step = tasks.device_step(RING, 2, mg.get_device("reference"))
     assert {x.device.name for x in step()} == {"reference"}

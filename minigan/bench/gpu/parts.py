@@ -74,13 +74,14 @@ def read_json(path: Path) -> Any:
 
 
 def _counts(folder: Path, name: str) -> dict[str, Any] | None:
-    """Return how many cases were measured, and what failed."""
+    """Return how many cases were measured, and what failed or was measured no further, and why."""
     result = read_json(folder / f"{name}.json")
     if result is None or "series" not in result:
         return None
     return {
         "cases": sum(len(cases) for cases in result["series"].values()),
         "failed": result["failed"],
+        "skipped": {name: reasons for name, reasons in result["skipped"].items() if reasons},
     }
 
 

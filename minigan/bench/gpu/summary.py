@@ -39,6 +39,7 @@ def markdown(record: Mapping[str, Any], folder: Path) -> str:
         f"{record['seconds']:.0f} of {60 * record['minutes']:.0f} seconds.",
         format_markdown(["part", "", "seconds", "limit", "found"], _parts(record["parts"]), left=2),
         *_failures(record["parts"]),
+        _skipped(record["parts"]),
         *_section("Kernels", _kernels(folder, record["device"])),
         *_section("Training steps, ms", _steps(folder, record["device"])),
         *_section("GPU against CPU", _crossovers(folder, record["device"])),
@@ -99,6 +100,19 @@ def _failures(parts: Mapping[str, Any]) -> Iterator[str]:
             lines = [f"    {x}" for x in failures[:MAX_FAILURES]]
             title = f"Failed tests of {name}, in the order of time ({name}.log has the errors):"
             yield "\n".join([title, "", *lines])
+
+
+def _skipped(parts: Mapping[str, Any]) -> str:
+    """Return a list of the contenders that were measured no further, with the reasons."""
+    lines: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        for series, reasons in ((part["result"] or {}).get("skipped", {}) or {}).items():
+            for contender, reason in reasons.items():
+                lines.setdefault(f"- {name}, {contender}: {reason}", []).append(series)
+    if not lines:
+        return ""
+    texts = [f"{line} ({', '.join(series)})" for line, series in lines.items()]
+    return "\n".join(["Measured no further, or not at all:", "", *texts])
 
 
 # ----------------------------------------------------------------------------------------- results

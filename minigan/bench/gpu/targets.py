@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,14 @@ def _evaluate(
 ) -> dict[str, Any]:
     line: dict[str, Any] = {"target": target.about, "least": target.least}
     result = read_json(folder / f"{target.part}.json") or {}
+    names = (device, *target.peers)
     for case in result.get("series", {}).get(target.series, []):
-        is_it = target.case.items() <= case.items()
-        peer = next((x for x in target.peers if x in case["seconds"]), None)
-        if is_it and peer is not None and device in case["seconds"]:
-            return {**line, **_measured(case, peer, device, target.least)}
-    reason = _reason(target, device, result, parts[target.part])
+        if target.case.items() <= case.items():
+            peer = next((x for x in target.peers if x in case["seconds"]), None)
+            if peer is not None and device in case["seconds"]:
+                return {**line, **_measured(case, peer, device, target.least)}
+            names = tuple(x for x in names if x not in case["seconds"])
+    reason = _reason(target, names, result, parts[target.part])
     return {**line, "state": NOT_MEASURED, "reason": reason}
 
 
@@ -98,20 +100,22 @@ def _measured(case: Case, peer: str, device: str, least: float) -> dict[str, Any
     }
 
 
-def _reason(target: Target, device: str, result: Mapping[str, Any], part: Mapping[str, Any]) -> str:
-    """Return why a ratio was not measured: the first of these that is known."""
+def _reason(
+    target: Target, names: Sequence[str], result: Mapping[str, Any], part: Mapping[str, Any]
+) -> str:
+    """Return why a ratio was not measured; `names` are the contenders that have no time."""
     if "series" in result:
         if target.series in result["failed"]:
             return f"{target.series} failed: {result['failed'][target.series]}"
         skipped = result["skipped"].get(target.series, {})
-        for name in (device, *target.peers):
+        for name in names:
             if name in skipped:
                 return f"{name}: {skipped[name]}"
         if result["machine"]["packages"]["torch"] is None:
             return "PyTorch is not installed"
     if part["state"] != "done":
         return f"part {target.part}: {part['state']}{': ' * bool(part['reason'])}{part['reason']}"
-    return f"there is no time of {' or '.join(target.peers)} beside {device}"
+    return f"there is no time of {' or '.join(names)}"
 
 
 def describe(line: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """JAX on a GPU: the training step as one function, compiled by XLA.
 
-For tests it also runs on the device "cpu". The package `jax` alone has no GPU: `pip install
-'jax[cuda13]'` (or cuda12) does; without it the step raises, and the benchmark names the error.
+For tests it also runs on the device "cpu". The package `jax` alone has no GPU, and would compute on
+the CPU without a word.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import jax
 from .xla import jitted_step
 
 Call = Callable[..., tuple[jax.Array, jax.Array]]
-PLATFORMS = {"cuda": "cuda,cpu", "cpu": "cpu"}  # by device; JAX computes on the first
+# By device: the platforms that JAX may use, the first if it can, and the name of the first.
+PLATFORMS = {"cuda": ("cuda,cpu", "gpu"), "cpu": ("cpu", "cpu")}
 _last: list[jax.Array] = []  # the losses of the last call
 
 
@@ -27,15 +28,30 @@ def wait(device: str) -> Callable[[], object]:
     return lambda: jax.block_until_ready(_last)
 
 
+def _use(device: str) -> None:
+    """Let JAX compute on the device, without TF32.
+
+    Raises:
+        RuntimeError: it has no such device.
+    """
+    platforms, name = PLATFORMS[device]
+    jax.config.update("jax_platforms", platforms)
+    jax.config.update("jax_default_matmul_precision", "highest")
+    found = jax.devices()[0].platform
+    if found != name:
+        raise RuntimeError(
+            f"JAX sees no {name}, only {found}; pip install 'jax[cuda13]' (or cuda12) has GPUs"
+        )
+
+
 def step_calls(arguments: Mapping[str, Any], device: str) -> dict[str, Callable[[], Call]]:
-    """Return by name the maker of the step from equal weights, without TF32.
+    """Return by name the maker of the step from equal weights.
 
     The losses stay on the device. `arguments` are those of `jitted_step`.
     """
 
     def make() -> Call:
-        jax.config.update("jax_platforms", PLATFORMS[device])
-        jax.config.update("jax_default_matmul_precision", "highest")
+        _use(device)
         step, _ = jitted_step(**arguments, read=lambda loss: loss)
 
         def call(*latent: Any) -> tuple[jax.Array, jax.Array]:
