@@ -129,6 +129,7 @@ def test_compute_sanitizers_tools_run_the_tests(tmp_path):
     memcheck, racecheck = read(tmp_path / "out" / "summary.json")["parts"].values()
     assert (memcheck["state"], memcheck["result"]["errors"]) == ("done", 0)
     assert memcheck["result"]["tests"]["passed"] == 2
+    assert "[cuda-emulator] PASSED" in (tmp_path / "out" / "memcheck.log").read_text()
     assert racecheck["state"] == "failed"
     first = "Error: Race reported between Write access at f+0x90"
     assert racecheck["reason"] == f"1 errors, first: {first}"

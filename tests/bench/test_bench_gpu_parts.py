@@ -185,6 +185,34 @@ def test_ends_of_parts_and_what_is_written_after_each(tmp_path):
     assert "| wrong: about wrong | failed |" in (tmp_path / "summary.md").read_text()
 
 
+def test_summary_lists_failures_and_what_was_measured_no_further(tmp_path):
+    reason = "RuntimeError: no kernel image"
+    counts = {"selected": None, "passed": 1, "failed": 2, "skipped": 0, "failures": ["b", "a"]}
+    found = {"errors": None, "reports": ["Invalid read"], "tests": {**counts, "failures": ["c"]}}
+    measured = {
+        "cases": 3,
+        "failed": {},
+        "skipped": {"exp": {"PyTorch": reason}, "sum": {"PyTorch": reason, "cpu": "too slow"}},
+    }
+    parts = [
+        part("kernels", result=measured),
+        part("tests", result=counts),
+        part("memcheck", result=found),
+    ]
+    start_run(tmp_path, parts).run()
+    text = (tmp_path / "summary.md").read_text()
+    for line in (
+        "| kernels: about kernels | done | ",
+        "| 3 cases |",
+        "| 1 passed, 2 failed, 0 skipped of an unknown number tests |",
+        "| 1 reports so far; 1 passed, 2 failed, 0 skipped of an unknown number tests |",
+        "order of time (tests.log has the errors):\n\n    b\n    a\n",
+        "order of time (memcheck.log has the errors):\n\n    c\n",
+        f"- kernels, PyTorch: {reason} (exp, sum)\n- kernels, cpu: too slow (sum)\n",
+    ):
+        assert line in text
+
+
 def test_a_file_of_an_unforeseen_form_does_not_end_the_run(tmp_path):
     (tmp_path / "kernels.json").write_text("[1]")
     run = start_run(tmp_path, [part("a"), part("b")])
