@@ -25,8 +25,13 @@ class Tile(NamedTuple):
     threads: int
 
 
-# As in cuda.cu, the largest first; the last one is for a C with few columns.
-TILES = (Tile("128", 128, 64, 256), Tile("64", 64, 64, 128), Tile("narrow", 128, 16, 128))
+# As in cuda.cu, the largest first; the last two are for a C with few columns.
+TILES = (
+    Tile("128", 128, 64, 256),
+    Tile("64", 64, 64, 128),
+    Tile("32", 128, 32, 128),
+    Tile("narrow", 128, 16, 128),
+)
 DEPTH_MULTIPLE = 16  # A split's depth is a multiple, so whole slices (BK in cuda.cu).
 MIN_SPLIT_DEPTH = 64
 MAX_SIDE_PIXELS = 2**29  # of an image with its padding, and of a stride: coordinates are int32
@@ -77,14 +82,14 @@ def plan(
 
     Where the phases differ in size, m and k are the largest.
     """
-    largest, middle, narrow = TILES
+    largest, middle, *narrow = TILES
 
     def count_tiles(tile: Tile) -> int:
         return phases * ceil_div(m, tile.rows) * ceil_div(n, tile.columns)
 
     tile = middle
-    if n <= narrow.columns:
-        tile = narrow
+    if n <= narrow[0].columns:
+        tile = min((t for t in narrow if n <= t.columns), key=lambda t: t.columns)
     elif dtype.itemsize == 4 and not is_weight_grad and count_tiles(largest) >= TARGET_BLOCKS // 2:
         tile = largest
     splits = count_splits(count_tiles(tile), k, MIN_SPLIT_DEPTH)

@@ -28,6 +28,18 @@ DTYPE = np.dtype("float32")
 PACK_BYTES = 16
 # Families of matrix products. Their blocks load the same operands, which come from the L2 cache.
 PRODUCTS = ("matmul", "conv2d", "distance")
+# The CUDA kernel (family, name) that does the work of a benchmark in `bench.kernels` at its largest
+# size, for those whose hot path moves each number once.
+BENCHMARKED = {
+    "matmul": ("matmul", "product_128"),
+    "conv2d": ("conv2d", "forward_32"),
+    "leaky_relu": ("elementwise", "leaky_relu"),
+    "exp": ("elementwise", "exp_"),
+    "add": ("elementwise", "add"),
+    "sum": ("reduce", "sum_rows"),
+    "transpose": ("shape", "transpose_64"),
+    "adam": ("optimizer", "adam"),
+}
 HEADS = (
     "kernel",
     "threads",
@@ -130,6 +142,34 @@ def measure(
             "waits": len(path.load_groups),
         }
         yield {**case, "predictions": {name: predict(case, gpu) for name, gpu in gpus.items()}}
+
+
+def predict_benchmarks(gpu_name: str) -> dict[str, float]:
+    """Return by benchmark the GFLOP/s or GB/s that its kernel cannot exceed.
+
+    Args:
+        gpu_name: as the driver calls the GPU, such as "NVIDIA H200".
+
+    Raises:
+        ValueError: a GPU that is not in the table.
+        ImportError: NVRTC is not installed.
+        FileNotFoundError: there is no disassembler.
+    """
+    known = [name for name in GPUS if name in gpu_name]
+    if not known:
+        raise ValueError(f"{gpu_name!r} is not among the GPUs of the table: {', '.join(GPUS)}")
+    gpu, sources = GPUS[known[0]], families()
+    cases = [
+        case
+        for family in dict.fromkeys(family for family, _ in BENCHMARKED.values())
+        for case in measure(family, sources[family], gpu.capability, {known[0]: gpu})
+    ]
+    found = {(case["family"], case["kernel"]): case for case in cases}
+    speeds = {}
+    for name, key in BENCHMARKED.items():
+        prediction = found[key]["predictions"][known[0]]
+        speeds[name] = 1e-9 * prediction["flops" if is_product(found[key]) else "bytes"]
+    return speeds
 
 
 def predict(case: dict[str, Any], gpu: Gpu) -> dict[str, Any]:

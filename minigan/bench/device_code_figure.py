@@ -2,82 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..utils.figures import BLUE, GREEN, GREY, ORANGE, figure
+from ..utils.figures import BLUE, GREEN, ORANGE, figure
 from .gpus import GPUS
-from .table import format_number
+from .roofline_figure import draw_peaks, write_labels
 
-# Kernels that are not of these families, or have no multiply-adds, are on the bandwidth's axis.
-MARKERS = {"issue": ("o", BLUE), "latency": ("^", ORANGE), "memory": ("s", GREEN)}
-MARKERS["float"] = MARKERS["memory"]  # at the roof
+# By what limits a kernel: marker, colour, label. Memory and multiply-adds are the roof itself.
+MARKERS = {
+    "issue": ("o", BLUE, "limited by the issue of instructions"),
+    "latency": ("^", ORANGE, "limited by latency"),
+    "memory": ("s", GREEN, "at the roof"),
+    "float": ("s", GREEN, "at the roof"),
+}
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG: for each GPU the kernels' predicted TFLOP/s below its roof, by intensity.
+    """Write a PNG: for each GPU the kernels' predicted GFLOP/s below its roofs, by intensity.
 
-    Kernels without a multiply-add are counted in the second line of each panel's title: they have
-    no place on axes of FLOP.
+    Kernels without a multiply-add have no place on these axes; each panel's title counts them.
+
+    Raises:
+        ValueError: there is nothing to draw.
     """
     gpus = result["gpus"]
     if not gpus or not any(case["multiply_adds"] for case in result["cases"]):
         what = "a kernel with multiply-adds" if gpus else f"a capability of {', '.join(GPUS)}"
         raise ValueError(f"{path}: there is nothing to draw without {what}")
-    with figure(path, 8 * max(1, len(gpus)), 6) as canvas:
-        panels = np.atleast_1d(canvas.subplots(1, max(1, len(gpus)), squeeze=False)[0])
+    with figure(path, 9 * len(gpus), 7) as canvas:
         canvas.suptitle(f"float32, compute capability {result['capability']}: {result['note']}")
-        for axes, name in zip(panels, gpus, strict=False):
-            _panel(axes, name, result["cases"])
+        for axes, name in zip(canvas.subplots(1, len(gpus), squeeze=False)[0], gpus, strict=True):
+            _draw_panel(axes, name, result["cases"])
 
 
-def _panel(axes: Any, name: str, cases: Any) -> None:
+def _draw_panel(axes: Any, name: str, cases: Sequence[Mapping[str, Any]]) -> None:
     gpu = GPUS[name]
     computing = [case for case in cases if case["multiply_adds"] and case["bytes"]]
     streaming = [case for case in cases if not case["multiply_adds"]]
     full = sum(case["predictions"][name]["share"] > 0.995 for case in streaming)
-    x = np.array([2 * case["multiply_adds"] / case["bytes"] for case in computing])
-    y = np.array([case["predictions"][name]["flops"] for case in computing]) * 1e-12
-    left, right = x.min() / 2, x.max() * 4
-    line = np.geomspace(left, right, 200)
-    for bandwidth, label in ((gpu.memory, "memory"), (gpu.l2, "L2 cache")):
-        if bandwidth is None:
-            continue
-        axes.plot(
-            line, np.minimum(gpu.flops, line * bandwidth) * 1e-12, color=GREY, lw=1.5, zorder=1
-        )
-        axes.annotate(
-            f"{label}, {format_number(bandwidth * 1e-12)} TB/s",
-            (left * 1.1, left * 1.1 * bandwidth * 1e-12),
-            rotation=38,
-            rotation_mode="anchor",
-            va="bottom",
-            color="#555555",
-            fontsize=10,
-        )
-    for limit in ("issue", "latency", "memory"):
-        marker, colour = MARKERS[limit]
-        chosen = [
-            i
-            for i, case in enumerate(computing)
-            if MARKERS[case["predictions"][name]["limit"]] == (marker, colour)
-        ]
-        label = "at the roof" if limit == "memory" else f"limited by {limit}"
-        axes.scatter(x[chosen], y[chosen], marker=marker, color=colour, s=40, label=label, zorder=2)
-    for i in np.argsort(-y)[:6]:
-        axes.annotate(
-            computing[i]["kernel"], (x[i], y[i]), (6, -10), textcoords="offset points", fontsize=9
-        )
-    axes.set(
-        xscale="log", yscale="log", xlabel="FLOP per byte of global memory that a thread moves"
-    )
-    axes.set_ylabel("TFLOP/s")
+    points = [_point(case, name) for case in computing]
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlim(min(x for x, _ in points) / 2.5, max(x for x, _ in points) * 6)
+    axes.set_ylim(min(y for _, y in points) / 2.5, 2e-9 * gpu.flops)
+    axes.set(xlabel="FLOP per byte of global memory that a thread moves", ylabel="GFLOP/s")
     axes.set_title(
-        f"{name}: peak {format_number(gpu.flops * 1e-12)} TFLOP/s\n{full} of {len(streaming)}"
-        " kernels without multiply-adds can reach the bandwidth",
-        fontsize=12,
+        f"{name}: {full} of {len(streaming)} kernels without multiply-adds reach the memory's roof"
     )
+    roofs = {"memory": gpu.memory, "L2 cache": gpu.l2}
+    draw_peaks(axes, 1e-9 * gpu.flops, {k: 1e-9 * x for k, x in roofs.items() if x is not None})
+    drawn: set[str] = set()
+    for case, point in zip(computing, points, strict=True):
+        marker, colour, label = MARKERS[case["predictions"][name]["limit"]]
+        axes.plot(*point, marker, ms=8, color=colour, ls="", zorder=3,
+                  label=None if label in drawn else label)  # fmt: skip
+        drawn.add(label)
     axes.legend(loc="lower right")
+    write_labels(axes, _labels(computing, points))
+
+
+def _labels(
+    cases: Sequence[Mapping[str, Any]], points: Sequence[tuple[float, float]]
+) -> list[tuple[float, float, str]]:
+    """Return (x, y, text) for groups of kernels whose points nearly cover each other."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (x, y) in enumerate(points):
+        groups.setdefault((round(8 * math.log10(x)), round(8 * math.log10(y))), []).append(i)
+    labels = []
+    for group in groups.values():
+        names = [cases[i]["kernel"].rstrip("_") for i in group]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        labels.append((*points[group[0]], names[0] + more))
+    return labels
+
+
+def _point(case: Mapping[str, Any], gpu: str) -> tuple[float, float]:
+    """Return (FLOP per byte, GFLOP/s)."""
+    return 2 * case["multiply_adds"] / case["bytes"], 1e-9 * case["predictions"][gpu]["flops"]

@@ -59,10 +59,10 @@ def draw(
         axes.set(xlabel="arithmetic intensity, FLOP per byte moved", ylabel="GFLOP/s")
         axes.set_title("minigan's CPU kernels, float32, below the machine's peaks")
         gigabytes = {name: 1e-9 * rate for name, rate in bandwidths.items()}
-        _draw_peaks(axes, 1e-9 * flops_per_second, gigabytes)
+        draw_peaks(axes, 1e-9 * flops_per_second, gigabytes)
         _draw_points(axes, computing)
         axes.legend(loc="lower right")
-        _write_labels(axes, _labels(computing))
+        write_labels(axes, _labels(computing))
 
 
 def _point(case: Case) -> tuple[float, float]:
@@ -70,7 +70,7 @@ def _point(case: Case) -> tuple[float, float]:
     return case["flops"] / case["bytes"], 1e-9 * case["flops"] / median_seconds(case)
 
 
-def _draw_peaks(axes: Any, gflops: float, bandwidths: Mapping[str, float]) -> None:
+def draw_peaks(axes: Any, gflops: float, bandwidths: Mapping[str, float]) -> None:
     """Draw a sloping line for each bandwidth, labelled along it, up to the horizontal one."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -122,7 +122,7 @@ def _labels(cases: Sequence[Case]) -> list[tuple[float, float, str]]:
     return [(*_point(case), case["label"]) for case in (*products[:1], *products[-1:], *kernels)]
 
 
-def _write_labels(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
+def write_labels(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
     """Write each label at the first of LABEL_OFFSETS where it covers no line, point or text."""
     axes.figure.canvas.draw()  # Before this, texts have no size.
     marks = _pixels_of_lines(axes)

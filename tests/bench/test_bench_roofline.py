@@ -178,14 +178,14 @@ def test_row_names_the_limit():
 
 # -------------------------------------------------------------------------------------- figure
 def test_labels_do_not_overlap(monkeypatch, tmp_path):
-    texts, write_labels = [], roofline_figure._write_labels
+    texts, write_labels = [], roofline_figure.write_labels
 
     def spy(axes, labels):
         write_labels(axes, labels)
         axes.figure.canvas.draw()
         texts.extend((x.get_text(), x.get_window_extent()) for x in axes.texts)
 
-    monkeypatch.setattr(roofline_figure, "_write_labels", spy)
+    monkeypatch.setattr(roofline_figure, "write_labels", spy)
     cases = [
         {**_case(name, flops * 10**6, 10**6, seconds), "section": section}
         for i, name in enumerate(["add", "leaky_relu", "sum", "adam", "matmul"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...engine.device import get_device
 from ...utils.progress import announce_kernels
-from .. import devices
+from .. import device_code, devices
 from ..harness import write_result
 from ..machine import describe, thread_count
 from .settings import COMPILED_STEPS, KERNEL_ORDER, QUICK_STEPS, SETTINGS
@@ -41,9 +41,18 @@ def machine(device: str, path: Path) -> None:
         )
     )
     result["programs"] = {name: _output(command) for name, command in PROGRAMS.items()}
+    result["predicted"] = _predictions(result["devices"][device].get("gpu", device))
     write_result(result, path)
     for name, text in (*result["installed"].items(), *result["programs"].items()):
         print(f"{name}: {text}")
+
+
+def _predictions(gpu_name: str) -> dict[str, float] | str:
+    """Return the speeds that `minigan bench --device-code` predicts, or why there are none."""
+    try:
+        return device_code.predict_benchmarks(gpu_name)
+    except (ValueError, ImportError, OSError, RuntimeError) as error:
+        return f"none: {error}"
 
 
 def _output(command: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import device_code
 from ..device_report import crossover, describe_crossover, format_speed
 from ..kernels import KERNELS
 from ..steps import EAGER
@@ -122,7 +123,12 @@ def _series(folder: Path, part: str) -> dict[str, list[Case]]:
 
 
 def _kernels(folder: Path, device: str) -> str:
-    """Return a table with a row for each kernel and size."""
+    """Return a table with a row for each kernel and size.
+
+    The prediction is for the largest size: the speed that the machine code allows at most.
+    """
+    predicted = (read_json(folder / "machine.json") or {}).get("predicted", "no machine.json")
+    speeds = predicted if isinstance(predicted, dict) else {}
     rows = []
     for name, cases in _series(folder, "kernels").items():
         for case in cases:
@@ -130,9 +136,14 @@ def _kernels(folder: Path, device: str) -> str:
             row = [KERNELS[name].about, f"{case['size']:,}", KERNELS[name].unit]
             row.append(format_speed(case, device))
             row += [library or "-", *_beside(case, library, device)]
-            rows.append([*row, *_beside(case, "copy", device)])
-    heads = ["kernel", "n", "unit", device, "library", "its", "ratio", "copy", "ratio"]
-    return format_markdown(heads, rows)
+            row += _beside(case, "copy", device)
+            is_largest = case is cases[-1] and name in speeds
+            rows.append([*row, format_number(speeds[name]) if is_largest else "-"])
+    heads = [*("kernel", "n", "unit", device, "library", "its", "ratio", "copy", "ratio")]
+    table = format_markdown([*heads, "predicted"], rows)
+    reason = "" if isinstance(predicted, dict) else f" ({predicted})"
+    note = f"predicted: the most that the machine code allows, {device_code.NOTE}{reason}."
+    return f"{table}\n\n{note}" if rows else ""
 
 
 def _beside(case: Case, peer: str | None, device: str) -> list[str]:
