@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from minigan.bench import device_code
+from minigan.bench import device_code, device_code_readme
 from minigan.bench.gpus import GPUS, resident_blocks
+from minigan.bench.kernels import KERNELS
 from minigan.cli import main
 from minigan.kernels.runtime.cuda import sass
 
@@ -110,3 +111,47 @@ def test_markdown_and_a_capability_without_a_gpu_of_the_table():
 def test_wrong_arguments_are_refused(words, message, capsys):
     assert main(["bench", *words]) != 0
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_disassembler")
+def test_predictions_of_the_benchmarks_are_in_their_units():
+    speeds = device_code.predict_benchmarks("NVIDIA H200")
+    assert speeds.keys() == device_code.BENCHMARKED.keys() <= KERNELS.keys()
+    assert speeds["add"] == pytest.approx(4800)  # GB/s
+    assert 50_000 < speeds["matmul"] < 66_908  # GFLOP/s
+    with pytest.raises(ValueError, match="'Tesla T4' is not among the GPUs of the table: A100"):
+        device_code.predict_benchmarks("Tesla T4")
+
+
+# ------------------------------------------------------------------------------------ the READMEs
+def test_the_table_is_appended_to_a_readme_and_then_replaced(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Kernels\n\nText.\n")
+    device_code_readme.rewrite(readme, f"{device_code_readme.BEGIN}\nold\n{device_code_readme.END}")
+    assert readme.read_text().startswith("# Kernels\n\nText.\n\n<!-- device code")
+    device_code_readme.rewrite(readme, f"{device_code_readme.BEGIN}\nnew\n{device_code_readme.END}")
+    text = readme.read_text()
+    assert "new" in text
+    assert "old" not in text
+    readme.write_text(f"{device_code_readme.BEGIN}\n")
+    with pytest.raises(ValueError, match=r"one line .* and one .* below it are needed"):
+        device_code_readme.rewrite(readme, "x")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_disassembler")
+def test_every_family_has_a_table_of_its_kernels_in_its_readme():
+    for name, source in device_code.families().items():
+        text = source.with_name("README.md").read_text()
+        table = text.split(device_code_readme.BEGIN)[1].split(device_code_readme.END)[0]
+        cases = list(device_code.measure(name, source, "9.0", {"H200": GPUS["H200"]}))
+        assert device_code.NOTE in table
+        for case in cases:
+            assert f"| {case['kernel'].rstrip('_')} |" in table, (name, case["kernel"])
+        assert len(cases) == table.count("\n| ") - 2
+        assert device_code_readme.block(cases).count("\n") == table.count("\n")
+
+
+def test_spilled_registers_are_not_denied():
+    with pytest.raises(ValueError, match="spill registers: f"):
+        device_code_readme.block([{"kernel": "f", "local_bytes": 8}])

@@ -1,0 +1,94 @@
+"""Write the tables of `minigan bench --device-code` into the kernels' READMEs.
+
+    python -m minigan.bench.device_code_readme      # in a checkout
+
+Each folder of `kernels` that has CUDA kernels gets the table for compute capability 9.0, between
+two markers at the end of its README.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..kernels.runtime.files import atomic_write
+from .device_code import DTYPE, NOTE, families, is_product, measure, others_per_pack
+from .gpus import GPUS
+from .table import format_markdown, format_number
+
+CAPABILITY, GPU = "9.0", "H200"
+BEGIN = "<!-- device code: written by `python -m minigan.bench.device_code_readme` -->"
+END = "<!-- device code end -->"
+HEADS = ("kernel", "threads", "registers", "shared bytes", "resident threads", "hot path",
+         "multiply-adds", "bytes", "others / 16 bytes", f"{GPU}, at most")  # fmt: skip
+LEGEND = (
+    "Resident threads: of a multiprocessor, by registers and shared memory. The hot path is the"
+    " number of\ninstructions of the main loop (L) or of the whole kernel, with the multiply-adds"
+    " among them and the bytes of global\nmemory that a thread moves. Others are instructions that"
+    " are neither arithmetic nor access to memory. At most: the\nspeed that follows, its share of"
+    " the GPU's roof, and what limits it. No kernel spills registers. "
+    "[How](../../minigan/bench/README.md#device-code)"
+)
+
+
+def block(cases: list[dict[str, Any]]) -> str:
+    """Return a README's text on the machine code of its kernels, markers included.
+
+    Raises:
+        ValueError: a kernel spills registers, which the text denies.
+    """
+    spilled = [case["kernel"] for case in cases if case["local_bytes"]]
+    if spilled:
+        raise ValueError(f"these kernels spill registers: {', '.join(spilled)}")
+    title = f"### Machine code\nFor compute capability {CAPABILITY}, {DTYPE}: **{NOTE}**."
+    table = format_markdown(HEADS, [_row(case) for case in cases])
+    return "\n\n".join([BEGIN, title, table, LEGEND, END])
+
+
+def rewrite(readme: Path, text: str) -> None:
+    """Replace the text between a README's markers, or append it.
+
+    Raises:
+        ValueError: one marker is there without the other, or more than once.
+    """
+    old = readme.read_text()
+    counts = [old.count(BEGIN), old.count(END)]
+    if counts == [0, 0]:
+        new = f"{old.rstrip()}\n\n{text}\n"
+    elif counts == [1, 1] and old.index(BEGIN) < old.index(END):
+        new = old.split(BEGIN)[0] + text + old.split(END)[1]
+    else:
+        raise ValueError(f"{readme}: one line {BEGIN!r} and one {END!r} below it are needed")
+    atomic_write(readme, lambda file: file.write(new.encode()))
+
+
+def _row(case: dict[str, Any]) -> list[str]:
+    count, fmas, prediction = case["instructions"], case["multiply_adds"], case["predictions"][GPU]
+    others = others_per_pack(case)
+    name, unit = ("flops", "TFLOP/s") if is_product(case) else ("bytes", "TB/s")
+    speed = f"{format_number(1e-12 * prediction[name])} {unit}"
+    return [
+        case["kernel"].rstrip("_"),
+        str(case["threads"]),
+        str(case["registers"]),
+        str(case["shared_bytes"]),
+        f"{case['resident_threads']} ({case['occupancy']:.0%})",
+        f"{count}{' L' if case['loop'] else ''}",
+        f"{fmas} ({fmas / count:.2f})" if fmas else "-",
+        str(case["bytes"]),
+        "-" if others is None else format_number(others),
+        f"{speed}, {prediction['share']:.0%}, {prediction['limit']}",
+    ]
+
+
+def main() -> None:
+    """Rewrite the README beside each family's CUDA kernels."""
+    for name, source in families().items():
+        cases = list(measure(name, source, CAPABILITY, {GPU: GPUS[GPU]}))
+        rewrite(source.with_name("README.md"), block(cases))
+        print(f"{source.with_name('README.md')}: {len(cases)} kernels", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
