@@ -9,8 +9,8 @@
 # error. None of the five shows what runs on a GPU. This lesson writes it: a matrix product in CUDA
 # C++, step by step from 33 bytes of memory per multiply-add to 0.14; then Adam. No GPU is needed:
 # an emulator compiles the same `.cu` text with g++, runs every CUDA thread on the CPU, counts the
-# memory accesses that a GPU would make, and reports mistakes that a GPU would not. At the end you
-# write a kernel of your own. Needs: 03 (tiles, fused multiply-adds).
+# memory accesses that a GPU would make, and reports mistakes that a GPU would not. Then you write a
+# kernel of your own, and read what a GPU executes. Needs: 03 (tiles, fused multiply-adds).
 
 # %%
 import sys
@@ -20,8 +20,11 @@ import numpy as np
 import minigan as mg
 from minigan.engine.check import CheckError
 from minigan.engine.cuda import CudaDevice
+from minigan.kernels.matmul.cuda import SOURCE
 from minigan.kernels.matmul.cuda_optimization_steps import STEPS
+from minigan.kernels.runtime.cuda import hot_path, sass
 from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.cuda.nvrtc import compile_for
 from minigan.kernels.runtime.cuda.source_files import text_file
 from minigan.kernels.runtime.emulator.compiler import find_compiler
 from minigan.kernels.runtime.emulator.emulator import Emulator
@@ -182,10 +185,10 @@ lesson.expect("a missing bounds check", message, says="outside its elements 0 to
 # Shared memory is fast, but now each multiply-add reads two elements from it. The same idea helps
 # again: let a thread compute 4 x 4 elements of c, and keep the 4 + 4 numbers that it reads in
 # registers, to use each 4 times (`register_blocking` in `kernels/matmul/optimization_steps.cu`).
-# The last step is the library's own kernel (`kernels/matmul/cuda.cu`). It reads both memories 16
-# bytes at a time, and has two pairs of tiles: while one is used, the next one is loaded, so one
-# barrier per pair is enough. All five kernels use fused multiply-adds, in the order of p. Before
-# you run it: do their results agree in every bit?
+# The last step is the library's own kernel (`kernels/matmul/cuda.cu`): 8 x 4 elements per thread,
+# 16 bytes at a time, and two pairs of tiles. While one is used, the next one is copied, so one
+# barrier per pair is enough. All five kernels use fused multiply-adds, in the order of p. Do their
+# results agree in every bit?
 
 # %%
 for ours, name in zip(("naive", "coalesced", "tiled"), STEPS, strict=False):
@@ -224,7 +227,7 @@ with lesson.figure(9, 5) as figure:
 # at a time, every intermediate result is written and read again; the library's kernel keeps them in
 # registers (`kernels/optimizer/cuda.cu`). m, v are running means of the gradient and its square.
 # Before you run it: how many bytes per parameter does one launch move, in float32? (Every warp also
-# reads the eight coefficients of the rule, which adds about 2 bytes per parameter.)
+# reads the eight coefficients of the rule, which adds half a byte per parameter.)
 
 # %%
 p, g, zero = (mg.tensor(x, device=device) for x in (a, b, 0 * a))
@@ -239,7 +242,7 @@ lesson.expect("Adam, fused: bytes per parameter", moved[0], at_least=28, at_most
 lesson.record("Adam, one op at a time: bytes per parameter", moved[1])
 
 # %% [markdown]
-# Four numbers are read and three written: $7 \cdot 4 = 28$ bytes, plus 2. One op at a time: 124.
+# Four numbers are read and three written: $7 \cdot 4 = 28$ bytes, plus 0.5. One op at a time: 124.
 #
 # ## Your own kernel
 #
@@ -274,13 +277,50 @@ unit.kernel("cuda", UNIT, launch)
 print(mg.check(unit))
 unit.kernel("cuda", UNIT.replace("j < n; j += 32) y", "j < n; j += n) y"), launch)
 lesson.expect("rows longer than the warp", error_of(mg.check, unit), says="inputs (3, 257)")
+# %% [markdown]
+# ## What a GPU executes
+#
+# NVIDIA's compiler translates a kernel into machine code (SASS), which can be read without a GPU.
+# These are instructions of the main loop of the library's kernel, 64 x 64 tile, for an H100:
+#
+#     DEPBAR.LE SB0, 0x0                       wait until the copies of this thread have arrived
+#     BAR.SYNC.DEFER_BLOCKING 0x0              __syncthreads(): those of all threads have
+#     @!P3 BRA `(.L_x_212)                     is this the last slice? then copy nothing
+#     IADD3 R56, P4, R69, R4, RZ               the next slice begins 16 rows further on: an address
+#     IMAD.X R57, R70, 0x1, R5, P4             has 64 bits, so it takes two additions
+#     LDGSTS.E.BYPASS.128 [R59], [R56.64]      copy 16 bytes from global to shared memory; no
+#     LDGSTS.E.BYPASS.128 [R59+0x880], [R4.64]   register holds them, and the thread goes on
+#     LDS.128 R44, [R79]                       4 elements of a from shared memory to R44 ... R47
+#     LDS.128 R52, [R79+0x80]                  4 more
+#     LDS.128 R48, [R80]                       4 elements of b to R48 ... R51
+#     FFMA R81, R44.reuse, R48, R12            R81 = R44 R48 + R12: a fused multiply-add;
+#     FFMA R84, R44.reuse, R49, R13            `reuse` keeps R44 beside the arithmetic unit
+#     ...                                      30 more for these 12 numbers; 15 more times the same
+#     @P3 BRA `(.L_x_220)                      again
+#
+# The 32 threads of a warp execute an instruction together. A multiprocessor has four schedulers,
+# and each starts one instruction in a cycle. So a loop of 612 instructions, of which 512 are FFMA,
+# reaches at most 512 / 612 = 0.84 of the peak. The kernel before it reached 256 / 500 = 0.51 at
+# most. What has changed: a thread computes 8 x 4 elements, not 4 x 4 (3 LDS for 32 FFMA, not 2 for
+# 16), and a copy is one instruction, not a load and a store. `minigan bench --device-code` counts.
+
+# %%
+try:
+    cubin = compile_for(SOURCE, np.dtype("float32"), "9.0").cubin
+    loop = hot_path.find(sass.disassemble(cubin)["product_64"])
+    print(*loop.instructions[:60], sep="\n")
+    print(f"{loop.multiply_adds} of {len(loop.instructions)} instructions are multiply-adds")
+except (ImportError, FileNotFoundError) as error:
+    print(f"the machine code is not read here: {error} (pip install -e '.[device-code]')")
+
 # %%
 lesson.finish()
 
 # %% [markdown]
 # ## On a GPU
-# Counts are not times: a GPU has caches. On an NVIDIA H200 the library's product has 0.78 of the
-# speed of cuBLAS; Adam and exp reach 0.91 to 0.99 of a copy's bandwidth (minigan/bench/README.md).
+# Counts are not times: a GPU has caches. Earlier versions of these kernels were timed on an NVIDIA
+# H200: the product had 0.78 of the speed of cuBLAS, and Adam and exp reached 0.91 to 0.95 of a
+# copy's bandwidth (minigan/bench/README.md).
 #
 # ## Exercises
 #

@@ -11,7 +11,10 @@ from emulator_helpers import needs_compiler
 from lesson_helpers import LESSONS, run_cells, source
 
 import minigan as mg
+from minigan.kernels.matmul.cuda import SOURCE
+from minigan.kernels.runtime.cuda import hot_path, sass
 from minigan.kernels.runtime.cuda.launcher import KernelError
+from minigan.kernels.runtime.cuda.nvrtc import compile_for
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
 NAME = "04_cuda_kernels"
@@ -53,13 +56,13 @@ def test_the_counts_of_the_text(lesson):
     assert barriers[:2] == [0, 0]
     assert barriers[2] > barriers[3] > barriers[4] > 0
     assert moved["memory"] == pytest.approx([33.1, 5, 0.28, 0.16, 0.16], rel=0.05)
-    assert moved["shared memory"][2:] == pytest.approx([8.2, 2.1, 0.69], rel=0.05)
+    assert moved["shared memory"][2:] == pytest.approx([8.2, 2.1, 0.5], rel=0.05)
 
 
 @needs_compiler
 def test_one_op_at_a_time_moves_four_times_the_bytes(lesson):
     fused, by_ops = lesson["moved"]
-    assert fused == pytest.approx(30, abs=0.1)
+    assert fused == pytest.approx(28.5, abs=0.1)
     assert by_ops == pytest.approx(124, abs=2)
     assert _relative_error(_adam(lesson["device"], lesson, 1), lesson["p"].numpy()) <= 1e-5
 
@@ -157,3 +160,20 @@ def test_without_a_compiler_it_ends_with_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "needs a C++ compiler, and no-such-compiler is not found" in done.stderr
+
+
+# ----------------------------------------------------------------------------------- machine code
+def test_the_machine_code_of_the_text_is_that_of_the_kernel():
+    """With another version of the compiler the registers may differ; the instructions do not."""
+    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+    if sass.find_disassembler() is None:
+        pytest.skip("nvdisasm is not installed")
+    loop = hot_path.find(
+        sass.disassemble(compile_for(SOURCE, np.dtype("float32"), "9.0").cubin)["product_64"]
+    )
+    assert loop.multiply_adds == 512
+    assert 512 / len(loop.instructions) == pytest.approx(0.84, abs=0.02)
+    names = [x.name for x in loop.instructions]
+    told = re.findall(r"^#     (?:@!?P\d )?([A-Z][A-Z0-9._]+) .*$", source(NAME), re.M)
+    assert len(told) == 13
+    assert set(told) <= set(names)

@@ -20,7 +20,7 @@ MARKS = {
     for name in NAMES
 }
 ALL = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in NAMES])
-MAX_LINES = 300  # of a lesson: one sitting
+MAX_LINES = 340  # of a lesson: one sitting
 MAX_CODE_LINES = 150  # without imports and figures
 MAX_CHECKS = 7
 
@@ -44,7 +44,8 @@ def test_it_runs_and_all_is_as_expected(name):
     assert run["fast"]
     assert run["results"]
     assert all(result["passed"] for result in run["results"])
-    assert run["output"].count("PASS") == len(run["results"]), "each has words of its own"
+    passed = re.findall(r"^ *PASS\b", run["output"], re.M)
+    assert len(passed) == len(run["results"]), "each has words of its own"
     assert "FAIL" not in run["output"]
     assert "Warning" not in run["errors"]
 
