@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minigan.bench.gpu import logs, targets
+from minigan.bench.gpu import logs, summary, targets
 from minigan.bench.gpu.parts import PARTS, Part
 from minigan.bench.gpu.process import Outcome, run_limited
 from minigan.bench.gpu.runner import Budget, Run
@@ -211,6 +211,22 @@ def test_summary_lists_failures_and_what_was_measured_no_further(tmp_path):
         f"- kernels, PyTorch: {reason} (exp, sum)\n- kernels, cpu: too slow (sum)\n",
     ):
         assert line in text
+
+
+@pytest.mark.parametrize("predicted", [{"add": 4800.0}, "none: no disassembler"])
+def test_summary_has_the_prediction_beside_the_largest_size(tmp_path, predicted):
+    """Speeds of machine.json, in GB/s; or the reason why there are none."""
+    seconds = {"cuda": [1e-4, 1e-4], "copy": [9e-5, 9e-5]}
+    cases = [{"size": n, "work": 12 * n, "seconds": seconds} for n in (1000, 10**8)]
+    kernels = {"series": {"add": cases}, "failed": {}, "skipped": {"add": {}}}
+    (tmp_path / "kernels.json").write_text(json.dumps(kernels))
+    (tmp_path / "machine.json").write_text(json.dumps({"predicted": predicted}))
+    rows = summary._kernels(tmp_path, "cuda").splitlines()
+    assert rows[0].endswith("| predicted |")
+    assert rows[2].endswith("| - |")
+    assert rows[3].endswith("| 4800 |" if isinstance(predicted, dict) else "| - |")
+    assert "predicted from machine code, not measured" in rows[-1]
+    assert ("(none: no disassembler)" in rows[-1]) == isinstance(predicted, str)
 
 
 def test_a_file_of_an_unforeseen_form_does_not_end_the_run(tmp_path):
