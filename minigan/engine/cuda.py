@@ -81,7 +81,10 @@ class CudaDevice(Device):
 
 
 def emulator() -> CudaDevice:
-    """Return the `cuda-emulator` device; MINIGAN_EMULATOR=checked makes it check each access."""
+    """Return the `cuda-emulator` device; MINIGAN_EMULATOR=checked makes it check each access.
+
+    Emulator() reads MINIGAN_EMULATOR_BLOCK_ORDER and MINIGAN_EMULATOR_HANG_SECONDS.
+    """
     from ..kernels.runtime.emulator.compiler import BUILDS
     from ..kernels.runtime.emulator.emulator import Emulator
     from ..utils.names import choose

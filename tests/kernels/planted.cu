@@ -224,6 +224,101 @@ extern "C" __global__ void two_barriers(Out<REAL> y) {
         __syncthreads();
     y[threadIdx.x] = 1;
 }
+// Not all threads return in the kernel itself: the last ones do so in a function.
+__device__ void rest_of_a_kernel(Out<REAL> y) {
+    if (threadIdx.x >= 20 && threadIdx.x < 40) return;
+    __syncthreads();
+    y[threadIdx.x] = __syncthreads_count(threadIdx.x % 2);
+}
+extern "C" __global__ void leave_in_turn(Out<REAL> y) {
+    if (threadIdx.x >= 60) {
+        y[threadIdx.x] = 3;
+        return;
+    }
+    __syncthreads();
+    if (threadIdx.x >= 40) {
+        y[threadIdx.x] = 2;
+        return;
+    }
+    rest_of_a_kernel(y);
+}
+// Lanes from 20 on leave, and the others vote, shuffle and wait with all lanes in the mask.
+extern "C" __global__ void lanes_leave(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    const int lane = threadIdx.x % 32;
+    if (lane >= 20) return;
+    tile[threadIdx.x] = threadIdx.x;
+    __syncwarp();
+    const Out<REAL> own = y + 8LL * threadIdx.x;
+    own[0] = tile[threadIdx.x ^ 1];
+    own[1] = __shfl_xor_sync(ALL_LANES, REAL(lane), 3);
+    own[2] = __popc(__ballot_sync(ALL_LANES, 1));
+    own[3] = __all_sync(ALL_LANES, lane < 20);
+    own[4] = __any_sync(ALL_LANES, lane >= 20);
+    own[5] = __reduce_add_sync(ALL_LANES, lane);
+    own[6] = __popc(__match_any_sync(ALL_LANES, lane % 2));
+    own[7] = __popc(__activemask());
+}
+// The last lanes leave when the others wait for them.
+extern "C" __global__ void lanes_leave_later(Out<REAL> y) {
+    if (threadIdx.x % 32 >= 20) {
+        y[threadIdx.x] = -1;
+        return;
+    }
+    y[threadIdx.x] = __reduce_max_sync(ALL_LANES, static_cast<int>(threadIdx.x));
+}
+extern "C" __global__ void value_of_one_that_left(Out<REAL> y) {
+    if (threadIdx.x >= 20) return;
+    y[threadIdx.x] = __shfl_down_sync(ALL_LANES, REAL(threadIdx.x), 1);
+}
+// "Ordering among participating threads": a thread that has exited is none.
+extern "C" __global__ void writes_and_leaves(Out<REAL> y) {
+    SHARED(REAL, tile, 64);
+    tile[threadIdx.x] = threadIdx.x;
+    if (threadIdx.x >= 40) return;
+    __syncthreads();
+    y[threadIdx.x] = tile[63 - threadIdx.x];
+}
+// A return at the end is not before the barrier, and one in a function ends the function only.
+extern "C" __global__ void skips_and_returns(Out<REAL> y) {
+    if (threadIdx.x != 17) __syncthreads();
+    y[threadIdx.x] = 1;
+    return;
+}
+extern "C" __global__ void returns_in_a_function(Out<REAL> y) {
+    rest_of_a_kernel(y);
+    y[threadIdx.x] = 1;
+}
+extern "C" __global__ void vote_or_shuffle(Out<REAL> y) {
+    REAL value = threadIdx.x;
+    if (threadIdx.x % 2)
+        value = __shfl_sync(ALL_LANES, value, 3);
+    else
+        value = __any_sync(ALL_LANES, threadIdx.x == 3);
+    y[threadIdx.x] = value;
+}
+// Each lane finds with which others it is in a branch. The last four lanes wait at the barrier.
+extern "C" __global__ void active_masks(Out<long long> y, InOut<int> counter) {
+    const int lane = threadIdx.x % 32;
+    const Out<long long> own = y + 3LL * threadIdx.x;
+    if (lane < 28) {
+        if (lane % 4 == 3) return;
+        own[0] = __activemask();
+        if (lane % 2) {
+            own[1] = __activemask();
+        } else {
+            own[1] = __activemask();
+            // One atomic operation for the lanes of this branch.
+            const unsigned mask = __activemask();
+            const int leader = __ffs(mask) - 1;
+            int first = 0;
+            if (lane == leader) first = atomicAdd(&counter[0], __popc(mask));
+            first = __shfl_sync(mask, first, leader);
+            own[2] = first + __popc(mask & ((1u << lane) - 1));
+        }
+    }
+    __syncthreads();
+}
 extern "C" __global__ void one_skips(Out<REAL> y) {
     if (threadIdx.x != 17) __syncthreads();
     y[threadIdx.x] = 1;
@@ -272,6 +367,35 @@ extern "C" __global__ void __launch_bounds__(256)
     const long long sum = static_cast<long long>(v.x + numbers.b + numbers.c.w + small + r);
     y[block * blockDim.x * blockDim.y * blockDim.z + thread] =
         1000 * block + thread + 1000000 * sum;
+}
+
+// Each operator on an element of its own, of global and of shared memory.
+template <class Array> __device__ void assign_all(Array a) {
+    a[0] += 3;
+    a[1] -= 3;
+    a[2] *= 3;
+    a[3] /= 3;
+    a[4] %= 3;
+    a[5] &= 6;
+    a[6] |= 6;
+    a[7] ^= 6;
+    a[8] <<= 3;
+    a[9] >>= 1;
+    a[10]++;
+    ++a[11];
+    a[12]--;
+    --a[13];
+    const int before = a[14]++, after = ++a[15];
+    a[16] = before * 1000 + after;
+    a[17] = a[18] += a[19];
+}
+extern "C" __global__ void assignments(InOut<int> y) {
+    SHARED(int, tile, 20);
+    if (threadIdx.x > 0) return;
+    for (int i = 0; i < 20; ++i) tile[i] = y[i];
+    assign_all(y);
+    assign_all(tile);
+    for (int i = 0; i < 20; ++i) y[20 + i] = tile[i];
 }
 
 extern "C" __global__ void atomics(InOut<int> y) {

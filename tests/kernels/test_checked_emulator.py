@@ -62,17 +62,31 @@ MISTAKES = {
     "two_writers": ((64,), (), 1, "(1, 0, 0) writes y[0], which thread (0, 0, 0) writes with no"),
     "two_blocks": ((64,), (), 2, "(0, 0, 0) writes y[0], which a thread of another block writes"),
     "between_warps": ((64,), (), 1, "(63, 0, 0) reads tile[31], which thread (31, 0, 0) writes"),
-    "some_leave": (
-        (64,),
-        (),
-        1,
-        "of line LINE, which block (0, 0, 0), thread (40, 0, 0) never reaches",
-    ),
     "one_skips": (
         (64,),
         (),
         1,
         "of line LINE, which block (0, 0, 0), thread (17, 0, 0) never reaches",
+    ),
+    "skips_and_returns": (
+        (64,),
+        (),
+        1,
+        "of line LINE, which block (0, 0, 0), thread (17, 0, 0) never reaches",
+    ),
+    "returns_in_a_function": ((64,), (), 1, ", which block (0, 0, 0), thread (20, 0, 0) never"),
+    "writes_and_leaves": ((64,), (), 1, "reads tile[63], which thread (63, 0, 0) writes with no"),
+    "value_of_one_that_left": (
+        (64,),
+        (),
+        1,
+        "(19, 0, 0) takes the value of lane 20, which has exited",
+    ),
+    "vote_or_shuffle": (
+        (64,),
+        (),
+        1,
+        "(1, 0, 0) waits in a shuffle for lanes of its warp that wait in a vote or reduction",
     ),
     "two_barriers": ((64,), (), 1, "(0, 0, 0) at that of line"),
     "half_a_warp": (
@@ -106,7 +120,7 @@ MISTAKES = {
         (64,),
         (),
         1,
-        "(0, 0, 0) waits in a __syncwarp for lanes of its warp that wait in a shuffle",
+        "(1, 0, 0) waits in a shuffle for lanes of its warp that wait in a __syncwarp",
     ),
     "not_in_the_mask": ((64,), (), 1, "(16, 0, 0) is not in the mask 0x0000ffff it waits with"),
 }
@@ -157,7 +171,7 @@ def test_a_correct_kernel_passes(kernel, dtype):
 
 def test_after_a_mistake_the_next_launch_starts_clean():
     y = CHECKED.empty((64,), FLOAT32)
-    for kernel in ("some_leave", "half_a_warp", "no_barrier"):
+    for kernel in ("one_skips", "half_a_warp", "no_barrier"):
         block = (32,) if kernel == "half_a_warp" else (64,)
         with pytest.raises(KernelError):
             run(

@@ -91,13 +91,50 @@ def test_blocks_of_any_size(gpu, block):
     assert np.array_equal(x, y)
 
 
-def test_in_the_fast_build_barriers_do_not_wait_for_finished_threads():
+@BUILDS
+def test_barriers_do_not_wait_for_threads_that_have_exited(gpu):
     """As on GPUs since Volta."""
-    y = FAST.from_numpy(np.zeros(64, "f"))
-    run(FAST, "some_leave", [y])
+    y = gpu.from_numpy(np.zeros(64, "f"))
+    run(gpu, "some_leave", [y])
     assert y.tolist() == [1] * 40 + [0] * 24
+    run(gpu, "leave_in_turn", [y])
+    assert y.tolist() == [10] * 20 + [1] * 20 + [2] * 20 + [3] * 4
+    run(gpu, "lanes_leave_later", [y])
+    assert y.tolist() == [19] * 20 + [-1] * 12 + [51] * 20 + [-1] * 12
+    y = gpu.from_numpy(np.zeros((64, 8), "f"))
+    run(gpu, "lanes_leave", [y])
+    t, lane = np.arange(64), np.arange(64) % 32
+    expected = [t ^ 1, lane ^ 3, 20 + 0 * t, 1 + 0 * t, 0 * t, 190 + 0 * t, 10 + 0 * t, 20 + 0 * t]
+    assert np.array_equal(y, np.stack(expected, axis=1) * (lane < 20)[:, None])
+
+
+def test_the_fast_build_lets_a_thread_skip_a_barrier():
+    y = FAST.from_numpy(np.zeros(64, "f"))
     run(FAST, "one_skips", [y])
     assert y.tolist() == [1] * 64
+
+
+@BUILDS
+def test_active_masks(gpu):
+    y = gpu.from_numpy(np.full((64, 3), -1, np.int64))
+    run(gpu, "active_masks", [y, gpu.from_numpy(np.zeros(1, np.int32))])
+    lane = np.arange(64) % 32
+    stay = (lane < 28) & (lane % 4 != 3)
+    groups = [(stay, 0), (stay & (lane % 2 == 1), 1), (stay & (lane % 2 == 0), 1)]
+    expected = np.full((64, 3), -1, np.int64)
+    for lanes, column in groups:
+        expected[lanes, column] = sum(1 << i for i in lane[:32][lanes[:32]])
+    assert np.array_equal(y[:, :2], expected[:, :2])
+    assert sorted(y[groups[2][0], 2].tolist()) == list(range(28))
+    assert (y[~groups[2][0], 2] == -1).all()
+
+
+@BUILDS
+def test_assignments_to_elements(gpu):
+    y = gpu.from_numpy(np.concatenate([np.arange(20), np.zeros(20)]).astype(np.int32))
+    run(gpu, "assignments", [y])
+    expected = [3, -2, 6, 1, 1, 4, 6, 1, 64, 4, 11, 12, 11, 12, 15, 16, 14016, 37, 37, 19]
+    assert y.tolist() == 2 * expected
 
 
 # ---------------------------------------------------------------------------------- wrong calls

@@ -139,7 +139,6 @@ def test_a_kernel_is_launched_with_a_grid_and_a_block():
 REFUSED = {
     "2: a launch with <<<...>>>": "__global__ void f() {}\nint main() { f<<<1, 2>>>(); }",
     "no cooperative_groups.h: write __syncthreads": "#include <cooperative_groups.h>\n",
-    "the emulator has no __activemask": "__global__ void f(unsigned* y) { *y = __activemask(); }",
     "use __shfl_down_sync": "__global__ void f(float* y) { *y = __shfl_down(*y, 1); }",
     "atomicAdd is for other types": "__global__ void f(short* y) { atomicAdd(y, short(1)); }",
     "1: cannot read this declaration of shared": "__global__ void f() { __shared__ int *a, *b; }",

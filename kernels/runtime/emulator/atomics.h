@@ -1,4 +1,5 @@
-// Atomic operations. One thread runs at a time, so a plain operation is atomic.
+// Atomic operations. One thread runs at a time, so a plain operation is atomic. It is volatile, so
+// that a loop which waits for its result is not removed by g++, but found to hang.
 #pragma once
 
 #include "language.h"
@@ -60,8 +61,9 @@ template <class T> using Same = typename Identity<T>::type;
     ATOMIC_FUNCTION(T) name(T* x, emulator::Same<T> value) { \
         ATOMIC_FITS(name, T);                            \
         CHECK_ATOMIC(x);                                 \
-        const T old = *x;                                \
-        *x = static_cast<T>(result);                     \
+        volatile T& memory = *x;                         \
+        const T old = memory;                            \
+        memory = static_cast<T>(result);                 \
         return old;                                      \
     }
 ATOMIC_OPERATIONS(ATOMIC)
@@ -69,8 +71,9 @@ ATOMIC_OPERATIONS(ATOMIC)
 ATOMIC_FUNCTION(T) atomicCAS(T* x, emulator::Same<T> compare, emulator::Same<T> value) {
     ATOMIC_FITS(atomicCAS, T);
     CHECK_ATOMIC(x);
-    const T old = *x;
-    if (old == compare) *x = value;
+    volatile T& memory = *x;
+    const T old = memory;
+    if (old == compare) memory = value;
     return old;
 }
 

@@ -1,8 +1,14 @@
-// The execution of one block of threads: scheduling, __syncthreads(), and warp barriers.
+// The execution of one block of threads: scheduling and __syncthreads().
 //
 // Each CUDA thread runs on a fiber. Threads are started in order; a thread that waits at a barrier
 // keeps its fiber's stack, and the next thread is started on another fiber. The block ends when all
 // threads have finished, or, in error, when no thread can run.
+//
+// Barriers do not wait for threads that have exited: "__syncthreads*() wait until all non-exited
+// threads in the thread block simultaneously reach the same __syncthreads*() intrinsic call in the
+// program or exit" (CUDA Programming Guide). But they "are permitted in conditional code, but only
+// if the condition evaluates uniformly across the entire thread block". So in the checked build a
+// thread may return before a barrier, and may not run past it to the end of the kernel.
 #pragma once
 
 #include "fibers.h"
@@ -18,6 +24,7 @@ static Fiber main_fiber, fibers[MAX_THREADS_PER_BLOCK];
 static Fiber* current = &main_fiber;
 static void (*body)();  // calls the kernel with its arguments
 static int threads, started, finished, arrived;  // of this block; `arrived` at its __syncthreads()
+static int exited;  // finished threads that barriers do not wait for
 static uint3 next_index;                         // threadIdx of the next thread to start
 static int created;                              // fibers that have a stack and a context
 // Fibers without a thread; fibers that wait at __syncthreads(); a ring buffer of fibers that can
@@ -28,11 +35,34 @@ static Fiber *idle[MAX_THREADS_PER_BLOCK], *waiting[MAX_THREADS_PER_BLOCK],
 static std::int64_t block_serial;  // numbers the blocks of all launches of this library
 static unsigned epoch;             // the number of __syncthreads() that this block has passed
 static int votes[2];               // threads with a true predicate at even and odd epochs
+static std::int64_t progress;      // grows with each thread that is started and each barrier passed
+
+// How a thread has ended: in the checked build by a return statement, or at the end of the kernel.
+enum class End : unsigned char { none, returned, reached };
+static End ends[MAX_THREADS_PER_BLOCK];
+
+#ifdef CHECKED
+// The return address of the latest check, for the source line of a loop that does not end. It is
+// RETURNED where the thread has made no access since a return statement, and null if unknown.
+static const void* last_checked;
+static const char RETURNED_MARK = 0;
+static const void* const RETURNED = &RETURNED_MARK;
+
+void note_return() { last_checked = RETURNED; }
+#endif
+
+inline End how_it_ended() {
+#ifdef CHECKED
+    if (last_checked != RETURNED) return End::reached;
+#endif
+    return End::returned;
+}
 
 // Make the current fiber run the next thread of the block.
 inline void start_thread() {
     current->thread = started++;
     current->index = threadIdx = next_index;
+    ++progress;
     if (++next_index.x == blockDim.x) {
         next_index.x = 0;
         if (++next_index.y == blockDim.y) {
@@ -45,6 +75,9 @@ inline void start_thread() {
 inline void make_ready(Fiber* fiber) {
     ready[(ready_first + ready_count++) % MAX_THREADS_PER_BLOCK] = fiber;
 }
+
+static int in_active_mask;  // threads that wait in __activemask()
+__attribute__((noinline, cold)) inline void release_active_masks();
 
 // Choose the fiber that runs next: one that starts a thread, else one that is ready, else the main
 // fiber, for which the block is finished or deadlocked.
@@ -61,7 +94,10 @@ inline Fiber* next_fiber() {
         init_context(*fiber);
         return fiber;
     }
-    if (!ready_count) return &main_fiber;
+    if (!ready_count) {
+        if (!in_active_mask) return &main_fiber;
+        release_active_masks();
+    }
     Fiber* fiber = ready[ready_first];
     ready_first = (ready_first + 1) % MAX_THREADS_PER_BLOCK;
     --ready_count;
@@ -75,6 +111,9 @@ inline void yield() {
     if (current != self) switch_context(*self, *current);
     current = self;
     threadIdx = self->index;
+#ifdef CHECKED
+    last_checked = nullptr;
+#endif
 }
 
 // End the launch: abandon all fibers and let the main fiber report `message`.
@@ -101,15 +140,24 @@ RUNTIME_FUNCTION void stop(int line, const char* what) {
 // The source line of the barrier that each thread waits at.
 static int barrier_line[MAX_THREADS_PER_BLOCK];
 
+#ifdef CHECKED
+inline void end_epoch();
+#else
+inline void end_epoch() {}
+#endif
+
+inline bool block_is_complete() { return started == threads && arrived + exited == threads; }
+
 inline void release_block() {
+    end_epoch();
     for (int i = 0; i < waiting_count; ++i) make_ready(waiting[i]);
     waiting_count = arrived = 0;
     votes[++epoch & 1] = 0;
     ++counts.barriers;
+    ++progress;
 }
 
-// The checked build requires that all threads wait at the same line, and that none has finished; the
-// fast build ignores finished threads, as GPUs do since Volta.
+// The checked build requires that all threads wait at the same line.
 RUNTIME_FUNCTION int sync_block(int line, int predicate) {
     const int& count = votes[epoch & 1] += predicate != 0;
     barrier_line[current->thread] = line;
@@ -126,13 +174,7 @@ RUNTIME_FUNCTION int sync_block(int line, int predicate) {
         abort_launch();
     }
 #endif
-    if (started == threads && arrived == threads - finished) {
-#ifdef CHECKED
-        if (finished) {  // the main fiber names a thread that has finished
-            waiting[waiting_count++] = current;
-            abort_launch();
-        }
-#endif
+    if (block_is_complete()) {
         release_block();
         return count;
     }
@@ -140,125 +182,4 @@ RUNTIME_FUNCTION int sync_block(int line, int predicate) {
     yield();
     return count;
 }
-
-// ------------------------------------------------------------------------- __syncwarp, shuffles
-// The state of a thread at a warp barrier: a __syncwarp(), or a shuffle, which is a barrier of the
-// lanes in its mask at which each lane takes the value of another.
-struct Lane {
-    unsigned mask = 0;       // the lanes that it waits for; 0 where it does not wait
-    Fiber* fiber = nullptr;
-    int source = 0;          // the lane whose value it takes
-    bool memory = false;  // true for a __syncwarp(), which orders memory accesses, unlike a shuffle
-    alignas(16) unsigned char value[16], result[16];
-};
-static Lane lanes[MAX_THREADS_PER_BLOCK];
-static bool has_finished[MAX_THREADS_PER_BLOCK];
-static int lanes_waiting;
-
-#ifdef CHECKED
-// Vector clocks (Mattern 1988), which define happens-before within a warp: the accesses of lane k
-// up to its time clocks[thread][k] happen before the next access of `thread`. A __syncwarp() joins
-// the clocks of its lanes, and then advances each lane's own time.
-static unsigned clocks[MAX_THREADS_PER_BLOCK][32];
-
-inline void reset_clocks() {
-    for (int t = 0; t < threads; ++t)
-        for (int lane = 0; lane < 32; ++lane) clocks[t][lane] = lane == (t & 31);
-}
-
-inline void join_clocks(int first, unsigned mask) {
-    unsigned joined[32] = {};
-    const int last = std::min(32, threads - first);
-    for (int lane = 0; lane < last; ++lane)
-        if (mask >> lane & 1)
-            for (int k = 0; k < 32; ++k) joined[k] = std::max(joined[k], clocks[first + lane][k]);
-    for (int lane = 0; lane < last; ++lane)
-        if (mask >> lane & 1) {
-            std::memcpy(clocks[first + lane], joined, sizeof joined);
-            ++clocks[first + lane][lane];
-        }
-}
-#endif
-
-// Return whether all lanes of the mask wait for this mask; `first` is the warp's first thread.
-inline bool warp_is_complete(int first, unsigned mask) {
-    for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
-        if (!(mask >> lane & 1)) continue;
-#ifndef CHECKED
-        if (has_finished[first + lane]) continue;
-#endif
-        if (lanes[first + lane].mask != mask) return false;
-    }
-    return true;
-}
-
-inline void release_warp(int first, unsigned mask) {
-#ifdef CHECKED
-    for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
-        if (!(mask >> lane & 1)) continue;
-        const int source = lanes[first + lane].source;
-        char thread[100];
-        describe_thread(thread, sizeof thread, first + lane);
-        if (lanes[first + lane].memory != lanes[current->thread].memory)
-            std::snprintf(message, sizeof message,
-                          "%s waits in a %s for lanes of its warp that wait in a %s", thread,
-                          lanes[first + lane].memory ? "__syncwarp" : "shuffle",
-                          lanes[first + lane].memory ? "shuffle" : "__syncwarp");
-        else if (!(mask >> source & 1) || first + source >= threads)
-            std::snprintf(message, sizeof message,
-                          "%s takes the value of lane %d, which is not in the mask 0x%08x", thread,
-                          source, mask);
-        else
-            continue;
-        abort_launch();
-    }
-    if (lanes[current->thread].memory) join_clocks(first, mask);
-#endif
-    // All results are taken before any lane's `fiber` is cleared, which marks its value as valid.
-    for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
-        if (!(mask >> lane & 1) || !lanes[first + lane].mask) continue;
-        const int source = lanes[first + lane].source;
-        const bool is_valid = first + source < threads && lanes[first + source].fiber;
-        std::memcpy(lanes[first + lane].result,
-                    lanes[first + (is_valid ? source : lane)].value, 16);
-    }
-    for (int lane = 0; lane < 32 && first + lane < threads; ++lane) {
-        Lane& other = lanes[first + lane];
-        if (!(mask >> lane & 1) || !other.mask) continue;
-        if (other.fiber != current) make_ready(other.fiber);
-        other.mask = 0;
-        other.fiber = nullptr;
-        --lanes_waiting;
-    }
-}
-
-inline void sync_warp(unsigned mask, int source, bool memory) {
-    const int thread = current->thread, first = thread & ~31;
-    Lane& own = lanes[thread];
-    if (!(mask >> (thread & 31) & 1)) {
-        char text[100];
-        describe_thread(text, sizeof text, thread);
-        std::snprintf(message, sizeof message, "%s is not in the mask 0x%08x it waits with", text,
-                      mask);
-        abort_launch();
-    }
-    ++lanes_waiting;
-    own.mask = mask;
-    own.fiber = current;
-    own.source = source;
-    own.memory = memory;
-    if (warp_is_complete(first, mask))
-        release_warp(first, mask);
-    else
-        yield();
-}
-
-RUNTIME_FUNCTION void exchange(unsigned mask, int source, bool memory, void* value) {
-    Lane& own = lanes[current->thread];
-    if (value) std::memcpy(own.value, value, sizeof own.value);
-    sync_warp(mask, source, memory);
-    if (value) std::memcpy(value, own.result, sizeof own.result);
-}
-
-RUNTIME_FUNCTION int lane_id() { return current->thread & 31; }
 }  // namespace emulator

@@ -68,14 +68,32 @@ template <class T, class M> struct ElementReference {
     __forceinline__ T operator=(const ElementReference& y) const {
         return *this = read(y.x, y.address);
     }
-    template <class V> __forceinline__ T operator+=(V&& v) const {
-        return *this = static_cast<T>(read(x, address) + std::forward<V>(v));
+#define COMPOUND_ASSIGNMENT(op)                                                   \
+    template <class V> __forceinline__ T operator op##=(V&& v) const {            \
+        return *this = static_cast<T>(read(x, address) op std::forward<V>(v));    \
     }
-    template <class V> __forceinline__ T operator-=(V&& v) const {
-        return *this = static_cast<T>(read(x, address) - std::forward<V>(v));
+    COMPOUND_ASSIGNMENT(+)
+    COMPOUND_ASSIGNMENT(-)
+    COMPOUND_ASSIGNMENT(*)
+    COMPOUND_ASSIGNMENT(/)
+    COMPOUND_ASSIGNMENT(%)
+    COMPOUND_ASSIGNMENT(&)
+    COMPOUND_ASSIGNMENT(|)
+    COMPOUND_ASSIGNMENT(^)
+    COMPOUND_ASSIGNMENT(<<)
+    COMPOUND_ASSIGNMENT(>>)
+#undef COMPOUND_ASSIGNMENT
+    __forceinline__ T operator++() const { return *this += 1; }
+    __forceinline__ T operator--() const { return *this -= 1; }
+    __forceinline__ T operator++(int) const {
+        const T old = read(x, address);
+        *this = static_cast<T>(old + 1);
+        return old;
     }
-    template <class V> __forceinline__ T operator*=(V&& v) const {
-        return *this = static_cast<T>(read(x, address) * std::forward<V>(v));
+    __forceinline__ T operator--(int) const {
+        const T old = read(x, address);
+        *this = static_cast<T>(old - 1);
+        return old;
     }
     Pointer<T, M> operator&() const { return {x.origin, address, x.memory}; }
 };

@@ -13,7 +13,6 @@ struct Array {
 };
 static std::vector<Array> arrays;
 static std::unordered_map<std::uint64_t, ShadowMemory> shadows;  // by allocation
-static void* error_address;  // the return address of the check that failed, for the source line
 const char* const* parameters;
 const void *arguments_begin, *arguments_end;
 
@@ -22,7 +21,7 @@ const void *arguments_begin, *arguments_end;
     char thread[100];
     describe_thread(thread, sizeof thread, current->thread);
     std::snprintf(message, sizeof message, "%s %s", thread, text.c_str());
-    error_address = const_cast<void*>(return_address);
+    error_address = return_address;
     abort_launch();
 }
 
@@ -58,11 +57,12 @@ inline std::int64_t floor_divide(std::int64_t a, std::int64_t b) {
 template <class Name>
 void check_bytes(const void* return_address, ShadowMemory& shadow, unsigned char* written,
                  std::uint64_t offset, unsigned bytes, AccessKind kind, Name name,
-                 const char* question) {
+                 bool is_shared) {
+    const char* const question = is_shared ? " (is a barrier missing?)" : "";
     if (kind != AccessKind::write && std::memchr(written + offset, 0, bytes))
         fail(return_address, "reads " + name() + ", which nothing has written before" + question);
     const Race race =
-        shadow.visit(offset, bytes, [&](Shadow& one) { return record_access(one, kind); });
+        shadow.visit(offset, bytes, [&](Shadow& one) { return record_access(one, kind, is_shared); });
     if (race)
         fail(return_address, std::string(verb_of(kind)) + " " + name() + ", which " +
                                  thread_name(race.other) + (race.is_write ? " writes" : " reads") +
@@ -73,28 +73,30 @@ void check_bytes(const void* return_address, ShadowMemory& shadow, unsigned char
 // ------------------------------------------------------------------------------ global memory
 void check_array(const void* return_address, const Array* array, const char* origin,
                  const char* address, unsigned bytes, AccessKind kind) {
+    const Busy busy;
+    last_checked = return_address;
     const auto first = reinterpret_cast<std::uint64_t>(address);
-    const std::string verb = verb_of(kind);
-    if (!array) fail(return_address, verb + " through an array that is not there (null)");
+    const auto verb = [&] { return std::string(verb_of(kind)); };
+    if (!array) fail(return_address, verb() + " through an array that is not there (null)");
     const Region& r = *array->region;
     if (bytes != r.itemsize)
-        fail(return_address, verb + " " + array->name + " as elements of " +
+        fail(return_address, verb() + " " + array->name + " as elements of " +
                                  std::to_string(bytes) + " bytes; they have " +
                                  std::to_string(r.itemsize));
     const std::int64_t index = (address - origin) / static_cast<std::int64_t>(bytes);
     if (first < r.first || first + bytes > r.end) {
         const std::int64_t size = bytes, start = reinterpret_cast<std::int64_t>(origin);
         fail(return_address,
-             verb + " " + element_name(array->name, index) + ", outside its elements " +
+             verb() + " " + element_name(array->name, index) + ", outside its elements " +
                  std::to_string((static_cast<std::int64_t>(r.first) - start) / size) + " to " +
                  std::to_string((static_cast<std::int64_t>(r.end) - start) / size - 1));
     }
     const std::uint64_t offset = first - r.base;
     const auto name = [&] { return element_name(array->name, index); };
     if (r.view && !r.view[offset])
-        fail(return_address, verb + " " + name() +
+        fail(return_address, verb() + " " + name() +
                                  ", which lies between the elements of the view it was given");
-    check_bytes(return_address, *array->shadow, r.written, offset, bytes, kind, name, "");
+    check_bytes(return_address, *array->shadow, r.written, offset, bytes, kind, name, false);
 }
 
 const Array* array_of_argument(int argument) {
@@ -162,6 +164,7 @@ static Declared dynamic{
      {}}};
 
 Declared* declare(const Variable& variable) {
+    const Busy busy;
     declared().push_back(new Declared{variable});
     return declared().back();
 }
@@ -174,6 +177,8 @@ Declared* declare_dynamic(const char* name, std::uint64_t element) {
 
 void check_variable(const void* return_address, Declared* d, const char* address, unsigned bytes,
                     AccessKind kind) {
+    const Busy busy;
+    last_checked = return_address;
     const Variable& v = d->variable;
     const auto name = [&] { return d->name(address); };
     if (!d->contains(address) || !d->contains(address + bytes - 1))
@@ -187,7 +192,7 @@ void check_variable(const void* return_address, Declared* d, const char* address
     d->begin();
     check_bytes(return_address, d->shadow, d->written.data(),
                 static_cast<std::uint64_t>(address - v.first), bytes, kind, name,
-                d->is_shared() ? " (is a barrier missing?)" : "");
+                d->is_shared());
 }
 
 // --------------------------------------------------------------------------- launch and blocks
@@ -195,7 +200,7 @@ void check_variable(const void* return_address, Declared* d, const char* address
 void begin_launch(const Launch& launch) {
     arrays.clear();
     shadows.clear();
-    error_address = nullptr;
+    releases.clear();
     ++Declared::launch_serial;
     dynamic.variable.bytes = launch.shared;
     for (std::uint64_t i = 0; i < launch.regions; ++i) {
@@ -211,7 +216,14 @@ void begin_launch(const Launch& launch) {
         arrays.push_back({&region, name, &shadows[region.base]});
     }
 }
-inline void begin_block() { reset_clocks(); }
+inline void begin_block() {
+    last_checked = nullptr;
+    begin_order();
+}
+inline void end_thread() {
+    exit_epoch[current->thread] = epoch;
+    last_checked = nullptr;
+}
 inline void end_block() {
     for (const auto& [key, instruction] : instructions)
         for (const WarpAccess& access : instruction.accesses) count_transactions(access);

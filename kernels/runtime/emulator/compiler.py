@@ -85,7 +85,8 @@ def compile_library(compiler: str, source: Path, build: str, flags: list[str], p
 
 
 def _checked_runtime(compiler: str, flags: tuple[str, ...], folder: Path) -> Path:
-    """Return the object file of the checked build's runtime, compiled once."""
+    """Return the object file of the checked build's runtime, compiled once, with -O2."""
+    flags = (*flags, "-O2")
     texts = [path.read_text() for path in sorted(EMULATOR_HEADERS.glob("*.h"))]
     name = f"runtime-{digest(compiler_version(), host(), *flags, *texts)}.o"
     with contextlib.suppress(OSError, RuntimeError):

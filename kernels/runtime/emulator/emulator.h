@@ -9,14 +9,17 @@
 //   runtime.h           what these call of the runtime, which is:
 //     fibers.h          fibers: a stack each, and the context switch
 //     block.h           a block: threads are started in order; one that waits at a barrier keeps its
-//                       stack, and the last one makes the others ready. Warps: shuffles are barriers
-//                       of the lanes in their mask. A kernel without barriers uses one fiber
+//                       stack, and the last one makes the others ready. A kernel without barriers
+//                       uses one fiber
+//     warp_barriers.h   warps: shuffles and votes are barriers of the lanes in their mask
+//     pause.h           signals: a launch pauses at times, so that Python sees Ctrl-C and hangs
 //     launch.h          a launch, its errors, the output of printf
 //
 // With CHECKED defined, each access to memory is checked:
 //
 //   checked.h           array types that know their array
 //   checked_runtime.h   what these and plain pointers call of the runtime, which is also:
+//     happens_before.h  the order of accesses: barriers, fences and atomic operations
 //     shadow.h          shadow memory of races, and memory transactions
 //     checks.h          bounds, initialisation and races
 //     hooks.h           plain pointers
@@ -60,11 +63,13 @@ template <class... P, void (*kernel)(P...)> struct Entry<kernel> {
     template <std::size_t... i>
     static int run(const Launch& l, void** a, std::index_sequence<i...>) {
         begin_launch(l);
-        std::tuple<P...> unpacked{unpack<P>(a[i], static_cast<int>(i))...};
-        arguments = &unpacked;
+        // Static, because a launch that has paused reads them when it is resumed.
+        static std::optional<std::tuple<P...>> unpacked;
+        unpacked.emplace(unpack<P>(a[i], static_cast<int>(i))...);
+        arguments = &*unpacked;
 #ifdef CHECKED
-        arguments_begin = &unpacked;
-        arguments_end = &unpacked + 1;
+        arguments_begin = arguments;
+        arguments_end = arguments + 1;
 #endif
         return emulator::run(l, call);
     }

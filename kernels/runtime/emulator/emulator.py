@@ -11,14 +11,10 @@ With `MINIGAN_EMULATOR=checked` the `cuda-emulator` device uses the checked buil
 from __future__ import annotations
 
 import ctypes
-import operator
-import re
-import shutil
-import subprocess
+import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,61 +48,12 @@ from .compiler import (
     is_whole,
     temporary_folder,
 )
+from .library import Counts, Kernel, Launch, error_line, read_kernels, run_to_end
 from .memory import Memory, Region
+from .settings import read_block_order, read_hang_seconds, shuffled_blocks
 
 HERE = Path(__file__)
 MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Memory transactions of the warps of a checked emulator's launches.
-
-    An access is a load or store instruction of one warp. Global memory is accessed in sectors of 32
-    bytes. An access to shared memory takes one pass (wavefront), plus one for each bank conflict;
-    there are 32 banks of 4 bytes. The ideal counts are those of the same bytes without gaps.
-    """
-
-    accesses: int = 0
-    sectors: int = 0
-    ideal_sectors: int = 0
-    shared_accesses: int = 0
-    passes: int = 0
-    ideal_passes: int = 0
-    barriers: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*map(operator.add, self.__dict__.values(), other.__dict__.values()))
-
-    def __sub__(self, other: Counts) -> Counts:
-        return Counts(*map(operator.sub, self.__dict__.values(), other.__dict__.values()))
-
-
-class _Launch(ctypes.Structure):
-    """`Launch` of block.h."""
-
-    _fields_ = (
-        ("grid", ctypes.c_uint32 * 3),
-        ("block", ctypes.c_uint32 * 3),
-        ("shared", ctypes.c_uint64),
-        ("regions", ctypes.c_uint64),
-        ("region", ctypes.POINTER(Region)),
-    )
-
-
-class _Counts(ctypes.Structure):
-    """`Counts` of block.h."""
-
-    _fields_ = tuple((name, ctypes.c_int64) for name in Counts.__dataclass_fields__)
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """A compiled kernel and its parameters."""
-
-    run: Any
-    sizes: tuple[int, ...]  # bytes of each parameter; for an array, minus the bytes of an element
-    names: tuple[str, ...]
 
 
 # The state of a launch is in global variables of the compiled library, which all emulators of a
@@ -119,11 +66,33 @@ class Emulator(Launcher):
 
     name = "emulator"
 
-    def __init__(self, checked: bool = False, debug: bool = False) -> None:
+    def __init__(
+        self,
+        checked: bool = False,
+        debug: bool = False,
+        block_order: int | None = None,
+        hang_seconds: float | None = None,
+    ) -> None:
+        """Choose the build, and how blocks run.
+
+        Args:
+            checked: find mistakes.
+            debug: compile for gdb.
+            block_order: a seed: blocks run in an order that it and the size of the grid determine.
+                By default that of MINIGAN_EMULATOR_BLOCK_ORDER, or from block 0 on.
+            hang_seconds: a launch ends with a KernelError when a thread has computed for so long
+                without reaching a barrier or its end. By default MINIGAN_EMULATOR_HANG_SECONDS, or
+                10; `inf` for no limit.
+
+        Raises:
+            ValueError: block_order is no integer >= 0, or hang_seconds no number > 0.
+        """
         self.checked = checked
+        self.block_order = read_block_order(block_order)
+        self.hang_seconds = read_hang_seconds(hang_seconds)
         self.build = "checked" if checked else "debug" if debug else "fast"
         self.counts = Counts()  # the sums over all launches; take differences
-        self._modules: dict[Any, tuple[Any, dict[str, _Kernel]]] = {}  # by version, dtype
+        self._modules: dict[Any, tuple[Any, dict[str, Kernel]]] = {}  # by version, dtype
         self._memory = Memory(checked)
 
     # ------------------------------------------------------------------------------- memory
@@ -151,7 +120,8 @@ class Emulator(Launcher):
         return np.broadcast_to(array, shape)
 
     def describe(self) -> dict[str, str]:
-        return {"runs on": f"one core, {self.build} build", "compiler": compiler_version()}
+        order = "" if self.block_order is None else f", block order {self.block_order}"
+        return {"runs on": f"one core, {self.build} build{order}", "compiler": compiler_version()}
 
     def borrowed(self, arguments: list[Any]) -> AbstractContextManager[list[Any]]:
         return self._memory.borrowed(arguments)
@@ -181,13 +151,20 @@ class Emulator(Launcher):
         values = self._values(source, kernel, entry, arguments, dtype)
         regions, views = self._memory.regions(arguments) if self.checked else ([], [])
         region_array = (Region * len(regions))(*regions)
-        launch = _Launch(grid, block, shared_bytes, len(regions), region_array)
+        order, seed = None, ""
+        if self.block_order is not None:
+            order = shuffled_blocks(self.block_order, math.prod(grid))
+            seed = f", block_order {self.block_order}"
+        address = None if order is None else order.ctypes.data
+        launch = Launch(grid, block, shared_bytes, len(regions), region_array, address)
         table = address_table(values)
 
-        # `_views` keeps the memory alive to which the regions point.
-        def run(describe: Callable[[], str] = describe_replay, _views: Any = views) -> None:
+        # `_views` and `_order` keep the memory alive to which `launch` points.
+        def run(
+            describe: Callable[[], str] = describe_replay, _views: Any = views, _order: Any = order
+        ) -> None:
             with _LAUNCH_LOCK:
-                failed = entry.run(ctypes.byref(launch), table)
+                failed = run_to_end(library, entry, launch, table, self.hang_seconds)
                 if self.checked:
                     counts = library.emulator_counts().contents
                     names = Counts.__dataclass_fields__
@@ -197,16 +174,16 @@ class Emulator(Launcher):
                     sys.stdout.write(text.decode(errors="replace"))
                 if failed:
                     message = library.emulator_message().decode()
-                    line = self._error_line(library) if self.checked else ""
+                    line = "" if self.build == "fast" else error_line(library)
                     raise KernelError(
                         f"{kernel} ({source.name}{line}): {message}"
-                        f" [grid {grid}, block {block}; {describe()}]"
+                        f" [grid {grid}, block {block}{seed}; {describe()}]"
                     )
 
         return run
 
     def _values(
-        self, source: Path, kernel: str, entry: _Kernel, arguments: list[Any], dtype: np.dtype
+        self, source: Path, kernel: str, entry: Kernel, arguments: list[Any], dtype: np.dtype
     ) -> list[bytes]:
         """Return the bytes of the arguments; KernelError where they do not fit the parameters."""
         if len(arguments) != len(entry.sizes):
@@ -230,7 +207,7 @@ class Emulator(Launcher):
         return values
 
     # -------------------------------------------------------------------------- compilation
-    def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
+    def _module(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, Kernel]]:
         key = (file_version(source), dtype)
         module = self._modules.get(key)
         if module is None:
@@ -249,7 +226,7 @@ class Emulator(Launcher):
         address = function(ctypes.byref(size))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(address))
 
-    def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, _Kernel]]:
+    def _load(self, source: Path, dtype: np.dtype) -> tuple[Any, dict[str, Kernel]]:
         flags = [*FLAGS, *BUILDS[self.build], *options(dtype)]
         texts = [path.read_text() for path in sorted(EMULATOR_HEADERS.glob("*.h"))]
         texts += [HERE.with_name(name).read_text() for name in ("compiler.py", "translate.py")]
@@ -276,32 +253,4 @@ class Emulator(Launcher):
                     raise
                 report_unusable(path.parent if isinstance(error, OSError) else None, error)
         assert library is not None
-        library.emulator_message.restype = ctypes.c_char_p
-        library.emulator_output.restype = ctypes.c_char_p
-        library.emulator_counts.restype = ctypes.POINTER(_Counts)
-        library.emulator_kernels.restype = ctypes.c_char_p
-        kernels: dict[str, _Kernel] = {}
-        for line in library.emulator_kernels().decode().splitlines():
-            kernel, *names = line.split(" ")
-            sizes = (ctypes.c_int * (len(names) + 1))()
-            count = library[f"emulator_sizes_{kernel}"](sizes)
-            kernels[kernel] = _Kernel(
-                library[f"emulator_run_{kernel}"], tuple(sizes[:count]), tuple(names)
-            )
-        return library, kernels
-
-    def _error_line(self, library: Any) -> str:
-        """Return the line of the source where a check failed, as ":12"; "" if it is unknown."""
-        tool = shutil.which("addr2line")
-        library.emulator_error_offset.restype = ctypes.c_uint64
-        offset = library.emulator_error_offset()
-        if not (tool and offset):
-            return ""
-        process = subprocess.run(
-            [tool, "-i", "-e", library._name, hex(offset - 1)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        lines = re.findall(r"\.cu:(\d+)", process.stdout)
-        return f":{lines[0]}" if lines else ""
+        return library, read_kernels(library)

@@ -83,12 +83,14 @@ void check_address(const void* return_address, const void* pointer, unsigned byt
     const auto address = static_cast<const char*>(pointer);
     if (current == &main_fiber || is_within(address, current->stack, current->stack + STACK_BYTES))
         return;
+    const Busy busy;
+    last_checked = return_address;
     const auto number = reinterpret_cast<std::uint64_t>(address);
-    const std::string verb = verb_of(kind);
-    const auto check_alignment = [&](const std::string& name) {
+    const auto verb = [&] { return std::string(verb_of(kind)); };
+    const auto check_alignment = [&](const auto& name) {
         const bool is_power = bytes <= 16 && !(bytes & (bytes - 1));
         if (is_power && number % bytes)
-            fail(return_address, verb + " " + std::to_string(bytes) + " bytes at " + name +
+            fail(return_address, verb() + " " + std::to_string(bytes) + " bytes at " + name() +
                                      ", whose address is no multiple of " + std::to_string(bytes));
     };
     for (const Array& array : arrays) {
@@ -98,15 +100,15 @@ void check_address(const void* return_address, const void* pointer, unsigned byt
             return element_name(array.name,
                                 static_cast<std::int64_t>((number - r.first) / r.itemsize));
         };
-        check_alignment(name());
+        check_alignment(name);
         if (number + bytes > r.end)
-            fail(return_address, verb + " " + std::to_string(bytes) + " bytes at " + name() +
+            fail(return_address, verb() + " " + std::to_string(bytes) + " bytes at " + name() +
                                      ", beyond the end of the array");
         const std::uint64_t offset = number - r.base;
         if (r.view && std::memchr(r.view + offset, 0, bytes))
-            fail(return_address, verb + " " + name() +
+            fail(return_address, verb() + " " + name() +
                                      ", which lies between the elements of the view it was given");
-        check_bytes(return_address, *array.shadow, r.written, offset, bytes, kind, name, "");
+        check_bytes(return_address, *array.shadow, r.written, offset, bytes, kind, name, false);
         if (kind != AccessKind::atomic) record_lane(return_address, address, bytes, false);
         return;
     }
@@ -116,7 +118,7 @@ void check_address(const void* return_address, const void* pointer, unsigned byt
     for (Declared* d : declared())
         if (d->contains(address)) found = d;
     if (found) {
-        check_alignment(found->name(address));
+        check_alignment([&] { return found->name(address); });
         check_variable(return_address, found, address, bytes, kind);
         if (kind != AccessKind::atomic)
             record_lane(return_address, address, bytes, found->is_shared());
@@ -127,7 +129,7 @@ void check_address(const void* return_address, const void* pointer, unsigned byt
         for (const auto& [first, end] : constants())
             if (is_within(address, first, end)) return;
     }
-    fail_outside(return_address, address, verb);
+    fail_outside(return_address, address, verb());
 }
 
 // Fail with an index that is outside an array whose size the compiler knows.
@@ -201,14 +203,5 @@ void* emulator_memset(void* to, int value, std::size_t bytes) {
         emulator::check_address(RETURN_ADDRESS, to, static_cast<unsigned>(bytes),
                                 emulator::AccessKind::write);
     return std::memset(to, value, bytes);
-}
-
-// Return the offset, in this library, of the instruction after a failed check; 0 if unknown.
-__attribute__((visibility("default"))) std::uint64_t emulator_error_offset() {
-    Dl_info info;
-    if (emulator::error_address && dladdr(emulator::error_address, &info))
-        return static_cast<std::uint64_t>(static_cast<char*>(emulator::error_address) -
-                                          static_cast<char*>(info.dli_fbase));
-    return 0;
 }
 }

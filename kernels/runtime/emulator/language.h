@@ -15,15 +15,20 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
+#include <dlfcn.h>
 #include <limits>
 #include <math.h>
+#include <optional>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <tuple>
 #include <type_traits>
 #include <ucontext.h>
+#include <unistd.h>
 #include <utility>
 #ifdef EMULATOR_RUNTIME
-#include <dlfcn.h>
+#include <array>
 #include <link.h>
 #include <string>
 #include <unordered_map>
@@ -51,7 +56,17 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define __grid_constant__
+// Loads and stores with a hint for the caches, which has no effect here.
 #define __ldg(address) (*(address))
+#define __ldca(address) (*(address))
+#define __ldcg(address) (*(address))
+#define __ldcs(address) (*(address))
+#define __ldlu(address) (*(address))
+#define __ldcv(address) (*(address))
+#define __stwb(address, value) static_cast<void>(*(address) = (value))
+#define __stcg(address, value) static_cast<void>(*(address) = (value))
+#define __stcs(address, value) static_cast<void>(*(address) = (value))
+#define __stwt(address, value) static_cast<void>(*(address) = (value))
 #define printf emulator::print
 #undef assert
 #define assert(condition) \

@@ -1,10 +1,13 @@
 // A launch: its blocks run one after another on one core.
 #pragma once
 
-#include "block.h"
+#include "pause.h"
+#include "warp_barriers.h"
+
 namespace emulator {
 #ifndef CHECKED
 inline void begin_block() {}
+inline void end_thread() {}
 inline void end_block() {}
 inline void end_launch() {}
 #endif
@@ -15,17 +18,13 @@ static void fiber_loop() {
         while (started < threads) {
             start_thread();
             body();
-            has_finished[current->thread] = true;
+            const End end = ends[current->thread] = how_it_ended();
+            end_thread();
             ++finished;
-#ifndef CHECKED
-            // As on a GPU since Volta, barriers do not wait for finished threads.
-            if (arrived && started == threads && arrived == threads - finished) release_block();
-            const int first = current->thread & ~31;
-            for (int lane = 0; lanes_waiting && lane < 32 && first + lane < threads; ++lane) {
-                const unsigned mask = lanes[first + lane].mask;
-                if (mask && warp_is_complete(first, mask)) release_warp(first, mask);
-            }
-#endif
+            if (end == End::reached) continue;
+            ++exited;
+            if (arrived && block_is_complete()) release_block();
+            if (lanes_waiting) release_complete_masks(current->thread & ~31);
         }
         idle[idle_count++] = current;
         Fiber* self = current;
@@ -39,7 +38,7 @@ static void fiber_loop() {
 inline void report_deadlock() {
     char thread[100], other[100] = "";
     for (int t = 0; t < threads; ++t)
-        if (has_finished[t]) {
+        if (ends[t] == End::reached) {
             describe_thread(other, sizeof other, t);
             break;
         }
@@ -55,7 +54,8 @@ inline void report_deadlock() {
         if (lanes[t].mask) {
             describe_thread(thread, sizeof thread, t);
             int missing = t & ~31;
-            while (!(lanes[t].mask >> (missing & 31) & 1) || lanes[missing].mask == lanes[t].mask)
+            while (!(lanes[t].mask >> (missing & 31) & 1) || ends[missing] == End::returned ||
+                   lanes[missing].mask == lanes[t].mask)
                 ++missing;
             describe_thread(other, sizeof other, missing);
             std::snprintf(message, sizeof message,
@@ -72,6 +72,7 @@ static char* output_text;
 static std::size_t output_bytes;
 
 RUNTIME_FUNCTION int print(const char* format, ...) {
+    const Busy busy;
     if (!output) output = open_memstream(&output_text, &output_bytes);
     std::va_list values;
     va_start(values, format);
@@ -87,72 +88,72 @@ inline void clear_output() {
     output_text = nullptr;
 }
 
-// While a kernel runs, a signal of the processor ends the launch and not the process.
-static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
-struct SignalHandlers {
-    struct sigaction before[3];
+// ------------------------------------------------------------------------------------ the grid
+static const std::int64_t* block_order;
+static std::uint64_t blocks, next_block;  // of the launch; the number of blocks that have begun
 
-    static void handle(int number) {
-        if (current == &main_fiber) {  // not the kernel's: its repetition ends the process
-            std::signal(number, SIG_DFL);
-            return;
+inline void start_block() {
+    const std::uint64_t x = gridDim.x, y = gridDim.y;
+    const std::uint64_t i = block_order ? block_order[next_block] : next_block;
+    ++next_block;
+    blockIdx = {static_cast<unsigned>(i % x), static_cast<unsigned>(i / x % y),
+                static_cast<unsigned>(i / x / y)};
+    started = finished = exited = arrived = waiting_count = 0;
+    next_index = {0, 0, 0};
+    std::memset(ends, 0, static_cast<std::size_t>(threads));
+    ready_first = ready_count = votes[0] = votes[1] = 0;
+    epoch = 0;
+    ++block_serial;
+    begin_block();
+    current = next_fiber();
+}
+
+// End a launch in which threads are unfinished. Fibers hold them, so all contexts are created again.
+inline void abandon() {
+    is_paused = false;
+    current = &main_fiber;
+    created = idle_count = 0;
+    lanes_waiting = in_active_mask = 0;
+    for (Lane& lane : lanes) lane.mask = lane.active_mask_line = 0;
+    end_launch();
+}
+
+// Run the launch, from its beginning or from where it paused.
+inline int proceed() {
+    const SignalHandlers handlers;
+    const Ticks ticks;
+    while (is_paused || next_block < blocks) {
+        if (!is_paused) start_block();
+        is_paused = false;
+        switch_context(main_fiber, *current);
+        if (is_paused) return PAUSED;
+        current = &main_fiber;
+        if (finished < threads) {
+            if (!message[0]) report_deadlock();
+            abandon();
+            return 1;
         }
-        char thread[100];
-        describe_thread(thread, sizeof thread, current->thread);
-        std::snprintf(message, sizeof message, "%s %s; the checked build names the line", thread,
-                      number == SIGFPE ? "divides an integer by zero"
-                                       : "accesses memory outside all arrays, or a vector such as"
-                                         " float4 at an address that is no multiple of its size");
-        abort_launch();
+        end_block();
     }
-    SignalHandlers() {
-        struct sigaction action {};
-        action.sa_handler = handle;
-        action.sa_flags = SA_NODEFER;  // because the handler does not return
-        for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &action, &before[i]);
-    }
-    ~SignalHandlers() {
-        for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
-    }
-};
+    end_launch();
+    return 0;
+}
 
 RUNTIME_FUNCTION int run(const Launch& launch, void (*kernel)()) {
-    const SignalHandlers handlers;
     gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
     blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     threads = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
     dynamic_bytes = launch.shared;
+    block_order = launch.order;
+    blocks = std::uint64_t{gridDim.x} * gridDim.y * gridDim.z;
+    next_block = 0;
     body = kernel;
     message[0] = 0;
+    error_address = latest_address = nullptr;
+    busy = pause_is_due = false;
     clear_output();
     counts = {};
-    for (unsigned z = 0; z < gridDim.z; ++z)
-        for (unsigned y = 0; y < gridDim.y; ++y)
-            for (unsigned x = 0; x < gridDim.x; ++x) {
-                blockIdx = {x, y, z};
-                started = finished = arrived = waiting_count = 0;
-                next_index = {0, 0, 0};
-                std::memset(has_finished, 0, static_cast<std::size_t>(threads));
-                ready_first = ready_count = votes[0] = votes[1] = 0;
-                epoch = 0;
-                ++block_serial;
-                begin_block();
-                current = next_fiber();
-                switch_context(main_fiber, *current);
-                current = &main_fiber;
-                if (finished < threads) {
-                    if (!message[0]) report_deadlock();
-                    // The fibers hold unfinished threads, so all contexts are created again.
-                    created = idle_count = 0;
-                    lanes_waiting = 0;
-                    for (Lane& lane : lanes) lane.mask = 0, lane.fiber = nullptr;
-                    end_launch();
-                    return 1;
-                }
-                end_block();
-            }
-    end_launch();
-    return 0;
+    return proceed();
 }
 }  // namespace emulator
 
@@ -162,6 +163,34 @@ __attribute__((visibility("default"))) const char* emulator_message() {
 }
 __attribute__((visibility("default"))) emulator::Counts* emulator_counts() {
     return &emulator::counts;
+}
+// Go on with a launch that has paused.
+__attribute__((visibility("default"))) int emulator_resume() { return emulator::proceed(); }
+// Return a number that grows while the launch makes progress.
+__attribute__((visibility("default"))) std::int64_t emulator_progress() {
+    return emulator::progress;
+}
+// End a launch that has paused, with a message that names the thread that runs.
+__attribute__((visibility("default"))) void emulator_give_up(const char* why) {
+    char thread[100];
+    emulator::describe_thread(thread, sizeof thread, emulator::current->thread);
+    std::snprintf(emulator::message, sizeof emulator::message, "%s %s", thread, why);
+    emulator::error_address = emulator::paused_at;
+    emulator::latest_address = emulator::latest_check();
+    emulator::abandon();
+}
+// End a launch that has paused, if one has.
+__attribute__((visibility("default"))) void emulator_abandon() {
+    if (emulator::is_paused) emulator::abandon();
+}
+// Return the offset, in this library, of error_address or latest_address; 0 if there is none.
+__attribute__((visibility("default"))) std::uint64_t emulator_error_offset(int latest) {
+    const void* address = latest ? emulator::latest_address : emulator::error_address;
+    Dl_info found, own;
+    if (!address || !dladdr(address, &found) || !dladdr(emulator::message, &own)) return 0;
+    if (found.dli_fbase != own.dli_fbase) return 0;  // in the C library
+    return static_cast<std::uint64_t>(static_cast<const char*>(address) -
+                                      static_cast<char*>(own.dli_fbase));
 }
 // Return what printf has written in the last launch; null if it was not called.
 __attribute__((visibility("default"))) const char* emulator_output() {

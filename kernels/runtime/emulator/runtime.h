@@ -25,11 +25,13 @@ struct Region {
     std::int64_t argument;  // its number among the kernel's arguments, -1 for an array of a table
 };
 
-// The launch configuration; `shared` is the size of dynamic shared memory in bytes.
+// The launch configuration; `shared` is the size of dynamic shared memory in bytes, `order` the
+// numbers of the blocks in the order in which they run, or null: from 0 on.
 struct Launch {
     unsigned grid[3], block[3];
     std::uint64_t shared, regions;
     Region* region;
+    const std::int64_t* order;
 };
 
 // The counts of the checked build. An access is one instruction of one warp. Global memory is
@@ -39,16 +41,20 @@ struct Counts {
     std::int64_t accesses, sectors, ideal_sectors, shared_accesses, passes, ideal_passes, barriers;
 };
 
-// Run all blocks of a launch. Return 0, or 1 with the error in `message`.
+// Run all blocks of a launch. Return 0, or 1 with the error in `message`, or PAUSED (pause.h).
 RUNTIME_FUNCTION int run(const Launch& launch, void (*kernel)());
 
 // Wait for all threads of the block, at this line of the source; return the number of threads whose
 // predicate is not 0.
 RUNTIME_FUNCTION int sync_block(int line, int predicate = 0);
 
-// Wait for the lanes of the mask. `value`, of 16 bytes, becomes the value of lane `source`. With
-// `memory` the barrier orders memory accesses too: a __syncwarp().
-RUNTIME_FUNCTION void exchange(unsigned mask, int source, bool memory, void* value);
+// Wait for the lanes of the mask. After exchange(), `value` of 16 bytes is that of lane `source`.
+// gather() stores the values of all lanes in `values`, and returns which lanes have one.
+RUNTIME_FUNCTION void sync_lanes(unsigned mask);
+RUNTIME_FUNCTION void exchange(unsigned mask, int source, void* value);
+RUNTIME_FUNCTION unsigned gather(unsigned mask, const void* value, void* values);
+// Return the lanes of this warp that execute the __activemask() of this line.
+RUNTIME_FUNCTION unsigned active_mask(int line);
 
 RUNTIME_FUNCTION int lane_id();
 
@@ -59,9 +65,15 @@ RUNTIME_FUNCTION int print(const char* format, ...) __attribute__((format(__prin
 [[noreturn]] RUNTIME_FUNCTION void stop(int line, const char* what);
 
 #ifdef CHECKED
+// A __threadfence().
+void fence();
+// Note that the thread executes a return statement; translate.py inserts the call.
+void note_return();
+
 extern unsigned char* const dynamic_shared;
 extern std::uint64_t dynamic_bytes;
 #else
+inline void fence() {}  // One thread runs at a time.
 alignas(128) static unsigned char dynamic_shared[MAX_SHARED_BYTES_PER_BLOCK];
 static std::uint64_t dynamic_bytes;
 #endif

@@ -3,40 +3,15 @@
 //
 // Race detection is by happens-before, as in ThreadSanitizer. Two accesses to an element race if
 // they are of different threads, at least one is a plain write or exactly one is atomic, and
-// neither happens before the other. Between threads of a block, __syncthreads() orders accesses
-// (their barrier epochs differ); between threads of a warp also __syncwarp() does (by vector
-// clocks). Nothing orders threads of different blocks within a launch.
+// neither happens before the other (happens_before.h).
 #pragma once
 
-#include "block.h"
 #include "checked_runtime.h"
+#include "happens_before.h"
+#include "pause.h"
 
 namespace emulator {
 // -------------------------------------------------------------------------------------- races
-// An access to an element: the thread, numbered through all blocks of this library, its barrier
-// epoch, and the thread's own time in its vector clock.
-struct Access {
-    std::int64_t thread = -1;  // -1: there is none
-    unsigned epoch = 0, time = 0;
-
-    std::int64_t block() const { return thread / MAX_THREADS_PER_BLOCK; }
-    std::int64_t warp() const { return thread / 32; }
-};
-
-inline Access current_access() {
-    const int thread = current->thread;
-    return {block_serial * MAX_THREADS_PER_BLOCK + thread, epoch, clocks[thread][thread & 31]};
-}
-
-// Return whether the earlier access is not ordered before `now`, an access of the current thread.
-inline bool is_unordered(const Access& earlier, const Access& now) {
-    if (earlier.thread < 0 || earlier.thread == now.thread) return false;
-    if (earlier.block() != now.block()) return true;
-    if (earlier.epoch != now.epoch) return false;
-    return earlier.warp() != now.warp() ||
-           clocks[current->thread][earlier.thread & 31] < earlier.time;
-}
-
 // A bounded history of accesses of one kind (reads, or atomic operations), which do not race with
 // each other but may race with a later access. It keeps one access of an earlier block, and of the
 // last barrier epoch two warps with two threads each. For any thread that makes the next access, an
@@ -58,12 +33,12 @@ struct AccessHistory {
             return;
         }
     }
-    // Return an access that is not ordered before `now`, or null.
-    const Access* find_unordered(const Access& now) const {
-        if (is_unordered(other_block, now)) return &other_block;
+    // Return an access that is not ordered before `now`, or null. `location` as in is_unordered().
+    const Access* find_unordered(const Access& now, const void* location = nullptr) const {
+        if (is_unordered(other_block, now, location)) return &other_block;
         for (const auto& warp : warps)
             for (const Access& access : warp)
-                if (is_unordered(access, now)) return &access;
+                if (is_unordered(access, now, location)) return &access;
         return nullptr;
     }
 };
@@ -82,19 +57,22 @@ struct Race {
 };
 
 // Return the access that races with this one, if any, and record this one in the shadow.
-inline Race record_access(Shadow& shadow, AccessKind kind) {
+inline Race record_access(Shadow& shadow, AccessKind kind, bool is_shared) {
     const Access now = current_access();
+    const bool is_atomic = kind == AccessKind::atomic;
+    if (is_atomic && !is_shared) acquire_from_blocks(&shadow, now);
     if (is_unordered(shadow.write, now)) return {shadow.write, true};
-    if (kind != AccessKind::atomic)
-        if (const Access* other = shadow.atomics.find_unordered(now)) return {*other, true};
+    if (!is_atomic)
+        if (const Access* other = shadow.atomics.find_unordered(now, &shadow)) return {*other, true};
     if (kind != AccessKind::read)
         if (const Access* other = shadow.reads.find_unordered(now)) return {*other, false};
     if (kind == AccessKind::read)
         shadow.reads.add(now);
-    else if (kind == AccessKind::atomic)
+    else if (is_atomic)
         shadow.atomics.add(now);
     else
         shadow = {now, AccessHistory(), AccessHistory()};
+    if (is_atomic && !is_shared) release_to_blocks(&shadow, now);
     return {};
 }
 
@@ -147,6 +125,7 @@ static std::unordered_map<std::uint64_t, Instruction> instructions;  // by retur
 // Record one lane's access. The instruction is identified by the return address of the checking
 // call.
 void record_lane(const void* return_address, const void* address, unsigned bytes, bool shared) {
+    const Busy busy;
     const int thread = current->thread, lane = thread & 31;
     Instruction& instruction =
         instructions[reinterpret_cast<std::uint64_t>(return_address) * 32 + thread / 32];

@@ -2,6 +2,7 @@
 
     extern __shared__ float s[];       a pointer to the dynamic shared memory
     __shared__ float a[16][17], b;     in the checked build: arrays that are declared to the checks
+    return;                            in the checked build: noted, where more follows
     __device__ int n; __constant__ float w[9];     found, to be read and written from Python
 
 Lines keep their numbers.
@@ -80,6 +81,7 @@ def translate(text: str, name: str, checked: bool) -> tuple[str, list[DeviceVari
         edits += [
             (match, _shared_variables(match, _is_in_function(code, match))) for match in shared
         ]
+        edits += [(match, "{ emulator::note_return(); return; }") for match in _early_returns(code)]
     for match, replacement in sorted(edits, key=lambda edit: -edit[0].start()):
         newlines = "\n" * match[0].count("\n")
         text = text[: match.start()] + replacement + newlines + text[match.end() :]
@@ -98,12 +100,29 @@ def blank(text: str) -> str:
     return _IGNORED.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
+def _early_returns(code: str) -> list[re.Match[str]]:
+    """Return the statements `return;` but for those at the end of a function.
+
+    The checked build tells a thread that returns before a barrier, which CUDA allows, from one that
+    runs past it in a branch, which it does not.
+    """
+    return [
+        match
+        for match in re.finditer(r"\breturn\s*;", code)
+        if not (_depth(code, match) == 1 and code[match.end() :].lstrip().startswith("}"))
+    ]
+
+
 def _line(code: str, match: re.Match[str]) -> int:
     return code.count("\n", 0, match.start()) + 1
 
 
 def _is_in_function(code: str, match: re.Match[str]) -> bool:
-    return code.count("{", 0, match.start()) > code.count("}", 0, match.start())
+    return _depth(code, match) > 0
+
+
+def _depth(code: str, match: re.Match[str]) -> int:
+    return code.count("{", 0, match.start()) - code.count("}", 0, match.start())
 
 
 def _shared_variables(match: re.Match[str], is_in_function: bool) -> str:

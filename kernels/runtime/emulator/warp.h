@@ -13,32 +13,46 @@ template <class T> T shuffle(unsigned mask, T value, int source) {
     static_assert(sizeof(T) <= 16, "a shuffle moves up to 16 bytes");
     alignas(16) unsigned char bytes[16] = {};
     std::memcpy(bytes, &value, sizeof(T));
-    exchange(mask, source, false, bytes);
+    exchange(mask, source, bytes);
     std::memcpy(&value, bytes, sizeof(T));
     return value;
 }
-// Return the number of lanes of this warp; the last warp of a block may have fewer than 32.
-inline int warp_lanes() {
-    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-    return std::min(32, static_cast<int>(blockDim.x * blockDim.y * blockDim.z) - (thread & ~31));
-}
+// The values of the lanes of a mask that have not exited.
+template <class T> struct LaneValues {
+    alignas(16) unsigned char bytes[32][16];
+    unsigned active;
+
+    LaneValues(unsigned mask, T value) {
+        static_assert(sizeof(T) <= 16, "a vote takes up to 16 bytes");
+        alignas(16) unsigned char own[16] = {};
+        std::memcpy(own, &value, sizeof(T));
+        active = gather(mask, own, bytes);
+    }
+    // Call f with each lane and its value.
+    template <class F> void visit(F f) const {
+        for (unsigned left = active; left; left &= left - 1) {
+            const int lane = __builtin_ctz(left);
+            T value;
+            std::memcpy(&value, bytes[lane], sizeof(T));
+            f(lane, value);
+        }
+    }
+};
 
 // Return f(f(a, b), c)... over the values of the lanes of the mask.
 template <class T, class F> T reduce_lanes(unsigned mask, T value, F f) {
     T result{};
     bool is_first = true;
-    for (int lane = 0; lane < warp_lanes(); ++lane) {
-        if (!(mask >> lane & 1)) continue;
-        const T other = shuffle(mask, value, lane);
+    LaneValues<T>(mask, value).visit([&](int, T other) {
         result = is_first ? other : f(result, other);
         is_first = false;
-    }
+    });
     return result;
 }
 }  // namespace emulator
 
 inline void __syncwarp(unsigned mask = 0xffffffffu) {
-    emulator::exchange(mask, emulator::lane_id(), true, nullptr);
+    emulator::sync_lanes(mask);
 }
 template <class T> inline T __shfl_sync(unsigned mask, T x, int source, int width = 32) {
     const int lane = emulator::lane_id();
@@ -65,8 +79,9 @@ inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask,
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, !predicate) == 0; }
 template <class T> inline unsigned __match_any_sync(unsigned mask, T value) {
     unsigned equal = 0;
-    for (int lane = 0; lane < emulator::warp_lanes(); ++lane)
-        if (mask >> lane & 1 && __shfl_sync(mask, value, lane) == value) equal |= 1u << lane;
+    emulator::LaneValues<T>(mask, value).visit([&](int lane, T other) {
+        if (other == value) equal |= 1u << lane;
+    });
     return equal;
 }
 
@@ -83,14 +98,16 @@ REDUCE(__reduce_or_sync, a | b)
 REDUCE(__reduce_xor_sync, a ^ b)
 #undef REDUCE
 
-inline void __threadfence() {}
-inline void __threadfence_block() {}
+#define __activemask() emulator::active_mask(__LINE__)
+
+inline void __threadfence() { emulator::fence(); }
+inline void __threadfence_system() { emulator::fence(); }
+inline void __threadfence_block() {}  // orders nothing between blocks
 
 // Functions that CUDA has, or had, and the emulator has not.
 #define REFUSED(name, reason)                                                       \
     template <class... T> __attribute__((error(reason))) int emulator_no_##name(T...); \
     template <class... T> inline int name(T... x) { return emulator_no_##name(x...); }
-REFUSED(__activemask, "the emulator has no __activemask(): pass the mask that your code implies")
 #define REMOVED(name) \
     REFUSED(name, #name " was removed from CUDA: use " #name "_sync(mask, ...)")
 REMOVED(__shfl)
