@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigan.kernels.runtime.cuda.launcher import HEADERS, NVRTC_FLAGS, KernelError
-from minigan.kernels.runtime.emulator import emulator
+from minigan.kernels.runtime.emulator import emulator, library
 
 __version__ = "0 (a stand-in)"
 
@@ -181,9 +181,9 @@ def run_kernel(function: int, sizes: list[int], shared: int, arguments: Any) -> 
         raise RuntimeError("CUDA_ERROR_INVALID_CONTEXT")
     if shared > kernel.dynamic_bytes:
         raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-    launch = emulator._Launch(tuple(sizes[:3]), tuple(sizes[3:]), shared, 0, None)
+    launch = library.Launch(tuple(sizes[:3]), tuple(sizes[3:]), shared)
     table = ctypes.c_void_p(int(arguments))
-    if kernel.entry.run(ctypes.byref(launch), table):
+    if library.run_to_end(kernel.library, kernel.entry, launch, table, float("inf")):
         raise RuntimeError(kernel.library.emulator_message().decode())
 
 

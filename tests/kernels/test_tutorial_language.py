@@ -1,5 +1,6 @@
 """CUDA C++ as tutorials use it, in the emulator; the parameters of kernels; what is refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,67 @@ def test_functions_and_arguments(module):
         ],
         rtol=1e-6,
     )
+
+
+@BUILDS
+def test_assignments_to_elements(module):
+    y = np.concatenate([np.arange(20), np.zeros(20)]).astype(np.int32)
+    module.assignments[1, 1](y)
+    expected = [3, -2, 6, 1, 1, 4, 6, 1, 64, 4, 11, 12, 11, 12, 15, 16, 14016, 37, 37, 19]
+    assert y.tolist() == 2 * expected
+
+
+@BUILDS
+def test_vectors_in_arrays_of_numbers(module):
+    x, d = np.arange(256, dtype="f"), np.arange(64, dtype="f8")
+    k, y, e = np.arange(256, dtype=np.int32), np.zeros(384, "f"), np.zeros(32)
+    module.vectors[1, 64](x, d, k, y, e)
+    tile = x.reshape(64, 4)[:, ::-1].ravel()
+    assert np.array_equal(y[:128], tile[::-1][:128])
+    assert np.array_equal(y[128:], tile.reshape(64, 4)[::-1].ravel())
+    expected = np.arange(256).reshape(64, 4)
+    expected[:, 0] += 1
+    expected[:, 3] = expected[:, 0] + expected[:, 1]
+    expected[:, 1] = expected[:, 2] + expected[:, 3]
+    assert np.array_equal(k.reshape(64, 4), expected)
+    assert np.array_equal(e, (d[::2] * 100 + d[1::2])[::-1])
+
+
+@BUILDS
+def test_intrinsics(module):
+    k, x = np.array([0b1011000, 9, 5], np.int32), np.array([4, 1 + 2**-12, 1, 0.5], "f")
+    y, z = np.zeros(13, np.int64), np.zeros(5, "f")
+    module.intrinsics[1, 1](k, x, y, z)
+    assert y.tolist() == [4, 0, 36, 3, 6, 25, 32, 23, 0b11010 << 24, 9, 15, 77, 78]
+    # A fused multiply-add keeps the bits that a product would round away.
+    assert z[1] == 2**-11 + 2**-24
+    assert np.allclose(z, [0.5, z[1], np.exp(0.5), np.log(4), 8], rtol=1e-6)
+
+
+@BUILDS
+def test_exchanges_and_counters(module):
+    u = np.array([0, 5, *range(100, 164)], np.uint32)
+    y, f, w = np.array([0, 0, 0, -5], np.int32), np.zeros(1, "f"), np.array([1 << 40], np.uint64)
+    module.exchanges[1, 64](u, y, f, w)
+    assert u.tolist() == [64 % 10, 1, *range(64)]
+    assert (y.tolist(), f[0], w[0]) == ([64, 64, 64, 1], 2.5, 3)
+
+
+@BUILDS
+@pytest.mark.parametrize("n", [0, 5, 64])
+def test_counts_of_a_block(module, n):
+    y = np.zeros(3 * 64, np.int32)
+    module.counts_of_a_block[1, 64](y, n)
+    assert np.array_equal(y.reshape(64, 3), np.tile([n, n == 64, n < 64], (64, 1)))
+
+
+@BUILDS
+def test_printf_and_assert(module, capsys):
+    module.prints_and_asserts[1, 32](32)
+    assert capsys.readouterr().out == "thread 1 of 32:  1.50 end\n"
+    with pytest.raises(mg.cuda.KernelError, match=r"\(20, 0, 0\) stops at line \d+: the assertion"):
+        module.prints_and_asserts[1, 32](20)
+    assert capsys.readouterr().out == "thread 1 of 32:  1.50 end\n"
 
 
 def test_parameters_of_kernels():
@@ -159,13 +221,17 @@ def test_what_the_checked_build_refuses(words, tmp_path):
         module.last[1, 1]()
 
 
-@pytest.mark.parametrize("file", ["tutorial_kernels.cu", "tutorial_language.cu"])
+@pytest.mark.parametrize(
+    "file", ["tutorial_kernels.cu", "tutorial_language.cu", "emulated_grid.cu", "planted.cu"]
+)
 def test_nvrtc_compiles_the_same_files(file):
     pytest.importorskip("cuda.bindings.nvrtc")
     from minigan.kernels.runtime.cuda.nvrtc import compile_for
 
     compiled = compile_for(SOURCE.with_name(file), np.dtype("f"), "8.0")
-    assert len(compiled.registers) == SOURCE.with_name(file).read_text().count("\n__global__")
+    text = SOURCE.with_name(file).read_text()
+    kernels = re.findall(r'^(?:extern "C" )?__global__', text, re.M)
+    assert len(compiled.registers) == len(kernels) > 0
 
 
 @pytest.mark.parametrize("grid", [1000 / 256, "4", (1, 1, 1, 1), (2, -1), True + 0.5])

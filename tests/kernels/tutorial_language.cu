@@ -127,3 +127,104 @@ __global__ void functions(const float *x, float *y, int n, unsigned int u, size_
 
 __global__ void doubles(double *sum) { atomicAdd(sum, 1.0); }
 __global__ void doubles_by_cas(double *sum) { atomic_add_by_cas(sum, 1.0); }
+
+// Compound assignments and increments of elements, of global and of shared memory.
+__device__ void assign_all(int *a) {
+    a[0] += 3;
+    a[1] -= 3;
+    a[2] *= 3;
+    a[3] /= 3;
+    a[4] %= 3;
+    a[5] &= 6;
+    a[6] |= 6;
+    a[7] ^= 6;
+    a[8] <<= 3;
+    a[9] >>= 1;
+    a[10]++;
+    ++a[11];
+    a[12]--;
+    --*(a + 13);
+    int before = a[14]++, after = ++a[15];
+    a[16] = before * 1000 + after;
+    a[17] = a[18] += a[19];
+}
+__global__ void assignments(int *y) {
+    __shared__ int tile[20];
+    for (int i = 0; i < 20; ++i) tile[i] = y[i];
+    assign_all(y);
+    assign_all(tile);
+    for (int i = 0; i < 20; ++i) y[20 + i] = tile[i];
+}
+
+// Vectors of 8 and 16 bytes in arrays of numbers, of global and of shared memory.
+__global__ void vectors(const float *x, const double *d, int *k, float *y, double *e) {
+    __shared__ __align__(16) float tile[256];
+    __shared__ double pairs[64];
+    int t = threadIdx.x;
+    float4 v = reinterpret_cast<const float4 *>(x)[t];
+    reinterpret_cast<float4 *>(tile)[t] = make_float4(v.w, v.z, v.y, v.x);
+    if (t < 32) reinterpret_cast<double2 *>(pairs)[t] = reinterpret_cast<const double2 *>(d)[t];
+    __syncthreads();
+    float2 w = ((float2 *)tile)[127 - t];
+    float2 *out = (float2 *)y;
+    out[t].x = w.y;
+    out[t].y = w.x;
+    ((float4 *)(y + 128))[t] = *(const float4 *)&tile[4 * (63 - t)];
+    int4 *q = (int4 *)k + t;
+    q->x += 1;
+    q->w = q->x + q->y;
+    int2 h = reinterpret_cast<int2 *>(k)[2 * t + 1];
+    k[4 * t + 1] = h.x + h.y;
+    if (t < 32) {
+        double2 both = ((double2 *)pairs)[31 - t];
+        e[t] = both.x * 100 + both.y;
+    }
+}
+
+__global__ void intrinsics(const int *k, const float *x, long long *y, float *z) {
+    int i = 0, j = 0, n = k[0];
+    y[i++] = __ffs(n);
+    y[i++] = __ffs(0);
+    y[i++] = __ffsll((long long)n << 32);
+    y[i++] = __popc(n);
+    y[i++] = __popcll(((long long)n << 32) | 7);
+    y[i++] = __clz(n);
+    y[i++] = __clz(0);
+    y[i++] = __clzll(1LL << 40);
+    y[i++] = __brev((unsigned int)n);
+    y[i++] = __ldg(k + 1);
+    y[i++] = __ldcs(&k[2]) + __ldcg(k + 2) + __ldca(k + 2);
+    __stcs(&y[i++], 77LL);
+    __stcg(y + i++, 78LL);
+    z[j++] = rsqrtf(x[0]);
+    z[j++] = __fmaf_rn(x[1], x[1], -x[2]);
+    z[j++] = __expf(x[3]);
+    z[j++] = __logf(x[0]);
+    z[j++] = __fdividef(x[0], x[3]);
+}
+
+__global__ void exchanges(unsigned int *u, int *y, float *f, unsigned long long *w) {
+    int t = threadIdx.x;
+    atomicInc(&u[0], 9u);
+    atomicDec(&u[1], 9u);
+    unsigned int old = atomicExch(&u[2 + t], (unsigned int)t);
+    if (old == 100u + t) atomicAdd(&y[0], 1);
+    if (atomicCAS(&y[1], t, t + 1) == t) atomicAdd(&y[2], 1);
+    atomicCAS(&y[3], -5, 1);
+    atomicExch(f, 2.5f);
+    atomicCAS(w, 1ULL << 40, 3ULL);
+}
+
+__global__ void counts_of_a_block(int *y, int n) {
+    int t = threadIdx.x;
+    int count = __syncthreads_count(t < n);
+    int both = __syncthreads_and(t < n), either = __syncthreads_or(t == n);
+    y[3 * t] = count;
+    y[3 * t + 1] = both != 0;
+    y[3 * t + 2] = either != 0;
+}
+
+__global__ void prints_and_asserts(int n) {
+    if (threadIdx.x == 1) printf("thread %d of %u: %5.2f %s\n", threadIdx.x, blockDim.x, 1.5f, "end");
+    assert(threadIdx.x < n);
+}
