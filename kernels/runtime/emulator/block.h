@@ -116,8 +116,12 @@ inline void yield() {
 #endif
 }
 
+// Whether the launch is on its way to Python, for a while or for good (pause.h).
+static volatile bool is_paused, is_aborted;
+
 // End the launch: abandon all fibers and let the main fiber report `message`.
 [[noreturn]] inline void abort_launch() {
+    is_aborted = true;
     switch_context(*current, main_fiber);
     std::abort();
 }

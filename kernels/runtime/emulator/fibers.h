@@ -94,6 +94,9 @@ static void init_context(Fiber& fiber) {
 }
 
 static void switch_context(Fiber& from, Fiber& to) {
+    // What is stored before is in memory before `to` is read: a signal may pause the launch, which
+    // changes the main fiber.
+    asm volatile("" ::: "memory");
     emulator_switch(&from.stack_pointer, to.stack_pointer);
 }
 #else

@@ -110,7 +110,8 @@ inline void start_block() {
 
 // End a launch in which threads are unfinished. Fibers hold them, so all contexts are created again.
 inline void abandon() {
-    is_paused = false;
+    if (is_paused) Ticks::unblock();
+    is_paused = is_aborted = false;
     current = &main_fiber;
     created = idle_count = 0;
     lanes_waiting = in_active_mask = 0;
@@ -124,8 +125,9 @@ inline int proceed() {
     const Ticks ticks;
     while (is_paused || next_block < blocks) {
         if (!is_paused) start_block();
+        Fiber& next = is_paused ? paused : *current;
         is_paused = false;
-        switch_context(main_fiber, *current);
+        switch_context(main_fiber, next);
         if (is_paused) return PAUSED;
         current = &main_fiber;
         if (finished < threads) {

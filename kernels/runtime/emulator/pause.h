@@ -11,13 +11,13 @@
 namespace emulator {
 constexpr int PAUSED = 2;  // as in emulator.py
 constexpr long PAUSE_NANOSECONDS = 250'000'000;
-static bool is_paused;
 // A function that may hold a lock of the C library (malloc, stdio) is not paused before its end.
 static volatile bool busy, pause_is_due;
 // For the source line of an error, the address after the instruction, or null: of the check that
 // failed, or where a signal has interrupted the thread, and then of its latest check.
 static const void *error_address, *latest_address;
 static const void* paused_at;
+static Fiber paused;  // the context of `current` where it has paused
 
 inline const void* latest_check() {
 #ifdef CHECKED
@@ -29,8 +29,8 @@ inline const void* latest_check() {
 inline void pause(const void* address) {
     pause_is_due = false;
     paused_at = address;
-    is_paused = true;
-    switch_context(*current, main_fiber);
+    is_paused = true;  // and so a signal from here on does not pause again
+    switch_context(paused, main_fiber);
 }
 
 class Busy {
@@ -85,6 +85,12 @@ public:
     ~Ticks() {
         if (owner) set(0);
     }
+    static void unblock() {
+        sigset_t ticks;
+        sigemptyset(&ticks);
+        sigaddset(&ticks, SIGNAL);
+        pthread_sigmask(SIG_UNBLOCK, &ticks, nullptr);
+    }
 };
 
 // Handles signals while a kernel runs.
@@ -97,8 +103,9 @@ class SignalHandlers {
         const bool is_on_fiber = current != &main_fiber && current->stack <= frame &&
                                  frame < current->stack + STACK_BYTES;
         if (number == Ticks::SIGNAL) {
-            if (is_on_fiber && busy) pause_is_due = true;
-            if (is_on_fiber && !busy) pause(interrupted_at(context) + 1);
+            if (!is_on_fiber || is_paused || is_aborted) return;
+            if (busy) pause_is_due = true;
+            else pause(interrupted_at(context) + 1);
             return;
         }
         if (!is_on_fiber) {  // not the kernel's: its repetition ends the process
@@ -119,9 +126,13 @@ public:
     SignalHandlers() {
         struct sigaction action {};
         action.sa_sigaction = handle;
-        // SA_NODEFER because the handler may not return, or only after other signals.
-        action.sa_flags = SA_NODEFER | SA_SIGINFO | SA_RESTART;
-        for (int i = 0; i < 4; ++i) sigaction(SIGNALS[i], &action, &before[i]);
+        for (int i = 0; i < 4; ++i) {
+            // SA_NODEFER because the handler of a fault does not return. Ticks are blocked while one
+            // is handled, and so while the launch is paused.
+            action.sa_flags = SA_SIGINFO | SA_RESTART;
+            if (SIGNALS[i] != Ticks::SIGNAL) action.sa_flags |= SA_NODEFER;
+            sigaction(SIGNALS[i], &action, &before[i]);
+        }
     }
     ~SignalHandlers() {
         // The handler of ticks may stay: by default one that is still pending ends the process.

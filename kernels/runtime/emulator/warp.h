@@ -108,6 +108,8 @@ inline void __threadfence_block() {}  // orders nothing between blocks
 #define REFUSED(name, reason)                                                       \
     template <class... T> __attribute__((error(reason))) int emulator_no_##name(T...); \
     template <class... T> inline int name(T... x) { return emulator_no_##name(x...); }
+REFUSED(clock64, "the emulator has no clock() or clock64(): its time is not a GPU's")
+#define clock() clock64()  // C's clock() counts something else
 #define REMOVED(name) \
     REFUSED(name, #name " was removed from CUDA: use " #name "_sync(mask, ...)")
 REMOVED(__shfl)
