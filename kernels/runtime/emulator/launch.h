@@ -92,12 +92,26 @@ inline void clear_output() {
 static const std::int64_t* block_order;
 static std::uint64_t blocks, next_block;  // of the launch; the number of blocks that have begun
 
-inline void start_block() {
-    const std::uint64_t x = gridDim.x, y = gridDim.y;
-    const std::uint64_t i = block_order ? block_order[next_block] : next_block;
+// Set blockIdx to that of the next block.
+inline void choose_block() {
+    if (block_order) {
+        const std::uint64_t i = block_order[next_block], x = gridDim.x, y = gridDim.y;
+        blockIdx = {static_cast<unsigned>(i % x), static_cast<unsigned>(i / x % y),
+                    static_cast<unsigned>(i / x / y)};
+    } else if (next_block == 0) {
+        blockIdx = {0, 0, 0};
+    } else if (++blockIdx.x == gridDim.x) {
+        blockIdx.x = 0;
+        if (++blockIdx.y == gridDim.y) {
+            blockIdx.y = 0;
+            ++blockIdx.z;
+        }
+    }
     ++next_block;
-    blockIdx = {static_cast<unsigned>(i % x), static_cast<unsigned>(i / x % y),
-                static_cast<unsigned>(i / x / y)};
+}
+
+inline void start_block() {
+    choose_block();
     started = finished = exited = arrived = waiting_count = 0;
     next_index = {0, 0, 0};
     std::memset(ends, 0, static_cast<std::size_t>(threads));
