@@ -326,8 +326,8 @@ lesson.finish()
 #
 # 1. Put `if (row >= m || column >= n) return;` into TILED, before the loop. What does the emulator
 #    report at 40 x 50 x 33, and why does it report nothing at 64 x 50 x 64?
-#    <details><summary>Answer</summary>A thread that has returned never reaches the barrier for
-#    which the others wait; at 64 x 64 no thread is outside. It must stay, and load zeros.</details>
+#    <details><summary>Answer</summary>A thread that has returned loads nothing: others read what
+#    was never written. At 64 x 64 no thread is outside. It must stay, and load zeros.</details>
 # 2. Store a's tile transposed: `tile_a[x * EDGE + y] = ...`, and read `tile_a[d * EDGE + y]`. How
 #    many passes through shared memory does each store take now? And with rows of EDGE + 1?
 #    <details><summary>Answer</summary>32, then 1. Shared memory has 32 banks, each of which serves

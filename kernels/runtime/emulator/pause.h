@@ -57,7 +57,9 @@ inline const char* interrupted_at(const void* context) {
 #endif
 }
 
-// A timer that sends a signal to this thread, as long as this object exists.
+// A timer that sends a signal to this thread, as long as this object exists. Linux has one for a
+// thread; elsewhere a launch does not pause.
+#ifdef __linux__
 class Ticks {
     static inline timer_t timer;
     static inline pid_t owner;  // the thread of the timer; 0: there is none
@@ -92,6 +94,14 @@ public:
         pthread_sigmask(SIG_UNBLOCK, &ticks, nullptr);
     }
 };
+
+#else
+struct Ticks {
+    static constexpr int SIGNAL = SIGVTALRM;
+    Ticks() {}
+    static void unblock() {}
+};
+#endif
 
 // Handles signals while a kernel runs.
 class SignalHandlers {
