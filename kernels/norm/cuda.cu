@@ -34,6 +34,7 @@
 
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
+constexpr int UNROLL = 32 / sizeof(REAL);  // elements of a thread whose loads are on their way
 
 struct Shape {
     long long a, m, b;
@@ -64,15 +65,28 @@ struct Piece {
         channel = group + (s.channels > 1 && is_active ? lane / s.b : 0);
     }
 
-    // Call f(i) for the offset i of each element of this thread.
+    // Call f(i) for the offset i of each element of this thread, row by row. Several loads of f are on
+    // their way at a time: from several rows if the thread has one element of each.
     template <class F> __device__ __forceinline__ void for_each(const F& f) const {
         const int threads = static_cast<int>(s.row_threads), lane = threadIdx.x % threads;
+        const int own_row = threadIdx.x / threads, step = THREADS / threads;
         const long long row_stride = s.m * s.b;
+        long long i = (first_row + own_row) * row_stride + start + first + lane;
+        if (last - first <= threads) {
+            if (first + lane >= last) return;
+#pragma unroll UNROLL
+            for (int row = own_row; row < last_row - first_row; row += step) {
+                f(i);
+                i += step * row_stride;
+            }
+        } else {
 #pragma unroll 1
-        for (long long row = first_row + threadIdx.x / threads; row < last_row;
-             row += THREADS / threads) {
-            const long long end = row * row_stride + start + last;
-            for (long long i = row * row_stride + start + first + lane; i < end; i += threads) f(i);
+            for (int row = own_row; row < last_row - first_row; row += step) {
+                const long long end = i - lane + (last - first);
+#pragma unroll UNROLL
+                for (long long j = i; j < end; j += threads) f(j);
+                i += step * row_stride;
+            }
         }
     }
 
@@ -132,9 +146,11 @@ __device__ __forceinline__ Moments channel_moments(const Piece& piece, const In<
     const long long stride = 3 * piece.s.m;
     REAL sum = 0, squares = 0;
     In<REAL> part = parts + 3 * piece.channel;
+#pragma unroll 4
     for (long long i = 0; i < piece.s.pieces; ++i)
         sum = fma(part[i * stride], part[i * stride + 1], sum);
     const REAL mean = sum / count;
+#pragma unroll 4
     for (long long i = 0; i < piece.s.pieces; ++i) {
         const REAL distance = part[i * stride + 1] - mean;
         squares += fma(part[i * stride] * distance, distance, part[i * stride + 2]);

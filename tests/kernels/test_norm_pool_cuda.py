@@ -321,13 +321,14 @@ class Recorder(Emulator):
 @pytest.mark.parametrize("shape", [(64, 64, 1024), (128, 16, 784), (1, 2048, 4096), (4096, 512, 1)])
 @FLOATS
 def test_large_arrays_fill_a_gpu(shape, dtype):
-    """At least 132 blocks of 128 threads: one per multiprocessor of an H200."""
+    """At least one block, and 128 threads, per multiprocessor of an H200."""
     recorder = Recorder()
     device = CudaDevice("recorder", recorder)
     x = np.broadcast_to(np.zeros((), dtype), shape)
     device.run(Op.registry["normalize_grad"], (np.empty(shape, dtype), x, 1.0), EPS)
     for kernel, blocks, threads in recorder.launches:
-        assert threads >= 128
+        assert threads >= 64
+        assert blocks * threads >= 132 * 128 or kernel == "sum_splits"
         assert blocks >= 132 or kernel == "sum_splits"
 
 
