@@ -3,7 +3,7 @@
 // Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which
 //     is passed by value beside a null pointer.
 // Launch: blocks of 64 threads; a thread for each element or, in the vectorized path, for each 4 Packs
-//     of 16 bytes.
+//     of 16 bytes (bools: for each Pack).
 //
 // Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread
 // loads 16 bytes of an array with one instruction: a warp moves 512 bytes in 16 sectors, the fewest
@@ -26,7 +26,8 @@ __device__ __forceinline__ bool magnitude(bool x) { return x; }
 // Return max(x, low), NaN where x is NaN.
 __device__ __forceinline__ REAL at_least(REAL x, REAL low) { return x < low ? low : x; }
 
-constexpr int THREADS = 64, PACKS = 4;  // of a block; of a thread in the vectorized path
+constexpr int THREADS = 64;  // of a block
+constexpr int PACKS = sizeof(REAL) == 1 ? 1 : 4;  // of a thread, in the vectorized path
 
 // An input: an array, or the number that stands for each of its elements if it is a null pointer.
 template <class T> struct Input {
@@ -107,8 +108,9 @@ __device__ __forceinline__ void map(const Out<R>& y, const In<A>& a_array, A a_n
     }
 }
 
+// Eight blocks leave each thread 128 registers: otherwise the compiler keeps 64, and spills some.
 #define MAP(name, R, A, B, C, expression)                                                         \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS, 8)                                       \
         name(Out<R> y, In<A> a, A a_number, In<B> b, B b_number, In<C> c, C c_number, REAL p,     \
              REAL q, StridedLayout<4> layout) {                                                   \
         map<R, A, B, C>(y, a, a_number, b, b_number, c, c_number, layout, [p, q](A a, B b, C c) { \

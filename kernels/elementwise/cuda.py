@@ -16,7 +16,7 @@ from ..runtime.strides import elements, padded, scalar
 from .expressions import Expression, cuda_expression
 
 SOURCE = Path(__file__).with_name("cuda.cu")
-THREADS_PER_BLOCK, PACKS = 64, 4  # As in cuda.cu; PACKS: of a thread, with vectorized access.
+THREADS_PER_BLOCK, PACKS = 64, 4  # As in cuda.cu; PACKS: of a thread, 1 if elements are bytes.
 MAX_PACKS = 2**32  # of an array: their indices are 32-bit numbers
 MAX_INPUTS = 3  # Every kernel has three inputs; null pointers stand for those that an op lacks.
 
@@ -111,7 +111,8 @@ def _map(
     p, q = ([scalar(number, dtype) for number in numbers] + [_zero(dtype)] * 2)[:2]
     layout = strided_layout(shape, tuple(strides), aligned=aligned)
     arguments += [p, q, layout]
-    per_thread = PACKS * pack if layout.vectorized else 1
+    packs = PACKS if dtype.itemsize > 1 else 1
+    per_thread = packs * pack if layout.vectorized else 1
     blocks = ceil_div(layout.size, THREADS_PER_BLOCK * per_thread)
     gpu.launch(source, kernel, dtype, (blocks,), (THREADS_PER_BLOCK,), arguments)
     return y
