@@ -114,6 +114,9 @@ class Gpu(Launcher):
             "cupy": self.cupy.__version__,
         }
 
+    def has_tf32(self) -> bool:
+        return int(self.cupy.cuda.Device().compute_capability) >= 80
+
     def _allocate(self, allocate: Callable[[], Any], shape: Size, dtype: Any) -> Any:
         """Return what `allocate` returns; OutOfMemoryError where the GPU's memory is full."""
         try:

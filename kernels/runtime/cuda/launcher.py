@@ -94,6 +94,10 @@ class Launcher:
         """Return properties of the GPU or of the compiler, as text by name ("gpu", ...)."""
         raise NotImplementedError
 
+    def has_tf32(self) -> bool:
+        """Return whether the GPU has tensor cores for TF32; the emulator plays them."""
+        return True
+
     # ----------------------------------------------------------------------------- launches
     def launch(
         self,
