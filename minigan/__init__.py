@@ -32,6 +32,7 @@ from .engine.creation import arange, full, ones, ones_like, zeros, zeros_like
 from .engine.device import Device, get_device, use_device
 from .engine.kernel_check import check
 from .engine.op import Op
+from .engine.precision import matmul_precision
 from .engine.random import manual_seed
 from .engine.tensor import Tensor, no_grad, tensor
 from .engine.update import Update
@@ -74,6 +75,7 @@ __all__ = [
     "load_run",
     "losses",
     "manual_seed",
+    "matmul_precision",
     "metrics",
     "models",
     "nn",

@@ -26,6 +26,7 @@ from ..kernels.runtime.recording import active, collected, record
 from .device import current_device
 from .grad_mode import is_grad_enabled
 from .nested import check_results, map_tensors, other_leaves, signature
+from .precision import matmul_precision
 from .random import current_generator
 from .recording import StepRecording
 from .step_guards import StepGuards
@@ -58,11 +59,12 @@ def capture(step: Callable[..., Any] | None = None, *, check: int = 0) -> Callab
 
     Arguments and results are tensors, or tuples, lists and dicts of them; other arguments are part
     of the signature. The first call of a signature (tree structure; shapes, dtypes and devices of
-    tensors; other arguments; the current device and generator; the Python thread; whether the graph
-    is recorded) runs and captures the step. Later calls copy the arguments into the memory of that
-    run and replay its launches. The step is captured again when something that it reads has
-    changed: a closed-over or global variable, an attribute, a layer or its train and eval mode,
-    `requires_grad`, the memory of a parameter, the number of threads, the random streams.
+    tensors; other arguments; the current device, generator and `matmul_precision`; the Python
+    thread; whether the graph is recorded) runs and captures the step. Later calls copy the
+    arguments into the memory of that run and replay its launches. The step is captured again when
+    something that it reads has changed: a closed-over or global variable, an attribute, a layer or
+    its train and eval mode, `requires_grad`, the memory of a parameter, the number of threads, the
+    random streams.
 
     - A number that differs from call to call costs a capture for each value: pass it as a tensor.
       At most MAX_CAPTURES captures are kept; a warning says why there are more.
@@ -121,7 +123,7 @@ class CapturedStep:
         tensors: list[Tensor] = []
         structure = signature((arguments, keywords), tensors)
         state = (current_device(), current_generator(), threading.get_ident(), is_grad_enabled())
-        key = (structure, *state)
+        key = (structure, *state, matmul_precision())
         with self._lock:
             captures = self.captures.setdefault(key, [])
             self.captures.move_to_end(key)

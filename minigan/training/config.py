@@ -23,6 +23,7 @@ from ..gan.conditional import CONDITIONS
 from ..gan.losses import LOSSES
 from ..gan.models import MODELS
 from ..gan.penalties import PENALTIES
+from ..kernels.matmul.precision import PRECISIONS
 from ..optim import OPTIMIZERS
 from ..optim.schedules import SCHEDULES
 from ..utils.names import shorten
@@ -306,6 +307,11 @@ class Config:
         default_text="random weights",
     )
     device: str = training_option("cpu", "device that runs the kernels", choices=device_names)
+    matmul_precision: str = training_option(
+        "float32",
+        "precision of the matrix products of a training step on cuda and cuda-emulator",
+        choices=PRECISIONS,
+    )
     seed: int = training_option(0, "seed of data, weights and noise", check=SEED)
     log_every: int = file_option(
         50, "steps between lines of metrics", check=POSITIVE_INTEGER, metavar="STEPS"

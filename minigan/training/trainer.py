@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ..engine import random
 from ..engine.assign import load_tensors
 from ..engine.capture import capture
 from ..engine.device import get_device, use_device
+from ..engine.precision import matmul_precision
 from ..engine.tensor import Tensor, no_grad
 from ..gan.losses import GANLoss
 from ..gan.models import MODELS
@@ -28,6 +30,7 @@ from ..gan.networks import build_networks
 from ..gan.players import Players
 from ..optim import ExponentialMovingAverage
 from ..utils.code_files import FROM_PYTHON, is_code
+from ..utils.notices import Notice
 from .batches import Batches
 from .config import IMAGE_MODEL, POINT_MODEL, Config
 from .first_use import compile_kernels, stand_in
@@ -114,6 +117,7 @@ class Trainer:
         if compiles_ahead and first_data is None:
             compile_kernels(config, data)
         self.device = get_device(config.device)
+        _warn_of_precision(config)
         self.step_count = 0
         self.metrics_lines = 0  # the number of lines of metrics that belong to this state
         self.random = random.Generator(config.seed)
@@ -185,7 +189,9 @@ class Trainer:
         Raises:
             DivergedError: a loss, or the norm of a gradient, is NaN or infinite.
         """
-        with use_device(self.device), random.use_generator(self.random):
+        precision = self.config.matmul_precision
+        generator = random.use_generator(self.random)
+        with use_device(self.device), generator, matmul_precision(precision):
             self.players.prepare(self.step_count)
             update = self._captured_update if self.captured else self._update
             batches = [self.batches.next() for _ in range(self.config.n_critic)]
@@ -312,6 +318,16 @@ def absolute_paths(config: Config) -> Config:
     if config.data_dir is not None:
         paths["data_dir"] = absolute(config.data_dir)
     return config.replace(**paths)
+
+
+def _warn_of_precision(config: Config) -> None:
+    """Say that a precision other than float32 has no effect where there is no CUDA kernel."""
+    if config.matmul_precision != "float32" and config.device not in ("cuda", "cuda-emulator"):
+        text = (
+            f"matmul_precision = {config.matmul_precision!r} has no effect on the device"
+            f" {config.device}, which multiplies in float32"
+        )
+        warnings.warn(text, Notice, stacklevel=3)
 
 
 def _shown_points(data: Dataset) -> np.ndarray:

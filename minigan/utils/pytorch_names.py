@@ -82,6 +82,8 @@ PACKAGE = {
     "int64": "a dtype is a name, 'int64', or numpy's",
     "device": "write mg.get_device(name), or the name of a device where one is asked for",
     "set_default_device": "write mg.use_device(name)",
+    "set_float32_matmul_precision": "write mg.matmul_precision('tf32') for 'high', and 'float32'"
+    " for 'highest'",
     "autograd": "mg.grad(loss, parameters) returns the gradients of a loss",
 }
 

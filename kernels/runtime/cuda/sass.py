@@ -29,10 +29,11 @@ MULTIPLY_ADDS = {"FFMA": 1, "FFMA2": 2, "DFMA": 1}  # per thread
 # What an instruction is for, by its name; "other" if not listed.
 KINDS = {
     **dict.fromkeys(MULTIPLY_ADDS, "multiply-add"),
+    "HMMA": "tensor core",
     **dict.fromkeys(("FADD", "FMUL", "FMNMX", "FSEL", "FSETP", "FCHK", "MUFU"), "arithmetic"),
     **dict.fromkeys(("DADD", "DMUL", "DSETP"), "arithmetic"),
     **dict.fromkeys(("LDG", "STG", "LDGSTS"), "global memory"),
-    **dict.fromkeys(("LDS", "STS"), "shared memory"),
+    **dict.fromkeys(("LDS", "LDSM", "STS"), "shared memory"),
     **dict.fromkeys(("LDL", "STL"), "local memory"),
 }
 STORES = ("STG", "STS", "STL")
