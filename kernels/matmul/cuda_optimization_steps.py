@@ -1,6 +1,7 @@
 """The optimization steps of a matrix product on a GPU: STEPS = {name: step(gpu, a, b) -> c}.
 
-Every step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64.
+Every step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64, and all give the
+same bits. The step in TF32_STEPS takes float32, and rounds it.
 optimization_steps.cu explains what each step changes; the README has the speed of each. The names
 are those of SGEMM_CUDA.
 """
@@ -43,6 +44,12 @@ def vectorized_double_buffered(gpu: Launcher, a: Any, b: Any) -> Any:
     return multiply(gpu, a, b, overriding_plan=("product_64", 64, 128, max(16, a.shape[1])))
 
 
+def tensor_cores(gpu: Launcher, a: Any, b: Any) -> Any:
+    """Compute A @ B by tf32.cu with its 64 x 64 tile and K in one split, for any size."""
+    plan = ("tf32_64", 64, 128, max(16, a.shape[1]))
+    return multiply(gpu, a, b, overriding_plan=plan, tf32=True)
+
+
 STEPS: dict[str, Step] = {
     "naive": _step("naive"),
     "global memory coalescing": _step("global_memory_coalescing"),
@@ -50,3 +57,4 @@ STEPS: dict[str, Step] = {
     "2D register blocking": _step("register_blocking"),
     "vectorized access, double buffering": vectorized_double_buffered,
 }
+TF32_STEPS: dict[str, Step] = {"tensor cores": tensor_cores}

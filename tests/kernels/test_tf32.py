@@ -12,6 +12,7 @@ from emulator_helpers import CUDA_DEVICES, needs_compiler
 from minigan.engine.device import get_device
 from minigan.kernels.matmul import cuda
 from minigan.kernels.matmul.cuda import TF32_SOURCE, TF32_TILES, dense, matmul, multiply
+from minigan.kernels.matmul.cuda_optimization_steps import TF32_STEPS
 from minigan.kernels.matmul.precision import current
 from minigan.kernels.runtime.cuda import hot_path, nvrtc, sass
 from minigan.kernels.runtime.cuda.gpu import Gpu
@@ -330,6 +331,15 @@ def test_no_access_to_shared_memory_has_a_bank_conflict(tile, stored_a, stored_b
     assert counts.passes == counts.ideal_passes > 0
     if "unaligned" not in stored_a + stored_b:
         assert counts.sectors == counts.ideal_sectors
+
+
+@CUDA_DEVICES
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (65, 33, 49), (31, 97, 130), (64, 300, 64)])
+def test_the_optimization_step(device, m, k, n, rng):
+    gpu = get_device(device).launcher
+    a, b = draw(rng, m, k), draw(rng, k, n)
+    step = TF32_STEPS["tensor cores"]
+    check(gpu.to_numpy(step(gpu, gpu.from_numpy(a), gpu.from_numpy(b))), a, b)
 
 
 # ----------------------------------------------------------------------------------- the error
