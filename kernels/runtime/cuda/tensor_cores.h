@@ -83,7 +83,9 @@ __device__ __forceinline__ void mma_sync(float& c0, float& c1, float& c2, float&
     const unsigned own[6] = {a0.bits, a1.bits, a2.bits, a3.bits, b0.bits, b1.bits};
     emulator::mma_m16n8k8(&c0, &c1, &c2, &c3, own);
 #elif __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7},"
+    // volatile: the compiler must not move it to where some lanes do not go.
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7},"
         " {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
         : "r"(a0.bits), "r"(a1.bits), "r"(a2.bits), "r"(a3.bits), "r"(b0.bits), "r"(b1.bits));
