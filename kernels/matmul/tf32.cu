@@ -13,8 +13,8 @@
 // memory are 4 banks apart (modulo 32), so lane (g, t) reads column g of B from bank 8t + g: all
 // lanes from different ones. And which row of C is called row g or g + 8 is free, if C is stored
 // accordingly: here they are the rows 2g and 2g + 1, so that a lane loads a0 and a1, and a2 and a3,
-// together. Each register is loaded where the instruction takes it: with 16 bytes at a time, four
-// rows of a step, the compiler moved each number once or twice more than it now loads.
+// together. So each number is loaded into the register in which the instruction takes it. (Loads of 16
+// bytes, four rows of a step, were tried: the compiler then moves most numbers to other registers.)
 //
 // The same bits: each element of C is one chain of instructions, k rising, from 0, in each split. What
 // one instruction does inside is the GPU's; between GPUs of different architecture the last bits
