@@ -48,7 +48,8 @@ __attribute__((noinline, no_sanitize("thread", "bounds"))) inline void mma_m16n8
     float* c0, float* c1, float* c2, float* c3, const unsigned* own) {
     const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
     const int lane = lane_id(), g = lane / 4, t = lane % 4;
-    if (warp_lanes() < 32) stop(__LINE__, "mma_sync takes all 32 lanes of a warp");
+    const int threads = blockDim.x * blockDim.y * blockDim.z;
+    if (thread - lane + 32 > threads) stop(__LINE__, "mma_sync takes all 32 lanes of a warp");
     auto& set = fragments[set_in_use[thread] ^= 1];
     for (int i = 0; i < 6; ++i) set[thread][i] = own[i] & 0xffffe000u;  // The rest is not read.
     shuffle(0xffffffffu, 0, lane);  // a barrier that does not order memory accesses
