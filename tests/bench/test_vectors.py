@@ -89,7 +89,8 @@ def test_a_limited_process_that_crashes_is_an_error(monkeypatch, tmp_path, capsy
     assert "the process with vectors of 16 bytes was ended by SIGSEGV" in capsys.readouterr().err
 
 
-def test_the_native_size_is_no_limit():
+def test_the_native_size_is_no_limit(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     before = vectors.limits(vectors.limited_environment(vector_bytes(), vector_bytes()))
     assert "OPENBLAS_CORETYPE" not in before
 
