@@ -2,19 +2,18 @@
 
     python -m minigan.bench.device_code_readme      # in a checkout
 
-Each folder of `kernels` that has CUDA kernels gets the table for compute capability 9.0, between
-two markers at the end of its README.
+The README of each folder of `kernels` that has CUDA kernels gets the table for compute capability
+9.0, between two markers.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
-from ..kernels.runtime.files import atomic_write
 from .device_code import DTYPE, NOTE, families, is_product, measure, others_per_pack
 from .gpus import GPUS
+from .readme import replace_block
 from .table import format_markdown, format_number
 
 CAPABILITY, GPU = "9.0", "H200"
@@ -46,23 +45,6 @@ def block(cases: list[dict[str, Any]]) -> str:
     return "\n\n".join([BEGIN, title, table, LEGEND, END])
 
 
-def rewrite(readme: Path, text: str) -> None:
-    """Replace the text between a README's markers, or append it.
-
-    Raises:
-        ValueError: one marker is there without the other, or more than once.
-    """
-    old = readme.read_text()
-    counts = [old.count(BEGIN), old.count(END)]
-    if counts == [0, 0]:
-        new = f"{old.rstrip()}\n\n{text}\n"
-    elif counts == [1, 1] and old.index(BEGIN) < old.index(END):
-        new = old.split(BEGIN)[0] + text + old.split(END)[1]
-    else:
-        raise ValueError(f"{readme}: one line {BEGIN!r} and one {END!r} below it are needed")
-    atomic_write(readme, lambda file: file.write(new.encode()))
-
-
 def _row(case: dict[str, Any]) -> list[str]:
     count, fmas, prediction = case["instructions"], case["multiply_adds"], case["predictions"][GPU]
     others = others_per_pack(case)
@@ -86,7 +68,7 @@ def main() -> None:
     """Rewrite the README beside each family's CUDA kernels."""
     for name, source in families().items():
         cases = list(measure(name, source, CAPABILITY, {GPU: GPUS[GPU]}))
-        rewrite(source.with_name("README.md"), block(cases))
+        replace_block(source.with_name("README.md"), BEGIN, END, block(cases))
         print(f"{source.with_name('README.md')}: {len(cases)} kernels", file=sys.stderr)
 
 

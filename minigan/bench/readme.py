@@ -48,11 +48,19 @@ def rewrite(readme: Path) -> None:
     Raises:
         ValueError: the README does not have each marker once, in order; or as in `block`.
     """
-    text = readme.read_text()
-    if [text.count(BEGIN), text.count(END)] != [1, 1] or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{readme}: one line {BEGIN!r} and one {END!r} below it are needed")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    new = before + block(readme.absolute().parent / MEASURED) + after
+    replace_block(readme, BEGIN, END, block(readme.absolute().parent / MEASURED))
+
+
+def replace_block(readme: Path, begin: str, end: str, text: str) -> None:
+    """Replace the lines from `begin` to `end` of a file by a text that has both.
+
+    Raises:
+        ValueError: the file does not have each line once, in order.
+    """
+    old = readme.read_text()
+    if [old.count(begin), old.count(end)] != [1, 1] or old.index(begin) > old.index(end):
+        raise ValueError(f"{readme}: one line {begin!r} and one {end!r} below it are needed")
+    new = old.split(begin)[0] + text + old.split(end)[1]
     atomic_write(readme, lambda file: file.write(new.encode()))
 
 

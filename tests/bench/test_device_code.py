@@ -124,20 +124,6 @@ def test_predictions_of_the_benchmarks_are_in_their_units():
 
 
 # ------------------------------------------------------------------------------------ the READMEs
-def test_the_table_is_appended_to_a_readme_and_then_replaced(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("# Kernels\n\nText.\n")
-    device_code_readme.rewrite(readme, f"{device_code_readme.BEGIN}\nold\n{device_code_readme.END}")
-    assert readme.read_text().startswith("# Kernels\n\nText.\n\n<!-- device code")
-    device_code_readme.rewrite(readme, f"{device_code_readme.BEGIN}\nnew\n{device_code_readme.END}")
-    text = readme.read_text()
-    assert "new" in text
-    assert "old" not in text
-    readme.write_text(f"{device_code_readme.BEGIN}\n")
-    with pytest.raises(ValueError, match=r"one line .* and one .* below it are needed"):
-        device_code_readme.rewrite(readme, "x")
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("_disassembler")
 def test_every_family_has_a_table_of_its_kernels_in_its_readme():

@@ -5,38 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
+from matmul_helpers import LAYOUTS, on_device
 
 from minigan.kernels.matmul.cuda import TILES, multiply
 from minigan.kernels.runtime.cuda.launcher import KernelError
 from minigan.kernels.runtime.emulator.emulator import Emulator
 
 pytestmark = needs_compiler
-LAYOUTS = {
-    "contiguous": lambda x: x,
-    "transposed": lambda x: np.ascontiguousarray(x.T).T,
-    "every other": lambda x: np.repeat(np.repeat(x, 2, 0), 2, 1)[::2, ::2],
-    "unaligned": lambda x: np.pad(x, 1)[1:-1, 1:-1],
-}
 # By tile: its kernel's name, its edge, and the threads of a block.
 ALL_TILES = pytest.mark.parametrize("tile", TILES, ids=[name for name, *_ in TILES])
 
 
 def product(gpu, tile, a, b, depth=4096):
-    """Return a @ b by one tile. The operands keep their strides; between their elements are NaN."""
-    on_gpu = []
-    for x in (a, b):
-        base = x
-        while base.base is not None:
-            base = base.base
-        whole = np.full(base.shape, np.nan, x.dtype)
-        view = np.ndarray(x.shape, x.dtype, whole, address(x) - address(base), x.strides)
-        view[...] = x
-        on_gpu.append(view)
-    return gpu.to_numpy(multiply(gpu, *on_gpu, None, (), (*tile, depth)))
-
-
-def address(x):
-    return x.__array_interface__["data"][0]
+    """Return a @ b by one tile."""
+    operands = on_device(gpu, a), on_device(gpu, b)
+    return gpu.to_numpy(multiply(gpu, *operands, None, (), (*tile, depth)))
 
 
 @ALL_TILES

@@ -8,6 +8,7 @@ import cupy_standin
 import numpy as np
 import pytest
 from emulator_helpers import CUDA_DEVICES, needs_compiler
+from matmul_helpers import LAYOUTS, on_device
 
 from minigan.engine.device import get_device
 from minigan.kernels.matmul import cuda
@@ -58,18 +59,9 @@ def draw(rng, *shape):
 
 
 def product(gpu, tile, a, b, depth=4096):
-    """Return a @ b by one tile. The operands keep their strides; between their elements are NaN."""
-    views = []
-    for x in (a, b):
-        base = x
-        while base.base is not None:
-            base = base.base
-        whole = gpu.from_numpy(np.full(base.shape, np.nan, "f"))
-        offset = x.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        view = np.ndarray(x.shape, "f", whole, offset, x.strides)
-        view[...] = x
-        views.append(view)
-    return gpu.to_numpy(multiply(gpu, *views, None, (), (*tile, depth), tf32=True))
+    """Return a @ b by one tile."""
+    operands = on_device(gpu, a), on_device(gpu, b)
+    return gpu.to_numpy(multiply(gpu, *operands, None, (), (*tile, depth), tf32=True))
 
 
 @pytest.fixture
@@ -212,14 +204,6 @@ def test_a_lane_that_is_missing_is_reported(tmp_path):
 
 
 # ---------------------------------------------------------------------------------- the kernel
-LAYOUTS = {
-    "contiguous": lambda x: x,
-    "transposed": lambda x: np.ascontiguousarray(x.T).T,
-    "every other": lambda x: np.repeat(np.repeat(x, 2, 0), 2, 1)[::2, ::2],
-    "unaligned": lambda x: np.pad(x, 1)[1:-1, 1:-1],
-}
-
-
 @needs_compiler
 @ALL_TILES
 @pytest.mark.parametrize("layout_a", LAYOUTS)
