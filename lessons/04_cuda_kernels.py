@@ -300,9 +300,9 @@ lesson.expect("rows longer than the warp", error_of(mg.check, unit), says="input
 #
 # The 32 threads of a warp execute an instruction together. A multiprocessor has four schedulers,
 # and each starts one instruction in a cycle. So a loop of 612 instructions, of which 512 are FFMA,
-# reaches at most 512 / 612 = 0.84 of the peak. The kernel before it reached 256 / 500 = 0.51 at
-# most. What has changed: a thread computes 8 x 4 elements, not 4 x 4 (3 LDS for 32 FFMA, not 2 for
-# 16), and a copy is one instruction, not a load and a store. `minigan bench --device-code` counts.
+# reaches at most 512 / 612 = 0.84 of the peak. Its previous version, 256 of 500, could reach at
+# most 0.51. What has changed: 8 x 4 elements per thread, not 4 x 4 (3 LDS for 32 FFMA, not 2 for
+# 16), and a copy is one instruction, not two. `minigan bench --device-code` counts.
 
 # %%
 try:
@@ -319,7 +319,7 @@ lesson.finish()
 # %% [markdown]
 # ## On a GPU
 # Counts are not times: a GPU has caches. Earlier versions of these kernels were timed on an NVIDIA
-# H200: the product had 0.78 of the speed of cuBLAS, and Adam and exp reached 0.91 to 0.95 of a
+# H200: the product had 0.78 of the speed of cuBLAS, exp and Adam reached 0.93 and 0.95 of a
 # copy's bandwidth (minigan/bench/README.md).
 #
 # ## Exercises

@@ -2,14 +2,15 @@
 //
 // Computes: y = f(a, b, c), for inputs that broadcast. An input may be an array, or a number, which
 //     is passed by value beside a null pointer.
-// Launch: blocks of 64 threads; a thread for each element or, in the vectorized path, for each 4 Packs
+// Launch: blocks of 64 threads; a thread for each element or, in the vectorized path, for each 4
+// Packs
 //     of 16 bytes (bools: for each Pack).
 //
 // Vectorized path. Where all arrays are contiguous (or repeat one number) and aligned, a thread
 // loads 16 bytes of an array with one instruction: a warp moves 512 bytes in 16 sectors, the fewest
-// possible. It loads four Packs of each array before it uses the first: so there are enough bytes on
-// their way, and what a thread has to find out first, its indices and which inputs are numbers, is
-// shared by 16 elements.
+// possible. It loads four Packs of each array before it uses the first: so there are enough bytes
+// on their way, and what a thread has to find out first, its indices and which inputs are numbers,
+// is shared by 16 elements.
 //
 // Strided path. For any other strides, broadcasting included, a thread computes one element, and
 // finds its offset in each array by dividing the element's index by the sizes of the axes.
@@ -88,7 +89,8 @@ __device__ __forceinline__ void map(const Out<R>& y, const In<A>& a_array, A a_n
     const Input<C> c{c_array, c_number, (layout.vectorized & 8) != 0};
     if (layout.vectorized) {
         const unsigned first = blockIdx.x * (THREADS * PACKS) + threadIdx.x;  // fewer than 2^32
-        const bool all_whole = static_cast<unsigned>(layout.size) % (THREADS * PACKS * PACK_SIZE) == 0;
+        constexpr unsigned BLOCK_ELEMENTS = THREADS * PACKS * PACK_SIZE;
+        const bool all_whole = static_cast<unsigned>(layout.size) % BLOCK_ELEMENTS == 0;
         if (blockIdx.x + 1 < gridDim.x || all_whole) {
             map_packs<true>(y, a, b, c, first, PACKS, f);
             return;

@@ -2,7 +2,7 @@
 
 Every step takes contiguous (m, k) and (k, n) of one dtype, float32 or float64, and all give the
 same bits. The step in TF32_STEPS takes float32, and rounds it.
-optimization_steps.cu explains what each step changes; the README has the speed of each. The names
+optimization_steps.cu explains what each step changes; the README has the counts of each. The names
 are those of SGEMM_CUDA.
 """
 

@@ -3,22 +3,23 @@
 // Computes: C[z] = tf32(A[z]) @ tf32(B[z]) + bias, A (m, k), B (k, n), C (m, n) contiguous.
 // Launch: as cuda.cu, blocks of (BM / WM) * (BN / WN) warps. Compute capability 8.0 or newer.
 //
-// Slices, double buffering, edges and split-K are those of cuda.cu (matrix_product.h), and so is the
-// layout in shared memory: tile[k][row]. What changes is the inner loop. A warp computes WM x WN of
-// the block's tile by instructions of 16 x 8 x 8 (tensor_cores.h), and a thread holds the fragments
-// of its lane.
+// Slices, double buffering, edges and split-K are those of cuda.cu (matrix_product.h), and so is
+// the layout in shared memory: tile[k][row]. What changes is the inner loop. A warp computes WM x
+// WN of the block's tile by instructions of 16 x 8 x 8 (tensor_cores.h), and a thread holds the
+// fragments of its lane.
 //
-// Fragments without bank conflicts. Which of its 8 steps an instruction calls row t and row t + 4 of
-// B is free, if A has the same order: here they are the steps 2t and 2t + 1. Rows of a tile in shared
-// memory are 4 banks apart (modulo 32), so lane (g, t) reads column g of B from bank 8t + g: all
-// lanes from different ones. And which row of C is called row g or g + 8 is free, if C is stored
-// accordingly: here they are the rows 2g and 2g + 1, so that a lane loads a0 and a1, and a2 and a3,
-// together. So each number is loaded into the register in which the instruction takes it. (Loads of 16
-// bytes, four rows of a step, were tried: the compiler then moves most numbers to other registers.)
+// Fragments without bank conflicts. Which of its 8 steps an instruction calls row t and row t + 4
+// of B is free, if A has the same order: here they are the steps 2t and 2t + 1. Rows of a tile in
+// shared memory are 4 banks apart (modulo 32), so lane (g, t) reads column g of B from bank 8t + g:
+// all lanes from different ones. And which row of C is called row g or g + 8 is free, if C is
+// stored accordingly: here they are the rows 2g and 2g + 1, so that a lane loads a0 and a1, and a2
+// and a3, together. So each number is loaded into the register in which the instruction takes it.
+// (Loads of 16 bytes, four rows of a step, were tried: the compiler then moves most numbers to
+// other registers.)
 //
-// The same bits: each element of C is one chain of instructions, k rising, from 0, in each split. What
-// one instruction does inside is the GPU's; between GPUs of different architecture the last bits
-// may differ.
+// The same bits: each element of C is one chain of instructions, k rising, from 0, in each split.
+// What one instruction does inside is the GPU's; between GPUs of different architecture the last
+// bits may differ.
 //
 // Optimizations: those of cuda.cu, and
 //   - tensor cores; for 32 instructions a warp's tile of 64 x 64 loads 64 x 8 and 8 x 64 numbers
@@ -62,8 +63,8 @@ template <int BM, int BN, int BK, int WM, int WN> struct TensorCoreTile {
                                                const Shared<REAL>& tile_b) {
 #pragma unroll
         for (int k = 0; k < BK; k += 8) {
-            // a[i][s] is of step 2t + s and of the row of sums[i]; b[j][s] is of the column of which
-            // column g of instruction j is.
+            // a[i][s] is of step 2t + s and of the row of sums[i]; b[j][s] is of the column of
+            // which column g of instruction j is.
             Tf32 a[TM][2], b[TN / 2][2];
 #pragma unroll
             for (int s = 0; s < 2; ++s) {

@@ -34,7 +34,7 @@
 
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
-constexpr int UNROLL = 32 / sizeof(REAL);  // elements of a thread whose loads are on their way
+constexpr int UNROLL = 32 / sizeof(REAL);  // elements of a thread whose loads are in flight
 
 struct Shape {
     long long a, m, b;
@@ -65,8 +65,8 @@ struct Piece {
         channel = group + (s.channels > 1 && is_active ? lane / s.b : 0);
     }
 
-    // Call f(i) for the offset i of each element of this thread, row by row. Several loads of f are on
-    // their way at a time: from several rows if the thread has one element of each.
+    // Call f(i) for the offset i of each element of this thread, row by row. Several loads of f are
+    // on their way at a time: from several rows if the thread has one element of each.
     template <class F> __device__ __forceinline__ void for_each(const F& f) const {
         const int threads = static_cast<int>(s.row_threads), lane = threadIdx.x % threads;
         const int own_row = threadIdx.x / threads, step = THREADS / threads;

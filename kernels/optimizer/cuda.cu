@@ -151,7 +151,8 @@ template <class Rule> __device__ void update(const Table& table, const In<REAL>&
     unsigned long long address_bits = table.addresses[0][k] | table.addresses[1][k];
     if (Rule::MOMENTS > 0) address_bits |= table.addresses[2][k];
     if (Rule::MOMENTS > 1) address_bits |= table.addresses[3][k];
-    const unsigned size = table.sizes[k], begin = (blockIdx.x - table.first_block[k]) * BLOCK_ELEMENTS;
+    const unsigned size = table.sizes[k];
+    const unsigned begin = (blockIdx.x - table.first_block[k]) * BLOCK_ELEMENTS;
     if (address_bits % 16) {
         update_elements(rule, x, begin + threadIdx.x, min(begin + BLOCK_ELEMENTS, size));
         return;

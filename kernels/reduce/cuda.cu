@@ -7,8 +7,9 @@
 //
 // Rows (width == 1): the numbers to be reduced are contiguous. A block reduces one part of a row,
 // BLOCK_ELEMENTS at a time: each thread has a chain for each element of a Pack, and loads several
-// Packs before it uses the first. Then the chains of a thread are combined, five shuffles reduce the
-// 32 lanes of each warp, and one warp reduces the warps' results. A short row is reduced by one warp.
+// Packs before it uses the first. Then the chains of a thread are combined, five shuffles reduce
+// the 32 lanes of each warp, and one warp reduces the warps' results. A short row is reduced by one
+// warp.
 //
 // Columns (width > 1): neighbours belong to different results. A block reduces BLOCK_ROWS rows of
 // 32 columns, or of 32 Packs of columns: each of its 8 warps every eighth row, and then a tree
@@ -98,8 +99,8 @@ template <class F> struct Chains {
     }
 };
 
-// Block (x, y, z) reduces part x of row y + gridDim.y * z; y is (outer, parts). `aligned` tells that
-// the address of x is a multiple of 16 bytes.
+// Block (x, y, z) reduces part x of row y + gridDim.y * z; y is (outer, parts). `aligned` tells
+// that the address of x is a multiple of 16 bytes.
 template <class F>
 __device__ void rows(const In<REAL>& x, const Out<REAL>& y, long long outer, long long size,
                      long long part, int aligned) {

@@ -10,14 +10,14 @@
 //     tile is padded against bank conflicts
 //   - scatter_add: no atomic operations, so that the order of additions, and the bits, are fixed
 
-// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of EDGE x EDGE goes through shared memory:
-// x is read along r and y is written along c, both contiguous. The tile's rows are EDGE + 1 long, so
-// that the elements of a column lie in different banks. Blocks of EDGE x 256 / EDGE threads; in a
-// whole tile all loads of a thread are on their way together.
+// y[b, r, c] = x[b * batch_stride + r + c * stride]. A tile of EDGE x EDGE goes through shared
+// memory: x is read along r and y is written along c, both contiguous. The tile's rows are EDGE + 1
+// long, so that the elements of a column lie in different banks. Blocks of EDGE x 256 / EDGE
+// threads; in a whole tile all loads of a thread are on their way together.
 template <int EDGE>
-__device__ __forceinline__ void transpose_tile(const Out<REAL>& y, const In<REAL>& x, long long rows,
-                                               long long columns, long long batch_stride,
-                                               long long stride) {
+__device__ __forceinline__ void transpose_tile(const Out<REAL>& y, const In<REAL>& x,
+                                               long long rows, long long columns,
+                                               long long batch_stride, long long stride) {
     constexpr int HEIGHT = 256 / EDGE, COUNT = EDGE / HEIGHT;
     SHARED(REAL, tile, EDGE * (EDGE + 1));
     const int across = threadIdx.x, down = threadIdx.y;

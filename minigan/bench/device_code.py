@@ -2,8 +2,9 @@
 
 NVRTC compiles the kernels for a compute capability, NVIDIA's disassembler prints the machine code,
 and the hot path of each kernel (`hot_path`) is compared with what a GPU can do. Nothing runs, so
-no GPU is needed; and the result is a bound: a kernel may be slower than predicted, by bank
-conflicts, uncoalesced access, barriers or a cache, but not faster.
+no GPU is needed; and the result is a bound. A kernel may be slower, by bank conflicts, uncoalesced
+access or barriers. It can be faster only where its data come from a cache, or where the hot path
+is longer than what is executed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NOTE = "predicted from machine code, not measured"
 DTYPE = np.dtype("float32")
 PACK_BYTES = 16
 # Families of matrix products. Their blocks load the same operands, which come from the L2 cache.
-PRODUCTS = ("matmul", "conv2d", "distance")
+PRODUCTS = ("matmul", "conv2d")
 # The CUDA kernel (family, name) that does the work of a benchmark in `bench.kernels` at its largest
 # size, for those whose hot path moves each number once.
 BENCHMARKED = {
@@ -173,7 +174,7 @@ def predict_benchmarks(gpu_name: str) -> dict[str, float]:
 
 
 def predict(case: dict[str, Any], gpu: Gpu) -> dict[str, Any]:
-    """Return the speed that a kernel cannot exceed on a GPU, as a share of the GPU's roof.
+    """Return the predicted limit of a kernel's speed on a GPU, and its share of the GPU's roof.
 
     The cycles that a multiprocessor takes for one hot path of a warp are at least:
 
@@ -214,7 +215,7 @@ def is_product(case: dict[str, Any]) -> bool:
 
 
 def others_per_pack(case: dict[str, Any]) -> float | None:
-    """Return the instructions but memory and arithmetic per 16 bytes of global memory moved."""
+    """Return the number of instructions but memory accesses and arithmetic, per 16 bytes moved."""
     others = case["kinds"].get("other", 0)
     return others / (case["bytes"] / PACK_BYTES) if case["bytes"] else None
 
@@ -229,7 +230,7 @@ def report(result: dict[str, Any], *, markdown: bool = False) -> str:
         f"Machine code for compute capability {result['capability']}, float32: {NOTE}.",
         "hot path: instructions of the main loop (L) or of the whole kernel; bytes: of global"
         " memory, per thread.",
-        "GPU: the speed that it cannot exceed, the share of the GPU's roof, and what limits it.",
+        "GPU: the predicted limit of speed, its share of the GPU's roof, and what limits it.",
     ]
     text = format_markdown(heads, rows) if markdown else format_table(heads, rows)
     return "\n".join([*lines, "", text])

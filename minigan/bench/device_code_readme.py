@@ -22,12 +22,12 @@ END = "<!-- device code end -->"
 HEADS = ("kernel", "threads", "registers", "shared bytes", "resident threads", "hot path",
          "multiply-adds", "bytes", "others / 16 bytes", f"{GPU}, at most")  # fmt: skip
 LEGEND = (
-    "Resident threads: of a multiprocessor, by registers and shared memory. The hot path is the"
-    " number of\ninstructions of the main loop (L) or of the whole kernel, with the multiply-adds"
-    " among them and the bytes of global\nmemory that a thread moves. Others are instructions that"
-    " are neither arithmetic nor access to memory. At most: the\nspeed that follows, its share of"
-    " the GPU's roof, and what limits it. No kernel spills registers. "
-    "[How](../../minigan/bench/README.md#device-code)"
+    "Resident threads: per multiprocessor, as registers and shared memory limit them (and the"
+    " occupancy). The hot path is\nthe number of instructions of the main loop (L) or of the whole"
+    " kernel, with the multiply-adds among them and the\nbytes of global memory that a thread"
+    " moves. Others are instructions that are neither arithmetic nor access to memory.\nAt most:"
+    " the limit of speed that follows, its share of the GPU's roof, and what limits it"
+    " ([how](../../minigan/bench/README.md#device-code)).\nNo kernel spills registers."
 )
 
 

@@ -55,7 +55,8 @@ class Gpu:
 
 
 # The L2 cache of A100 and H100 delivers 5,120 bytes a cycle (Table 3 of doi
-# 10.1016/j.ultsonch.2023.106546, whose byte/s are these at the clock that it gives).
+# 10.1016/j.ultsonch.2023.106546, whose byte/s are these at the clock that it gives). The same is
+# assumed for the H200.
 L2_BYTES_PER_CYCLE = 5120
 GPUS = {
     "A100": Gpu(

@@ -23,7 +23,8 @@ def matmul_precision(precision: str | None = None) -> str | AbstractContextManag
 
     "float32" multiplies in float32. "tf32" rounds both operands to TensorFloat32, 11 significant
     bits, and adds the products in float32, by tensor cores: the result differs from the exact one
-    by about 2^-10 of the sum of the products' magnitudes (kernels/matmul/README.md has the bound).
+    by at most about 2^-10 times the sum of the products' magnitudes, and a little more where the
+    sum is long (kernels/matmul/README.md has the bound).
     These are PyTorch's "highest" and "high" of `torch.set_float32_matmul_precision`, which holds
     for all threads; this setting is of one thread or task, as is `use_device`.
 

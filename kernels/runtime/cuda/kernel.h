@@ -105,9 +105,9 @@ __device__ __forceinline__ long long integer_divide(long long i, long long divis
 
 // A common shape for several arrays, and the strides of each array over it, in elements (0 where an
 // array is broadcast). The host merges adjacent axes that all arrays step through with one stride,
-// so contiguous arrays have one axis. `vectorized` is not 0 where there is one axis, along which the
-// first array has stride 1 and the others 1 or 0, and every array's address is a multiple of the size
-// of a Pack of PACK_SIZE elements: then bit k tells that array k has stride 1.
+// so contiguous arrays have one axis. `vectorized` is not 0 where there is one axis, along which
+// the first array has stride 1 and the others 1 or 0, and every array's address is a multiple of
+// the size of a Pack of PACK_SIZE elements: then bit k tells that array k has stride 1.
 constexpr int MAX_AXES = 10;
 template <int ARRAYS> struct StridedLayout {
     long long size;

@@ -1,6 +1,6 @@
 // The frame of a tiled matrix product, C = A @ B (+ bias), shared by cuda.cu and tf32.cu of matmul:
-// how slices of A and B come to shared memory, the loop over K, split-K, batches, edges, and how C is
-// stored. The tile of C in registers, and with it the arithmetic, is a template parameter:
+// how slices of A and B come to shared memory, the loop over K, split-K, batches, edges, and how C
+// is stored. The tile of C in registers, and with it the arithmetic, is a template parameter:
 // RegisterTile (register_tile.h), or TensorCoreTile (tf32.cu), which has the same layout in shared
 // memory. Include async_copy.h and register_tile.h before.
 
@@ -68,7 +68,8 @@ private:
                                                  const In<REAL>& from, const Operand& x, int rows,
                                                  int depth) {
         if (x.copying == PACKS)
-            start<WHOLE, PACK_SIZE, WIDTH, THREADS / PACKS_ACROSS>(copies, to, from, x, rows, depth);
+            start<WHOLE, PACK_SIZE, WIDTH, THREADS / PACKS_ACROSS>(copies, to, from, x, rows,
+                                                                   depth);
         else
             start<WHOLE, 1, ACROSS, DOWN>(copies, to, from, x, rows, depth);
     }

@@ -30,7 +30,7 @@ template <int BM, int BN, int BK, int TM, int TN, WarpShape SHAPE> struct Regist
     // Elements from one k to the next in the shared tiles, and the size of one tile.
     static constexpr int STRIDE_A = BM + GROUP, STRIDE_B = BN + GROUP;
     static constexpr int SIZE_A = BK * STRIDE_A, SIZE_B = BK * STRIDE_B;
-    static constexpr int ADJACENT = GROUP;  // elements of a thread that are neighbours in a row of C
+    static constexpr int ADJACENT = GROUP;  // elements of a thread, neighbours in a row of C
     // Elements from one of a thread's groups to its next.
     static constexpr int GROUP_STRIDE_M = BM / (TM / GROUP), GROUP_STRIDE_N = BN / (TN / GROUP);
 

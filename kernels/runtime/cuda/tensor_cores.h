@@ -1,12 +1,12 @@
 // Tensor cores: a matrix product of one warp, as one instruction, from compute capability 8.0 on.
 //
-//     c += mma_sync(a, b)     C (16 x 8, float32) += A (16 x 8) @ B (8 x 8) in TF32
+//     mma_sync(c0 ... c3, a0 ... a3, b0, b1)     C (16 x 8, float32) += A (16 x 8) @ B (8 x 8)
 //
 // TF32 has the exponent of float32 and 10 of its 23 stored bits of significand. `to_tf32` rounds to
-// nearest, ties away from zero (PTX cvt.rna.tf32.f32); an operand of the type Tf32 has been rounded.
-// A product of two such numbers has at most 22 bits: in float32 it is exact. PTX does not say in which
-// order, and with which rounding, the instruction adds the eight products to c ("at least single
-// precision").
+// nearest, ties away from zero (PTX cvt.rna.tf32.f32); an operand of the type Tf32 has been
+// rounded. A product of two such numbers has at most 22 bits: in float32 it is exact. PTX does not
+// say in which order, and with which rounding, the instruction adds the eight products to c ("at
+// least single precision").
 //
 // Each lane of the warp holds a part of the matrices, its fragments (PTX ISA, "Matrix Fragments for
 // mma.m16n8k8"). With g = lane / 4 and t = lane % 4:
@@ -78,8 +78,8 @@ __device__ __forceinline__ Tf32 to_tf32(float x) {
 #endif
 
 // Add the product of A and B to C, whose fragments are those above.
-__device__ __forceinline__ void mma_sync(float& c0, float& c1, float& c2, float& c3, Tf32 a0, Tf32 a1,
-                                         Tf32 a2, Tf32 a3, Tf32 b0, Tf32 b1) {
+__device__ __forceinline__ void mma_sync(float& c0, float& c1, float& c2, float& c3, Tf32 a0,
+                                         Tf32 a1, Tf32 a2, Tf32 a3, Tf32 b0, Tf32 b1) {
 #ifdef EMULATOR
     const unsigned own[6] = {a0.bits, a1.bits, a2.bits, a3.bits, b0.bits, b1.bits};
     emulator::mma_m16n8k8(&c0, &c1, &c2, &c3, own);

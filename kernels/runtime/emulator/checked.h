@@ -1,6 +1,6 @@
-// The checked build's array types: In, Out, SHARED and what kernel.h declares beside them. A pointer
-// of these types knows its array, so that an element of another array is outside of it; a plain
-// pointer is checked by its address alone (hooks.h). Each access to an element checks:
+// The checked build's array types: In, Out, SHARED and what kernel.h declares beside them. A
+// pointer of these types knows its array, so that an element of another array is outside of it; a
+// plain pointer is checked by its address alone (hooks.h). Each access to an element checks:
 //
 //   bounds            the element is in the array that was passed, or in the shared array
 //   initialisation    an element that is read has been written before

@@ -1,5 +1,6 @@
 // CUDA's keywords, vector types and built-in variables (threadIdx, blockIdx, ...) for g++.
-// translate.py rewrites what a macro cannot: extern __shared__, and __shared__ in the checked build.
+// translate.py rewrites what a macro cannot: extern __shared__, and __shared__ in the checked
+// build.
 #pragma once
 // All headers of the C++ library come before the macros: those of GCC 13 and newer contain the name
 // __noinline__, which CUDA defines as a keyword.

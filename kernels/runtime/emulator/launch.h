@@ -122,7 +122,8 @@ inline void start_block() {
     current = next_fiber();
 }
 
-// End a launch in which threads are unfinished. Fibers hold them, so all contexts are created again.
+// End a launch in which threads are unfinished. Fibers hold them, so all contexts are created
+// again.
 inline void abandon() {
     if (is_paused) Ticks::unblock();
     is_paused = is_aborted = false;

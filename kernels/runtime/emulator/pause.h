@@ -73,7 +73,8 @@ public:
     static constexpr int SIGNAL = SIGVTALRM;  // which nobody uses, and gdb does not stop at
 
     Ticks() {
-        // The timer is kept for the next launch: to make one takes longer than to run a small kernel.
+        // The timer is kept for the next launch: to make one takes longer than to run a small
+        // kernel.
         const auto self = static_cast<pid_t>(syscall(SYS_gettid));
         if (owner == self && set(PAUSE_NANOSECONDS)) return;  // A forked child has no timer.
         if (owner && owner != self) timer_delete(timer);
@@ -137,8 +138,8 @@ public:
         struct sigaction action {};
         action.sa_sigaction = handle;
         for (int i = 0; i < 4; ++i) {
-            // SA_NODEFER because the handler of a fault does not return. Ticks are blocked while one
-            // is handled, and so while the launch is paused.
+            // SA_NODEFER because the handler of a fault does not return. Ticks are blocked while
+            // one is handled, and so while the launch is paused.
             action.sa_flags = SA_SIGINFO | SA_RESTART;
             if (SIGNALS[i] != Ticks::SIGNAL) action.sa_flags |= SA_NODEFER;
             sigaction(SIGNALS[i], &action, &before[i]);

@@ -11,8 +11,8 @@
 #endif
 
 namespace emulator {
-// What a thread waits in. A shuffle is a barrier at which each lane takes the value of another; at a
-// vote each takes the values of all. Only __syncwarp() orders memory accesses.
+// What a thread waits in. A shuffle is a barrier at which each lane takes the value of another; at
+// a vote each takes the values of all. Only __syncwarp() orders memory accesses.
 enum class WarpBarrier { syncwarp, shuffle, vote };
 static const char* const WARP_BARRIERS[] = {"__syncwarp", "shuffle", "vote or reduction"};
 

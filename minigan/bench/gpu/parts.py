@@ -1,4 +1,4 @@
-"""The parts of the command, in the order of their worth, with their commands and results."""
+"""The parts of the command, the most important first, with their commands and results."""
 
 from __future__ import annotations
 

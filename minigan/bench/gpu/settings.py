@@ -12,7 +12,7 @@ from ..kernels import KERNELS
 from ..plan import DEVICE_TASKS, DevicePlan, Task
 from ..steps import EAGER
 
-# Kernels in the order of their worth: those with targets first.
+# Kernels, the most important first: those with targets.
 FIRST = ("matmul", "conv2d", "leaky_relu", "add", "exp", "adam", "transpose", "sum")
 KERNEL_ORDER = (*FIRST, *(name for name in KERNELS if name not in FIRST))
 # The contenders of training steps, in two parts: compiling takes PyTorch and XLA up to minutes.
