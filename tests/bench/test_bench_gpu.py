@@ -44,6 +44,11 @@ def run(folder, *words, **options):
     return process.returncode, out, err
 
 
+def before_path(folder):
+    """Return a PYTHONPATH that begins with the folder. (An empty entry would be this folder.)"""
+    return os.pathsep.join(filter(None, [str(folder), ENVIRONMENT.get("PYTHONPATH")]))
+
+
 def read(path):
     """Return what a JSON file holds; a number that JSON does not have is an error."""
     return json.loads(path.read_text(), parse_constant=pytest.fail)
@@ -142,7 +147,7 @@ def test_a_part_that_fails_is_reported_and_the_others_go_on(tmp_path):
     broken = tmp_path / "path" / "torch"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("import os\nprint('out of order', flush=True)\nos._exit(7)")
-    path = f"{broken.parent}{os.pathsep}{ENVIRONMENT.get('PYTHONPATH', '')}"
+    path = before_path(broken.parent)
     folder = tmp_path / "out"
     status, out, _ = run(folder, "--parts", "machine,kernels,tests", PYTHONPATH=path)
     assert status == 1
@@ -201,7 +206,7 @@ def test_a_part_that_is_cut_off_leaves_its_cases_and_the_next_part_runs(tmp_path
         "peer.kernel_calls = kernel_calls\n"
         "sys.modules[peer.__name__] = peer\n"
     )
-    path = f"{stub.parent}{os.pathsep}{ENVIRONMENT.get('PYTHONPATH', '')}"
+    path = before_path(stub.parent)
     folder = tmp_path / "out"
     options = ["--parts", "kernels,synccheck", "--minutes", "0.4"]
     status, out, err = run(folder, *options, PYTHONPATH=path, TQDM_DISABLE="")
