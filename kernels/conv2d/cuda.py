@@ -34,7 +34,7 @@ TILES = (
 )
 DEPTH_MULTIPLE = 16  # A split's depth is a multiple, so whole slices (BK in cuda.cu).
 MIN_SPLIT_DEPTH = 64
-MAX_SIDE_PIXELS = 2**29  # of an image with its padding, and of a stride: coordinates are int32
+MAX_SIDE_PIXELS = 2**29 - 1  # of an image, a padding and a stride: coordinates are int32
 
 
 def _structure(name: str, **fields: str) -> Any:
@@ -101,16 +101,18 @@ def _launch(
     operation: str,
     s: Any,
     arrays: tuple[Any, Any, Any],
+    window: tuple[int, ...],
     overriding_plan: tuple[Tile, int] | None = None,
 ) -> Any:
     """Compute and return the last of (image, other, result).
 
-    `overriding_plan` is used instead of the result of `plan`.
+    `window` are strides and paddings; `overriding_plan` is used instead of the result of `plan`.
     """
     image, other, y = arrays
-    if max(*image.shape[2:], *other.shape[2:], *y.shape[2:]) > MAX_SIDE_PIXELS:
+    if max(*image.shape[2:], *other.shape[2:], *y.shape[2:], *window) > MAX_SIDE_PIXELS:
         raise ValueError(
-            f"conv2d: sides of at most {MAX_SIDE_PIXELS} pixels are accepted, not {image.shape[2:]}"
+            f"conv2d: sides, strides and paddings of at most {MAX_SIDE_PIXELS} pixels are accepted;"
+            f" these are {image.shape[2:]} and {window}"
         )
     if not y.size:
         return y
@@ -174,7 +176,7 @@ def conv2d(
     s.depth = _weight_indices(channels, plane, w.shape[2:])
     s.other, s.other_column = Strides(0, *weight_strides), output
     s.result, s.result_column = Strides(0, outputs * area, width, 1), area
-    return _launch(gpu, "forward", s, (x, w, y), overriding_plan)
+    return _launch(gpu, "forward", s, (x, w, y), (*stride, *padding), overriding_plan)
 
 
 def conv2d_weight_grad(
@@ -189,7 +191,7 @@ def conv2d_weight_grad(
     s.depth = _positions(len(x), image, g.shape[2:], stride, padding)
     s.other, s.other_column = Strides(0, g_image, *g_strides), output
     s.result, s.result_column = Strides(0, area, kernel[1], 1), channels * area
-    return _launch(gpu, "weight_grad", s, (x, g, w))
+    return _launch(gpu, "weight_grad", s, (x, g, w), (*stride, *padding))
 
 
 def conv2d_input_grad(
@@ -214,7 +216,7 @@ def conv2d_input_grad(
     area = height * width
     s.result = Strides(0, channels * area, width * stride[0], stride[1])
     s.result_column = area
-    return _launch(gpu, "input_grad", s, (g, w, x))
+    return _launch(gpu, "input_grad", s, (g, w, x), (*stride, *padding))
 
 
 KERNELS = {

@@ -20,7 +20,7 @@ import numpy as np
 from .. import kernels
 from ..kernels.runtime.cuda import hot_path, nvrtc, sass
 from ..utils.names import choose
-from .gpus import GPUS, LATENCY, LIMITS, SCHEDULERS, WARP, Gpu, resident_blocks
+from .gpus import GPUS, L2_LATENCY, LATENCY, LIMITS, SCHEDULERS, WARP, Gpu, resident_blocks
 from .harness import FilePath, check_options, progress_bar, write_result
 from .table import format_markdown, format_number, format_table
 
@@ -156,9 +156,10 @@ def predict_benchmarks(gpu_name: str) -> dict[str, float]:
         ImportError: NVRTC is not installed.
         FileNotFoundError: there is no disassembler.
     """
-    known = [name for name in GPUS if name in gpu_name]
+    known = [name for name, gpu in GPUS.items() if gpu.driver_name == gpu_name]
     if not known:
-        raise ValueError(f"{gpu_name!r} is not among the GPUs of the table: {', '.join(GPUS)}")
+        names = ", ".join(gpu.driver_name for gpu in GPUS.values())
+        raise ValueError(f"{gpu_name!r} is not among the GPUs of the table: {names}")
     gpu, sources = GPUS[known[0]], families()
     cases = [
         case
@@ -182,8 +183,8 @@ def predict(case: dict[str, Any], gpu: Gpu) -> dict[str, Any]:
     - float: the lanes for multiply-adds take one per cycle and lane;
     - memory: bytes over the multiprocessor's part of the bandwidth, for products that of the L2
       cache, where it is known;
-    - latency (Little's law): a warp waits for each group of its loads, while the resident warps
-      take turns.
+    - latency (Little's law): a warp waits for each group of its loads, from global memory, for
+      products from the L2 cache, while the resident warps take turns.
 
     The roof is what float and memory alone allow.
     """
@@ -195,7 +196,7 @@ def predict(case: dict[str, Any], gpu: Gpu) -> dict[str, Any]:
         "issue": case["instructions"] / SCHEDULERS,
         "float": case["multiply_adds"] * WARP / limits.float_lanes,
         "memory": case["bytes"] * WARP / per_cycle if per_cycle else 0.0,
-        "latency": case["waits"] * LATENCY / warps,
+        "latency": case["waits"] * (L2_LATENCY if is_product(case) else LATENCY) / warps,
     }
     limit = max(cycles, key=lambda name: cycles[name])
     roof = max(cycles["float"], cycles["memory"])

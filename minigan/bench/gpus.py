@@ -39,8 +39,12 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU: multiprocessors, boost clock in Hz, byte/s of its memory and of its L2 cache."""
+    """A GPU: multiprocessors, boost clock in Hz, byte/s of its memory and of its L2 cache.
 
+    `driver_name` is what the driver calls it: variants of other names have other numbers.
+    """
+
+    driver_name: str
     capability: str
     multiprocessors: int
     clock: float
@@ -60,17 +64,45 @@ class Gpu:
 L2_BYTES_PER_CYCLE = 5120
 GPUS = {
     "A100": Gpu(
-        "8.0", 108, 1.41e9, 1555e9, L2_BYTES_PER_CYCLE * 1.41e9, "NVIDIA A100 data sheet, SXM 40 GB"
+        "NVIDIA A100-SXM4-40GB",
+        "8.0",
+        108,
+        1.41e9,
+        1555e9,
+        L2_BYTES_PER_CYCLE * 1.41e9,
+        "NVIDIA A100 data sheet, SXM 40 GB",
     ),
-    "RTX 4090": Gpu("8.9", 128, 2.52e9, 1008e9, None, "NVIDIA Ada GPU Architecture, appendix A"),
+    "RTX 4090": Gpu(
+        "NVIDIA GeForce RTX 4090",
+        "8.9",
+        128,
+        2.52e9,
+        1008e9,
+        None,
+        "NVIDIA Ada GPU Architecture, appendix A",
+    ),
     "H100": Gpu(
-        "9.0", 132, 1.98e9, 3352e9, L2_BYTES_PER_CYCLE * 1.98e9, "NVIDIA H100 data sheet, SXM"
+        "NVIDIA H100 80GB HBM3",
+        "9.0",
+        132,
+        1.98e9,
+        3352e9,
+        L2_BYTES_PER_CYCLE * 1.98e9,
+        "NVIDIA H100 data sheet, SXM",
     ),
-    "H200": Gpu("9.0", 132, 1.98e9, 4800e9, L2_BYTES_PER_CYCLE * 1.98e9, "NVIDIA H200 data sheet"),
+    "H200": Gpu(
+        "NVIDIA H200",
+        "9.0",
+        132,
+        1.98e9,
+        4800e9,
+        L2_BYTES_PER_CYCLE * 1.98e9,
+        "NVIDIA H200 data sheet",
+    ),
 }
-# Cycles from a load of global memory to its value: Table 3 of doi 10.1016/j.ultsonch.2023.106546,
-# for A100 and H100. The same is assumed for the others.
-LATENCY = 400
+# Cycles from a load to its value, from global memory and from the L2 cache: Table 3 of doi
+# 10.1016/j.ultsonch.2023.106546, for A100 and H100. The same is assumed for the others.
+LATENCY, L2_LATENCY = 400, 200
 
 
 def resident_blocks(capability: str, threads: int, registers: int, shared_bytes: int) -> int:
@@ -84,7 +116,9 @@ def resident_blocks(capability: str, threads: int, registers: int, shared_bytes:
     limits = LIMITS[capability]
     warps = _ceil(threads, WARP) // WARP
     warp_registers = _ceil(registers * WARP, REGISTER_UNIT)
-    bounds = [limits.blocks, limits.warps // warps, REGISTERS // warp_registers // warps]
+    # Each scheduler has a quarter of the registers for its warps.
+    fitting = SCHEDULERS * (REGISTERS // SCHEDULERS // warp_registers)
+    bounds = [limits.blocks, limits.warps // warps, fitting // warps]
     if shared_bytes:
         size = _ceil(shared_bytes + limits.reserved_bytes, SHARED_UNIT)
         bounds.append(limits.shared_bytes // size)

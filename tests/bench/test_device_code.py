@@ -17,6 +17,7 @@ from minigan.kernels.runtime.cuda import sass
     [
         ("9.0", 256, 32, 0, 8),  # 2,048 threads
         ("9.0", 256, 33, 0, 6),  # 40 registers are taken
+        ("9.0", 64, 88, 0, 10),  # 20 warps: 5 in each quarter of the registers
         ("9.0", 256, 128, 0, 2),
         ("9.0", 32, 16, 0, 32),  # 32 blocks
         ("8.9", 32, 16, 0, 24),
@@ -119,7 +120,11 @@ def test_predictions_of_the_benchmarks_are_in_their_units():
     assert speeds.keys() == device_code.BENCHMARKED.keys() <= KERNELS.keys()
     assert speeds["add"] == pytest.approx(4800)  # GB/s
     assert 50_000 < speeds["matmul"] < 66_908  # GFLOP/s
-    with pytest.raises(ValueError, match="'Tesla T4' is not among the GPUs of the table: A100"):
+    with pytest.raises(ValueError, match="'NVIDIA GH200 480GB' is not among"):
+        device_code.predict_benchmarks("NVIDIA GH200 480GB")
+    with pytest.raises(
+        ValueError, match="'Tesla T4' is not among the GPUs of the table: NVIDIA A1"
+    ):
         device_code.predict_benchmarks("Tesla T4")
 
 

@@ -130,6 +130,30 @@ def test_a_signal_that_raises_nothing_changes_nothing(build):
     assert y.tolist() == [state_after(n, 0), state_after(n, 1)]
 
 
+@TWO_BUILDS
+def test_a_signal_handler_cannot_launch_in_between(build):
+    """Both launches would use the same global variables."""
+    module = compiled(build, 60.0)
+    n = steps_of(module, 1.0)
+    y, other = np.zeros(2, np.uint32), np.zeros(2, np.uint32)
+
+    def launch(*_):
+        module.long_blocks[1, 2](other, 5)
+
+    before = signal.signal(signal.SIGALRM, launch)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(
+            mg.cuda.KernelError, match=r"long_blocks .* is running, and this launch"
+        ):
+            module.long_blocks[1, 2](y, n)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not other.any()
+    assert_usable(module)
+
+
 def test_a_launch_of_another_python_thread_hangs_too():
     module, errors = compiled("fast"), []
 

@@ -25,7 +25,7 @@
 // each by a fused multiply-add, and stops with an error where a lane of the warp is missing.
 
 struct Tf32 {
-    unsigned bits;  // of a float whose last 13 bits are 0
+    unsigned bits;  // of a float; its last 13 bits are ignored
 };
 
 #ifdef EMULATOR

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,7 +34,7 @@ from ..cuda.launcher import (
     options,
     source_text,
 )
-from ..locks import ForkSafeLock
+from ..locks import wait_at_fork
 from ..recording import active, host_empty
 from .compiler import (
     BUILDS,
@@ -57,8 +58,10 @@ MAX_SHARED_BYTES_PER_BLOCK = 227 * 1024  # of the largest GPUs, as in block.h
 
 
 # The state of a launch is in global variables of the compiled library, which all emulators of a
-# process share, so one launch runs at a time.
-_LAUNCH_LOCK = ForkSafeLock()
+# process share, so one launch runs at a time. A child has a copy of it: a fork waits for the end.
+_LAUNCH_LOCK = threading.RLock()
+wait_at_fork(_LAUNCH_LOCK)
+_running: list[str] = []  # the kernel that is running; the lock does not stop its own thread
 
 
 class Emulator(Launcher):
@@ -164,7 +167,16 @@ class Emulator(Launcher):
             describe: Callable[[], str] = describe_replay, _views: Any = views, _order: Any = order
         ) -> None:
             with _LAUNCH_LOCK:
-                failed = run_to_end(library, entry, launch, table, self.hang_seconds)
+                if _running:
+                    raise KernelError(
+                        f"{kernel} ({source.name}): {_running[0]} is running, and this launch comes"
+                        " from a signal handler or a finalizer in between; launch it afterwards"
+                    )
+                _running.append(f"{kernel} ({source.name})")
+                try:
+                    failed = run_to_end(library, entry, launch, table, self.hang_seconds)
+                finally:
+                    _running.clear()
                 if self.checked:
                     counts = library.emulator_counts().contents
                     names = Counts.__dataclass_fields__
