@@ -46,7 +46,7 @@ def _draw_panel(axes: Any, name: str, cases: Sequence[Mapping[str, Any]]) -> Non
     points = [_point(case, name) for case in computing]
     axes.set(xscale="log", yscale="log")
     axes.set_xlim(min(x for x, _ in points) / 2.5, max(x for x, _ in points) * 6)
-    axes.set_ylim(min(y for _, y in points) / 2.5, 2e-9 * gpu.flops)
+    axes.set_ylim(min(y for _, y in points) / 2.5, 5e-9 * gpu.flops)
     axes.set(xlabel="FLOP per byte of global memory that a thread moves", ylabel="GFLOP/s")
     axes.set_title(
         f"{name}: {full} of {len(streaming)} kernels without multiply-adds reach the memory's roof"
@@ -69,7 +69,7 @@ def _labels(
     """Return (x, y, text) for groups of kernels whose points nearly cover each other."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, (x, y) in enumerate(points):
-        groups.setdefault((round(8 * math.log10(x)), round(8 * math.log10(y))), []).append(i)
+        groups.setdefault((round(4 * math.log10(x)), round(4 * math.log10(y))), []).append(i)
     labels = []
     for group in groups.values():
         names = [cases[i]["kernel"].rstrip("_") for i in group]
