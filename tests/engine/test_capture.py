@@ -159,7 +159,7 @@ def test_on_a_gpu_it_is_one_graph(monkeypatch):
         results += [x.numpy() for x in (*outputs["losses"], outputs["fake"])]
         if i == 0:
             monkeypatch.setattr(Gpu, "_prepare", lambda *a: launched.append(a[2]) or prepare(*a))
-    assert launched == ["move"] * 2  # the argument
+    assert launched == ["copy"] * 2  # the argument
     assert len(cupy_standin.graphs) == before + 2
     assert len(cupy_standin.graphs[-1].noted) > 30
     assert_equal(results + gan.state(), expected)

@@ -53,15 +53,19 @@ def test_training_agrees_with_the_cpus(device):
 def test_every_preset_trains(device, preset):
     """A loss that is a difference of means is compared relative to the logits, of size about 1.
 
-    Where a gradient of D is zero but for rounding, as that of its last bias under a Wasserstein or
-    relativistic loss, Adam turns the rounding into steps of the learning rate: 20 of 0.001 at most.
+    Where a gradient is zero but for rounding, as that of D's last bias under a Wasserstein or
+    relativistic loss, Adam turns the sign of the rounding into a step of the learning rate, up or
+    down. So after the first step a weight of each net may be two rates apart, and the loss with it.
+    (On the CPU alone, photos-64's second loss of G is 6.4438 or 6.4406, as its initial weights are
+    changed by one rounding; the rates are 0.001.)
     """
     options = {"samples": 300, **PRESETS[preset].options, "batch": 16}
-    result, _ = _rows(2, **options, device=device)
+    result, trainer = _rows(2, **options, device=device)
     expected, _ = _rows(2, **options, device="cpu")
-    for a, b in zip(result, expected, strict=True):
+    rates = 2 * (trainer.config.lr_g + trainer.config.lr_d)
+    for a, b, bound in zip(result, expected, (1e-3, max(1e-3, rates)), strict=True):
         for name in ("loss_d", "loss_g"):
-            assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-3)
+            assert a[name] == pytest.approx(b[name], rel=1e-4, abs=bound)
 
 
 @CUDA_DEVICES
