@@ -12,6 +12,9 @@ from ..utils.progress import announce_kernels
 from .parser import Parser
 
 
+REPEATS = 9
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
@@ -55,7 +58,7 @@ def add_arguments(parser: Parser) -> None:
         "--markdown", action="store_true", help="print the table of --device-code as Markdown"
     )
     parser.add_argument(
-        "--repeats", type=int, default=9, metavar="INT", help="number of rounds [%(default)s]"
+        "--repeats", type=int, default=REPEATS, metavar="INT", help="number of rounds [%(default)s]"
     )
     parser.add_argument("--threads", type=int, metavar="INT", help="threads for every contender")
     parser.add_argument(
@@ -78,15 +81,15 @@ def run(options: argparse.Namespace) -> int:
     from .. import bench
     from ..bench import devices
 
-    if options.vector_bytes is not None:
-        return _run_limited(options)
-    settings = {name: getattr(options, name) for name in ("names", "repeats", "threads")}
-    settings |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
     if options.device_code:
         return _read_device_code(options)
     for flag in ("--capability", "--markdown"):
         if getattr(options, flag.lstrip("-")):
             raise ValueError(f"{flag} goes with --device-code")
+    if options.vector_bytes is not None:
+        return _run_limited(options)
+    settings = {name: getattr(options, name) for name in ("names", "repeats", "threads")}
+    settings |= {"output": sys.stdout, "json_path": options.json, "figure_path": options.figure}
     if options.op is not None:
         return _time_op(options)
     tasks = _split_names("tasks", options.tasks, "MLP,DCGAN")
@@ -104,9 +107,11 @@ def _read_device_code(options: argparse.Namespace) -> int:
     """Predict the CUDA kernels' speed from their machine code."""
     from ..bench import device_code
 
-    for flag in ("--devices", "--op", "--tasks", "--threads"):
-        if getattr(options, flag.lstrip("-")) is not None:
-            raise ValueError(f"--device-code runs nothing; it does not go with {flag}")
+    unset = {"devices": None, "op": None, "tasks": None, "threads": None, "vector_bytes": None}
+    for name, default in {**unset, "repeats": REPEATS}.items():
+        if getattr(options, name) != default:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--device-code runs nothing; it does not go with --{flag}")
     device_code.run(
         options.names,
         capability=options.capability or "9.0",

@@ -106,6 +106,9 @@ def test_markdown_and_a_capability_without_a_gpu_of_the_table():
         (["--device-code", "no_such"], "unknown kernel family 'no_such'"),
         (["--device-code", "--capability", "3.5"], "unknown compute capability '3.5'"),
         (["--device-code", "--devices", "cpu"], "does not go with --devices"),
+        (["--device-code", "--vector-bytes", "16"], "does not go with --vector-bytes"),
+        (["--device-code", "--repeats", "3"], "does not go with --repeats"),
+        (["--markdown", "--vector-bytes", "16"], "--markdown goes with --device-code"),
         (["--capability", "9.0"], "--capability goes with --device-code"),
     ],
 )
