@@ -11,6 +11,16 @@ LAYOUTS = {
 }
 
 
+def edge_shapes(edge):
+    """Return (m, k, n) below, at and above the sizes of a tile of 16 steps, and small ones."""
+    return (
+        (edge - 1, 15, edge + 1),
+        (edge, 16, edge - 1),
+        (edge + 1, 17, edge),
+        (3, 33, 2),
+    )
+
+
 def on_device(gpu, x):
     """Return x in memory of the device, with its strides; what lies between its elements is NaN."""
     base = x

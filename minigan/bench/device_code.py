@@ -146,7 +146,7 @@ def measure(
 
 
 def predict_benchmarks(gpu_name: str) -> dict[str, float]:
-    """Return by benchmark the GFLOP/s or GB/s that its kernel cannot exceed.
+    """Return by benchmark the predicted limit of its kernel's speed, in GFLOP/s or GB/s.
 
     Args:
         gpu_name: as the driver calls the GPU, such as "NVIDIA H200".

@@ -11,7 +11,6 @@ from ..utils.names import choose
 from ..utils.progress import announce_kernels
 from .parser import Parser
 
-
 REPEATS = 9
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulator_helpers import needs_compiler
-from matmul_helpers import LAYOUTS, on_device
+from matmul_helpers import LAYOUTS, edge_shapes, on_device
 
 from minigan.kernels.matmul.cuda import TILES, multiply
 from minigan.kernels.runtime.cuda.launcher import KernelError
@@ -28,12 +28,7 @@ def product(gpu, tile, a, b, depth=4096):
 def test_the_edges_of_a_tile(tile, layout_a, layout_b, rng):
     """Sizes below, at and above the tile's, in each layout, on the checked build."""
     gpu, edge = Emulator(checked=True), tile[1]
-    for m, k, n in (
-        (edge - 1, 15, edge + 1),
-        (edge, 16, edge - 1),
-        (edge + 1, 17, edge),
-        (3, 33, 2),
-    ):
+    for m, k, n in edge_shapes(edge):
         a, b = (rng.standard_normal(shape).astype("f") for shape in ((m, k), (k, n)))
         c = product(gpu, tile, LAYOUTS[layout_a](a), LAYOUTS[layout_b](b))
         expected = a.astype("d") @ b.astype("d")

@@ -8,7 +8,7 @@ import cupy_standin
 import numpy as np
 import pytest
 from emulator_helpers import CUDA_DEVICES, needs_compiler
-from matmul_helpers import LAYOUTS, on_device
+from matmul_helpers import LAYOUTS, edge_shapes, on_device
 
 from minigan.engine.device import get_device
 from minigan.kernels.matmul import cuda
@@ -211,12 +211,7 @@ def test_a_lane_that_is_missing_is_reported(tmp_path):
 def test_the_edges_of_a_tile(tile, layout_a, layout_b, rng):
     """Sizes below, at and above the tile's, in each layout, on the checked build."""
     gpu, edge = Emulator(checked=True), tile[1]
-    for m, k, n in (
-        (edge - 1, 15, edge + 1),
-        (edge, 16, edge - 1),
-        (edge + 1, 17, edge),
-        (3, 33, 2),
-    ):
+    for m, k, n in edge_shapes(edge):
         a, b = draw(rng, m, k), draw(rng, k, n)
         check(product(gpu, tile, LAYOUTS[layout_a](a), LAYOUTS[layout_b](b)), a, b)
 

@@ -174,6 +174,6 @@ def test_the_machine_code_of_the_text_is_that_of_the_kernel():
     assert loop.multiply_adds == 512
     assert 512 / len(loop.instructions) == pytest.approx(0.84, abs=0.02)
     names = [x.name for x in loop.instructions]
-    told = re.findall(r"^#     (?:@!?P\d )?([A-Z][A-Z0-9._]+) .*$", source(NAME), re.M)
-    assert len(told) == 13
-    assert set(told) <= set(names)
+    listed = re.findall(r"^#     (?:@!?P\d )?([A-Z][A-Z0-9._]+) .*$", source(NAME), re.M)
+    assert len(listed) == 13
+    assert set(listed) <= set(names)

@@ -1,12 +1,13 @@
 """Find the instructions that a kernel executes most: an iteration of its main loop, or all of them.
 
 A kernel has code for edges, for unaligned arrays and for other strides beside the code for which it
-was written. Its *hot path* is found without running it. Of all ways through the code on which each
-loop runs once, it takes the one that moves the most bytes by the widest accesses to global memory
-that the kernel has, and of these the one with the fewest instructions. If loops lie on this way,
-the hot path is an iteration of that innermost one which does the most work, in bytes and
-multiply-adds. A
-condition that is tested twice may have two outcomes on such a way: then it is longer than what a
+was written. Its *hot path* is found without running it. Of all paths through the control-flow graph
+that run each loop once, it is the one that moves the most bytes by the widest accesses to global
+memory that the kernel has, and of these the one with the fewest instructions. If loops lie on this
+path, the hot path is an iteration of the innermost one that does the most work, in bytes and
+multiply-adds.
+
+A condition that is tested twice may have two outcomes on such a path: then it is longer than what a
 thread executes.
 """
 
@@ -21,10 +22,10 @@ from typing import Any
 
 from .sass import Code, Instruction
 
-# Instructions that end a way: the thread ends, or returns from a function that was not inlined.
+# Instructions that end a path: the thread ends, or returns from a function that was not inlined.
 ENDS = ("EXIT", "RET")
 PREDICATE = re.compile(r"\bU?P\d\b")
-MIN_LOOP_SHARE = 1 / 16  # of the way's work, for a loop to be the hot path
+MIN_LOOP_SHARE = 1 / 16  # of the path's work, for a loop to be the hot path
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class HotPath:
 
     @property
     def load_groups(self) -> list[int]:
-        """The bytes of each group of loads that are on their way together, per thread.
+        """The bytes of each group of loads that are in flight together, per thread.
 
         A thread goes on after a load, and stops at the first instruction that reads a register
         which is still being loaded. (Asynchronous copies to shared memory make no group.)
@@ -76,11 +77,11 @@ class HotPath:
 def find(code: Code) -> HotPath:
     """Return a kernel's hot path."""
     graph = _Graph(code)
-    way = graph.best_way(0, None)
+    main = graph.best_path(0, None)
     loops = {
-        (header, latch): HotPath(graph.instructions(graph.best_way(header, latch)), is_loop=True)
+        (header, latch): HotPath(graph.instructions(graph.best_path(header, latch)), is_loop=True)
         for header, latch in graph.loops
-        if header in way
+        if header in main
     }
     innermost = [
         path
@@ -90,7 +91,7 @@ def find(code: Code) -> HotPath:
             for (h, _), inner in loops.items()
         )
     ]
-    whole = HotPath(graph.instructions(way), is_loop=False)
+    whole = HotPath(graph.instructions(main), is_loop=False)
     best = max(innermost, key=_merit, default=whole)
     return best if _work(best) > MIN_LOOP_SHARE * _work(whole) else whole
 
@@ -107,7 +108,7 @@ class _Graph:
     """Basic blocks, numbered in the order of their addresses, and the jumps between them.
 
     `loops` has (header, latch) for each jump back: the header is a block without which the latch
-    cannot be reached, so both are of one loop. `forward` has the jumps of a way on which each loop
+    cannot be reached, so both are of one loop. `forward` has the jumps of paths on which each loop
     runs once: the latch goes on to where the loop is left.
     """
 
@@ -143,7 +144,7 @@ class _Graph:
         self.order = self._topological()
 
     def _dominators(self) -> list[int]:
-        """Return for each block, as bits, the blocks on every way to it; 0 if there is no way."""
+        """Return for each block, as bits, the blocks on every path to it; 0 if there is no path."""
         all_blocks = (1 << len(self.blocks)) - 1
         sets = [1, *[all_blocks] * (len(self.blocks) - 1)]
         before: list[list[int]] = [[] for _ in self.blocks]
@@ -193,8 +194,8 @@ class _Graph:
                 stack.append((m, iter(self.forward[m])))
         return order[::-1]
 
-    def best_way(self, first: int, last: int | None) -> list[int]:
-        """Return the blocks of the best way from `first` to `last`, or, without it, to any end."""
+    def best_path(self, first: int, last: int | None) -> list[int]:
+        """Return the blocks of the best path from `first` to `last`, or, without it, to any end."""
         merits: dict[int, tuple[int, int]] = {}
         following: dict[int, int | None] = {}
         for n in reversed(self.order):
@@ -207,14 +208,14 @@ class _Graph:
             if choices:
                 following[n] = max(choices, key=choices.__getitem__)
                 merits[n] = choices[following[n]]
-        way = [first]
-        while (after := following[way[-1]]) is not None:
-            way.append(after)
-        return way
+        path = [first]
+        while (after := following[path[-1]]) is not None:
+            path.append(after)
+        return path
 
-    def instructions(self, way: Sequence[int]) -> tuple[Instruction, ...]:
-        """Return the instructions that are executed on a way, without the padding."""
-        pairs = [*pairwise(way), (way[-1], None)]
+    def instructions(self, path: Sequence[int]) -> tuple[Instruction, ...]:
+        """Return the instructions that are executed on a path, without the padding."""
+        pairs = [*pairwise(path), (path[-1], None)]
         return tuple(x for n, m in pairs for x in self._executed(n, m) if x.base != "NOP")
 
     def _block_merit(self, block: Sequence[Instruction]) -> tuple[int, int]:

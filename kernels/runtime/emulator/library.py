@@ -18,7 +18,7 @@ HANGS = (
     "has computed for {:.1f} s (hang_seconds={:g}) without reaching a barrier or its end: it loops"
     " for ever, or waits for a thread that runs later. Here blocks run one after another, and the"
     " threads of a block up to their next barrier; on a GPU too a block that waits for a later one"
-    " may wait for ever, if there is no room for both"
+    " may wait for ever, if a GPU cannot hold both at a time"
 )
 
 

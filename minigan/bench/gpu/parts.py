@@ -101,8 +101,8 @@ def _pytest(processes: int, device: str, paths: tuple[str, ...]) -> list[str]:
 def _test_command(device: str, folder: Path, root: Path) -> list[str]:
     processes = max(1, min(MAX_TEST_PROCESSES, (os.cpu_count() or 1) // 2))
     # A file's tests may go to several processes, unlike by default: some files have hundreds.
-    spread = ["--maxprocesses", str(processes), "--dist", "load"]
-    return [*_pytest(processes, device, SETTINGS[device].tests), *spread]
+    distribution = ["--maxprocesses", str(processes), "--dist", "load"]
+    return [*_pytest(processes, device, SETTINGS[device].tests), *distribution]
 
 
 def _test_problem(counts: dict[str, Any]) -> str | None:
