@@ -49,14 +49,22 @@ if _typing.TYPE_CHECKING:
     from . import doctor
     from .training.saved_run import SavedRun, load_run
     from .training.train import train
+    from .translation import (
+        SavedTranslation,
+        TranslationConfig,
+        load_translation,
+        train_translation,
+    )
 
 __all__ = [
     "Config",
     "Device",
     "Op",
     "SavedRun",
+    "SavedTranslation",
     "Tensor",
     "Trainer",
+    "TranslationConfig",
     "Update",
     "arange",
     "capture",
@@ -73,6 +81,7 @@ __all__ = [
     "jacobian",
     "load",
     "load_run",
+    "load_translation",
     "losses",
     "manual_seed",
     "matmul_precision",
@@ -89,6 +98,7 @@ __all__ = [
     "stack",
     "tensor",
     "train",
+    "train_translation",
     "use_device",
     "where",
     "zeros",
@@ -99,9 +109,13 @@ __all__ = [
 # program with a training loop of its own does not need them.
 _LAZY = {
     "SavedRun": ".training.saved_run",
+    "SavedTranslation": ".translation",
+    "TranslationConfig": ".translation",
     "doctor": ".doctor",
     "load_run": ".training.saved_run",
+    "load_translation": ".translation",
     "train": ".training.train",
+    "train_translation": ".translation",
 }
 
 __version__: str

@@ -25,6 +25,7 @@ from . import (
     reproduce,
     sample,
     train,
+    translate,
 )
 from .completion import SHELLS, PrintCompletion
 from .parser import Parser
@@ -40,6 +41,7 @@ MAX_MESSAGE_CHARACTERS = 2000
 COMMANDS = {
     "train": (train, "train a GAN and leave a folder of pictures"),
     "sample": (sample, "draw new samples from a trained run"),
+    "translate": (translate, "repair, enlarge or translate pictures by a run of --task"),
     "film": (film, "join the pictures of a run into a film"),
     "evaluate": (evaluate, "measure a run against held-out data"),
     "doctor": (doctor, "say what is wrong with runs, and what to try"),
@@ -51,7 +53,15 @@ COMMANDS = {
     "info": (info, "describe a run, or versions, processor, devices, and which kernel runs where"),
     "presets": (presets, "list the presets of `minigan train`"),
 }
-THREADED = ("train", "sample", "evaluate", "report", "export", "check")  # with the option --threads
+THREADED = (
+    "train",
+    "sample",
+    "translate",
+    "evaluate",
+    "report",
+    "export",
+    "check",
+)  # with the option --threads
 
 
 class PrintVersion(argparse.Action):

@@ -61,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
     from ..evaluation.table import one_run, several_runs
     from ..training.run_folder import CHECKPOINT, RunError, read_options
 
+    if any(map(_is_translation, options.run_folders)):
+        return _evaluate_translations(options)
     only = None if options.only is None else [x.strip() for x in options.only.split(",")]
     choose_measures(only)
     folders = [Path(name) for name in options.run_folders]
@@ -110,3 +112,33 @@ def _evaluate(folder: Path, options: argparse.Namespace, only: list[str] | None)
         except OSError as error:
             note(f"cannot write {folder / EVALUATION}: {error.strerror or error}")
     return evaluation
+
+
+# ---------------------------------------------------------------------------- images from images
+def _is_translation(folder: str) -> bool:
+    from ..translation.saved import is_translation
+
+    return is_translation(Path(folder))
+
+
+def _evaluate_translations(options: argparse.Namespace) -> int:
+    """Print the measures of runs of `minigan train --task`, each in a table of its own."""
+    from ..translation.saved import evaluate_folder
+    from ..utils import strict_json
+
+    others = [name for name in options.run_folders if not _is_translation(name)]
+    if others:
+        raise ValueError(f"{others[0]} makes images from noise; measure it by a command of its own")
+    for name in ("only", "csv", "model", "loss"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is not for runs of images from images")
+    changes = {"data": options.data, "data_dir": options.data_dir}
+    found = {
+        name: evaluate_folder(Path(name), changes, options.step, progress=True)
+        for name in options.run_folders
+    }
+    if options.json:
+        print(strict_json.dumps({name: x.as_dict() for name, x in found.items()}, indent=2))
+    else:
+        print("\n\n".join(f"{name}\n{x}" for name, x in found.items()))
+    return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..training.config import SHORTHANDS, Config, Shorthand
 from ..training.options import Option, by_group, options
+from ..translation.config import GROUP, TranslationConfig
 from .parser import Parser
 
 METAVARS = {int: "INT", float: "FLOAT", str: "NAME"}
@@ -18,7 +19,8 @@ def add_train_options(parser: Parser) -> None:
     An option that is not given leaves no attribute: a preset or a resumed run may set it.
     """
     shorthands = {shorthand.fields[0]: shorthand for shorthand in SHORTHANDS}
-    for title, declared in by_group(Config).items():
+    groups = by_group(Config) | {GROUP: by_group(TranslationConfig)[GROUP]}
+    for title, declared in groups.items():
         group = parser.add_argument_group(title)
         for item in declared:
             if item.name in shorthands:
@@ -80,15 +82,15 @@ def named_code(namespace: argparse.Namespace) -> dict[str, str | None]:
 
 
 def config_options(namespace: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of Config that a command line sets, by name.
+    """Return the options of Config or TranslationConfig that a command line sets, by name.
 
     An option for one field wins over a shorthand for several.
     """
-    values = vars(namespace)
+    values, known = vars(namespace), {*options(Config), *options(TranslationConfig)}
     result = {
         field: values[shorthand.name]
         for shorthand in SHORTHANDS
         for field in shorthand.fields
         if shorthand.name in values
     }
-    return result | {name: value for name, value in values.items() if name in options(Config)}
+    return result | {name: value for name, value in values.items() if name in known}

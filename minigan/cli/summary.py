@@ -12,6 +12,7 @@ from ..utils.names import printable, shorten
 
 if TYPE_CHECKING:
     from ..training.trainer import Trainer
+    from ..translation.trainer import TranslationTrainer
 
 CHANNELS = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGB with transparency"}
 COUNTED_CLASSES = 6  # up to so many classes, the number of samples of each is printed
@@ -24,7 +25,7 @@ def print_summary(trainer: Trainer) -> None:
     print(f"nets: {describe_nets(trainer)}", file=sys.stderr, flush=True)
 
 
-def print_time(trainer: Trainer) -> None:
+def print_time(trainer: Trainer | TranslationTrainer) -> None:
     """Time a few steps of a trainer, which change its state, and print how long all take."""
     steps = trainer.config.steps - trainer.step_count
     seconds = seconds_per_step(trainer)
@@ -90,7 +91,7 @@ def describe_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def seconds_per_step(trainer: Trainer) -> float:
+def seconds_per_step(trainer: Trainer | TranslationTrainer) -> float:
     """Return the mean time of a few steps, after the first ones, which compile kernels."""
     for _ in range(WARM_UP):
         trainer.step()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..utils.names import choose
 from ..utils.progress import announce_kernels
+from . import train_translation
 from .config_file import read_config_file
 from .info import describe_data
 from .options import add_train_options, config_options
@@ -73,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     from ..training.event_files import check_tensorboard
 
     changes = config_options(options)
+    if train_translation.is_asked_for(changes, options):
+        return train_translation.run(changes, options)
     if options.seeds is not None and (options.resume is not None or "seed" in changes):
         other = "--seed" if "seed" in changes else "--resume"
         raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..utils.names import choose
@@ -21,13 +22,17 @@ from .mnist import load_mnist
 from .own import OWN, as_source, check_can_be_loaded, load_own
 from .resize import resize_dataset
 from .settings import FITS, Settings, parse_settings, refuse_folder_options
+from .textures import textures
 from .toy import grid, ring, swiss_roll
 
 __all__ = ["NAMES", "DataError", "DataWarning", "Dataset", "batches", "load", "register"]
 
 # The generated data sets: the function, the default number of samples, and the shape of a sample.
-GENERATED = {
+GENERATED: dict[str, tuple[Callable[..., Dataset], int, tuple[int, ...]]] = {
     "glyphs": (load_glyphs, 20_000, (1, 28, 28)),
+    "glyphs-sans": (partial(load_glyphs, style="sans"), 10_000, (1, 28, 28)),
+    "glyphs-serif": (partial(load_glyphs, style="serif"), 10_000, (1, 28, 28)),
+    "textures": (textures, 10_000, (3, 32, 32)),
     "ring": (ring, 100_000, (2,)),
     "grid": (grid, 100_000, (2,)),
     "swiss-roll": (swiss_roll, 100_000, (2,)),

@@ -35,6 +35,13 @@ def load_folder(
         DataError: a file cannot be read, sizes differ, a class has no image, or the folder is a
             run.
     """
+    return load_folder_and_paths(folder, split, settings, progress)[0]
+
+
+def load_folder_and_paths(
+    folder: Path, split: str = "train", settings: Settings | None = None, progress: bool = False
+) -> tuple[Dataset, list[Path]]:
+    """Return what `load_folder` does, and the path of each image below the folder of its split."""
     settings = settings or Settings()
     resolved = folder.resolve()
     if is_run(resolved) or (resolved.name == "samples" and is_run(resolved.parent)):
@@ -51,7 +58,7 @@ def load_folder(
     if unused := scan.describe_unused():
         notes.append(f"{folder}: images used: {len(paths)}, not used: {unused}")
     values = scale(f"{folder}", pixels, settings, notes)
-    return Dataset(
+    dataset = Dataset(
         str(folder),
         values,
         labels,
@@ -59,6 +66,7 @@ def load_folder(
         class_names=names,
         notes=tuple(notes),
     )
+    return dataset, [path.relative_to(folder) for path in paths]
 
 
 def split_folder(folder: Path, split: str, notes: list[str]) -> Path:

@@ -19,34 +19,39 @@ from .npz import Archive
 
 SIDE = 28  # pixels of an image in a row and in a column
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SANS = ("DejaVuSans", "cmss", "STIXSans")  # how the names of fonts without serifs begin
 NUMBERS_PER_GLYPH = 17  # random numbers for each image, the same for every digit
 
 
-def load_glyphs(size: int, seed: int, split: str = "train", progress: bool = False) -> Dataset:
+def load_glyphs(
+    size: int, seed: int, split: str = "train", progress: bool = False, style: str | None = None
+) -> Dataset:
     """Return `size` images (1, 28, 28), light on dark, labelled 0 to 9.
 
-    Sample i depends on the seed, the split and i alone. The images are cached on disk: if a file
+    `style` is "sans" or "serif", for the fonts without and with serifs; None: all fonts. Sample i
+    depends on the seed, the split, the style and i alone. The images are cached on disk: if a file
     cannot be read, its images are drawn again; if the cache cannot be written, it is not used.
     """
-    path = _cache_path(size, seed, split)
+    path = _cache_path(size, seed, split, style)
     arrays = _read_cache(path, size) if path else None
     if arrays is None:
-        arrays = draw_glyphs(size, seed, split, progress)
+        arrays = draw_glyphs(size, seed, split, progress, style)
         _write_cache(path, *arrays)
     images, labels = arrays
-    return Dataset("glyphs", images[:, None], labels, 10)
+    name = "glyphs" if style is None else f"glyphs-{style}"
+    return Dataset(name, images[:, None], labels, 10)
 
 
 # ------------------------------------------------------------------------------------- drawing
 def draw_glyphs(
-    size: int, seed: int, split: str = "train", progress: bool = False
+    size: int, seed: int, split: str = "train", progress: bool = False, style: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw images; return them as uint8 (size, 28, 28), and labels as int64 (size,)."""
     from matplotlib.backends.backend_agg import RendererAgg
 
     from ..utils.progress import progress_bar
 
-    fonts = digit_fonts()
+    fonts = [font for font in digit_fonts() if style in (None, style_of(font))]
     choices, shapes = generators(seed, 2, split)
     picks = choices.integers(len(fonts) * 10, size=size)
     # Row i of the stream belongs to image i, so that a longer set begins with the shorter one.
@@ -87,6 +92,12 @@ def digit_fonts() -> tuple[str, ...]:
     if not paths:
         raise DataError(f"glyphs: no font with digits in {folder}")
     return tuple(paths)
+
+
+def style_of(font: str) -> str:
+    """Return "sans" or "serif" for the path of a font of matplotlib's, by its name."""
+    name = Path(font).stem
+    return "sans" if name.startswith(SANS) else "serif"
 
 
 @cache
@@ -153,9 +164,9 @@ def _draw(renderer: Any, outline: tuple[np.ndarray, np.ndarray], normals: np.nda
 
 
 # -------------------------------------------------------------------------------------- cache
-def _cache_path(size: int, seed: int, split: str) -> Path | None:
+def _cache_path(size: int, seed: int, split: str, style: str | None) -> Path | None:
     source = Path(__file__).read_bytes()
-    state = f"{version('matplotlib')} {version('numpy')} {seed} {size} {split}"
+    state = f"{version('matplotlib')} {version('numpy')} {seed} {size} {split} {style}"
     try:
         name = hashlib.sha256(source + state.encode()).hexdigest()[:16]
         return cache_root() / "data" / f"glyphs-{name}.npz"

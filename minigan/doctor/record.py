@@ -26,7 +26,7 @@ from ..training.run_folder import (
     METRICS,
     RunError,
     read_all_metrics,
-    read_options,
+    read_gan_options,
 )
 from ..utils import strict_json
 from ..utils.locks import LockedError, file_lock
@@ -112,7 +112,7 @@ def _checked_options(folder: Path) -> dict[str, Any]:
         RunError: there is no config, or one of its values is not accepted.
     """
     values = {field.name: field.default for field in dataclasses.fields(Config)}
-    values |= read_options(folder)
+    values |= read_gan_options(folder)
     for name, declared in option_fields(Config).items():
         try:
             if name not in OWN_NAMES:

@@ -92,14 +92,7 @@ class Players:
         Raises:
             ValueError: a tensor is missing, unknown, or of another shape or dtype.
         """
-        parts = self.parts()
-        unknown = sorted(name for name in tensors if name.split(".")[0] not in parts)
-        if unknown:
-            raise ValueError(f"unknown {unknown} in the state to load")
-        for part, owner in parts.items():
-            prefix = part + "."
-            state = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
-            owner.load_state_dict(state)
+        load_parts(self.parts(), tensors)
 
     @property
     def device(self) -> Device:
@@ -333,3 +326,18 @@ def discriminate(discriminator: nn.Module, real: Tensor, fake: Tensor, *labels: 
     if nn.depends_on_batch(discriminator):
         return ops.concatenate([discriminator(real, *labels), discriminator(fake, *labels)])
     return discriminator(ops.concatenate([real, fake]), *(ops.concatenate([y, y]) for y in labels))
+
+
+def load_parts(parts: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Load the state of each part from the tensors with its name, "part.tensor".
+
+    Raises:
+        ValueError: a tensor is missing, unknown, or of another shape or dtype.
+    """
+    unknown = sorted(name for name in tensors if name.split(".")[0] not in parts)
+    if unknown:
+        raise ValueError(f"unknown {unknown} in the state to load")
+    for part, owner in parts.items():
+        prefix = part + "."
+        state = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+        owner.load_state_dict(state)

@@ -20,6 +20,7 @@ from .manifold import (
 from .mixture import MixtureQuality, mixture_quality
 from .neighbours import nearest_distances
 from .parzen import parzen_bandwidth, parzen_log_likelihood
+from .restoration import psnr, sharpness
 from .value_range import out_of_range
 from .wasserstein import sliced_wasserstein
 
@@ -49,6 +50,8 @@ __all__ = [
     "parzen_bandwidth",
     "parzen_log_likelihood",
     "precision_recall",
+    "psnr",
+    "sharpness",
     "sliced_wasserstein",
     "train_classifier",
     "wasserstein1",

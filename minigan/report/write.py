@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..kernels.runtime.files import atomic_write, open_regular
-from ..training.run_folder import read_options
+from ..training.run_folder import read_gan_options
 from .gather import Sources, gather
 from .page import GENERATOR, build_page
 
@@ -36,7 +36,7 @@ def write_report(
     if not 1 <= len(folders) <= MAX_RUNS:
         raise ValueError(f"{len(folders)} runs: a report shows 1 to {MAX_RUNS}")
     for folder in folders:
-        read_options(folder)  # raises where it is no run, before all else
+        read_gan_options(folder)  # raises where it is no run, before all else
     path = out or (folders[0] if len(folders) == 1 else Path()) / NAME
     check_out(path)
     page = build_page(gather(list(folders), sources or Sources()))

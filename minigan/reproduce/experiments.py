@@ -8,6 +8,7 @@ from .losses import LOSSES
 from .mixtures import GRID, GRID_MODERN, RING
 from .parzen import PARZEN
 from .stacked import STACKED
+from .translation import RESTORE, UNPAIRED
 
 EXPERIMENTS: dict[str, Experiment] = {
     "ring": RING,
@@ -17,4 +18,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "stacked-100": STACKED,
     "dirac": DIRAC,
     "losses": LOSSES,
+    "restore": RESTORE,
+    "unpaired": UNPAIRED,
 }

@@ -52,6 +52,12 @@ class Batches:
 
     def next(self) -> list[Tensor]:
         """Return samples (batch, values), float32, and their labels (batch,), in new memory."""
+        samples, indices = self.next_rows()
+        tensors = [tensor(samples.reshape(self.batch, -1))]
+        return tensors if self.labels is None else [*tensors, tensor(self.labels[indices])]
+
+    def next_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return samples (batch, ...), float32, and their indices, in memory that is used again."""
         while len(self.order) < self.batch:
             self.order = np.concatenate([self.order, self._draw_epoch()])
         indices, self.order = self.order[: self.batch], self.order[self.batch :]
@@ -61,5 +67,4 @@ class Batches:
             samples[mirrored] = samples[mirrored, ..., ::-1]
         if self.scale != 1:
             samples = samples / self.scale
-        tensors = [tensor(samples.reshape(self.batch, -1))]
-        return tensors if self.labels is None else [*tensors, tensor(self.labels[indices])]
+        return samples, indices

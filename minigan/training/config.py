@@ -401,6 +401,11 @@ class Config:
             raise ValueError(f"warmup = {self.warmup} leaves nothing of the {last} steps")
 
     @property
+    def label(self) -> str:
+        """What the name of a run's folder ends with."""
+        return str(self.model)
+
+    @property
     def penalties(self) -> tuple[str, ...]:
         """The names of the penalties on D's gradient; () without one."""
         return split_names("penalty", self.penalty, "+")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .state import check_count
+
+if TYPE_CHECKING:
+    from ..translation.config import TranslationConfig
 
 Parts = tuple[tuple[int, int], ...]  # (first step, interval) of each part of a run, in order
 
@@ -29,7 +32,7 @@ class Lines:
     evaluate_every: Parts
 
     @classmethod
-    def of(cls, config: Config) -> Lines:
+    def of(cls, config: Config | TranslationConfig) -> Lines:
         """Return those of a run whose intervals never change."""
         return cls(((1, config.log_every),), ((1, config.evaluate_every or 0),))
 
@@ -40,9 +43,9 @@ class Lines:
         Raises:
             ValueError: the info holds no such parts.
         """
-        config = Config.from_dict(info["config"])
+        log_every = check_count("log_every", info["config"].get("log_every", Config.log_every))
         return cls(
-            _parts(info, "log_every", config.log_every),
+            _parts(info, "log_every", log_every),
             _parts(info, "evaluate_every", info["config"].get("evaluate_every") or 0),
         )
 
@@ -50,7 +53,7 @@ class Lines:
         """Return what a checkpoint holds of it beside its config: intervals that have changed."""
         return {name: parts for name, parts in vars(self).items() if len(parts) > 1}
 
-    def goes_on(self, step: int, config: Config) -> Lines:
+    def goes_on(self, step: int, config: Config | TranslationConfig) -> Lines:
         """Return those of a run that goes on after a step with the intervals of a config."""
         return Lines(
             _goes_on(self.log_every, step, config.log_every),

@@ -244,10 +244,15 @@ def most_common_first(values: dict[str, Any]) -> str:
     return "; ".join([f"{usual:g}", *(f"{', '.join(n)}: {v:g}" for v, n in others.items())])
 
 
-def markdown_table(cls: type) -> str:
-    """Return Markdown that lists all options, by group: name, default, accepted values, help."""
+def markdown_table(cls: type, only: str | None = None) -> str:
+    """Return Markdown that lists the options, by group: name, default, accepted values, help.
+
+    `only` is the title of the one group to list; None: all.
+    """
     parts = []
     for title, group in by_group(cls).items():
+        if only not in (None, title):
+            continue
         rows = ["| option | accepted | default | what it does |", "| --- | --- | --- | --- |"]
         rows += [
             f"| `{item.name}` | {item.describe_accepted()} | {item.describe_default()} |"

@@ -8,6 +8,7 @@ this user has named before: that is remembered in the cache.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Collection, Mapping
@@ -21,8 +22,8 @@ from ..kernels.runtime.files import atomic_write, cache_root
 from ..utils.code_files import CodeError, is_code, read_source, run_source, split_code
 from ..utils.notices import Notice
 from ..utils.registry import Registry
-from .config import Config
 from .run_folder import CODE, RunError, read_options
+from .state import AnyConfig
 
 # The options whose value may be code. Of a run, model and loss must be the same code as before;
 # its data are compared by their digest.
@@ -35,7 +36,7 @@ REGISTRIES: dict[str, Registry] = {
 _sources: dict[tuple[str, str], bytes] = {}  # by option and value: the source that was loaded
 
 
-def load_named_code(config: Config, named: Collection[str] = tuple(REGISTRIES)) -> Config:
+def load_named_code(config: AnyConfig, named: Collection[str] = tuple(REGISTRIES)) -> AnyConfig:
     """Load the code that options of a config name; return the config with absolute paths.
 
     Args:
@@ -46,9 +47,11 @@ def load_named_code(config: Config, named: Collection[str] = tuple(REGISTRIES)) 
     Raises:
         CodeError: a file is missing, raises an error, defines no such name, or was never named.
     """
-    values = {option: getattr(config, option) for option in REGISTRIES}
-    changes = {k: load_code(k, x, k in named) for k, x in values.items() if is_code(x)}
-    return config.replace(**changes)
+    values = {option: getattr(config, option, None) for option in REGISTRIES}
+    changes: dict[str, Any] = {
+        k: load_code(k, str(x), k in named) for k, x in values.items() if is_code(x)
+    }
+    return dataclasses.replace(config, **changes)
 
 
 def load_code(option: str, value: str, is_named: bool = True) -> str:
@@ -107,10 +110,10 @@ def load_code_of_run(
             )
 
 
-def save_code(folder: Path, config: Config) -> None:
+def save_code(folder: Path, config: AnyConfig) -> None:
     """Write copies of the code that a config names to the folder of its run."""
     for option in REGISTRIES:
-        source = _sources.get((option, getattr(config, option)))
+        source = _sources.get((option, getattr(config, option, "")))
         if source is not None:
             path = _copy(folder, option)
             path.parent.mkdir(exist_ok=True)
@@ -121,10 +124,10 @@ def _write(source: bytes, file: BinaryIO) -> None:
     file.write(source)
 
 
-def check_loaded(config: Config) -> None:
+def check_loaded(config: AnyConfig) -> None:
     """Raise CodeError where an option of a config names code that is not loaded."""
     for option, registry in REGISTRIES.items():
-        value = getattr(config, option)
+        value = getattr(config, option, None)
         if is_code(value) and value not in registry.table:
             raise CodeError(
                 f"{option} = {value!r} is code that is not loaded: mg.train and `minigan train`"

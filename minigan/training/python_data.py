@@ -9,12 +9,12 @@ from typing import Any
 from ..data import Dataset, DataWarning
 from ..data.own import as_dataset
 from ..data.settings import OPTIONS, parse_settings
-from .config import Config
+from .state import AnyConfig
 
 PathLike = str | os.PathLike[str]
 
 
-def place_of(config: Config, data: Any, labels: Any = None) -> PathLike | Dataset | None:
+def place_of(config: AnyConfig, data: Any, labels: Any = None) -> PathLike | Dataset | None:
     """Return a name or path of data as it is, and anything else as a Dataset; None for None.
 
     The options of `data.settings` say how an array is interpreted; `samples` are drawn by the seed.

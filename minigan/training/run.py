@@ -13,11 +13,10 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 import numpy as np
 
-from ..evaluation.quick import QuickMeasures
 from ..kernels.runtime.files import atomic_write
 from ..utils import strict_json
 from ..utils.csv_table import csv_bytes
@@ -28,7 +27,6 @@ from .best import Best
 from .event_files import EventFile
 from .lines import Lines
 from .own_code import save_code
-from .pictures import Pictures
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -46,8 +44,13 @@ from .signals import stop_requests
 from .snapshots import is_due, remove_later, save_snapshot, thin_out
 from .trainer import DivergedError, Trainer
 
+if TYPE_CHECKING:
+    from ..translation.trainer import TranslationTrainer
 
-class Run:
+AnyTrainer = TypeVar("AnyTrainer", bound="Trainer | TranslationTrainer")
+
+
+class Run(Generic[AnyTrainer]):
     """A trainer that writes its results to a folder.
 
         config = Config(data="ring", steps=2000)
@@ -69,11 +72,11 @@ class Run:
         RunError: the folder's metrics do not belong to the trainer's state, or cannot be written.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer, lines: Lines | None = None) -> None:
+    def __init__(self, folder: Path, trainer: AnyTrainer, lines: Lines | None = None) -> None:
         self.folder, self.trainer, self.config = folder, trainer, trainer.config
         self.path, step = folder / METRICS, trainer.step_count
         self.lines = (lines or Lines.of(self.config)).goes_on(step, self.config)
-        self.measures = QuickMeasures(trainer)
+        self.measures = trainer.quick_measures()
         try:
             remove_temporary_files(folder)
             remove_later(folder, step)
@@ -88,7 +91,7 @@ class Run:
                 Notice,
                 stacklevel=2,
             )
-        self.pictures = Pictures(folder, trainer)
+        self.pictures = trainer.pictures(folder)
         self.tensorboard = False
         self._events: EventFile | None = None
 

@@ -20,7 +20,7 @@ from ..utils import strict_json
 from ..utils.code_files import short_name
 from ..utils.locks import LockedError, file_lock
 from .config import Config
-from .state import MAX_COUNT
+from .state import MAX_COUNT, AnyConfig
 
 CHECKPOINT, CONFIG, METRICS, EVALUATION, CODE = (
     "checkpoint.safetensors",
@@ -52,7 +52,7 @@ class RunError(ValueError):
     """A run folder cannot be used; the message names it and suggests a remedy."""
 
 
-def new_folder(out: str | os.PathLike[str] | None, config: Config) -> Path:
+def new_folder(out: str | os.PathLike[str] | None, config: AnyConfig) -> Path:
     """Create an empty run folder: `out`, or the next of runs/001-glyphs-mlp, runs/002-...
 
     Raises:
@@ -98,7 +98,7 @@ def check_free(folder: Path) -> None:
         )
 
 
-def _create_next(config: Config) -> Path:
+def _create_next(config: AnyConfig) -> Path:
     """Create the next numbered folder of runs/.
 
     It is created at once, so that two runs that start together get two folders.
@@ -108,7 +108,7 @@ def _create_next(config: Config) -> Path:
     while True:
         matches = [re.match("([0-9]+)-", path.name) for path in runs.iterdir()]
         number = max((int(match[1]) for match in matches if match), default=0) + 1
-        names = short_name(config.data), short_name(str(config.model))
+        names = short_name(config.data), short_name(config.label)
         folder = runs / "-".join([f"{number:03d}", *names])
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
@@ -129,12 +129,26 @@ def read_config(folder: Path) -> Config:
     Raises:
         RunError: the folder holds no config, or none that can be read.
     """
+    values = read_gan_options(folder)
     try:
-        return Config.from_dict(read_options(folder))
-    except RunError:
-        raise
+        return Config.from_dict(values)
     except (TypeError, ValueError) as error:
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+def read_gan_options(folder: Path) -> dict[str, Any]:
+    """Return the options of a run that makes images from noise, unchecked.
+
+    Raises:
+        RunError: as `read_options`, or it is a run of images from images.
+    """
+    values = read_options(folder)
+    if "task" in values:
+        raise RunError(
+            f"{folder} is a run of images from images (--task {values['task']}): minigan translate"
+            " applies it, minigan evaluate measures it, and minigan train --resume goes on with it"
+        )
+    return values
 
 
 def read_options(folder: Path) -> dict[str, Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..utils.names import shorten
 from .config import MAX_CLASSES, Config
+
+if TYPE_CHECKING:
+    from ..translation.config import TranslationConfig
+
+AnyConfig = TypeVar("AnyConfig", bound="Config | TranslationConfig")
 
 # The options in which a run may differ from its checkpoint, as no later step depends on them. The
 # path of the data is one of them, as the data themselves are compared.
@@ -119,19 +124,30 @@ def check_order(order: np.ndarray, samples: int) -> None:
         raise ValueError(f"the checkpoint belongs to other data than these {samples} samples")
 
 
-def merge_config(config: Config, saved: Config, has_digest: bool) -> Config:
+def merge_config(
+    config: AnyConfig,
+    saved: AnyConfig,
+    has_digest: bool,
+    may_differ: Collection[str] = MAY_DIFFER,
+    filled: Collection[str] = FILLED,
+) -> AnyConfig:
     """Return the config of a run, with options of None replaced by those of its checkpoint.
+
+    Args:
+        config, saved: the config of the run and of its checkpoint, of one class.
+        has_digest: whether the data are compared themselves, so that their path may differ.
+        may_differ: the options in which they may differ. filled: those that may be None.
 
     Raises:
         ValueError: an option that later steps depend on differs from the checkpoint's.
     """
     values, saved_values = config.as_dict(), saved.as_dict()
-    values |= {name: saved_values[name] for name in FILLED if values[name] is None}
+    values |= {name: saved_values[name] for name in filled if values[name] is None}
     for name, value in values.items():
-        may_differ = name in MAY_DIFFER and (name != "data" or has_digest)
-        if not may_differ and value != saved_values[name]:
+        is_free = name in may_differ and (name != "data" or has_digest)
+        if not is_free and value != saved_values[name]:
             raise ValueError(f"it was written with {name} = {saved_values[name]!r}, not {value!r}")
-    return Config(**values)
+    return type(config)(**values)
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

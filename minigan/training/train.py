@@ -62,6 +62,8 @@ def train(
         RunError: the folder is not empty, or is no run to go on with, or its data have changed.
         DivergedError: a loss or a weight became NaN or infinite.
     """
+    if type(config).__name__ == "TranslationConfig":
+        raise TypeError("mg.train makes images from noise; mg.train_translation takes this config")
     if config is not None and not isinstance(config, Config):
         raise TypeError(
             f"the first argument is the config, not {type(config).__name__}: mg.train(mg.Config(),"

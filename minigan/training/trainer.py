@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,7 +38,11 @@ from .gauges import Gauges
 from .initial import InitialWeights
 from .own_code import check_loaded
 from .sampler import Sampler
-from .state import DataChangedError, check_count, check_order, describe_changes
+from .state import AnyConfig, DataChangedError, check_count, check_order, describe_changes
+
+if TYPE_CHECKING:
+    from ..evaluation.quick import QuickMeasures
+    from .pictures import Pictures
 
 SHOWN_POINTS = 1024  # generated points in a picture, and real points beside them
 SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g")
@@ -117,7 +121,7 @@ class Trainer:
         if compiles_ahead and first_data is None:
             compile_kernels(config, data)
         self.device = get_device(config.device)
-        _warn_of_precision(config)
+        warn_of_precision(config)
         self.step_count = 0
         self.metrics_lines = 0  # the number of lines of metrics that belong to this state
         self.random = random.Generator(config.seed)
@@ -150,6 +154,18 @@ class Trainer:
         self.captured = True
         self._captured_update = capture(self._update)
         self._output: dict[str, Any] | None = None  # of the last step, until the next one
+
+    def quick_measures(self) -> QuickMeasures:
+        """Return the measures that a run takes during the training."""
+        from ..evaluation.quick import QuickMeasures  # The module needs this one.
+
+        return QuickMeasures(self)
+
+    def pictures(self, folder: Path) -> Pictures:
+        """Return what draws the pictures of a run in a folder."""
+        from .pictures import Pictures  # The module needs this one.
+
+        return Pictures(folder, self)
 
     @property
     def loss(self) -> GANLoss:
@@ -199,10 +215,10 @@ class Trainer:
             labels = [y for _, *condition in batches for y in condition]
             output = self._output = update(reals, labels)
             row = {name: float(output[name]) for name in SCALARS if name in output}
-            row["d_real"], row["d_fake"] = self._accuracies(output["logits"].numpy()[:, 0])
+            row["d_real"], row["d_fake"] = accuracies(self.loss, output["logits"].numpy()[:, 0])
             if norms:
                 for player in ("d", "g"):
-                    row[f"grad_norm_{player}"] = _norm(output[f"gradients_{player}"])
+                    row[f"grad_norm_{player}"] = l2_norm(output[f"gradients_{player}"])
         self.step_count += 1
         for name, value in row.items():
             if not math.isfinite(value):
@@ -228,21 +244,6 @@ class Trainer:
         """Update both networks on batches (batch, width), with all work on the device."""
         shape = (self.config.batch, *self.data.sample_shape)
         return self.players.step([real.reshape(*shape) for real in reals], labels)
-
-    def _accuracies(self, logits: np.ndarray) -> tuple[float, float]:
-        """Return the fractions of real samples and of fakes that D classifies correctly.
-
-        The logits of the real samples are the first half.
-
-        Where the loss has no threshold, because only differences of logits are meaningful, a sample
-        is classified as real if its logit is above the mean of the other batch.
-        """
-        real, fake = np.split(logits, 2)
-        threshold = self.loss.threshold
-        real_threshold, fake_threshold = (
-            (fake.mean(), real.mean()) if threshold is None else (threshold, threshold)
-        )
-        return float((real > real_threshold).mean()), float(1 - (fake > fake_threshold).mean())
 
     # -------------------------------------------------------------------------------- samples
     def generate(self, latent: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
@@ -320,7 +321,7 @@ def absolute_paths(config: Config) -> Config:
     return config.replace(**paths)
 
 
-def _warn_of_precision(config: Config) -> None:
+def warn_of_precision(config: AnyConfig) -> None:
     """Say that a precision other than float32 has no effect where there is no CUDA kernel."""
     if config.matmul_precision != "float32" and config.device not in ("cuda", "cuda-emulator"):
         text = (
@@ -370,7 +371,21 @@ def fill_defaults(config: Config, data: Dataset) -> Config:
     return config.replace(**options)
 
 
-def _norm(gradients: Sequence[Tensor]) -> float:
+def accuracies(loss: GANLoss, logits: np.ndarray) -> tuple[float, float]:
+    """Return the fractions of real samples and of fakes that D classifies correctly.
+
+    The logits of the real samples are the first half. Where the loss has no threshold, because only
+    differences of logits are meaningful, a sample is classified as real if its logit is above the
+    mean of the other batch.
+    """
+    real, fake = np.split(logits, 2)
+    real_threshold, fake_threshold = (
+        (fake.mean(), real.mean()) if loss.threshold is None else (loss.threshold, loss.threshold)
+    )
+    return float((real > real_threshold).mean()), float(1 - (fake > fake_threshold).mean())
+
+
+def l2_norm(gradients: Sequence[Tensor]) -> float:
     """Return the L2 norm of all gradients taken as one vector; infinite only if an element is."""
     with no_grad():
         square = sum(float((g * g).sum()) for g in gradients)

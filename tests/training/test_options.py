@@ -153,6 +153,9 @@ def test_the_config_keys_and_their_order_stay():
 def test_the_readme_has_the_table():
     text = readme.README.read_text()
     assert text == readme.with_options(text), "run: python -m minigan.training.readme"
+    text = readme.TRANSLATION.read_text()
+    table = readme.translation_table()
+    assert text == readme.with_options(text, table), "run: python -m minigan.training.readme"
 
 
 def test_a_readme_without_markers_is_refused():

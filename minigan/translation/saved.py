@@ -1,0 +1,330 @@
+"""A saved run of images from images: load it, apply it to pictures, go on with its training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..data import NAMES, Dataset
+from ..engine import random
+from ..engine.device import get_device, use_device
+from ..training import checkpoint
+from ..training.lines import Lines
+from ..training.own_code import load_code_of_run
+from ..training.resume import checkpoint_errors
+from ..training.run import Run
+from ..training.run_folder import BEST, CHECKPOINT, METRICS, RunError, read_options
+from ..training.snapshots import PARTS, snapshot_path, snapshot_steps
+from ..training.state import DataChangedError, check_count, merge_config
+from .config import FILLED, TranslationConfig
+from .measures import TranslationEvaluation, evaluate_translation
+from .players import TranslationPlayers, build_players
+from .tasks import TASKS, TRANSFORMS, repeat_pixels, with_hole
+from .trainer import TranslationTrainer, apply_net
+
+# The options in which a run may differ from its checkpoint; see `training/state.py`.
+MAY_DIFFER = {"steps", "data", "target", "data_dir", "max_gb", "device"} | {
+    *("log_every", "sample_every", "evaluate_every", "checkpoint_every", "keep")
+}
+MAX_CHANNELS = 16
+
+
+def is_translation(folder: Path) -> bool:
+    """Return whether a run's folder is one of images from images; RunError if it is no run."""
+    return "task" in read_options(folder)
+
+
+def read_translation_config(folder: Path) -> TranslationConfig:
+    """Return the config of a run of images from images.
+
+    Raises:
+        RunError: the folder holds none, or one that cannot be read, or a run of another kind.
+    """
+    values = read_options(folder)
+    if "task" not in values:
+        raise RunError(
+            f"{folder} is a run that makes images from noise; minigan sample draws from it, and"
+            " minigan translate takes a run of minigan train --task"
+        )
+    try:
+        return TranslationConfig.from_dict(values)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{folder / 'config.json'} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SavedTranslation:
+    """A run of images from images in the state of its checkpoint or of a snapshot.
+
+        run = load_translation("runs/003-mnist-inpaint")
+        repaired = run.translate(images, masks)
+
+    Attributes:
+        folder: the absolute path of the run.
+        config: its options.
+        step: of the weights.
+        channels: of its inputs and of the images that it makes.
+        players: its nets.
+    """
+
+    folder: Path
+    config: TranslationConfig
+    step: int
+    channels: tuple[int, int]
+    players: TranslationPlayers
+
+    @property
+    def generator(self) -> nn.Module:
+        """The net in eval mode, its moving average if the option `ema` is set."""
+        return self.players.sampler
+
+    @property
+    def image_channels(self) -> int:
+        """The channels of the images that `translate` takes."""
+        return self.channels[0] - TASKS[self.config.task].added
+
+    def translate(self, images: Any, masks: Any = None) -> np.ndarray:
+        """Return what the net makes of images of any size, (n, C, H, W) in [-1, 1].
+
+        The images are those that the task is about: with holes for inpaint, small ones for
+        super-resolution (the result is `factor` times as large), noisy ones for denoise, outlines
+        (1 where there is one, else -1) for outline. A side that the net does not take is extended
+        by its own pixels, mirrored, and the result is cut again.
+
+        Args:
+            images: (n, C, H, W).
+            masks: of inpaint, (n, 1, H, W) or (1, 1, H, W) of 0 and 1, which is in the hole.
+
+        Raises:
+            ValueError: the shapes do not fit, or there are no masks for inpaint, or numbers other
+                than 0 and 1 in them.
+        """
+        x = np.asarray(images, np.float32)
+        if x.ndim != 4 or x.shape[1] != self.image_channels or not x.size:
+            raise ValueError(
+                f"translate: images of shape {x.shape}; (n, {self.image_channels}, height, width)"
+                " is needed"
+            )
+        task = self.config.task
+        if task == "inpaint":
+            x = with_hole(x, check_masks(masks, x.shape))
+        elif masks is not None:
+            raise ValueError(f"translate: masks are for task = 'inpaint', not for {task!r}")
+        if task == "super-resolution":
+            x = repeat_pixels(x, self.config.factor)
+        height, width = x.shape[2:]
+        multiple = 2**self.config.depth
+        pads = [(0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple)]
+        padded = np.pad(x, pads, mode="symmetric")
+        with use_device(self.players.device):
+            made = apply_net(self.generator, padded)
+        return made[:, :, :height, :width]
+
+    def __repr__(self) -> str:
+        return f"SavedTranslation({str(self.folder)!r}: {self.config.task}, step {self.step})"
+
+
+def check_masks(masks: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return masks as float32 (n, 1, H, W); ValueError unless they fit images of a shape."""
+    if masks is None:
+        raise ValueError("inpaint needs masks, which say where the hole of each image is")
+    mask = np.asarray(masks, np.float32)
+    n, _, height, width = shape
+    if mask.shape not in ((n, 1, height, width), (1, 1, height, width)):
+        raise ValueError(
+            f"masks of shape {mask.shape}; ({n}, 1, {height}, {width}) or (1, 1, {height},"
+            f" {width}) is needed for images of shape {shape}"
+        )
+    others = mask[(mask != 0) & (mask != 1)]
+    if others.size:
+        raise ValueError(f"masks hold {others[0]:g}; 1 in the hole and 0 elsewhere is needed")
+    if not mask.any(axis=(1, 2, 3)).all():
+        raise ValueError("a mask is 0 everywhere: there is no hole to fill")
+    return np.broadcast_to(mask, (n, 1, height, width))
+
+
+# --------------------------------------------------------------------------------------- loading
+def load_translation(
+    folder: str | os.PathLike[str], *, step: int | str | None = None, device: str | None = None
+) -> SavedTranslation:
+    """Return a run of `minigan train --task` in the state of its checkpoint; no data are needed.
+
+    Args:
+        folder: the run's folder.
+        step: of a snapshot, or "best" for the step with the best measure; None: the last.
+        device: of the nets; None: the one of the training.
+
+    Raises:
+        RunError: the folder holds no such run or step.
+        CheckpointError: the file cannot be read, or belongs to another run.
+    """
+    folder = Path(folder).expanduser().absolute()
+    load_code_of_run(folder, None, ("loss",))
+    config = read_translation_config(folder)
+    path = _path_of_step(folder, step)
+    tensors, info = checkpoint.load(path)
+    with checkpoint_errors(path):
+        saved = {name: x for name, x in config.as_dict().items() if name in MAY_DIFFER}
+        config = _merge(config, {**saved, **info["config"]})
+        channels = _check_channels(info["data"]["channels"])
+        players = _build(config, channels, device)
+        parts = {name: x for name, x in players.parts().items() if name in PARTS}
+        for name, owner in parts.items():
+            state = {k: x for k, x in tensors.items() if k.startswith(f"{name}.")}
+            owner.load_state_dict({k.removeprefix(f"{name}."): x for k, x in state.items()})
+        at = check_count("step", info["step"])
+    for net in (players.generators, players.discriminators):
+        net.eval()
+    return SavedTranslation(folder, config, at, channels, players)
+
+
+def _path_of_step(folder: Path, step: int | str | None) -> Path:
+    """Return the file that holds a step of a run."""
+    if step is None:
+        return folder / CHECKPOINT
+    if step == "best":
+        if not (folder / BEST).exists():
+            raise RunError(f"{folder} keeps no best step: nothing was measured yet")
+        return folder / BEST
+    if isinstance(step, str):
+        raise ValueError(f"step = {step!r}: a number, or 'best', is accepted")
+    path = snapshot_path(folder, step)
+    if not path.exists():
+        steps = ", ".join(map(str, snapshot_steps(folder))) or "none"
+        raise RunError(f"{folder} has no snapshot of step {step}; it has {steps}")
+    return path
+
+
+def _merge(config: TranslationConfig, saved: Mapping[str, Any]) -> TranslationConfig:
+    """Return the config of a run, compared with that of its checkpoint."""
+    return merge_config(config, TranslationConfig.from_dict(dict(saved)), True, MAY_DIFFER, FILLED)
+
+
+def _check_channels(channels: Any) -> tuple[int, int]:
+    first, second = (check_count("channels", n) for n in channels)
+    if not (0 < first <= 2 * MAX_CHANNELS and 0 < second <= MAX_CHANNELS):
+        raise ValueError(f"channels = {channels}: 1 to {MAX_CHANNELS} are accepted")
+    return first, second
+
+
+def _build(
+    config: TranslationConfig, channels: tuple[int, int], device: str | None
+) -> TranslationPlayers:
+    config = config.replace(device=device or config.device)
+    with random.use_generator(random.Generator()), use_device(get_device(config.device)):
+        return build_players(config, *channels)
+
+
+# ---------------------------------------------------------------------------------- going on with
+def load_translation_trainer(
+    folder: Path,
+    changes: Mapping[str, Any] | None = None,
+    data: Dataset | None = None,
+    target: Dataset | None = None,
+    progress: bool = False,
+) -> tuple[TranslationTrainer, Mapping[str, Any]]:
+    """Return the trainer of a run in the state of its checkpoint, and the info of the latter.
+
+    Args:
+        folder: the run's folder.
+        changes: options of MAY_DIFFER to change.
+        data, target: the images of a run that came from a program.
+        progress: whether to show a progress bar.
+
+    Raises:
+        RunError: the folder holds no such run, its images have changed, or an option cannot be.
+        CheckpointError: the checkpoint cannot be read, or belongs to another run.
+    """
+    load_code_of_run(folder, None, ("loss", "data"))
+    config = change_options(read_translation_config(folder), folder, changes or {})
+    tensors, info = checkpoint.load(folder / CHECKPOINT)
+    with checkpoint_errors(folder / CHECKPOINT):
+        config = _merge(config, info["config"])
+    trainer = _build_trainer(config, folder, data, target, progress)
+    try:
+        with checkpoint_errors(folder / CHECKPOINT):
+            trainer.load_state(dict(tensors), dict(info))
+    except DataChangedError as error:
+        raise RunError(
+            f"{folder}: {error}; a run goes on, and is evaluated, with the images that it was"
+            " trained on: --data and --target name where they are now"
+        ) from None
+    return trainer, info
+
+
+def _build_trainer(
+    config: TranslationConfig,
+    folder: Path,
+    data: Dataset | None,
+    target: Dataset | None,
+    progress: bool,
+) -> TranslationTrainer:
+    try:
+        return TranslationTrainer(config, data, target, progress)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: {error}") from None
+
+
+def change_options(
+    config: TranslationConfig, folder: Path, changes: Mapping[str, Any]
+) -> TranslationConfig:
+    """Return the config of a run with options changed; RunError for one that has to stay."""
+    values = config.as_dict()
+    new = {name: x for name, x in changes.items() if x is not None and values.get(name) != x}
+    fixed = [name for name in new if name not in MAY_DIFFER]
+    fixed += [
+        name
+        for name in ("data", "target")
+        if name in new and {new[name], values[name]} & {*NAMES, *TRANSFORMS}
+    ]
+    if fixed:
+        names = ", ".join(f"{name} = {values.get(name)!r} (not {new[name]!r})" for name in fixed)
+        raise RunError(f"--resume {folder} goes on with that run's own options: {names}")
+    return config.replace(**new)
+
+
+def resume_translation(
+    folder: Path,
+    changes: Mapping[str, Any] | None = None,
+    data: Dataset | None = None,
+    target: Dataset | None = None,
+    progress: bool = False,
+) -> Run:
+    """Return a run that continues from its checkpoint, or from the start if it has none yet.
+
+    Arguments and errors are those of `load_translation_trainer`.
+
+    Raises:
+        RunError: the run is already beyond its number of steps.
+    """
+    if not (folder / CHECKPOINT).exists() and not (folder / METRICS).exists():
+        load_code_of_run(folder, None, ("loss", "data"))
+        config = change_options(read_translation_config(folder), folder, changes or {})
+        return Run(folder, _build_trainer(config, folder, data, target, progress))
+    trainer, info = load_translation_trainer(folder, changes, data, target, progress)
+    if trainer.step_count > trainer.config.steps:
+        raise RunError(
+            f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"
+        )
+    return Run(folder, trainer, Lines.from_info(info))
+
+
+def evaluate_folder(
+    folder: Path, changes: Mapping[str, Any], step: int | str | None, progress: bool
+) -> TranslationEvaluation:
+    """Return the measures of a run, at its last step or at another one."""
+    trainer, _ = load_translation_trainer(folder, changes, progress=progress)
+    if step is not None:
+        saved = load_translation(folder, step=step)
+        for part in PARTS:
+            owner, other = (x.players.parts().get(part) for x in (trainer, saved))
+            if owner is not None and other is not None:
+                owner.load_state_dict(other.state_dict())
+        trainer.step_count = saved.step
+    return evaluate_translation(trainer, progress=progress)
