@@ -49,12 +49,9 @@ if _typing.TYPE_CHECKING:
     from . import doctor
     from .training.saved_run import SavedRun, load_run
     from .training.train import train
-    from .translation import (
-        SavedTranslation,
-        TranslationConfig,
-        load_translation,
-        train_translation,
-    )
+    from .translation.config import TranslationConfig
+    from .translation.saved import SavedTranslation, load_translation
+    from .translation.train import train_translation
 
 __all__ = [
     "Config",
@@ -109,13 +106,13 @@ __all__ = [
 # program with a training loop of its own does not need them.
 _LAZY = {
     "SavedRun": ".training.saved_run",
-    "SavedTranslation": ".translation",
-    "TranslationConfig": ".translation",
+    "SavedTranslation": ".translation.saved",
+    "TranslationConfig": ".translation.config",
     "doctor": ".doctor",
     "load_run": ".training.saved_run",
-    "load_translation": ".translation",
+    "load_translation": ".translation.saved",
     "train": ".training.train",
-    "train_translation": ".translation",
+    "train_translation": ".translation.train",
 }
 
 __version__: str

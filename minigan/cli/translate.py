@@ -43,7 +43,13 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write what the net makes of each picture, and print the paths."""
-    from ..translation.files import find_pictures, read_mask, read_picture, write_picture
+    from ..translation.files import (
+        check_outline,
+        find_pictures,
+        read_mask,
+        read_picture,
+        write_picture,
+    )
     from ..translation.saved import load_translation
     from ..utils.progress import announce_kernels, progress_bar
 
@@ -63,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
             image, conversion = read_picture(path, net.image_channels)
             if conversion:
                 note(f"{path}: {conversion}")
+            if net.config.task == "outline":
+                check_outline(path, image)
             mask = read_mask(masks[path], image.shape) if has_masks else None
             made = net.translate(image, mask)
             columns: list[np.ndarray] = [image, made] if options.strip else [made]

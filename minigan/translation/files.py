@@ -72,6 +72,14 @@ def read_picture(path: Path, channels: int) -> tuple[np.ndarray, str]:
     return with_channels(values, channels), "; ".join(done)
 
 
+def check_outline(path: Path, image: np.ndarray) -> None:
+    """Raise DataError unless an image in [-1, 1] has black and white pixels only."""
+    if not np.isin(image, (-1, 1)).all():
+        raise DataError(
+            f"{path}: not an outline: white lines on black, without grey, are what this run takes"
+        )
+
+
 def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Return a mask (1, 1, H, W), 1 where the picture is white, for images of a shape.
 

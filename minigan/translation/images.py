@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import NAMES, DataError, Dataset, DataWarning, load
+from ..data import GENERATED, NAMES, DataError, Dataset, DataWarning, load
 from ..data.folder import load_folder_and_paths
 from ..data.limits import check_memory
 from ..data.own import OWN
@@ -74,7 +74,7 @@ def load_images(
     """
     if config.task == "pairs":
         return _pairs(config, data, target, progress)
-    first = data or _load(config, config.data, progress)
+    first = _load(config, config.data, progress) if data is None else _sampled(config, data)
     _check_images(first)
     if config.is_unpaired:
         return _unpaired(config, first, target, progress)
@@ -82,18 +82,27 @@ def load_images(
     return Images(train, held_out, None, None, None, 0, first.digest())
 
 
-def _load(config: TranslationConfig, name: str, progress: bool) -> Dataset:
-    """Return a data set by its name or path, with the options of the config."""
+def _load(config: TranslationConfig, name: str, progress: bool, is_sampled: bool = True) -> Dataset:
+    """Return a data set by its name or path, with the options of the config.
+
+    `is_sampled`: whether only `config.samples` of it are returned. Of pairs they are drawn later,
+    as two sets of different lengths would be cut to the same one.
+    """
     options: dict[str, Any] = {option: getattr(config, option) for option in OPTIONS}
     return load(
         name,
         split=config.split,
         data_dir=config.data_dir if name in NAMES else None,
-        samples=config.samples,
+        samples=config.samples if is_sampled or name in GENERATED else None,
         seed=config.seed,
         progress=progress,
         **options,
     )
+
+
+def _sampled(config: TranslationConfig, data: Dataset) -> Dataset:
+    """Return `config.samples` of a data set, drawn by the seed; all of it for None."""
+    return data if config.samples is None else data.sample(config.samples, config.seed)
 
 
 def _check_images(data: Dataset) -> None:
@@ -108,11 +117,11 @@ def _pairs(
     if data is not None:
         inputs, truths = (data, target) if target is not None else _halves(data)
     elif config.target is None:
-        inputs, truths = _halves(_load(config, config.data, progress))
+        inputs, truths = _halves(_load(config, config.data, progress, False))
     elif Path(config.data).is_dir() and Path(config.target).is_dir():
         inputs, truths = _matching_folders(config, progress)
     else:
-        inputs, truths = (_load(config, x, progress) for x in (config.data, config.target))
+        inputs, truths = (_load(config, x, progress, False) for x in (config.data, config.target))
     for part in (inputs, truths):
         _check_images(part)
     _check_sizes(inputs, truths)
@@ -121,6 +130,8 @@ def _pairs(
             f"pairs: {len(inputs)} images of {inputs.name}, {len(truths)} of {truths.name}; as many"
             " are needed"
         )
+    if config.samples is not None and config.data not in GENERATED:
+        inputs, truths = (_sampled(config, part) for part in (inputs, truths))
     if config.swap:
         inputs, truths = truths, inputs
     both = _stack(config, inputs, truths)
@@ -171,9 +182,7 @@ def _matching_folders(config: TranslationConfig, progress: bool) -> tuple[Datase
             )
     orders = [sorted(range(len(x)), key=x.__getitem__) for x in names]
     first, second = (data.subset(order) for (data, _), order in zip(found, orders, strict=True))
-    if config.samples is None:
-        return first, second
-    return first.sample(config.samples, config.seed), second.sample(config.samples, config.seed)
+    return first, second
 
 
 def _check_sizes(first: Dataset, second: Dataset) -> None:
@@ -208,7 +217,7 @@ def _unpaired(
     name = str(config.target)
     if target is None and name in TRANSFORMS:
         return _transformed(config, first)
-    second = target or _load(config, name, progress)
+    second = _load(config, name, progress) if target is None else _sampled(config, target)
     _check_images(second)
     if first.sample_shape[0] != second.sample_shape[0]:
         raise DataError(

@@ -266,12 +266,16 @@ def _add_agreement(
     progress: bool,
 ) -> None:
     """Add the share of images to which a classifier of true ones gives the class of the input."""
-    net = labels if labels is None else _classifier(work.trainer, progress)
-    if net is None or labels is None:
+    images = work.trainer.images
+    if images.other is not None and images.other.class_names != images.data.class_names:
+        work.notes.append("the two kinds of images have other classes, which are not compared")
+        return
+    net = None if labels is None else _classifier(work.trainer, progress)
+    if net is None:
         work.notes.append("the images have no labels, so their classes cannot be compared")
         return
-    for name, images in columns.items():
-        found = net.probabilities(np.asarray(images, np.float32)).argmax(axis=1)
+    for name, column in columns.items():
+        found = net.probabilities(np.asarray(column, np.float32)).argmax(axis=1)
         work.add("agreement", name, float((found == labels).mean()))
 
 

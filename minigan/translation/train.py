@@ -89,7 +89,9 @@ def _place(
     config: TranslationConfig, data: Any, target: Any, labels: Any
 ) -> tuple[TranslationConfig, Dataset | None, Dataset | None]:
     """Return the config with names and paths, and arrays as data sets."""
-    first, second = place_of(config, data, labels), place_of(config, target)
+    # The trainer draws `samples`, as it compares the numbers of pairs first.
+    whole = config.replace(samples=None)
+    first, second = place_of(whole, data, labels), place_of(whole, target)
     if first is not None and not isinstance(first, Dataset):
         config, first = config.replace(data=os.fspath(first)), None
     if second is not None and not isinstance(second, Dataset):

@@ -65,18 +65,19 @@ class TranslationTrainer:
     ) -> None:
         check_loaded(config)
         self.images = images = load_images(config, data, target, progress)
-        if data is None:
-            paths = {"data": absolute(config.data)}
-            if config.target is not None:
-                paths["target"] = absolute(config.target)
-            if config.data_dir is not None:
-                paths["data_dir"] = os.path.abspath(os.path.expanduser(config.data_dir))
-            config = config.replace(**paths)
-        else:
-            data.warn_of_range()
-            config = config.replace(data=FROM_PYTHON + data.name)
-            if target is not None:
-                config = config.replace(target=FROM_PYTHON + target.name)
+        names = {"data": (config.data, data), "target": (config.target, target)}
+        for name, (value, given) in names.items():
+            if given is not None:
+                given.warn_of_range()
+                config = config.replace(**{name: FROM_PYTHON + given.name})
+            elif value is not None:
+                config = config.replace(**{name: absolute(value)})
+        if config.data_dir is not None:
+            path = os.path.abspath(os.path.expanduser(config.data_dir))
+            config = config.replace(data_dir=path)
+        for part in (images.data, images.other):
+            if part is not None:
+                part.warn_of_equal_samples()
         self.config = config = config.filled()
         self._check_images()
         # A checkpoint has this, and is accepted only for the same images.

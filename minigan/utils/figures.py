@@ -118,6 +118,10 @@ ADDED_TERMS = {
     "penalty": (GREEN, "penalty on D's slope, weighted"),
     "class_d": (PINK, "classifier's loss, real and fake (nats)"),
     "class_g": (GREY, "the same, fake alone"),
+    "l1": (GREEN, "difference to the truth, weighted"),
+    "features": (PINK, "difference of D's features, weighted"),
+    "cycle": (GREEN, "difference after there and back, weighted"),
+    "identity": (PINK, "change of images of the other kind, weighted"),
 }
 
 

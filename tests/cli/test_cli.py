@@ -70,7 +70,7 @@ def test_every_command_explains_itself(name):
 def test_train_says_what_is_accepted_and_what_is_the_default():
     text = " ".join(cli("train", "--help").out.split())
     for words in (
-        "glyphs, ring, grid, swiss-roll (made here)",
+        "glyphs, glyphs-sans, glyphs-serif, textures, ring, grid, swiss-roll (made here)",
         "[0.0002]",
         "[12000]",
         "normal, uniform, laplace or",

@@ -28,7 +28,7 @@ def a_run(whole_run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "unknown command 'trian'; did you mean 'train'? (the nearest of 12: train, "),
+        (["trian"], "unknown command 'trian'; did you mean 'train'? (the nearest of 13: train, "),
         (["train", "--stesp", "3"], "unknown option '--stesp'; did you mean '--steps'?"),
         (["train", "--bacth=3"], "unknown option '--bacth'; did you mean '--batch'?"),
         (["info", "--verbose"], "unknown option '--verbose' (accepted: --help)"),
@@ -53,7 +53,7 @@ def test_words_that_are_no_commands_and_no_options(words, message):
     [
         (
             ["--data", "glyhps"],
-            "unknown data 'glyhps'; did you mean 'glyphs'? (accepted: glyphs, ring",
+            "unknown data 'glyhps'; did you mean 'glyphs'? (accepted: glyphs, glyphs-sans",
         ),
         (["--data", "rings"], "unknown data 'rings'; did you mean 'ring'?"),
         (["--data", "no/such/folder"], "no folder of images and no .npz at no/such/folder"),

@@ -266,3 +266,14 @@ def test_weights_are_filled_by_the_task():
         "instance",
     )
     assert TranslationConfig(l1=3.0).filled().l1 == 3
+
+
+def test_samples_of_pairs_are_drawn_after_they_were_compared():
+    a, b = (Dataset(name, images(n, seed=n)) for name, n in (("a", 5), ("b", 6)))
+    config = TranslationConfig(task="pairs", holdout=0.0, samples=3)
+    with pytest.raises(DataError, match="5 images of a, 6 of b"):
+        load_images(config, a, b)
+    found = load_images(config, a, a)
+    inputs, truths = found.split(found.data.values)
+    assert len(inputs) == 3
+    assert (inputs == truths).all()

@@ -261,3 +261,14 @@ def test_a_config_of_one_kind_is_not_taken_for_the_other(run):
         mg.load_run(run)
     with pytest.raises(ValueError, match=r"images of shape \(2, 3, 8, 8\); \(n, 1, height"):
         mg.load_translation(run).translate(np.zeros((2, 3, 8, 8)), np.ones((1, 1, 8, 8)))
+
+
+def test_only_an_outline_is_filled_in(tmp_path):
+    train(tmp_path / "run", "--task", "outline", *SMALL)
+    picture(tmp_path / "photo.png", (12, 12))
+    words = ["translate", tmp_path / "run", "--out", tmp_path / "out"]
+    assert "photo.png: not an outline" in refused(*words, tmp_path / "photo.png")
+    lines = np.zeros((12, 12), np.uint8)
+    lines[2:9, 4] = 255
+    Image.fromarray(lines).save(tmp_path / "lines.png")
+    assert cli(*words, tmp_path / "lines.png").status == 0

@@ -94,7 +94,14 @@ def _least_squares(real: Any, fake: Any) -> Any:
 @pytest.mark.parametrize("task", ["outline", "inpaint"])
 def test_pix2pix_trains_as_in_pytorch(task):
     config = TranslationConfig(
-        task=task, width=4, blocks=1, batch=BATCH, features=2.0, l1=100.0, lr_d=2e-3, schedule="constant"
+        task=task,
+        width=4,
+        blocks=1,
+        batch=BATCH,
+        features=2.0,
+        l1=100.0,
+        lr_d=2e-3,
+        schedule="constant",
     ).filled()
     inputs = 2 if task == "inpaint" else 1
     players = _players(config, inputs, 1)

@@ -153,6 +153,17 @@ def test_without_labels_or_held_out_images_it_says_so():
         evaluate_translation(trainer)
 
 
+def test_other_classes_are_not_compared():
+    kinds = [
+        Dataset(name, data(seed=i).values, np.arange(40) % 2, 2, class_names=(f"{name}1", "x"))
+        for i, name in enumerate("ab")
+    ]
+    config = TranslationConfig(task="unpaired", target="b", **SMALL)
+    found = evaluate_translation(TranslationTrainer(config, *kinds))
+    assert "agreement" not in found.values
+    assert any("other classes" in note for note in found.notes)
+
+
 # ---------------------------------------------------------------------------------------- refused
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
