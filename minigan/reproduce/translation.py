@@ -160,7 +160,11 @@ RESTORE = Experiment(
 )
 
 
+UNPAIRED_STEPS: dict[str, Any] = {"steps": 600}
+
+
 def _unpaired(title: str, goals: Mapping[str, Goal], **options: Any) -> dict[str, Case]:
+    options |= UNPAIRED_STEPS
     return {
         f"{title}: as it is": _case(column="input", **options),
         f"{title}: untrained net": _case(column="untrained", **options),
@@ -174,6 +178,9 @@ UNPAIRED = Experiment(
     minutes=20,
     cases={
         **_unpaired("inverted", {}, task="unpaired", target="inverted", **MNIST),
+        "inverted: CycleGAN, identity 5": _case(
+            task="unpaired", target="inverted", identity=5.0, **UNPAIRED_STEPS, **MNIST
+        ),
         **_unpaired("slanted", {}, task="unpaired", target="slanted", **MNIST),
         **_unpaired("with serifs", {}, task="unpaired", data=FONTS[0], target=FONTS[1]),
     },

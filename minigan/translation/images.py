@@ -130,7 +130,7 @@ def _pairs(
             f"pairs: {len(inputs)} images of {inputs.name}, {len(truths)} of {truths.name}; as many"
             " are needed"
         )
-    if config.samples is not None and config.data not in GENERATED:
+    if data is not None or config.data not in GENERATED:
         inputs, truths = (_sampled(config, part) for part in (inputs, truths))
     if config.swap:
         inputs, truths = truths, inputs

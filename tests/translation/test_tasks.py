@@ -262,7 +262,7 @@ def test_weights_are_filled_by_the_task():
     assert (paired.l1, paired.features, paired.cycle, paired.norm) == (10, 0, None, "batch")
     unpaired = TranslationConfig(task="unpaired", target="slanted").filled()
     assert (unpaired.cycle, unpaired.identity, unpaired.l1, unpaired.norm) == (
-        *(10, 5, None),
+        *(10, 0, None),
         "instance",
     )
     assert TranslationConfig(l1=3.0).filled().l1 == 3

@@ -142,8 +142,9 @@ def test_pix2pix_trains_as_in_pytorch(task):
 
 def test_cyclegan_trains_as_in_pytorch():
     config = TranslationConfig(
-        task="unpaired", target="inverted", width=4, blocks=1, batch=BATCH, schedule="constant"
-    ).filled()
+        task="unpaired", target="inverted", width=4, blocks=1, batch=BATCH, identity=5.0
+    )
+    config = config.replace(schedule="constant").filled()
     players = _players(config, 1, 1)
     g, d = TorchNets(players.generators, "instance"), TorchNets(players.discriminators, "instance")
     adams = [

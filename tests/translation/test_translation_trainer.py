@@ -21,8 +21,14 @@ TABLE = {
     "denoise": {"task": "denoise", "ema": 0.9, "loss": "relativistic", "features": 1.0},
     "outline": {"task": "outline", "adversarial": 0.0, "norm": "none", "clip_norm": 1.0},
     "pairs": {"task": "pairs", "mirror": True, "loss": "hinge", "optimizer": "rmsprop"},
-    "unpaired": {"task": "unpaired", "target": "inverted", "warmup": 3, "ema": 0.5},
-    "unpaired, half": {"task": "unpaired", "target": "slanted", "identity": 0.0, "cycle": 1.0},
+    "unpaired": {
+        "task": "unpaired",
+        "target": "inverted",
+        "warmup": 3,
+        "ema": 0.5,
+        "identity": 2.0,
+    },
+    "unpaired, half": {"task": "unpaired", "target": "slanted", "cycle": 1.0},
 }
 
 
