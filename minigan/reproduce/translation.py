@@ -23,7 +23,7 @@ from ..translation.trainer import TranslationTrainer
 from ..utils.figures import figure, tile
 from .experiment import Case, CaseResult, Experiment, Goal, Measure, Outcome
 
-SHOWN = 6  # examples in the figure
+SHOWN = 14  # examples in the figure
 MADE = "made"  # the column of the images that the trained net makes
 
 
@@ -78,7 +78,7 @@ def draw(results: Sequence[CaseResult], path: Path) -> None:
     for result in shown:
         bands.setdefault(result.name.split(":")[0], []).append(result)
     heights = [len(_rows(group)) for group in bands.values()]
-    with figure(path, 9, 0.62 * sum(heights) + 0.5 * len(bands)) as drawing:
+    with figure(path, 8, 0.5 * sum(heights) + 0.35 * len(bands)) as drawing:
         panels = drawing.subplots(
             len(bands), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
         )[:, 0]
