@@ -182,6 +182,7 @@ ON_POINTS = {
     "concat": {"condition": "concat", "penalty": "r1", "n_critic": 2, "schedule": "exponential"},
     "acgan": {"condition": "acgan", "penalty": "r2", "minibatch": "stddev", "ema": 0.5},
     "projection": {"condition": "projection", "loss": "relativistic", "n_generator": 2},
+    "infogan": {"condition": "infogan", "codes": 2, "categories": 4, "penalty": "r1"},
 }
 ON_IMAGES = {
     "dcgan, averaged": {"model": "small-dcgan", "ema": 0.9, "loss": "relativistic"},
@@ -195,6 +196,7 @@ ON_IMAGES = {
     "cgan": {"condition": "concat", "model": "small-dcgan", "loss": "leastsquares"},
     "sngan, projection": {"condition": "projection", "augment": "cutout", "loss": "hinge"},
     "sngan, acgan": {"condition": "acgan", "penalty": "dragan", "historical": 0.01},
+    "dcgan, infogan": {"condition": "infogan", "model": "small-dcgan", "codes": 1, "ema": 0.9},
 }
 POINTS = {"model": "small", "batch": 8, "steps": 5}
 IMAGES = {"model": "small-sngan", "batch": 4, "steps": 5}

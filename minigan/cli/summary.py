@@ -45,8 +45,10 @@ def describe_data(trainer: Trainer) -> str:
     if train.labels is not None and held_out.labels is not None:
         labels = np.concatenate([train.labels, held_out.labels])
         text += f", {_describe_classes(labels, train.classes or 0, train.class_names)}"
-        if not trainer.players.is_conditional:
-            text += ", not used without --condition"
+        if not trainer.config.needs_labels:
+            condition = trainer.config.condition
+            used = "without --condition" if condition == "none" else f"by --condition {condition}"
+            text += f", not used {used}"
     parts = f"{len(train):,} to train on, {len(held_out):,} held out"
     return printable(f"{text}; {parts if len(held_out) else 'none held out'}")
 

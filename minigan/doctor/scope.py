@@ -28,7 +28,8 @@ def has_free_discriminator(record: Record) -> bool:
 
 
 def is_conditional(record: Record) -> bool:
-    return record.options["condition"] != "none"
+    """Return whether the nets are conditioned on the labels of the data."""
+    return record.options["condition"] not in ("none", "infogan")
 
 
 def is_past_start(record: Record) -> bool:

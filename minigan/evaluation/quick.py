@@ -67,7 +67,7 @@ class QuickMeasures:
         # The emulator would take long, and the distance is the same on the CPU.
         with use_device("cpu" if trainer.device.name == "cuda-emulator" else trainer.device):
             held_out = trainer.held_out.subset(_order(len(trainer.held_out))[:n])
-            labels = held_out.labels if trainer.players.is_conditional and self.distance else None
+            labels = held_out.labels if trainer.config.needs_labels and self.distance else None
             samples = trainer.sample(n, labels=labels)
             if self.distance:
                 real = held_out.values

@@ -109,7 +109,7 @@ class Setting:
     @classmethod
     def of(cls, trainer: Trainer, projections: int = 256, progress: bool = False) -> Setting:
         """Return the setting of a trainer."""
-        conditional = trainer.players.is_conditional
+        conditional = trainer.config.needs_labels
         return cls(trainer.data, trainer.held_out, conditional, projections, progress)
 
     @property

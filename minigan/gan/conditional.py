@@ -1,4 +1,4 @@
-"""Class-conditional networks: a generator, and the discriminators of cGAN, AC-GAN and projection.
+"""Conditional networks: a generator, and the discriminators of cGAN, AC-GAN, projection, InfoGAN.
 
 A conditional discriminator is called with samples and labels. Column 0 of its output is the logit;
 an auxiliary classifier's class logits are the columns after it.
@@ -14,6 +14,7 @@ from .. import nn, ops
 from ..engine.assign import assign
 from ..engine.tensor import Tensor
 from ..utils.names import choose
+from .losses import cross_entropy
 
 Shape = tuple[int, ...]
 MAX_EMBEDDING_SIZE = 64
@@ -76,15 +77,19 @@ class ConcatDiscriminator(_ConditionalDiscriminator):
 class AuxiliaryClassifier(_ConditionalDiscriminator):
     """Compute [logit, class logits] from the same features, as AC-GAN (Odena et al. 2017).
 
-    The labels among its arguments are not used.
+    This is InfoGAN's Q too (Chen et al. 2016): its class logits are those of the categorical code,
+    and the means of the continuous codes are `codes` more columns. The labels among the arguments
+    are not used.
     """
 
-    def __init__(self, net: nn.Sequential, sample_shape: Shape, classes: int) -> None:
+    def __init__(
+        self, net: nn.Sequential, sample_shape: Shape, classes: int, codes: int = 0
+    ) -> None:
         super().__init__(net)
-        self.classifier = nn.Dense(head_in_features(net), classes)
+        self.classifier = nn.Dense(head_in_features(net), classes + codes)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        features = self.features(x, labels)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.net[:-1](x)
         return ops.concatenate([self.net[-1](features), self.classifier(features)], axis=1)
 
 
@@ -113,12 +118,42 @@ class ProjectionDiscriminator(_ConditionalDiscriminator):
 
 # The choices of `--condition`: functions of (net, sample_shape, classes) that return a
 # discriminator.
-CONDITIONS: dict[str, Callable[[nn.Sequential, Shape, int], nn.Module] | None] = {
+CONDITIONS: dict[str, Callable[..., nn.Module] | None] = {
     "none": None,
     "concat": ConcatDiscriminator,
     "acgan": AuxiliaryClassifier,
     "projection": ProjectionDiscriminator,
+    "infogan": AuxiliaryClassifier,
 }
+# Of these the discriminator's output has class logits after the logit.
+CLASSIFYING = ("acgan", "infogan")
+LOG_NORMALIZER = 0.5 * math.log(2 * math.pi)
+
+
+def information_losses(output: Tensor, categories: Tensor, codes: Tensor) -> dict[str, Tensor]:
+    """Return -log q of InfoGAN's codes given generated samples, in nats, mean over the samples.
+
+    With the entropy of the codes, H, the lower bound of the mutual information of codes and samples
+    is H - class - code (Chen et al. 2016, equation 4). A continuous code is normal around the mean
+    that Q predicts, with standard deviation 1, as in the authors' code for MNIST: so Q cannot make
+    the loss small without bound.
+
+    Args:
+        output: Q's, (n, K + k): logits of the K categories, means of the k continuous codes.
+        categories: (n,) integers, the categorical code.
+        codes: (n, k), the continuous ones; k may be 0.
+
+    Returns:
+        "class", the cross-entropy of the categorical code; if k > 0 also "code", the sum of the
+        negative log-likelihoods of the continuous codes.
+    """
+    k = codes.shape[1]
+    classes = output.shape[1] - k
+    losses = {"class": cross_entropy(output[:, :classes], categories)}
+    if k:
+        squares = (output[:, classes:] - codes) ** 2
+        losses["code"] = squares.sum() * (0.5 / len(codes)) + k * LOG_NORMALIZER
+    return losses
 
 
 def input_sizes(
@@ -140,6 +175,7 @@ def make_conditional(
     discriminator: nn.Sequential,
     sample_shape: Shape,
     classes: int,
+    codes: int = 0,
 ) -> tuple[nn.Module, nn.Module]:
     """Return a conditional generator and discriminator with these networks as parts.
 
@@ -147,13 +183,16 @@ def make_conditional(
         condition: a name of `CONDITIONS`, but not "none".
         generator, discriminator: networks with the inputs of `input_sizes`.
         sample_shape: (C, H, W) or (D,).
-        classes: the number of labels.
+        classes: the number of labels, or of InfoGAN's categories.
+        codes: the number of InfoGAN's continuous codes.
 
     Raises:
         ValueError: there is no such condition.
     """
     build = choose("condition", condition, {k: x for k, x in CONDITIONS.items() if x is not None})
-    return ConditionalGenerator(generator, classes), build(discriminator, sample_shape, classes)
+    more = {"codes": codes} if codes else {}
+    conditional = build(discriminator, sample_shape, classes, **more)
+    return ConditionalGenerator(generator, classes), conditional
 
 
 def label_shape(sample_shape: Shape, classes: int) -> Shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import nn
 from ..training.config import Config
-from .conditional import head_in_features, input_sizes, make_conditional
+from .conditional import CLASSIFYING, head_in_features, input_sizes, make_conditional
 from .models import MODELS
 
 Shape = tuple[int, ...]
@@ -25,6 +25,8 @@ def build_networks(
             discriminator without batch norm.
     """
     is_conditional = config.condition != "none"
+    if config.condition == "infogan":  # The label is a code, and the data's labels are not used.
+        classes = config.categories
     if is_conditional and not classes:
         raise ValueError(
             f"condition = {config.condition!r} needs labels, and the data have none"
@@ -34,6 +36,11 @@ def build_networks(
         raise ValueError(f"augment = {config.augment!r} is for images, not for {sample_shape}")
     model = MODELS[config.model or "mlp"]
     latent_size = config.latent_size or model.latent_size
+    if config.codes > latent_size:
+        raise ValueError(
+            f"codes = {config.codes}, but the codes are the first numbers of a latent, which has"
+            f" latent_size = {latent_size}"
+        )
     # Packing and a concatenated label add channels to an image, coordinates to a point.
     first, *rest = sample_shape
     discriminator_shape = (config.pack * first, *rest)
@@ -51,7 +58,7 @@ def build_networks(
     discriminator: nn.Module = unconditional
     if is_conditional and classes:
         generator, discriminator = make_conditional(
-            config.condition, generator, unconditional, sample_shape, classes
+            config.condition, generator, unconditional, sample_shape, classes, config.codes
         )
     if config.penalties and nn.has_batch_norm(discriminator):
         raise ValueError(
@@ -75,7 +82,7 @@ def _check_layers(config: Config, discriminator: nn.Module) -> None:
     """Raise ValueError where an option needs the last layer of a discriminator that has none."""
     needs = {
         "minibatch": config.minibatch != "none",
-        "condition": config.condition in ("acgan", "projection"),
+        "condition": config.condition in (*CLASSIFYING, "projection"),
         "generator_loss": config.generator_loss == "feature-matching",
     }
     if isinstance(discriminator, nn.Sequential) and len(discriminator):

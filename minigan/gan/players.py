@@ -22,6 +22,7 @@ from ..engine.tensor import Tensor, no_grad, tensor
 from ..optim.schedules import factor
 from ..training.config import Config
 from .augment import diff_augment
+from .conditional import CLASSIFYING, information_losses
 from .losses import LOSSES, cross_entropy, feature_matching
 from .models import MODELS
 from .penalties import PENALTIES, orthogonal_penalty, penalty_input, r1_and_r2_penalties
@@ -162,7 +163,7 @@ class Players:
         Args:
             real_batches: tensors (batch, ...), `n_critic` of them.
             label_batches: their labels (batch,), int64; empty without a condition. Fakes have the
-                labels of the real batch.
+                labels of the real batch. For InfoGAN they are the fakes' categorical code.
 
         Returns:
             The results of the last discriminator step and of the last generator step, by name.
@@ -170,25 +171,24 @@ class Players:
         results: dict[str, Any] = {}
         for i, real in enumerate(real_batches):
             labels = label_batches[i : i + 1]
-            fake = self._generate(labels)
-            results |= self.discriminator_step(real, fake, labels)
+            latent = self.latent(self.config.batch)
+            fake = self.generator(latent, *labels)
+            results |= self.discriminator_step(real, fake, labels, latent)
         for i in range(self.config.n_generator):
             if i:  # the first generator step uses the fakes of the last discriminator step
-                fake = self._generate(labels)
-            results |= self.generator_step(fake, real, labels)
+                latent = self.latent(self.config.batch)
+                fake = self.generator(latent, *labels)
+            results |= self.generator_step(fake, real, labels, latent)
         return results
 
-    def _generate(self, labels: list[Tensor]) -> Tensor:
-        return self.generator(self.latent(self.config.batch), *labels)
-
     def discriminator_step(
-        self, real: Tensor, fake: Tensor, labels: list[Tensor]
+        self, real: Tensor, fake: Tensor, labels: list[Tensor], latent: Tensor | None = None
     ) -> dict[str, Any]:
-        """Update the discriminator; the fakes are constants.
+        """Update the discriminator; the fakes are constants. InfoGAN needs their latent.
 
         Returns:
             loss_d, without added terms; logits (2n, 1), those of real samples first; gradients_d,
-            before clipping; penalty and class_d (nats per sample) with such options.
+            before clipping; penalty, class_d and code_d (nats per sample) with such options.
         """
         real, fake = self._discriminator_input(real), self._discriminator_input(fake.detach())
         # R1 and R2 use the samples whose logits the loss needs: one forward pass serves them too.
@@ -207,6 +207,9 @@ class Players:
             )
             results["class_d"] = class_losses * 0.5
             added_terms.append(class_losses)
+        losses = self._information_losses(class_logits[n:], labels, latent)
+        results |= {f"{name}_d": x for name, x in losses.items()}
+        added_terms += losses.values()
         if self.config.penalties:
             results["penalty"] = self._penalty(real, fake, labels, logits if is_shared else None)
             added_terms.append(results["penalty"])
@@ -215,11 +218,14 @@ class Players:
             optim.clip_weights(self.discriminator.parameters(), self.config.clip_weights)
         return results
 
-    def generator_step(self, fake: Tensor, real: Tensor, labels: list[Tensor]) -> dict[str, Any]:
-        """Update the generator, from which `fake` was computed, and its average.
+    def generator_step(
+        self, fake: Tensor, real: Tensor, labels: list[Tensor], latent: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Update the generator, which made `fake` (of `latent`), and its average.
 
         Returns:
-            loss_g, without added terms; gradients_g, before clipping; class_g (nats) for AC-GAN.
+            loss_g, without added terms; gradients_g, before clipping; class_g (nats) for AC-GAN,
+            class_g and code_g for InfoGAN.
         """
         results: dict[str, Any] = {}
         added_terms: list[Tensor] = []
@@ -239,6 +245,9 @@ class Players:
             if self.config.condition == "acgan":
                 results["class_g"] = cross_entropy(class_logits, *labels)
                 added_terms.append(results["class_g"])
+            losses = self._information_losses(class_logits, labels, latent)
+            results |= {f"{name}_g": x for name, x in losses.items()}
+            added_terms += losses.values()
         results["gradients_g"] = self._update("g", self.generator, loss, added_terms)
         if self.average is not None:
             self.average.update()
@@ -279,10 +288,19 @@ class Players:
         return x
 
     def _split_output(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits (n, 1) and, for AC-GAN, the class logits (n, classes)."""
-        if self.config.condition != "acgan":
+        """Return the logits (n, 1) and, for AC-GAN and InfoGAN, the columns after them."""
+        if self.config.condition not in CLASSIFYING:
             return output, output
         return output[:, :1], output[:, 1:]
+
+    def _information_losses(
+        self, output: Tensor, labels: list[Tensor], latent: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return the losses of Q's output for fakes, for InfoGAN; {} for the others."""
+        if self.config.condition != "infogan":
+            return {}
+        assert latent is not None
+        return information_losses(output, *labels, latent[:, : self.config.codes])
 
     def _features(self, x: Tensor, labels: list[Tensor]) -> Tensor:
         """Return the input of the discriminator's last layer, (n, features)."""

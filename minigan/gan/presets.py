@@ -150,6 +150,11 @@ PRESETS = {
         "Mirza and Osindero 2014", "labels as one more channel", {"condition": "concat"}
     ),
     "acgan": Preset("Odena et al. 2017", "D also classifies samples", {"condition": "acgan"}),
+    "infogan": Preset(
+        "Chen et al. 2016",
+        "D also recovers a code of the latents, so it means something",
+        {"condition": "infogan", "codes": 2},
+    ),
     "projection": Preset(
         "Miyato and Koyama 2018",
         "labels as an inner product with D's features",

@@ -24,6 +24,8 @@ class Batches:
         batch: the number of samples in a batch.
         has_labels: whether a batch has labels too.
         scale: what samples are divided by.
+        categories: the number of random labels that replace those of the data, drawn from the
+            random stream "codes"; 0: they are not replaced.
         mirror: whether each image of a batch is mirrored left to right with probability 1/2, drawn
             from the random stream "mirror".
 
@@ -38,10 +40,12 @@ class Batches:
         has_labels: bool = False,
         scale: float = 1.0,
         mirror: bool = False,
+        categories: int = 0,
     ) -> None:
         if mirror and not data.is_image:
             raise ValueError(f"mirror is for images; {data.name} has points: --no-mirror")
         self.data, self.batch, self.scale, self.mirror = data, batch, scale, mirror
+        self.categories = categories
         self.labels = data.labels if has_labels else None
         # Memory that is used again takes no page faults, which cost as much as the conversion.
         self._buffer = np.empty((batch, *data.sample_shape), np.float32)
@@ -54,6 +58,11 @@ class Batches:
         """Return samples (batch, values), float32, and their labels (batch,), in new memory."""
         samples, indices = self.next_rows()
         tensors = [tensor(samples.reshape(self.batch, -1))]
+        if self.categories:
+            numbers = random.uniform(self.batch, stream="codes").numpy()
+            # The product may be rounded up to `categories`.
+            codes = np.minimum(numbers * self.categories, self.categories - 1)
+            return [*tensors, tensor(codes.astype(np.int64))]
         return tensors if self.labels is None else [*tensors, tensor(self.labels[indices])]
 
     def next_rows(self) -> tuple[np.ndarray, np.ndarray]:

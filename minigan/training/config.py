@@ -19,7 +19,7 @@ from ..data.settings import FITS, check_fit, parse_background, parse_range, pars
 from ..engine.device import device_names
 from ..engine.latents import LATENTS
 from ..gan.augment import POLICIES
-from ..gan.conditional import CONDITIONS
+from ..gan.conditional import CLASSIFYING, CONDITIONS
 from ..gan.losses import LOSSES
 from ..gan.models import MODELS
 from ..gan.penalties import PENALTIES
@@ -158,7 +158,19 @@ class Config:
         default_text=f"{IMAGE_MODEL} for images, {POINT_MODEL} for points",
     )
     condition: str = net_option(
-        "none", "how both nets are conditioned on labels", choices=CONDITIONS
+        "none",
+        "how both nets are conditioned on labels, or for infogan on a code that needs no labels",
+        choices=CONDITIONS,
+    )
+    categories: int = net_option(
+        10,
+        "values of the categorical code of condition = infogan",
+        check=at_most(MAX_CLASSES),
+    )
+    codes: int = net_option(
+        0,
+        "continuous codes of condition = infogan: so many first numbers of the latent",
+        check=NOT_NEGATIVE_INTEGER,
     )
     minibatch: str = net_option(
         "none",
@@ -366,7 +378,12 @@ class Config:
                 f"pack = {self.pack} and condition = {self.condition!r}: packed samples have no one"
                 " label; give one of the two"
             )
-        if self.generator_loss == "feature-matching" and self.condition in ("acgan", "projection"):
+        for name in ("categories", "codes"):
+            value = getattr(self, name)
+            if self.condition != "infogan" and value != getattr(Config, name):
+                raise ValueError(f"{name} = {value} goes with condition = 'infogan'")
+        unlabelled = (*CLASSIFYING, "projection")
+        if self.generator_loss == "feature-matching" and self.condition in unlabelled:
             raise ValueError(
                 f"generator_loss = 'feature-matching' and condition = {self.condition!r}: those"
                 " features know no label, so the generator would learn none; condition = 'concat'"
@@ -409,6 +426,11 @@ class Config:
     def penalties(self) -> tuple[str, ...]:
         """The names of the penalties on D's gradient; () without one."""
         return split_names("penalty", self.penalty, "+")
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the nets are conditioned on the labels of the data."""
+        return self.condition not in ("none", "infogan")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:

@@ -77,7 +77,7 @@ class InitialWeights:
         saved = self.info.get("data")  # States of older versions have none.
         if saved is not None:
             pairs["sample shape"] = (tuple(saved["shape"]), data.sample_shape)
-        if saved is not None and config.condition != "none":
+        if saved is not None and config.needs_labels:
             pairs["classes"] = (saved["classes"], data.classes)
         different = [f"{k} = {b!r} (here {n!r})" for k, (b, n) in pairs.items() if b != n]
         if different:

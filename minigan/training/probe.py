@@ -157,7 +157,9 @@ def _generate(trainer: Trainer, reference: Reference) -> tuple[np.ndarray, list[
     It is the average of G if there is one: what ails G alone does not reach the samples.
     """
     net, units = trainer.players.sampler, _Units()
-    labels = [] if reference.labels is None else [_label_tensor(reference.labels)]
+    turns = trainer.sampler.turns(len(reference.latent))  # of InfoGAN's categories
+    y = turns if reference.labels is None else reference.labels
+    labels = [] if y is None else [_label_tensor(y)]
     with nn.evaluating(net), nn.observing(units):
         samples = net(reference.latent, *labels).numpy()
     return samples.reshape(len(samples), -1), units.hidden
@@ -175,7 +177,7 @@ def _discriminate(
     All sources are one pass, with fewer launches, unless a sample's output depends on its batch.
     """
     net, (first, *rest) = trainer.discriminator, trainer.data.sample_shape
-    pack, is_conditional = trainer.config.pack, trainer.players.is_conditional
+    pack, has_labels = trainer.config.pack, trainer.config.needs_labels
     counts = [_divisible(len(samples) // pack) for samples, _ in sources]
     inputs = [
         samples[: n * pack].reshape(n, pack * first, *rest)
@@ -185,7 +187,7 @@ def _discriminate(
     ends = np.cumsum(counts)[:-1]
     with nn.evaluating(net):
         if not nn.depends_on_batch(net):
-            conditions = [_label_tensor(np.concatenate(labels))] if is_conditional else []
+            conditions = [_label_tensor(np.concatenate(labels))] if has_labels else []
             output, units = _apply(net, np.concatenate(inputs), *conditions)
             return np.split(output, ends), units
         outputs: list[np.ndarray] = []
@@ -193,7 +195,7 @@ def _discriminate(
         for i, x in enumerate(inputs):
             output = np.zeros(0, np.float32)
             if len(x):
-                conditions = [_label_tensor(labels[i])] if is_conditional else []
+                conditions = [_label_tensor(labels[i])] if has_labels else []
                 output, units = _apply(net, x, *conditions)
                 ranges.append(units)
             outputs.append(output)

@@ -59,7 +59,7 @@ class Reference:
         labels = means = None
         deviation, agreement, chance = total, 0.0, 0.0
         samples = cls.samples(trainer)
-        if trainer.players.is_conditional and y is not None:
+        if trainer.config.needs_labels and y is not None:
             labels = np.repeat(y[: max(1, samples // 2)], 2)[:samples]  # two latents of each label
             deviation = functions.deviation_within_classes(values, y)
             means = functions.class_means(values, y, data.classes or 0)

@@ -45,6 +45,8 @@ class Sampler:
         class_names: Sequence[str] | None = None,
         step: int | None = None,
     ) -> None:
+        if players.config.condition == "infogan":  # whose categories take the place of classes
+            classes, class_names = players.config.categories, None
         self.players, self.shape, self.classes = players, shape, classes
         self.scale, self.points, self.step = scale, points, step
         self.class_names = None if class_names is None else tuple(class_names)

@@ -218,13 +218,12 @@ def load_run(
     config, (_, info) = read_run(path)
     for net in (sampler.players.sampler, sampler.players.discriminator):
         net.eval()
-    names = info.get("data", {}).get("class_names")
     return SavedRun(
         path,
         config,
         info["step"] if sampler.step is None else sampler.step,
         sampler,
-        None if names is None else tuple(names),
+        sampler.class_names,
         info["step"],
         info["metrics_lines"],
         Lines.from_info(info),

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .pictures import Pictures
 
 SHOWN_POINTS = 1024  # generated points in a picture, and real points beside them
-SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g")
+SCALARS = ("loss_d", "loss_g", "penalty", "class_d", "class_g", "code_d", "code_g")
 
 
 class DivergedError(RuntimeError):
@@ -139,9 +139,10 @@ class Trainer:
             self.batches = Batches(
                 self.data,
                 config.batch,
-                has_labels=self.players.is_conditional,
+                has_labels=config.needs_labels,
                 scale=self.scale,
                 mirror=config.mirror,
+                categories=config.categories if config.condition == "infogan" else 0,
             )
             points = None if data.is_image else _shown_points(self.data)
             self.sampler = Sampler(
@@ -200,7 +201,8 @@ class Trainer:
             loss_d and loss_g, without added terms; d_real and d_fake, the fractions of
             real and of generated samples that D classifies correctly; where there is one, the
             weighted penalty, and an auxiliary classifier's losses class_d and class_g (nats per
-            sample); with `norms` the L2 norms grad_norm_d and grad_norm_g, before any limit.
+            sample), also InfoGAN's, which has code_d and code_g of continuous codes too; with
+            `norms` the L2 norms grad_norm_d and grad_norm_g, before any limit.
 
         Raises:
             DivergedError: a loss, or the norm of a gradient, is NaN or infinite.
@@ -275,7 +277,7 @@ class Trainer:
             "step": self.step_count,
             "random": self.random.state(),
             "metrics_lines": self.metrics_lines,
-            "data": {**self.data_digest, "classes": self.sampler.classes, "scale": self.scale},
+            "data": {**self.data_digest, "classes": self.data.classes or 0, "scale": self.scale},
         }
         return tensors, info
 

@@ -19,6 +19,7 @@ from ..kernels.runtime.files import atomic_write
 # Okabe and Ito's colours, which colour-blind readers can distinguish; grey is for the background.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "#999999"
+SKY, YELLOW = "#56B4E9", "#E69F00"
 # The colours of real data, of the generator (its samples, its loss) and of the discriminator (its
 # output, its loss), in every figure.
 DATA, GENERATOR, DISCRIMINATOR = "#555555", BLUE, ORANGE
@@ -116,8 +117,10 @@ def scatter(
 # The terms that a run may add to the two losses: colour and label by the name of the metric.
 ADDED_TERMS = {
     "penalty": (GREEN, "penalty on D's slope, weighted"),
-    "class_d": (PINK, "classifier's loss, real and fake (nats)"),
-    "class_g": (GREY, "the same, fake alone"),
+    "class_d": (PINK, "classifier's loss in D's step (nats)"),
+    "class_g": (GREY, "the same, in G's step"),
+    "code_d": (SKY, "loss of the continuous codes (nats)"),
+    "code_g": (YELLOW, "the same, in G's step"),
     "l1": (GREEN, "difference to the truth, weighted"),
     "features": (PINK, "difference of D's features, weighted"),
     "cycle": (GREEN, "difference after there and back, weighted"),

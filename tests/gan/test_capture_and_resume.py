@@ -63,6 +63,7 @@ NEEDS = {
     "penalty": ("penalty_weight", "penalty_end", "penalty_steps"),
     "penalty_end": ("penalty_steps",),
     "instance_noise": ("noise_steps",),
+    "condition": ("categories", "codes"),
 }
 USUAL = {"model", "batch", "steps"}
 ALONE = [

@@ -111,7 +111,7 @@ def _data(run: RunReport) -> str:
     sampler = run.trained.sampler
     if data["labels"] and data["classes"]:
         text += f" in {data['classes']} classes"
-        text += "" if sampler.is_conditional else ", which are not used"
+        text += "" if sampler.players.config.needs_labels else ", which are not used"
     return text
 
 
