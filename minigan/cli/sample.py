@@ -16,10 +16,15 @@ from .parser import Parser
 from .terminal import note, report
 from .walk import (
     COLUMNS,
+    DIRECTIONS,
     WALKS,
     add_walk_options,
+    check_not_folder,
     check_walk_options,
     check_walk_size,
+    directions_of,
+    has_paths,
+    one_class,
     save_walk,
     walk_name,
 )
@@ -38,7 +43,11 @@ def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run_folder", metavar="RUN", help="a run's folder")
     parser.add_argument(
-        "--n", type=int, metavar="INT", help=f"number of samples [{SAMPLES}], or of walks [{WALKS}]"
+        "--n",
+        type=int,
+        metavar="INT",
+        help=f"number of samples [{SAMPLES}], of walks [{WALKS}],"
+        f" or of directions [{DIRECTIONS}, or all codes of InfoGAN]",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="INT", help="seed of the latents [%(default)s]"
@@ -56,6 +65,13 @@ def add_arguments(parser: Parser) -> None:
         " pictures, one for each seed from --seed on, such as DIR/seed_000007.png"
         " [RUN/sample_step_STEP_seed_SEED_n_N.png]; for a walk also FILE.gif is written",
     )
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        metavar="LIMIT",
+        help="limit of normal latents in standard deviations, such as 1.0: numbers beyond it are"
+        " drawn again; less makes samples more alike, and often better [none]",
+    )
     add_walk_options(parser)
     add_code_options(parser)
 
@@ -67,29 +83,26 @@ def run(options: argparse.Namespace) -> int:
     from ..training.run_folder import read_options
 
     check_walk_options(options)
-    if options.n is None:
-        options.n = WALKS if options.walk else SAMPLES
-    if options.n < 1:
-        raise ValueError(f"--n {options.n} is not a positive number of samples")
+    _check_count(options)
     folder = Path(options.run_folder)
     out = None if options.out is None else _check_out(options.out)
     data = str(read_options(folder).get("data"))
     if out is not None:
         is_folder = _is_folder(options.out)
-        if options.walk and is_folder:
-            raise ValueError(
-                f"--out {options.out}: a walk is a picture and a GIF; FILE.png is needed"
-            )
+        if is_folder:
+            check_not_folder(options)
         check_not_of_run(f"--out {options.out}", out / "seed.png" if is_folder else out, data)
         if not is_folder:
             _check_new(options, out)
     sampler = _load(folder, options)
     cycle = _parse_labels(options.label, sampler, folder)
+    if options.traverse:
+        options.n, cycle = len(directions_of(sampler, options)), one_class(options.label, cycle)
     labels = None if cycle is None else np.resize(np.array(cycle, np.int64), options.n)
     path = folder / _default_name(options, sampler, cycle) if out is None else out
     paths = [path]
     try:
-        if options.walk:
+        if has_paths(options):
             _check_numbers(options.n, sampler, options.frames)
             if path.suffix == ".png":
                 check_walk_size(options)
@@ -108,6 +121,14 @@ def run(options: argparse.Namespace) -> int:
     for written in paths:
         report(written)
     return 0
+
+
+def _check_count(options: argparse.Namespace) -> None:
+    """Set the default of --n, but for a traversal, where it depends on the run; check it."""
+    if options.n is None and not options.traverse:
+        options.n = WALKS if options.walk else SAMPLES
+    if options.n is not None and options.n < 1:
+        raise ValueError(f"--n {options.n} is not a positive number of samples")
 
 
 def _load(folder: Path, options: argparse.Namespace) -> Sampler:
@@ -179,7 +200,7 @@ def _check_out(text: str) -> Path:
 
 def _check_new(options: argparse.Namespace, path: Path) -> None:
     """Raise ValueError where a file of --out exists."""
-    for file in [path, *([path.with_suffix(".gif")] if options.walk else [])]:
+    for file in [path, *([path.with_suffix(".gif")] if has_paths(options) else [])]:
         if os.path.lexists(file):
             name = options.out if file == path else f"{options.out}: {file}"
             raise ValueError(f"--out {name}: exists already; another name is needed")
@@ -211,7 +232,8 @@ def check_not_of_run(option: str, path: Path, data: str) -> None:
 
 def _default_name(options: argparse.Namespace, sampler: Sampler, cycle: list[int] | None) -> str:
     """Return the name of the sheet: it says all that the picture depends on."""
-    kind = walk_name(options) if options.walk else "sample"
+    kind = walk_name(options) if has_paths(options) else "sample"
+    kind = kind if options.truncation is None else f"{kind}_truncation_{options.truncation:g}"
     name = f"{kind}_step_{sampler.step or 0:06d}_seed_{options.seed}_n_{options.n}"
     if options.label is not None and cycle is not None:
         text = "_".join(sampler.captions(cycle))
@@ -257,7 +279,7 @@ def _check_sheet(n: int, sampler: Sampler, columns: int = 1) -> None:
 # ----------------------------------------------------------------------------------------- writing
 def _draw(sampler: Sampler, options: argparse.Namespace, labels: Any) -> Any:
     _check_numbers(options.n, sampler)
-    return sampler.sample(options.n, options.seed, labels)
+    return sampler.sample(options.n, options.seed, labels, truncation=options.truncation)
 
 
 def save_arrays(path: Path, samples: Any, labels: Any) -> None:
@@ -307,7 +329,8 @@ def _save_single(
     bar = progress_bar(paths, desc=folder.name)
     for i, path in enumerate(bar):
         label = None if labels is None else labels[i : i + 1]
-        (pixels,) = to_pixels(sampler.sample(1, seeds[i], label))
+        sample = sampler.sample(1, seeds[i], label, truncation=options.truncation)
+        (pixels,) = to_pixels(sample)
         metadata = picture_metadata(run, sampler.step, seeds[i])
         metadata |= {"label": captions[i]} if captions[i] else {}
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -20,11 +20,15 @@ class Latent:
         draw: returns latents of a shape (n, size); the options are those of `random.normal`.
         interpolation: that of a walk between two latents, a name of
             `training.walk.INTERPOLATIONS`.
+        reach: how far a traversal along a direction goes to both sides: two standard deviations,
+            or the end of the range; 0 where numbers have different deviations, so that it has no
+            unit.
         torch: an expression of PyTorch for the same latents; it names {n} and {size}.
     """
 
     draw: Callable[..., Tensor]
     interpolation: str
+    reach: float
     torch: str
 
 
@@ -45,14 +49,17 @@ def _decaying(shape: Shape, **options: Any) -> Tensor:
 # numbers that matter, so 0 is no odd place, and an arc may lead through values of small numbers
 # that are many standard deviations large.
 LATENTS: dict[str, Latent] = {
-    "normal": Latent(normal, "slerp", "torch.randn({n}, {size})"),
+    "normal": Latent(normal, "slerp", 2.0, "torch.randn({n}, {size})"),
     "uniform": Latent(
         lambda shape, **options: uniform(shape, -1.0, 1.0, **options),
         "lerp",
+        1.0,
         "2 * torch.rand({n}, {size}) - 1",
     ),
     "laplace": Latent(
-        laplace, "slerp", "torch.distributions.Laplace(0.0, 1.0).sample(({n}, {size}))"
+        laplace, "slerp", 2 * 2**0.5, "torch.distributions.Laplace(0.0, 1.0).sample(({n}, {size}))"
     ),
-    "decaying": Latent(_decaying, "lerp", "torch.randn({n}, {size}) / torch.arange(1, {size} + 1)"),
+    "decaying": Latent(
+        _decaying, "lerp", 0.0, "torch.randn({n}, {size}) / torch.arange(1, {size} + 1)"
+    ),
 }

@@ -17,6 +17,7 @@ from .manifold import (
     expected_coverage,
     precision_recall,
 )
+from .matching import matched_agreement
 from .mixture import MixtureQuality, mixture_quality
 from .neighbours import nearest_distances
 from .parzen import parzen_bandwidth, parzen_log_likelihood
@@ -43,6 +44,7 @@ __all__ = [
     "jensen_shannon",
     "kernel_distance",
     "kernel_distance_blocks",
+    "matched_agreement",
     "memorization",
     "mixture_quality",
     "nearest_distances",

@@ -14,6 +14,7 @@ from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.players import Players
 from ..utils.figures import MAX_CYCLE
 from ..utils.names import choose, printable
+from .directions import first_weight, move, sefa, truncate, unit_directions
 from .walk import INTERPOLATIONS
 
 GENERATE_BATCH = 256  # samples generated in one pass
@@ -122,14 +123,99 @@ class Sampler:
         return [tensor(values, dtype="int64", device=self.players.device)]
 
     def sample(
-        self, n: int, seed: int = 0, labels: np.ndarray | None = None, averaged: bool = True
+        self,
+        n: int,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        averaged: bool = True,
+        truncation: float | None = None,
     ) -> np.ndarray:
         """Return n generated samples, (n, ...); their latents depend on `seed` alone.
 
-        The random streams of a training stay as they are. `labels`, `averaged`: see `generate`.
+        The random streams of a training stay as they are.
+
+        Args:
+            n: their number.
+            seed: of the latents.
+            labels, averaged: see `generate`.
+            truncation: the limit of the latents' numbers, in standard deviations; None: no limit.
+
+        Raises:
+            ValueError: only normal latents are truncated; or see `generate`, `truncate`.
         """
+        players, distribution = self.players, self.players.config.latent
         with random.use_generator(random.Generator(seed)):
-            return self.generate(self.players.latent(n, "samples"), labels, averaged)
+            latent = players.latent(n, "samples")
+            if truncation is not None:
+                if distribution != "normal":
+                    raise ValueError(
+                        f"truncation = {truncation}: this run has latent = {distribution!r}, and"
+                        " only normal latents are truncated"
+                    )
+                latent = tensor(truncate(latent.numpy(), truncation), device=players.device)
+            return self.generate(latent, labels, averaged)
+
+    def directions(self, k: int = 5) -> np.ndarray:
+        """Return the k directions of the latents that the generator amplifies most; see `sefa`.
+
+        Returns:
+            (k, latent_size) unit vectors.
+
+        Raises:
+            ValueError: the generator has not so many, or its first layer is no `nn.Dense`; or the
+                latents are "decaying".
+        """
+        self._reach()
+        return sefa(first_weight(self.players.sampler, self.latent_size), k)
+
+    def codes(self) -> np.ndarray:
+        """Return the directions (k, latent_size) of the continuous codes of InfoGAN; k may be 0."""
+        return np.eye(self.players.config.codes, self.latent_size)
+
+    def _reach(self) -> float:
+        name = self.players.config.latent
+        if not LATENTS[name].reach:
+            raise ValueError(f"a direction of {name} latents, whose deviations differ, has no unit")
+        return LATENTS[name].reach
+
+    def traverse(
+        self,
+        directions: np.ndarray,
+        n: int = 1,
+        frames: int = 10,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        averaged: bool = True,
+    ) -> np.ndarray:
+        """Return samples (k, n, frames, ...) along k directions, of the same latents for each.
+
+        The latents are those of `sample(n, seed)`. Their component along a direction goes from
+        -2 to 2 standard deviations (for uniform latents from -1 to 1), the rest stays.
+
+        Args:
+            directions: (k, latent_size), of any norm, such as `directions()` or `codes()`.
+            n: the number of latents.
+            frames: the number of positions along a direction.
+            seed: of the latents.
+            labels: (n,) integers of the latents; None: all classes in turn.
+            averaged: see `generate`.
+
+        Raises:
+            ValueError: there are fewer than two frames; the directions have another shape, or the
+                latents are "decaying"; or see `generate`.
+        """
+        if frames < 2:
+            raise ValueError(f"frames = {frames}: a traversal has at least its two ends")
+        reach, units = self._reach(), unit_directions(directions, self.latent_size)
+        with random.use_generator(random.Generator(seed)):
+            latents = self.players.latent(n, "samples").numpy().astype(np.float64)
+        positions = np.linspace(-reach, reach, frames)
+        moved = np.stack([move(latents, unit, positions) for unit in units]).astype(np.float32)
+        turns = self.turns(n) if labels is None else np.asarray(labels)
+        if turns is not None and turns.shape == (n,):
+            turns = np.tile(np.repeat(turns, frames), len(units))
+        flat = tensor(moved.reshape(-1, self.latent_size), device=self.players.device)
+        return self.generate(flat, turns, averaged).reshape(len(units), n, frames, *self.shape)
 
     def walk(
         self,

@@ -93,7 +93,13 @@ class SavedRun:
         arrays = {name: np.array(column, float) for name, column in columns.items()}
         return arrays | {"step": np.array([row["step"] for row in rows], np.int64)}
 
-    def sample(self, n: int, seed: int = 0, labels: Labels | None = None) -> np.ndarray:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:
         """Return n samples, (n, C, H, W) in [-1, 1] or (n, D); their latents depend on `seed`.
 
         Args:
@@ -101,11 +107,55 @@ class SavedRun:
             seed: of the latents: `minigan sample --seed` draws the same.
             labels: of a conditional run, names or numbers: one for all samples, or n of them; None:
                 all classes in turn.
+            truncation: the limit of the numbers of normal latents, such as 1.0: those beyond it are
+                drawn again (Brock et al. 2019); None: no limit.
 
         Raises:
-            ValueError: there is no such class, or the run was trained without labels.
+            ValueError: there is no such class, or the run was trained without labels; the latents
+                are not normal.
         """
-        return self.sampler.sample(n, seed, None if labels is None else self._numbers(labels, n))
+        numbers = None if labels is None else self._numbers(labels, n)
+        return self.sampler.sample(n, seed, numbers, truncation=truncation)
+
+    def directions(self, k: int = 5) -> np.ndarray:
+        """Return the k directions (k, latent_size) of the latents that G amplifies most.
+
+        They are the closed form of Shen and Zhou 2021, from the first layer's weight.
+
+        Raises:
+            ValueError: there are not so many, or the generator's first layer is no `nn.Dense`; or
+                the latents are "decaying".
+        """
+        return self.sampler.directions(k)
+
+    def traverse(
+        self,
+        directions: np.ndarray | None = None,
+        n: int = 1,
+        frames: int = 10,
+        seed: int = 0,
+        labels: Labels | None = None,
+    ) -> np.ndarray:
+        """Return samples (k, n, frames, ...) along directions, as `minigan sample --traverse`.
+
+            strips = run.traverse(run.directions(3))  # one latent along each of three directions
+
+        Args:
+            directions: (k, latent_size); None: InfoGAN's continuous codes, or else `directions()`.
+            n: the number of latents, the same for each direction: those of `sample(n, seed)`.
+            frames: the number of samples along a direction: its component of a latent is replaced
+                by -2 to 2 standard deviations, or -1 to 1 for uniform latents.
+            seed: of the latents.
+            labels: of a conditional run, as in `sample`.
+
+        Raises:
+            ValueError: there is no such class, or the directions have another shape; the latents
+                are "decaying".
+        """
+        if directions is None:
+            directions = self.sampler.codes() if self.config.codes else self.directions()
+        numbers = None if labels is None else self._numbers(labels, n)
+        return self.sampler.traverse(directions, n, frames, seed, numbers)
 
     def walk(
         self,

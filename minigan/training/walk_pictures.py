@@ -1,4 +1,4 @@
-"""Draw walks between latents: a grid with a row for each, and a GIF that goes there and back."""
+"""Draw walks between latents, or traversals: a grid with a row for each, and a GIF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..utils.grids import draw_grid, font_for, grid_columns, write_png
 from ..utils.walk_figures import walk_curves, walk_frames
 from .sampler import Sampler
 
-TITLE = "walks between latents, from ○ to ●"
+WALK = "walks between latents, from ○ to ●"
+TRAVERSAL = "traversals of a latent along directions, from ○ to ●"
 MILLISECONDS = 80  # of a frame
 
 
@@ -22,8 +23,9 @@ def save_walk_picture(
     sampler: Sampler,
     path: Path,
     columns: int,
-    labels: np.ndarray | None = None,
+    captions: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    title: str = WALK,
 ) -> None:
     """Write a PNG of walks: a row of images for each, or curves of points over the real ones.
 
@@ -32,35 +34,36 @@ def save_walk_picture(
         sampler: their source, which knows real points and the names of classes.
         path: the file to write.
         columns: the most images in a row, evenly chosen with both ends.
-        labels: (n,) of the walks; None where they have none.
+        captions: n texts, `row_captions`, above the first image of each row; None: none.
         metadata: texts that the PNG holds, by keyword.
+        title: of a figure of points.
     """
     if sampler.points is not None:
-        walk_curves(sampler.points, walks, path, TITLE, metadata)
+        walk_curves(sampler.points, walks, path, title, metadata)
         return
     chosen = walks[:, evenly(walks.shape[1], columns)]
     columns = chosen.shape[1]
-    captions = None
-    if labels is not None:  # above the first image of a row, as all of it are of one class
-        captions = [x for name in _names(sampler, labels) for x in (name, *[""] * (columns - 1))]
+    texts = None
+    if captions is not None:
+        texts = [x for text in captions for x in (text, *[""] * (columns - 1))]
     images = chosen.reshape(-1, *chosen.shape[2:])
-    write_png(draw_grid(images, columns, captions), path, metadata)
+    write_png(draw_grid(images, columns, texts), path, metadata)
 
 
 def save_walk_gif(
     walks: np.ndarray,
     sampler: Sampler,
     path: Path,
-    labels: np.ndarray | None = None,
+    captions: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    title: str = WALK,
 ) -> None:
     """Write an endless GIF of walks, there and back; the arguments are those of the picture."""
     count = walks.shape[1]
     if sampler.points is not None:
-        frames = walk_frames(sampler.points, walks, TITLE)
+        frames = walk_frames(sampler.points, walks, title)
     else:
         columns = grid_columns(len(walks), *walks.shape[-2:])
-        captions = None if labels is None else _names(sampler, labels)
         frames = [shrink(draw_grid(walks[:, i], columns, captions)) for i in range(count)]
     comment = ", ".join(f"{name} {text}" for name, text in (metadata or {}).items())
     write_gif(there_and_back(frames), path, MILLISECONDS, comment=comment)
@@ -71,7 +74,15 @@ def there_and_back(frames: Sequence[Image.Image]) -> list[Image.Image]:
     return [*frames, *frames[-2:0:-1]]
 
 
-def _names(sampler: Sampler, labels: np.ndarray) -> list[str]:
-    """Return the names of classes, or their numbers where no font has the characters."""
-    names = sampler.captions(labels)
-    return [str(label) for label in labels] if font_for(names) is None else names
+def row_captions(
+    sampler: Sampler, n: int, labels: np.ndarray | None, is_numbered: bool = False
+) -> list[str] | None:
+    """Return a text for each of n rows: its number if it is asked for, the name of its class.
+
+    Where no font has the characters of the names, they are the numbers of the classes.
+    """
+    parts: list[Sequence[str]] = [[f"{i + 1}" for i in range(n)]] if is_numbered else []
+    if labels is not None:
+        names = sampler.captions(labels)
+        parts.append([str(y) for y in labels] if font_for(names) is None else names)
+    return [": ".join(texts) for texts in zip(*parts, strict=True)] if parts else None
