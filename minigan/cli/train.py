@@ -275,7 +275,7 @@ def _train(run: Run, options: argparse.Namespace) -> int:
     stopped_by = run.train(True)
     folder = shlex.quote(os.fspath(run.folder))
     trainer = run.trainer
-    data = describe_data(trainer.config.data, trainer.data_digest, trainer.sampler.classes)
+    data = describe_data(trainer.config.data, trainer.data_digest, trainer.data.classes or 0)
     report(f"data:     {data}")
     if stopped_by:
         report(f"stopped by {stopped_by} and saved; go on with: minigan train --resume {folder}")

@@ -200,7 +200,7 @@ def test_arrays_of_walks(runs, tmp_path):
 def test_options_that_do_not_fit_and_files_that_exist(runs, tmp_path):
     run = runs / "points"
     before = files(run)
-    assert "--frames 5 goes with --walk" in refused("sample", run, "--frames", 5)
+    assert "--frames 5 goes with --walk or --traverse" in refused("sample", run, "--frames", 5)
     assert "--interpolation lerp goes" in refused("sample", run, "--interpolation", "lerp")
     line = refused("sample", run, "--walk", "--interpolation", "arc")
     assert "unknown interpolation 'arc' (accepted: lerp, slerp)" in line
