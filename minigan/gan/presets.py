@@ -153,7 +153,7 @@ PRESETS = {
     "infogan": Preset(
         "Chen et al. 2016",
         "D also recovers a code of the latents, so it means something",
-        {"condition": "infogan", "codes": 2, "lr_g": 1e-3},
+        {"condition": "infogan", "codes": 2},
     ),
     "projection": Preset(
         "Miyato and Koyama 2018",
