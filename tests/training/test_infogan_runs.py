@@ -7,6 +7,8 @@ import pytest
 from run_helpers import assert_same_run, cli, metrics, refused, train
 
 import minigan as mg
+from minigan.data import Dataset
+from minigan.training.state import check_sampler_state
 
 RING = ["--data", "ring", "--samples", 300, "--device", "reference", "--batch", 8]
 INFO = [*RING, "--condition", "infogan", "--categories", 3, "--codes", 1]
@@ -81,3 +83,14 @@ def test_its_codes_are_what_a_traversal_moves(run):
         expected = saved.sampler.generate(mg.tensor(z, device="reference"), np.array([1, 1]))
         np.testing.assert_allclose(strips[0, :, i], expected, rtol=1e-5, atol=1e-6)
     assert "--n 2: this run has codes = 1" in refused("sample", run, "--traverse", "--n", 2)
+
+
+def test_a_checkpoint_describes_the_data_and_not_the_codes():
+    """Names of classes and their number must agree, or the run could not be loaded."""
+    names = ("ant", "bee", "cat", "dog")
+    values, labels = np.arange(40.0).reshape(20, 2), np.arange(20) % 4
+    data = Dataset("named", values, labels, 4, class_names=names)
+    config = mg.Config(model="toy", condition="infogan", categories=3, batch=4, device="reference")
+    tensors, info = mg.Trainer(config, data).state()
+    assert (info["data"]["classes"], info["data"]["class_names"]) == (4, list(names))
+    check_sampler_state(tensors, info)
