@@ -300,7 +300,8 @@ class Players:
         if self.config.condition != "infogan":
             return {}
         assert latent is not None
-        return information_losses(output, *labels, latent[:, : self.config.codes])
+        (categories,) = labels
+        return information_losses(output, categories, latent[:, : self.config.codes])
 
     def _features(self, x: Tensor, labels: list[Tensor]) -> Tensor:
         """Return the input of the discriminator's last layer, (n, features)."""
