@@ -233,7 +233,7 @@ def check_not_of_run(option: str, path: Path, data: str) -> None:
 def _default_name(options: argparse.Namespace, sampler: Sampler, cycle: list[int] | None) -> str:
     """Return the name of the sheet: it says all that the picture depends on."""
     kind = walk_name(options) if has_paths(options) else "sample"
-    kind = kind if options.truncation is None else f"{kind}_truncation_{options.truncation:g}"
+    kind = kind if options.truncation is None else f"{kind}_truncation_{options.truncation}"
     name = f"{kind}_step_{sampler.step or 0:06d}_seed_{options.seed}_n_{options.n}"
     if options.label is not None and cycle is not None:
         text = "_".join(sampler.captions(cycle))

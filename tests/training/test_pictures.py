@@ -172,7 +172,7 @@ def test_a_class_name_cannot_lead_out_of_a_folder():
 def test_labels_that_look_the_same_as_file_names_have_other_ones():
     from minigan.cli.sample import _default_name
 
-    options = SimpleNamespace(walk=False, seed=1, n=4, label="x")
+    options = SimpleNamespace(walk=False, traverse=False, truncation=None, seed=1, n=4, label="x")
     classes = {0: "C++", 1: "C#", 2: "plain", 3: "n" * 50, 4: "n" * 51}
     sampler = SimpleNamespace(step=7, captions=lambda cycle: [classes[k] for k in cycle])
     names = [_default_name(options, sampler, [k]) for k in classes]
