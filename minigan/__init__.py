@@ -42,6 +42,7 @@ from .training.checkpoint import load, save
 from .training.config import Config
 from .training.trainer import Trainer
 from .utils.pytorch_names import missing_name as _missing_name
+from .vae import VAE
 
 Op.library = frozenset(Op.registry)
 
@@ -54,6 +55,7 @@ if _typing.TYPE_CHECKING:
     from .translation.train import train_translation
 
 __all__ = [
+    "VAE",
     "Config",
     "Device",
     "Op",
