@@ -13,13 +13,22 @@ from .conv import (
     Upsample,
     UpsampleConv2d,
 )
+from .equalized import EqualizedLR, equalized_lr
 from .foreign import load_torch
 from .inspection import depends_on_batch, evaluating, observing, shapes
 from .layers import Dropout, Embedding, Flatten, GaussianNoise, Identity, Reshape
 from .linear import Dense, Linear
 from .minibatch import MinibatchDiscrimination, MinibatchStdDev
 from .module import Module
-from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, has_batch_norm
+from .norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+    PixelNorm,
+    has_batch_norm,
+)
 from .spectral import SpectralNorm, spectral_norm
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
     "DepthToSpace",
     "Dropout",
     "Embedding",
+    "EqualizedLR",
     "Flatten",
     "GaussianNoise",
     "GroupNorm",
@@ -43,6 +53,7 @@ __all__ = [
     "MinibatchDiscrimination",
     "MinibatchStdDev",
     "Module",
+    "PixelNorm",
     "ReLU",
     "Reshape",
     "Sequential",
@@ -52,6 +63,7 @@ __all__ = [
     "Upsample",
     "UpsampleConv2d",
     "depends_on_batch",
+    "equalized_lr",
     "evaluating",
     "has_batch_norm",
     "load_torch",

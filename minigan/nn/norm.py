@@ -210,6 +210,28 @@ class InstanceNorm2d(GroupNorm):
         return f"{self.num_channels}, eps={self.eps}"
 
 
+class PixelNorm(Module):
+    """Divide the channels of each pixel by their root mean square (Karras et al. 2018, 4.2).
+
+    y = x / sqrt(mean over axis 1 of x^2 + eps), for x (n, channels, ...) or (n, features). It has
+    no parameters, and a sample's output does not depend on its batch.
+
+    Raises:
+        ValueError: x has one axis, or `eps` is not a positive number.
+    """
+
+    def __init__(self, eps: float = 1e-8) -> None:
+        self.eps = check_eps("PixelNorm", eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2:
+            raise ValueError(f"PixelNorm: input {x.shape}; (n, channels, ...) is needed")
+        return x / ops.sqrt((x * x).mean(axis=1, keepdims=True) + self.eps)
+
+    def extra_repr(self) -> str:
+        return f"eps={self.eps}"
+
+
 def has_batch_norm(net: Any) -> bool:
     """Return whether the network has batch norm in train mode, which uses batch statistics."""
     return isinstance(net, Module) and any(
