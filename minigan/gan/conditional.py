@@ -201,7 +201,7 @@ def label_shape(sample_shape: Shape, classes: int) -> Shape:
 
 
 def head_in_features(net: nn.Sequential) -> int:
-    """Return `in_features` of the last layer, a `Dense` with or without spectral norm."""
+    """Return `in_features` of the last layer, a `Dense`, also if it is wrapped."""
     head: Any = net[-1]
-    dense = head.module if isinstance(head, nn.SpectralNorm) else head
+    dense = head.module if isinstance(head, (nn.SpectralNorm, nn.EqualizedLR)) else head
     return int(dense.weight.shape[0])

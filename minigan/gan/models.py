@@ -10,6 +10,7 @@ from .. import nn
 from ..utils.registry import Registry
 from .convolutional import Dcgan, Networks, ResNet, Shape
 from .own import as_model
+from .progressive import Progressive
 
 
 class Model(Protocol):
@@ -104,5 +105,6 @@ MODELS: dict[str, Model] = {
     "sngan": Dcgan("the same, D with spectral norm in the place of batch norm", norm="spectral"),
     "narrow": Dcgan("half of dcgan's channels, no norm in D: for penalties", 32, 64, norm="none"),
     "resnet": ResNet("residual nets, batch norm in G, spectral norm in D"),
+    "progressive": Progressive("nets that grow from small images to the full size"),
 }
 register = Registry("model", MODELS, as_model)

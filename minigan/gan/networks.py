@@ -87,7 +87,7 @@ def _check_layers(config: Config, discriminator: nn.Module) -> None:
     }
     if isinstance(discriminator, nn.Sequential) and len(discriminator):
         head = discriminator[-1]
-        head = head.module if isinstance(head, nn.SpectralNorm) else head
+        head = head.module if isinstance(head, (nn.SpectralNorm, nn.EqualizedLR)) else head
         if isinstance(head, nn.Dense):
             return
     for name, is_needed in needs.items():

@@ -9,13 +9,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from .. import nn, ops, optim
 from ..engine.assign import assign
 from ..engine.autograd import grad
+from ..engine.creation import zeros_like
 from ..engine.device import Device
 from ..engine.latents import LATENTS
 from ..engine.tensor import Tensor, no_grad, tensor
@@ -26,6 +27,7 @@ from .conditional import CLASSIFYING, information_losses
 from .losses import LOSSES, cross_entropy, feature_matching
 from .models import MODELS
 from .penalties import PENALTIES, orthogonal_penalty, penalty_input, r1_and_r2_penalties
+from .progressive import GrowingFeatures, growing_parts, growth_at
 
 
 class Players:
@@ -42,7 +44,8 @@ class Players:
 
     Attributes:
         config: the options. None for `penalty_weight` means the penalty's usual weight, None for
-            `schedule_steps`, `penalty_steps` and `noise_steps` means `steps`.
+            `schedule_steps`, `penalty_steps` and `noise_steps` means `steps`, None for
+            `grow_steps` means 0.
         generator, discriminator: the networks.
         loss: the GAN loss.
         optimizers: by player, "g" and "d".
@@ -72,6 +75,9 @@ class Players:
             if config.ema
             else None
         )
+        nets = [generator, discriminator, *([] if self.average is None else [self.average.module])]
+        self.growing = growing_parts(*nets)  # of a model that grows
+        self._set_growth(0)
         self.instance_noise = nn.GaussianNoise(config.instance_noise)
         # All penalty weights are multiplied by this number. It is on the device because it changes
         # from step to step with `penalty_end`.
@@ -94,6 +100,12 @@ class Players:
             ValueError: a tensor is missing, unknown, or of another shape or dtype.
         """
         load_parts(self.parts(), tensors)
+        self.read_growth()
+
+    def read_growth(self) -> None:
+        """Let nets that grow choose their parts, after their states were loaded."""
+        for net in self.growing:
+            net.read_growth()
 
     @property
     def device(self) -> Device:
@@ -130,8 +142,9 @@ class Players:
         return self.loss.unit
 
     def prepare(self, step: int) -> None:
-        """Set the learning rates, instance noise and penalty scale of a step, counted from 0."""
+        """Set the learning rates, instance noise, penalty scale and growth of a step, from 0 on."""
         config = self.config
+        self._set_growth(step)
         if config.schedule != "constant" or config.warmup:
             steps = config.schedule_steps or config.steps
             rate = factor(config.schedule, step, steps, config.warmup)
@@ -145,6 +158,21 @@ class Players:
             start = self._penalty_weight(config.penalties[0])
             scale = (config.penalty_end / start) ** progress
             assign(self.penalty_scale, tensor(scale, dtype="float32", device=self.device))
+
+    def _set_growth(self, step: int) -> None:
+        """Set the resolution of nets that grow, for a step.
+
+        When another one begins, the optimizers begin anew, as in the paper's code: the second
+        moments of its weights are those of no gradient so far, and the steps would be too large.
+        """
+        if not self.growing:
+            return
+        last, before = self.growing[0].last, self.growing[0].level
+        for net in self.growing:
+            net.grow(growth_at(step, self.config.grow_steps or 0, last))
+        if self.growing[0].level > before:
+            for optimizer in self.optimizers.values():
+                optimizer.reset()
 
     @property
     def latent_size(self) -> int:
@@ -169,8 +197,9 @@ class Players:
             The results of the last discriminator step and of the last generator step, by name.
         """
         results: dict[str, Any] = {}
-        for i, real in enumerate(real_batches):
+        for i, batch in enumerate(real_batches):
             labels = label_batches[i : i + 1]
+            real = self._fade(batch)
             latent = self.latent(self.config.batch)
             fake = self.generator(latent, *labels)
             results |= self.discriminator_step(real, fake, labels, latent)
@@ -263,7 +292,7 @@ class Players:
         if config.historical:
             added_terms.append(self.histories[player].penalty() * config.historical)
         total = reduce(operator.add, added_terms, loss)
-        gradients = cast(list[Tensor], list(grad(total, net.parameters())))
+        gradients = self._gradients(total, net)
         clipped = gradients
         if config.clip_norm:
             clipped = optim.clip_grad_norm(clipped, config.clip_norm)
@@ -274,7 +303,21 @@ class Players:
             self.histories[player].update()
         return gradients
 
+    def _gradients(self, loss: Tensor, net: nn.Module) -> list[Tensor]:
+        """Return the gradients; zeros for the parts of a net that grows which it does not use."""
+        parameters = net.parameters()
+        gradients = grad(loss, parameters, allow_unused=bool(self.growing))
+        pairs = zip(gradients, parameters, strict=True)
+        return [zeros_like(p.detach()) if g is None else g for g, p in pairs]
+
     # ------------------------------------------------------ input and output of the discriminator
+    def _fade(self, real: Tensor) -> Tensor:
+        """Fade real samples as a generator that grows fades its own; see `GrowingFeatures`."""
+        for net in self.growing:
+            if isinstance(net, GrowingFeatures):
+                real = net.fade_real(real)
+        return real
+
     def _discriminator_input(self, x: Tensor) -> Tensor:
         """Augment samples, add instance noise, and pack each `pack` of them into one (PacGAN)."""
         config = self.config

@@ -211,6 +211,16 @@ class Optimizer:
     def _update(self, gradients: list[Tensor]) -> None:
         raise NotImplementedError
 
+    def reset(self) -> None:
+        """Set the moments, and the powers of the betas, to those of a new optimizer.
+
+        The learning rate stays. It may be called between replays of a captured step.
+        """
+        for name, x in self._state_tensors().items():
+            first = np.ones(self.beta_powers) if name == "state" else np.zeros(x.shape)
+            target = x[1:] if name == "state" else x
+            assign(target, tensor(first, dtype=x.dtype, device=x.device))
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of the moments ("mean.0", ...) and of "state" as numpy arrays."""
         return {name: x.numpy() for name, x in self._state_tensors().items()}

@@ -183,6 +183,14 @@ class Config:
         check=POSITIVE_INTEGER,
         metavar="SAMPLES",
     )
+    grow_steps: int | None = net_option(
+        None,
+        "steps before each change of the model progressive: a new resolution is faded in over so"
+        " many, and trained for so many; 0: the full size from the start",
+        check=NOT_NEGATIVE_INTEGER,
+        metavar="STEPS",
+        default_text="so that the full size has two such parts at the end",
+    )
     loss: str = loss_option("nonsaturating", "adversarial loss", choices=LOSSES, code=True)
     generator_loss: str = loss_option(
         "adversarial",
@@ -407,6 +415,8 @@ class Config:
                 f"penalty_end = {self.penalty_end}, but the parts of {self.penalty!r} begin at"
                 f" different weights, {sorted(weights)}; a penalty_weight is needed"
             )
+        if self.grow_steps is not None and self.model != "progressive":
+            raise ValueError(f"grow_steps = {self.grow_steps} without model = 'progressive'")
         if self.schedule_steps is not None and self.schedule == "constant":
             raise ValueError(f"schedule_steps = {self.schedule_steps} without a schedule")
         if self.penalty_steps is not None and self.penalty_end is None:

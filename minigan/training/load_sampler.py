@@ -106,6 +106,7 @@ def _load_snapshot(folder: Path, path: Path, step: int | None, device: str | Non
         for name, owner in parts.items():
             state = {k: x for k, x in tensors.items() if k.startswith(f"{name}.")}
             owner.load_state_dict({k.removeprefix(f"{name}."): x for k, x in state.items()})
+        players.read_growth()
     return _sampler(players, tensors, info)
 
 

@@ -28,6 +28,7 @@ from ..gan.losses import GANLoss
 from ..gan.models import MODELS
 from ..gan.networks import build_networks
 from ..gan.players import Players
+from ..gan.progressive import default_grow_steps, warn_of_slow_growth
 from ..optim import ExponentialMovingAverage
 from ..utils.code_files import FROM_PYTHON, is_code
 from ..utils.notices import Notice
@@ -362,6 +363,12 @@ def fill_defaults(config: Config, data: Dataset) -> Config:
     latent_size = config.latent_size or MODELS[model].latent_size
     options: dict[str, Any] = {"model": model, "latent_size": latent_size}
     options["evaluate_every"] = config.evaluate_every or config.sample_every
+    if model == "progressive":
+        grow_steps = config.grow_steps
+        if grow_steps is None:
+            grow_steps = default_grow_steps(config.steps, data.sample_shape)
+        warn_of_slow_growth(config.steps, grow_steps, data.sample_shape)
+        options["grow_steps"] = grow_steps
     is_used = {
         "schedule_steps": config.schedule != "constant",
         "penalty_steps": config.penalty_end is not None,
