@@ -9,6 +9,7 @@ from .mixtures import GRID, GRID_MODERN, RING
 from .parzen import PARZEN
 from .stacked import STACKED
 from .translation import RESTORE, UNPAIRED
+from .vae import VAE_AND_GAN
 
 EXPERIMENTS: dict[str, Experiment] = {
     "ring": RING,
@@ -20,4 +21,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "losses": LOSSES,
     "restore": RESTORE,
     "unpaired": UNPAIRED,
+    "vae": VAE_AND_GAN,
 }
