@@ -13,7 +13,7 @@ from minigan.data import Dataset
 from minigan.gan.models import MODELS
 from minigan.training.sampler import Sampler
 
-CONVOLUTIONAL = ("dcgan", "sngan", "narrow", "resnet")
+CONVOLUTIONAL = ("dcgan", "sngan", "narrow", "resnet", "progressive")
 
 
 def randomize(net: nn.Module, seed: int = 0) -> nn.Module:

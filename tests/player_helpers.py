@@ -14,6 +14,7 @@ from minigan.data import Dataset
 from minigan.gan.conditional import CONDITIONS, ConditionalGenerator
 from minigan.gan.models import MODELS, Dcgan, Perceptrons
 from minigan.gan.players import Players
+from minigan.gan.progressive import Progressive
 
 # SGD without momentum at a rate of 1: what a parameter loses is its gradient.
 PLAIN = {"optimizer": "sgd", "beta1": 0.0, "lr_g": 1.0, "lr_d": 1.0, "model": "toy"}
@@ -134,6 +135,7 @@ SMALL = {
     "small-dropout": Perceptrons("", (16,), (16, 8), 3, 0.3),
     "small-dcgan": Dcgan("", width=4, latent_size=5),
     "small-sngan": Dcgan("", width=4, latent_size=5, norm="spectral"),
+    "progressive": Progressive("", width=4, latent_size=5),
 }
 
 
@@ -203,4 +205,9 @@ IMAGES = {"model": "small-sngan", "batch": 4, "steps": 5}
 TABLE = {
     **{name: (cloud, {**POINTS, **options}) for name, options in ON_POINTS.items()},
     **{name: (tiles, {**IMAGES, **options}) for name, options in ON_IMAGES.items()},
+    # It grows from 4 x 4 pixels: steps 2 and 3 fade 8 x 8 in.
+    "progressive": (
+        lambda: tiles(side=8),
+        {**IMAGES, "model": "progressive", "grow_steps": 2, "ema": 0.9, "penalty": "r1"},
+    ),
 }

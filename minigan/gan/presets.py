@@ -165,6 +165,22 @@ PRESETS = {
         "D has two samples as one input",
         {"data": "ring", **NARROW_MODES, "pack": 2},
     ),
+    "progressive": Preset(
+        "Karras et al. 2018",
+        "nets that grow from small images to the full size",
+        {
+            "model": "progressive",
+            "penalty": "r1",
+            "penalty_weight": 0.5,
+            "steps": 3000,
+            "sample_every": 250,
+            "lr_g": 1e-3,
+            "lr_d": 1e-3,
+            "beta1": 0.0,
+            "beta2": 0.99,
+            "ema": 0.999,
+        },
+    ),
     "photos-64": Preset(
         "Huang et al. 2024; Zhao et al. 2020",
         "a few hundred images, resized to 64 x 64",

@@ -364,11 +364,10 @@ def fill_defaults(config: Config, data: Dataset) -> Config:
     options: dict[str, Any] = {"model": model, "latent_size": latent_size}
     options["evaluate_every"] = config.evaluate_every or config.sample_every
     if model == "progressive":
-        grow_steps = config.grow_steps
-        if grow_steps is None:
-            grow_steps = default_grow_steps(config.steps, data.sample_shape)
-        warn_of_slow_growth(config.steps, grow_steps, data.sample_shape)
-        options["grow_steps"] = grow_steps
+        if config.grow_steps is None:
+            options["grow_steps"] = default_grow_steps(config.steps, data.sample_shape)
+        else:
+            warn_of_slow_growth(config.steps, config.grow_steps, data.sample_shape)
     is_used = {
         "schedule_steps": config.schedule != "constant",
         "penalty_steps": config.penalty_end is not None,

@@ -36,7 +36,16 @@ def run_code(path: Path) -> dict[str, Any]:
     return names
 
 
-CASES = [*((model, "none") for model in MODEL_NAMES), ("dcgan", "concat"), ("toy", "acgan")]
+WITH_CODE = [model for model in MODEL_NAMES if model != "progressive"]
+CASES = [*((model, "none") for model in WITH_CODE), ("dcgan", "concat"), ("toy", "acgan")]
+
+
+def test_a_model_that_grows_has_no_code_and_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(
+        mg.export.ExportError, match=r"GrowingGenerator has no form .* --onnx needs"
+    ):
+        mg.export.torch(make_sampler("progressive"), tmp_path / "g.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("model", "condition"), [*CASES, ("resnet", "projection")])

@@ -19,6 +19,7 @@ from minigan.training.resume import load_trainer
 NAMES = (
     *("keras-mlp", "pytorch-mlp", "tf-mlp", "lsgan", "wgan", "wgan-gp", "dragan", "hinge", "sngan"),
     *("r3gan", "dcgan", "resnet", "cgan", "acgan", "infogan", "projection", "pacgan"),
+    *("r3gan", "dcgan", "resnet", "cgan", "acgan", "projection", "pacgan", "progressive"),
     *("photos-64", "photos-32"),
 )
 PHOTOS = ("photos-64", "photos-32")
@@ -62,6 +63,7 @@ METHODS = {
     "infogan": {"condition": "infogan", "codes": 2},
     "projection": {"condition": "projection"},
     "pacgan": {"pack": 2},
+    "progressive": {"model": "progressive", "penalty": "r1"},
     "photos-64": {"loss": "relativistic", "penalty": "r1+r2", "size": "64", "mirror": True},
     "photos-32": {"augment": "color,translation", "size": "32", "fit": "crop"},
 }
@@ -122,7 +124,9 @@ def test_every_preset_trains_samples_and_is_evaluated(tmp_path, name, device):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 2
     assert all(np.isfinite(list(row.values())).all() for row in rows)
-    assert ("penalty" in rows[0]) == (name in ("wgan-gp", "dragan", "r3gan", *PHOTOS))
+    assert ("penalty" in rows[0]) == (
+        name in ("wgan-gp", "dragan", "r3gan", "progressive", *PHOTOS)
+    )
     assert cli("sample", run, "--n", 4).status == 0
     assert cli("evaluate", run, "--only", "quick").status == 0
     assert {p.name for p in run.iterdir()} >= {"losses.png", "checkpoint.safetensors"}
