@@ -208,7 +208,7 @@ class Progressive:
     """
 
     about: str
-    width: int = 16
+    width: int = 8
     latent_size: int = 64
 
     def build(

@@ -7,6 +7,7 @@ from .experiment import Experiment
 from .losses import LOSSES
 from .mixtures import GRID, GRID_MODERN, RING
 from .parzen import PARZEN
+from .progressive import PROGRESSIVE
 from .stacked import STACKED
 from .translation import RESTORE, UNPAIRED
 from .vae import VAE_AND_GAN
@@ -22,4 +23,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "restore": RESTORE,
     "unpaired": UNPAIRED,
     "vae": VAE_AND_GAN,
+    "progressive": PROGRESSIVE,
 }

@@ -226,15 +226,15 @@ def draw(results: Sequence[CaseResult], path: Path) -> None:
             is_data = "reconstructed" not in arrays and top is panels[0, 0]
             shown = arrays.get("reconstructed", arrays["images"] if is_data else None)
             if shown is not None:
-                top.imshow(_tiles(shown), cmap="gray", vmin=0, vmax=255)
+                top.imshow(tiles(shown), cmap="gray", vmin=0, vmax=255)
                 top.set_title(f"{result.name}\n{'test digits' if is_data else 'reconstructed'}")
             if not is_data:
-                bottom.imshow(_tiles(arrays["images"]), cmap="gray", vmin=0, vmax=255)
+                bottom.imshow(tiles(arrays["images"]), cmap="gray", vmin=0, vmax=255)
                 sharpness = 100 * np.mean(result.values["sharpness"])
                 bottom.set_title(f"{result.name}: samples\nsharpness {sharpness:.0f} %")
 
 
-def _tiles(images: np.ndarray) -> np.ndarray:
+def tiles(images: np.ndarray) -> np.ndarray:
     """Return images in [0, 1] side by side, clipped."""
     return tile(np.clip(images, 0, 1) * 2 - 1, columns=8)
 
