@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from helpers import DEVICES, assert_close
-from player_helpers import tiles
+from player_helpers import spy, tiles
 
 import minigan as mg
 from minigan import Config, Trainer
@@ -255,6 +255,23 @@ def test_a_run_is_continued_with_the_same_bits_at_any_step(step, tmp_path):
     assert again == row
     for (name, x), y in zip(straight.state()[0].items(), other.state()[0].values(), strict=True):
         assert np.array_equal(x, y), name
+
+
+def test_the_discriminator_sees_faded_reals():
+    trainer = Trainer(Config(**SMALL, grow_steps=4, loss="relativistic"), tiles(side=8))
+    trainer.captured = False
+    players = trainer.players
+    seen = spy(players.discriminator)
+    real = RNG(0).random((4, 3, 8, 8)).astype(np.float32)
+    mixed = 0.75 * enlarged(blocks(real, 2), 2) + 0.25 * real
+    for step, expected in ((1, real), (5, mixed), (8, real)):  # smallest images, alpha = 1 / 4, all
+        players.prepare(step)
+        seen.clear()
+        players.step([mg.tensor(real)], [])
+        # Real and fake images of D's step, fake ones of G's step, and real ones for its loss.
+        np.testing.assert_allclose(seen[0][0], expected, atol=1e-6)
+        np.testing.assert_allclose(seen[3][0], expected, atol=1e-6)
+        assert len(seen) == 4
 
 
 def test_a_snapshot_has_the_images_of_its_resolution():
