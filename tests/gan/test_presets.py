@@ -153,6 +153,7 @@ LEARNING = {
     "infogan": (300, {"samples": 2000}, 0.64),  # 0.559
     "projection": (60, {"samples": 1000, "batch": 16}, 0.64),  # 0.553
     "pacgan": (1000, {"samples": 20_000}, 0.45),
+    "progressive": (120, {"samples": 1000, "batch": 16}, 0.58),  # 0.489
 }
 
 
