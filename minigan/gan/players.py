@@ -304,7 +304,10 @@ class Players:
         return gradients
 
     def _gradients(self, loss: Tensor, net: nn.Module) -> list[Tensor]:
-        """Return the gradients; zeros for the parts of a net that grows which it does not use."""
+        """Return the gradients; zeros for the parts of a net that grows which it does not use yet.
+
+        With such gradients Adam leaves them as they are; only weight decay changes them.
+        """
         parameters = net.parameters()
         gradients = grad(loss, parameters, allow_unused=bool(self.growing))
         pairs = zip(gradients, parameters, strict=True)

@@ -398,9 +398,11 @@ class Config:
                 " goes with it"
             )
         inputs = self.batch // self.pack
-        if self.minibatch == "stddev" and inputs > 4 and inputs % 4:
+        compares = "model = 'progressive'" if self.model == "progressive" else ""
+        compares = "minibatch = 'stddev'" if self.minibatch == "stddev" else compares
+        if compares and inputs > 4 and inputs % 4:
             raise ValueError(
-                f"minibatch = 'stddev' compares samples by fours, and batch = {self.batch}, pack ="
+                f"{compares} compares samples by fours, and batch = {self.batch}, pack ="
                 f" {self.pack} make {inputs} of them, which 4 does not divide"
             )
 

@@ -310,6 +310,8 @@ def test_all_players_grow_and_packed_conditional_ones_too():
 def test_options_that_do_not_fit():
     with pytest.raises(ValueError, match="grow_steps = 5 without model = 'progressive'"):
         Config(grow_steps=5)
+    with pytest.raises(ValueError, match="model = 'progressive' compares samples by fours, and"):
+        Config(model="progressive", batch=6)
     with pytest.warns(Notice, match=r"reach the full size after 20 steps, and the training has 20"):
         Trainer(Config(**SMALL, grow_steps=10), tiles(side=8))
     short = Trainer(Config(**SMALL), tiles(side=8)).config

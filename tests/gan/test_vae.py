@@ -129,7 +129,6 @@ def test_derivatives_up_to_order_2(device, likelihood):
     names = list(vae.named_parameters())
     arrays += [p.numpy() for _, p in names]
     assert len(names) == 8 + (likelihood == "gaussian")
-    # Parameters that are replaced must be leaves or none: plain attributes stand in for them.
     mg.check_gradients(f, arrays, device=device, rtol=1e-5)
 
 
