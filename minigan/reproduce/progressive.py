@@ -51,7 +51,7 @@ def _case(steps: int, grow_steps: int) -> Case:
 PROGRESSIVE = Experiment(
     about="nets that grow from 7 x 7 to 28 x 28 pixels, and the same nets without growth",
     source="",
-    minutes=35,
+    minutes=12,
     cases={
         "data": Case(measure_data, _DATA, seeds=1),
         "grown": _case(STEPS, STEPS // 6),
