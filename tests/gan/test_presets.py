@@ -19,8 +19,7 @@ from minigan.training.resume import load_trainer
 NAMES = (
     *("keras-mlp", "pytorch-mlp", "tf-mlp", "lsgan", "wgan", "wgan-gp", "dragan", "hinge", "sngan"),
     *("r3gan", "dcgan", "resnet", "cgan", "acgan", "infogan", "projection", "pacgan"),
-    *("r3gan", "dcgan", "resnet", "cgan", "acgan", "projection", "pacgan", "progressive"),
-    *("photos-64", "photos-32"),
+    *("progressive", "photos-64", "photos-32"),
 )
 PHOTOS = ("photos-64", "photos-32")
 
