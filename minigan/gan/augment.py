@@ -21,6 +21,7 @@ import numpy as np
 from .. import ops
 from ..engine import random
 from ..engine.tensor import Tensor, require_tensors, tensor
+from ..ops.shape import integers
 from ..utils.names import choose
 
 Transform = Callable[[Tensor], Tensor]
@@ -39,21 +40,26 @@ def diff_augment(x: Tensor, policy: str = "color,translation,cutout") -> Tensor:
         TypeError: x is not a tensor of floats, or the policy not a string.
         ValueError: x does not have four axes, or a name is unknown.
     """
-    require_tensors("diff_augment", x)
     if not isinstance(policy, str):
         raise TypeError(f"diff_augment: policy is {type(policy).__name__}, not a string")
-    if x.dtype.kind != "f":
-        raise TypeError(f"diff_augment: the images are {x.dtype}, not float32 or float64")
-    if x.ndim != 4:
-        raise ValueError(
-            f"diff_augment: input {x.shape}; images (n, channels, height, width) are needed, and"
-            " points have no such transforms"
-        )
+    _check_images("diff_augment", x)
     names = [name.strip() for name in policy.split(",")] if policy else []
     for transforms in [choose("augmentation", name, POLICIES) for name in names]:
         for transform in transforms:
             x = transform(x)
     return x
+
+
+def _check_images(name: str, x: Tensor) -> None:
+    """Raise TypeError or ValueError unless x is a tensor of images of floats."""
+    require_tensors(name, x)
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: the images are {x.dtype}, not float32 or float64")
+    if x.ndim != 4:
+        raise ValueError(
+            f"{name}: input {x.shape}; images (n, channels, height, width) are needed, and"
+            " points have no such transforms"
+        )
 
 
 # ---------------------------------------------------------------------------------------- color
@@ -86,15 +92,42 @@ def translation(x: Tensor) -> Tensor:
 
     Pixels that enter at the border are 0, as in the paper; in images of [-1, 1] that is gray.
     """
-    for axis in (2, 3):
+    down, right = (int(size / 8 + 0.5) for size in x.shape[2:])
+    return shift(x, (down, right))
+
+
+def shift(x: Tensor, pixels: int | tuple[int, int], fill: float = 0.0) -> Tensor:
+    """Shift each image by a whole number of pixels, down or up and to the right or left.
+
+    The numbers are uniform in -pixels, ..., pixels, independent for each image and each axis. To
+    train a classifier of digits on shifted images:
+
+        train_classifier(images, labels, 10, augment=lambda x: shift(x, 2, fill=-1.0))
+
+    Args:
+        x: (n, channels, height, width), float32 or float64.
+        pixels: the largest shift, or that of rows and that of columns.
+        fill: the value of pixels that enter at the border; -1 is black in images of [-1, 1].
+
+    Raises:
+        TypeError: x is not a tensor of floats, or `pixels` is no integer.
+        ValueError: x does not have four axes, or `pixels` is negative.
+    """
+    _check_images("shift", x)
+    limits = integers("shift", "pixels", pixels if isinstance(pixels, tuple) else (pixels, pixels))
+    if len(limits) != 2 or min(limits) < 0:
+        raise ValueError(
+            f"shift: pixels = {pixels}; a number of pixels >= 0, or one for rows and one for"
+            " columns, is needed"
+        )
+    for axis, limit in zip((2, 3), limits, strict=True):
         size = x.shape[axis]
-        max_shift = int(size / 8 + 0.5)
         widths = [(0, 0)] * 4
         widths[axis] = (1, 1)
-        # Source positions are clipped to the one zero of padding before and after the image.
-        source = _positions(x, axis) + _integer_per_image(x, -max_shift, max_shift)
+        # Source positions are clipped to the one pixel of padding before and after the image.
+        source = _positions(x, axis) + _integer_per_image(x, -limit, limit)
         index = ops.clip(source + 1.0, 0, size + 1)
-        x = ops.gather(ops.pad(x, widths), index.to(dtype="int64"), axis)
+        x = ops.gather(ops.pad(x, widths, fill), index.to(dtype="int64"), axis)
     return x
 
 

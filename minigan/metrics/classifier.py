@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..optim.schedules import factor
 from ..utils.progress import training_bar
 
 BATCH = 512  # samples in a forward pass of `classify`
+TRAINING_BATCH = 128
 
 
 def train_classifier(
@@ -26,6 +28,9 @@ def train_classifier(
     steps: int = 600,
     seed: int = 0,
     progress: bool = False,
+    augment: Callable[[Tensor], Tensor] | None = None,
+    more: tuple[Any, np.ndarray] | None = None,
+    share: float = 0.5,
 ) -> nn.Sequential:
     """Train a network from samples (n, ...) to logits (n, classes), and return it in eval mode.
 
@@ -33,17 +38,47 @@ def train_classifier(
     dense layers, for points (n, d) three dense layers. It is trained by Adam with cross-entropy, a
     learning rate that falls from 2e-3 to 0 (cosine), and batches of 128 drawn with replacement.
 
+        train_classifier(images, labels, 10, augment=lambda x: shift(x, 2, fill=-1.0))
+        train_classifier(images, labels, 10, more=(generated, asked), share=0.25)
+
     Args:
         values: (n, ...) samples, an array or what has its length, shape and rows.
         labels: (n,) integers in [0, classes).
-        steps: of training. seed: of the weights and batches; the default random generator is left
-            as it was. progress: show a progress bar.
+        steps: of training. seed: of the weights, of the batches and of what `augment` draws; the
+            default random generator is left as it was. progress: show a progress bar.
+        augment: what each batch passes through before the network, a function of a tensor made of
+            ops, such as `shift` or `diff_augment` of `minigan.gan.augment`.
+        more: other samples of the same shape with their labels, generated ones say.
+        share: the part of each batch that is drawn from `more`, rounded to whole samples.
 
     Raises:
         ValueError: the numbers of values and labels differ or are 0, a label is out of range, or
-            there are fewer than two classes; labels are not (n,) integers.
+            there are fewer than two classes; labels are not (n,) integers; `more` has samples of
+            another shape; `share` is not in [0, 1].
     """
-    labels = np.asarray(labels)
+    if not 0 <= share <= 1:
+        raise ValueError(f"train_classifier: share = {share} is not in [0, 1]")
+    others = round(share * TRAINING_BATCH) if more is not None else 0
+    parts = [_Part(values, np.asarray(labels), TRAINING_BATCH - others)]
+    if more is not None:
+        parts.append(_Part(more[0], np.asarray(more[1]), others))
+    for part in parts:
+        _check(part, values.shape[1:], classes)
+    with random.fork_rng(seed):
+        return _train(parts, classes, steps, seed, progress, augment)
+
+
+class _Part(NamedTuple):
+    """Samples with their labels, and how many of them a batch has."""
+
+    values: Any
+    labels: np.ndarray
+    batch: int
+
+
+def _check(part: _Part, shape: tuple[int, ...], classes: int) -> None:
+    """Raise ValueError unless a classifier of these classes can learn from these samples."""
+    values, labels, _ = part
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"train_classifier: labels are {labels.dtype} of shape {labels.shape}; integers (n,)"
@@ -54,31 +89,43 @@ def train_classifier(
             f"train_classifier: {len(values)} samples, {len(labels)} labels, {classes} classes; as"
             " many labels as samples, and two classes or more, are needed"
         )
+    if values.shape[1:] != shape:
+        raise ValueError(
+            f"train_classifier: more samples of shape {values.shape[1:]}; the first ones have"
+            f" {shape}"
+        )
     outside = labels[(labels < 0) | (labels >= classes)]
     if outside.size:
         raise ValueError(f"train_classifier: label {outside[0]} is not one of 0 .. {classes - 1}")
-    with random.fork_rng(seed):
-        return _train(values, labels, classes, steps, seed, progress)
 
 
 def _train(
-    values: Any, labels: np.ndarray, classes: int, steps: int, seed: int, progress: bool
+    parts: Sequence[_Part],
+    classes: int,
+    steps: int,
+    seed: int,
+    progress: bool,
+    augment: Callable[[Tensor], Tensor] | None,
 ) -> nn.Sequential:
-    net = build_classifier(values.shape[1:], classes)
+    net = build_classifier(parts[0].values.shape[1:], classes)
     optimizer = optim.Adam(net.parameters(), 2e-3)
 
     @capture
-    def step(x: Tensor, y: Tensor) -> Tensor:
-        loss = cross_entropy(net(x), y)
+    def step(x: Tensor, y: Tensor) -> None:
+        loss = cross_entropy(net(x if augment is None else augment(x)), y)
         optimizer.step(grad(loss, net.parameters()))
-        return loss
 
     rng = np.random.Generator(np.random.Philox(seed))
     with training_bar("classifier", steps, 0, progress) as bar:
         for i in range(steps):
             optimizer.lr = 2e-3 * factor("cosine", i, steps)
-            indices = rng.integers(len(values), size=128)
-            step(tensor(values[indices], dtype="float32"), tensor(labels[indices], dtype="int64"))
+            drawn = [rng.integers(len(part.values), size=part.batch) for part in parts]
+            x = [part.values[rows] for part, rows in zip(parts, drawn, strict=True)]
+            y = [part.labels[rows] for part, rows in zip(parts, drawn, strict=True)]
+            step(
+                tensor(np.concatenate(x), dtype="float32"),
+                tensor(np.concatenate(y), dtype="int64"),
+            )
             bar.update()
     return net.eval()
 
