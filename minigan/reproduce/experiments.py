@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .augmentation import AUGMENTATION
+from .diffaugment import DIFFAUGMENT
 from .dirac import DIRAC
 from .experiment import Experiment
 from .losses import LOSSES
@@ -24,4 +26,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "unpaired": UNPAIRED,
     "vae": VAE_AND_GAN,
     "progressive": PROGRESSIVE,
+    "augmentation": AUGMENTATION,
+    "diffaugment": DIFFAUGMENT,
 }

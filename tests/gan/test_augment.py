@@ -99,6 +99,36 @@ def test_translation_moves_whole_pixels_and_leaves_zeros(device: str) -> None:
 
 
 @DEVICES
+def test_shift_moves_up_to_its_limits_and_fills(device: str) -> None:
+    image = np.arange(1.0, 43).reshape(6, 7)
+    x = mg.tensor(np.broadcast_to(image, (300, 2, 6, 7)), device=device)
+    for pixels, (down, right) in {(2, 1): (2, 1), 1: (1, 1), (0, 2): (0, 2)}.items():
+        padded = np.pad(image, 2, constant_values=-1.0)
+        every = {
+            padded[2 + i :, 2 + j :][:6, :7].tobytes(): (i, j)
+            for i in range(-down, down + 1)
+            for j in range(-right, right + 1)
+        }
+        y = augment.shift(x, pixels, fill=-1.0).numpy()
+        assert np.array_equal(y[:, 0], y[:, 1])
+        assert {every[one[0].tobytes()] for one in y} == set(every.values())
+
+
+@pytest.mark.parametrize(
+    ("x", "pixels", "error", "message"),
+    [
+        (images(2, 1, 4, 4), -1, ValueError, "shift: pixels = -1; a number of pixels >= 0"),
+        (images(2, 1, 4, 4), (1, 2, 3), ValueError, "shift: pixels = (1, 2, 3); a number"),
+        (images(2, 1, 4, 4), 0.5, TypeError, "shift: pixels (0.5, 0.5); integers are needed"),
+        (images(64, 2), 1, ValueError, "shift: input (64, 2); images (n, channels, height, width)"),
+    ],
+)
+def test_bad_shifts(x: Any, pixels: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        augment.shift(mg.tensor(x), pixels)
+
+
+@DEVICES
 @pytest.mark.parametrize(("h", "w"), [(8, 6), (7, 5), (2, 1)])
 def test_cutout_zeros_a_rectangle_of_half_the_sides(device: str, h: int, w: int) -> None:
     y = augment.cutout(mg.tensor(np.ones((600, 2, h, w)), device=device)).numpy()

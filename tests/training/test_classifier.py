@@ -147,3 +147,66 @@ def test_labels_are_integers():
         with pytest.raises(ValueError, match=r"train_classifier: labels are .* integers"):
             train_classifier(values, labels, 2, steps=1)
     assert isinstance(train_classifier(values, [0, 1, 0, 1], 2, steps=1), nn.Module)
+
+
+# ------------------------------------------------------------------- augmentation, more samples
+def test_a_batch_is_augmented_anew_in_each_step_and_by_the_seed():
+    """With the side of a point taken away at random, only the other coordinate can be learned."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.1, (200, 2)) + rng.choice([-1, 1], (200, 2))
+    labels = (values[:, 0] > 0) * 2 + (values[:, 1] > 0)
+
+    def mirrored(x):
+        signs = 2 * random.bernoulli((x.shape[0], 1), 0.5, stream="augment") - 1
+        return mg.ops.concatenate([x[:, :1] * signs, x[:, 1:]], axis=1)
+
+    random.manual_seed(4)
+    before = random.default_generator().state()
+    nets = [train_classifier(values, labels, 4, 60, s, augment=mirrored) for s in (0, 0, 1)]
+    assert states(nets[0]) == states(nets[1]) != states(nets[2])
+    assert random.default_generator().state() == before
+    named = classify(nets[0], values)
+    assert (named % 2 == labels % 2).all()
+    assert 0.3 < (named == labels).mean() < 0.7
+    assert (classify(train_classifier(values, labels, 4, 60), values) == labels).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_batch_has_its_share_of_the_other_samples(share):
+    """Real samples are at -1, others at 1: what passes through `augment` counts them."""
+    real, other, seen = np.full((3, 2), -1.0), np.full((5, 2), 1.0), []
+
+    def count(x):
+        seen.append(x)
+        return x
+
+    labels = np.zeros(3, int), np.ones(5, int)
+    net = train_classifier(
+        real, labels[0], 2, 1, augment=count, more=(other, labels[1]), share=share
+    )
+    assert [int((x.numpy()[:, 0] == 1).sum()) for x in seen] == [round(128 * share)]
+    assert not net.training
+
+
+def test_labels_of_the_other_samples_are_theirs():
+    """Each part has two of the four classes, so all are learned only with both."""
+    data = tiles(80, 3, 5)
+    first = data.labels < 2
+    parts = [(data.values[rows], data.labels[rows]) for rows in (first, ~first)]
+    net = train_classifier(*parts[0], 4, 100, more=parts[1], share=0.5)
+    assert (classify(net, data.values) == data.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share": 1.5}, r"share = 1.5 is not in \[0, 1\]"),
+        ({"more": (np.zeros((2, 3)), [0, 1])}, r"more samples of shape \(3,\); .* \(2,\)"),
+        ({"more": (np.zeros((2, 2)), [0])}, "2 samples, 1 labels"),
+        ({"more": (np.zeros((2, 2)), [0, 2])}, "label 2 is not one of 0 .. 1"),
+        ({"more": (np.zeros((0, 2)), np.zeros(0, int))}, "0 samples, 0 labels"),
+    ],
+)
+def test_other_samples_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        train_classifier(np.zeros((2, 2)), [0, 1], 2, 1, **options)
