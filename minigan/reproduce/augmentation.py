@@ -39,7 +39,7 @@ def measure(config: Mapping[str, Any], seed: int) -> Outcome:
     """
     pool, _, test = parts(config["data"], config["split"])
     known = pool.subset(choose_digits(pool, config["gan_digits"], seed))
-    few = known.subset(first_of_each_digit(known, config["labelled"]))
+    few = pool.subset(choose_digits(pool, config["labelled"], seed))
     generated, asked = sample_gan(config["training"], known, config["samples"], seed)
 
     def shifted(x: Tensor) -> Tensor:
@@ -75,40 +75,29 @@ def parts(name: str, part: str) -> tuple[Dataset, Dataset, Dataset]:
 
 
 def choose_digits(data: Dataset, n: int, seed: int) -> np.ndarray:
-    """Return the rows of n digits drawn by the seed, n / 10 of each class."""
+    """Return the rows of n digits drawn by the seed, n / 10 of each class.
+
+    Those of a smaller n are among those of a larger one.
+    """
+    assert data.labels is not None
     rng = np.random.Generator(np.random.Philox(seed))
-    labels = _labels(data)
-    drawn = [rng.permutation(np.flatnonzero(labels == digit)) for digit in range(DIGITS)]
+    drawn = [rng.permutation(np.flatnonzero(data.labels == digit)) for digit in range(DIGITS)]
     return np.concatenate([rows[: n // DIGITS] for rows in drawn])
 
 
-def first_of_each_digit(data: Dataset, n: int) -> np.ndarray:
-    """Return the rows of the first n / 10 digits of each class."""
-    labels = _labels(data)
-    rows = [np.flatnonzero(labels == digit)[: n // DIGITS] for digit in range(DIGITS)]
-    return np.concatenate(rows)
-
-
-def _labels(data: Dataset) -> np.ndarray:
-    assert data.labels is not None
-    return data.labels
-
-
-def train_gan(training: Mapping[str, Any], data: Dataset, seed: int) -> Trainer:
-    """Return a GAN that was trained on the data with options of a `Config`."""
-    options = Config.from_dict(dict(training))
-    trainer = Trainer(options.replace(seed=seed), data)
-    for _ in range(options.steps):
-        trainer.step()
-    return trainer
+def new_trainer(training: Mapping[str, Any], data: Dataset, seed: int) -> Trainer:
+    """Return the training of a GAN on the data with options of a `Config`."""
+    return Trainer(Config.from_dict(dict(training)).replace(seed=seed), data)
 
 
 def sample_gan(
     training: Mapping[str, Any], data: Dataset, n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return n samples of a GAN trained on the data, and the labels they were asked for."""
-    labels = np.arange(n) % DIGITS
-    return train_gan(training, data, seed).sample(n, seed, labels), labels
+    trainer, labels = new_trainer(training, data, seed), np.arange(n) % DIGITS
+    for _ in range(training["steps"]):
+        trainer.step()
+    return trainer.sample(n, seed, labels), labels
 
 
 # ------------------------------------------------------------------------------------------- figure
