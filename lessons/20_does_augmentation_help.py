@@ -207,7 +207,7 @@ with lesson.figure(7, 3.8, "diffaugment") as figure:
         axes.plot(MOMENTS, values.T, color=GENERATOR, lw=1, alpha=0.3, ls=style)
         axes.plot(MOMENTS, values.mean(axis=0), color=GENERATOR, ls=style, label=policy)
     axes.axhline(np.mean(floor), color=DATA, lw=1, label="real digits")
-    axes.set(xscale="log", yscale="log", xlabel="step", ylabel="distance to test digits")
+    axes.set(ylim=(0, 0.25), xlabel="step", ylabel="distance to test digits")
     axes.legend()
 lesson.finish()
 
