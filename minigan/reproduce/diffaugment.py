@@ -91,7 +91,7 @@ def _case(n: int, augment: str) -> Case:
 DIFFAUGMENT = Experiment(
     about="DiffAugment: GANs of 200 and 1000 digits, distances to held-out ones",
     source="",
-    minutes=3,
+    minutes=2,
     cases={
         "real digits": Case(measure_data, {**_DATA, "samples": _SAMPLES}, seeds=3),
         **{
