@@ -146,8 +146,8 @@ lesson.expect("1000 digits: mean gain by a smooth GAN", gains[MANY].mean(), at_m
 # lie further from the 50 digits, at 0.72 ± 0.02. A smooth net that must pass through few digits
 # makes plausible ones between them, and this is worth something while digits are few. Later the
 # errors of the samples outweigh it. With 1000 digits and a tenth of each batch instead of half,
-# the gain is 0.0 ± 0.1. (`minigan reproduce augmentation` has ten seeds: 2.1 ± 0.4 with 50 digits,
-# and 0.1 ± 0.1 with 200 and with 1000 at the best share, a tenth.)
+# the gain is 0.0 ± 0.1. (`minigan reproduce augmentation` has ten seeds: 2.1 ± 0.4 with 50 digits;
+# at the best share, a tenth, 0.3 ± 0.1 with 200 and 0.1 ± 0.1 with 1000.)
 #
 # ## Whose digits were they?
 #

@@ -164,7 +164,7 @@ def _case(n: int, training: Mapping[str, Any], share: float, gan_digits: int | N
 AUGMENTATION = Experiment(
     about="does augmentation by a GAN help? A classifier of digits with and without its samples",
     source="",
-    minutes=12,
+    minutes=13,
     cases={
         **{f"plain GAN, n = {n}": _case(n, PLAIN, 0.5) for n in (50, 200, 1000)},
         # Chosen for each n, as README.md says.
