@@ -23,7 +23,7 @@ if _Path(_kernels.origin or "").resolve().parents[1] not in _Path(__file__).reso
         " pip install -e ."
     )
 
-from . import cuda, data, export, metrics, nn, ops, optim
+from . import adversarial, cuda, data, export, metrics, nn, ops, optim
 from .engine import random
 from .engine.autograd import grad, jacobian
 from .engine.capture import capture
@@ -65,6 +65,7 @@ __all__ = [
     "Trainer",
     "TranslationConfig",
     "Update",
+    "adversarial",
     "arange",
     "capture",
     "check",

@@ -22,6 +22,7 @@ from .mixture import MixtureQuality, mixture_quality
 from .neighbours import nearest_distances
 from .parzen import parzen_bandwidth, parzen_log_likelihood
 from .restoration import psnr, sharpness
+from .roc import roc_auc
 from .value_range import out_of_range
 from .wasserstein import sliced_wasserstein
 
@@ -54,6 +55,7 @@ __all__ = [
     "precision_recall",
     "psnr",
     "sharpness",
+    "roc_auc",
     "sliced_wasserstein",
     "train_classifier",
     "wasserstein1",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from ..utils.progress import training_bar
 
 BATCH = 512  # samples in a forward pass of `classify`
 TRAINING_BATCH = 128
+# Maps (net, x, labels) to the inputs (n, ...) that the net is trained on in place of x.
+Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def train_classifier(
@@ -31,6 +35,7 @@ def train_classifier(
     augment: Callable[[Tensor], Tensor] | None = None,
     more: tuple[Any, np.ndarray] | None = None,
     share: float = 0.5,
+    perturb: Perturb | None = None,
 ) -> nn.Sequential:
     """Train a network from samples (n, ...) to logits (n, classes), and return it in eval mode.
 
@@ -50,6 +55,11 @@ def train_classifier(
             ops, such as `shift` or `diff_augment` of `minigan.gan.augment`.
         more: other samples of the same shape with their labels, generated ones say.
         share: the part of each batch that is drawn from `more`, rounded to whole samples.
+        steps: of training. seed: of the weights and batches; the default random generator is left
+            as it was. progress: show a progress bar.
+        perturb: a function perturb(net, x, labels) of the module and the tensors of a step; what it
+            returns is trained on in place of x. For adversarial training (Madry et al. 2018,
+            equation 2.1) it is `functools.partial(mg.adversarial.pgd, epsilon=0.1, steps=5)`.
 
     Raises:
         ValueError: the numbers of values and labels differ or are 0, a label is out of range, or
@@ -101,11 +111,19 @@ def _check(part: _Part, shape: tuple[int, ...], classes: int) -> None:
 
 def _train(
     parts: Sequence[_Part],
+    with random.fork_rng(seed):
+        return _train(values, labels, classes, steps, seed, progress, perturb)
+
+
+def _train(
+    values: Any,
+    labels: np.ndarray,
     classes: int,
     steps: int,
     seed: int,
     progress: bool,
     augment: Callable[[Tensor], Tensor] | None,
+    perturb: Perturb | None,
 ) -> nn.Sequential:
     net = build_classifier(parts[0].values.shape[1:], classes)
     optimizer = optim.Adam(net.parameters(), 2e-3)
@@ -113,6 +131,8 @@ def _train(
     @capture
     def step(x: Tensor, y: Tensor) -> None:
         loss = cross_entropy(net(x if augment is None else augment(x)), y)
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        loss = cross_entropy(net(x if perturb is None else perturb(net, x, y)), y)
         optimizer.step(grad(loss, net.parameters()))
 
     rng = np.random.Generator(np.random.Philox(seed))

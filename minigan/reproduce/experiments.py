@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .augmentation import AUGMENTATION
 from .diffaugment import DIFFAUGMENT
+from .adversarial import ADVERSARIAL
+from .adversarial_detectors import DETECTORS
 from .dirac import DIRAC
 from .experiment import Experiment
 from .losses import LOSSES
@@ -28,4 +30,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "progressive": PROGRESSIVE,
     "augmentation": AUGMENTATION,
     "diffaugment": DIFFAUGMENT,
+    "adversarial": ADVERSARIAL,
+    "adversarial-detectors": DETECTORS,
 }
