@@ -92,6 +92,24 @@ def test_a_step_is_a_fraction_of_the_range_too(rng):
     np.testing.assert_allclose(moved.numpy(), 0.5 + 3 * 0.01 * 10)
 
 
+def test_the_start_and_the_default_step():
+    """A start is uniform within epsilon, and a step is 2.5 epsilon / steps, both of the range."""
+    positions = []
+
+    def objective(x):
+        positions.append(x.numpy())
+        return x.sum(axis=1)
+
+    x = mg.tensor(np.full((500, 1), 5.0))
+    ascend(objective, x, 0.2, steps=10, low=0, high=10)
+    noise = positions[0] - 5
+    assert abs(noise).max() <= 2
+    assert noise.min() < -1.95
+    assert noise.max() > 1.95
+    free = noise < 1  # whom the bound does not stop
+    np.testing.assert_allclose((positions[1] - positions[0])[free], 0.5, rtol=0, atol=1e-12)
+
+
 def test_attacks_are_as_strong_as_they_should_be(rng):
     net = small_net()
     x, y = images(rng, (60, 1, 6, 5))
