@@ -95,8 +95,8 @@ def measure_accuracy(config: Mapping[str, Any], seed: int) -> Outcome:
 def draw(results: Sequence[CaseResult], path: Path) -> None:
     """Write a PNG: digits of the first case with its answers, and accuracies by epsilon."""
     colours = dict(zip(ATTACKS, (GREY, BLUE, ORANGE), strict=True))
-    with figure(path, 12, 2.2 + 2.6) as drawing:
-        above, below = drawing.subfigures(2, 1, height_ratios=(1, 1.25))
+    with figure(path, 12, 3.9) as drawing:
+        above, below = drawing.subfigures(2, 1, height_ratios=(0.45, 1.25))
         first = results[0]
         panels = above.subplots(1, 1 + len(ATTACKS))
         for axes, name in zip(panels, ("clean", *ATTACKS), strict=True):

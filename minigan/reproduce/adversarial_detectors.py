@@ -110,7 +110,8 @@ def measure_detector(config: Mapping[str, Any], seed: int) -> Outcome:
         score: ArrayScore = partial(_of_arrays, of_tensors)
     else:
         score = OF_ARRAYS[name](config, seed, train, net)
-    clean, values = score(x), {}
+    clean = score(x)
+    values: dict[str, float] = {}
     scores = {key: score(images) for key, images in changed.items()}
     for epsilon in config["attacked"]["epsilons"]:
         values |= {f"{n} {epsilon:g}": roc_auc(clean, scores[f"{n} {epsilon:g}"]) for n in ATTACKS}
