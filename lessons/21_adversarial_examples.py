@@ -273,14 +273,14 @@ lesson.finish()
 #
 # 1. Train the classifier with *noise* of size 0.2 in place of PGD, `perturb=partial(noise,
 #    epsilon=0.2)`. What is its accuracy under PGD 0.2?
-#    <details><summary>Answer</summary>3 %, as good as nothing; clean digits 98 %. Random changes do not show
-#    the net the direction that hurts.</details>
+#    <details><summary>Answer</summary>3 %, as good as nothing; of clean digits 98 %. Random changes
+#    do not show the net the direction that hurts.</details>
 # 2. Show the attacked digits to *another* classifier, `train_classifier(..., seed=1)`. Is it
 #    deceived, though the attack did not know it?
-#    <details><summary>Answer</summary>Yes: 18 to 26 % (three seeds). Attacks *transfer*: nets that learn from the
-#    same data have similar gradients.</details>
+#    <details><summary>Answer</summary>Yes: it is right for 18 to 26 % (three seeds). Attacks
+#    *transfer*: nets that learn from the same data have similar gradients.</details>
 # 3. How can an attack evade the count of grey pixels?
-#    <details><summary>Answer</summary>By changing pixels that are grey already, a tenth of them. The AUC falls to
-#    0.22, but the classifier is still right for 86 %.</details>
+#    <details><summary>Answer</summary>By changing only pixels that are grey already, a tenth of
+#    them. The AUC falls to 0.22, but the classifier is still right for 86 %.</details>
 #
 # Next: back to the [start](README.md).

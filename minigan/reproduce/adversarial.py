@@ -145,7 +145,7 @@ _SHOWN_MEASURES = {
 ADVERSARIAL = Experiment(
     about="accuracy of digit classifiers under FGSM and PGD, and adversarial training",
     source="",
-    minutes=5,
+    minutes=10,
     cases={
         name: Case(measure_accuracy, {**_SHARED, "training": training})
         for name, training in {

@@ -247,7 +247,7 @@ def _measures() -> dict[str, Measure]:
 DETECTORS = Experiment(
     about="does a GAN's discriminator detect adversarial digits?",
     source="",
-    minutes=5,
+    minutes=15,
     cases={
         "grey pixels": _case(detector="grey"),
         "total variation": _case(detector="variation", weight=100.0),
