@@ -134,7 +134,7 @@ least = 0.4 if lesson.fast else 0.7
 lesson.expect("robust net: accuracy, PGD 0.2", under_pgd, at_least=least)
 
 # %% Figure
-with lesson.figure(9, 3.2) as figure:
+with lesson.figure(9, 3.6) as figure:
     for axes, (name, digits) in zip(
         figure.subplots(1, 2, sharey=True), changed.items(), strict=True
     ):
