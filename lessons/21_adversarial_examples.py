@@ -262,6 +262,8 @@ lesson.record("distance of real digits", distance(images[N : 2 * N], clean))
 ratio = np.mean(distances[0.1]) / np.mean(distances[0.0])
 least = 1.1 if lesson.fast else 1.5
 lesson.expect("distance of samples, with FGSM 0.1 / without", ratio, at_least=least)
+
+# %%
 lesson.finish()
 
 # %% [markdown]
