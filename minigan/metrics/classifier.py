@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -55,11 +53,10 @@ def train_classifier(
             ops, such as `shift` or `diff_augment` of `minigan.gan.augment`.
         more: other samples of the same shape with their labels, generated ones say.
         share: the part of each batch that is drawn from `more`, rounded to whole samples.
-        steps: of training. seed: of the weights and batches; the default random generator is left
-            as it was. progress: show a progress bar.
-        perturb: a function perturb(net, x, labels) of the module and the tensors of a step; what it
-            returns is trained on in place of x. For adversarial training (Madry et al. 2018,
-            equation 2.1) it is `functools.partial(mg.adversarial.pgd, epsilon=0.1, steps=5)`.
+        perturb: a function perturb(net, x, labels) of the module and the tensors of a step, after
+            `augment`; what it returns is trained on in place of x. For adversarial training (Madry
+            et al. 2018, equation 2.1) it is `functools.partial(mg.adversarial.pgd, epsilon=0.1,
+            steps=5)`.
 
     Raises:
         ValueError: the numbers of values and labels differ or are 0, a label is out of range, or
@@ -75,7 +72,7 @@ def train_classifier(
     for part in parts:
         _check(part, values.shape[1:], classes)
     with random.fork_rng(seed):
-        return _train(parts, classes, steps, seed, progress, augment)
+        return _train(parts, classes, steps, seed, progress, augment, perturb)
 
 
 class _Part(NamedTuple):
@@ -111,13 +108,6 @@ def _check(part: _Part, shape: tuple[int, ...], classes: int) -> None:
 
 def _train(
     parts: Sequence[_Part],
-    with random.fork_rng(seed):
-        return _train(values, labels, classes, steps, seed, progress, perturb)
-
-
-def _train(
-    values: Any,
-    labels: np.ndarray,
     classes: int,
     steps: int,
     seed: int,
@@ -130,9 +120,9 @@ def _train(
 
     @capture
     def step(x: Tensor, y: Tensor) -> None:
-        loss = cross_entropy(net(x if augment is None else augment(x)), y)
-    def step(x: Tensor, y: Tensor) -> Tensor:
-        loss = cross_entropy(net(x if perturb is None else perturb(net, x, y)), y)
+        x = x if augment is None else augment(x)
+        x = x if perturb is None else perturb(net, x, y)
+        loss = cross_entropy(net(x), y)
         optimizer.step(grad(loss, net.parameters()))
 
     rng = np.random.Generator(np.random.Philox(seed))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .augmentation import AUGMENTATION
-from .diffaugment import DIFFAUGMENT
 from .adversarial import ADVERSARIAL
 from .adversarial_detectors import DETECTORS
+from .augmentation import AUGMENTATION
+from .diffaugment import DIFFAUGMENT
 from .dirac import DIRAC
 from .experiment import Experiment
 from .losses import LOSSES
