@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
 
 
+PROJECTIONS = 256  # without --projections
+
+
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
@@ -30,13 +33,15 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--projections",
         type=int,
-        default=256,
         metavar="INT",
-        help="directions of the sliced Wasserstein distance [%(default)s]",
+        help=f"directions of the sliced Wasserstein distance [{PROJECTIONS}]",
     )
     add_step_option(parser)
     add_data_options(parser)
     add_code_options(parser)
+    parser.add_argument(
+        "--target", metavar="PATH", help="of images from images: where the target is now"
+    )
     formats = parser.add_mutually_exclusive_group()
     for name in ("json", "csv"):
         parser.add_argument(
@@ -102,7 +107,8 @@ def _evaluate(folder: Path, options: argparse.Namespace, only: list[str] | None)
     if options.step is not None:
         sampler = load_sampler(folder, options.step, code=code)
     try:
-        evaluation = evaluate(trainer, options.projections, True, only, sampler)
+        directions = PROJECTIONS if options.projections is None else options.projections
+        evaluation = evaluate(trainer, directions, True, only, sampler)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     evaluation = with_divergence(evaluation, folder)
@@ -129,10 +135,13 @@ def _evaluate_translations(options: argparse.Namespace) -> int:
     others = [name for name in options.run_folders if not _is_translation(name)]
     if others:
         raise ValueError(f"{others[0]} makes images from noise; measure it by a command of its own")
-    for name in ("only", "csv", "model", "loss"):
+    for name in ("only", "csv", "model", "loss", "projections"):
         if getattr(options, name):
             raise ValueError(f"--{name} is not for runs of images from images")
-    changes = {"data": options.data, "data_dir": options.data_dir}
+    if len({*options.run_folders}) < len(options.run_folders):
+        raise ValueError("a run is named twice")
+    names = ("data", "target", "data_dir")
+    changes = {name: getattr(options, name) for name in names}
     found = {
         name: evaluate_folder(Path(name), changes, options.step, progress=True)
         for name in options.run_folders

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..training.config import Config
     from ..training.run import Run
     from ..training.trainer import Trainer
+    from ..translation.config import TranslationConfig
 
 
 def add_arguments(parser: Parser) -> None:
@@ -149,9 +150,10 @@ def _dry_run(trainer: Trainer, options: argparse.Namespace) -> int:
     return 0
 
 
-def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
+def unused_options(config: Config | TranslationConfig, changes: dict[str, Any]) -> list[str]:
     """Return a line for each option that has no effect on this config, or ends all effects."""
     from ..optim.schedules import SCHEDULES
+    from ..training.config import Config
 
     unused = {"beta1": "rmsprop", "beta2": "sgd"}  # see OPTIMIZERS
     lines = [
@@ -159,7 +161,7 @@ def unused_options(config: Config, changes: dict[str, Any]) -> list[str]:
         for name, optimizer in unused.items()
         if name in changes and config.optimizer == optimizer
     ]
-    if config.minibatch != "none" and config.batch == config.pack:
+    if isinstance(config, Config) and config.minibatch != "none" and config.batch == config.pack:
         lines.append(
             f"--minibatch {config.minibatch} has no effect: D has one input per batch, and no other"
             " to compare it with"

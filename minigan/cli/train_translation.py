@@ -14,7 +14,7 @@ from ..training.options import options as options_of
 from ..translation.config import GROUP, TranslationConfig
 from ..utils.progress import announce_kernels
 from .summary import describe_count, print_time
-from .terminal import report
+from .terminal import note, report
 
 if TYPE_CHECKING:
     from ..training.run import Run
@@ -44,6 +44,7 @@ def is_asked_for(changes: dict[str, Any], namespace: argparse.Namespace) -> bool
 def run(changes: dict[str, Any], namespace: argparse.Namespace) -> int:
     """Train, and print the paths of the results."""
     from ..training.own_code import load_named_code
+    from .train import unused_options  # which imports this module
 
     for name in ("seeds", "preset", "config"):
         if getattr(namespace, name) is not None:
@@ -60,7 +61,10 @@ def run(changes: dict[str, Any], namespace: argparse.Namespace) -> int:
         raise ValueError(f"{names} {verb} of images from noise, not of --task")
     if namespace.resume is not None:
         return _resume(Path(namespace.resume), changes, namespace)
-    return _start(load_named_code(TranslationConfig(**changes), changes), namespace)
+    config = load_named_code(TranslationConfig(**changes), changes)
+    for text in unused_options(config, changes):
+        note(text)
+    return _start(config, namespace)
 
 
 def _start(config: TranslationConfig, namespace: argparse.Namespace) -> int:
@@ -82,7 +86,11 @@ def _start(config: TranslationConfig, namespace: argparse.Namespace) -> int:
 
 def _resume(folder: Path, changes: dict[str, Any], namespace: argparse.Namespace) -> int:
     from ..training.run_folder import locked
-    from ..translation.saved import load_translation_trainer, resume_translation
+    from ..translation.saved import (
+        has_ended,
+        load_translation_trainer,
+        resume_translation,
+    )
 
     if namespace.out is not None:
         raise ValueError(f"--resume {folder} goes on in that folder; --out does not go with it")
@@ -95,7 +103,12 @@ def _resume(folder: Path, changes: dict[str, Any], namespace: argparse.Namespace
         run = resume_translation(folder, changes, progress=True)
         print_summary(run.trainer)
         if run.trainer.step_count == run.config.steps:
-            report(f"this run is at its last step, {run.config.steps}; --steps can extend it")
+            end = (
+                "its learning rates have come to 0"
+                if has_ended(run.trainer.config)
+                else "--steps goes on"
+            )
+            report(f"this run is at its last step, {run.config.steps}; {end}")
         return _train(run, namespace)
 
 
@@ -117,6 +130,8 @@ def print_summary(trainer: TranslationTrainer) -> None:
     ]
     kinds = f"{images.input_channels(config.task)} channels to {images.channels}"
     print(f"data: {' and '.join(counts)}; {width}x{height}, {kinds}", file=sys.stderr)
+    if not len(images.held_out):
+        note("--holdout 0: the pictures show training images, and nothing is measured")
     players = trainer.players
     sizes = [
         describe_count(sum(p.size for p in net.parameters()))

@@ -38,22 +38,22 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--strip", action="store_true", help="write the picture before and after, side by side"
     )
+    parser.add_argument("--device", metavar="NAME", help="device of the net [that of the training]")
     add_step_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write what the net makes of each picture, and print the paths."""
     from ..translation.files import (
-        check_outline,
         find_pictures,
         read_mask,
         read_picture,
         write_picture,
     )
-    from ..translation.saved import load_translation
+    from ..translation.saved import check_outline, load_translation
     from ..utils.progress import announce_kernels, progress_bar
 
-    net = load_translation(Path(options.run_folder), step=options.step)
+    net = load_translation(Path(options.run_folder), step=options.step, device=options.device)
     has_masks = net.config.task == "inpaint"
     if has_masks and options.mask is None:
         raise ValueError("--mask is needed: it says where the holes are, white on black")
@@ -62,15 +62,19 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out)
     jobs = find_pictures([Path(x) for x in options.pictures], out)
     masks = {path: _mask_of(path, Path(options.mask)) for path, _ in jobs} if has_masks else {}
+    for path, _ in jobs:  # All are read once before the first is written.
+        image, _ = read_picture(path, net)
+        if has_masks:
+            read_mask(masks[path], image.shape)
+        if net.config.task == "outline":
+            check_outline(str(path), image)
     announce_kernels(net.config.device)
     written = []
     with progress_bar(jobs, desc="pictures", delay=2) as bar:
         for path, target in bar:
-            image, conversion = read_picture(path, net.image_channels)
+            image, conversion = read_picture(path, net)
             if conversion:
                 note(f"{path}: {conversion}")
-            if net.config.task == "outline":
-                check_outline(path, image)
             mask = read_mask(masks[path], image.shape) if has_masks else None
             made = net.translate(image, mask)
             columns: list[np.ndarray] = [image, made] if options.strip else [made]

@@ -19,6 +19,7 @@ from .npz import Archive
 
 SIDE = 28  # pixels of an image in a row and in a column
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+STYLES = (None, "sans", "serif")
 SANS = ("DejaVuSans", "cmss", "STIXSans")  # how the names of fonts without serifs begin
 NUMBERS_PER_GLYPH = 17  # random numbers for each image, the same for every digit
 
@@ -52,7 +53,9 @@ def draw_glyphs(
     from ..utils.progress import progress_bar
 
     fonts = [font for font in digit_fonts() if style in (None, style_of(font))]
-    choices, shapes = generators(seed, 2, split)
+    # Each style has streams of its own: no image of one is distorted like one of the other.
+    first = 2 * STYLES.index(style)
+    choices, shapes = generators(seed, 2 * len(STYLES), split)[first : first + 2]
     picks = choices.integers(len(fonts) * 10, size=size)
     # Row i of the stream belongs to image i, so that a longer set begins with the shorter one.
     normals = shapes.standard_normal((size, NUMBERS_PER_GLYPH)).clip(-2, 2)

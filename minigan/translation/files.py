@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data import DataError
+from ..data import DataError, DataWarning
+from ..data.arrays import scale
 from ..data.dataset import from_bytes
-from ..data.image_file import ImageFile, formats_by_suffix
-from ..data.settings import Settings
+from ..data.image_file import BLENDED, ImageFile, formats_by_suffix
+from ..data.resize import resize_array
+from ..data.settings import Settings, parse_background, parse_range
 from ..utils.figures import tile, to_pixels
 from ..utils.grids import write_png
 from .pictures import with_channels
@@ -19,6 +22,8 @@ from .tasks import repeat_pixels, with_hole
 if TYPE_CHECKING:
     from .saved import SavedTranslation
 
+BLENDED_HERE = "transparent, and blended with the background colour of the training"
+MOST_OF_IT = 0.5  # the share of a mask above which a hole is questioned
 CHANNEL_NAMES = {1: "grey", 3: "colour"}
 
 
@@ -52,32 +57,38 @@ def find_pictures(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
     return jobs
 
 
-def read_picture(path: Path, channels: int) -> tuple[np.ndarray, str]:
-    """Return an image (1, channels, H, W) in [-1, 1], and what was done to make it fit, or "".
+def read_picture(path: Path, net: SavedTranslation) -> tuple[np.ndarray, str]:
+    """Return an image (1, C, H, W) as those that a net was trained on, and what was done to it.
+
+    It is made grey, blended with the background and scaled as the training's images were. The text
+    on what was done is "" where nothing was.
 
     Raises:
-        DataError: the file cannot be read, or the channels can neither be averaged nor repeated.
+        DataError: the file cannot be read, or the net takes other channels.
     """
-    with ImageFile(path, Settings()) as image:
+    channels, config = net.image_channels, net.config
+    if channels not in CHANNEL_NAMES:
+        raise DataError(f"{path}: this net takes {channels} channels, which no picture has")
+    settings = Settings(
+        background=parse_background(config.background), value_range=parse_range(config.value_range)
+    )
+    with ImageFile(path, settings) as image:
         if not image.is_image:
             raise DataError(f"{path}: not an image")
         pixels = image.read()
-        done = list(image.conversions)
+        done = [BLENDED_HERE if x == BLENDED else x for x in image.conversions]
+        if image.is_animated:
+            done.append("the first image of an animation")
+    values = pixels[None]
     if len(pixels) != channels:
-        if channels not in CHANNEL_NAMES:
-            raise DataError(f"{path}: {len(pixels)} channels, where the net takes {channels}")
         kind = CHANNEL_NAMES[channels]
         done.append(f"taken as {kind}, as the net was trained on {kind} images")
-    values = from_bytes(pixels)[None]
+        if channels == 1:
+            values = resize_array(str(path), values, Settings(grey=True))
+    if settings.value_range is not None:
+        values = scale(str(path), values, settings, done)
+    values = from_bytes(values) if values.dtype == np.uint8 else values.astype(np.float32)
     return with_channels(values, channels), "; ".join(done)
-
-
-def check_outline(path: Path, image: np.ndarray) -> None:
-    """Raise DataError unless an image in [-1, 1] has black and white pixels only."""
-    if not np.isin(image, (-1, 1)).all():
-        raise DataError(
-            f"{path}: not an outline: white lines on black, without grey, are what this run takes"
-        )
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -90,18 +101,27 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         if not image.is_image:
             raise DataError(f"{path}: not an image")
         pixels = image.read()
+        is_transparent = BLENDED in image.conversions
+    if is_transparent:
+        raise DataError(
+            f"mask {path}: is transparent; an opaque picture, white on black, is needed"
+        )
     if pixels.shape[1:] != shape[2:]:
         sizes = [f"{w}x{h}" for h, w in (pixels.shape[1:], shape[2:])]
         raise DataError(f"mask {path}: {sizes[0]} pixels, where the picture has {sizes[1]}")
-    values = np.unique(pixels)
-    if not set(values.tolist()) <= {0, 255} or (pixels != pixels[:1]).any():
+    others = pixels[(pixels != 0) & (pixels != 255)]
+    if others.size or (pixels != pixels[:1]).any():
+        example = f"such as grey {others[0]} of 255" if others.size else "such as pure red or blue"
         raise DataError(
-            f"mask {path}: has other colours than black and white, such as"
-            f" {values[len(values) // 2]} of 255; white is the hole, and a format without loss,"
-            " such as PNG, keeps it so"
+            f"mask {path}: has other colours than black and white, {example}; white is the hole,"
+            " and a format without loss, such as PNG, keeps it so"
         )
     if not pixels.any():
         raise DataError(f"mask {path}: is black, so there is no hole to fill")
+    share = float((pixels[0] > 0).mean())
+    if share > MOST_OF_IT:
+        text = f"mask {path}: {share:.0%} of it is white, and is filled; is it inverted?"
+        warnings.warn(text, DataWarning, stacklevel=2)
     return (pixels[None, :1] / 255).astype(np.float32)
 
 

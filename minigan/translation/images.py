@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data import GENERATED, NAMES, DataError, Dataset, DataWarning, load
+from ..data import NAMES, DataError, Dataset, DataWarning, load
 from ..data.folder import load_folder_and_paths
 from ..data.limits import check_memory
 from ..data.own import OWN
+from ..data.resize import resize_dataset
 from ..data.scan import examples
-from ..data.settings import OPTIONS, parse_settings
+from ..data.settings import FITS, OPTIONS, parse_settings
 from .config import TranslationConfig
 from .tasks import TASKS, TRANSFORMS
 
@@ -82,18 +83,19 @@ def load_images(
     return Images(train, held_out, None, None, None, 0, first.digest())
 
 
-def _load(config: TranslationConfig, name: str, progress: bool, is_sampled: bool = True) -> Dataset:
-    """Return a data set by its name or path, with the options of the config.
+def _load(
+    config: TranslationConfig, name: str, progress: bool, is_pair: bool = False, **changes: Any
+) -> Dataset:
+    """Return a data set by its name or path, with the options of the config but for `changes`.
 
-    `is_sampled`: whether only `config.samples` of it are returned. Of pairs they are drawn later,
-    as two sets of different lengths would be cut to the same one.
+    Samples of pairs are drawn later, as two sets of different lengths would be cut to one length.
     """
-    options: dict[str, Any] = {option: getattr(config, option) for option in OPTIONS}
+    options: dict[str, Any] = {option: getattr(config, option) for option in OPTIONS} | changes
     return load(
         name,
         split=config.split,
         data_dir=config.data_dir if name in NAMES else None,
-        samples=config.samples if is_sampled or name in GENERATED else None,
+        samples=None if is_pair else config.samples,
         seed=config.seed,
         progress=progress,
         **options,
@@ -114,14 +116,20 @@ def _check_images(data: Dataset) -> None:
 def _pairs(
     config: TranslationConfig, data: Dataset | None, target: Dataset | None, progress: bool
 ) -> Images:
+    names = [config.data, *([config.target] if config.target else [])]
+    paths = [Path(name).expanduser() for name in names]
     if data is not None:
-        inputs, truths = (data, target) if target is not None else _halves(data)
-    elif config.target is None:
-        inputs, truths = _halves(_load(config, config.data, progress, False))
-    elif Path(config.data).is_dir() and Path(config.target).is_dir():
-        inputs, truths = _matching_folders(config, progress)
+        inputs, truths = (data, target) if target is not None else _halves(config, data)
+    elif known := [name for name in names if name in NAMES]:
+        raise DataError(f"pairs: {known[0]} has no pairs; folders or .npz files of your own do")
+    elif len(names) == 1:
+        # Each half is resized afterwards: a crop of the whole file would cut the two unequally.
+        whole = _load(config, config.data, progress, True, size=None, fit=FITS[0])
+        inputs, truths = _halves(config, whole)
+    elif all(path.is_dir() for path in paths):
+        inputs, truths = _matching_folders(config, paths, progress)
     else:
-        inputs, truths = (_load(config, x, progress, False) for x in (config.data, config.target))
+        inputs, truths = (_load(config, name, progress, True) for name in names)
     for part in (inputs, truths):
         _check_images(part)
     _check_sizes(inputs, truths)
@@ -130,8 +138,7 @@ def _pairs(
             f"pairs: {len(inputs)} images of {inputs.name}, {len(truths)} of {truths.name}; as many"
             " are needed"
         )
-    if data is not None or config.data not in GENERATED:
-        inputs, truths = (_sampled(config, part) for part in (inputs, truths))
+    inputs, truths = (_sampled(config, part) for part in (inputs, truths))
     if config.swap:
         inputs, truths = truths, inputs
     both = _stack(config, inputs, truths)
@@ -139,8 +146,8 @@ def _pairs(
     return Images(train, held_out, None, None, None, inputs.sample_shape[0], both.digest())
 
 
-def _halves(data: Dataset) -> tuple[Dataset, Dataset]:
-    """Return the left and the right halves of images that hold a pair each."""
+def _halves(config: TranslationConfig, data: Dataset) -> tuple[Dataset, Dataset]:
+    """Return the left and the right halves of images that hold a pair each, resized."""
     _check_images(data)
     width = data.sample_shape[2]
     if width % 2:
@@ -154,13 +161,15 @@ def _halves(data: Dataset) -> tuple[Dataset, Dataset]:
         replace(data, name=f"{data.name} ({side})", stored=part, index=None, notes=())
         for side, part in zip(("left", "right"), parts, strict=True)
     )
-    return first, second
+    settings = parse_settings(**{name: getattr(config, name) for name in OPTIONS})
+    return resize_dataset(first, settings), resize_dataset(second, settings)
 
 
-def _matching_folders(config: TranslationConfig, progress: bool) -> tuple[Dataset, Dataset]:
+def _matching_folders(
+    config: TranslationConfig, folders: Sequence[Path], progress: bool
+) -> tuple[Dataset, Dataset]:
     """Return the images of two folders with the same file names, in the same order."""
     settings = parse_settings(**{name: getattr(config, name) for name in OPTIONS})
-    folders = [Path(config.data), Path(str(config.target))]
     found = [load_folder_and_paths(x, config.split, settings, progress) for x in folders]
     for data, _ in found:
         for note in data.notes:
@@ -240,16 +249,20 @@ def _transformed(config: TranslationConfig, data: Dataset) -> Images:
     half = len(train) // 2
     order = np.random.Generator(np.random.Philox(config.seed)).permutation(len(train))
     first, second = train.subset(np.sort(order[:half])), train.subset(np.sort(order[half:]))
-    plain = lambda part: part  # noqa: E731
+    # Held-out images of the other kind are others too, so that a distance to them has a floor.
+    middle = len(held_out) // 2
+    rows = np.arange(len(held_out))
+    own, others = held_out.subset(rows[:middle]), held_out.subset(rows[middle:])
+
+    def plain(part: Dataset) -> Dataset:
+        return part
 
     def changed(part: Dataset) -> Dataset:
         return replace(part, stored=change(part.values), index=None, name=str(config.target))
 
     there, back = (changed, plain) if config.swap else (plain, changed)
     truth = _inverse_of(change) if config.swap else change
-    return Images(
-        there(first), there(held_out), back(second), back(held_out), truth, 0, data.digest()
-    )
+    return Images(there(first), there(own), back(second), back(others), truth, 0, data.digest())
 
 
 def _inverse_of(

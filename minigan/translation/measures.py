@@ -11,16 +11,20 @@ import numpy as np
 
 from ..data import Dataset
 from ..engine import random
+from ..engine.device import use_device
 from ..metrics import psnr, sharpness, sliced_wasserstein
 from ..metrics.features import FeatureNet, feature_net
+from ..metrics.restoration import has_fine_detail
 from .players import build_players
 from .restore import BASELINES
+from .tasks import TRANSFORMS
 from .trainer import TranslationTrainer, apply_net
 
 QUICK, MANY = 200, 1000  # examples of a quick measurement, and of a full one
 PROJECTIONS = 64
 MOST_DECIBELS = 100.0  # of a quick measurement, as a line of metrics holds no infinity
 FLOOR = "_floor"
+DIGITS = {"mnist", "glyphs", "glyphs-sans", "glyphs-serif"}  # data whose labels are 0 to 9
 
 
 class TranslationMeasures:
@@ -73,14 +77,9 @@ class TranslationMeasures:
             values = [
                 float(np.abs(made - truths).mean(dtype=np.float64)),
                 min(psnr(made, truths), MOST_DECIBELS),
-                sharpness(made, truths) if has_detail(truths) else 1.0,
+                sharpness(made, truths) if has_fine_detail(truths) else 1.0,
             ]
         return dict(zip(self.names, values, strict=True))
-
-
-def has_detail(images: np.ndarray) -> bool:
-    """Return whether images are not flat."""
-    return bool(np.ptp(images, axis=(2, 3)).any())
 
 
 def _distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -148,7 +147,7 @@ MEASURES = {
     "psnr": "PSNR, dB",
     "l1": "mean absolute difference",
     "sharpness": "sharpness, truth 1",
-    "agreement": "class as the truth's",
+    "agreement": "class as the label",
     "sliced_wasserstein": "sliced Wasserstein distance",
     "cycle": "difference after there and back",
 }
@@ -202,7 +201,8 @@ def evaluate_translation(
     _add_distances(work, columns)
     _add_agreement(work, columns, labels, progress)
     if config.is_unpaired:
-        back = apply_net(trainer.players.generators[1], made)
+        with use_device(trainer.device):
+            back = apply_net(trainer.players.back, made)
         work.add("cycle", "made", float(np.abs(back - shown).mean(dtype=np.float64)))
     return TranslationEvaluation(
         trainer.step_count, config.task, count, work.values, tuple(work.notes)
@@ -218,10 +218,11 @@ def _baselines(
         for name, make in BASELINES.get(trainer.config.task, {}).items()
     }
     if trainer.config.is_unpaired:
-        with random.use_generator(random.Generator(trainer.config.seed)):
+        generator = random.Generator(trainer.config.seed)
+        with use_device(trainer.device), random.use_generator(generator):
             channels = trainer.images.channels
             untrained = build_players(trainer.config, channels, channels)
-        found["untrained"] = apply_net(untrained.generator, inputs)
+            found["untrained"] = apply_net(untrained.generator, inputs)
     return found
 
 
@@ -235,8 +236,8 @@ def _add_differences(work: _Work, columns: Mapping[str, np.ndarray]) -> None:
         if name != "truth":
             work.add("psnr", name, psnr(images, truths))
             work.add("l1", name, float(np.abs(images - truths).mean(dtype=np.float64)))
-    if not has_detail(truths):
-        work.notes.append("no sharpness: the true images are flat")
+    if not has_fine_detail(truths):
+        work.notes.append("no sharpness: the true images have no fine detail")
         return
     for name, images in columns.items():
         work.add("sharpness", name, sharpness(images, truths))
@@ -266,9 +267,11 @@ def _add_agreement(
     progress: bool,
 ) -> None:
     """Add the share of images to which a classifier of true ones gives the class of the input."""
-    images = work.trainer.images
-    if images.other is not None and images.other.class_names != images.data.class_names:
-        work.notes.append("the two kinds of images have other classes, which are not compared")
+    if not _has_same_classes(work.trainer):
+        work.notes.append(
+            "it is not known whether the two kinds of images have the same classes, so they are not"
+            " compared"
+        )
         return
     net = None if labels is None else _classifier(work.trainer, progress)
     if net is None:
@@ -277,6 +280,17 @@ def _add_agreement(
     for name, column in columns.items():
         found = net.probabilities(np.asarray(column, np.float32)).argmax(axis=1)
         work.add("agreement", name, float((found == labels).mean()))
+    if "truth" not in columns:  # what the classifier reaches on real images of the other kind
+        work.add("agreement", "truth", net.accuracy)
+
+
+def _has_same_classes(trainer: TranslationTrainer) -> bool:
+    """Return whether a label means the same for both kinds of images, as far as is known."""
+    config, data, other = trainer.config, trainer.images.data, trainer.images.other
+    if other is None or str(config.target) in TRANSFORMS or {config.data, config.target} <= DIGITS:
+        return True
+    has_names = data.class_names is not None and data.class_names == other.class_names
+    return has_names and data.classes == other.classes
 
 
 def _classifier(trainer: TranslationTrainer, progress: bool) -> FeatureNet | None:

@@ -64,6 +64,12 @@ class TranslationPlayers:
         return cast(nn.ModuleList, self.average.module)[0]
 
     @property
+    def back(self) -> nn.Module:
+        """Of unpaired images the net of the other direction; its average if there is one."""
+        nets = self.generators if self.average is None else self.average.module
+        return cast(nn.ModuleList, nets)[1]
+
+    @property
     def device(self) -> Device:
         """The device of the nets."""
         return self.generators.parameters()[0].device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..data import NAMES, Dataset
+from ..data import NAMES, DataError, Dataset, DataWarning
+from ..data.dataset import from_bytes
 from ..engine import random
 from ..engine.device import get_device, use_device
+from ..metrics.features import LARGEST_PIXEL
+from ..optim.schedules import SCHEDULES
 from ..training import checkpoint
 from ..training.lines import Lines
 from ..training.own_code import load_code_of_run
@@ -26,13 +30,14 @@ from .config import FILLED, TranslationConfig
 from .measures import TranslationEvaluation, evaluate_translation
 from .players import TranslationPlayers, build_players
 from .tasks import TASKS, TRANSFORMS, repeat_pixels, with_hole
-from .trainer import TranslationTrainer, apply_net
+from .trainer import MAX_CHANNELS, TranslationTrainer, apply_net
 
 # The options in which a run may differ from its checkpoint; see `training/state.py`.
 MAY_DIFFER = {"steps", "data", "target", "data_dir", "max_gb", "device"} | {
     *("log_every", "sample_every", "evaluate_every", "checkpoint_every", "keep")
 }
-MAX_CHANNELS = 16
+TILE = 512  # the side of the parts of a large image; a multiple of all 2^depth
+MAX_WHOLE = 2**22  # pixels of an image that cannot be taken in parts
 
 
 def is_translation(folder: Path) -> bool:
@@ -105,13 +110,15 @@ class SavedTranslation:
             ValueError: the shapes do not fit, or there are no masks for inpaint, or numbers other
                 than 0 and 1 in them.
         """
-        x = np.asarray(images, np.float32)
+        x = _as_images(images)
         if x.ndim != 4 or x.shape[1] != self.image_channels or not x.size:
             raise ValueError(
                 f"translate: images of shape {x.shape}; (n, {self.image_channels}, height, width)"
                 " is needed"
             )
         task = self.config.task
+        if task == "outline":
+            check_outline("translate", x)
         if task == "inpaint":
             x = with_hole(x, check_masks(masks, x.shape))
         elif masks is not None:
@@ -123,11 +130,82 @@ class SavedTranslation:
         pads = [(0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple)]
         padded = np.pad(x, pads, mode="symmetric")
         with use_device(self.players.device):
-            made = apply_net(self.generator, padded)
+            made = self._apply(padded)
         return made[:, :, :height, :width]
+
+    def _apply(self, x: np.ndarray) -> np.ndarray:
+        """Return what the net makes of inputs, of large ones part by part, which changes no number.
+
+        With batch norm or none a pixel depends on those around it alone, at most `reach` of them.
+        """
+        height, width = x.shape[2:]
+        if max(height, width) <= TILE:
+            return apply_net(self.generator, x)
+        if self.config.norm == "instance":
+            if height * width > MAX_WHOLE:
+                raise ValueError(
+                    f"translate: an image of {width}x{height} pixels; with instance norm, which"
+                    f" needs the whole image at once, at most {MAX_WHOLE:,} are accepted"
+                )
+            return apply_net(self.generator, x)
+        reach = _reach(self.config)
+        made = np.empty((len(x), self.channels[1], height, width), np.float32)
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                above, before = max(0, top - reach), max(0, left - reach)
+                part = x[:, :, above : top + TILE + reach, before : left + TILE + reach]
+                result = apply_net(self.generator, part)[:, :, top - above :, left - before :]
+                made[:, :, top : top + TILE, left : left + TILE] = result[:, :, :TILE, :TILE]
+        return made
 
     def __repr__(self) -> str:
         return f"SavedTranslation({str(self.folder)!r}: {self.config.task}, step {self.step})"
+
+
+def _as_images(images: Any) -> np.ndarray:
+    """Return images as float32 in [-1, 1]: bytes are scaled, other numbers are checked.
+
+    Raises:
+        ValueError: they are not numbers, not finite, or far outside of [-1, 1].
+    """
+    values = np.asarray(images.numpy() if hasattr(images, "numpy") else images)
+    if values.dtype == np.uint8:
+        return from_bytes(values)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"translate: images of type {values.dtype}; numbers are needed")
+    x = values.astype(np.float32)
+    if not np.isfinite(x).all():
+        raise ValueError("translate: the images hold NaN or infinity")
+    low, high = float(x.min(initial=0)), float(x.max(initial=0))
+    if max(-low, high) > LARGEST_PIXEL:
+        raise ValueError(
+            f"translate: images in [{low:g}, {high:g}]; floats in [-1, 1], or uint8, are needed"
+        )
+    if low == 0 < high <= 1:
+        text = "translate: all values lie in [0, 1], where black is -1: 0 is taken as grey"
+        warnings.warn(text, DataWarning, stacklevel=3)
+    return x
+
+
+def check_outline(name: str, image: np.ndarray) -> None:
+    """Raise DataError unless images in [-1, 1] are white lines on black, without grey."""
+    if not np.isin(image, (-1, 1)).all():
+        raise DataError(
+            f"{name}: not an outline: white lines on black (1 and -1), without grey, are needed"
+        )
+    if (image > 0).mean() > 0.5:
+        raise DataError(f"{name}: not an outline: most of it is white; white lines on black are")
+
+
+def _reach(config: TranslationConfig) -> int:
+    """Return how far from a pixel an input can be and change it, in pixels, a multiple of 2^depth.
+
+    A convolution of 3 x 3 reaches 1 pixel of its own size, one of 4 x 4 and a transposed one 2.
+    """
+    halvings = sum(2 * 2**i for i in range(config.depth))
+    reach = 2 + 2 * halvings + 2 * config.blocks * 2**config.depth
+    multiple = 2**config.depth
+    return -(-reach // multiple) * multiple
 
 
 def check_masks(masks: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -208,7 +286,7 @@ def _merge(config: TranslationConfig, saved: Mapping[str, Any]) -> TranslationCo
 
 def _check_channels(channels: Any) -> tuple[int, int]:
     first, second = (check_count("channels", n) for n in channels)
-    if not (0 < first <= 2 * MAX_CHANNELS and 0 < second <= MAX_CHANNELS):
+    if not (0 < first <= MAX_CHANNELS + 1 and 0 < second <= MAX_CHANNELS):
         raise ValueError(f"channels = {channels}: 1 to {MAX_CHANNELS} are accepted")
     return first, second
 
@@ -283,10 +361,26 @@ def change_options(
         for name in ("data", "target")
         if name in new and {new[name], values[name]} & {*NAMES, *TRANSFORMS}
     ]
+    _check_schedule(folder, config, new.get("steps"))
     if fixed:
         names = ", ".join(f"{name} = {values.get(name)!r} (not {new[name]!r})" for name in fixed)
         raise RunError(f"--resume {folder} goes on with that run's own options: {names}")
     return config.replace(**new)
+
+
+def _check_schedule(folder: Path, config: TranslationConfig, steps: int | None) -> None:
+    """Raise RunError where more steps have learning rates of 0 and would change nothing."""
+    if steps is not None and steps > config.steps and has_ended(config):
+        raise RunError(
+            f"{folder} has a {config.schedule} schedule of {config.schedule_steps} steps: from"
+            " there on its learning rates are 0, and more steps change nothing; a new run with"
+            f" --steps {steps} is needed"
+        )
+
+
+def has_ended(config: TranslationConfig) -> bool:
+    """Return whether the learning rates are 0 after the last step."""
+    return config.schedule_steps is not None and SCHEDULES[config.schedule](1.0) == 0
 
 
 def resume_translation(

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .pictures import TranslationPictures
 
 SCALARS = ("loss_d", "loss_g", "l1", "features", "cycle", "identity")
-TRANSLATE_PIXELS = 2**20  # of the images in one pass of a net
+MAX_CHANNELS = 4  # of an image, as pictures of it can have
+TRANSLATE_PIXELS = 2**18  # of the images in one pass of a net
 
 
 class TranslationTrainer:
@@ -109,6 +110,11 @@ class TranslationTrainer:
                     f"batch = {config.batch}, but {part.name} has only {len(part)} training images;"
                     " a smaller batch is needed"
                 )
+        if images.channels > MAX_CHANNELS or images.given_channels > MAX_CHANNELS:
+            raise DataError(
+                f"images of {images.given_channels or images.channels} to {images.channels}"
+                f" channels; at most {MAX_CHANNELS} are accepted"
+            )
         height, width = images.size
         multiple, reason = 2**config.depth, f"depth = {config.depth}"
         if config.task == "super-resolution":

@@ -15,6 +15,8 @@ from minigan.translation import measures
 class Net:
     """A classifier that says 3 of everything."""
 
+    accuracy = 0.1
+
     def probabilities(self, values):
         return np.eye(10)[np.full(len(values), 3)]
 
@@ -55,7 +57,7 @@ def test_every_row_is_measured_and_drawn(name, tmp_path):
         assert case["mean"]["agreement"] <= 1, row
     rows = document["cases"]
     if name == "restore":
-        assert rows["noisy digit: best blur"]["mean"]["psnr"] > 5
+        assert rows["noisy digit: blur and curve"]["mean"]["psnr"] > 5
         assert rows["outline: input"]["mean"]["psnr"] < 20
     else:
         assert rows["with serifs: as it is"]["mean"]["style"] == 1

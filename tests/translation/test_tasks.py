@@ -10,10 +10,11 @@ from PIL import Image
 
 import minigan as mg
 from minigan.data import DataError, Dataset
+from minigan.data.glyphs import draw_glyphs
 from minigan.metrics import psnr, sharpness
 from minigan.translation.config import TranslationConfig
 from minigan.translation.images import load_images
-from minigan.translation.restore import bicubic, blur, fill_with_mean
+from minigan.translation.restore import BASELINES, bicubic, blur, fill_smoothly, fill_with_mean
 from minigan.translation.tasks import (
     TASKS,
     add_noise,
@@ -24,6 +25,7 @@ from minigan.translation.tasks import (
     shrink,
     slant,
 )
+from minigan.translation.trainer import TranslationTrainer
 
 
 def images(n=6, channels=1, height=8, width=12, seed=0):
@@ -123,6 +125,35 @@ def test_baselines_repair_what_they_can():
     assert fill_with_mean(point, mask, np.full((1, 9, 9), 0.5))[0, 0, 4, 4] == 0.5
 
 
+def test_a_smooth_fill_goes_on_with_a_ramp():
+    x, y = np.meshgrid(np.linspace(-1, 1, 12), np.linspace(-1, 1, 10))
+    image = (0.3 * x + 0.5 * y)[None, None]
+    mask = np.zeros((1, 1, 10, 12))
+    mask[:, :, 3:7, 4:9] = 1
+    np.testing.assert_allclose(fill_smoothly(image * (1 - mask), mask), image, atol=1e-6)
+
+
+def test_the_blur_of_the_baseline_is_followed_by_a_curve():
+    """Noise that is cut at black makes black brighter, which no blur undoes."""
+    x = np.full((60, 1, 8, 8), -1, np.float32)
+    x[:, :, 2:6, 2:6] = 1
+    trainer = TranslationTrainer(
+        TranslationConfig(task="denoise", noise=0.8, batch=4, width=4), Dataset("squares", x)
+    )
+    inputs, truths, _ = trainer.examples(6)
+    made = BASELINES["denoise"]["blur and curve"](trainer, inputs)
+    plain = max(psnr(blur(inputs, sigma), truths) for sigma in (0.3, 0.5, 0.7, 1.0))
+    assert psnr(made, truths) > plain + 1
+
+
+def test_styles_are_distorted_by_streams_of_their_own():
+    """Image i of one style is no copy of image i of the other."""
+    sans, serif = (draw_glyphs(30, 0, style=style) for style in ("sans", "serif"))
+    assert (sans[1] == serif[1]).mean() < 0.4
+    plain = draw_glyphs(30, 0)
+    assert (plain[0] != sans[0]).any()
+
+
 def test_psnr_and_sharpness_have_their_values():
     x = images(4)
     assert psnr(x + 0.02, x) == pytest.approx(40, rel=1e-4)  # 20 log10(2 / 0.02)
@@ -141,6 +172,9 @@ def test_psnr_and_sharpness_have_their_values():
     assert sharpness(blur(x, 1.0), x) < 0.05
     with pytest.raises(ValueError, match="no fine detail"):
         sharpness(x, x * 0)
+    ramp = np.broadcast_to(np.linspace(-1, 1, 16), (1, 1, 16, 16))
+    checks = np.indices((16, 16)).sum(0)[None, None] % 2 * 2.0 - 1
+    assert sharpness(ramp, checks) < 1e-3  # the step from its end to its begin is no detail
 
 
 # ----------------------------------------------------------------------------- images of each task
@@ -180,6 +214,33 @@ def test_pairs_may_lie_side_by_side(tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "both" / "x.png")) / 127.5 - 1
     np.testing.assert_allclose(inputs[0, 0], pixels[:, :8], atol=1e-6)
     np.testing.assert_allclose(truths[0, 0], pixels[:, 8:], atol=1e-6)
+
+
+def test_a_size_is_that_of_each_half(tmp_path):
+    """A crop of the whole file would show the middle of the file in both halves."""
+    pixels = np.repeat(np.array([[0, 50, 100, 150]], np.uint8), 16, 1).repeat(32, 0)
+    (tmp_path / "both").mkdir()
+    for name in "xy":
+        Image.fromarray(pixels).save(tmp_path / "both" / f"{name}.png")
+    found = load(task="pairs", data=str(tmp_path / "both"), size="16")
+    assert found.size == (16, 16)
+    inputs, truths = found.split(found.data.stored)
+    assert {*np.unique(inputs)} >= {0, 50}
+    assert {*np.unique(truths)} >= {100, 150}
+    assert inputs.max() < truths.min()
+
+
+def test_folders_of_the_home_pair_by_name_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder(tmp_path / "a", ["1.png", "2.png"])
+    folder(tmp_path / "b", ["2.png", "3.png"])
+    with pytest.raises(DataError, match="have no partner"):
+        load(task="pairs", data="~/a", target="~/b")
+
+
+def test_data_with_a_name_are_no_pairs():
+    with pytest.raises(DataError, match="glyphs-sans has no pairs"):
+        load(task="pairs", data="glyphs-sans", target="glyphs-serif")
 
 
 def test_what_does_not_pair_is_named(tmp_path):
@@ -222,7 +283,10 @@ def test_halves_of_the_data_share_no_image():
     assert not {*found.data.labels} & {*other.labels}
     np.testing.assert_array_equal(other.values, -data.values[other.labels])
     assert found.truth is not None
-    np.testing.assert_array_equal(found.truth(found.held_out.values), other_held_out.values)
+    np.testing.assert_array_equal(other_held_out.values, -data.values[other_held_out.labels])
+    np.testing.assert_array_equal(found.truth(found.held_out.values), -found.held_out.values)
+    parts = (found.data, other, found.held_out, other_held_out)
+    assert sorted(x for part in parts for x in part.labels) == list(range(40))  # each once
     swapped = load_images(config.replace(swap=True), data)
     np.testing.assert_array_equal(swapped.data.values, -data.values[swapped.data.labels])
     assert load_images(config.replace(target="slanted", swap=True), data).truth is None

@@ -84,10 +84,10 @@ def test_evaluate_prints_a_table_or_json(run):
     result = cli("evaluate", run)
     assert result.status == 0, result
     assert "mean fill" in result.out
-    assert "class as the truth's" in result.out
+    assert "class as the label" in result.out
     found = json.loads(cli("evaluate", run, "--json").out)[str(run)]
     assert found["step"] == 6
-    assert set(found["values"]["psnr"]) == {"made", "mean fill", "input"}
+    assert set(found["values"]["psnr"]) == {"made", "mean fill", "smooth fill", "input"}
     for step in (3, "best"):
         assert cli("evaluate", run, "--step", step, "--json").status == 0
     other = json.loads(cli("evaluate", run, "--step", 3, "--json").out)[str(run)]
@@ -161,14 +161,17 @@ def masked(run, tmp_path, pixels, size=(12, 12)):
 def test_what_is_no_mask_is_refused(run, tmp_path):
     grey = np.full((12, 12), 0, np.uint8)
     grey[2:5, 2:5] = 128
-    assert "other colours than black and white, such as 128" in masked(run, tmp_path, grey)
+    assert "other colours than black and white, such as grey 128" in masked(run, tmp_path, grey)
     assert "12x12 pixels, where the picture has 16x12" in masked(
         run, tmp_path, grey // 128 * 255, (16, 12)
     )
     assert "is black" in masked(run, tmp_path, grey * 0)
     colours = np.zeros((12, 12, 3), np.uint8)
     colours[..., 0] = 255
-    assert "other colours" in masked(run, tmp_path, colours)
+    assert "such as pure red or blue" in masked(run, tmp_path, colours)
+    clear = np.full((12, 12, 4), 255, np.uint8)
+    clear[2:5, 2:5, 3] = 0
+    assert "is transparent" in masked(run, tmp_path, clear)
     words = ["translate", run, tmp_path / "p.png", "--out", tmp_path / "out"]
     assert "--mask is needed" in refused(*words)
     (tmp_path / "masks").mkdir()

@@ -7,12 +7,14 @@ import pytest
 from helpers import DEVICES
 
 from minigan.data import DataError, Dataset
+from minigan.engine.device import use_device
 from minigan.training.state import DataChangedError
 from minigan.training.trainer import DivergedError
+from minigan.translation import measures
 from minigan.translation.config import TranslationConfig
 from minigan.translation.measures import evaluate_translation, relevant
 from minigan.translation.tasks import TASKS, repeat_pixels, shrink
-from minigan.translation.trainer import TranslationTrainer
+from minigan.translation.trainer import TranslationTrainer, apply_net
 
 SMALL = {"batch": 4, "steps": 8, "width": 4, "blocks": 1}
 TABLE = {
@@ -167,13 +169,14 @@ def test_other_classes_are_not_compared():
     config = TranslationConfig(task="unpaired", target="b", **SMALL)
     found = evaluate_translation(TranslationTrainer(config, *kinds))
     assert "agreement" not in found.values
-    assert any("other classes" in note for note in found.notes)
+    assert any("not known whether" in note for note in found.notes)
 
 
 # ---------------------------------------------------------------------------------------- refused
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
     [
+        ({}, {"channels": 5}, "5 to 5 channels; at most 4 are accepted"),
         ({}, {"height": 10}, "8x10 pixels: depth = 2 needs .* multiples of 4; --size 8x8 is near"),
         ({"task": "super-resolution", "factor": 3}, {}, "multiples of 12"),
         ({"depth": 3}, {}, "halves them to 1x1"),
@@ -210,6 +213,36 @@ def test_a_training_that_diverges_says_so():
 
     with pytest.raises(DivergedError):
         train()
+
+
+def test_classes_are_compared_where_they_are_the_same(monkeypatch):
+    class Net:
+        accuracy = 0.75
+
+        def probabilities(self, values):
+            return np.eye(4)[np.arange(len(values)) % 4]
+
+    monkeypatch.setattr(measures, "feature_net", lambda *data, progress: Net())
+    names = ("a", "b", "c", "d")
+    kinds = [
+        Dataset(name, data(seed=i).values, np.arange(40) % 4, 4, class_names=names)
+        for i, name in enumerate("xy")
+    ]
+    config = TranslationConfig(task="unpaired", target="y", **SMALL)
+    found = evaluate_translation(TranslationTrainer(config, *kinds)).values["agreement"]
+    assert found["truth"] == 0.75  # of the classifier, as no image has a truth
+
+
+def test_unpaired_nets_are_measured_on_their_device_by_their_average():
+    trainer = make(TABLE["unpaired"], device="reference")
+    for _ in range(3):
+        trainer.step()
+    found = evaluate_translation(trainer).values
+    inputs, _, _ = trainer.examples(2)
+    with use_device("reference"):
+        made = trainer.translate(inputs)
+        back = apply_net(trainer.players.average.module[1], made)
+    assert found["cycle"]["made"] == pytest.approx(np.abs(back - inputs).mean(), rel=1e-5)
 
 
 def test_every_task_is_tested():
