@@ -16,11 +16,11 @@ import numpy as np
 import minigan as mg
 from minigan import nn
 from minigan.metrics import classify, psnr, sharpness
-from minigan.translation import TranslationConfig, TranslationTrainer
 from minigan.translation.measures import relevant
 from minigan.translation.networks import PatchDiscriminator
 from minigan.translation.players import UnpairedPlayers
 from minigan.translation.restore import BASELINES
+from minigan.translation.trainer import TranslationTrainer
 from minigan.utils import figures as pictures
 from minigan.utils.figures import DATA, GENERATOR, GREEN, GREY, PINK
 from minigan.utils.lesson import Lesson
@@ -147,7 +147,7 @@ def class_kept(images):
 
 
 def trained(**options):
-    config = TranslationConfig(holdout=0, blocks=1, **options)
+    config = mg.TranslationConfig(holdout=0, blocks=1, **options)
     trainer = TranslationTrainer(config, train)
     for _ in lesson.progress(range(config.steps), f"{config.task}, seed {config.seed}"):
         trainer.step()
@@ -244,7 +244,7 @@ def translate_bars(seed, cycle, identity, steps=300 if lesson.fast else 600):
     """Train a CycleGAN; return (3, 3): how far bar i's translation is from inverted bar j."""
     mg.manual_seed(seed)
     options = UNPAIRED | {"cycle": cycle, "identity": identity, "loss": "nonsaturating"}
-    config = TranslationConfig(steps=steps, lr_g=2e-3, lr_d=2e-3, **options).filled()
+    config = mg.TranslationConfig(steps=steps, lr_g=2e-3, lr_d=2e-3, **options).filled()
     players = UnpairedPlayers(config, *(nn.ModuleList([net(3, n), net(3, n)]) for n in (3, 1)))
     step, rows = mg.capture(players.step), np.random.default_rng(seed)
     for i in range(steps):
