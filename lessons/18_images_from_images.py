@@ -16,7 +16,7 @@ import numpy as np
 import minigan as mg
 from minigan import nn
 from minigan.metrics import classify, psnr, sharpness
-from minigan.translation.measures import relevant
+from minigan.translation.measures import measured_part
 from minigan.translation.networks import PatchDiscriminator
 from minigan.translation.players import UnpairedPlayers
 from minigan.translation.restore import BASELINES
@@ -164,7 +164,7 @@ def study(task):
         made = made or {method: [f(nets[0], x)] for method, f in BASELINES[task].items()}
         made[name] = [trainer.translate(x) for trainer in nets]
     for name, images in made.items():
-        pairs = [[relevant(z, x, task) for z in (y, truth)] for y in images]
+        pairs = [[measured_part(z, x, task) for z in (y, truth)] for y in images]
         rows = {"PSNR": [psnr(*pair) for pair in pairs]}
         rows |= {"sharpness": [sharpness(*pair) for pair in pairs]}
         rows |= {"class kept": [class_kept(y) for y in images]}

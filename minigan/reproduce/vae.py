@@ -20,7 +20,13 @@ from ..engine.autograd import grad
 from ..engine.capture import capture
 from ..engine.tensor import Tensor, no_grad, tensor
 from ..gan.models import MODELS
-from ..metrics import feature_net, frechet_distance, precision_recall, sliced_wasserstein
+from ..metrics import (
+    feature_net,
+    frechet_distance,
+    precision_recall,
+    sharpness,
+    sliced_wasserstein,
+)
 from ..metrics.features import FeatureNet
 from ..optim import Adam
 from ..training.config import Config
@@ -32,7 +38,6 @@ from .parzen import split
 
 SHOWN = 64  # images in the figure, per case
 LATENTS_OF_BOUND = 50  # of the importance-weighted bound
-HIGH_FREQUENCY = 0.25  # cycles per pixel, half of the highest frequency
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -125,18 +130,6 @@ class Pca:
 
 
 # --------------------------------------------------------------------------------- what is measured
-def high_frequency_energy(images: np.ndarray) -> float:
-    """Return the mean energy of images (n, 1, h, w) at frequencies of HIGH_FREQUENCY or more.
-
-    The energy is the sum of squared Fourier coefficients / (h w): by Parseval's theorem, the sum
-    of squares of the image that only these frequencies make. Blur takes it away, noise adds to it.
-    """
-    height, width = images.shape[2:]
-    energy = np.abs(np.fft.fft2(images[:, 0])) ** 2 / (height * width)
-    y, x = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
-    return float(energy[:, np.hypot(y, x) >= HIGH_FREQUENCY].sum(axis=1).mean())
-
-
 def measure_samples(images: np.ndarray, config: Mapping[str, Any], seed: int) -> dict[str, float]:
     """Return how near images in [0, 1] are to as many test images, and how sharp they are."""
     real = digits(config["data"], config["split"])[2]
@@ -149,7 +142,7 @@ def measure_samples(images: np.ndarray, config: Mapping[str, Any], seed: int) ->
         "frechet": frechet_distance(features, real_features),
         "precision": overlap.precision,
         "recall": overlap.recall,
-        "sharpness": high_frequency_energy((x + 1) / 2) / high_frequency_energy(real),
+        "sharpness": sharpness(x, y),
     }
 
 

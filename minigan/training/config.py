@@ -26,7 +26,6 @@ from ..gan.penalties import PENALTIES
 from ..kernels.matmul.precision import PRECISIONS
 from ..optim import OPTIMIZERS
 from ..optim.schedules import SCHEDULES
-from ..utils.names import shorten
 from .options import (
     FRACTION,
     NOT_NEGATIVE,
@@ -36,6 +35,7 @@ from .options import (
     SEED,
     Check,
     at_most,
+    from_values,
     most_common_first,
     option,
     options,
@@ -454,14 +454,7 @@ class Config:
         # In older versions `size` was the number of samples; now it is text, or None beside it.
         if "samples" not in values and not isinstance(values.get("size", ""), str):
             values = {"samples" if name == "size" else name: x for name, x in values.items()}
-        names = {field.name for field in dataclasses.fields(cls)}
-        unknown = [name for name in values if name not in names]
-        if unknown:
-            raise ValueError(
-                f"unknown option {shorten(list(map(repr, unknown)))}; it may be of another version"
-                " of minigan"
-            )
-        return cls(**values)
+        return from_values(cls, values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, in the order of the fields."""

@@ -19,11 +19,12 @@ import typing
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ..utils.code_files import is_code
-from ..utils.names import choose, list_names
+from ..utils.names import choose, list_names, shorten
 
+T = TypeVar("T")
 OWN_CODE = "your own FILE.py:NAME"
 SEPARATOR_NAMES = {"+": "+", ",": "commas"}  # the names of the separators in `--help`
 
@@ -205,6 +206,22 @@ def options(cls: type) -> dict[str, Option]:
             declared.name, hint, optional, declared.default, **declared.metadata
         )
     return result
+
+
+def from_values(cls: type[T], values: dict[str, Any]) -> T:
+    """Return the dataclass with these values of its options.
+
+    Raises:
+        TypeError, ValueError: there is another option, or a value is not accepted.
+    """
+    declared = options(cast(type, cls))
+    unknown = [name for name in values if name not in declared]
+    if unknown:
+        raise ValueError(
+            f"unknown option {shorten(list(map(repr, unknown)))}; it may be of another version of"
+            " minigan"
+        )
+    return cls(**values)
 
 
 def split_names(option_name: str, value: Any, separator: str) -> tuple[str, ...]:

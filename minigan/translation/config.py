@@ -9,8 +9,7 @@ from typing import Any
 
 from ..data.settings import check_fit, parse_background, parse_range, parse_shape, parse_size
 from ..training.config import Config
-from ..training.options import NOT_NEGATIVE, POSITIVE, Check, at_most, option, options
-from ..utils.names import shorten
+from ..training.options import NOT_NEGATIVE, POSITIVE, Check, at_most, from_values, option, options
 from .networks import NORMS
 from .tasks import TASKS, TRANSFORMS
 
@@ -220,14 +219,7 @@ class TranslationConfig:
         Raises:
             TypeError, ValueError: there is another option, or a value is not accepted.
         """
-        names = {item.name for item in dataclasses.fields(cls)}
-        unknown = [name for name in values if name not in names]
-        if unknown:
-            raise ValueError(
-                f"unknown option {shorten(list(map(repr, unknown)))}; it may be of another version"
-                " of minigan"
-            )
-        return cls(**values)
+        return from_values(cls, values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, in the order of the fields."""

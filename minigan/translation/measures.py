@@ -62,8 +62,8 @@ class TranslationMeasures:
         self._floor = _distance(other.rows(np.arange(count)), self._others)
         self.names = (self.distance, self.distance + FLOOR)
 
-    def _relevant(self, images: np.ndarray) -> np.ndarray:
-        return relevant(images, self._inputs, self.trainer.config.task)
+    def _measured(self, images: np.ndarray) -> np.ndarray:
+        return measured_part(images, self._inputs, self.trainer.config.task)
 
     def measure(self) -> dict[str, float]:
         """Return the measures by name."""
@@ -73,7 +73,7 @@ class TranslationMeasures:
         if self._truths is None:
             values = [_distance(made[: len(self._others)], self._others), self._floor]
         else:
-            made, truths = (self._relevant(x) for x in (made, self._truths))
+            made, truths = (self._measured(x) for x in (made, self._truths))
             values = [
                 float(np.abs(made - truths).mean(dtype=np.float64)),
                 min(psnr(made, truths), MOST_DECIBELS),
@@ -86,7 +86,7 @@ def _distance(x: np.ndarray, y: np.ndarray) -> float:
     return sliced_wasserstein(x, y, PROJECTIONS)
 
 
-def relevant(images: np.ndarray, inputs: np.ndarray, task: str) -> np.ndarray:
+def measured_part(images: np.ndarray, inputs: np.ndarray, task: str) -> np.ndarray:
     """Return what is measured of images: of inpaint their holes, (n, C, side, side), else all."""
     if task != "inpaint":
         return images
@@ -196,7 +196,7 @@ def evaluate_translation(
         columns["input"] = shown
     if truths is not None:
         columns["truth"] = truths
-    measured = {name: relevant(x, inputs, config.task) for name, x in columns.items()}
+    measured = {name: measured_part(x, inputs, config.task) for name, x in columns.items()}
     _add_differences(work, measured)
     _add_distances(work, columns)
     _add_agreement(work, columns, labels, progress)

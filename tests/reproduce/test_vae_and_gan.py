@@ -78,15 +78,6 @@ def test_pca_reconstructs_by_the_best_linear_map():
 
 
 # --------------------------------------------------------------------------------- what is measured
-def test_high_frequencies_are_those_above_a_quarter():
-    columns = np.arange(28)
-    for period, share in ((2, 1.0), (28 / 9, 1.0), (4, 1.0), (28 / 6, 0.0), (28, 0.0)):
-        wave = np.cos(2 * np.pi * columns / period)
-        images = np.broadcast_to(wave, (3, 1, 28, 28))
-        energy = vae.high_frequency_energy(images) / np.square(images[0]).sum()
-        np.testing.assert_allclose(energy, share, atol=1e-12)
-
-
 def test_blur_takes_sharpness_away_and_noise_adds_it():
     _, _, test = vae.digits("mnist", "test")
     blurred = (test + np.roll(test, 1, 2) + np.roll(test, 1, 3)) / 3

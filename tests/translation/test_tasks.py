@@ -12,6 +12,7 @@ import minigan as mg
 from minigan.data import DataError, Dataset
 from minigan.data.glyphs import draw_glyphs
 from minigan.metrics import psnr, sharpness
+from minigan.metrics.restoration import has_fine_detail
 from minigan.translation.config import TranslationConfig
 from minigan.translation.images import load_images
 from minigan.translation.restore import BASELINES, bicubic, blur, fill_smoothly, fill_with_mean
@@ -175,6 +176,18 @@ def test_psnr_and_sharpness_have_their_values():
     ramp = np.broadcast_to(np.linspace(-1, 1, 16), (1, 1, 16, 16))
     checks = np.indices((16, 16)).sum(0)[None, None] % 2 * 2.0 - 1
     assert sharpness(ramp, checks) < 1e-3  # the step from its end to its begin is no detail
+
+
+@pytest.mark.parametrize(
+    ("period", "is_fine"), [(56, False), (4.5, False), (3.9, True), (2.1, True)]
+)
+def test_fine_detail_has_a_period_below_four_pixels(period, is_fine):
+    """The waves are those of an image that is mirrored at its edges: cos(pi k (x + 1/2) / 28)."""
+    k = round(56 / period)
+    wave = np.cos(np.pi * k * (np.arange(28) + 0.5) / 28)
+    image = np.broadcast_to(wave, (1, 1, 28, 28))
+    assert has_fine_detail(image) == is_fine
+    assert has_fine_detail(image.transpose(0, 1, 3, 2)) == is_fine
 
 
 # ----------------------------------------------------------------------------- images of each task

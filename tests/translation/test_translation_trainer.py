@@ -12,7 +12,7 @@ from minigan.training.state import DataChangedError
 from minigan.training.trainer import DivergedError
 from minigan.translation import measures
 from minigan.translation.config import TranslationConfig
-from minigan.translation.measures import evaluate_translation, relevant
+from minigan.translation.measures import evaluate_translation, measured_part
 from minigan.translation.tasks import TASKS, repeat_pixels, shrink
 from minigan.translation.trainer import TranslationTrainer, apply_net
 
@@ -126,12 +126,12 @@ def test_examples_are_held_out_and_always_the_same():
 def test_only_the_hole_is_measured():
     trainer = make(TABLE["inpaint"])
     inputs, truths, _ = trainer.examples(4)
-    holes = relevant(truths, inputs, "inpaint")
+    holes = measured_part(truths, inputs, "inpaint")
     assert holes.shape == (4, 1, 4, 4)
     for hole, image, given in zip(holes, truths, inputs, strict=True):
         rows, columns = (np.flatnonzero(given[-1].any(axis)) for axis in (1, 0))
         assert (hole[0] == image[0][np.ix_(rows, columns)]).all()
-    assert relevant(truths, inputs, "denoise") is truths
+    assert measured_part(truths, inputs, "denoise") is truths
 
 
 def test_the_columns_are_what_they_say():
