@@ -179,7 +179,7 @@ def test_psnr_and_sharpness_have_their_values():
 
 
 @pytest.mark.parametrize(
-    ("period", "is_fine"), [(56, False), (4.5, False), (3.9, True), (2.1, True)]
+    ("period", "is_fine"), [(56, False), (4.5, False), (3.6, True), (2.1, True)]
 )
 def test_fine_detail_has_a_period_below_four_pixels(period, is_fine):
     """The waves are those of an image that is mirrored at its edges: cos(pi k (x + 1/2) / 28)."""
