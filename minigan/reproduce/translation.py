@@ -78,7 +78,7 @@ def draw(results: Sequence[CaseResult], path: Path) -> None:
     for result in shown:
         bands.setdefault(result.name.split(":")[0], []).append(result)
     heights = [len(_rows(group)) for group in bands.values()]
-    with figure(path, 8, 0.5 * sum(heights) + 0.35 * len(bands)) as drawing:
+    with figure(path, 9, 0.5 * sum(heights) + 0.35 * len(bands)) as drawing:
         panels = drawing.subplots(
             len(bands), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
         )[:, 0]
@@ -90,7 +90,7 @@ def draw(results: Sequence[CaseResult], path: Path) -> None:
             step = sheet.shape[0] / len(rows)
             axes.set_yticks([step * (i + 0.5) for i in range(len(rows))], list(rows))
             axes.set(title=task, xticks=[])
-            axes.tick_params(length=0)
+            axes.tick_params(length=0, labelsize=8)
             for spine in axes.spines.values():
                 spine.set_visible(False)
 
