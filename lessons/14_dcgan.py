@@ -297,4 +297,4 @@ lesson.finish()
 #    <details><summary>Answer</summary> Zero: the mean contains the bias, so DCGANs usually have
 #    none. The output stays the same, and the gradient is a tenth. </details>
 #
-# Next: 15.
+# Next: 15 Conditional and controllable generators.

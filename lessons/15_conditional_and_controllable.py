@@ -124,10 +124,10 @@ lesson.expect("recall, acgan / projection", recall["acgan"] / recall["projection
 # label and sample belong together give the label a meaning. So 001 is right about a GAN that gets
 # nothing but noise; a D that checks the label is all that is missing.
 #
-# Agreement is not quality. AC-GAN is as obedient as the others, and its recall is 0.008: its G is
-# paid for samples that are easy to classify, and draws few kinds of each digit. Projection has the
-# best recall, 0.72 (concat 0.59). A share that rises with less variety needs a second number beside
-# it (exercise 1).
+# Agreement is not quality. AC-GAN follows the label as well as the others, and its recall is 0.008:
+# its G is rewarded for samples that are easy to classify, and draws few kinds of each digit.
+# Projection has the best recall of the three, 0.72 (concat 0.59). A share that rises with less
+# variety needs a second number beside it (exercise 1).
 #
 # ## 2. A code without labels: InfoGAN
 #
@@ -217,8 +217,9 @@ lesson.expect("recall, T = 1 / no truncation", kept, at_most=0.5)
 # %% [markdown]
 # It depends on the label. With it (projection), precision rises from 0.81 to 0.91 at T = 1, above
 # that of real digits (0.865: real ones are diverse), and recall falls from 0.72 to 0.15, as in
-# BigGAN. Without a label, precision gains 0.03 at T = 2, then it falls to 0.04: the latents around
-# 0 lie *between* the digits. Inside of a class there is less in between.
+# BigGAN. Without a label, precision rises from 0.70 to 0.73 at T = 2, then falls to 0.50 at T = 1
+# and 0.04 at T = 0.4: the latents around 0 lie *between* the digits. Inside of a class there is
+# less in between.
 #
 # A side effect of the limit: the norm. 100 numbers from N(0, 1) have a norm of about 10, with
 # T = 1 of 5.4, and no training step showed such latents to G. Section 4 uses that.
@@ -321,4 +322,4 @@ lesson.finish()
 #    of arcs at 0.18, in each of three seeds. Norms of two numbers vary widely, so small ones are
 #    nothing new to G. </details>
 #
-# Next: 16.
+# Next: 18 Images from images.

@@ -4,7 +4,7 @@
 # 教程说：用 GAN 生成的样本扩充训练集，分类器会更好。本课测量：什么时候有用，什么时候有害。
 #
 # Three of the five tutorials name data augmentation as a use of GANs: 000 (3.3), 001 (1.3, 3.4)
-# and 004 (6). None measures it. The idea sounds like a perpetual motion machine: from $n$ labelled
+# and 004 (6). None measures it. The idea sounds too good to be true: from $n$ labelled
 # digits a GAN makes thousands, and a classifier learns from all of them. But the GAN has seen only
 # these $n$. You will train a classifier with and without its samples, and test it on real digits
 # that neither has seen.
@@ -147,7 +147,7 @@ lesson.expect("1000 digits: mean gain by a smooth GAN", gains[MANY].mean(), at_m
 # makes plausible ones between them, and this is worth something while digits are few. Later the
 # errors of the samples outweigh it. With 1000 digits and a tenth of each batch instead of half,
 # the gain is 0.0 ± 0.1. (`minigan reproduce augmentation` has ten seeds: 2.1 ± 0.4 with 50 digits;
-# at the best share, a tenth, 0.3 ± 0.1 with 200 and 0.1 ± 0.1 with 1000.)
+# with a projection GAN and a tenth of each batch, 0.3 ± 0.1 with 200 and 0.1 ± 0.1 with 1000.)
 #
 # ## Whose digits were they?
 #

@@ -43,9 +43,9 @@ def accuracy(net, digits):
 # A net has a loss $L(x)$ for an image $x$ with its label. Move every pixel by $\pm r$: by which
 # signs does the loss rise most? For a small $r$, $L(x + d) \approx L(x) + g \cdot d$ with the
 # gradient $g$ by the *pixels*. So the best change is $d = r \, \mathrm{sign}(g)$, and $L$ rises by
-# $r \sum |g_i|$. This is the fast gradient sign method, FGSM (Goodfellow et al. 2015). Random signs
-# cancel: the rise is about $r \sqrt{\sum g_i^2}$. If all slopes were alike this would be
-# $\sqrt{784} = 28$ times less; here it is 15 times. *Projected gradient descent*, PGD (Madry et al.
+# $r \sum |g_i|$. This is the fast gradient sign method, FGSM (Goodfellow et al. 2015). With random
+# signs the terms cancel: the change is about $\pm r \sqrt{\sum g_i^2}$. If all slopes were alike
+# this would be $\sqrt{784} = 28$ times less. *Projected gradient descent*, PGD (Madry et al.
 # 2018), takes several smaller steps, and after each goes back to at most $r$ from $x$, and into the
 # range.
 #

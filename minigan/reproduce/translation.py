@@ -24,7 +24,7 @@ from ..utils.figures import figure, tile
 from .experiment import Case, CaseResult, Experiment, Goal, Measure, Outcome
 
 SHOWN = 14  # examples in the figure
-MADE = "made"  # the column of the images that the trained net makes
+OUTPUT = "output"  # the column of the images that the trained net makes
 
 
 def measure_column(config: Mapping[str, Any], seed: int) -> Outcome:
@@ -32,13 +32,13 @@ def measure_column(config: Mapping[str, Any], seed: int) -> Outcome:
 
     Args:
         config: "training", the options of a `TranslationConfig`; "column", what is measured:
-            "made", or a baseline, for which nothing is trained.
+            "output", or a baseline, for which nothing is trained.
         seed: of weights, batches, holes and noise; it chooses the held-out images too.
     """
     options = TranslationConfig.from_dict(dict(config["training"]))
     trainer = TranslationTrainer(options.replace(seed=seed))
     column = config["column"]
-    for _ in range(options.steps if column == MADE else 0):
+    for _ in range(options.steps if column == OUTPUT else 0):
         trainer.step()
     found = evaluate_translation(trainer).values
     names = ("psnr", "sharpness", "agreement")
@@ -51,7 +51,7 @@ def measure_column(config: Mapping[str, Any], seed: int) -> Outcome:
         values["style"] = float((classify(_style_net(), shown) == 1).mean())
         values.pop("psnr", None)
         values["sharpness"] = float("nan")
-    if column != MADE:
+    if column != OUTPUT:
         return Outcome(values)
     arrays = {"input": visible_input(inputs, options.task, made.shape[1]), "made": made}
     if truths is not None:
@@ -103,7 +103,7 @@ def _rows(group: Sequence[CaseResult]) -> dict[str, np.ndarray]:
     return rows | ({"truth": first["truth"]} if "truth" in first else {})
 
 
-def _case(goals: Mapping[str, Goal] | None = None, column: str = MADE, **options: Any) -> Case:
+def _case(goals: Mapping[str, Goal] | None = None, column: str = OUTPUT, **options: Any) -> Case:
     training = TranslationConfig(**{**SHARED, **options}).as_dict()
     return Case(measure_column, {"training": training, "column": column}, goals or {})
 
@@ -125,7 +125,7 @@ def _paired(
 MEASURES = {
     "psnr": Measure("PSNR, dB", 2),
     "sharpness": Measure("sharpness, truth 1", 3),
-    "agreement": Measure("class as the label, %", 1, 100),
+    "agreement": Measure("class kept, %", 1, 100),
 }
 
 RESTORE = Experiment(

@@ -73,7 +73,9 @@ def unit_directions(directions: np.ndarray, latent_size: int) -> np.ndarray:
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     bad = np.flatnonzero(~((norms > 0) & np.isfinite(norms)))
     if bad.size:
-        raise ValueError(f"directions {shorten(list(map(str, bad)))} have no length")
+        raise ValueError(
+            f"directions {shorten(list(map(str, bad)))} have a norm that is 0 or not finite"
+        )
     return values / norms
 
 

@@ -102,8 +102,8 @@ class TranslationEvaluation:
 
     Attributes:
         step: of the nets. task: what they were trained for. examples: the number of inputs.
-        values: by measure, then by column: "made", the baselines of the task, "input", and "truth"
-            where it is known. NaN is never in it: a measure that a column lacks is left out.
+        values: by measure, then by column: "output", the baselines of the task, "input", and
+            "truth" where it is known; a measure that a column lacks is left out.
         notes: lines on what was not measured, and why.
     """
 
@@ -147,9 +147,9 @@ MEASURES = {
     "psnr": "PSNR, dB",
     "l1": "mean absolute difference",
     "sharpness": "sharpness, truth 1",
-    "agreement": "class as the label",
+    "agreement": "class kept",
     "sliced_wasserstein": "sliced Wasserstein distance",
-    "cycle": "difference after there and back",
+    "cycle": "cycle error",
 }
 
 
@@ -190,7 +190,7 @@ def evaluate_translation(
     inputs, truths, labels = trainer.examples(count)
     made = trainer.translate(inputs)
     work = _Work(trainer)
-    columns = {"made": made, **_baselines(trainer, inputs, made)}
+    columns = {"output": made, **_baselines(trainer, inputs, made)}
     shown = inputs[:, : images.channels]
     if shown.shape == made.shape:
         columns["input"] = shown
@@ -203,7 +203,7 @@ def evaluate_translation(
     if config.is_unpaired:
         with use_device(trainer.device):
             back = apply_net(trainer.players.back, made)
-        work.add("cycle", "made", float(np.abs(back - shown).mean(dtype=np.float64)))
+        work.add("cycle", "output", float(np.abs(back - shown).mean(dtype=np.float64)))
     return TranslationEvaluation(
         trainer.step_count, config.task, count, work.values, tuple(work.notes)
     )

@@ -14,7 +14,7 @@ from ..engine import random
 from ..engine.assign import assign
 from ..engine.tensor import Tensor
 
-# The norm of hidden layers, a function of the number of channels; "spectral" is for D alone.
+# The norm of hidden layers, a function of the number of channels.
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),

@@ -38,7 +38,7 @@ class TranslationPictures(Pictures):
         self.samples_path.parent.mkdir(exist_ok=True)
         metadata = picture_metadata(self.folder, trainer.step_count, trainer.config.seed)
         shown = [visible_input(self._inputs, trainer.config.task, made.shape[1]), made]
-        names = ["input", "made"]
+        names = ["input", "output"]
         if self._truths is not None:
             shown.append(self._truths)
             names.append("truth")

@@ -39,11 +39,13 @@ class TranslationPlayers:
         self.generators, self.discriminators = generators, discriminators
         self.loss = LOSSES[config.loss]()
         nets = {"g": generators, "d": discriminators}
+        self.rates = {"g": float(config.lr_g or 0), "d": float(config.lr_d or 0)}
+        settings = config.beta1, config.beta2, config.weight_decay
         self.optimizers = {
             player: optim.OPTIMIZERS[config.optimizer](
-                net.parameters(), lr, config.beta1, config.beta2, config.weight_decay
+                net.parameters(), self.rates[player], *settings
             )
-            for (player, net), lr in zip(nets.items(), (config.lr_g, config.lr_d), strict=True)
+            for player, net in nets.items()
         }
         self.average = (
             optim.ExponentialMovingAverage(generators, config.ema, warmup=True)
@@ -104,8 +106,8 @@ class TranslationPlayers:
         if config.schedule != "constant" or config.warmup:
             steps = config.schedule_steps or config.steps
             rate = factor(config.schedule, step, steps, config.warmup)
-            self.optimizers["g"].lr = config.lr_g * rate
-            self.optimizers["d"].lr = config.lr_d * rate
+            for player, optimizer in self.optimizers.items():
+                optimizer.lr = self.rates[player] * rate
 
     def step(self, batch: list[Tensor]) -> dict[str, Any]:
         """Update D, then G, on a batch; return the losses, logits and gradients by name."""

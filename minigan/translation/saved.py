@@ -99,8 +99,8 @@ class SavedTranslation:
 
         The images are those that the task is about: with holes for inpaint, small ones for
         super-resolution (the result is `factor` times as large), noisy ones for denoise, outlines
-        (1 where there is one, else -1) for outline. A side that the net does not take is extended
-        by its own pixels, mirrored, and the result is cut again.
+        (1 where there is one, else -1) for outline. A side that the net does not take is padded
+        by reflection, and the result is cropped.
 
         Args:
             images: (n, C, H, W).
@@ -194,11 +194,14 @@ def check_outline(name: str, image: np.ndarray) -> None:
             f"{name}: not an outline: white lines on black (1 and -1), without grey, are needed"
         )
     if (image > 0).mean() > 0.5:
-        raise DataError(f"{name}: not an outline: most of it is white; white lines on black are")
+        raise DataError(
+            f"{name}: not an outline: more than half of it is white; white lines on black are"
+            " needed"
+        )
 
 
 def _reach(config: TranslationConfig) -> int:
-    """Return how far from a pixel an input can be and change it, in pixels, a multiple of 2^depth.
+    """Return the radius of the receptive field in pixels, rounded up to a multiple of 2^depth.
 
     A convolution of 3 x 3 reaches 1 pixel of its own size, one of 4 x 4 and a transposed one 2.
     """
@@ -316,7 +319,8 @@ def load_translation_trainer(
         progress: whether to show a progress bar.
 
     Raises:
-        RunError: the folder holds no such run, its images have changed, or an option cannot be.
+        RunError: the folder holds no such run, its images have changed, or an option cannot be
+            changed.
         CheckpointError: the checkpoint cannot be read, or belongs to another run.
     """
     load_code_of_run(folder, None, ("loss", "data"))

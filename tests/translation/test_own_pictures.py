@@ -148,7 +148,7 @@ def test_lines_on_white_are_no_outline(tmp_path):
     lines[2:9, 4] = 0
     Image.fromarray(lines).save(tmp_path / "lines.png")
     words = ["translate", tmp_path / "run", tmp_path / "lines.png", "--out", tmp_path / "out"]
-    assert "most of it is white" in refused(*words)
+    assert "more than half of it is white" in refused(*words)
     with pytest.raises(DataError, match="without grey"):
         load_translation(tmp_path / "run").translate(np.zeros((1, 1, 8, 8)))
 

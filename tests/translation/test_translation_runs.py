@@ -84,15 +84,15 @@ def test_evaluate_prints_a_table_or_json(run):
     result = cli("evaluate", run)
     assert result.status == 0, result
     assert "mean fill" in result.out
-    assert "class as the label" in result.out
+    assert "class kept" in result.out
     found = json.loads(cli("evaluate", run, "--json").out)[str(run)]
     assert found["step"] == 6
-    assert set(found["values"]["psnr"]) == {"made", "mean fill", "smooth fill", "input"}
+    assert set(found["values"]["psnr"]) == {"output", "mean fill", "smooth fill", "input"}
     for step in (3, "best"):
         assert cli("evaluate", run, "--step", step, "--json").status == 0
     other = json.loads(cli("evaluate", run, "--step", 3, "--json").out)[str(run)]
     assert other["step"] == 3
-    assert other["values"]["psnr"]["made"] != found["values"]["psnr"]["made"]
+    assert other["values"]["psnr"]["output"] != found["values"]["psnr"]["output"]
 
 
 # --------------------------------------------------------------------------------- own pictures

@@ -136,15 +136,15 @@ def test_only_the_hole_is_measured():
 
 def test_the_columns_are_what_they_say():
     found = evaluate_translation(make(TABLE["super-resolution"])).values
-    assert list(found["psnr"]) == ["made", "bicubic", "input"]
+    assert list(found["psnr"]) == ["output", "bicubic", "input"]
     assert found["sharpness"]["truth"] == 1
     trainer = make(TABLE["super-resolution"])
     inputs, truths, _ = trainer.examples(4)
     assert (inputs == repeat_pixels(shrink(truths, 2), 2)).all()
     assert found["l1"]["input"] == pytest.approx(np.abs(inputs - truths).mean(), rel=1e-6)
     unpaired = evaluate_translation(make(TABLE["unpaired"])).values
-    assert list(unpaired["agreement"]) == ["made", "untrained", "input", "truth"]
-    assert set(unpaired["cycle"]) == {"made"}
+    assert list(unpaired["agreement"]) == ["output", "untrained", "input", "truth"]
+    assert set(unpaired["cycle"]) == {"output"}
     assert "PSNR, dB" in str(evaluate_translation(make(TABLE["inpaint"])))
 
 
@@ -242,7 +242,7 @@ def test_unpaired_nets_are_measured_on_their_device_by_their_average():
     with use_device("reference"):
         made = trainer.translate(inputs)
         back = apply_net(trainer.players.average.module[1], made)
-    assert found["cycle"]["made"] == pytest.approx(np.abs(back - inputs).mean(), rel=1e-5)
+    assert found["cycle"]["output"] == pytest.approx(np.abs(back - inputs).mean(), rel=1e-5)
 
 
 def test_every_task_is_tested():
