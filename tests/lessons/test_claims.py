@@ -85,7 +85,7 @@ def test_the_page_shows_every_claim_and_links_to_what_exists():
         ({"test": []}, "first: nothing tests it"),
         ({"why_zh": ""}, "first: why_zh is missing"),
         ({"verdict": "open"}, "first: an open claim, and no other, names"),
-        ({"lesson": "20"}, "first: an open claim, and no other, names"),
+        ({"lesson": "19"}, "first: an open claim, and no other, names"),
         ({"at": ["000 1.2", "004 8"], "verdict": "true"}, ""),
         ({"at": ["000 6.2"]}, "section 000 6.2: needs claims or a reason"),
     ],
