@@ -156,5 +156,6 @@ def _train(run: Run, namespace: argparse.Namespace) -> int:
     if values:
         report(f"measured: {', '.join(values)}")
         report(f"measure:  minigan evaluate {folder}")
-    report(f"apply:    minigan translate {folder} PICTURES --out DIR")
+    mask = " --mask MASK" if run.config.task == "inpaint" else ""
+    report(f"apply:    minigan translate {folder} PICTURES{mask} --out DIR")
     return 0
