@@ -207,7 +207,7 @@ TABLE = {
     **{name: (tiles, {**IMAGES, **options}) for name, options in ON_IMAGES.items()},
     # It grows from 4 x 4 pixels: steps 2 and 3 fade 8 x 8 in.
     "progressive": (
-        lambda: tiles(side=8),
+        lambda count=24, channels=3, side=8: tiles(count, channels, side),
         {**IMAGES, "model": "progressive", "grow_steps": 2, "ema": 0.9, "penalty": "r1"},
     ),
 }

@@ -75,8 +75,6 @@ def run(options: argparse.Namespace) -> int:
     from ..training.event_files import check_tensorboard
 
     changes = config_options(options)
-    if train_translation.is_asked_for(changes, options):
-        return train_translation.run(changes, options)
     if options.seeds is not None and (options.resume is not None or "seed" in changes):
         other = "--seed" if "seed" in changes else "--resume"
         raise ValueError(f"--seeds {options.seeds} makes new runs; {other} does not go with it")
@@ -84,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--seeds trains in processes of one thread; --threads does not go with it")
     if options.tensorboard:
         check_tensorboard()
+    if train_translation.is_asked_for(changes, options):
+        return train_translation.run(changes, options)
     if options.resume is not None:
         return _resume(Path(options.resume), changes, options)
     return _start(changes, options)

@@ -50,10 +50,6 @@ def run(changes: dict[str, Any], namespace: argparse.Namespace) -> int:
         if getattr(namespace, name) is not None:
             value = getattr(namespace, name)
             raise ValueError(f"--{name} {value} does not go with --task or a run of it")
-    if namespace.tensorboard:
-        from ..training.event_files import check_tensorboard
-
-        check_tensorboard()
     unknown = [name for name in changes if name not in options_of(TranslationConfig)]
     if unknown:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in unknown)
@@ -156,6 +152,6 @@ def _train(run: Run, namespace: argparse.Namespace) -> int:
     if values:
         report(f"measured: {', '.join(values)}")
         report(f"measure:  minigan evaluate {folder}")
-    mask = " --mask MASK" if run.config.task == "inpaint" else ""
+    mask = " --mask MASK" if run.config.label == "inpaint" else ""
     report(f"apply:    minigan translate {folder} PICTURES{mask} --out DIR")
     return 0

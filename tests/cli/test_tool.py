@@ -159,7 +159,7 @@ def test_of_few_names_all_are_listed():
 @pytest.mark.parametrize(
     ("words", "nearest"),
     [
-        (["train", "--preset", "dcgn"], r"20, which `minigan presets` lists: dcgan, cgan, acgan\)"),
+        (["train", "--preset", "dcgn"], r"21, which `minigan presets` lists: dcgan, cgan, acgan\)"),
         (["train", "--optimise", "x"], r"\d+: --optimizer, "),
         (["check", "--op", "tan"], r"\d+: tanh, transpose, tanh_grad\)"),
     ],

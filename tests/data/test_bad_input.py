@@ -61,7 +61,7 @@ def test_words_that_are_no_commands_and_no_options(words, message):
         (["--split", "valid"], "unknown split 'valid' (accepted: train, test)"),
         (["--data", "ring", "--data-dir", "x"], "data_dir is for mnist and fashion-mnist only"),
         (["--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
-        (["--model", "mpl"], "unknown model 'mpl'; did you mean 'mlp'? (accepted: mlp, mlp-drop"),
+        (["--model", "mpl"], "unknown model 'mpl'; did you mean 'mlp'? (the nearest of 11: mlp, "),
         (["--loss", "hinged"], "unknown loss 'hinged'; did you mean 'hinge'? (accepted: "),
         (["--loss", "minmax"], "unknown loss 'minmax'; did you mean 'minimax'?"),
         (["--preset", "torch-mlp"], "unknown preset 'torch-mlp'; did you mean 'pytorch-mlp'?"),

@@ -136,7 +136,10 @@ def test_every_distribution_of_latents_is_traversed_or_refused(latent):
     [
         (np.eye(7)[0], r"of shape \(7,\); \(k, 7\) is needed"),
         (np.zeros((0, 7)), r"of shape \(0, 7\)"),
-        (np.array([[1.0] * 7, [0.0] * 7, [np.nan] * 7]), "directions 1, 2 have no length"),
+        (
+            np.array([[1.0] * 7, [0.0] * 7, [np.nan] * 7]),
+            "directions 1, 2 have a norm that is 0 or not finite",
+        ),
     ],
 )
 def test_directions_that_are_none(runs, directions, message):
