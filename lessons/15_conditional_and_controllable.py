@@ -83,7 +83,7 @@ lesson.record("recall of real digits", others.recall)
 #
 # A control is trained on digits with shuffled labels. *Before you run it:* ask for each class in
 # turn. What share of the samples is of the class that was asked for? Which of the three is most
-# obedient, and which is the best?
+# right most often, and which is the best?
 
 
 # %%
@@ -192,7 +192,7 @@ with lesson.figure(11, 5.6) as figure:
 # digits Q agrees with 47 %, k-means with 53 % (random categories: 14 %, a Q that was not trained:
 # 19 %). Of the fakes, 58 % are of the digit of their category; the others follow slant and stroke
 # width too. Q is free to choose *which* ten kinds it tells apart, and nobody told it about digits;
-# it pays in recall, 0.15. (The paper reports 95 %, with convolutional nets and longer training.)
+# its recall is only 0.15. (The paper reports 95 %, with convolutional nets and longer training.)
 #
 # ## 3. Truncation: fewer, but better samples?
 #

@@ -89,14 +89,14 @@ SMOOTH |= {"steps": 300 if lesson.fast else 1500}
 asked = np.arange(N) % 10
 
 
-def gan(n, seed, moments=None, **options):
+def gan(n, seed, measured_steps=None, **options):
     """Train a GAN on n digits; return N samples with their labels, those of the last moment."""
     rows, distances = choose(n, seed), []
     config = Config(condition="concat", batch=32, holdout=0.0, seed=seed, **options)
     trainer = Trainer(config, Dataset("digits", images[rows], digits.labels[rows], 10))
     for i in lesson.progress(range(1, config.steps + 1), f"GAN of {n} digits, seed {seed}"):
         trainer.step()
-        if i in (moments or [config.steps]):
+        if i in (measured_steps or [config.steps]):
             samples = trainer.sample(N, seed, asked)
             distances.append(sliced_wasserstein(samples, images[test]))
     return samples, distances

@@ -241,8 +241,8 @@ with lesson.figure(10, 2.6, "evading") as figure:
         show(axes, name, digits)
 
 # %% [markdown]
-# It guesses, and the classifier is right for one digit in five. A detector has to be judged by the
-# attack that knows it.
+# D guesses now, and the classifier is right for one digit in five. A detector has to be judged by
+# the attack that knows it.
 #
 # ## Do adversarial examples help a GAN?
 #

@@ -169,7 +169,7 @@ class Config:
     )
     codes: int = net_option(
         0,
-        "continuous codes of condition = infogan: so many first numbers of the latent",
+        "continuous codes with condition = infogan, which are the first numbers of the latent",
         check=NOT_NEGATIVE_INTEGER,
     )
     minibatch: str = net_option(
@@ -189,7 +189,7 @@ class Config:
         " many, and trained for so many; 0: the full size from the start",
         check=NOT_NEGATIVE_INTEGER,
         metavar="STEPS",
-        default_text="so that the full size has two such parts at the end",
+        default_text="steps / (2 d + 2), where the size doubles d times",
     )
     loss: str = loss_option("nonsaturating", "adversarial loss", choices=LOSSES, code=True)
     generator_loss: str = loss_option(

@@ -88,8 +88,8 @@ def move(latents: np.ndarray, direction: np.ndarray, positions: np.ndarray) -> n
         positions: (m,), in the unit of the latents.
 
     Returns:
-        (n, m, d) in float64. What is perpendicular to the direction stays, so a normal latent is as
-        probable as any at position 0, and at position 2 as one of two standard deviations.
+        (n, m, d) in float64. What is perpendicular to the direction stays, so a normal latent is
+        typical in all other directions; along this one it lies `position` deviations from the mean.
     """
     rest = latents - (latents @ direction)[:, None] * direction
     return rest[:, None] + positions[:, None] * direction
