@@ -99,7 +99,8 @@ def _best_blur(trainer: TranslationTrainer, inputs: np.ndarray) -> np.ndarray:
         noisy = add_noise(images, trainer.config)
     found = []
     for sigma in BLURS:
-        blurred = blur(noisy, sigma)
+        # In float32 polyfit would drop terms of the curve.
+        blurred = blur(noisy.astype(np.float64), sigma)
         curve = np.polyfit(blurred.ravel(), images.ravel(), CURVE)
         found.append((float(((np.polyval(curve, blurred) - images) ** 2).mean()), sigma, curve))
     _, sigma, curve = min(found, key=lambda x: x[0])

@@ -99,6 +99,7 @@ def test_pix2pix_trains_as_in_pytorch(task):
         blocks=1,
         batch=BATCH,
         features=2.0,
+        adversarial=0.5,
         l1=100.0,
         lr_d=2e-3,
         schedule="constant",
@@ -130,7 +131,7 @@ def test_pix2pix_trains_as_in_pytorch(task):
         loss_g = ((fake_maps[-1] - 1) ** 2).mean() / 2
         pairs = zip(real_maps[:-1], fake_maps[:-1], strict=True)
         features = sum((r.detach() - f).abs().mean() for r, f in pairs) / 2
-        total = loss_g + 100 * (fake - ty).abs().mean() + 2 * features
+        total = 0.5 * loss_g + 100 * (fake - ty).abs().mean() + 2 * features
         adam_g.zero_grad()
         total.backward()
         adam_g.step()
@@ -142,7 +143,13 @@ def test_pix2pix_trains_as_in_pytorch(task):
 
 def test_cyclegan_trains_as_in_pytorch():
     config = TranslationConfig(
-        task="unpaired", target="inverted", width=4, blocks=1, batch=BATCH, identity=5.0
+        task="unpaired",
+        target="inverted",
+        width=4,
+        blocks=1,
+        batch=BATCH,
+        adversarial=0.5,
+        identity=5.0,
     )
     config = config.replace(schedule="constant").filled()
     players = _players(config, 1, 1)
@@ -169,7 +176,7 @@ def test_cyclegan_trains_as_in_pytorch():
         cycle = (back(fake_b) - ta).abs().mean() + (there(fake_a) - tb).abs().mean()
         identity = (there(tb) - tb).abs().mean() + (back(ta) - ta).abs().mean()
         adams[0].zero_grad()
-        (loss_g + 10 * cycle + 5 * identity).backward()
+        (0.5 * loss_g + 10 * cycle + 5 * identity).backward()
         adams[0].step()
         assert output["loss_d"].item() == pytest.approx(loss_d.item(), abs=1e-8)
         assert output["cycle"].item() == pytest.approx(10 * cycle.item(), abs=1e-8)
