@@ -129,7 +129,7 @@ def _is_translation(folder: str) -> bool:
 
 def _evaluate_translations(options: argparse.Namespace) -> int:
     """Print the measures of runs of `minigan train --task`, each in a table of its own."""
-    from ..translation.saved import evaluate_folder
+    from ..translation.resume import evaluate_folder
     from ..utils import strict_json
 
     others = [name for name in options.run_folders if not _is_translation(name)]

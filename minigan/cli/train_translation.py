@@ -82,7 +82,7 @@ def _start(config: TranslationConfig, namespace: argparse.Namespace) -> int:
 
 def _resume(folder: Path, changes: dict[str, Any], namespace: argparse.Namespace) -> int:
     from ..training.run_folder import locked
-    from ..translation.saved import (
+    from ..translation.resume import (
         has_ended,
         load_translation_trainer,
         resume_translation,

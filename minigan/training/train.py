@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Dataset
+from ..translation.config import TranslationConfig
 from ..utils.notices import Notice
 from ..utils.progress import announce_kernels
 from .config import Config
@@ -62,7 +63,7 @@ def train(
         RunError: the folder is not empty, or is no run to go on with, or its data have changed.
         DivergedError: a loss or a weight became NaN or infinite.
     """
-    if type(config).__name__ == "TranslationConfig":
+    if isinstance(config, TranslationConfig):
         raise TypeError("mg.train makes images from noise; mg.train_translation takes this config")
     if config is not None and not isinstance(config, Config):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""A saved run of images from images: load it, apply it to pictures, go on with its training."""
+"""A saved run of images from images: load it, and apply it to pictures."""
 
 from __future__ import annotations
 
@@ -12,25 +12,21 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..data import NAMES, DataError, Dataset, DataWarning
+from ..data import DataError, DataWarning
 from ..data.dataset import from_bytes
 from ..engine import random
 from ..engine.device import get_device, use_device
 from ..metrics.features import LARGEST_PIXEL
-from ..optim.schedules import SCHEDULES
 from ..training import checkpoint
-from ..training.lines import Lines
 from ..training.own_code import load_code_of_run
 from ..training.resume import checkpoint_errors
-from ..training.run import Run
-from ..training.run_folder import BEST, CHECKPOINT, METRICS, RunError, read_options
+from ..training.run_folder import BEST, CHECKPOINT, RunError, read_options
 from ..training.snapshots import PARTS, snapshot_path, snapshot_steps
-from ..training.state import DataChangedError, check_count, merge_config
+from ..training.state import check_count, merge_config
 from .config import FILLED, TranslationConfig
-from .measures import TranslationEvaluation, evaluate_translation
 from .players import TranslationPlayers, build_players
-from .tasks import TASKS, TRANSFORMS, repeat_pixels, with_hole
-from .trainer import MAX_CHANNELS, TranslationTrainer, apply_net
+from .tasks import TASKS, repeat_pixels, with_hole
+from .trainer import MAX_CHANNELS, apply_net
 
 # The options in which a run may differ from its checkpoint; see `training/state.py`.
 MAY_DIFFER = {"steps", "data", "target", "data_dir", "max_gb", "device"} | {
@@ -252,7 +248,7 @@ def load_translation(
     tensors, info = checkpoint.load(path)
     with checkpoint_errors(path):
         saved = {name: x for name, x in config.as_dict().items() if name in MAY_DIFFER}
-        config = _merge(config, {**saved, **info["config"]})
+        config = merge_with(config, {**saved, **info["config"]})
         channels = _check_channels(info["data"]["channels"])
         players = _build(config, channels, device)
         parts = {name: x for name, x in players.parts().items() if name in PARTS}
@@ -282,7 +278,7 @@ def _path_of_step(folder: Path, step: int | str | None) -> Path:
     return path
 
 
-def _merge(config: TranslationConfig, saved: Mapping[str, Any]) -> TranslationConfig:
+def merge_with(config: TranslationConfig, saved: Mapping[str, Any]) -> TranslationConfig:
     """Return the config of a run, compared with that of its checkpoint."""
     return merge_config(config, TranslationConfig.from_dict(dict(saved)), True, MAY_DIFFER, FILLED)
 
@@ -300,129 +296,3 @@ def _build(
     config = config.replace(device=device or config.device)
     with random.use_generator(random.Generator()), use_device(get_device(config.device)):
         return build_players(config, *channels)
-
-
-# ---------------------------------------------------------------------------------- going on with
-def load_translation_trainer(
-    folder: Path,
-    changes: Mapping[str, Any] | None = None,
-    data: Dataset | None = None,
-    target: Dataset | None = None,
-    progress: bool = False,
-) -> tuple[TranslationTrainer, Mapping[str, Any]]:
-    """Return the trainer of a run in the state of its checkpoint, and the info of the latter.
-
-    Args:
-        folder: the run's folder.
-        changes: options of MAY_DIFFER to change.
-        data, target: the images of a run that came from a program.
-        progress: whether to show a progress bar.
-
-    Raises:
-        RunError: the folder holds no such run, its images have changed, or an option cannot be
-            changed.
-        CheckpointError: the checkpoint cannot be read, or belongs to another run.
-    """
-    load_code_of_run(folder, None, ("loss", "data"))
-    config = change_options(read_translation_config(folder), folder, changes or {})
-    tensors, info = checkpoint.load(folder / CHECKPOINT)
-    with checkpoint_errors(folder / CHECKPOINT):
-        config = _merge(config, info["config"])
-    trainer = _build_trainer(config, folder, data, target, progress)
-    try:
-        with checkpoint_errors(folder / CHECKPOINT):
-            trainer.load_state(dict(tensors), dict(info))
-    except DataChangedError as error:
-        raise RunError(
-            f"{folder}: {error}; a run goes on, and is evaluated, with the images that it was"
-            " trained on: --data and --target name where they are now"
-        ) from None
-    return trainer, info
-
-
-def _build_trainer(
-    config: TranslationConfig,
-    folder: Path,
-    data: Dataset | None,
-    target: Dataset | None,
-    progress: bool,
-) -> TranslationTrainer:
-    try:
-        return TranslationTrainer(config, data, target, progress)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder}: {error}") from None
-
-
-def change_options(
-    config: TranslationConfig, folder: Path, changes: Mapping[str, Any]
-) -> TranslationConfig:
-    """Return the config of a run with options changed; RunError for one that has to stay."""
-    values = config.as_dict()
-    new = {name: x for name, x in changes.items() if x is not None and values.get(name) != x}
-    fixed = [name for name in new if name not in MAY_DIFFER]
-    fixed += [
-        name
-        for name in ("data", "target")
-        if name in new and {new[name], values[name]} & {*NAMES, *TRANSFORMS}
-    ]
-    _check_schedule(folder, config, new.get("steps"))
-    if fixed:
-        names = ", ".join(f"{name} = {values.get(name)!r} (not {new[name]!r})" for name in fixed)
-        raise RunError(f"--resume {folder} goes on with that run's own options: {names}")
-    return config.replace(**new)
-
-
-def _check_schedule(folder: Path, config: TranslationConfig, steps: int | None) -> None:
-    """Raise RunError where more steps have learning rates of 0 and would change nothing."""
-    if steps is not None and steps > config.steps and has_ended(config):
-        raise RunError(
-            f"{folder} has a {config.schedule} schedule of {config.schedule_steps} steps: from"
-            " there on its learning rates are 0, and more steps change nothing; a new run with"
-            f" --steps {steps} is needed"
-        )
-
-
-def has_ended(config: TranslationConfig) -> bool:
-    """Return whether the learning rates are 0 after the last step."""
-    return config.schedule_steps is not None and SCHEDULES[config.schedule](1.0) == 0
-
-
-def resume_translation(
-    folder: Path,
-    changes: Mapping[str, Any] | None = None,
-    data: Dataset | None = None,
-    target: Dataset | None = None,
-    progress: bool = False,
-) -> Run:
-    """Return a run that continues from its checkpoint, or from the start if it has none yet.
-
-    Arguments and errors are those of `load_translation_trainer`.
-
-    Raises:
-        RunError: the run is already beyond its number of steps.
-    """
-    if not (folder / CHECKPOINT).exists() and not (folder / METRICS).exists():
-        load_code_of_run(folder, None, ("loss", "data"))
-        config = change_options(read_translation_config(folder), folder, changes or {})
-        return Run(folder, _build_trainer(config, folder, data, target, progress))
-    trainer, info = load_translation_trainer(folder, changes, data, target, progress)
-    if trainer.step_count > trainer.config.steps:
-        raise RunError(
-            f"{folder} is at step {trainer.step_count} already, beyond {trainer.config.steps}"
-        )
-    return Run(folder, trainer, Lines.from_info(info))
-
-
-def evaluate_folder(
-    folder: Path, changes: Mapping[str, Any], step: int | str | None, progress: bool
-) -> TranslationEvaluation:
-    """Return the measures of a run, at its last step or at another one."""
-    trainer, _ = load_translation_trainer(folder, changes, progress=progress)
-    if step is not None:
-        saved = load_translation(folder, step=step)
-        for part in PARTS:
-            owner, other = (x.players.parts().get(part) for x in (trainer, saved))
-            if owner is not None and other is not None:
-                owner.load_state_dict(other.state_dict())
-        trainer.step_count = saved.step
-    return evaluate_translation(trainer, progress=progress)

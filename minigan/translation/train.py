@@ -16,12 +16,8 @@ from ..training.run_folder import check_free, locked, new_folder
 from ..utils.notices import Notice
 from ..utils.progress import announce_kernels
 from .config import TranslationConfig
-from .saved import (
-    SavedTranslation,
-    load_translation,
-    read_translation_config,
-    resume_translation,
-)
+from .resume import resume_translation
+from .saved import SavedTranslation, load_translation, read_translation_config
 from .trainer import TranslationTrainer
 
 

@@ -162,3 +162,11 @@ def test_a_run_whose_rates_have_come_to_nothing_is_not_extended(run, tmp_path):
     assert "its learning rates have come to 0" in result.out
     words = ["--task", "denoise", *SMALL, "--schedule-steps", 2, "--out", tmp_path / "x"]
     assert "change nothing" in cli("train", *words).err
+
+
+def test_a_run_without_a_checkpoint_begins_anew_and_says_so(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_bytes((run / "config.json").read_bytes())
+    result = cli("train", "--resume", tmp_path / "run")
+    assert result.status == 0, result
+    assert "has no checkpoint: it begins at step 0" in result.err
