@@ -29,13 +29,13 @@ rng = np.random.default_rng(0)
 SEEDS, STEPS = (range(1), 500) if lesson.fast else (range(3), 2000)
 
 # %% [markdown]
-# ## Digits, and a judge
+# ## Digits, and a classifier
 #
 # The digits have 14 x 14 pixels, so that small dense nets learn them in seconds. A classifier that
-# is trained on real digits is the judge: of which class is a sample? Two more measures are those of
+# is trained on real digits tells of which class a sample is. Two more measures are those of
 # lesson 08's questions. **Precision** is the share of samples that lie among the real ones,
 # **recall** the share of real ones that lie among the samples (Kynkaanniemi et al. 2019), both by
-# the judge's last features. The first falls with bad samples, the second with missing variety.
+# the classifier's last features. The first falls with bad samples, the second with missing variety.
 
 # %%
 digits = lesson.digits(4000 if lesson.fast else 20_000)
@@ -49,21 +49,22 @@ def as_images(x):
     return np.asarray(x).reshape(-1, 1, 14, 14)
 
 
-judge = mg.metrics.train_classifier(
+classifier = mg.metrics.train_classifier(
     as_images(train_part.values), train_part.labels, CLASSES, steps=120 if lesson.fast else 500
 )
 
 
 def class_of(x):
-    return judge(mg.tensor(as_images(x))).numpy().argmax(1)
+    return classifier(mg.tensor(as_images(x))).numpy().argmax(1)
 
 
 def overlap(x):  # of samples with real digits
-    net = judge[:-1]
+    net = classifier[:-1]
     return precision_recall(*(net(mg.tensor(as_images(a))).numpy() for a in (real, x)))
 
 
-lesson.record("the judge's accuracy on held-out digits", (class_of(real) == held_out.labels).mean())
+accuracy = (class_of(real) == held_out.labels).mean()
+lesson.record("the classifier's accuracy on held-out digits", accuracy)
 others = overlap(train_part.values[:N])
 lesson.record("precision of real digits", others.precision)
 lesson.record("recall of real digits", others.recall)
@@ -119,10 +120,10 @@ lesson.expect("class asked for, shuffled labels", agreement["shuffled"], at_most
 lesson.expect("recall, acgan / projection", recall["acgan"] / recall["projection"], at_most=0.5)
 
 # %% [markdown]
-# All three obey: 97.4 %, 98.3 % and 96.1 % (mean of three seeds; the judge knows 96.5 % of the real
-# digits). With shuffled labels it is chance, 10 %, though the nets are the same: only data in which
-# label and sample belong together give the label a meaning. So 001 is right about a GAN that gets
-# nothing but noise; a D that checks the label is all that is missing.
+# All three follow the label: 97.4 %, 98.3 % and 96.1 % (mean of three seeds; of real digits the
+# classifier knows 96.5 %). With shuffled labels it is chance, 10 %, though the nets are the same:
+# only data in which label and sample belong together give the label a meaning. So 001 is right
+# about a GAN that gets nothing but noise; a D that checks the label is all that is missing.
 #
 # Agreement is not quality. AC-GAN follows the label as well as the others, and its recall is 0.008:
 # its G is rewarded for samples that are easy to classify, and draws few kinds of each digit.
@@ -191,7 +192,7 @@ with lesson.figure(11, 5.6) as figure:
 # The code is nearly all there: 2.24 of 2.30 nats. But the categories are not the digits: on real
 # digits Q agrees with 47 %, k-means with 53 % (random categories: 14 %, a Q that was not trained:
 # 19 %). Of the fakes, 58 % are of the digit of their category; the others follow slant and stroke
-# width too. Q is free to choose *which* ten kinds it tells apart, and nobody told it about digits;
+# width too. Q is free to choose *which* ten kinds it tells apart, and knows nothing of digits;
 # its recall is only 0.15. (The paper reports 95 %, with convolutional nets and longer training.)
 #
 # ## 3. Truncation: fewer, but better samples?
@@ -309,9 +310,9 @@ lesson.finish()
 # ## Exercises
 #
 # 1. A generator that needs no training answers each label with the mean of the training images of
-#    that class. How often does the judge see the class that was asked for? What are precision and
-#    recall? <details><summary>Answer</summary> Always (1.0), precision is 1.0, and recall
-#    is 0: the first two numbers are better than those of all GANs of this lesson. </details>
+#    that class. How often does the classifier see the class that was asked for? What are
+#    precision and recall? <details><summary>Answer</summary> Always (1.0), precision is 1.0, and
+#    recall is 0: the first two numbers are better than those of all GANs of this lesson. </details>
 # 2. Why do the arcs of `slerp` not have exactly the norm of a typical latent, and what is the norm
 #    of the middle of a straight line between two latents of $d$ numbers, for large $d$?
 #    <details><summary>Answer</summary> The norm goes linearly from that of the one end to that of

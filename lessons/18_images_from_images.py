@@ -109,9 +109,9 @@ with lesson.figure(8, 2.4, "bars") as figure:
 #
 # ## What a patch discriminator sees
 #
-# L1 gets the coarse shape right. So pix2pix (Isola et al. 2017) lets $D$ judge only *patches*: two
-# convolutions 4-2-1, then one of 3 x 3 that makes a logit at each place. *Before you run it:* on
-# how many pixels does one logit depend? (Count backwards, from 3 x 3.)
+# L1 gets the coarse shape right. So pix2pix (Isola et al. 2017) lets $D$ classify only *patches*:
+# two convolutions 4-2-1, then one of 3 x 3 that makes a logit at each place. *Before you run it:*
+# on how many pixels does one logit depend? (Count backwards, from 3 x 3.)
 
 # %%
 mg.manual_seed(0)
@@ -136,14 +136,14 @@ lesson.expect("side of the patch of one logit", np.count_nonzero(gradient.any(ax
 data = lesson.digits(2000 if lesson.fast else 10_000)
 train, test = data.holdout(0.1, 0)
 truth, labels = test.values, test.labels
-judge = mg.metrics.train_classifier(train.values, train.labels, 10, 60 if lesson.fast else 300)
+classifier = mg.metrics.train_classifier(train.values, train.labels, 10, 60 if lesson.fast else 300)
 SIZE = {"width": 16, "steps": 500}
 if lesson.fast:
     SIZE = {"width": 8, "batch": 8, "lr_g": 5e-3, "lr_d": 2e-3, "steps": 120}
 
 
 def class_kept(images):
-    return (classify(judge, images) == labels).mean()
+    return (classify(classifier, images) == labels).mean()
 
 
 def trained(**options):

@@ -241,7 +241,7 @@ with lesson.figure(10, 2.6, "evading") as figure:
         show(axes, name, digits)
 
 # %% [markdown]
-# D guesses now, and the classifier is right for one digit in five. A detector has to be judged by
+# D guesses now, and the classifier is right for one digit in five. A detector has to be measured by
 # the attack that knows it.
 #
 # ## Do adversarial examples help a GAN?
