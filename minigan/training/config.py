@@ -362,16 +362,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, int | tuple):  # as `mg.data.load` takes it
-            sides = self.size if isinstance(self.size, tuple) else (self.size,)
-            object.__setattr__(self, "size", "x".join(map(str, sides)))
-        for name, declared in options(Config).items():
-            declared.check_value(getattr(self, name))
-        parse_shape(self.sample_shape)
-        parse_range(self.value_range)
-        parse_size(self.size)
-        check_fit(self.fit, self.size)
-        parse_background(self.background)
+        check_options(self)
         self._check_nets_and_losses()
         self._check_schedules()
 
@@ -463,6 +454,24 @@ class Config:
     def replace(self, **options: Any) -> Config:
         """Return a copy with some options changed."""
         return dataclasses.replace(self, **options)
+
+
+def check_options(config: Any) -> None:
+    """Raise ValueError unless each option of a config, of any class, has a value it accepts.
+
+    A `size` of integers, as `mg.data.load` takes it, becomes text.
+    """
+    if isinstance(config.size, int | tuple):
+        sides = config.size if isinstance(config.size, tuple) else (config.size,)
+        object.__setattr__(config, "size", "x".join(map(str, sides)))
+    config_class: Any = type(config)
+    for name, declared in options(config_class).items():
+        declared.check_value(getattr(config, name))
+    parse_shape(config.sample_shape)
+    parse_range(config.value_range)
+    parse_size(config.size)
+    check_fit(config.fit, config.size)
+    parse_background(config.background)
 
 
 @dataclass(frozen=True)

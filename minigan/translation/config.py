@@ -7,8 +7,7 @@ from dataclasses import MISSING, dataclass, field
 from functools import partial
 from typing import Any
 
-from ..data.settings import check_fit, parse_background, parse_range, parse_shape, parse_size
-from ..training.config import Config
+from ..training.config import Config, check_options
 from ..training.options import NOT_NEGATIVE, POSITIVE, Check, at_most, from_values, option, options
 from .networks import NORMS
 from .tasks import TASKS, TRANSFORMS
@@ -145,16 +144,7 @@ class TranslationConfig:
     keep: int = _shared("keep")
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, int | tuple):
-            sides = self.size if isinstance(self.size, tuple) else (self.size,)
-            object.__setattr__(self, "size", "x".join(map(str, sides)))
-        for name, declared in options(TranslationConfig).items():
-            declared.check_value(getattr(self, name))
-        parse_shape(self.sample_shape)
-        parse_range(self.value_range)
-        parse_size(self.size)
-        check_fit(self.fit, self.size)
-        parse_background(self.background)
+        check_options(self)
         self._check_task()
         if self.schedule_steps is not None and self.schedule == "constant":
             raise ValueError(f"schedule_steps = {self.schedule_steps} without a schedule")
